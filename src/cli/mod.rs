@@ -1,0 +1,3 @@
+//! The commands.
+use std::process::ExitCode;
+pub fn main() -> ExitCode { ExitCode::SUCCESS }

@@ -1,0 +1,340 @@
+//! The sections of the configuration file and their defaults.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::values::{Backend, ByteSize, Secret};
+
+/// The whole configuration. Only `app` sees it; every room gets its own section.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub public: Public,
+    pub internal: Internal,
+    pub proxy: Proxy,
+    pub streams: Vec<Stream>,
+    pub sse: Sse,
+    pub limits: Limits,
+    pub log: Log,
+    pub fanout: Fanout,
+    pub redis: Option<Redis>,
+    pub drain: Drain,
+    pub telemetry: Telemetry,
+}
+
+/// `[public]`: the listener that browsers reach.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The application that gets everything that is not a stream. The only key without a default.
+    pub backend: Backend,
+    /// Peers whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Duration,
+    /// How large a request's head may be.
+    pub max_head: ByteSize,
+    /// Connections open at once; 0 = no limit.
+    pub max_connections: usize,
+}
+
+/// `[internal]`: the listener for the backend and for operators.
+#[derive(Clone, Debug)]
+pub struct Internal {
+    pub listen: SocketAddr,
+    /// Keys that may publish (`Authorization: Bearer …`); several for rotation. Empty = nobody may publish over HTTP.
+    pub publish_keys: Vec<Secret>,
+    /// How large the body of a publish may be.
+    pub max_body: ByteSize,
+    /// How many events one publish may carry.
+    pub max_batch: usize,
+}
+
+/// `[proxy]`: how requests go on to the backend.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub connect_timeout: Duration,
+    /// From the request being sent to the head of the answer.
+    pub head_timeout: Duration,
+    /// How long an idle connection to the backend is kept.
+    pub idle_timeout: Duration,
+    /// How many idle connections to the backend are kept.
+    pub max_idle: usize,
+}
+
+/// `[[stream]]`: a path that is answered as an event stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The path, with `{name}` for a segment that templates may use as `{path.name}`.
+    pub path: String,
+    pub auth: StreamAuth,
+    /// Templates of topics: text with `{query.x}` and `{path.x}`.
+    pub topics: Vec<String>,
+    /// Template of the user, for `auth = "none"`.
+    pub user: Option<String>,
+    /// Template of the session, for `auth = "none"`.
+    pub session: Option<String>,
+}
+
+/// Who may open a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamAuth {
+    /// Anyone.
+    None,
+}
+
+/// `[sse]`: what every stream speaks.
+#[derive(Clone, Debug)]
+pub struct Sse {
+    /// A stream that has been silent for so long gets a heartbeat.
+    pub heartbeat: Duration,
+    pub heartbeat_as: Heartbeat,
+    /// The `retry:` of a stream is drawn at random from `retry_min..=retry_max`.
+    pub retry_min: Duration,
+    pub retry_max: Duration,
+    /// A stream is closed after about so long (spread by a tenth); zero = never.
+    pub max_age: Duration,
+    /// A stream whose socket takes nothing for so long is closed.
+    pub write_timeout: Duration,
+    /// How a refusal that will pass is said.
+    pub refuse_with: RefuseWith,
+}
+
+/// The form of a heartbeat on the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heartbeat {
+    /// `: hb` and a blank line.
+    Comment,
+    /// `: hb` without a blank line, for clients that take a comment block for an event.
+    Line,
+    /// An event of this name with the data `{}`.
+    Event(String),
+}
+
+/// How a refusal that will pass (a limit, a drain) is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefuseWith {
+    /// 200, a `retry:`, and close: `EventSource` comes back.
+    Retry,
+    /// 429 or 503, for clients that are not `EventSource`.
+    Status,
+}
+
+/// `[limits]`: 0 = no limit.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub streams: usize,
+    pub streams_per_address: usize,
+    pub streams_per_user: usize,
+    /// Topics that one stream may hold.
+    pub topics_per_stream: usize,
+}
+
+/// `[log]`: how much is kept for replay. Whatever bound is met first trims.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub max_events: usize,
+    pub max_bytes: ByteSize,
+    pub max_age: Duration,
+    /// How long an idempotency key is remembered.
+    pub idempotency_window: Duration,
+}
+
+/// `[fanout]`
+#[derive(Clone, Debug)]
+pub struct Fanout {
+    /// Threads that own the subscribers' sockets; 0 = one a core.
+    pub shards: usize,
+}
+
+/// `[redis]`: events over Redis channels. Without it nothing of Redis runs.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// `redis://[user:password@]host:port[/database]`; secret for its password.
+    pub url: Secret,
+    /// First word of sidestream's own channels: `<prefix>` and `<prefix>:topic:*`.
+    pub prefix: String,
+    /// Bound of connecting and of every command.
+    pub timeout: Duration,
+    /// How often the delivering connection is pinged; one missed answer and it is replaced.
+    pub ping_interval: Duration,
+    /// Longest pause between two attempts to connect.
+    pub max_backoff: Duration,
+    pub channels: Vec<Channel>,
+}
+
+/// `[[redis.channel]]`: a legacy channel, mapped without touching its publisher.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// A channel, or a pattern with `*`; what each `*` matched is `{1}`, `{2}` …, the whole channel `{0}`.
+    pub pattern: String,
+    /// Templates of the audience; at least one of the three for `raw`.
+    pub topic: Option<String>,
+    pub user: Option<String>,
+    pub session: Option<String>,
+    /// Template of the event's name.
+    pub event: Option<String>,
+    pub format: ChannelFormat,
+}
+
+/// What a message on a mapped channel is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelFormat {
+    /// The message is the data.
+    Raw,
+    /// The message is the JSON that `POST /publish` takes.
+    Envelope,
+}
+
+/// `[drain]`: the notice to stop.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// Streams are closed spread over this time.
+    pub window: Duration,
+    /// After this time whatever is still open is cut.
+    pub deadline: Duration,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    pub log_format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,sidestream::proxy=debug`.
+    pub log_level: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Config {
+    /// All defaults in front of `backend`: `/events` for anyone, topics from `?topic=`.
+    pub fn for_backend(backend: Backend) -> Self {
+        Self {
+            public: Public::for_backend(backend),
+            internal: Internal::default(),
+            proxy: Proxy::default(),
+            streams: vec![Stream::default()],
+            sse: Sse::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+            fanout: Fanout::default(),
+            redis: None,
+            drain: Drain::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Public {
+    pub fn for_backend(backend: Backend) -> Self {
+        Self {
+            listen: loopback(8080),
+            backend,
+            trusted_proxies: Vec::new(),
+            head_timeout: Duration::from_secs(10),
+            max_head: ByteSize(32 << 10),
+            max_connections: 0,
+        }
+    }
+}
+
+impl Default for Internal {
+    fn default() -> Self {
+        Self { listen: loopback(8081), publish_keys: Vec::new(), max_body: ByteSize(1 << 20), max_batch: 1000 }
+    }
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            max_idle: 256,
+        }
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            path: "/events".to_owned(),
+            auth: StreamAuth::None,
+            topics: vec!["{query.topic}".to_owned()],
+            user: None,
+            session: None,
+        }
+    }
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(20),
+            heartbeat_as: Heartbeat::Comment,
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(4),
+            max_age: Duration::ZERO,
+            write_timeout: Duration::from_secs(30),
+            refuse_with: RefuseWith::Retry,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams: 100_000, streams_per_address: 1000, streams_per_user: 20, topics_per_stream: 100 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            max_events: 100_000,
+            max_bytes: ByteSize(256 << 20),
+            max_age: Duration::from_secs(600),
+            idempotency_window: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self { shards: 0 }
+    }
+}
+
+impl Redis {
+    /// The defaults for a server at `url`.
+    pub fn at(url: Secret) -> Self {
+        Self {
+            url,
+            prefix: "sidestream".to_owned(),
+            timeout: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(5),
+            channels: Vec::new(),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(10), deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Text, log_level: "info".to_owned() }
+    }
+}

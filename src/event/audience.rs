@@ -1,0 +1,128 @@
+//! Whom an event is for, and by what a subscriber can be reached.
+
+use smallvec::SmallVec;
+
+use super::name::Name;
+
+/// One way to reach subscribers. A subscriber holds a set of keys; an event names the keys that it is for.
+///
+/// User, session and client are kinds of their own, never topics with a prefix: a topic of any name reaches
+/// nobody by another kind.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Key {
+    Topic(Name),
+    User(Name),
+    Session(Name),
+    Client(Name),
+    /// Held by every subscriber.
+    Broadcast,
+}
+
+/// The kind of a [`Key`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    Topic,
+    User,
+    Session,
+    Client,
+    Broadcast,
+}
+
+impl Key {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Topic(_) => Kind::Topic,
+            Self::User(_) => Kind::User,
+            Self::Session(_) => Kind::Session,
+            Self::Client(_) => Kind::Client,
+            Self::Broadcast => Kind::Broadcast,
+        }
+    }
+
+    /// The name; empty for [`Key::Broadcast`].
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Topic(name) | Self::User(name) | Self::Session(name) | Self::Client(name) => name.as_str(),
+            Self::Broadcast => "",
+        }
+    }
+}
+
+/// Why an audience is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadAudience {
+    #[error("names nobody: give at least one of topic, topics, user, users, session, sessions, client, clients or broadcast")]
+    Nobody,
+    #[error("names more than {max} topics, users, sessions and clients")]
+    TooMany { max: usize },
+    #[error("excludes everybody: except cannot hold broadcast")]
+    ExceptAll,
+}
+
+/// Whom an event is for: every subscriber that holds one of the keys and none of the excepted ones.
+/// A subscriber that holds several is still reached once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audience {
+    keys: SmallVec<[Key; 1]>,
+    except: Box<[Key]>,
+}
+
+impl Audience {
+    /// How many keys an audience may name, the excepted ones included.
+    pub const MAX: usize = 10_000;
+
+    pub fn new(keys: impl IntoIterator<Item = Key>, except: Vec<Key>) -> Result<Self, BadAudience> {
+        let mut keys: SmallVec<[Key; 1]> = keys.into_iter().collect();
+        if keys.contains(&Key::Broadcast) {
+            // Everybody is reached once whatever else is named.
+            keys = SmallVec::from_buf([Key::Broadcast]);
+        }
+        if keys.is_empty() {
+            return Err(BadAudience::Nobody);
+        }
+        if keys.len() + except.len() > Self::MAX {
+            return Err(BadAudience::TooMany { max: Self::MAX });
+        }
+        if except.contains(&Key::Broadcast) {
+            return Err(BadAudience::ExceptAll);
+        }
+        Ok(Self { keys, except: except.into() })
+    }
+
+    pub fn topic(name: Name) -> Self {
+        Self { keys: SmallVec::from_buf([Key::Topic(name)]), except: Box::default() }
+    }
+
+    /// At least one.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub fn except(&self) -> &[Key] {
+        &self.except
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(text: &str) -> Key {
+        Key::Topic(Name::parse(text).unwrap())
+    }
+
+    #[test]
+    fn an_audience_names_somebody_and_excludes_not_everybody() {
+        assert_eq!(Audience::new([], vec![]).unwrap_err(), BadAudience::Nobody);
+        assert_eq!(Audience::new([topic("a")], vec![Key::Broadcast]).unwrap_err(), BadAudience::ExceptAll);
+        let many = (0..=Audience::MAX).map(|n| topic(&n.to_string()));
+        assert_eq!(Audience::new(many, vec![]).unwrap_err(), BadAudience::TooMany { max: Audience::MAX });
+    }
+
+    #[test]
+    fn broadcast_swallows_what_else_is_named() {
+        let audience = Audience::new([topic("a"), Key::Broadcast], vec![topic("b")]).unwrap();
+        assert_eq!(audience.keys(), [Key::Broadcast]);
+        assert_eq!(audience.except(), [topic("b")]);
+    }
+}

@@ -1,0 +1,33 @@
+//! The vocabulary: what an event is, whom it is for, and its bytes on the wire.
+//!
+//! Everything here is a value: parsed at the door, trusted inside. This room knows no socket, no log, no clock.
+
+mod audience;
+mod frame;
+mod id;
+mod name;
+
+pub use audience::{Audience, BadAudience, Key, Kind};
+pub use frame::{Block, Draft, Frame};
+pub use id::{BadId, EventId, Tag};
+pub use name::{BadName, EventName, Name};
+
+use std::time::Duration;
+
+/// One event as published, before it has a place in the log.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub audience: Audience,
+    /// The SSE `event` field; without one the browser calls it `message`.
+    pub name: Option<EventName>,
+    /// The text of the SSE `data` field. Line ends of any kind become line ends of the wire.
+    pub data: Box<str>,
+    /// Delivered live, without an id, and never stored.
+    pub ephemeral: bool,
+    /// The SSE `retry` field, in milliseconds.
+    pub retry: Option<u32>,
+    /// For how long the event may be replayed; the log's own bounds hold besides.
+    pub ttl: Option<Duration>,
+    /// A second event with the same key within the log's window is not appended.
+    pub idempotency_key: Option<Box<str>>,
+}

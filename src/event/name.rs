@@ -1,0 +1,98 @@
+//! Names that come from outside: of topics, users, sessions and clients, and of events.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a name is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadName {
+    #[error("is empty")]
+    Empty,
+    #[error("is longer than {max} bytes")]
+    TooLong { max: usize },
+    #[error("holds a control character (CR, LF and NUL among them)")]
+    Control,
+}
+
+/// The name of a topic, a user, a session or a client: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    pub const MAX: usize = 256;
+
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        check(text, Self::MAX)?;
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The SSE `event` field: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventName(Box<str>);
+
+impl EventName {
+    pub const MAX: usize = 256;
+
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        check(text, Self::MAX)?;
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+fn check(text: &str, max: usize) -> Result<(), BadName> {
+    if text.is_empty() {
+        return Err(BadName::Empty);
+    }
+    if text.len() > max {
+        return Err(BadName::TooLong { max });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadName::Control);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_bounded_and_free_of_control_characters() {
+        assert!(Name::parse("conversation:42").is_ok());
+        assert!(Name::parse("räume/7 ☂").is_ok());
+        assert!(Name::parse(&"x".repeat(Name::MAX)).is_ok());
+        assert_eq!(Name::parse("").unwrap_err(), BadName::Empty);
+        assert_eq!(Name::parse(&"x".repeat(Name::MAX + 1)).unwrap_err(), BadName::TooLong { max: Name::MAX });
+        for bad in ["a\rb", "a\nb", "a\0b", "a\u{85}b", "a\u{7f}"] {
+            assert_eq!(Name::parse(bad).unwrap_err(), BadName::Control, "{bad:?}");
+            assert_eq!(EventName::parse(bad).unwrap_err(), BadName::Control, "{bad:?}");
+        }
+    }
+}

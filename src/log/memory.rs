@@ -1,0 +1,217 @@
+//! The log in one process's memory: the store behind a lock, the clock, idempotency keys, and the feeds.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hashbrown::HashMap;
+
+use super::feed::Feed;
+use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
+use crate::event::{Draft, Event, EventId, Key, Tag};
+
+/// How much the log keeps. Whatever bound is met first trims.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub events: usize,
+    /// Frames, names and the index, roughly.
+    pub bytes: usize,
+    pub age: Duration,
+    /// For how long an idempotency key is remembered; as many keys are kept as events.
+    pub idempotency_window: Duration,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// None for an ephemeral event.
+    pub id: Option<EventId>,
+    /// The idempotency key was known: nothing was appended, and `id` is the first one's.
+    pub duplicate: bool,
+}
+
+/// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
+pub struct Log {
+    state: Mutex<State>,
+}
+
+struct State {
+    store: Store,
+    feeds: Vec<Arc<Feed>>,
+    /// Which feeds hold a subscriber for a key: one bit a feed.
+    wanted: HashMap<Key, u64>,
+    seen: Seen,
+}
+
+/// How many feeds there may be: the bits of a word.
+const MAX_FEEDS: usize = 64;
+
+/// How much may wait in a feed before its shard is sent to the log instead.
+const FEED_BYTES: usize = 32 << 20;
+
+impl Log {
+    pub fn new(retention: Retention) -> Self {
+        let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
+        // Where the system has no randomness the clock's low digits still tell two starts apart.
+        let bits = getrandom::u64().unwrap_or_else(|_| u64::from(now().subsec_nanos()));
+        let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
+        let seen = Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
+        Self { state: Mutex::new(State { store, feeds: Vec::new(), wanted: HashMap::new(), seen }) }
+    }
+
+    /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
+    pub fn append(&self, event: Event) -> Appended {
+        let draft = Draft::new(&event);
+        let mut state = self.lock();
+        state.append(event, draft)
+    }
+
+    /// Appends all, with no other event in between.
+    pub fn append_all(&self, events: Vec<Event>) -> Vec<Appended> {
+        let drafted: Vec<_> = events.into_iter().map(|event| (Draft::new(&event), event)).collect();
+        let mut state = self.lock();
+        drafted.into_iter().map(|(draft, event)| state.append(event, draft)).collect()
+    }
+
+    /// Where a stream starts that wants only what comes from now on.
+    pub fn head(&self) -> Cursor {
+        self.lock().store.head()
+    }
+
+    /// The cursor that the text of a `Last-Event-ID` stands for, or why it cannot be served.
+    pub fn locate(&self, last_event_id: &str) -> Result<Cursor, Reset> {
+        let mut state = self.lock();
+        state.store.trim(Instant::now());
+        state.store.locate(last_event_id)
+    }
+
+    /// What is kept after `after` for a holder of `keys`: at most `max_events`, and no more than one entry beyond
+    /// `max_bytes`. `Err` when entries after `after` have been let go of.
+    pub fn replay(&self, keys: &[Key], after: Position, max_events: usize, max_bytes: usize) -> Result<Replay, Reset> {
+        self.lock().store.replay(keys, after, max_events, max_bytes, Instant::now())
+    }
+
+    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry.
+    ///
+    /// # Panics
+    /// When there are 64 already.
+    pub fn open_feed(&self, wake: impl Fn() + Send + Sync + 'static) -> Arc<Feed> {
+        let mut state = self.lock();
+        assert!(state.feeds.len() < MAX_FEEDS, "at most {MAX_FEEDS} feeds");
+        let feed = Arc::new(Feed::new(state.feeds.len() as u32, FEED_BYTES, Box::new(wake)));
+        state.feeds.push(Arc::clone(&feed));
+        feed
+    }
+
+    /// From now on `feed` gets what is for `keys`. Everything after the returned position reaches it.
+    pub fn want<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) -> Position {
+        let mut state = self.lock();
+        for key in keys {
+            *state.wanted.entry_ref(key).or_insert(0) |= 1 << feed.number;
+        }
+        state.store.head().position
+    }
+
+    /// `feed` no longer gets what is for `keys`.
+    pub fn unwant<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) {
+        let mut state = self.lock();
+        for key in keys {
+            if let Some(feeds) = state.wanted.get_mut(key) {
+                *feeds &= !(1 << feed.number);
+                if *feeds == 0 {
+                    state.wanted.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Lets go of what has grown too old; to be called now and then, so that a silent log shrinks too.
+    pub fn trim(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.store.trim(now);
+        state.seen.trim(now);
+    }
+
+    /// Events and bytes that are kept.
+    pub fn size(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.store.len(), state.store.bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn append(&mut self, event: Event, draft: Draft) -> Appended {
+        let now = Instant::now();
+        if let Some(key) = &event.idempotency_key
+            && let Some(id) = self.seen.get(key, now)
+        {
+            return Appended { id, duplicate: true };
+        }
+        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms()));
+        if let Some(key) = event.idempotency_key {
+            self.seen.insert(key, id, now);
+        }
+        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl);
+        self.leave(&entry);
+        Appended { id, duplicate: false }
+    }
+
+    fn leave(&self, entry: &Arc<Entry>) {
+        let mut feeds = 0_u64;
+        for key in entry.audience.keys() {
+            feeds |= self.wanted.get(key).copied().unwrap_or(0);
+        }
+        while feeds != 0 {
+            let number = feeds.trailing_zeros();
+            feeds &= feeds - 1;
+            self.feeds[number as usize].leave(entry);
+        }
+    }
+}
+
+/// Idempotency keys of the last while.
+#[derive(Default)]
+struct Seen {
+    window: Duration,
+    max: usize,
+    ids: HashMap<Arc<str>, Option<EventId>>,
+    /// The same keys, oldest first.
+    order: VecDeque<(Instant, Arc<str>)>,
+}
+
+impl Seen {
+    fn get(&mut self, key: &str, now: Instant) -> Option<Option<EventId>> {
+        self.trim(now);
+        self.ids.get(key).copied()
+    }
+
+    fn insert(&mut self, key: Box<str>, id: Option<EventId>, now: Instant) {
+        let key: Arc<str> = key.into();
+        self.ids.insert(Arc::clone(&key), id);
+        self.order.push_back((now, key));
+        self.trim(now);
+    }
+
+    fn trim(&mut self, now: Instant) {
+        while let Some((at, key)) = self.order.front() {
+            if self.order.len() <= self.max && now.saturating_duration_since(*at) <= self.window {
+                return;
+            }
+            self.ids.remove(key);
+            self.order.pop_front();
+        }
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
+}

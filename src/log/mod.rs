@@ -1,0 +1,13 @@
+//! The ordered log: every event gets one position, is rendered once, kept within the retention, and handed to the
+//! feeds that hold a subscriber for it.
+//!
+//! Invariant: positions are dense and only grow; whoever registers keys at a feed learns, under the same lock, the
+//! position after which everything for these keys reaches the feed. This room knows no socket and no subscriber.
+
+mod feed;
+mod memory;
+mod store;
+
+pub use feed::{Feed, Taken};
+pub use memory::{Appended, Log, Retention};
+pub use store::{Cursor, Entry, Position, Replay, Reset};

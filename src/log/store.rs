@@ -1,0 +1,282 @@
+//! The log's pure core: entries in order, an index by key, retention, replay. Time comes in as an argument.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+
+use crate::event::{Audience, EventId, Frame, Key, Tag};
+
+/// A place in the log. Dense: the next event's is one more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Position(pub u64);
+
+/// An event in its place.
+#[derive(Debug)]
+pub struct Entry {
+    pub position: Position,
+    /// None for an event that is delivered live only.
+    pub id: Option<EventId>,
+    pub audience: Audience,
+    pub frame: Frame,
+    /// When it was appended.
+    pub at: Instant,
+    /// When it stops being replayed, if before the log lets go of it.
+    pub expires: Option<Instant>,
+}
+
+/// A position that a stream may start behind, and the id that says so on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    pub position: Position,
+    pub id: EventId,
+}
+
+/// Why a cursor cannot be served: the `reason` of the `reset` event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reset {
+    /// Not an id.
+    Malformed,
+    /// An id of another log: of another process, or of one before a restart.
+    OtherLog,
+    /// Older than what is kept.
+    TooOld,
+    /// Newer than anything appended.
+    TooNew,
+}
+
+impl Reset {
+    pub const ALL: [Self; 4] = [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew];
+
+    /// The word on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::OtherLog => "other_log",
+            Self::TooOld => "too_old",
+            Self::TooNew => "too_new",
+        }
+    }
+}
+
+/// The next part of what a cursor has before it.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// In order, each once.
+    pub entries: Vec<Arc<Entry>>,
+    /// Everything up to here is in `entries` or is not for these keys.
+    pub through: Position,
+}
+
+/// How much the store keeps. Whatever is met first trims.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    pub(super) age: Duration,
+}
+
+/// Entries in order, with an index by key.
+pub(super) struct Store {
+    bounds: Bounds,
+    tag: Option<Tag>,
+    entries: VecDeque<Arc<Entry>>,
+    /// The positions of each key's stored entries, oldest first.
+    index: HashMap<Key, VecDeque<Position>>,
+    bytes: usize,
+    /// The last position given away, stored or not.
+    head: Position,
+    /// The last id given away; the start's own before the first.
+    head_id: EventId,
+    /// The newest entry that was let go of: a cursor at or behind it has everything that is kept before it.
+    trimmed: Cursor,
+}
+
+/// What an entry costs beside its frame and names, roughly: the entry, its place and its places in the index.
+const ENTRY_COST: usize = 256;
+const KEY_COST: usize = 48;
+
+impl Store {
+    /// An empty log whose ids start at `now_ms` (milliseconds since the Unix epoch).
+    pub(super) fn new(bounds: Bounds, tag: Option<Tag>, now_ms: u64) -> Self {
+        let origin = EventId { ms: now_ms, seq: 0, tag };
+        Self {
+            bounds,
+            tag,
+            entries: VecDeque::new(),
+            index: HashMap::new(),
+            bytes: 0,
+            head: Position(0),
+            head_id: origin,
+            trimmed: Cursor { position: Position(0), id: origin },
+        }
+    }
+
+    pub(super) fn head(&self) -> Cursor {
+        Cursor { position: self.head, id: self.head_id }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The id of an event that is appended now. A clock that steps back keeps the milliseconds where they were.
+    pub(super) fn next_id(&self, now_ms: u64) -> EventId {
+        let last = self.head_id;
+        if now_ms > last.ms {
+            EventId { ms: now_ms, seq: 0, tag: self.tag }
+        } else {
+            EventId { ms: last.ms, seq: last.seq + 1, tag: self.tag }
+        }
+    }
+
+    /// Appends; an entry without an id takes its place but is not kept.
+    pub(super) fn push(
+        &mut self,
+        id: Option<EventId>,
+        audience: Audience,
+        frame: Frame,
+        at: Instant,
+        ttl: Option<Duration>,
+    ) -> Arc<Entry> {
+        self.head = Position(self.head.0 + 1);
+        let expires = ttl.map(|ttl| at + ttl);
+        let entry = Arc::new(Entry { position: self.head, id, audience, frame, at, expires });
+        if let Some(id) = id {
+            self.head_id = id;
+            for key in entry.audience.keys() {
+                let places = self.index.entry_ref(key).or_default();
+                // The same key may be named twice in one audience.
+                if places.back() != Some(&self.head) {
+                    places.push_back(self.head);
+                }
+            }
+            self.bytes += cost(&entry);
+            self.entries.push_back(Arc::clone(&entry));
+            self.trim(at);
+        }
+        entry
+    }
+
+    /// Lets go of what is beyond the bounds at `now`.
+    pub(super) fn trim(&mut self, now: Instant) {
+        while let Some(oldest) = self.entries.front() {
+            let keep = self.entries.len() <= self.bounds.events
+                && self.bytes <= self.bounds.bytes
+                && now.saturating_duration_since(oldest.at) <= self.bounds.age;
+            if keep {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.bytes -= cost(&entry);
+        for key in entry.audience.keys() {
+            if let Some(places) = self.index.get_mut(key) {
+                if places.front() == Some(&entry.position) {
+                    places.pop_front();
+                }
+                if places.is_empty() {
+                    self.index.remove(key);
+                } else if places.capacity() > 32 && places.len() < places.capacity() / 4 {
+                    places.shrink_to(places.len() * 2);
+                }
+            }
+        }
+        if let Some(id) = entry.id {
+            self.trimmed = Cursor { position: entry.position, id };
+        }
+    }
+
+    /// The cursor that the text of an id stands for, or why it cannot be served.
+    pub(super) fn locate(&self, text: &str) -> Result<Cursor, Reset> {
+        let id: EventId = text.parse().map_err(|_| Reset::Malformed)?;
+        if id.tag != self.tag {
+            return Err(Reset::OtherLog);
+        }
+        if id.order() > self.head_id.order() {
+            return Err(Reset::TooNew);
+        }
+        if id.order() < self.trimmed.id.order() {
+            return Err(Reset::TooOld);
+        }
+        let after = self.entries.partition_point(|entry| entry.id.is_some_and(|at| at.order() <= id.order()));
+        let position = match after.checked_sub(1) {
+            Some(last) => self.entries[last].position,
+            None => self.trimmed.position,
+        };
+        Ok(Cursor { position, id })
+    }
+
+    /// Whether everything after `after` is still here.
+    pub(super) fn holds(&self, after: Position) -> bool {
+        after >= self.trimmed.position
+    }
+
+    /// What is kept after `after` for somebody who holds `keys`: at most `max_events`, and no more than one entry
+    /// beyond `max_bytes` of frames. `Err` when entries after `after` have been let go of.
+    pub(super) fn replay(
+        &self,
+        keys: &[Key],
+        after: Position,
+        max_events: usize,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Result<Replay, Reset> {
+        if !self.holds(after) {
+            return Err(Reset::TooOld);
+        }
+        let mut lists: Vec<_> = keys
+            .iter()
+            .filter_map(|key| {
+                let places = self.index.get(key)?;
+                let from = places.partition_point(|&place| place <= after);
+                (from < places.len()).then(|| places.range(from..).copied().peekable())
+            })
+            .collect();
+        let mut replay = Replay { entries: Vec::new(), through: self.head };
+        let mut bytes = 0;
+        // A merge of the keys' lists; a position that stands in several is taken once.
+        while let Some(next) = lists.iter_mut().filter_map(|list| list.peek().copied()).min() {
+            if replay.entries.len() >= max_events || bytes >= max_bytes {
+                replay.through = Position(next.0 - 1);
+                break;
+            }
+            for list in &mut lists {
+                list.next_if_eq(&next);
+            }
+            let entry = self.get(next);
+            let hidden = entry.expires.is_some_and(|at| at <= now)
+                || entry.audience.except().iter().any(|key| keys.contains(key));
+            if !hidden {
+                bytes += entry.frame.chunk().len();
+                replay.entries.push(Arc::clone(entry));
+            }
+        }
+        Ok(replay)
+    }
+
+    /// The stored entry at `position`, which the index names.
+    fn get(&self, position: Position) -> &Arc<Entry> {
+        let at = self.entries.partition_point(|entry| entry.position < position);
+        &self.entries[at]
+    }
+}
+
+fn cost(entry: &Entry) -> usize {
+    let names: usize = entry.audience.keys().iter().map(|key| key.name().len() + KEY_COST).sum();
+    let except: usize = entry.audience.except().iter().map(|key| key.name().len() + KEY_COST).sum();
+    ENTRY_COST + names + except + entry.frame.chunk().len()
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

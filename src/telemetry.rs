@@ -1,0 +1,126 @@
+//! What operators see: the log's set-up, and every metric's name, once.
+//!
+//! No label holds what a user typed: a label's values are words of ours.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// A metric: name, unit as Prometheus names carry it, one sentence.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    /// Of seconds.
+    Histogram,
+}
+
+macro_rules! metrics_table {
+    ($($constant:ident = $kind:ident $name:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// Every metric of the daemon.
+        pub const METRICS: &[Metric] = &[$(Metric { name: $name, kind: MetricKind::$kind, help: $help }),*];
+    };
+}
+
+metrics_table! {
+    STREAMS_OPEN = Gauge "sidestream_streams_open", "Streams that are open now.";
+    STREAMS_OPENED = Counter "sidestream_streams_opened_total", "Streams opened, by how the socket is held (sink).";
+    STREAMS_CLOSED = Counter "sidestream_streams_closed_total", "Streams closed, by reason.";
+    STREAMS_REFUSED = Counter "sidestream_streams_refused_total", "Streams refused, by reason.";
+    REPLAYS = Counter "sidestream_replays_total", "Streams opened with a cursor, by outcome: resumed, or the reason of the reset.";
+    RESETS = Counter "sidestream_resets_total", "Open streams told that they were too slow for the log and missed events.";
+    EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";
+    EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
+    EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
+    DELIVERIES = Counter "sidestream_deliveries_total", "Events written to subscribers, live and replayed.";
+    BYTES_WRITTEN = Counter "sidestream_stream_bytes_written_total", "Bytes written to subscribers.";
+    HEARTBEATS = Counter "sidestream_heartbeats_total", "Heartbeats written.";
+    STREAMS_BEHIND = Gauge "sidestream_streams_behind", "Streams whose socket takes no more for now.";
+    PUBLISH_TO_WRITE = Histogram "sidestream_publish_to_write_seconds", "From an event's place in the log to its write to the last subscriber of a shard, in seconds.";
+    LOG_EVENTS = Gauge "sidestream_log_events", "Events kept for replay.";
+    LOG_BYTES = Gauge "sidestream_log_bytes", "Bytes kept for replay, the index included.";
+    REDIS_UP = Gauge "sidestream_redis_up", "1 while the connection that delivers Redis messages answers its pings.";
+    REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
+    REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
+    CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
+    HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the HTTP server refused itself, by listener and reason.";
+    PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
+    PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
+    PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";
+}
+
+/// Bounds of all histograms, in seconds: from 100 µs to a minute.
+const BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Renders all metrics in Prometheus' text form. Cloning shares.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// To be called every few seconds: histograms grow without it.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Takes over the process's metrics.
+///
+/// # Panics
+/// When called twice in a process.
+pub fn install_metrics() -> Metrics {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)
+        .expect("the buckets are not empty")
+        .install_recorder()
+        .expect("metrics are installed once");
+    for metric in METRICS {
+        match metric.kind {
+            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+    Metrics(handle)
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BadLogging {
+    #[error("the log level is not a filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+}
+
+/// Sends the log to standard error, as text or as one JSON object a line.
+pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
+    let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    // A log that is already there (a second daemon in one process) stays.
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_its_kind_as_prometheus_expects() {
+        for metric in METRICS {
+            assert!(metric.name.starts_with("sidestream_"), "{}", metric.name);
+            assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert_eq!(metric.kind == MetricKind::Histogram, metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}
