@@ -1,0 +1,1 @@
+//! Opening, resuming and ending a stream; what stands on the wire.
