@@ -1,3 +1,5 @@
 //! The commands.
 use std::process::ExitCode;
-pub fn main() -> ExitCode { ExitCode::SUCCESS }
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -249,7 +249,12 @@ impl Public {
 
 impl Default for Internal {
     fn default() -> Self {
-        Self { listen: loopback(8081), publish_keys: Vec::new(), max_body: ByteSize(1 << 20), max_batch: 1000 }
+        Self {
+            listen: loopback(8081),
+            publish_keys: Vec::new(),
+            max_body: ByteSize(1 << 20),
+            max_batch: 1000,
+        }
     }
 }
 
