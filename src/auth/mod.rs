@@ -1,1 +1,5 @@
-//! (to be filled)
+//! Who may do what: publisher keys.
+
+mod publisher;
+
+pub use publisher::{BadKey, PublisherKeys};
