@@ -48,6 +48,8 @@ pub struct Internal {
     pub publish_keys: Vec<Secret>,
     /// How large the body of a publish may be.
     pub max_body: ByteSize,
+    /// How long the body of a publish may take to arrive.
+    pub body_timeout: Duration,
     /// How many events one publish may carry.
     pub max_batch: usize,
 }

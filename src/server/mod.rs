@@ -1,1 +1,5 @@
-//! (to be filled)
+//! Doors.
+
+mod internal;
+
+pub use internal::Internal;

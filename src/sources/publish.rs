@@ -51,8 +51,6 @@ pub enum BadPublish {
     Batch(#[from] BadBatch),
     #[error("the header Idempotency-Key {0}")]
     Key(BadName),
-    #[error("the header Idempotency-Key is given twice")]
-    KeyTwice,
     #[error("item {item}: its idempotency_key is not the one of the header Idempotency-Key")]
     KeysDiffer { item: usize },
     #[error("{0}")]
@@ -64,7 +62,7 @@ impl BadPublish {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Batch(bad) => bad.word(),
-            Self::Key(_) | Self::KeyTwice | Self::KeysDiffer { .. } => "idempotency_key",
+            Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
             Self::Relay(bad) => bad.word(),
         }
     }
