@@ -107,6 +107,17 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// Several frames as one.
+    pub fn joined(frames: &[Self]) -> Self {
+        let mut reserved = " ".repeat(SIZE_LINE);
+        for frame in frames {
+            reserved.push_str(str::from_utf8(frame.payload()).expect("frames are made of text"));
+        }
+        chunk(reserved)
+    }
+}
+
 /// Makes a chunk of `text`, whose first [`SIZE_LINE`] bytes are free for the size line.
 fn chunk(mut text: String) -> Frame {
     let size_line = format!("{:x}\r\n", text.len() - SIZE_LINE);

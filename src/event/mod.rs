@@ -9,6 +9,7 @@ mod frame;
 mod id;
 mod name;
 mod object;
+mod template;
 
 pub use audience::{Audience, BadAudience, Key, Kind};
 pub use batch::{BadBatch, Batch, Item, parse_events};
@@ -16,6 +17,7 @@ pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_ke
 pub use frame::{Block, Draft, Frame};
 pub use id::{BadId, EventId, Tag};
 pub use name::{BadName, EventName, Name};
+pub use template::{BadTemplate, Missing, Placeholder, Template};
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,13 +50,13 @@ impl Settings {
 /// The shards.
 pub struct Fanout {
     shards: Vec<Arc<Mailbox>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Fanout {
     /// Starts the shards' threads.
     pub fn start(log: &Arc<Log>, settings: &Settings) -> io::Result<Self> {
-        let mut fanout = Self { shards: Vec::new(), threads: Vec::new() };
+        let mut fanout = Self { shards: Vec::new(), threads: Mutex::default() };
         for number in 0..settings.shards {
             let (shard, mailbox) = Shard::new(Arc::clone(log), settings.clone())?;
             let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -64,7 +64,7 @@ impl Fanout {
                 shard.run();
             })?;
             fanout.shards.push(mailbox);
-            fanout.threads.push(thread);
+            fanout.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(fanout)
     }
@@ -97,11 +97,12 @@ impl Fanout {
     }
 
     /// Closes what is still open and ends the threads.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         for shard in &self.shards {
             shard.send(Command::Stop);
         }
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             let _ = thread.join();
         }
     }

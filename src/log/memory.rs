@@ -98,6 +98,11 @@ impl Log {
         self.lock().store.replay(keys, after, max_events, max_bytes, Instant::now())
     }
 
+    /// How many entries `replay` would give for `keys` after `after`; counting stops at `max`.
+    pub fn count(&self, keys: &[Key], after: Position, max: usize) -> usize {
+        self.lock().store.count(keys, after, max, Instant::now())
+    }
+
     /// The id by which a stream that has everything up to `position` can be resumed.
     pub fn id_at(&self, position: Position) -> EventId {
         self.lock().store.id_at(position)

@@ -245,6 +245,33 @@ impl Store {
         if !self.holds(after) {
             return Err(Reset::TooOld);
         }
+        let mut replay = Replay { entries: Vec::new(), through: self.head, complete: true };
+        let mut bytes = 0;
+        for entry in self.after(keys, after, now) {
+            if replay.entries.len() >= max_events || bytes >= max_bytes {
+                replay.through = Position(entry.position.0 - 1);
+                replay.complete = false;
+                break;
+            }
+            bytes += entry.frame.chunk().len();
+            replay.entries.push(Arc::clone(entry));
+        }
+        Ok(replay)
+    }
+
+    /// How many entries are kept after `after` for a holder of `keys`; counting stops at `max`.
+    pub(super) fn count(&self, keys: &[Key], after: Position, max: usize, now: Instant) -> usize {
+        self.after(keys, after, now).take(max).count()
+    }
+
+    /// The entries after `after` for a holder of `keys`: a merge of the keys' lists, in which a position that
+    /// stands in several is taken once.
+    fn after<'a>(
+        &'a self,
+        keys: &'a [Key],
+        after: Position,
+        now: Instant,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
         let mut lists: Vec<_> = keys
             .iter()
             .filter_map(|key| {
@@ -253,27 +280,17 @@ impl Store {
                 (from < places.len()).then(|| places.range(from..).copied().peekable())
             })
             .collect();
-        let mut replay = Replay { entries: Vec::new(), through: self.head, complete: true };
-        let mut bytes = 0;
-        // A merge of the keys' lists; a position that stands in several is taken once.
-        while let Some(next) = lists.iter_mut().filter_map(|list| list.peek().copied()).min() {
-            if replay.entries.len() >= max_events || bytes >= max_bytes {
-                replay.through = Position(next.0 - 1);
-                replay.complete = false;
-                break;
-            }
+        std::iter::from_fn(move || {
+            let next = lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
             for list in &mut lists {
                 list.next_if_eq(&next);
             }
-            let entry = self.get(next);
-            let hidden = entry.expires.is_some_and(|at| at <= now)
-                || entry.audience.except().iter().any(|key| keys.contains(key));
-            if !hidden {
-                bytes += entry.frame.chunk().len();
-                replay.entries.push(Arc::clone(entry));
-            }
-        }
-        Ok(replay)
+            Some(self.get(next))
+        })
+        .filter(move |entry| {
+            let expired = entry.expires.is_some_and(|at| at <= now);
+            !expired && !entry.audience.except().iter().any(|key| keys.contains(key))
+        })
     }
 
     /// The id that stands for `position`: of the last stored entry at or before it.

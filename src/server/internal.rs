@@ -1,64 +1,91 @@
 //! The internal listener's routes: `/publish`, `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Who may publish is checked before a byte of the body is read. Every answer is JSON but the metrics; a refusal
+//! Who may publish is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem
 //! says in one sentence what is wrong. Nothing here is meant for browsers, so what a page of another site sends
 //! is refused. This file must not know what an event looks like.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, request};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::Gauge;
 use serde::Serialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tracing::debug;
 
-use crate::auth::{BadKey, PublisherKeys};
+use super::listen::Serve;
+use super::problem::{Problem, refused_key, refused_publish};
+use super::public::{Chain, Open};
+use super::respond::json;
+use crate::auth::PublisherKeys;
 use crate::config;
-use crate::event::BadBatch;
 use crate::fanout::Fanout;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::sources::{BadPublish, Publish, Relay, RelayError};
-use crate::telemetry::{HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
+use crate::sources::{Publish, Relay};
+use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
 
-/// What the internal listener answers with.
+/// What serves the internal listener's connections.
 pub struct Internal {
     keys: PublisherKeys,
     publish: Publish,
+    head_timeout: Duration,
     max_body: u64,
     body_timeout: Duration,
     log: Arc<Log>,
     health: Health,
     metrics: Metrics,
     drain: Drain,
+    close: Drain,
+    open: Gauge,
+}
+
+/// What `/readyz` and `/metrics` tell of.
+pub struct Standing {
+    pub health: Health,
+    pub metrics: Metrics,
+    /// Once it has started, the daemon is not ready.
+    pub drain: Drain,
 }
 
 impl Internal {
+    /// `close` is the notice to end the listener's own connections; it comes after the drain, so that `/readyz`
+    /// can tell of that.
     pub fn new(
         section: &config::Internal,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         relay: Option<Arc<dyn Relay>>,
-        health: Health,
-        metrics: Metrics,
-        drain: Drain,
+        standing: Standing,
+        close: Drain,
     ) -> Self {
         Self {
             keys: PublisherKeys::new(&section.publish_keys),
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
+            head_timeout: section.head_timeout,
             max_body: section.max_body.0,
             body_timeout: section.body_timeout,
             log,
-            health,
-            metrics,
-            drain,
+            health: standing.health,
+            metrics: standing.metrics,
+            drain: standing.drain,
+            close,
+            open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
         }
     }
 
@@ -69,25 +96,21 @@ impl Internal {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        self.route(&head, body).await.unwrap_or_else(|refusal| {
-            metrics::counter!(HTTP_REFUSED, "listener" => "internal", "reason" => refusal.word).increment(1);
-            tracing::debug!(
-                status = refusal.status.as_u16(),
-                reason = refusal.word,
-                "internal request refused"
-            );
-            refusal.into_response()
+        self.route(&head, body).await.unwrap_or_else(|problem| {
+            metrics::counter!(HTTP_REFUSED, "listener" => "internal", "reason" => problem.word).increment(1);
+            debug!(status = problem.status.as_u16(), reason = problem.word, "internal request refused");
+            problem.into_response()
         })
     }
 
-    async fn route<B>(&self, head: &request::Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal>
+    async fn route<B>(&self, head: &request::Parts, body: B) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         if comes_from_a_page(&head.headers) {
             let say = "requests of web pages are not answered here: publish from your backend";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "browser", say));
+            return Err(Problem::new(StatusCode::FORBIDDEN, "browser", say));
         }
         match head.uri.path() {
             "/publish" => {
@@ -109,42 +132,42 @@ impl Internal {
             _ => {
                 let say =
                     "nothing is here: there are POST /publish, GET /healthz, GET /readyz and GET /metrics";
-                Err(Refusal::new(StatusCode::NOT_FOUND, "no_route", say))
+                Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }
     }
 
-    async fn publish<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Full<Bytes>>, Refusal>
+    async fn publish<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.keys.check(headers).map_err(refuse_key)?;
+        self.keys.check(headers).map_err(refused_key)?;
         if headers
             .get_all(CONTENT_ENCODING)
             .iter()
             .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
         {
             let say = "a compressed body is not taken: send it as it is";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", say));
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", say));
         }
         let key = idempotency_key(headers)?;
         let body = self.read(body).await?;
         match self.publish.publish(&body, key, is_ndjson(headers)).await {
             Ok(published) => Ok(json(StatusCode::OK, &published)),
-            Err(bad) => Ok(answer_bad_publish(&bad)),
+            Err(bad) => Ok(refused_publish(&bad)),
         }
     }
 
     /// The whole body, bounded in size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Refusal>
+    async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let too_large = || {
             let say = format!("the body is larger than {} bytes (internal.max_body)", self.max_body);
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", say)
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", say)
         };
         if body.size_hint().lower() > self.max_body {
             return Err(too_large());
@@ -153,11 +176,11 @@ impl Internal {
         match tokio::time::timeout(self.body_timeout, limited.collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(bad)) if bad.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body broke off")),
+            Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "body_broken", "the body broke off")),
             Err(_) => {
                 let say =
                     format!("the body took longer than {:?} (internal.body_timeout)", self.body_timeout);
-                Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", say).with(CONNECTION, "close"))
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", say).with(CONNECTION, "close"))
             }
         }
     }
@@ -179,7 +202,7 @@ impl Internal {
                     State::Up => ("up", None),
                     State::Down(why) => ("down", Some(why)),
                 };
-                (name, Standing { required: dependency.required, state, why })
+                (name, Dependency { required: dependency.required, state, why })
             })
             .collect();
         let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -197,80 +220,66 @@ impl Internal {
     }
 }
 
+impl Serve for Internal {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let _open = Open::new(&self.open);
+        let service = service_fn(|request| Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) }));
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .serve_connection(TokioIo::new(socket), service);
+        let result = tokio::select! {
+            result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
+            () = self.close.started() => {
+                // An idle connection ends now, a busy one after its answer.
+                Pin::new(&mut serving).graceful_shutdown();
+                poll_fn(|cx| serving.poll_without_shutdown(cx)).await
+            }
+        };
+        if let Err(error) = result {
+            debug!(%peer, error = %Chain(&error), "connection ended with an error");
+        }
+        linger(serving.into_parts().io.into_inner()).await;
+    }
+}
+
+/// How long an answered peer may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Closes so that the peer gets our answer to a body that we did not read: a socket that is closed with bytes unread
+/// resets the connection, and the reset may overtake the answer.
+async fn linger(mut socket: TcpStream) {
+    let discard = async {
+        let mut buffer = [0; 4096];
+        socket.shutdown().await?;
+        while socket.read(&mut buffer).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = tokio::time::timeout(LINGER, discard).await;
+}
+
 /// The JSON of `/readyz`.
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
-    dependencies: BTreeMap<&'static str, Standing>,
+    dependencies: BTreeMap<&'static str, Dependency>,
 }
 
 #[derive(Serialize)]
-struct Standing {
+struct Dependency {
     required: bool,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
 
-/// The JSON of a refusal.
-#[derive(Serialize, Default)]
-struct Problem<'a> {
-    error: String,
-    /// Which event of several, from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<usize>,
-    /// Which line of an NDJSON body, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    /// What is known of the fate of a publish that was to be relayed: `nothing` or `unknown`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<&'static str>,
-}
-
-/// A request that is not answered as it wished.
-struct Refusal {
-    status: StatusCode,
-    /// For the metric's label.
-    word: &'static str,
-    say: String,
-    header: Option<(HeaderName, &'static str)>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, word: &'static str, say: impl Into<String>) -> Self {
-        Self { status, word, say: say.into(), header: None }
-    }
-
-    fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
-    }
-
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = json(self.status, &Problem { error: self.say, ..Problem::default() });
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        response
-    }
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    let text = serde_json::to_vec(value).expect("our own answers are JSON");
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn allow(method: &Method, allowed: &[Method], list: &'static str) -> Result<(), Refusal> {
+fn allow(method: &Method, allowed: &[Method], list: &'static str) -> Result<(), Problem> {
     if allowed.contains(method) {
         return Ok(());
     }
     let say = format!("this path takes {list}");
-    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
 }
 
 /// Browsers say so on every request that a page of another origin makes; backends and shells send neither field.
@@ -279,21 +288,8 @@ fn comes_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || matches!(site, Some(b"cross-site" | b"same-site"))
 }
 
-fn refuse_key(bad: BadKey) -> Refusal {
-    let status = match bad {
-        BadKey::Off => StatusCode::FORBIDDEN,
-        BadKey::Missing | BadKey::Wrong => StatusCode::UNAUTHORIZED,
-    };
-    let refusal = Refusal::new(status, bad.word(), bad.to_string());
-    match bad {
-        BadKey::Off => refusal,
-        BadKey::Missing => refusal.with(WWW_AUTHENTICATE, "Bearer"),
-        BadKey::Wrong => refusal.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let refuse = |say| Refusal::new(StatusCode::BAD_REQUEST, "idempotency_key", say);
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let refuse = |say| Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", say);
     let mut fields = headers.get_all("idempotency-key").iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
@@ -309,41 +305,4 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
     ["application/x-ndjson", "application/ndjson", "application/jsonl"]
         .iter()
         .any(|known| kind.eq_ignore_ascii_case(known))
-}
-
-fn answer_bad_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
-    let error = bad.to_string();
-    let mut problem = Problem { error, ..Problem::default() };
-    let mut status = StatusCode::BAD_REQUEST;
-    match bad {
-        BadPublish::Batch(BadBatch::TooMany { .. }) => status = StatusCode::PAYLOAD_TOO_LARGE,
-        BadPublish::Batch(BadBatch::Single(bad)) => problem.field = bad.field.as_deref(),
-        BadPublish::Batch(BadBatch::Item { item, bad }) => {
-            problem.item = Some(*item);
-            problem.field = bad.field.as_deref();
-        }
-        BadPublish::Batch(BadBatch::Line { item, line, bad }) => {
-            problem.item = Some(*item);
-            problem.line = Some(*line);
-            problem.field = bad.field.as_deref();
-        }
-        BadPublish::Batch(BadBatch::Nothing | BadBatch::NotUtf8 | BadBatch::NotJson(_))
-        | BadPublish::Key(_) => {}
-        BadPublish::KeysDiffer { item } => {
-            problem.item = Some(*item);
-            problem.field = Some("idempotency_key");
-        }
-        BadPublish::Relay(bad) => {
-            status = StatusCode::SERVICE_UNAVAILABLE;
-            problem.published = Some(match bad {
-                RelayError::Down => "nothing",
-                RelayError::Unknown => "unknown",
-            });
-        }
-    }
-    let mut response = json(status, &problem);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
 }
