@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
