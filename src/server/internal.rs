@@ -222,7 +222,8 @@ impl Internal {
 impl Serve for Internal {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         let _open = Open::new(&self.open);
-        let service = service_fn(|request| Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) }));
+        let service =
+            service_fn(|request| Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) }));
         let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)

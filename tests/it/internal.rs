@@ -98,7 +98,9 @@ async fn a_body_beyond_the_bound_is_refused_and_the_answer_arrives() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_given_up() {
     let daemon = Daemon::start("[internal]\nbody_timeout = \"200ms\"").await;
-    let head = format!("POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 13\r\n\r\n{{");
+    let head = format!(
+        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 13\r\n\r\n{{"
+    );
     let answer = raw(&daemon, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("the body took longer than 200ms (internal.body_timeout)"), "{answer}");
@@ -140,7 +142,9 @@ async fn what_is_not_http_is_refused() {
         let answer = raw(&daemon, bytes.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{bytes:?}: {answer}");
     }
-    let head = format!("POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head = format!(
+        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
     let answer = raw(&daemon, format!("{head}zz\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(daemon.ask("/healthz").await.status, 200, "and it goes on serving");
