@@ -3,8 +3,12 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
+mod internal;
+mod publish;
 mod streams;

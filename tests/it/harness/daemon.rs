@@ -60,7 +60,10 @@ impl Daemon {
             .env("SIDESTREAM_INTERNAL_LISTEN", "127.0.0.1:0")
             .env("SIDESTREAM_TELEMETRY_LOG_FORMAT", "json")
             .envs((!config.contains("publish_keys")).then_some(("SIDESTREAM_INTERNAL_PUBLISH_KEYS", KEY)))
-            .envs((!config.contains("backend =")).then_some(("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:9")))
+            .envs(
+                (!config.contains("backend ="))
+                    .then_some(("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:9")),
+            )
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -119,7 +122,9 @@ impl Daemon {
         text.lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name))
             .filter(|line| labels.iter().all(|label| line.contains(label)))
-            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number"))
+            .map(|line| {
+                line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")
+            })
             .sum()
     }
 
@@ -129,7 +134,8 @@ impl Daemon {
 
     /// Sends a signal by the name that kill(1) knows.
     pub(crate) fn signal(&self, name: &str) {
-        let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let status =
+            std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.expect("kill(1)").success());
     }
 
