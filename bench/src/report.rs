@@ -15,7 +15,7 @@ pub(crate) fn verdicts(outcomes: &[Outcome]) -> String {
     for figure in figures(outcomes) {
         let rule = &figure.spec.rule;
         let value = |label: &str| match figure.cells.iter().find(|cell| cell.label == label) {
-            Some(cell) => told(cell, figure.spec.unit),
+            Some(cell) => told(cell, figure.spec.unit) + &faults_of(outcomes, figure.row, label),
             None => "not measured".to_owned(),
         };
         let (other, ratio) = match rule.against {
@@ -60,7 +60,7 @@ fn everybody(outcomes: &[Outcome]) -> String {
                     let ratio = ratio.filter(|_| *name != figure.spec.rule.subject);
                     format!(
                         "{}{}",
-                        told(cell, ""),
+                        told(cell, "") + &faults_of(outcomes, figure.row, name),
                         ratio.map_or(String::new(), |ratio| format!(", {}×", digits(ratio)))
                     )
                 }
@@ -121,6 +121,15 @@ pub(crate) fn document(machine: &Machine, command: &str, repetitions: usize, out
 
 fn figures(outcomes: &[Outcome]) -> impl Iterator<Item = &Figure> {
     outcomes.iter().flat_map(|outcome| &outcome.figures)
+}
+
+/// A figure that was come by with faults says so wherever it stands.
+fn faults_of(outcomes: &[Outcome], row: &str, label: &str) -> String {
+    let mut contexts = outcomes.iter().flat_map(|outcome| &outcome.contexts);
+    match contexts.find(|context| context.row == row && context.label == label) {
+        Some(context) if !context.faults.none() => format!(" (faults: {})", context.faults),
+        _ => String::new(),
+    }
 }
 
 /// The median with the least and the most.

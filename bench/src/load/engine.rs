@@ -29,6 +29,7 @@ pub(crate) struct Load {
     flights: Flights,
     tally: Tally,
     keep_ids: bool,
+    at_once: usize,
     opened: usize,
     failure: Option<io::Error>,
 }
@@ -56,9 +57,15 @@ impl Load {
             flights: Flights::new(),
             tally: Tally::new(now()),
             keep_ids: false,
+            at_once: AT_ONCE,
             opened: 0,
             failure: None,
         })
+    }
+
+    /// How many connections may wait for their answer while streams are opened.
+    pub(crate) fn at_once(&mut self, connections: usize) {
+        self.at_once = connections;
     }
 
     /// Remembers every stream's last id from now on.
@@ -85,7 +92,7 @@ impl Load {
         let wanted = self.opened + plans.len();
         let mut plans = plans.into_iter();
         while self.opened < wanted {
-            while self.streams.len() - self.opened < AT_ONCE
+            while self.streams.len() - self.opened < self.at_once
                 && let Some(plan) = plans.next()
             {
                 self.start(to, plan, from)?;

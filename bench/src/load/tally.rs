@@ -36,7 +36,7 @@ pub(crate) struct Faults {
     pub(crate) resets: u64,
     /// Streams that ended or failed by themselves.
     pub(crate) ended: u64,
-    /// Publishes that were not answered with 2xx.
+    /// Publishes and plain requests that were not answered with 2xx.
     pub(crate) refused: u64,
 }
 
@@ -82,7 +82,7 @@ impl std::fmt::Display for Faults {
             (self.foreign, "not for their reader"),
             (self.resets, "resets"),
             (self.ended, "streams ended"),
-            (self.refused, "publishes refused"),
+            (self.refused, "requests refused"),
         ];
         let mut first = true;
         for (count, what) in all.into_iter().filter(|(count, _)| *count > 0) {

@@ -23,7 +23,6 @@ pub(crate) enum Server {
     BetterSse,
     /// nginx's `proxy_pass`.
     Nginx,
-    Pushpin,
 }
 
 /// What a measurement wants of a server.
@@ -52,8 +51,8 @@ const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const NCHAN_MODULE: &str = "ngx_nchan_module.so";
 
 impl Server {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Sidestream, Self::Bare, Self::Nchan, Self::Node, Self::BetterSse, Self::Nginx, Self::Pushpin];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Sidestream, Self::Bare, Self::Nchan, Self::Node, Self::BetterSse, Self::Nginx];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -63,7 +62,6 @@ impl Server {
             Self::Node => "Node loop",
             Self::BetterSse => "better-sse",
             Self::Nginx => "nginx",
-            Self::Pushpin => "pushpin",
         }
     }
 
@@ -94,7 +92,6 @@ impl Server {
                 }
                 node("better-sse/server.mjs", setup, folder)
             }
-            Self::Pushpin => Err(Missing("no set-up in this benchmark yet".to_owned())),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::figure::{Cell, Figure, Measured, Spec, median};
 use crate::load::{Faults, Load};
 use crate::machine;
 use crate::meter::Usage;
 use crate::peers::{Missing, Running, Server, Settings, Setup};
+use crate::proc;
 
 /// How the whole run is made.
 pub(crate) struct Bench {
@@ -198,4 +199,17 @@ pub(super) fn ended(load: &mut Load) -> io::Result<Faults> {
 /// Nanoseconds as milliseconds.
 pub(super) fn ms(nanos: u64) -> f64 {
     nanos as f64 / 1e6
+}
+
+/// Waits until the server has noticed that its readers are gone.
+pub(super) fn until_gone(running: &Running, descriptors: usize) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let pids = running.pids();
+    while proc::descriptors(&pids) > descriptors {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("the server still holds streams that were cut half a minute ago"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::compare::{Bench, Outcome};
+use super::compare::{Bench, Outcome, until_gone};
 use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::{Load, Plan};
 use crate::meter::Meter;
@@ -11,6 +11,10 @@ use crate::proc;
 
 /// Seconds of silence before a heartbeat.
 const HEARTBEAT: u32 = 20;
+/// Connections that wait for their answer when all come back at once.
+const STORM: usize = 2000;
+/// Streams come one after the other rather than in a storm, whose height an allocator would remember.
+const AT_ONCE: usize = 50;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     let streams = bench.size(15_000, 1000);
@@ -39,23 +43,36 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     bench.compare("idle", specs, &contenders, |contender, running| {
         // What a first connection makes a server set up is not the streams'.
         let mut load = Load::new()?;
+        load.at_once(AT_ONCE);
         load.open(running.target.streams, plans(&running.target, 10), None)?;
         load.cut();
         load.run(Duration::from_secs(1))?;
         let pids = running.pids();
         let before = proc::pss(&pids)?;
+        let quiet = proc::descriptors(&pids);
 
         load.open(running.target.streams, plans(&running.target, streams), None)?;
         load.run(Duration::from_secs(2))?;
         let meter = Meter::start(running)?;
         let tally = load.run(bench.seconds(60, 5))?;
         let usage = meter.stop()?;
-        let grown = proc::pss(&pids)?.saturating_sub(before);
+        let each = |grown: u64| grown as f64 / streams as f64 / 1024.0;
+        let grown = each(proc::pss(&pids)?.saturating_sub(before));
+
+        // The same crowd once more, this time all at once.
+        load.cut();
+        until_gone(running, quiet + 16)?;
+        load.at_once(STORM);
+        load.open(running.target.streams, plans(&running.target, streams), None)?;
+        load.run(Duration::from_secs(2))?;
+        let after_storm = each(proc::pss(&pids)?.saturating_sub(before));
 
         let beats = matches!(contender.server, Server::Sidestream | Server::Nchan);
-        let values =
-            vec![Some(grown as f64 / streams as f64 / 1024.0), beats.then_some(usage.server * 100.0)];
-        let notes = vec![format!("{} heartbeats/s", (tally.comments as f64 / usage.seconds).round())];
+        let values = vec![Some(grown), beats.then_some(usage.server * 100.0)];
+        let beats = (tally.comments as f64 / usage.seconds).round();
+        let notes = vec![format!(
+            "{beats} comments/s; when all have been cut and have come back with {STORM} at once: {after_storm:.2} KiB a stream"
+        )];
         Ok(Measured { values, faults: load.finish(), usage, notes })
     })
 }

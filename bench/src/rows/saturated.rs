@@ -27,8 +27,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             aim: Some(Bound::AtLeast(10.0)),
         },
     }];
-    let servers =
-        [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse, Server::Pushpin];
+    let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
     let contenders = servers.map(|server| bench.contender(server));
     bench.compare("saturated", specs, &contenders, |_, running| {
         let mut load = one_topic(running, streams, SIZE, IN_FLIGHT)?;

@@ -4,9 +4,9 @@
 //! holds, so that nobody's figure is made of retransmissions.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::compare::{Bench, Outcome, ended};
+use super::compare::{Bench, Outcome, ended, until_gone};
 use super::steady::SIZE;
 use crate::clock::{nanos, now};
 use crate::figure::{Bound, Measured, Rule, Spec};
@@ -66,17 +66,4 @@ fn storm(running: &Running, streams: usize) -> io::Result<Measured> {
         return Err(io::Error::other(format!("not all caught up within a minute: {faults}")));
     }
     Ok(Measured { values: vec![Some(time as f64 / 1e6)], faults, usage, notes: Vec::new() })
-}
-
-/// Waits until the server has noticed that its readers are gone.
-fn until_gone(running: &Running, descriptors: usize) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let pids = running.pids();
-    while proc::descriptors(&pids) > descriptors {
-        if Instant::now() > deadline {
-            return Err(io::Error::other("the server still holds streams that were cut half a minute ago"));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
