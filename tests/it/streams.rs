@@ -222,11 +222,7 @@ async fn an_event_reaches_whom_it_is_for_and_each_once() {
 #[tokio::test]
 async fn a_silent_stream_gets_heartbeats_in_the_configured_form() {
     for (form, check) in [("comment", ": hb\n\n"), ("line", ": hb\n"), ("event:ping", "event: ping\ndata: {}\n\n")] {
-        let form = match form.split_once(':') {
-            Some((_, name)) => format!("heartbeat_as = \"event\"\nheartbeat_event = \"{name}\""),
-            None => format!("heartbeat_as = \"{form}\""),
-        };
-        let daemon = Daemon::start(&format!("[sse]\nheartbeat = \"1s\"\n{form}\n")).await;
+        let daemon = Daemon::start(&format!("[sse]\nheartbeat = \"1s\"\nheartbeat_as = \"{form}\"\n")).await;
         let mut socket = TcpStream::connect(daemon.public).await.expect("a connection");
         socket.write_all(b"GET /events?topic=a HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
         let chunk = format!("{:x}\r\n{check}\r\n", check.len());
