@@ -88,6 +88,11 @@ impl Daemon {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
+    /// Waits until its log holds `text`.
+    pub(crate) async fn logged(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), async || self.log().contains(text).then_some(())).await;
+    }
+
     /// Opens a stream on the public listener.
     pub(crate) async fn stream(&self, path: &str) -> Stream {
         Stream::open(self.public, path, &[]).await
