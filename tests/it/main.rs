@@ -5,10 +5,14 @@
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
+//! | `dead_peers.rs` | peers that vanish without a word |
+//! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
+mod dead_peers;
 mod internal;
 mod publish;
+mod soak;
 mod streams;
