@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `config.rs` | the operator's file: what is taken, and how what is not is told |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `dead_peers.rs` | peers that vanish without a word |
@@ -11,6 +12,7 @@
 
 mod harness;
 
+mod config;
 mod dead_peers;
 mod internal;
 mod publish;
