@@ -53,8 +53,9 @@ pub(super) fn run(bench: &Bench) -> Outcome {
 
         load.open(running.target.streams, plans(&running.target, streams), None)?;
         load.run(Duration::from_secs(2))?;
+        let beats = matches!(contender.server, Server::Sidestream | Server::Nchan);
         let meter = Meter::start(running)?;
-        let tally = load.run(bench.seconds(60, 5))?;
+        let tally = load.run(if beats { bench.seconds(60, 5) } else { Duration::from_secs(5) })?;
         let usage = meter.stop()?;
         let each = |grown: u64| grown as f64 / streams as f64 / 1024.0;
         let grown = each(proc::pss(&pids)?.saturating_sub(before));
@@ -67,11 +68,10 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         load.run(Duration::from_secs(2))?;
         let after_storm = each(proc::pss(&pids)?.saturating_sub(before));
 
-        let beats = matches!(contender.server, Server::Sidestream | Server::Nchan);
         let values = vec![Some(grown), beats.then_some(usage.server * 100.0)];
-        let beats = (tally.comments as f64 / usage.seconds).round();
+        let comments = (tally.comments as f64 / usage.seconds).round();
         let notes = vec![format!(
-            "{beats} comments/s; when all have been cut and have come back with {STORM} at once: {after_storm:.2} KiB a stream"
+            "{comments} comments/s; when all have been cut and have come back with {STORM} at once: {after_storm:.2} KiB a stream"
         )];
         Ok(Measured { values, faults: load.finish(), usage, notes })
     })
