@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use machine::Machine;
+use peers::Server;
 use rows::{Bench, ROWS};
 
 type Failure = Box<dyn Error>;
@@ -49,6 +50,9 @@ struct Run {
     /// Only these rows; may be given several times, or with commas
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     only: Vec<String>,
+    /// Only these servers: sidestream, bare, nchan, node, better-sse, nginx
+    #[arg(long, value_name = "SERVER", value_delimiter = ',')]
+    servers: Vec<String>,
     /// Small sizes and one repetition, to see that everything works; the figures say nothing
     #[arg(long)]
     quick: bool,
@@ -106,8 +110,13 @@ impl Run {
             Some(binary) => binary,
             None => std::env::current_exe()?.with_file_name("sidestream"),
         };
+        let servers = self.servers.iter().map(|word| {
+            let found = Server::ALL.into_iter().find(|server| server.word() == *word);
+            found.ok_or_else(|| format!("there is no server {word}"))
+        });
         let bench = Bench {
             quick: self.quick,
+            servers: servers.collect::<Result<_, _>>()?,
             repetitions: self.repetitions.unwrap_or(if self.quick { 1 } else { 3 }),
             binary,
             server_core: self.server_core,
@@ -117,6 +126,9 @@ impl Run {
         let outcomes: Vec<_> =
             ROWS.iter().filter(|row| wanted(row.name)).map(|row| (row.run)(&bench)).collect();
         println!("{}", report::verdicts(&outcomes));
+        if let Some(warning) = report::disturbed(&outcomes) {
+            println!("{warning}");
+        }
 
         let out = match self.out {
             Some(file) => file,

@@ -48,7 +48,8 @@ pub(crate) fn verdicts(outcomes: &[Outcome]) -> String {
 fn everybody(outcomes: &[Outcome]) -> String {
     let servers: Vec<_> = Server::ALL.iter().map(|server| server.name()).collect();
     let mut text = format!("| figure | {} |\n|---{}|\n", servers.join(" | "), "|---".repeat(servers.len()));
-    for figure in figures(outcomes) {
+    // A figure of sidestream against itself has no place among the others.
+    for figure in figures(outcomes).filter(|figure| servers.contains(&figure.spec.rule.subject)) {
         let _ = write!(text, "| {}, {} |", figure.spec.what, figure.spec.unit);
         let subject = figure.median(figure.spec.rule.subject);
         for name in &servers {
@@ -89,14 +90,43 @@ fn conditions(outcomes: &[Outcome]) -> String {
     text
 }
 
+/// Rows in which somebody else than server and load has work to do.
+const WITH_A_THIRD: [&str; 2] = ["channel", "proxied"];
+/// The share of a core that others may take before the result says so.
+const QUIET: f64 = 0.10;
+
+/// What a reader has to know of a run beside which other work ran.
+pub(crate) fn disturbed(outcomes: &[Outcome]) -> Option<String> {
+    let contexts = outcomes.iter().flat_map(|outcome| &outcome.contexts);
+    let others = contexts
+        .filter(|context| !WITH_A_THIRD.contains(&context.row))
+        .map(|context| context.busy()[2])
+        .fold(0.0, f64::max);
+    (others > QUIET).then(|| {
+        format!(
+            "The machine was not quiet: other work took up to {:.0} % of a core. Latencies, figures a second and close ratios say little.",
+            others * 100.0
+        )
+    })
+}
+
 /// The whole result, as it is kept.
 pub(crate) fn document(machine: &Machine, command: &str, repetitions: usize, outcomes: &[Outcome]) -> String {
     let mut text = format!("# Benchmark of {}, commit {}\n\n", machine.date, machine.commit);
     let _ = write!(
         text,
-        "Machine: {}, {} cores, {} of memory, Linux {}. Load average at the start: {}.\nCommand: `{command}`. Medians of {repetitions} repetitions (least–most); every repetition measures all servers in turn.\n\n",
-        machine.cpu, machine.cores, machine.memory, machine.kernel, machine.load_average,
+        "Machine: {}, {} cores, {} of memory, Linux {}. Load average at the start: {}.\n\
+         Command: `{command}`. Medians (least–most) of {repetitions} repetition{}; each measures all servers in turn.\n\n",
+        machine.cpu,
+        machine.cores,
+        machine.memory,
+        machine.kernel,
+        machine.load_average,
+        if repetitions == 1 { "" } else { "s" },
     );
+    if let Some(warning) = disturbed(outcomes) {
+        let _ = write!(text, "**{warning}**\n\n");
+    }
     for (name, version) in versions() {
         let _ = writeln!(text, "- {name}: {version}");
     }
@@ -154,34 +184,39 @@ fn bound(bound: Bound, unit: &str) -> String {
         Bound::Below(value) => ("<", value),
         Bound::AtLeast(value) => ("≥", value),
     };
-    format!("{sign} {} {unit}", digits(value))
+    match value {
+        _ if value >= 1000.0 => format!("{sign} {} {unit}", grouped(value as u64)),
+        _ if unit == "×" => format!("{sign} {value}×"),
+        _ => format!("{sign} {value} {unit}"),
+    }
 }
 
-/// Three digits that matter; thousands apart.
+/// Three digits that matter.
 pub(crate) fn digits(value: f64) -> String {
-    let size = value.abs();
-    if size >= 1000.0 {
-        let places = (size.log10().floor() as i32 - 2).clamp(0, 15);
-        let unit = 10_f64.powi(places);
-        let whole = format!("{:.0}", (value / unit).round() * unit);
-        let mut text = String::new();
-        for (at, digit) in whole.chars().enumerate() {
-            if at > 0
-                && (whole.len() - at) % 3 == 0
-                && digit.is_ascii_digit()
-                && whole.as_bytes()[at - 1] != b'-'
-            {
-                text.push(',');
-            }
-            text.push(digit);
+    match value.abs() {
+        size if size >= 1000.0 => {
+            let unit = 10_f64.powi((size.log10().floor() as i32 - 2).clamp(0, 15));
+            grouped(((size / unit).round() * unit) as u64)
         }
-        return text;
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        size if size > 0.0 => format!("{value:.3}"),
+        _ => "0".to_owned(),
     }
-    match size {
-        _ if size >= 100.0 => format!("{value:.0}"),
-        _ if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+}
+
+/// Thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let whole = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
+    text
 }
 
 #[cfg(test)]
@@ -191,14 +226,14 @@ mod tests {
     #[test]
     fn numbers_have_three_digits_that_matter() {
         for (value, text) in [
-            (0.816, "0.82"),
+            (0.8961, "0.896"),
             (4.9666, "4.97"),
             (12.34, "12.3"),
             (149.6, "150"),
             (1234.0, "1,230"),
             (214_481.0, "214,000"),
             (1_345_678.0, "1,350,000"),
-            (0.0, "0.00"),
+            (0.0, "0"),
         ] {
             assert_eq!(digits(value), text);
         }

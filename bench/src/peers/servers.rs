@@ -65,6 +65,18 @@ impl Server {
         }
     }
 
+    /// The name on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Sidestream => "sidestream",
+            Self::Bare => "bare",
+            Self::Nchan => "nchan",
+            Self::Node => "node",
+            Self::BetterSse => "better-sse",
+            Self::Nginx => "nginx",
+        }
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) fn start(self, setup: &Setup, binary: &Path) -> Result<Running, Missing> {
         let folder = tempfile::Builder::new().prefix("sidestream-bench-").tempdir()?;

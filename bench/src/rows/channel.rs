@@ -10,11 +10,12 @@ use super::topics::each_its_own;
 use crate::figure::{Bound, Rule, Spec};
 use crate::load::Door;
 use crate::peers::{Server, redis_publish, start_redis};
+use crate::report::grouped;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     let topics = bench.size(5000, 500);
     let specs = vec![Spec {
-        what: format!("{topics} topics × 1 stream, over a Redis channel: events a second"),
+        what: format!("{} topics × 1 stream, over a Redis channel: events a second", grouped(topics.into())),
         unit: "/s",
         rule: Rule {
             subject: "sidestream",
@@ -26,7 +27,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     let redis = start_redis(&[bench.load_core]);
     let mut sidestream = bench.contender(Server::Sidestream);
     sidestream.setup.sidestream.redis = redis.as_ref().ok().map(|redis| redis.target.streams);
-    bench.compare("channel", specs, &[sidestream], |_, running| {
+    bench.compare("channel", specs, [sidestream], |_, running| {
         let redis = redis.as_ref().map_err(|missing| io::Error::other(missing.0.clone()))?.target.streams;
         subscribed(redis)?;
         each_its_own(bench, running, topics, Door::redis(redis)?, redis_publish(SIZE))

@@ -16,7 +16,9 @@ pub(crate) struct Bench {
     /// Small sizes, to see that all works; the figures say nothing.
     pub(crate) quick: bool,
     pub(crate) repetitions: usize,
-    /// Scales how long each measurement takes.
+    /// Only these; all if empty.
+    pub(crate) servers: Vec<Server>,
+    /// sidestream's.
     pub(crate) binary: PathBuf,
     pub(crate) server_core: usize,
     pub(crate) load_core: usize,
@@ -71,9 +73,12 @@ impl Bench {
         &self,
         row: &'static str,
         specs: Vec<Spec>,
-        contenders: &[Contender],
+        contenders: impl IntoIterator<Item = Contender>,
         measure: impl Fn(&Contender, &Running) -> io::Result<Measured>,
     ) -> Outcome {
+        let wanted =
+            |contender: &Contender| self.servers.is_empty() || self.servers.contains(&contender.server);
+        let contenders: Vec<Contender> = contenders.into_iter().filter(wanted).collect();
         let mut results: Vec<Result<Vec<Measured>, Missing>> =
             contenders.iter().map(|_| Ok(Vec::new())).collect();
         for repetition in 1..=self.repetitions {
@@ -97,8 +102,8 @@ impl Bench {
             .map(|contender| contender.setup.toml())
             .unwrap_or_default();
         Outcome {
-            figures: figures(row, specs, contenders, &results),
-            contexts: contexts(row, contenders, results),
+            figures: figures(row, specs, &contenders, &results),
+            contexts: contexts(row, &contenders, results),
             toml,
         }
     }

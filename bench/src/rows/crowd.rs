@@ -4,6 +4,7 @@ use super::compare::{Bench, Outcome};
 use super::steady::{SIZE, Traffic, paced};
 use crate::figure::{Bound, Rule, Spec};
 use crate::peers::Server;
+use crate::report::grouped;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     let traffic = Traffic {
@@ -13,7 +14,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         warm_up: bench.seconds(3, 1),
         time: bench.seconds(15, 3),
     };
-    let at = format!("{} streams × {} events/s", traffic.streams, traffic.rate);
+    let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
     let specs = vec![Spec {
         what: format!("{at}: CPU a delivery"),
         unit: "µs",
@@ -25,5 +26,5 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         },
     }];
     let contenders = [Server::Sidestream, Server::Bare, Server::Nchan].map(|server| bench.contender(server));
-    bench.compare("crowd", specs, &contenders, |_, running| paced(running, &traffic))
+    bench.compare("crowd", specs, contenders, |_, running| paced(running, &traffic))
 }

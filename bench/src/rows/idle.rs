@@ -8,6 +8,7 @@ use crate::load::{Load, Plan};
 use crate::meter::Meter;
 use crate::peers::{Server, Target};
 use crate::proc;
+use crate::report::grouped;
 
 /// Seconds of silence before a heartbeat.
 const HEARTBEAT: u32 = 20;
@@ -21,12 +22,18 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     let alone = |must, aim| Rule { subject: "sidestream", against: None, must, aim };
     let specs = vec![
         Spec {
-            what: format!("{streams} idle streams, two topics and a user each: memory a stream"),
+            what: format!(
+                "{} idle streams, two topics and a user each: memory a stream",
+                grouped(streams.into())
+            ),
             unit: "KiB",
             rule: alone(Bound::AtMost(1.5), Some(Bound::AtMost(0.8))),
         },
         Spec {
-            what: format!("{streams} silent streams with {HEARTBEAT} s heartbeats: share of a core"),
+            what: format!(
+                "{} silent streams with {HEARTBEAT} s heartbeats: share of a core",
+                grouped(streams.into())
+            ),
             unit: "%",
             rule: alone(Bound::AtMost(1.0), None),
         },
@@ -40,7 +47,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         contender.setup.sidestream.user = Some("{query.user}".to_owned());
         contender
     });
-    bench.compare("idle", specs, &contenders, |contender, running| {
+    bench.compare("idle", specs, contenders, |contender, running| {
         // What a first connection makes a server set up is not the streams'.
         let mut load = Load::new()?;
         load.at_once(AT_ONCE);

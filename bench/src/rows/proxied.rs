@@ -25,7 +25,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         contender.setup.backend = backend.as_ref().ok().map(|backend| backend.target.streams);
         contender
     });
-    bench.compare("proxied", specs, &contenders, |_, running| {
+    bench.compare("proxied", specs, contenders, |_, running| {
         let target = running.target.streams;
         let request = format!("GET /hello HTTP/1.1\r\nhost: {target}\r\naccept: */*\r\n\r\n");
         let mut asking = requests(target, request.as_bytes(), CONNECTIONS)?;

@@ -9,6 +9,7 @@ use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::Pace;
 use crate::meter::Meter;
 use crate::peers::Server;
+use crate::report::grouped;
 
 /// Publishes in flight.
 const IN_FLIGHT: u32 = 8;
@@ -18,7 +19,10 @@ const LAG: usize = 1000;
 pub(super) fn run(bench: &Bench) -> Outcome {
     let streams = bench.size(1000, 100);
     let specs = vec![Spec {
-        what: format!("{streams} streams, as fast as publishes are answered: deliveries a second"),
+        what: format!(
+            "{} streams, as fast as publishes are answered: deliveries a second",
+            grouped(streams as u64)
+        ),
         unit: "/s",
         rule: Rule {
             subject: "sidestream",
@@ -29,7 +33,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     }];
     let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
     let contenders = servers.map(|server| bench.contender(server));
-    bench.compare("saturated", specs, &contenders, |_, running| {
+    bench.compare("saturated", specs, contenders, |_, running| {
         let mut load = one_topic(running, streams, SIZE, IN_FLIGHT)?;
         load.pace(Pace::Answered { lag: LAG });
         load.run(bench.seconds(2, 1))?;

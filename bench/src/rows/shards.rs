@@ -4,6 +4,7 @@ use super::compare::{Bench, Contender, Outcome};
 use super::steady::{SIZE, Traffic, paced};
 use crate::figure::{Bound, Rule, Spec};
 use crate::peers::Server;
+use crate::report::grouped;
 
 const ONE: &str = "one shard";
 const TWO: &str = "two shards";
@@ -16,7 +17,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         warm_up: bench.seconds(2, 1),
         time: bench.seconds(10, 2),
     };
-    let at = format!("{} streams × {} events/s", traffic.streams, traffic.rate);
+    let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
     let specs = vec![Spec {
         what: format!("two shards on two cores, {at}: CPU a delivery"),
         unit: "µs",
@@ -30,5 +31,5 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     };
     let contenders =
         [contender(TWO, 2, &[bench.server_core, bench.load_core]), contender(ONE, 1, &[bench.server_core])];
-    bench.compare("shards", specs, &contenders, |_, running| paced(running, &traffic))
+    bench.compare("shards", specs, contenders, |_, running| paced(running, &traffic))
 }

@@ -11,6 +11,7 @@ use crate::load::{Pace, Tally};
 use crate::meter::Meter;
 use crate::peers::{Running, Server};
 use crate::proc;
+use crate::report::grouped;
 
 /// What the log may hold.
 const LOG: u64 = 64 << 20;
@@ -21,13 +22,14 @@ const READERS: usize = 20;
 const MIB: f64 = (1 << 20) as f64;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
-    let stalled = bench.size(1000, 50);
+    let stalled: u64 = bench.size(1000, 50);
     let bytes: usize = bench.size(1 << 30, 100 << 20);
     let rate = 500.0;
     let specs = vec![
         Spec {
             what: format!(
-                "{stalled} stalled readers while {} MiB are published: growth of memory beyond the log's bound",
+                "{} stalled readers while {} MiB are published: growth of memory beyond the log's bound",
+                grouped(stalled),
                 bytes >> 20
             ),
             unit: "MiB",
@@ -43,7 +45,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     contender.setup.sidestream.log_bytes = Some(LOG);
     // They are to stay for the whole time.
     contender.setup.sidestream.write_timeout = Some(3600);
-    bench.compare("stalled", specs, &[contender], |_, running| {
+    bench.compare("stalled", specs, [contender], |_, running| {
         let mut load = one_topic(running, READERS, EVENT, 8)?;
         load.pace(Pace::Rate(rate));
         load.run(bench.seconds(2, 1))?;

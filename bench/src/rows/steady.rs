@@ -8,6 +8,7 @@ use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::{Door, Load, Pace, Plan, Publisher, Spread};
 use crate::meter::Meter;
 use crate::peers::{Running, Server};
+use crate::report::grouped;
 
 /// Bytes of data in an event.
 pub(super) const SIZE: usize = 200;
@@ -32,7 +33,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         warm_up: bench.seconds(2, 1),
         time: bench.seconds(10, 2),
     };
-    let at = format!("{} streams × {} events/s", traffic.streams, traffic.rate);
+    let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
     let bare = |must, aim| Rule { subject: "sidestream", against: Some("bare loop"), must, aim: Some(aim) };
     let specs = vec![
         Spec {
@@ -48,7 +49,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     ];
     let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
     let contenders = servers.map(|server| bench.contender(server));
-    bench.compare("steady", specs, &contenders, |_, running| paced(running, &traffic))
+    bench.compare("steady", specs, contenders, |_, running| paced(running, &traffic))
 }
 
 /// A load with all its readers, all of topic 0, and nothing published yet.

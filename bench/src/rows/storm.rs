@@ -14,6 +14,7 @@ use crate::load::{Door, Load, Pace, Plan, Publisher, Spread};
 use crate::meter::Meter;
 use crate::peers::{Running, Server};
 use crate::proc;
+use crate::report::grouped;
 
 /// Events published while nobody is there.
 const BEHIND: usize = 10;
@@ -22,13 +23,14 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     let streams = bench.size(10_000, 1000);
     let specs = vec![Spec {
         what: format!(
-            "{streams} streams reconnect at once, each {BEHIND} events behind: until all have caught up"
+            "{} streams reconnect at once, each {BEHIND} events behind: until all have caught up",
+            grouped(streams as u64)
         ),
         unit: "ms",
         rule: Rule { subject: "sidestream", against: Some("nchan"), must: Bound::AtMost(0.5), aim: None },
     }];
     let contenders = [Server::Sidestream, Server::Nchan].map(|server| bench.contender(server));
-    bench.compare("storm", specs, &contenders, |_, running| storm(running, streams))
+    bench.compare("storm", specs, contenders, |_, running| storm(running, streams))
 }
 
 fn storm(running: &Running, streams: usize) -> io::Result<Measured> {

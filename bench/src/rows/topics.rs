@@ -8,6 +8,7 @@ use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::{Door, Load, Pace, Plan, Publisher, Spread};
 use crate::meter::Meter;
 use crate::peers::{Running, Server};
+use crate::report::grouped;
 
 /// HTTP publishes in flight.
 const IN_FLIGHT: u32 = 16;
@@ -15,7 +16,10 @@ const IN_FLIGHT: u32 = 16;
 pub(super) fn run(bench: &Bench) -> Outcome {
     let topics = bench.size(5000, 500);
     let specs = vec![Spec {
-        what: format!("{topics} topics × 1 stream, {IN_FLIGHT} HTTP publishes in flight: events a second"),
+        what: format!(
+            "{} topics × 1 stream, {IN_FLIGHT} HTTP publishes in flight: events a second",
+            grouped(topics.into())
+        ),
         unit: "/s",
         rule: Rule {
             subject: "sidestream",
@@ -26,7 +30,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     }];
     let servers = [Server::Sidestream, Server::Nchan, Server::Node, Server::BetterSse];
     let contenders = servers.map(|server| bench.contender(server));
-    bench.compare("topics", specs, &contenders, |_, running| {
+    bench.compare("topics", specs, contenders, |_, running| {
         let door = Door::http(running.target.publish, IN_FLIGHT)?;
         each_its_own(bench, running, topics, door, running.target.publish(SIZE))
     })
