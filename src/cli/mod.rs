@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod check;
 mod client;
 mod demo;
 mod error;
@@ -42,6 +43,8 @@ enum Command {
     Serve(serve::Serve),
     /// Try it out: the daemon, a small backend and a page, with nothing to set up
     Demo(demo::Demo),
+    /// Say whether a configuration is sound: every error of it, or what it comes to
+    Check(check::Check),
     /// Publish events to a running daemon
     Publish(Box<publish::Publish>),
     /// Follow an event stream
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Publish(publish) => publish.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Check(check) => check.run(),
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::key;
 use crate::app::App;
-use crate::config::{Backend, Config, LogFormat};
+use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -45,7 +45,14 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
-        let mut config = Config::for_backend(Backend::Tcp { host: "127.0.0.1".to_owned(), port: 3000 });
+        let loaded = Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref());
+        let mut config = match loaded {
+            Ok(config) => config,
+            Err(bad) => {
+                eprintln!("{bad}");
+                return ExitCode::FAILURE;
+            }
+        };
         if let Err(error) = telemetry::install_log(
             config.telemetry.log_format == LogFormat::Json,
             &config.telemetry.log_level,

@@ -5,14 +5,20 @@
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `config.rs` | the operator's file: what is taken, and how what is not is told |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
+//! | `dead_peers.rs` | peers that vanish without a word |
+//! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
 mod cli;
+mod config;
+mod dead_peers;
 mod demo;
 mod internal;
 mod publish;
+mod soak;
 mod streams;
