@@ -208,10 +208,11 @@ async fn tail_ends_with_a_signal() {
 #[tokio::test]
 async fn tail_ends_when_nobody_reads_it_any_more() {
     let daemon = Daemon::start("").await;
-    let tail = tail(&daemon, "/events?topic=a", &[]).await;
-    let ended = tail.finish_unread();
+    let mut tail = tail(&daemon, "/events?topic=a", &[]).await;
+    tail.stop_reading();
     published(&daemon, &["--topic", "a", "hi"]).await;
-    assert_eq!(ended.await, Some(0));
+    let finished = tail.finish().await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use super::{eventually, within};
 /// A command that runs. Its end is that of its value.
 pub(crate) struct Shell {
     child: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
+    /// None once nobody reads it any more.
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
     stderr: Arc<Mutex<Vec<String>>>,
     reading_stderr: JoinSet<()>,
 }
@@ -68,12 +69,13 @@ impl Shell {
                 to.lock().expect("nobody panicked").push(line);
             }
         });
-        Self { child, stdout, stderr, reading_stderr }
+        Self { child, stdout: Some(stdout), stderr, reading_stderr }
     }
 
     /// The next line of standard output.
     pub(crate) async fn line(&mut self) -> String {
-        match within("a line of output", self.stdout.next_line()).await.expect("text") {
+        let stdout = self.stdout.as_mut().expect("it is still read");
+        match within("a line of output", stdout.next_line()).await.expect("text") {
             Some(line) => line,
             None => panic!("the output has ended; standard error:\n{}", self.errors()),
         }
@@ -99,20 +101,20 @@ impl Shell {
         assert!(status.expect("kill(1)").success());
     }
 
-    /// Closes the reading end of its standard output, as `head` does, and waits for its end.
-    pub(crate) async fn finish_unread(self) -> Option<i32> {
-        let Self { mut child, stdout, .. } = self;
-        drop(stdout);
-        within("the command ends", child.wait()).await.expect("its status").code()
+    /// Closes the reading end of its standard output, as `head` does.
+    pub(crate) fn stop_reading(&mut self) {
+        self.stdout = None;
     }
 
     /// Reads the rest and waits for its end.
     pub(crate) async fn finish(mut self) -> Finished {
         let mut stdout = String::new();
         let code = within("the command ends", async {
-            while let Some(line) = self.stdout.next_line().await.expect("text") {
-                stdout.push_str(&line);
-                stdout.push('\n');
+            if let Some(lines) = &mut self.stdout {
+                while let Some(line) = lines.next_line().await.expect("text") {
+                    stdout.push_str(&line);
+                    stdout.push('\n');
+                }
             }
             let status = self.child.wait().await.expect("its status");
             while self.reading_stderr.join_next().await.is_some() {}
