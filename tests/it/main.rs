@@ -12,6 +12,8 @@
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 mod harness;
 
 mod cli;
