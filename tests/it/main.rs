@@ -5,10 +5,12 @@
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
+//! | `redis.rs` | events over Redis channels, and what becomes of them when Redis goes and comes |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
 mod internal;
 mod publish;
+mod redis;
 mod streams;

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod http;
+mod redis;
 mod sse;
 
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
+pub(crate) use redis::Redis;
 pub(crate) use sse::{Block, Stream};
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
