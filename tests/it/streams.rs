@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Daemon, Stream, eventually, request, within};
 
@@ -222,11 +222,7 @@ async fn an_event_reaches_whom_it_is_for_and_each_once() {
 #[tokio::test]
 async fn a_silent_stream_gets_heartbeats_in_the_configured_form() {
     for (form, check) in [("comment", ": hb\n\n"), ("line", ": hb\n"), ("event:ping", "event: ping\ndata: {}\n\n")] {
-        let form = match form.split_once(':') {
-            Some((_, name)) => format!("heartbeat_as = \"event\"\nheartbeat_event = \"{name}\""),
-            None => format!("heartbeat_as = \"{form}\""),
-        };
-        let daemon = Daemon::start(&format!("[sse]\nheartbeat = \"1s\"\n{form}\n")).await;
+        let daemon = Daemon::start(&format!("[sse]\nheartbeat = \"1s\"\nheartbeat_as = \"{form}\"\n")).await;
         let mut socket = TcpStream::connect(daemon.public).await.expect("a connection");
         socket.write_all(b"GET /events?topic=a HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
         let chunk = format!("{:x}\r\n{check}\r\n", check.len());
@@ -416,7 +412,7 @@ async fn a_stop_drains_streams_over_the_window_and_exits_with_success() {
     retries.dedup();
     assert!(retries.len() > 15, "each has a retry of its own: {retries:?}");
     assert!(daemon.ended().await.success());
-    assert!(daemon.log().contains("\"message\":\"stopped\""));
+    daemon.logged("\"message\":\"stopped\"").await;
 }
 
 #[tokio::test]
@@ -425,20 +421,28 @@ async fn a_second_signal_ends_the_drain_at_once() {
     let mut stream = daemon.stream("/events?topic=a").await;
     stream.block().await;
     daemon.signal("TERM");
-    eventually("the first signal is heard", async || daemon.log().contains("draining").then_some(())).await;
+    daemon.logged("draining").await;
     daemon.signal("TERM");
     assert_eq!(daemon.ended().await.code(), Some(1));
 }
 
 #[tokio::test]
 async fn the_deadline_cuts_what_the_drain_leaves() {
-    let mut daemon = Daemon::start(&format!("{QUIET}[drain]\nwindow = \"10m\"\ndeadline = \"500ms\"\n")).await;
-    let mut stream = daemon.stream("/events?topic=a").await;
-    stream.block().await;
+    // A backend that takes requests and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let backend = silent.local_addr().expect("its address");
+    let mut daemon = Daemon::start(&format!(
+        "[public]\nbackend = \"http://{backend}\"\n[drain]\nwindow = \"100ms\"\ndeadline = \"500ms\"\n"
+    ))
+    .await;
+    let mut waiting = TcpStream::connect(daemon.public).await.expect("a connection");
+    waiting.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let (_held, _) = within("the backend is asked", silent.accept()).await.expect("a connection");
     daemon.signal("TERM");
     assert!(daemon.ended().await.success());
-    assert!(stream.block().await.is("closing"));
-    assert_eq!(stream.next().await, None);
+    let mut got = Vec::new();
+    let _ = within("the request is cut", waiting.read_to_end(&mut got)).await;
+    daemon.logged("the drain's deadline has passed").await;
 }
 
 #[tokio::test]
