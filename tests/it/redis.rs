@@ -1,5 +1,6 @@
 //! Events over Redis channels: what reaches the streams, and what becomes of it when Redis goes and comes.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -160,25 +161,23 @@ async fn only_a_star_is_a_wildcard() {
     let redis = Redis::start().await;
     let mapped = r#"
 [[redis.channel]]
-pattern = 'a?[bc]\*'
+pattern = 'd?[ef]\'
 topic   = "a"
-event   = "pattern"
 format  = "raw"
 
 [[redis.channel]]
-pattern = 'd?[ef]\'
+pattern = "chat:*"
 topic   = "a"
-event   = "exact"
 format  = "raw"
 "#;
     let daemon = start(&(redis.section() + mapped)).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;
     for (channel, heard) in
-        [("axb1", 0), ("a?b1", 0), ("a?[bc]1", 0), ("dxe", 0), (r"a?[bc]\1", 1), (r"d?[ef]\", 1)]
+        [("dxe", 0), ("d?e", 0), ("d?[ef]", 0), (r"d?[ef]\", 1), ("chat", 0), ("chats:1", 0), ("chat:1", 1)]
     {
         assert_eq!(redis.publish(channel, channel).await, heard, "{channel}");
     }
-    assert_eq!(stream.data(2).await, [r"a?[bc]\1", r"d?[ef]\"]);
+    assert_eq!(stream.data(2).await, [r"d?[ef]\", "chat:1"]);
 }
 
 #[tokio::test]
@@ -214,7 +213,9 @@ async fn bad_messages_are_counted_and_passed_over() {
         assert_eq!(daemon.metric("sidestream_events_refused_total", &labels).await, count as f64, "{reason}");
     }
     let log = daemon.log();
-    assert_eq!(log.matches("is no event and was passed over").count(), 7, "once a reason:\n{log}");
+    let reasons: BTreeSet<_> = bad.iter().map(|(_, _, reason)| reason).collect();
+    let said = log.matches("is no event and was passed over").count();
+    assert_eq!(said, reasons.len(), "once a reason:\n{log}");
     assert!(!log.contains("hunter2"), "nothing of a message is logged:\n{log}");
     assert_eq!(daemon.ask("/readyz").await.status, 200);
 }
@@ -276,8 +277,8 @@ async fn a_redis_that_stands_still_is_noticed_and_welcomed_back() {
     let down = ready(&daemon, 503).await;
     let noticed = frozen.elapsed();
     assert!(why(&down).contains("did not answer within 1s"), "{down}");
-    // Interval and timeout, and as much again for a busy machine.
-    assert!(noticed < Duration::from_secs(3), "{noticed:?}");
+    // Interval and timeout; the rest is for a busy machine. The socket alone would never tell.
+    assert!(noticed < Duration::from_secs(5), "{noticed:?}");
     // A publish that Redis may or may not have taken is not called taken.
     let answer = daemon.try_publish(br#"{"topic":"a","data":"lost"}"#).await;
     assert_eq!(answer.status, 503);
@@ -422,10 +423,14 @@ async fn without_redis_a_publish_is_refused_and_nothing_of_it_comes_later() {
     daemon.publish(&json!({"topic": "a", "data": "before"})).await;
     redis.kill().await;
     ready(&daemon, 503).await;
-    let answer = daemon.try_publish(br#"{"topic":"a","data":"refused"}"#).await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["published"], "nothing");
-    assert!(answer.json()["error"].as_str().expect("a sentence").contains("nothing was published"));
+    // Until the daemon has seen the end of its publishing connection too, it cannot know.
+    let refusal = eventually("a publish surely fails", async || {
+        let answer = daemon.try_publish(br#"{"topic":"a","data":"refused"}"#).await;
+        assert_eq!(answer.status, 503);
+        (answer.json()["published"] == "nothing").then(|| answer.json()["error"].to_string())
+    })
+    .await;
+    assert!(refusal.contains("nothing was published"), "{refusal}");
     redis.start_again().await;
     ready(&daemon, 200).await;
     daemon.publish(&json!({"topic": "a", "data": "after"})).await;

@@ -4,12 +4,14 @@
 //! one that Redis delivers twice, because a channel and a pattern match, is published once for each mapping, never
 //! twice for one. This file knows no connection and no log.
 
+use std::borrow::Cow;
+
 use hashbrown::HashMap;
 
 use crate::config::{self, ChannelFormat};
 use crate::event::{
-    Audience, BadAudience, BadField, BadName, EnvelopeDefaults, Event, EventName, Key, Missing, Name,
-    Placeholder, Template, parse_event,
+    Audience, BadAudience, BadEnvelope, BadField, BadName, EnvelopeDefaults, Event, EventName, Key, Missing,
+    Name, Placeholder, Template, parse_event,
 };
 
 /// The subscriptions, and what a message of each stands for.
@@ -35,8 +37,8 @@ pub(super) struct Mapping {
 /// Why a message is not an event. The text holds nothing of the message or the channel.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum BadMessage {
-    #[error("it {0}")]
-    Envelope(BadField),
+    #[error("{} {reason}", field.unwrap_or("it"))]
+    Envelope { field: Option<&'static str>, reason: BadField },
     #[error("it is not UTF-8")]
     NotUtf8,
     #[error("the channel's name is not UTF-8")]
@@ -49,11 +51,23 @@ pub(super) enum BadMessage {
     Audience(#[from] BadAudience),
 }
 
+impl From<BadEnvelope> for BadMessage {
+    fn from(bad: BadEnvelope) -> Self {
+        let field = match (bad.field, &bad.reason) {
+            (None, _) | (_, BadField::Audience(_)) => None,
+            (Some(Cow::Borrowed(field)), _) => Some(field),
+            // It may be a word of the message's own.
+            (Some(Cow::Owned(_)), _) => Some("one of its fields"),
+        };
+        Self::Envelope { field, reason: bad.reason }
+    }
+}
+
 impl BadMessage {
     /// One word for a metric's label.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Self::Envelope(bad) => bad.word(),
+            Self::Envelope { reason, .. } => reason.word(),
             Self::NotUtf8 => "utf8",
             Self::Channel | Self::Missing(_) | Self::Name(_) => "channel",
             Self::Audience(_) => "audience",
@@ -145,8 +159,7 @@ impl Mapping {
             }),
             ChannelFormat::Envelope => {
                 let defaults = EnvelopeDefaults { audience, event: name };
-                // The field may be a word of the message's own.
-                parse_event(message, &defaults).map_err(|bad| BadMessage::Envelope(bad.reason))
+                Ok(parse_event(message, &defaults)?)
             }
         }
     }

@@ -117,17 +117,20 @@ fn an_envelope_may_leave_out_what_the_channel_says() {
 fn what_is_wrong_is_said_without_a_word_of_the_message() {
     let channels = channels(vec![]);
     let own = &channels.of_channel(b"sidestream")[0];
-    for (message, word) in [
-        (&b"secret"[..], "json"),
-        (b"{\"secret\":1}", "unknown_field"),
-        (b"{\"topic\":\"secret\\n\"}", "name"),
-        (b"{\"topic\":{\"secret\":1}}", "value"),
-        (b"\"secret\"", "value"),
-        (b"\xff secret", "json"),
-        (b"", "json"),
+    for (message, word, said) in [
+        (&b"secret"[..], "json", "it is not JSON"),
+        (b"{\"secret\":1}", "unknown_field", "one of its fields is not a field"),
+        (b"{\"topic\":\"secret\\n\"}", "name", "topic holds a control character"),
+        (b"{\"topics\":[\"secret\\n\"]}", "name", "one of its fields holds a control character"),
+        (b"{\"topic\":{\"secret\":1}}", "value", "topic must be"),
+        (b"\"secret\"", "value", "it must be a JSON object"),
+        (b"{\"data\":\"secret\"}", "audience", "it names nobody"),
+        (b"\xff secret", "json", "it is not UTF-8"),
+        (b"", "json", "it is not JSON"),
     ] {
         let bad = own.event(b"sidestream", message).unwrap_err();
         assert_eq!(bad.word(), word, "{bad}");
+        assert!(bad.to_string().starts_with(said), "{bad}");
         assert!(!bad.to_string().contains("secret"), "{bad}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::Counter;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Timing;
@@ -29,8 +29,6 @@ const PURPOSE: &str = "publish";
 const MAX_WAITING: usize = 256;
 /// Nothing more is added to a write that has so many bytes.
 const MAX_WRITE: usize = 1 << 20;
-/// After a failed attempt to connect the next senders fail at once for so long.
-const PAUSE: Duration = Duration::from_millis(200);
 /// Longest text of an answer that is kept.
 const MAX_ANSWER: usize = 4096;
 
@@ -62,7 +60,6 @@ impl RedisPublisher {
             channel: channel.as_bytes().into(),
             listening,
             connection: None,
-            failed: None,
             told: Told::default(),
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
         };
@@ -94,8 +91,6 @@ struct Outbox {
     channel: Box<[u8]>,
     listening: Arc<AtomicBool>,
     connection: Option<Connection>,
-    /// When the last attempt to connect failed.
-    failed: Option<Instant>,
     told: Told,
     connects: Counter,
 }
@@ -121,7 +116,7 @@ impl Outbox {
                 request = waiting.recv() => {
                     let Some(first) = request else { return };
                     let requests = gather(first, &mut waiting);
-                    self.serve(requests).await;
+                    self.serve(requests, &mut waiting).await;
                 }
             }
         }
@@ -149,13 +144,12 @@ impl Outbox {
         self.connection = None;
     }
 
-    /// Answers every request.
-    async fn serve(&mut self, requests: Vec<Request>) {
+    /// Answers every one of `requests`.
+    async fn serve(&mut self, requests: Vec<Request>, waiting: &mut mpsc::Receiver<Request>) {
         if let Err(failure) = self.connect().await {
-            if let Some(failure) = failure {
-                self.note(&failure);
-            }
-            for request in requests {
+            self.note(&failure);
+            // Those who came meanwhile would wait as long for the same outcome.
+            for request in requests.into_iter().chain(std::iter::from_fn(|| waiting.try_recv().ok())) {
                 let _ = request.answer.send(Err(RelayError::Down));
             }
             return;
@@ -187,28 +181,16 @@ impl Outbox {
         }
     }
 
-    /// Sees that there is a connection. `Err(None)` when the last attempt has failed just now.
-    async fn connect(&mut self) -> Result<(), Option<Failure>> {
-        if self.connection.is_some() {
-            return Ok(());
+    /// Sees that there is a connection.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if self.connection.is_none() {
+            let connection = Connection::open(&self.address, self.timing.timeout, MAX_ANSWER).await?;
+            self.connection = Some(connection);
+            self.told.forget();
+            self.connects.increment(1);
+            info!(redis = %self.address, "connected to Redis for publishing");
         }
-        if self.failed.is_some_and(|at| at.elapsed() < PAUSE) {
-            return Err(None);
-        }
-        match Connection::open(&self.address, self.timing.timeout, MAX_ANSWER).await {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                self.failed = None;
-                self.told.forget();
-                self.connects.increment(1);
-                info!(redis = %self.address, "connected to Redis for publishing");
-                Ok(())
-            }
-            Err(failure) => {
-                self.failed = Some(Instant::now());
-                Err(Some(failure))
-            }
-        }
+        Ok(())
     }
 
     fn note(&mut self, failure: &Failure) {
