@@ -3,14 +3,18 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `dead_peers.rs` | peers that vanish without a word |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `redis.rs` | events over Redis channels, and what becomes of them when Redis goes and comes |
+//! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
+mod dead_peers;
 mod internal;
 mod publish;
 mod redis;
+mod soak;
 mod streams;
