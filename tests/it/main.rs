@@ -6,7 +6,8 @@
 //! | `dead_peers.rs` | peers that vanish without a word |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
-//! | `redis.rs` | events over Redis channels, and what becomes of them when Redis goes and comes |
+//! | `redis.rs` | events over Redis channels: what reaches the streams |
+//! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
@@ -16,5 +17,6 @@ mod dead_peers;
 mod internal;
 mod publish;
 mod redis;
+mod redis_away;
 mod soak;
 mod streams;

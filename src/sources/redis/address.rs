@@ -11,7 +11,7 @@ use crate::config::Secret;
 
 /// Why a URL is not one of Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadUrl {
+pub enum BadRedisUrl {
     #[error("redis.url is not the address of a Redis: redis://[user:password@]host[:port][/database]")]
     Malformed,
     #[error("redis.url asks for TLS, which is not supported yet")]
@@ -34,17 +34,17 @@ pub(super) enum Place {
 }
 
 impl Address {
-    pub(super) fn parse(url: &Secret) -> Result<Self, BadUrl> {
+    pub(super) fn parse(url: &Secret) -> Result<Self, BadRedisUrl> {
         let text = url.expose();
         if text.starts_with("rediss:") || text.starts_with("valkeys:") {
-            return Err(BadUrl::Tls);
+            return Err(BadRedisUrl::Tls);
         }
-        let url = redis::parse_redis_url(text).ok_or(BadUrl::Malformed)?;
-        let info: ConnectionInfo = url.into_connection_info().map_err(|_| BadUrl::Malformed)?;
+        let url = redis::parse_redis_url(text).ok_or(BadRedisUrl::Malformed)?;
+        let info: ConnectionInfo = url.into_connection_info().map_err(|_| BadRedisUrl::Malformed)?;
         let place = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Place::Tcp { host: host.clone(), port: *port },
             ConnectionAddr::Unix(path) => Place::Unix(path.clone()),
-            _ => return Err(BadUrl::Tls),
+            _ => return Err(BadRedisUrl::Tls),
         };
         let redis = info.redis_settings();
         Ok(Self {
@@ -76,7 +76,7 @@ impl fmt::Debug for Address {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Address, BadUrl> {
+    fn parse(url: &str) -> Result<Address, BadRedisUrl> {
         Address::parse(&Secret::new(url))
     }
 
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn what_is_no_url_of_a_redis_is_refused() {
         for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "redis://h/x", "redis://h:99999"] {
-            assert_eq!(parse(url).unwrap_err(), BadUrl::Malformed, "{url}");
+            assert_eq!(parse(url).unwrap_err(), BadRedisUrl::Malformed, "{url}");
         }
-        assert_eq!(parse("rediss://h").unwrap_err(), BadUrl::Tls);
+        assert_eq!(parse("rediss://h").unwrap_err(), BadRedisUrl::Tls);
     }
 }

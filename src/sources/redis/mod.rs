@@ -24,7 +24,7 @@ mod subscription;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use address::BadUrl;
+pub use address::BadRedisUrl;
 pub use publisher::RedisPublisher;
 
 use address::Address;
@@ -59,7 +59,7 @@ pub fn start_redis(
     log: Arc<Log>,
     health: Reporter,
     drain: &Drain,
-) -> Result<RedisPublisher, BadUrl> {
+) -> Result<RedisPublisher, BadRedisUrl> {
     let address = Address::parse(&settings.url)?;
     let timing = Timing {
         timeout: settings.timeout,

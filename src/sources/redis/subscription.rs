@@ -246,11 +246,11 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
 
     fn new(max: Duration) -> Self {
-        Self { next: Self::FIRST.min(max), max }
+        Self { next: Self::FIRST, max: max.max(Self::FIRST) }
     }
 
     fn reset(&mut self) {
-        self.next = Self::FIRST.min(self.max);
+        self.next = Self::FIRST;
     }
 
     /// Between half and the whole of the next step.
