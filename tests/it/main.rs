@@ -6,9 +6,11 @@
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
+//! | `dead_peers.rs` | peers that vanish without a word |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
-//! | `dead_peers.rs` | peers that vanish without a word |
+//! | `redis.rs` | events over Redis channels: what reaches the streams |
+//! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
@@ -22,5 +24,7 @@ mod dead_peers;
 mod demo;
 mod internal;
 mod publish;
+mod redis;
+mod redis_away;
 mod soak;
 mod streams;

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod http;
+mod redis;
 mod shell;
 mod sse;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
+pub(crate) use redis::Redis;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::Stream;
 
