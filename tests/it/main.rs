@@ -2,6 +2,8 @@
 //!
 //! | file | what it is for |
 //! |---|---|
+//! | `browser.rs` | Chromium, the Express example and Redis, together |
+//! | `clients.rs` | clients that nobody here wrote |
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
@@ -9,6 +11,7 @@
 
 mod harness;
 
+mod clients;
 mod internal;
 mod publish;
 mod streams;
