@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -33,9 +33,9 @@ impl Daemon {
         let log = Arc::clone(&daemon.log);
         let bound = eventually("the daemon says where it listens", async || {
             if let Ok(Some(status)) = daemon.child.try_wait() {
-                panic!("the daemon ended at once with {status}:\n{}", log.lock().unwrap().join("\n"));
+                panic!("the daemon ended at once with {status}");
             }
-            let log = log.lock().unwrap();
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.iter().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
                 let address = |name: &str| line[name].as_str()?.parse::<SocketAddr>().ok();
@@ -76,7 +76,7 @@ impl Daemon {
         let to = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                to.lock().unwrap().push(line);
+                to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -85,7 +85,12 @@ impl Daemon {
 
     /// Everything it has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Waits until its log holds `text`.
+    pub(crate) async fn logged(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), async || self.log().contains(text).then_some(())).await;
     }
 
     /// Opens a stream on the public listener.

@@ -16,7 +16,7 @@ pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use express::{Express, say};
 pub(crate) use http::{Answer, request};
 pub(crate) use program::Program;
-pub(crate) use sse::{Block, Stream};
+pub(crate) use sse::Stream;
 pub(crate) use wire::Wire;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.

@@ -160,18 +160,15 @@ impl Stream {
             if self.ended {
                 return None;
             }
-            let read = match self.socket.read_buf(&mut self.raw).await {
-                Ok(read) => read,
-                // Cut off.
-                Err(_) => 0,
-            };
+            // Before reading: blocks may have come with the head.
             self.decode();
-            if read == 0 {
-                self.ended = true;
-            }
             while let Some(at) = self.text.find("\n\n") {
                 let text: String = self.text.drain(..at + 2).collect();
                 self.blocks.push_back(Block::parse(&text));
+            }
+            if self.blocks.is_empty() && !self.ended {
+                // An error is a cut.
+                self.ended = self.socket.read_buf(&mut self.raw).await.unwrap_or_default() == 0;
             }
         }
     }
