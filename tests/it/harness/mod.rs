@@ -10,8 +10,12 @@ use std::time::Duration;
 
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
+<<<<<<< HEAD
 pub(crate) use redis::Redis;
 pub(crate) use sse::{Block, Stream};
+=======
+pub(crate) use sse::Stream;
+>>>>>>> main
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
