@@ -6,9 +6,11 @@
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
+//! | `dead_peers.rs` | peers that vanish without a word |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
-//! | `dead_peers.rs` | peers that vanish without a word |
+//! | `redis.rs` | events over Redis channels: what reaches the streams |
+//! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
@@ -16,10 +18,13 @@
 
 mod harness;
 
+mod browser;
 mod clients;
 mod config;
 mod dead_peers;
 mod internal;
 mod publish;
+mod redis;
+mod redis_away;
 mod soak;
 mod streams;

@@ -5,6 +5,7 @@ mod daemon;
 mod express;
 mod http;
 mod program;
+mod redis;
 mod sse;
 mod wire;
 
@@ -16,6 +17,7 @@ pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use express::{Express, say};
 pub(crate) use http::{Answer, request};
 pub(crate) use program::Program;
+pub(crate) use redis::Redis;
 pub(crate) use sse::Stream;
 pub(crate) use wire::Wire;
 
