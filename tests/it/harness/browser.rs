@@ -83,3 +83,10 @@ impl Browser {
         self.driver.json().await
     }
 }
+
+impl Drop for Browser {
+    /// Before the profile's folder is removed, into which Chromium writes until its end.
+    fn drop(&mut self) {
+        self.driver.end();
+    }
+}

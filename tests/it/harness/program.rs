@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -12,7 +13,8 @@ use super::within;
 
 pub(crate) struct Program {
     name: String,
-    stdin: ChildStdin,
+    /// None once it has been told to end.
+    stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
     // Killed when this value goes.
     child: Child,
@@ -39,7 +41,7 @@ impl Program {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut child =
             child.unwrap_or_else(|error| panic!("{name}: {error}; `make setup` installs what is missing"));
-        let stdin = child.stdin.take().expect("piped");
+        let stdin = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { name, stdin, lines, child }
     }
@@ -57,7 +59,17 @@ impl Program {
 
     /// Writes a line to its stdin.
     pub(crate) async fn tell(&mut self, line: &Value) {
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
+        let stdin = self.stdin.as_mut().expect("it has not been told to end");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
+    }
+
+    /// Lets a program end that ends with its stdin, and gives it a moment to tidy up. For a value's drop: it blocks.
+    pub(crate) fn end(&mut self) {
+        self.stdin = None;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until it has ended by itself.
