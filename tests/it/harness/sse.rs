@@ -154,22 +154,20 @@ impl Stream {
 
     async fn read_block(&mut self) -> Option<Block> {
         loop {
+            // What came with the head, or with the block before, is looked at before there is a wait for more.
+            self.decode();
+            while let Some(at) = self.text.find("\n\n") {
+                let text: String = self.text.drain(..at + 2).collect();
+                self.blocks.push_back(Block::parse(&text));
+            }
             if let Some(block) = self.blocks.pop_front() {
                 return Some(block);
             }
             if self.ended {
                 return None;
             }
-            // Before reading: blocks may have come with the head.
-            self.decode();
-            while let Some(at) = self.text.find("\n\n") {
-                let text: String = self.text.drain(..at + 2).collect();
-                self.blocks.push_back(Block::parse(&text));
-            }
-            if self.blocks.is_empty() && !self.ended {
-                // An error is a cut.
-                self.ended = self.socket.read_buf(&mut self.raw).await.unwrap_or_default() == 0;
-            }
+            // An error is a cut.
+            self.ended = self.socket.read_buf(&mut self.raw).await.unwrap_or_default() == 0;
         }
     }
 
