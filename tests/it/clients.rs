@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Daemon, KEY, Program, Wire, eventually, request};
+use crate::harness::{Daemon, Program, Wire, eventually};
 
 const STREAM: &str = r#"
 [[stream]]
@@ -111,23 +111,22 @@ async fn curl_shows_the_bytes_and_resumes_by_header() {
     let daemon = Daemon::start(&format!("{STREAM}[drain]\nwindow = \"0s\"\n")).await;
     let url = format!("http://{}/events?topic=news", daemon.public);
     let mut curl = Program::start(Command::new("curl").args(["-sSN", &url]));
-    assert!(curl.line().await.expect("a line").starts_with("retry: "));
-    assert_eq!(curl.line().await.expect("a line"), "event: connected");
-    while curl.line().await.expect("a line") != "" {}
+    assert!(line(&mut curl).await.starts_with("retry: "));
+    assert_eq!(line(&mut curl).await, "event: connected");
+    until(&mut curl, "").await;
 
     let first = publish(&daemon, Some("note"), r#""one\ntwo""#).await;
-    for expected in ["event: note", "data: one", "data: two", &format!("id: {first}"), ""] {
-        assert_eq!(curl.line().await.expect("a line"), expected);
+    for expected in ["event: note", "data: one", "data: two", &format!("id: {first}"), "", ": hb"] {
+        assert_eq!(line(&mut curl).await, expected);
     }
-    assert_eq!(curl.line().await.expect("a line"), ": hb");
     let second = publish(&daemon, None, "2").await;
-    while curl.line().await.expect("a line") != format!("id: {second}") {}
+    until(&mut curl, &format!("id: {second}")).await;
 
     let header = format!("Last-Event-ID: {first}");
     let mut resumed = Program::start(Command::new("curl").args(["-sSN", "-H", &header, &url]));
-    while resumed.line().await.expect("a line") != "" {}
+    until(&mut resumed, "").await;
     for expected in ["data: 2", &format!("id: {second}"), ""] {
-        assert_eq!(resumed.line().await.expect("a line"), expected);
+        assert_eq!(line(&mut resumed).await, expected);
     }
 
     // A drain ends the chunked answer as it should, so curl has nothing to complain about.
@@ -136,6 +135,14 @@ async fn curl_shows_the_bytes_and_resumes_by_header() {
         while curl.line().await.is_some() {}
         assert!(curl.ended().await.success());
     }
+}
+
+async fn line(program: &mut Program) -> String {
+    program.line().await.expect("it goes on")
+}
+
+async fn until(program: &mut Program, last: &str) {
+    while line(program).await != last {}
 }
 
 #[derive(PartialEq, Eq, Debug)]

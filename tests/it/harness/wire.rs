@@ -47,7 +47,7 @@ impl Wire {
 
     /// How often `text` has come down from the daemon, on all connections.
     pub(crate) fn carried(&self, text: &str) -> usize {
-        let carried = self.carried.lock().unwrap();
+        let carried = self.carried.lock().expect("not poisoned");
         carried.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
     }
 }
@@ -90,7 +90,7 @@ async fn pass_on(client: &mut TcpStream, daemon: &mut TcpStream, carried: &Mutex
     let (from_daemon, to_daemon) = daemon.split();
     tokio::join!(
         copy(from_client, to_daemon, |_| {}),
-        copy(from_daemon, to_client, |bytes| carried.lock().unwrap().extend_from_slice(bytes)),
+        copy(from_daemon, to_client, |bytes| carried.lock().expect("not poisoned").extend_from_slice(bytes)),
     );
 }
 
