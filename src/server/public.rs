@@ -172,11 +172,12 @@ fn response_head(framing: Framing) -> String {
         head.push_str(value.to_str().expect("our own header values are text"));
         head.push_str("\r\n");
     }
+    // No `connection: close`, although this is the connection's last answer: behind it Node's fetch takes a cut for
+    // the end of the answer, and clients built on it never come back.
     if framing == Framing::Chunked {
         head.push_str("transfer-encoding: chunked\r\n");
     }
-    // The stream is the connection's last answer.
-    head.push_str("connection: close\r\ndate: ");
+    head.push_str("date: ");
     head.push_str(&httpdate::fmt_http_date(SystemTime::now()));
     head.push_str("\r\n\r\n");
     head

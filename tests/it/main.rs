@@ -2,6 +2,8 @@
 //!
 //! | file | what it is for |
 //! |---|---|
+//! | `browser.rs` | Chromium, the Express example and Redis, together |
+//! | `clients.rs` | clients that nobody here wrote |
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
@@ -18,7 +20,9 @@
 
 mod harness;
 
+mod browser;
 mod cli;
+mod clients;
 mod config;
 mod dead_peers;
 mod demo;
