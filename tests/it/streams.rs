@@ -96,7 +96,8 @@ async fn a_cut_in_the_middle_of_a_live_flow_loses_nothing() {
         let mut next = 0;
         let mut cuts = 0;
         while next < count {
-            let mut stream = Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", &cursor)]).await;
+            let mut stream =
+                Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", &cursor)]).await;
             // A few events from each stream, then it is dropped wherever it stands.
             for _ in 0..1 + cuts % 97 {
                 if next == count {
@@ -129,9 +130,14 @@ async fn the_header_wins_over_the_query_and_an_empty_one_counts_as_none() {
         let headers: Vec<_> = header.map(|id| ("last-event-id", id)).into_iter().collect();
         let mut stream = Stream::open(daemon.public, &format!("/events?topic=a{query}"), &headers).await;
         let connected = stream.block().await.json();
-        assert_eq!((&connected["resumed"], &connected["missed"]), (&json!(true), &json!(expected)), "{query}");
+        assert_eq!(
+            (&connected["resumed"], &connected["missed"]),
+            (&json!(true), &json!(expected)),
+            "{query}"
+        );
     }
-    let mut fresh = Stream::open(daemon.public, "/events?topic=a&lastEventId=", &[("last-event-id", "")]).await;
+    let mut fresh =
+        Stream::open(daemon.public, "/events?topic=a&lastEventId=", &[("last-event-id", "")]).await;
     assert_eq!(fresh.block().await.json()["resumed"], json!(false));
 }
 
@@ -221,7 +227,9 @@ async fn an_event_reaches_whom_it_is_for_and_each_once() {
 
 #[tokio::test]
 async fn a_silent_stream_gets_heartbeats_in_the_configured_form() {
-    for (form, check) in [("comment", ": hb\n\n"), ("line", ": hb\n"), ("event:ping", "event: ping\ndata: {}\n\n")] {
+    for (form, check) in
+        [("comment", ": hb\n\n"), ("line", ": hb\n"), ("event:ping", "event: ping\ndata: {}\n\n")]
+    {
         let daemon = Daemon::start(&format!("[sse]\nheartbeat = \"1s\"\nheartbeat_as = \"{form}\"\n")).await;
         let mut socket = TcpStream::connect(daemon.public).await.expect("a connection");
         socket.write_all(b"GET /events?topic=a HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
@@ -293,7 +301,10 @@ async fn a_bad_request_for_a_stream_is_refused_with_a_sentence() {
     }
     let twice = [("last-event-id", "1-0"), ("last-event-id", "1-0")];
     let answer = request(daemon.public, "GET", "/events?topic=a", &twice, b"").await;
-    assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("`Last-Event-ID` is given more than once")));
+    assert_eq!(
+        (answer.status, answer.json()["error"].as_str()),
+        (400, Some("`Last-Event-ID` is given more than once"))
+    );
     // Nothing was left behind, and a good one is served.
     assert!(daemon.stream("/events?topic=a").await.block().await.is("connected"));
     assert_eq!(daemon.metric("sidestream_streams_refused_total", &["missing_query"]).await, 2.0);
@@ -313,9 +324,13 @@ async fn at_a_limit_a_stream_is_told_to_come_back_and_a_seat_is_given_back() {
         let answer = request(daemon.public, "GET", "/events", &[("last-event-id", "5-0")], b"").await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
         let text = answer.text();
-        let retry: u64 = text.strip_prefix("retry: ").and_then(|rest| rest.lines().next()?.parse().ok()).expect("a retry");
+        let retry: u64 =
+            text.strip_prefix("retry: ").and_then(|rest| rest.lines().next()?.parse().ok()).expect("a retry");
         assert!((4000..=12000).contains(&retry), "{retry}");
-        assert!(text.ends_with(&format!("event: refused\ndata: {{\"reason\":\"limit_{limit}\"}}\nid: 5-0\n\n")), "{text}");
+        assert!(
+            text.ends_with(&format!("event: refused\ndata: {{\"reason\":\"limit_{limit}\"}}\nid: 5-0\n\n")),
+            "{text}"
+        );
         drop(first);
         let mut next = eventually("the seat is given back", async || {
             let mut stream = daemon.stream("/events").await;
@@ -371,7 +386,10 @@ async fn a_reader_who_takes_nothing_is_closed_after_the_write_timeout() {
 
 #[tokio::test]
 async fn a_stream_ends_at_its_age_and_can_be_resumed_there() {
-    let daemon = Daemon::start("[sse]\nheartbeat = \"10m\"\nmax_age = \"1s\"\nretry_min = \"70ms\"\nretry_max = \"80ms\"\n").await;
+    let daemon = Daemon::start(
+        "[sse]\nheartbeat = \"10m\"\nmax_age = \"1s\"\nretry_min = \"70ms\"\nretry_max = \"80ms\"\n",
+    )
+    .await;
     let mut stream = daemon.stream("/events?topic=a").await;
     let ids = publish_run(&daemon, 0, 2).await;
     stream.event().await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
-pub(crate) use sse::{Block, Stream};
+pub(crate) use sse::Stream;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -160,11 +160,8 @@ impl Stream {
             if self.ended {
                 return None;
             }
-            let read = match self.socket.read_buf(&mut self.raw).await {
-                Ok(read) => read,
-                // Cut off.
-                Err(_) => 0,
-            };
+            // An error is a cut.
+            let read = self.socket.read_buf(&mut self.raw).await.unwrap_or_default();
             self.decode();
             if read == 0 {
                 self.ended = true;
