@@ -1,1 +1,121 @@
-//! (to be filled)
+//! The whole daemon: the only file that sees every room. Bind all, start all, stop all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::config::{self, Config};
+use crate::event::Frame;
+use crate::fanout::{self, Fanout};
+use crate::health::Health;
+use crate::log::{Log, Retention};
+use crate::proxy::Proxy;
+use crate::server;
+use crate::shutdown::Drain;
+use crate::stream::{self, Streams};
+use crate::telemetry::Metrics;
+
+/// A daemon that has its ports and serves nobody yet.
+pub struct App {
+    config: Config,
+    public: TcpListener,
+    internal: TcpListener,
+}
+
+/// How often what has grown too old is let go of, and histograms are kept in bounds.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+impl App {
+    /// Takes the ports. An error names the address.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let public = server::bind(config.public.listen)?;
+        let internal = server::bind(config.internal.listen)?;
+        Ok(Self { config, public, internal })
+    }
+
+    /// Where browsers reach it.
+    pub fn public_address(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where the backend and operators reach it.
+    pub fn internal_address(&self) -> io::Result<SocketAddr> {
+        self.internal.local_addr()
+    }
+
+    /// Serves until `stop` completes, then drains, at the longest until the deadline.
+    pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
+        info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
+        let Self { config, public, internal } = self;
+        let _ = internal;
+        let drain = Drain::new();
+        let health = Health::new();
+        let log = Arc::new(Log::new(retention(&config.log)));
+        let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
+
+        let settings = stream::Settings { routes: &config.streams, sse: &config.sse, limits: &config.limits };
+        let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        let backend = health.depend_on("backend", false);
+        let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone());
+        let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
+        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
+        drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
+
+        stop.await;
+        info!(streams = fanout.open(), "draining");
+        drain.start();
+        fanout.drain(config.drain.window);
+        if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
+            warn!(streams = fanout.open(), "the drain's deadline has passed; what is still open is cut");
+        }
+        fanout.stop();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
+    let mut every = tokio::time::interval(UPKEEP);
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.started() => return,
+            _ = every.tick() => {
+                log.trim();
+                metrics.upkeep();
+            }
+        }
+    }
+}
+
+fn retention(log: &config::Log) -> Retention {
+    Retention {
+        events: log.max_events,
+        bytes: usize::try_from(log.max_bytes.0).unwrap_or(usize::MAX),
+        age: log.max_age,
+        idempotency_window: log.idempotency_window,
+    }
+}
+
+fn fanout_settings(config: &Config) -> fanout::Settings {
+    let sse = &config.sse;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    fanout::Settings {
+        shards: if config.fanout.shards == 0 { cores.min(64) } else { config.fanout.shards },
+        heartbeat: (!sse.heartbeat.is_zero()).then_some(sse.heartbeat),
+        heartbeat_frame: match &sse.heartbeat_as {
+            config::Heartbeat::Comment => Frame::comment(": hb\n\n"),
+            config::Heartbeat::Line => Frame::comment(": hb\n"),
+            config::Heartbeat::Event(name) => {
+                crate::event::Block { event: Some(name), data: "{}", ..Default::default() }.render()
+            }
+        },
+        write_timeout: sse.write_timeout,
+        retry_ms: (ms(sse.retry_min), ms(sse.retry_max)),
+    }
+}

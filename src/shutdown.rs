@@ -5,6 +5,7 @@ use std::future::Future;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Spreads the notice to stop and waits for the tasks that were spawned under it. Cloning shares.
 #[derive(Clone, Default, Debug)]
@@ -40,6 +41,11 @@ impl Drain {
         F::Output: Send + 'static,
     {
         self.tasks.spawn(task)
+    }
+
+    /// Makes [`Drain::finished`] wait until the token is dropped.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tasks.token()
     }
 
     /// Completes when the notice has been given and every spawned task has ended. Cancel safe.

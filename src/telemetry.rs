@@ -56,8 +56,10 @@ metrics_table! {
 }
 
 /// Bounds of all histograms, in seconds: from 100 µs to a minute.
-const BUCKETS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+];
 
 /// Renders all metrics in Prometheus' text form. Cloning shares.
 #[derive(Clone)]
@@ -104,7 +106,8 @@ pub enum BadLogging {
 /// Sends the log to standard error, as text or as one JSON object a line.
 pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
     let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // A log that is already there (a second daemon in one process) stays.
     let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
     Ok(())
@@ -118,8 +121,18 @@ mod tests {
     fn a_name_says_its_kind_as_prometheus_expects() {
         for metric in METRICS {
             assert!(metric.name.starts_with("sidestream_"), "{}", metric.name);
-            assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
-            assert_eq!(metric.kind == MetricKind::Histogram, metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert_eq!(
+                metric.kind == MetricKind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.kind == MetricKind::Histogram,
+                metric.name.ends_with("_seconds"),
+                "{}",
+                metric.name
+            );
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
     }

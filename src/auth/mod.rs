@@ -1,1 +1,5 @@
-//! (to be filled)
+//! Who may do what: from credentials to a grant.
+
+mod grant;
+
+pub use grant::Grant;

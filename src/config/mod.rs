@@ -7,7 +7,7 @@ mod sections;
 mod values;
 
 pub use sections::{
-    Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy, Public, Redis,
-    RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
+    Public, Redis, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, ByteSize, Secret};

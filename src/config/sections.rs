@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::values::{Backend, ByteSize, Secret};
+use crate::event::Template;
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, Debug)]
@@ -32,7 +33,8 @@ pub struct Public {
     pub backend: Backend,
     /// Peers whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long a client may take to send a request's head.
+    /// How long a connection may take to a request's whole head, counted from its start or from the last answer: it
+    /// bounds idle connections too, so a proxy in front should let go of its own earlier.
     pub head_timeout: Duration,
     /// How large a request's head may be.
     pub max_head: ByteSize,
@@ -71,11 +73,11 @@ pub struct Stream {
     pub path: String,
     pub auth: StreamAuth,
     /// Templates of topics: text with `{query.x}` and `{path.x}`.
-    pub topics: Vec<String>,
+    pub topics: Vec<Template>,
     /// Template of the user, for `auth = "none"`.
-    pub user: Option<String>,
+    pub user: Option<Template>,
     /// Template of the session, for `auth = "none"`.
-    pub session: Option<String>,
+    pub session: Option<Template>,
 }
 
 /// Who may open a stream.
@@ -171,11 +173,11 @@ pub struct Channel {
     /// A channel, or a pattern with `*`; what each `*` matched is `{1}`, `{2}` …, the whole channel `{0}`.
     pub pattern: String,
     /// Templates of the audience; at least one of the three for `raw`.
-    pub topic: Option<String>,
-    pub user: Option<String>,
-    pub session: Option<String>,
+    pub topic: Option<Template>,
+    pub user: Option<Template>,
+    pub session: Option<Template>,
     /// Template of the event's name.
-    pub event: Option<String>,
+    pub event: Option<Template>,
     pub format: ChannelFormat,
 }
 
@@ -240,7 +242,7 @@ impl Public {
             listen: loopback(8080),
             backend,
             trusted_proxies: Vec::new(),
-            head_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(75),
             max_head: ByteSize(32 << 10),
             max_connections: 0,
         }
@@ -249,7 +251,12 @@ impl Public {
 
 impl Default for Internal {
     fn default() -> Self {
-        Self { listen: loopback(8081), publish_keys: Vec::new(), max_body: ByteSize(1 << 20), max_batch: 1000 }
+        Self {
+            listen: loopback(8081),
+            publish_keys: Vec::new(),
+            max_body: ByteSize(1 << 20),
+            max_batch: 1000,
+        }
     }
 }
 
@@ -269,7 +276,7 @@ impl Default for Stream {
         Self {
             path: "/events".to_owned(),
             auth: StreamAuth::None,
-            topics: vec!["{query.topic}".to_owned()],
+            topics: vec![Template::parse("{query.topic}").expect("a template of our own")],
             user: None,
             session: None,
         }

@@ -51,7 +51,9 @@ impl Key {
 /// Why an audience is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadAudience {
-    #[error("names nobody: give at least one of topic, topics, user, users, session, sessions, client, clients or broadcast")]
+    #[error(
+        "names nobody: give at least one of topic, topics, user, users, session, sessions, client, clients or broadcast"
+    )]
     Nobody,
     #[error("names more than {max} topics, users, sessions and clients")]
     TooMany { max: usize },

@@ -67,7 +67,9 @@ impl Draft {
     }
 
     fn of(event: Option<&str>, retry: Option<u32>, data: &str) -> Self {
-        let mut text = String::with_capacity(SIZE_LINE + event.map_or(0, str::len) + data.len() + data.len() / 16 + TAIL + 64);
+        let mut text = String::with_capacity(
+            SIZE_LINE + event.map_or(0, str::len) + data.len() + data.len() / 16 + TAIL + 64,
+        );
         text.push_str("                  ");
         if let Some(retry) = retry {
             let _ = writeln!(text, "retry: {retry}");
@@ -101,6 +103,17 @@ impl Frame {
     pub fn comment(text: &str) -> Self {
         let mut reserved = " ".repeat(SIZE_LINE);
         reserved.push_str(text);
+        chunk(reserved)
+    }
+}
+
+impl Frame {
+    /// Several frames as one.
+    pub fn joined(frames: &[Self]) -> Self {
+        let mut reserved = " ".repeat(SIZE_LINE);
+        for frame in frames {
+            reserved.push_str(str::from_utf8(frame.payload()).expect("frames are made of text"));
+        }
         chunk(reserved)
     }
 }
@@ -142,7 +155,8 @@ mod tests {
     #[test]
     fn fields_stand_in_order_with_the_id_last() {
         let id = "5-0".parse().unwrap();
-        let frame = Block { retry: Some(1500), event: Some("message:new"), data: "{\"a\":1}", id: Some(id) }.render();
+        let frame =
+            Block { retry: Some(1500), event: Some("message:new"), data: "{\"a\":1}", id: Some(id) }.render();
         assert_eq!(text(&frame), "retry: 1500\nevent: message:new\ndata: {\"a\":1}\nid: 5-0\n\n");
     }
 

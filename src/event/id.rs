@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_as_it_was_written() {
-        for tag in [None, Some(Tag::from_bits(0)), Some(Tag::from_bits(u64::MAX)), Some(Tag::from_bits(0x1234_5678))] {
+        for tag in
+            [None, Some(Tag::from_bits(0)), Some(Tag::from_bits(u64::MAX)), Some(Tag::from_bits(0x1234_5678))]
+        {
             for (ms, seq) in [(0, 0), (1_763_715_600_000, 3), (u64::MAX, u64::MAX)] {
                 let id = EventId { ms, seq, tag };
                 let text = id.to_string();
@@ -112,8 +114,26 @@ mod tests {
     #[test]
     fn what_is_not_an_id_is_refused() {
         for bad in [
-            "", "-", "1", "1-", "-1", "1-2-", "1-2-abc", "1-2-abcdefg", "1-2-abcde1", "1-2-ABCDEF", "1-2-abcdef-3", "01-2",
-            "1-02", "+1-2", "1-2 ", " 1-2", "18446744073709551616-0", "1-2-abc\ndef", "a-b", "1-2-äbcde",
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-",
+            "1-2-abc",
+            "1-2-abcdefg",
+            "1-2-abcde1",
+            "1-2-ABCDEF",
+            "1-2-abcdef-3",
+            "01-2",
+            "1-02",
+            "+1-2",
+            "1-2 ",
+            " 1-2",
+            "18446744073709551616-0",
+            "1-2-abc\ndef",
+            "a-b",
+            "1-2-äbcde",
         ] {
             assert_eq!(bad.parse::<EventId>(), Err(BadId), "{bad:?}");
         }

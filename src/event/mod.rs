@@ -6,11 +6,13 @@ mod audience;
 mod frame;
 mod id;
 mod name;
+mod template;
 
 pub use audience::{Audience, BadAudience, Key, Kind};
 pub use frame::{Block, Draft, Frame};
 pub use id::{BadId, EventId, Tag};
 pub use name::{BadName, EventName, Name};
+pub use template::{BadTemplate, Missing, Placeholder, Template};
 
 use std::time::Duration;
 

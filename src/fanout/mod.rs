@@ -1,13 +1,18 @@
-//! Sockets and cursors: shards that own the subscribers and write to them what the log holds for them.
+//! Sockets and cursors: shards that own the subscribers and write to each what the log holds for it.
+//!
+//! Live delivery, replay and a reader who is too slow are one operation: advance the cursor as far as the sink
+//! takes it. No queue stands behind a subscriber. This room knows no HTTP but the chunk, no Redis and no JSON.
 
-use crate::event::Audience;
+mod end;
+mod index;
+mod pass;
+mod shard;
+mod shards;
+mod sink;
+mod subscriber;
+mod wheel;
 
-/// The shards.
-pub struct Fanout {}
-
-impl Fanout {
-    /// How many open streams of this process hold a key of `audience` and none of the excepted ones.
-    pub fn reach(&self, _audience: &Audience) -> usize {
-        0
-    }
-}
+pub use end::End;
+pub use shards::{Fanout, Settings};
+pub use sink::{ChannelBody, Framing, Sink};
+pub use subscriber::Join;

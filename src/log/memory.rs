@@ -55,7 +55,8 @@ impl Log {
         // Where the system has no randomness the clock's low digits still tell two starts apart.
         let bits = getrandom::u64().unwrap_or_else(|_| u64::from(now().subsec_nanos()));
         let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
-        let seen = Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
+        let seen =
+            Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
         Self { state: Mutex::new(State { store, feeds: Vec::new(), wanted: HashMap::new(), seen }) }
     }
 
@@ -87,8 +88,24 @@ impl Log {
 
     /// What is kept after `after` for a holder of `keys`: at most `max_events`, and no more than one entry beyond
     /// `max_bytes`. `Err` when entries after `after` have been let go of.
-    pub fn replay(&self, keys: &[Key], after: Position, max_events: usize, max_bytes: usize) -> Result<Replay, Reset> {
+    pub fn replay(
+        &self,
+        keys: &[Key],
+        after: Position,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Replay, Reset> {
         self.lock().store.replay(keys, after, max_events, max_bytes, Instant::now())
+    }
+
+    /// How many entries `replay` would give for `keys` after `after`; counting stops at `max`.
+    pub fn count(&self, keys: &[Key], after: Position, max: usize) -> usize {
+        self.lock().store.count(keys, after, max, Instant::now())
+    }
+
+    /// The id by which a stream that has everything up to `position` can be resumed.
+    pub fn id_at(&self, position: Position) -> EventId {
+        self.lock().store.id_at(position)
     }
 
     /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::event::{Audience, EventId, Frame, Key, Tag};
+use crate::event::{Audience, Block, EventId, Frame, Key, Tag};
 
 /// A place in the log. Dense: the next event's is one more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -44,10 +44,12 @@ pub enum Reset {
     TooOld,
     /// Newer than anything appended.
     TooNew,
+    /// An open stream's reader fell so far behind that the log let go of what it had before it.
+    TooSlow,
 }
 
 impl Reset {
-    pub const ALL: [Self; 4] = [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew];
+    pub const ALL: [Self; 5] = [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew, Self::TooSlow];
 
     /// The word on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -56,7 +58,14 @@ impl Reset {
             Self::OtherLog => "other_log",
             Self::TooOld => "too_old",
             Self::TooNew => "too_new",
+            Self::TooSlow => "too_slow",
         }
+    }
+
+    /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
+    pub fn frame(self, head: EventId) -> Frame {
+        let data = format!("{{\"reason\":\"{}\"}}", self.as_str());
+        Block { event: Some("reset"), data: &data, id: Some(head), retry: None }.render()
     }
 }
 
@@ -67,6 +76,8 @@ pub struct Replay {
     pub entries: Vec<Arc<Entry>>,
     /// Everything up to here is in `entries` or is not for these keys.
     pub through: Position,
+    /// Whether `through` is the log's head.
+    pub complete: bool,
 }
 
 /// How much the store keeps. Whatever is met first trims.
@@ -234,6 +245,33 @@ impl Store {
         if !self.holds(after) {
             return Err(Reset::TooOld);
         }
+        let mut replay = Replay { entries: Vec::new(), through: self.head, complete: true };
+        let mut bytes = 0;
+        for entry in self.after(keys, after, now) {
+            if replay.entries.len() >= max_events || bytes >= max_bytes {
+                replay.through = Position(entry.position.0 - 1);
+                replay.complete = false;
+                break;
+            }
+            bytes += entry.frame.chunk().len();
+            replay.entries.push(Arc::clone(entry));
+        }
+        Ok(replay)
+    }
+
+    /// How many entries are kept after `after` for a holder of `keys`; counting stops at `max`.
+    pub(super) fn count(&self, keys: &[Key], after: Position, max: usize, now: Instant) -> usize {
+        self.after(keys, after, now).take(max).count()
+    }
+
+    /// The entries after `after` for a holder of `keys`: a merge of the keys' lists, in which a position that
+    /// stands in several is taken once.
+    fn after<'a>(
+        &'a self,
+        keys: &'a [Key],
+        after: Position,
+        now: Instant,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
         let mut lists: Vec<_> = keys
             .iter()
             .filter_map(|key| {
@@ -242,26 +280,23 @@ impl Store {
                 (from < places.len()).then(|| places.range(from..).copied().peekable())
             })
             .collect();
-        let mut replay = Replay { entries: Vec::new(), through: self.head };
-        let mut bytes = 0;
-        // A merge of the keys' lists; a position that stands in several is taken once.
-        while let Some(next) = lists.iter_mut().filter_map(|list| list.peek().copied()).min() {
-            if replay.entries.len() >= max_events || bytes >= max_bytes {
-                replay.through = Position(next.0 - 1);
-                break;
-            }
+        std::iter::from_fn(move || {
+            let next = lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
             for list in &mut lists {
                 list.next_if_eq(&next);
             }
-            let entry = self.get(next);
-            let hidden = entry.expires.is_some_and(|at| at <= now)
-                || entry.audience.except().iter().any(|key| keys.contains(key));
-            if !hidden {
-                bytes += entry.frame.chunk().len();
-                replay.entries.push(Arc::clone(entry));
-            }
-        }
-        Ok(replay)
+            Some(self.get(next))
+        })
+        .filter(move |entry| {
+            let expired = entry.expires.is_some_and(|at| at <= now);
+            !expired && !entry.audience.except().iter().any(|key| keys.contains(key))
+        })
+    }
+
+    /// The id that stands for `position`: of the last stored entry at or before it.
+    pub(super) fn id_at(&self, position: Position) -> EventId {
+        let after = self.entries.partition_point(|entry| entry.position <= position);
+        after.checked_sub(1).and_then(|last| self.entries[last].id).unwrap_or(self.trimmed.id)
     }
 
     /// The stored entry at `position`, which the index names.

@@ -1,1 +1,11 @@
-//! (to be filled)
+//! The doors: listeners, what is ours and what is the backend's, and how errors are answered.
+
+mod listen;
+mod peer;
+mod public;
+mod respond;
+mod takeover;
+
+pub use listen::{bind, serve};
+pub use public::Public;
+pub use respond::Body;

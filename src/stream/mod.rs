@@ -1,1 +1,14 @@
-//! (to be filled)
+//! A subscriber's way in: request → grant → topics → cursor → handed to the fan-out.
+//!
+//! No stream opens without a grant, and no cursor opens what the grant does not. This room knows requests, not
+//! sockets.
+
+mod open;
+mod preamble;
+mod refusal;
+mod route;
+mod seats;
+
+pub use open::{Admission, Settings, Streams};
+pub use refusal::{BadRequest, Refusal, Why};
+pub use route::Route;

@@ -1,0 +1,165 @@
+//! Names made from a request or a channel: `conversation:{query.id}`, `conversation:{1}`.
+//!
+//! Parsed once; a value is put in literally, so a template that joins two values with a text that they may hold
+//! themselves can give two inputs the same name. Whether a placeholder has a meaning is its user's to say.
+
+use std::fmt;
+
+/// Why a text is not a template.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadTemplate {
+    #[error("is empty")]
+    Empty,
+    #[error("has a `{{` that is not closed")]
+    Open,
+    #[error("has a `}}` that was not opened")]
+    Close,
+    #[error("has an empty placeholder")]
+    EmptyPlaceholder,
+}
+
+/// A placeholder without a value.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no value for {placeholder}")]
+pub struct Missing {
+    pub placeholder: Placeholder,
+}
+
+/// `{source.name}`; `{name}` alone has the empty source.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Placeholder {
+    pub source: Box<str>,
+    pub name: Box<str>,
+}
+
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.source {
+            "" => write!(f, "{{{}}}", self.name),
+            source => write!(f, "{{{source}.{}}}", self.name),
+        }
+    }
+}
+
+/// Literal text with placeholders.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Template {
+    text: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Part {
+    Literal(Box<str>),
+    Value(Placeholder),
+}
+
+impl Template {
+    pub fn parse(text: &str) -> Result<Self, BadTemplate> {
+        if text.is_empty() {
+            return Err(BadTemplate::Empty);
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            if rest[at..].starts_with('}') {
+                return Err(BadTemplate::Close);
+            }
+            if at > 0 {
+                parts.push(Part::Literal(rest[..at].into()));
+            }
+            let inside = &rest[at + 1..];
+            let end = inside
+                .find(['{', '}'])
+                .filter(|&end| inside[end..].starts_with('}'))
+                .ok_or(BadTemplate::Open)?;
+            let (source, name) = inside[..end].split_once('.').unwrap_or(("", &inside[..end]));
+            if name.is_empty() {
+                return Err(BadTemplate::EmptyPlaceholder);
+            }
+            parts.push(Part::Value(Placeholder { source: source.into(), name: name.into() }));
+            rest = &inside[end + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.into()));
+        }
+        Ok(Self { text: text.into(), parts: parts.into() })
+    }
+
+    /// The template as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// In the order of the text; one that stands twice comes twice.
+    pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Value(placeholder) => Some(placeholder),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// The text with every placeholder replaced by its value. An empty value counts as none.
+    pub fn render<'v>(&self, value: impl Fn(&Placeholder) -> Option<&'v str>) -> Result<String, Missing> {
+        let mut text = String::with_capacity(self.text.len() + 32);
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Value(placeholder) => match value(placeholder) {
+                    Some(value) if !value.is_empty() => text.push_str(value),
+                    _ => return Err(Missing { placeholder: placeholder.clone() }),
+                },
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_replaced_by_their_values() {
+        let template = Template::parse("{0}/conversation:{query.id}:{path.room}").unwrap();
+        let names: Vec<String> = template.placeholders().map(ToString::to_string).collect();
+        assert_eq!(names, ["{0}", "{query.id}", "{path.room}"]);
+        let value = |placeholder: &Placeholder| match &*placeholder.name {
+            "0" => Some("all"),
+            "id" => Some("4}2"),
+            "room" => Some("r"),
+            _ => None,
+        };
+        assert_eq!(template.render(value).unwrap(), "all/conversation:4}2:r");
+        assert_eq!(Template::parse("plain").unwrap().render(|_| None).unwrap(), "plain");
+    }
+
+    #[test]
+    fn a_missing_or_empty_value_is_named() {
+        let template = Template::parse("a:{query.b}").unwrap();
+        for value in [None, Some("")] {
+            let missing = template.render(|_| value).unwrap_err();
+            assert_eq!(missing.to_string(), "there is no value for {query.b}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_template_is_refused() {
+        for (text, why) in [
+            ("", BadTemplate::Empty),
+            ("a{b", BadTemplate::Open),
+            ("a{b{c}}", BadTemplate::Open),
+            ("a}b", BadTemplate::Close),
+            ("{}", BadTemplate::EmptyPlaceholder),
+            ("{query.}", BadTemplate::EmptyPlaceholder),
+        ] {
+            assert_eq!(Template::parse(text), Err(why), "{text}");
+        }
+    }
+}

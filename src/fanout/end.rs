@@ -1,0 +1,30 @@
+//! Why a stream ended.
+
+/// The reason in the log line, in the metric and, where the client can still be told, in the `closing` event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum End {
+    /// The client closed its side, or its connection broke.
+    ClientGone,
+    /// The socket took nothing for the whole write timeout.
+    Stalled,
+    /// The grant's time is over.
+    Expired,
+    /// The stream reached the configured age.
+    MaxAge,
+    /// The daemon stops.
+    Draining,
+}
+
+impl End {
+    pub const ALL: [Self; 5] = [Self::ClientGone, Self::Stalled, Self::Expired, Self::MaxAge, Self::Draining];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::Stalled => "stalled",
+            Self::Expired => "expired",
+            Self::MaxAge => "max_age",
+            Self::Draining => "draining",
+        }
+    }
+}

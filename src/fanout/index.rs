@@ -1,0 +1,217 @@
+//! Who holds which key: the subscribers of one shard by key, and the keys of each subscriber.
+//!
+//! Both directions know their places in each other, so that leaving is as cheap as joining whatever the number of
+//! holders.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+
+use crate::event::{Audience, Key};
+
+/// The number of a subscriber in its shard.
+pub(super) type Slot = u32;
+
+#[derive(Default)]
+pub(super) struct Index {
+    hasher: DefaultHashBuilder,
+    by_key: HashTable<u32>,
+    keys: Slab<Holders>,
+    /// By slot.
+    held: Vec<Box<[Held]>>,
+}
+
+struct Holders {
+    key: Key,
+    members: Vec<Member>,
+}
+
+/// A subscriber that holds a key, and which of its keys this is.
+#[derive(Clone, Copy)]
+struct Member {
+    slot: Slot,
+    nth: u32,
+}
+
+/// A key that a subscriber holds, and its place among the key's members.
+#[derive(Clone, Copy)]
+struct Held {
+    key: u32,
+    place: u32,
+}
+
+impl Index {
+    /// Enters a subscriber. Returns the keys that nobody here held before. Doubled keys count once.
+    pub(super) fn join(&mut self, slot: Slot, keys: &[Key]) -> Vec<Key> {
+        let mut new = Vec::new();
+        let mut held: Vec<Held> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let number = self.number_of(key);
+            if held.iter().any(|held| held.key == number) {
+                continue;
+            }
+            let members = &mut self.keys[number as usize].members;
+            if members.is_empty() {
+                new.push(key.clone());
+            }
+            let place = members.len() as u32;
+            members.push(Member { slot, nth: held.len() as u32 });
+            held.push(Held { key: number, place });
+        }
+        let at = slot as usize;
+        if self.held.len() <= at {
+            self.held.resize_with(at + 1, Box::default);
+        }
+        self.held[at] = held.into();
+        new
+    }
+
+    /// Removes a subscriber. Returns the keys that nobody here holds any more.
+    pub(super) fn leave(&mut self, slot: Slot) -> Vec<Key> {
+        let mut gone = Vec::new();
+        for Held { key, place } in std::mem::take(&mut self.held[slot as usize]) {
+            let members = &mut self.keys[key as usize].members;
+            members.swap_remove(place as usize);
+            if let Some(&moved) = members.get(place as usize) {
+                self.held[moved.slot as usize][moved.nth as usize].place = place;
+            } else if members.is_empty() {
+                gone.push(self.forget(key));
+                continue;
+            }
+            let members = &mut self.keys[key as usize].members;
+            if members.capacity() > 64 && members.len() < members.capacity() / 4 {
+                members.shrink_to(members.len() * 2);
+            }
+        }
+        gone
+    }
+
+    /// The keys that a subscriber holds.
+    pub(super) fn keys_of(&self, slot: Slot) -> Vec<Key> {
+        self.held[slot as usize].iter().map(|held| self.keys[held.key as usize].key.clone()).collect()
+    }
+
+    /// Calls `reach` for the subscribers of `audience`. One that holds several of its keys may be named several
+    /// times in a row of calls: the caller sees that it is the same entry.
+    pub(super) fn for_each(&self, audience: &Audience, mut reach: impl FnMut(Slot)) {
+        let except: Vec<u32> = audience.except().iter().filter_map(|key| self.find(key)).collect();
+        for key in audience.keys() {
+            let Some(number) = self.find(key) else { continue };
+            for member in &self.keys[number as usize].members {
+                let excepted = !except.is_empty()
+                    && self.held[member.slot as usize].iter().any(|held| except.contains(&held.key));
+                if !excepted {
+                    reach(member.slot);
+                }
+            }
+        }
+    }
+
+    /// How many subscribers `audience` reaches.
+    pub(super) fn count(&self, audience: &Audience) -> usize {
+        if let ([key], []) = (audience.keys(), audience.except()) {
+            return self.find(key).map_or(0, |number| self.keys[number as usize].members.len());
+        }
+        let mut slots = Vec::new();
+        self.for_each(audience, |slot| slots.push(slot));
+        slots.sort_unstable();
+        slots.dedup();
+        slots.len()
+    }
+
+    fn find(&self, key: &Key) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |&number| self.keys[number as usize].key == *key).copied()
+    }
+
+    fn number_of(&mut self, key: &Key) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        let Self { hasher, by_key, keys, .. } = self;
+        if let Some(&number) = by_key.find(hash, |&number| keys[number as usize].key == *key) {
+            return number;
+        }
+        let number = keys.insert(Holders { key: key.clone(), members: Vec::new() }) as u32;
+        by_key.insert_unique(hash, number, |&number| hasher.hash_one(&keys[number as usize].key));
+        number
+    }
+
+    fn forget(&mut self, number: u32) -> Key {
+        let Holders { key, .. } = self.keys.remove(number as usize);
+        let hash = self.hasher.hash_one(&key);
+        if let Ok(found) = self.by_key.find_entry(hash, |&other| other == number) {
+            found.remove();
+        }
+        key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Name;
+
+    fn topic(text: &str) -> Key {
+        Key::Topic(Name::parse(text).unwrap())
+    }
+
+    fn user(text: &str) -> Key {
+        Key::User(Name::parse(text).unwrap())
+    }
+
+    fn reached(index: &Index, audience: &Audience) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        index.for_each(audience, |slot| slots.push(slot));
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(index.count(audience), slots.len());
+        slots
+    }
+
+    #[test]
+    fn an_audience_reaches_the_holders_of_its_keys_but_the_excepted() {
+        let mut index = Index::default();
+        assert_eq!(index.join(0, &[topic("a"), user("u"), topic("a")]), [topic("a"), user("u")]);
+        assert_eq!(index.join(1, &[topic("a"), topic("b")]), [topic("b")]);
+        assert_eq!(index.join(2, &[topic("u")]), [topic("u")], "a topic named like a user is another key");
+        let audience = |keys: &[Key], except: &[Key]| Audience::new(keys.to_vec(), except.to_vec()).unwrap();
+        assert_eq!(reached(&index, &audience(&[topic("a")], &[])), [0, 1]);
+        assert_eq!(reached(&index, &audience(&[topic("a"), topic("b"), user("u")], &[])), [0, 1]);
+        assert_eq!(reached(&index, &audience(&[topic("a")], &[user("u")])), [1]);
+        assert_eq!(reached(&index, &audience(&[topic("a")], &[topic("b"), user("nobody")])), [0]);
+        assert_eq!(reached(&index, &audience(&[topic("none")], &[])), []);
+    }
+
+    #[test]
+    fn any_order_of_coming_and_going_leaves_nothing_behind() {
+        // A small deterministic generator: the same run every time.
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut index = Index::default();
+        let mut there: Vec<Option<Vec<Key>>> = vec![None; 50];
+        for _ in 0..5000 {
+            let slot = random(50) as usize;
+            if there[slot].take().is_some() {
+                index.leave(slot as Slot);
+            } else {
+                let keys: Vec<Key> = (0..random(5)).map(|_| topic(&random(9).to_string())).collect();
+                index.join(slot as Slot, &keys);
+                there[slot] = Some(keys);
+            }
+            let asked = topic(&random(9).to_string());
+            let expected: Vec<Slot> = (0..50)
+                .filter(|&slot| there[slot as usize].as_ref().is_some_and(|keys| keys.contains(&asked)))
+                .collect();
+            assert_eq!(reached(&index, &Audience::new([asked], vec![]).unwrap()), expected);
+        }
+        for slot in 0..50 {
+            if there[slot as usize].is_some() {
+                index.leave(slot);
+            }
+        }
+        assert!(index.keys.is_empty() && index.by_key.is_empty());
+    }
+}

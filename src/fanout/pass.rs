@@ -1,0 +1,97 @@
+//! One pass over what is new: find who is touched, then write to each once.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::end::End;
+use super::index::Slot;
+use super::shard::Shard;
+use super::sink::Framing;
+use super::subscriber::{State, Wrote};
+use crate::log::{Entry, Position};
+
+/// The working memory of passes, used again by each.
+#[derive(Default)]
+pub(super) struct Pass {
+    touched: Vec<Touched>,
+    /// The entries of `joined_of` in one piece, for the many subscribers who get the same ones.
+    joined: Vec<u8>,
+    joined_of: Option<(Framing, SmallVec<[u32; 8]>)>,
+    /// Where the last pass began, so that the same subscriber is not always the last.
+    turn: usize,
+}
+
+/// A subscriber and its entries of this pass, by their places in it.
+struct Touched {
+    slot: Slot,
+    entries: SmallVec<[u32; 8]>,
+}
+
+impl Pass {
+    /// Brings `entries`, in order, to all live subscribers that they are for.
+    pub(super) fn run(&mut self, shard: &mut Shard, entries: &[Arc<Entry>]) {
+        self.touched.clear();
+        self.joined_of = None;
+        let mailbox = shard.mailbox();
+        {
+            let index = mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
+            for (nth, entry) in entries.iter().enumerate() {
+                index.for_each(&entry.audience, |slot| self.touch(shard, slot, nth as u32, entry.position));
+            }
+        }
+        let count = self.touched.len();
+        self.turn = self.turn.wrapping_add(1);
+        for step in 0..count {
+            self.write(shard, (step + self.turn) % count, entries);
+        }
+        let now = Instant::now();
+        for entry in entries {
+            shard.meters().publish_to_write.record(now.saturating_duration_since(entry.at));
+        }
+    }
+
+    fn touch(&mut self, shard: &mut Shard, slot: Slot, nth: u32, position: Position) {
+        let Some(subscriber) = shard.subscribers.get_mut(slot as usize) else { return };
+        // Whoever is behind gets it from the log; whoever replayed beyond it has it.
+        if subscriber.state != State::Live || position <= subscriber.cursor {
+            return;
+        }
+        if subscriber.touched == u32::MAX {
+            subscriber.touched = self.touched.len() as u32;
+            self.touched.push(Touched { slot, entries: SmallVec::new() });
+        }
+        let entries = &mut self.touched[subscriber.touched as usize].entries;
+        // Reached by two of its keys.
+        if entries.last() != Some(&nth) {
+            entries.push(nth);
+        }
+    }
+
+    fn write(&mut self, shard: &mut Shard, which: usize, entries: &[Arc<Entry>]) {
+        let Touched { slot, entries: picked } = &self.touched[which];
+        let Some(subscriber) = shard.subscribers.get_mut(*slot as usize) else { return };
+        subscriber.touched = u32::MAX;
+        let framing = subscriber.sink.framing();
+        let joined = (picked.len() > 1).then(|| {
+            if self.joined_of.as_ref().is_none_or(|(with, of)| *with != framing || of != picked) {
+                self.joined.clear();
+                for &nth in picked {
+                    self.joined.extend_from_slice(framing.bytes(&entries[nth as usize].frame));
+                }
+                self.joined_of = Some((framing, picked.clone()));
+            }
+            &self.joined[..]
+        });
+        let mine = picked.iter().map(|&nth| &*entries[nth as usize]);
+        // Everything before the first of these is behind it.
+        subscriber.cursor = Position(entries[picked[0] as usize].position.0 - 1);
+        match subscriber.write_entries(mine, joined, shard.now, &mut shard.counts) {
+            Wrote::All => {}
+            Wrote::Blocked => shard.block(*slot),
+            Wrote::Gone => shard.close(*slot, End::ClientGone),
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! One thread that owns sockets: it waits for them, for its inbox and for its clock, and does what each asks.
+//!
+//! Nothing here waits for anything else: every socket is non-blocking, every lock is short.
+
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+use tracing::debug;
+
+use super::end::End;
+use super::index::{Index, Slot};
+use super::pass::Pass;
+use super::shards::Settings;
+use super::sink::{Held, Sink};
+use super::subscriber::{About, Counts, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::wheel::{Tick, Wheel};
+use crate::event::{Block, Frame};
+use crate::log::{Feed, Log, Position, Taken};
+use crate::telemetry;
+
+/// What others ask of a shard.
+pub(super) enum Command {
+    Join(Box<Join>),
+    /// The channel of this subscriber has room, or its body is gone.
+    Poke(Who),
+    /// Close everything, spread over this time.
+    Drain(Duration),
+    /// Close everything now, and end.
+    Stop,
+}
+
+/// How a shard is reached from other threads.
+pub(super) struct Mailbox {
+    commands: Mutex<Vec<Command>>,
+    waker: Waker,
+    called: AtomicBool,
+    /// Streams that it has been given and that are not closed yet.
+    pub(super) open: AtomicUsize,
+    /// Who holds which key. Changed by the shard only; others count.
+    pub(super) index: Mutex<Index>,
+}
+
+impl Mailbox {
+    pub(super) fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.wake();
+    }
+
+    pub(super) fn poke(&self, slot: Slot, generation: u64) {
+        self.send(Command::Poke(Who { slot, generation }));
+    }
+
+    /// Makes the shard look at its inboxes. Cheap when it has been called already.
+    pub(super) fn wake(&self) {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            // The only error is a full counter of wake-ups, which wakes as well.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+pub(super) struct Shard {
+    pub(super) log: Arc<Log>,
+    feed: Arc<Feed>,
+    mailbox: Arc<Mailbox>,
+    poll: Poll,
+    pub(super) subscribers: Slab<Subscriber>,
+    wheel: Wheel,
+    /// Who has more to be written; front first.
+    queue: std::collections::VecDeque<Who>,
+    pub(super) now: Tick,
+    /// Every live subscriber has everything up to here.
+    pub(super) applied: Position,
+    settings: Settings,
+    heartbeat: Frame,
+    draining: bool,
+    generation: u64,
+    pub(super) counts: Counts,
+    meters: Meters,
+    random: Random,
+}
+
+const WAKER: Token = Token(usize::MAX);
+/// How many turns are taken between two looks at sockets, inbox and clock.
+const TURNS: usize = 256;
+/// What a client may send on its stream in one go before it is taken for broken.
+const MAX_STRAY: usize = 64 << 10;
+
+impl Shard {
+    /// A shard and the way to reach it.
+    pub(super) fn new(log: Arc<Log>, settings: Settings) -> io::Result<(Self, Arc<Mailbox>)> {
+        let poll = Poll::new()?;
+        let mailbox = Arc::new(Mailbox {
+            commands: Mutex::default(),
+            waker: Waker::new(poll.registry(), WAKER)?,
+            called: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            index: Mutex::default(),
+        });
+        let to_wake = Arc::clone(&mailbox);
+        let feed = log.open_feed(move || to_wake.wake());
+        let shard = Self {
+            log,
+            feed,
+            mailbox: Arc::clone(&mailbox),
+            poll,
+            subscribers: Slab::new(),
+            wheel: Wheel::new(Instant::now()),
+            queue: std::collections::VecDeque::new(),
+            now: 0,
+            applied: Position::default(),
+            heartbeat: settings.heartbeat_frame.clone(),
+            settings,
+            draining: false,
+            generation: 0,
+            counts: Counts::default(),
+            meters: Meters::new(),
+            random: Random::new(),
+        };
+        Ok((shard, mailbox))
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        let mut commands = Vec::new();
+        let mut taken = Taken::default();
+        let mut pass = Pass::default();
+        let mut due = Vec::new();
+        loop {
+            let timeout = if self.queue.is_empty() {
+                self.wheel.until_next(Instant::now())
+            } else {
+                Some(Duration::ZERO)
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    // Without its poll a shard is blind; the guard around this thread ends the process.
+                    panic!("a shard's poll failed: {error}");
+                }
+                _ => {}
+            }
+            self.now = self.wheel.tick_of(Instant::now());
+            for event in &events {
+                if event.token() != WAKER {
+                    self.on_socket(event.token().0 as Slot, event.is_writable());
+                }
+            }
+            // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
+            self.mailbox.called.store(false, Ordering::SeqCst);
+            std::mem::swap(
+                &mut commands,
+                &mut *self.mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner),
+            );
+            for command in commands.drain(..) {
+                match command {
+                    Command::Join(join) => self.join(*join),
+                    Command::Poke(who) => self.on_poke(who),
+                    Command::Drain(window) => self.drain(window),
+                    Command::Stop => {
+                        self.close_all();
+                        self.flush();
+                        return;
+                    }
+                }
+            }
+            self.feed.take(&mut taken);
+            if let Some(after) = taken.missed_after {
+                self.all_behind(after);
+            } else if !taken.entries.is_empty() {
+                pass.run(&mut self, &taken.entries);
+                self.applied = taken.entries.last().map_or(self.applied, |entry| entry.position);
+            }
+            self.turns();
+            self.wheel.turn(Instant::now(), &mut due);
+            for (slot, tick) in due.drain(..) {
+                self.on_time(slot, tick);
+            }
+            self.flush();
+        }
+    }
+
+    pub(super) fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    fn join(&mut self, join: Join) {
+        let entry = self.subscribers.vacant_entry();
+        let slot = entry.key() as Slot;
+        self.generation += 1;
+        let generation = self.generation;
+        let sink = match join.sink {
+            Sink::Socket(socket, framing) => {
+                let mut socket = mio::net::TcpStream::from_std(socket);
+                if let Err(error) = self.settings.tune(socket.as_fd()) {
+                    debug!(%error, "a stream's socket keeps the system's own timeouts");
+                }
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                if let Err(error) = self.poll.registry().register(&mut socket, Token(slot as usize), interest)
+                {
+                    tracing::warn!(%error, client = %join.client, "a stream could not be registered with the system's poll");
+                    self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
+                    return;
+                }
+                Held::Socket(socket, framing)
+            }
+            Sink::Channel(channel) => {
+                channel.belongs_to(&self.mailbox, slot, generation);
+                Held::Channel(channel)
+            }
+        };
+        let new = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).join(slot, &join.keys);
+        // Before the backlog is read: what is appended in between reaches the inbox, and the cursor tells whether
+        // it has been replayed already.
+        self.log.want(&self.feed, &new);
+        let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at) + 1, end));
+        let about = About { client: join.client, opened: Instant::now(), sent: 0, ends, _seat: join.seat };
+        let seed = Seed { opening: join.opening, cursor: join.cursor, about };
+        let channel = matches!(sink, Held::Channel(_));
+        entry.insert(Subscriber::new(sink, generation, self.now, seed));
+        self.meters.opened(channel);
+        self.queue.push_back(Who { slot, generation });
+        self.schedule_heartbeat(slot);
+        self.schedule(slot, ends.map(|(at, _)| at));
+        if self.draining {
+            self.close(slot, End::Draining);
+        } else if channel {
+            // The body may have been dropped before it knew whom to tell.
+            self.on_poke(Who { slot, generation });
+        }
+    }
+
+    /// Looks at the subscriber again at `tick`, unless an earlier look is set.
+    fn schedule(&mut self, slot: Slot, tick: Option<Tick>) {
+        let (Some(tick), Some(subscriber)) = (tick, self.subscribers.get_mut(slot as usize)) else { return };
+        if tick < subscriber.due {
+            subscriber.due = self.wheel.add(slot, tick);
+        }
+    }
+
+    fn on_socket(&mut self, slot: Slot, writable: bool) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if let Held::Socket(socket, _) = &mut subscriber.sink {
+            // A client has nothing to say on its stream; what matters is whether it is still there.
+            let mut stray = [0; 1024];
+            let mut read = 0;
+            loop {
+                match socket.read(&mut stray) {
+                    Ok(0) => return self.close(slot, End::ClientGone),
+                    Ok(more) => {
+                        read += more;
+                        if read > MAX_STRAY {
+                            return self.close(slot, End::ClientGone);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return self.close(slot, End::ClientGone),
+                }
+            }
+        }
+        if writable {
+            self.unblock(slot);
+        }
+    }
+
+    fn on_poke(&mut self, who: Who) {
+        let Some(subscriber) = self.subscribers.get(who.slot as usize) else { return };
+        if subscriber.generation != who.generation {
+            return;
+        }
+        match &subscriber.sink {
+            Held::Channel(channel) if channel.is_closed() => self.close(who.slot, End::ClientGone),
+            _ => self.unblock(who.slot),
+        }
+    }
+
+    fn unblock(&mut self, slot: Slot) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.state == State::Blocked {
+            subscriber.state = State::Queued;
+            self.meters.behind -= 1;
+            self.queue.push_back(Who { slot, generation: subscriber.generation });
+        }
+    }
+
+    /// Notes that the sink takes no more.
+    pub(super) fn block(&mut self, slot: Slot) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.state != State::Blocked {
+            subscriber.state = State::Blocked;
+            self.meters.behind += 1;
+            let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
+            self.schedule(slot, Some(until));
+        }
+    }
+
+    /// Everybody who is live has everything up to `after` and replays the rest from the log.
+    fn all_behind(&mut self, after: Position) {
+        tracing::warn!(
+            streams = self.subscribers.len(),
+            "a shard fell behind its inbox; its streams replay from the log"
+        );
+        for (slot, subscriber) in &mut self.subscribers {
+            if subscriber.state == State::Live {
+                subscriber.cursor = subscriber.cursor.max(after);
+                subscriber.state = State::Queued;
+                self.queue.push_back(Who { slot: slot as Slot, generation: subscriber.generation });
+            }
+        }
+    }
+
+    /// Gives a turn to those who wait for one.
+    fn turns(&mut self) {
+        for _ in 0..TURNS {
+            let Some(Who { slot, generation }) = self.queue.pop_front() else { return };
+            let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { continue };
+            if subscriber.generation != generation || subscriber.state != State::Queued {
+                continue;
+            }
+            let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
+            match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
+                Turn::Live => subscriber.state = State::Live,
+                Turn::More => self.queue.push_back(Who { slot, generation }),
+                Turn::Blocked => self.block(slot),
+                Turn::Gone => self.close(slot, End::ClientGone),
+            }
+        }
+    }
+
+    fn on_time(&mut self, slot: Slot, tick: Tick) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.due != tick {
+            return;
+        }
+        subscriber.due = Tick::MAX;
+        if let Some((at, end)) = subscriber.about.ends
+            && at <= self.now
+        {
+            return self.close(slot, end);
+        }
+        let ends = subscriber.about.ends.map(|(at, _)| at);
+        self.schedule(slot, ends);
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.state == State::Blocked {
+            let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
+            if until <= self.now {
+                return self.close(slot, End::Stalled);
+            }
+            return self.schedule(slot, Some(until));
+        }
+        let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
+        let silent_until = subscriber.last_write.saturating_add(every);
+        if subscriber.state == State::Live && self.now.saturating_add(every / 4) >= silent_until {
+            subscriber.cursor = subscriber.cursor.max(self.applied);
+            match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
+                Wrote::All => self.counts.heartbeats += 1,
+                Wrote::Blocked => self.block(slot),
+                Wrote::Gone => return self.close(slot, End::ClientGone),
+            }
+        }
+        self.schedule_heartbeat(slot);
+    }
+
+    /// Looks at the subscriber again when it has been silent for the interval, or a little earlier: so a crowd that
+    /// was written to together spreads.
+    fn schedule_heartbeat(&mut self, slot: Slot) {
+        let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
+        let early = self.random.below(every / 4 + 1);
+        let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
+        let next = subscriber.last_write.saturating_add(every - early).max(self.now + 1);
+        self.schedule(slot, Some(next));
+    }
+
+    fn drain(&mut self, window: Duration) {
+        self.draining = true;
+        let window = Wheel::ticks(window);
+        let slots: Vec<Slot> = self.subscribers.iter().map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            let at = self.now.saturating_add(self.random.below(window));
+            let subscriber = &mut self.subscribers[slot as usize];
+            subscriber.about.ends = Some((at, End::Draining));
+            self.schedule(slot, Some(at));
+        }
+    }
+
+    fn close_all(&mut self) {
+        let slots: Vec<Slot> = self.subscribers.iter().map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            self.close(slot, End::Draining);
+        }
+    }
+
+    /// Ends a stream: says why where that helps the client, and undoes everything.
+    pub(super) fn close(&mut self, slot: Slot, end: End) {
+        if matches!(end, End::Draining | End::MaxAge | End::Expired) {
+            self.say_closing(slot, end);
+        }
+        let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
+        if subscriber.state == State::Blocked {
+            self.meters.behind -= 1;
+        }
+        let at_boundary = subscriber.at_boundary();
+        subscriber.sink.finish(at_boundary);
+        if let Held::Socket(socket, _) = &mut subscriber.sink {
+            let _ = self.poll.registry().deregister(socket);
+        }
+        let gone = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).leave(slot);
+        self.log.unwant(&self.feed, &gone);
+        self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
+        self.meters.closed(end);
+        let About { client, sent, opened, .. } = &*subscriber.about;
+        debug!(%client, sent, seconds = opened.elapsed().as_secs(), reason = end.as_str(), "stream closed");
+    }
+
+    /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.
+    fn say_closing(&mut self, slot: Slot, end: End) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.state != State::Live {
+            // It has more before it: what it gets next must be that, from another connection.
+            return;
+        }
+        let (min, max) = self.settings.retry_ms;
+        let retry = min + self.random.below(max.saturating_sub(min) + 1);
+        let data = format!("{{\"reason\":\"{}\"}}", end.as_str());
+        let id = self.log.id_at(subscriber.cursor.max(self.applied));
+        let frame = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) }.render();
+        let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
+    }
+
+    fn flush(&mut self) {
+        self.meters.flush(&mut self.counts);
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+}
+
+/// Handles of the metrics that shards write, looked up once.
+pub(super) struct Meters {
+    open: metrics::Gauge,
+    opened: [metrics::Counter; 2],
+    closed: [metrics::Counter; End::ALL.len()],
+    deliveries: metrics::Counter,
+    bytes: metrics::Counter,
+    heartbeats: metrics::Counter,
+    resets: metrics::Counter,
+    behind_now: metrics::Gauge,
+    pub(super) publish_to_write: metrics::Histogram,
+    /// Since the last flush.
+    behind: i64,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            open: metrics::gauge!(telemetry::STREAMS_OPEN),
+            opened: ["socket", "channel"]
+                .map(|sink| metrics::counter!(telemetry::STREAMS_OPENED, "sink" => sink)),
+            closed: End::ALL
+                .map(|end| metrics::counter!(telemetry::STREAMS_CLOSED, "reason" => end.as_str())),
+            deliveries: metrics::counter!(telemetry::DELIVERIES),
+            bytes: metrics::counter!(telemetry::BYTES_WRITTEN),
+            heartbeats: metrics::counter!(telemetry::HEARTBEATS),
+            resets: metrics::counter!(telemetry::RESETS),
+            behind_now: metrics::gauge!(telemetry::STREAMS_BEHIND),
+            publish_to_write: metrics::histogram!(telemetry::PUBLISH_TO_WRITE),
+            behind: 0,
+        }
+    }
+
+    fn opened(&self, channel: bool) {
+        self.open.increment(1.0);
+        self.opened[usize::from(channel)].increment(1);
+    }
+
+    fn closed(&self, end: End) {
+        self.open.decrement(1.0);
+        if let Some(nth) = End::ALL.iter().position(|other| *other == end) {
+            self.closed[nth].increment(1);
+        }
+    }
+
+    fn flush(&mut self, counts: &mut Counts) {
+        let Counts { deliveries, bytes, heartbeats, resets } = std::mem::take(counts);
+        for (counter, value) in [
+            (&self.deliveries, deliveries),
+            (&self.bytes, bytes),
+            (&self.heartbeats, heartbeats),
+            (&self.resets, resets),
+        ] {
+            if value > 0 {
+                counter.increment(value);
+            }
+        }
+        if self.behind != 0 {
+            self.behind_now.increment(self.behind as f64);
+            self.behind = 0;
+        }
+    }
+}
+
+/// Small random numbers for spreading things in time; nothing here is a secret. (xorshift64*, Vigna 2014)
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        Self(getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number in `0..below`; 0 when `below` is 0.
+    fn below(&mut self, below: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32;
+        ((u64::from(high) * u64::from(below)) >> 32) as u32
+    }
+}

@@ -1,0 +1,127 @@
+//! The shards together: started, given subscribers, asked, drained, stopped.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use super::shard::{Command, Mailbox, Shard};
+use super::subscriber::Join;
+use crate::event::{Audience, Frame};
+use crate::log::Log;
+
+/// What all subscribers have in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads; at least one, at most 64.
+    pub shards: usize,
+    /// A stream that has been silent for so long gets a heartbeat; None = never.
+    pub heartbeat: Option<Duration>,
+    pub heartbeat_frame: Frame,
+    /// A stream whose sink takes nothing for so long is closed.
+    pub write_timeout: Duration,
+    /// Bounds of the `retry:` of a `closing` event, in milliseconds.
+    pub retry_ms: (u32, u32),
+}
+
+impl Settings {
+    /// Makes the kernel notice a dead peer: keep-alive for an idle one, the user timeout for one that owes an
+    /// acknowledgement. What is unsent is kept short, so that a stalled reader does not hide in the kernel's buffer.
+    pub(super) fn tune(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let socket = SockRef::from(&socket);
+        let keepalive =
+            TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
+        #[cfg(target_os = "linux")]
+        let keepalive = keepalive.with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+        #[cfg(target_os = "linux")]
+        {
+            socket.set_tcp_user_timeout(Some(self.write_timeout))?;
+            socket.set_tcp_notsent_lowat(16 << 10)?;
+        }
+        Ok(())
+    }
+}
+
+/// The shards.
+pub struct Fanout {
+    shards: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Fanout {
+    /// Starts the shards' threads.
+    pub fn start(log: &Arc<Log>, settings: &Settings) -> io::Result<Self> {
+        let mut fanout = Self { shards: Vec::new(), threads: Mutex::default() };
+        for number in 0..settings.shards {
+            let (shard, mailbox) = Shard::new(Arc::clone(log), settings.clone())?;
+            let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+                let _guard = AbortOnPanic;
+                shard.run();
+            })?;
+            fanout.shards.push(mailbox);
+            fanout.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(fanout)
+    }
+
+    /// Hands a subscriber to the shard that has the fewest. It is the shard's from here on.
+    pub fn join(&self, subscriber: Join) {
+        let fewest = self.shards.iter().min_by_key(|shard| shard.open.load(Ordering::Relaxed));
+        let shard = fewest.expect("there is at least one shard");
+        shard.open.fetch_add(1, Ordering::Relaxed);
+        shard.send(Command::Join(Box::new(subscriber)));
+    }
+
+    /// How many open streams of this process hold a key of `audience` and none of the excepted ones.
+    pub fn reach(&self, audience: &Audience) -> usize {
+        let count =
+            |shard: &Arc<Mailbox>| shard.index.lock().unwrap_or_else(PoisonError::into_inner).count(audience);
+        self.shards.iter().map(count).sum()
+    }
+
+    /// Closes every stream, spread over `window`; later ones at once. Returns before they are closed.
+    pub fn drain(&self, window: Duration) {
+        for shard in &self.shards {
+            shard.send(Command::Drain(window));
+        }
+    }
+
+    /// Streams that are open now.
+    pub fn open(&self) -> usize {
+        self.shards.iter().map(|shard| shard.open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Closes what is still open and ends the threads.
+    pub fn stop(&self) {
+        for shard in &self.shards {
+            shard.send(Command::Stop);
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Ends the process when a shard panics: its streams would hang without a sign, and everything else look well.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a shard failed; its streams are lost, so the process ends");
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a subscriber is written to: a bare socket, or a channel into a response body that hyper holds.
+
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame as BodyFrame};
+use tokio::sync::mpsc;
+
+use super::shard::Mailbox;
+use crate::event::Frame;
+
+/// How a sink wants its frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// Each frame as one HTTP/1.1 chunk.
+    Chunked,
+    /// The SSE text alone.
+    Plain,
+}
+
+impl Framing {
+    pub(super) fn bytes(self, frame: &Frame) -> &[u8] {
+        match self {
+            Self::Chunked => frame.chunk(),
+            Self::Plain => frame.payload(),
+        }
+    }
+
+    pub(super) fn shared(self, frame: &Frame) -> Bytes {
+        match self {
+            Self::Chunked => frame.chunk().clone(),
+            Self::Plain => frame.payload_bytes(),
+        }
+    }
+}
+
+/// Where a subscriber's bytes go.
+pub enum Sink {
+    /// A non-blocking socket that nobody else uses.
+    Socket(std::net::TcpStream, Framing),
+    /// The other end of a [`ChannelBody`]. Takes plain frames.
+    Channel(ChannelSink),
+}
+
+/// The shard's end of a channel.
+pub struct ChannelSink {
+    bytes: mpsc::Sender<Bytes>,
+    shared: Arc<Shared>,
+}
+
+/// How many messages may wait in a channel, and how many bytes one may have.
+const CHANNEL: usize = 2;
+const MESSAGE: usize = 16 << 10;
+
+/// What both ends of a channel see.
+struct Shared {
+    /// The shard met a full channel and wants to be told of room.
+    waits: AtomicBool,
+    /// Whom to tell: set when the subscriber has joined its shard.
+    mailbox: std::sync::OnceLock<(Arc<Mailbox>, u32)>,
+    /// Distinguishes the subscriber from a later one in the same slot.
+    generation: AtomicU64,
+}
+
+impl Sink {
+    /// A channel and the body that it feeds.
+    pub fn channel() -> (Self, ChannelBody) {
+        let (sender, receiver) = mpsc::channel(CHANNEL);
+        let shared = Arc::new(Shared {
+            waits: AtomicBool::new(false),
+            mailbox: std::sync::OnceLock::new(),
+            generation: AtomicU64::new(0),
+        });
+        (
+            Self::Channel(ChannelSink { bytes: sender, shared: Arc::clone(&shared) }),
+            ChannelBody { bytes: receiver, shared },
+        )
+    }
+}
+
+impl ChannelSink {
+    pub(super) fn belongs_to(&self, mailbox: &Arc<Mailbox>, slot: u32, generation: u64) {
+        self.shared.generation.store(generation, Ordering::Relaxed);
+        let _ = self.shared.mailbox.set((Arc::clone(mailbox), slot));
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.bytes.is_closed()
+    }
+
+    /// As much of `parts` as one message may hold.
+    fn write(&self, parts: &[&[u8]]) -> io::Result<usize> {
+        if self.bytes.is_closed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let permit = match self.bytes.try_reserve() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.shared.waits.store(true, Ordering::SeqCst);
+                // The body may have been read empty before it could see the flag.
+                self.bytes.try_reserve().map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?
+            }
+        };
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().min(MESSAGE));
+        for part in parts {
+            bytes.extend_from_slice(&part[..part.len().min(MESSAGE - bytes.len())]);
+        }
+        let len = bytes.len();
+        permit.send(bytes.into());
+        Ok(len)
+    }
+}
+
+/// A response body that a shard feeds. Dropping it ends the subscriber.
+pub struct ChannelBody {
+    bytes: mpsc::Receiver<Bytes>,
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    fn poke(&self) {
+        if let Some((mailbox, slot)) = self.mailbox.get() {
+            mailbox.poke(*slot, self.generation.load(Ordering::Relaxed));
+        }
+    }
+}
+
+impl Body for ChannelBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Self::Error>>> {
+        let polled = self.bytes.poll_recv(cx);
+        if polled.is_ready() && self.shared.waits.swap(false, Ordering::SeqCst) {
+            self.shared.poke();
+        }
+        polled.map(|bytes| bytes.map(|bytes| Ok(BodyFrame::data(bytes))))
+    }
+}
+
+impl Drop for ChannelBody {
+    fn drop(&mut self) {
+        self.bytes.close();
+        self.shared.poke();
+    }
+}
+
+/// A sink inside its shard.
+pub(super) enum Held {
+    Socket(mio::net::TcpStream, Framing),
+    Channel(ChannelSink),
+}
+
+impl Held {
+    pub(super) fn framing(&self) -> Framing {
+        match self {
+            Self::Socket(_, framing) => *framing,
+            Self::Channel(_) => Framing::Plain,
+        }
+    }
+
+    /// Writes some of `parts`, in order; returns how many bytes. `WouldBlock` when it takes nothing now.
+    pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket, _) => loop {
+                let written = match parts {
+                    [one] => socket.write(one),
+                    many => {
+                        let slices: smallvec::SmallVec<[IoSlice<'_>; 64]> =
+                            many.iter().map(|part| IoSlice::new(part)).collect();
+                        socket.write_vectored(&slices)
+                    }
+                };
+                match written {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => return other,
+                }
+            },
+            Self::Channel(channel) => channel.write(parts),
+        }
+    }
+
+    /// Ends the sink: what was written is delivered, then the end is seen.
+    pub(super) fn finish(&mut self, at_boundary: bool) {
+        if let Self::Socket(socket, framing) = self {
+            // In the middle of a frame the missing last chunk tells the client that it was cut.
+            if at_boundary && *framing == Framing::Chunked {
+                let _ = socket.write(b"0\r\n\r\n");
+            }
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! One subscriber: its sink, its cursor, and how it is brought up to date.
+//!
+//! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::end::End;
+use super::index::Slot;
+use super::sink::{Framing, Held, Sink};
+use super::wheel::Tick;
+use crate::event::{Frame, Key, Name};
+use crate::log::{Entry, Log, Position, Reset};
+
+/// A subscriber on its way in.
+pub struct Join {
+    pub sink: Sink,
+    /// Written before anything else, as it stands: the response head and the preamble.
+    pub opening: Bytes,
+    /// Everything after this position is delivered.
+    pub cursor: Position,
+    /// How it can be reached.
+    pub keys: Vec<Key>,
+    /// For the log line.
+    pub client: Name,
+    /// When the stream is closed at the latest, and why.
+    pub ends: Option<(Instant, End)>,
+    /// Dropped when the subscriber is gone: whatever must be undone then.
+    pub seat: Box<dyn Send>,
+}
+
+/// Where a subscriber stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Has everything that its shard has applied.
+    Live,
+    /// Has more before it and waits for its turn.
+    Queued,
+    /// Waits for its sink to take more.
+    Blocked,
+}
+
+pub(super) struct Subscriber {
+    pub(super) sink: Held,
+    pub(super) cursor: Position,
+    pub(super) state: State,
+    /// Its place in the pass that is under way.
+    pub(super) touched: u32,
+    /// When the sink last took something.
+    pub(super) last_write: Tick,
+    /// The wheel's entry that counts.
+    pub(super) due: Tick,
+    pub(super) generation: u64,
+    /// What of a begun write is left.
+    rest: Bytes,
+    pub(super) about: Box<About>,
+}
+
+/// What is seldom looked at.
+pub(super) struct About {
+    pub(super) client: Name,
+    pub(super) opened: Instant,
+    pub(super) sent: u64,
+    pub(super) ends: Option<(Tick, End)>,
+    /// Held for its drop.
+    pub(super) _seat: Box<dyn Send>,
+}
+
+/// What a shard counts, flushed once a pass.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) deliveries: u64,
+    pub(super) bytes: u64,
+    pub(super) heartbeats: u64,
+    pub(super) resets: u64,
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wrote {
+    /// All of it.
+    All,
+    /// The sink takes no more for now.
+    Blocked,
+    /// The sink is broken.
+    Gone,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// It has everything that the log holds for it.
+    Live,
+    /// There is more; others come first.
+    More,
+    Blocked,
+    Gone,
+}
+
+/// What one turn of a subscriber that is behind may write: enough to be worth the call, and not so much that
+/// others wait.
+const TURN_EVENTS: usize = 256;
+const TURN_BYTES: usize = 64 << 10;
+
+impl Subscriber {
+    pub(super) fn new(sink: Held, generation: u64, now: Tick, join: Seed) -> Self {
+        Self {
+            sink,
+            cursor: join.cursor,
+            state: State::Queued,
+            touched: u32::MAX,
+            last_write: now,
+            due: Tick::MAX,
+            generation,
+            rest: join.opening,
+            about: Box::new(join.about),
+        }
+    }
+
+    /// Brings the subscriber forward by one turn of what the log holds for `keys`.
+    pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
+        let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
+            Ok(replay) => replay,
+            Err(_) => {
+                // It was too slow: say so, and go on from the head.
+                let head = log.head();
+                counts.resets += 1;
+                let reset = Reset::TooSlow.frame(head.id);
+                self.cursor = head.position;
+                return match self.write_frame(&reset, now, counts) {
+                    Wrote::All => Turn::More,
+                    Wrote::Blocked => Turn::Blocked,
+                    Wrote::Gone => Turn::Gone,
+                };
+            }
+        };
+        match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
+            Wrote::All => {
+                self.cursor = self.cursor.max(replay.through);
+                if replay.complete { Turn::Live } else { Turn::More }
+            }
+            Wrote::Blocked => Turn::Blocked,
+            Wrote::Gone => Turn::Gone,
+        }
+    }
+
+    /// Writes what is left of a begun write, then `entries`, and moves the cursor over each that was begun.
+    /// `joined`, where given, is the entries' bytes in one piece.
+    pub(super) fn write_entries<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+        joined: Option<&[u8]>,
+        now: Tick,
+        counts: &mut Counts,
+    ) -> Wrote {
+        let framing = self.sink.framing();
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            let wrote = {
+                let parts: Parts<'_> = std::iter::once(&rest[..])
+                    .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(&entry.frame)))
+                    .collect();
+                self.write_parts(parts, now, counts)
+            };
+            let written = match wrote {
+                Ok(written) if written >= rest.len() => written - rest.len(),
+                Ok(written) => {
+                    self.rest = rest.slice(written..);
+                    return Wrote::Blocked;
+                }
+                Err(wrote) => {
+                    self.rest = rest;
+                    return wrote;
+                }
+            };
+            let mut entries = entries;
+            self.account(&mut entries, written, framing, counts);
+            if !self.rest.is_empty() {
+                return Wrote::Blocked;
+            }
+            // Everything that was offered is written; what was not offered yet goes the plain way.
+            return self.write_begun(entries, None, framing, now, counts);
+        }
+        self.write_begun(entries, joined, framing, now, counts)
+    }
+
+    fn write_begun<'a>(
+        &mut self,
+        mut entries: impl Iterator<Item = &'a Entry> + Clone,
+        joined: Option<&[u8]>,
+        framing: Framing,
+        now: Tick,
+        counts: &mut Counts,
+    ) -> Wrote {
+        if let Some(joined) = joined {
+            return match self.write_parts(SmallVec::from_slice(&[joined]), now, counts) {
+                Ok(written) => {
+                    self.account(&mut entries, written, framing, counts);
+                    if written == joined.len() { Wrote::All } else { Wrote::Blocked }
+                }
+                Err(wrote) => wrote,
+            };
+        }
+        loop {
+            let parts: Parts<'_> =
+                entries.clone().take(MAX_PARTS).map(|entry| framing.bytes(&entry.frame)).collect();
+            if parts.is_empty() {
+                return Wrote::All;
+            }
+            let offered: usize = parts.iter().map(|part| part.len()).sum();
+            match self.write_parts(parts, now, counts) {
+                Ok(written) => {
+                    self.account(&mut entries, written, framing, counts);
+                    if written < offered {
+                        return Wrote::Blocked;
+                    }
+                }
+                Err(wrote) => return wrote,
+            }
+        }
+    }
+
+    /// Steps over the entries that `written` bytes cover; keeps the remainder of the last.
+    fn account<'a>(
+        &mut self,
+        entries: &mut (impl Iterator<Item = &'a Entry> + Clone),
+        mut written: usize,
+        framing: Framing,
+        counts: &mut Counts,
+    ) {
+        while written > 0 {
+            let Some(entry) = entries.next() else { return };
+            self.cursor = entry.position;
+            self.about.sent += 1;
+            counts.deliveries += 1;
+            let len = framing.bytes(&entry.frame).len();
+            if written < len {
+                self.rest = framing.shared(&entry.frame).slice(written..);
+                return;
+            }
+            written -= len;
+        }
+    }
+
+    /// Writes a frame that is no event, behind whatever is begun. What the sink does not take is kept.
+    pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut Counts) -> Wrote {
+        let framing = self.sink.framing();
+        let mut bytes = framing.shared(frame);
+        if !self.rest.is_empty() {
+            let both = [&self.rest[..], &bytes[..]].concat();
+            bytes = Bytes::from(both);
+            self.rest = Bytes::new();
+        }
+        match self.write_parts(SmallVec::from_slice(&[&bytes[..]]), now, counts) {
+            Ok(written) if written == bytes.len() => Wrote::All,
+            Ok(written) => {
+                self.rest = bytes.slice(written..);
+                Wrote::Blocked
+            }
+            Err(Wrote::Blocked) => {
+                self.rest = bytes;
+                Wrote::Blocked
+            }
+            Err(wrote) => wrote,
+        }
+    }
+
+    /// Writes until all is out or the sink blocks; `Err` when not one byte went out.
+    fn write_parts(&mut self, mut parts: Parts<'_>, now: Tick, counts: &mut Counts) -> Result<usize, Wrote> {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let mut written = 0;
+        let mut first = 0;
+        while written < total {
+            match self.sink.write(&parts[first..]) {
+                Ok(0) => return Err(Wrote::Gone),
+                Ok(mut more) => {
+                    written += more;
+                    counts.bytes += more as u64;
+                    self.last_write = now;
+                    while first < parts.len() && more >= parts[first].len() {
+                        more -= parts[first].len();
+                        first += 1;
+                    }
+                    if more > 0 {
+                        parts[first] = &parts[first][more..];
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if written == 0 { Err(Wrote::Blocked) } else { Ok(written) };
+                }
+                Err(_) => return Err(Wrote::Gone),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Whether the last frame went out whole.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+/// What is written in one call.
+type Parts<'a> = SmallVec<[&'a [u8]; 16]>;
+
+/// Parts of one gathered write.
+const MAX_PARTS: usize = 256;
+
+/// What is left of a [`Join`] once its sink and keys have found their places.
+pub(super) struct Seed {
+    pub(super) opening: Bytes,
+    pub(super) cursor: Position,
+    pub(super) about: About,
+}
+
+/// A subscriber by slot and generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Who {
+    pub(super) slot: Slot,
+    pub(super) generation: u64,
+}

@@ -1,0 +1,214 @@
+//! The public listener: a request is ours (an event stream) or the backend's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::Gauge;
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+use super::listen::Serve;
+use super::peer::Trusted;
+use super::respond::{self, Body, STREAM_HEADERS};
+use super::takeover::{self, Handover, Taken};
+use crate::config;
+use crate::fanout::{Framing, Sink};
+use crate::proxy::{Forwarded, Proxy};
+use crate::shutdown::Drain;
+use crate::stream::{Admission, Streams};
+use crate::telemetry;
+
+/// What serves the public listener's connections.
+pub struct Public {
+    streams: Arc<Streams>,
+    proxy: Proxy,
+    trusted: Trusted,
+    head_timeout: Duration,
+    max_head: usize,
+    drain: Drain,
+    open: Gauge,
+}
+
+impl Public {
+    pub fn new(settings: &config::Public, streams: Arc<Streams>, proxy: Proxy, drain: Drain) -> Self {
+        Self {
+            streams,
+            proxy,
+            trusted: Trusted::new(&settings.trusted_proxies),
+            head_timeout: settings.head_timeout,
+            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
+            drain,
+            open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
+        }
+    }
+
+    /// One request. `Err` when the connection is to be taken over.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        connection: &Connection,
+    ) -> Result<Response<Body>, Taken> {
+        if request.method() == Method::GET
+            && let Some(route) = self.streams.route(request.uri().path())
+        {
+            let client = self.trusted.client(peer, request.headers());
+            let (parts, body) = request.into_parts();
+            return match self.streams.open(&route, &parts, client) {
+                Ok(admission) => {
+                    // A connection that has carried a body stays with hyper: what is left of the body is its affair.
+                    let bare = body.is_end_stream() && !connection.had_body.load(Ordering::Relaxed);
+                    if bare && parts.version <= Version::HTTP_11 {
+                        let framing =
+                            if parts.version == Version::HTTP_11 { Framing::Chunked } else { Framing::Plain };
+                        connection.handover.leave(admission, framing);
+                        return Err(Taken);
+                    }
+                    Ok(self.through_hyper(admission))
+                }
+                Err(refusal) => {
+                    debug!(%client, %refusal, "stream refused");
+                    Ok(respond::refused(&refusal).map(Body::Full))
+                }
+            };
+        }
+        if !request.body().is_end_stream() {
+            connection.had_body.store(true, Ordering::Relaxed);
+        }
+        let forwarded =
+            Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.proxy.forward(request, &forwarded).await {
+            Ok(response) => Ok(response.map(Body::Backend)),
+            Err(error) => {
+                // The path without its query, which may hold a token.
+                warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                Ok(respond::not_forwarded(&error).map(Body::Full))
+            }
+        }
+    }
+
+    /// A stream whose socket hyper keeps.
+    fn through_hyper(&self, admission: Admission) -> Response<Body> {
+        let (sink, body) = Sink::channel();
+        let opening = admission.preamble.payload_bytes();
+        self.streams.join(admission, sink, opening);
+        let mut response = Response::new(Body::Stream(body));
+        response.headers_mut().extend(STREAM_HEADERS);
+        response
+    }
+
+    /// A stream whose socket is ours.
+    fn over_socket(&self, admission: Admission, framing: Framing, socket: std::net::TcpStream) {
+        let preamble = match framing {
+            Framing::Chunked => &admission.preamble.chunk()[..],
+            Framing::Plain => admission.preamble.payload(),
+        };
+        let mut opening = response_head(framing).into_bytes();
+        opening.extend_from_slice(preamble);
+        self.streams.join(admission, Sink::Socket(socket, framing), opening.into());
+    }
+}
+
+/// What the requests of one connection share.
+#[derive(Default)]
+struct Connection {
+    handover: Handover,
+    had_body: AtomicBool,
+}
+
+impl Serve for Public {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let open = Open::new(&self.open);
+        let connection = Arc::new(Connection::default());
+        let service = {
+            let (public, connection) = (Arc::clone(&self), Arc::clone(&connection));
+            service_fn(move |request| {
+                let (public, connection) = (Arc::clone(&public), Arc::clone(&connection));
+                async move { public.answer(request, peer, &connection).await }
+            })
+        };
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(self.max_head.max(8192))
+            .serve_connection(TokioIo::new(socket), service)
+            .with_upgrades();
+        let result = tokio::select! {
+            result = &mut serving => result,
+            () = self.drain.started() => {
+                // An idle connection ends now, a busy one after its answer.
+                Pin::new(&mut serving).graceful_shutdown();
+                (&mut serving).await
+            }
+        };
+        drop(open);
+        if let Some((admission, framing)) = connection.handover.take() {
+            let Some(parts) = serving.into_parts() else { return };
+            match takeover::bare(parts.io) {
+                Ok(socket) => self.over_socket(admission, framing, socket),
+                Err(error) => warn!(%error, "a stream's socket could not be taken over"),
+            }
+        } else if let Err(error) = result {
+            debug!(%peer, error = %Chain(&error), "connection ended with an error");
+        }
+    }
+}
+
+/// The head of a stream's response, as it goes over a bare socket.
+fn response_head(framing: Framing) -> String {
+    let mut head = String::from("HTTP/1.1 200 OK\r\n");
+    for (name, value) in &STREAM_HEADERS {
+        head.push_str(name.as_str());
+        head.push_str(": ");
+        head.push_str(value.to_str().expect("our own header values are text"));
+        head.push_str("\r\n");
+    }
+    if framing == Framing::Chunked {
+        head.push_str("transfer-encoding: chunked\r\n");
+    }
+    // The stream is the connection's last answer.
+    head.push_str("connection: close\r\ndate: ");
+    head.push_str(&httpdate::fmt_http_date(SystemTime::now()));
+    head.push_str("\r\n\r\n");
+    head
+}
+
+/// Counts an open connection until it is dropped.
+struct Open<'a>(&'a Gauge);
+
+impl<'a> Open<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// An error and its causes in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! The one place that picks an error's status and the sentence that a client reads.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
+
+use crate::event::Block;
+use crate::fanout::ChannelBody;
+use crate::proxy::{ProxyBody, ProxyError};
+use crate::stream::Refusal;
+
+/// Every body that a listener answers with.
+pub enum Body {
+    Full(Full<Bytes>),
+    Backend(ProxyBody),
+    Stream(ChannelBody),
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Backend(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Backend(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A JSON answer with one plain sentence.
+pub(super) fn sentence(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "error": error }))
+}
+
+/// What the client reads when its request could not be forwarded; the log has the cause.
+pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
+    let _ = error;
+    sentence(StatusCode::BAD_GATEWAY, "the application behind this server cannot be reached")
+}
+
+/// The headers of every event stream.
+pub(super) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+];
+
+/// What a client reads whose stream is refused.
+pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+    match refusal {
+        Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
+        Refusal::Later { why, retry, as_status: true, .. } => {
+            let status = if why.is_the_callers() {
+                StatusCode::TOO_MANY_REQUESTS
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            let mut response = sentence(status, why.sentence());
+            let seconds = retry.as_secs().max(1).to_string();
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_str(&seconds).expect("digits are a header value"));
+            response
+        }
+        // EventSource gives up for good on any other status, and comes back after the `retry:` when this one ends.
+        Refusal::Later { retry, as_status: false, why, cursor } => {
+            let data = serde_json::json!({ "reason": why.as_str() }).to_string();
+            let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
+            let block = Block { retry, event: Some("refused"), data: &data, id: *cursor }.render();
+            let mut response = Response::new(Full::new(block.payload_bytes()));
+            response.headers_mut().extend(STREAM_HEADERS);
+            response
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Opening a stream: everything that is decided before it has a socket.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderName;
+use http::request::Parts;
+
+use super::preamble::{self, Connected};
+use super::refusal::{BadRequest, Refusal, Why};
+use super::route::{Asked, Query, Route, Routes};
+use super::seats::{Bounds, Seat, Seats};
+use crate::auth::Grant;
+use crate::config;
+use crate::event::{EventId, Frame, Key, Name};
+use crate::fanout::{End, Fanout, Join, Sink};
+use crate::log::{Cursor, Log, Reset};
+use crate::shutdown::Drain;
+use crate::telemetry;
+
+/// The streams' sections of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    pub routes: &'a [config::Stream],
+    pub sse: &'a config::Sse,
+    pub limits: &'a config::Limits,
+}
+
+/// The way in for subscribers.
+pub struct Streams {
+    routes: Routes,
+    sse: config::Sse,
+    topics_per_stream: usize,
+    seats: Arc<Seats>,
+    log: Arc<Log>,
+    fanout: Arc<Fanout>,
+    drain: Drain,
+}
+
+/// A stream that may be opened: all that it needs but a sink.
+pub struct Admission {
+    /// The first blocks: `connected`, and `reset` where the cursor cannot be served.
+    pub preamble: Frame,
+    keys: Vec<Key>,
+    cursor: Cursor,
+    client: Name,
+    ends: Option<(Instant, End)>,
+    seat: Seat,
+}
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+impl Streams {
+    pub fn new(settings: Settings<'_>, log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+        let limits = settings.limits;
+        let bounds = Bounds {
+            streams: limits.streams,
+            per_address: limits.streams_per_address,
+            per_user: limits.streams_per_user,
+        };
+        Self {
+            routes: Routes::new(settings.routes),
+            sse: settings.sse.clone(),
+            topics_per_stream: limits.topics_per_stream,
+            seats: Seats::new(bounds),
+            log,
+            fanout,
+            drain,
+        }
+    }
+
+    /// The route of a path, if a `GET` there is ours.
+    pub fn route(&self, path: &str) -> Option<Route<'_>> {
+        self.routes.find(path)
+    }
+
+    /// Decides on a request for `route` from `address`. Changes nothing but the seat that it takes.
+    pub fn open(&self, route: &Route<'_>, request: &Parts, address: IpAddr) -> Result<Admission, Refusal> {
+        self.decide(route, request, address).inspect_err(|refusal| {
+            let reason = match refusal {
+                Refusal::BadRequest(problem) => problem.as_str(),
+                Refusal::Later { why, .. } => why.as_str(),
+            };
+            metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => reason).increment(1);
+        })
+    }
+
+    fn decide(&self, route: &Route<'_>, request: &Parts, address: IpAddr) -> Result<Admission, Refusal> {
+        let query = Query::new(request.uri.query());
+        let last_event_id = last_event_id(request, &query)?;
+        let Asked { topics, user, session } = route.asked(&query, self.topics_per_stream)?;
+        let grant = Grant::open(user, session);
+        let later = |why| self.later(why, last_event_id);
+        if self.drain.has_started() {
+            return Err(later(Why::Draining));
+        }
+        let seat = self.seats.take(address, grant.user.as_ref()).map_err(later)?;
+        Ok(self.admit(&grant, &topics, last_event_id, seat))
+    }
+
+    fn admit(&self, grant: &Grant, topics: &[Name], last_event_id: Option<&str>, seat: Seat) -> Admission {
+        let client = client_id();
+        let mut keys = grant.keys(topics);
+        keys.push(Key::Client(client.clone()));
+        // The head is taken first: an event between this line and the shard's is replayed, not lost.
+        let head = self.log.head();
+        let located = last_event_id.map(|text| self.log.locate(text));
+        let (cursor, id, missed) = match located {
+            None => (head, Some(head.id), 0),
+            Some(Ok(cursor)) => {
+                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
+                // The client's own cursor, and no newer id before the backlog is out.
+                (cursor, Some(cursor.id), missed)
+            }
+            // The client keeps what it had until the reset itself has reached it.
+            Some(Err(_)) => (head, last_event_id.and_then(|text| text.parse().ok()), 0),
+        };
+        let connected = Connected {
+            client: client.as_str(),
+            user: grant.user.as_ref().map(Name::as_str),
+            session: grant.session.as_ref().map(Name::as_str),
+            topics: preamble::names(topics),
+            resumed: matches!(located, Some(Ok(_))),
+            missed: missed.min(preamble::COUNTED),
+            more: missed > preamble::COUNTED,
+        };
+        let mut frame = connected.frame(between(self.sse.retry_min, self.sse.retry_max), id);
+        if let Some(Err(reset)) = located {
+            frame = Frame::joined(&[frame, reset.frame(head.id)]);
+        }
+        count_replay(located);
+        Admission { preamble: frame, keys, cursor, client, ends: self.ends(grant), seat }
+    }
+
+    /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
+    /// needs before it.
+    pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
+        let Admission { keys, cursor, client, ends, seat, preamble: _ } = admission;
+        // The drain waits until the last stream is closed.
+        let seat = Box::new((seat, self.drain.hold()));
+        self.fanout.join(Join { sink, opening, cursor: cursor.position, keys, client, ends, seat });
+    }
+
+    fn ends(&self, grant: &Grant) -> Option<(Instant, End)> {
+        let expiry = grant.until.map(|at| (at, End::Expired));
+        let age = (!self.sse.max_age.is_zero()).then(|| {
+            let tenth = self.sse.max_age / 10;
+            let age =
+                Duration::from_millis(u64::from(between(self.sse.max_age - tenth, self.sse.max_age + tenth)));
+            (Instant::now() + age, End::MaxAge)
+        });
+        expiry.into_iter().chain(age).min_by_key(|(at, _)| *at)
+    }
+
+    fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
+        // Longer than after a cut: whoever is refused should not be the first to come back.
+        let retry = between(self.sse.retry_max, 3 * self.sse.retry_max);
+        Refusal::Later {
+            why,
+            retry: Duration::from_millis(u64::from(retry)),
+            cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
+            as_status: self.sse.refuse_with == config::RefuseWith::Status,
+        }
+    }
+}
+
+/// The id that the client has last seen: the header, or the query for clients that cannot set one. Empty = none.
+fn last_event_id<'a>(request: &'a Parts, query: &'a Query<'_>) -> Result<Option<&'a str>, BadRequest> {
+    let mut headers = request.headers.get_all(LAST_EVENT_ID).iter();
+    if let Some(first) = headers.next() {
+        if headers.next().is_some() {
+            return Err(BadRequest::Repeated("Last-Event-ID"));
+        }
+        if !first.is_empty() {
+            // What is not text is not an id, and is answered like one that is not.
+            return Ok(Some(first.to_str().unwrap_or("?")));
+        }
+    }
+    let named = [query.all("lastEventId"), query.all("last_event_id")].concat();
+    match named[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        _ => Err(BadRequest::Repeated("lastEventId")),
+    }
+}
+
+fn count_replay(located: Option<Result<Cursor, Reset>>) {
+    let outcome = match located {
+        None => return,
+        Some(Ok(_)) => "resumed",
+        Some(Err(reset)) => reset.as_str(),
+    };
+    metrics::counter!(telemetry::REPLAYS, "outcome" => outcome).increment(1);
+}
+
+/// A name that no one guesses: 80 random bits, in lower-case letters and digits.
+fn client_id() -> Name {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Name::parse(&text).expect("hexadecimal digits are a name")
+}
+
+/// A random number of milliseconds between two times.
+fn between(min: Duration, max: Duration) -> u32 {
+    let [min, max] = [min, max].map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+    let span = u64::from(max.saturating_sub(min)) + 1;
+    let random = u64::from(getrandom::u32().unwrap_or(0));
+    min + u32::try_from((random * span) >> 32).unwrap_or(0)
+}

@@ -1,0 +1,35 @@
+//! The first block of a stream, in which the client learns who it is and where it starts.
+
+use serde::Serialize;
+
+use crate::event::{Block, EventId, Frame, Name};
+
+/// The data of the `connected` event.
+#[derive(Serialize)]
+pub(super) struct Connected<'a> {
+    pub(super) client: &'a str,
+    pub(super) user: Option<&'a str>,
+    pub(super) session: Option<&'a str>,
+    pub(super) topics: Vec<&'a str>,
+    /// Whether the stream goes on where the client's last one ended.
+    pub(super) resumed: bool,
+    /// How many events follow that the client missed; at most [`COUNTED`], then `more` is set.
+    pub(super) missed: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) more: bool,
+}
+
+/// Up to where missed events are counted.
+pub(super) const COUNTED: usize = 1000;
+
+impl Connected<'_> {
+    /// The block, with a `retry:` and the cursor of the stream as its id.
+    pub(super) fn frame(&self, retry_ms: u32, id: Option<EventId>) -> Frame {
+        let data = serde_json::to_string(self).expect("a struct of texts is JSON");
+        Block { retry: Some(retry_ms), event: Some("connected"), data: &data, id }.render()
+    }
+}
+
+pub(super) fn names(topics: &[Name]) -> Vec<&str> {
+    topics.iter().map(Name::as_str).collect()
+}

@@ -1,0 +1,83 @@
+//! Why a stream is not opened.
+
+use std::time::Duration;
+
+use crate::event::{BadName, EventId};
+
+/// A refusal; `server` picks how it is said.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Final: the same request will never do.
+    #[error("{0}")]
+    BadRequest(#[from] BadRequest),
+    /// It will pass: the client should come back after `retry`.
+    #[error("{}", why.sentence())]
+    Later {
+        why: Why,
+        retry: Duration,
+        /// The cursor that the client came with, to be given back.
+        cursor: Option<EventId>,
+        /// Say it as 429 or 503, for clients that are not `EventSource`.
+        as_status: bool,
+    },
+}
+
+/// What is wrong with a request for a stream.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadRequest {
+    #[error("the query parameter `{0}` is missing")]
+    MissingQuery(String),
+    #[error("`{name}` makes a name that {why}")]
+    BadName { name: String, why: BadName },
+    #[error("a stream may hold at most {max} topics")]
+    TooManyTopics { max: usize },
+    #[error("`{0}` is given more than once")]
+    Repeated(&'static str),
+}
+
+impl BadRequest {
+    /// The word in the metric.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::MissingQuery(_) => "missing_query",
+            Self::BadName { .. } => "bad_name",
+            Self::TooManyTopics { .. } => "too_many_topics",
+            Self::Repeated(_) => "repeated",
+        }
+    }
+}
+
+/// A reason that will pass.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Why {
+    Draining,
+    Streams,
+    StreamsPerAddress,
+    StreamsPerUser,
+}
+
+impl Why {
+    /// The word on the wire and in the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Streams => "limit_streams",
+            Self::StreamsPerAddress => "limit_streams_per_address",
+            Self::StreamsPerUser => "limit_streams_per_user",
+        }
+    }
+
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Draining => "the server is about to stop; come back in a moment",
+            Self::Streams => "the server holds as many streams as it may",
+            Self::StreamsPerAddress => "this address holds as many streams as it may",
+            Self::StreamsPerUser => "this user holds as many streams as they may",
+        }
+    }
+
+    /// Whether the caller, not the server, is at a limit.
+    pub fn is_the_callers(self) -> bool {
+        matches!(self, Self::StreamsPerAddress | Self::StreamsPerUser)
+    }
+}

@@ -1,0 +1,148 @@
+//! A daemon of a test's own: the real binary, on ports of its own.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Answer, Stream, eventually, request, within};
+
+/// The key that may publish, unless a test's configuration says otherwise.
+pub(crate) const KEY: &str = "test-key";
+
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) public: SocketAddr,
+    pub(crate) internal: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts with this configuration file. Listens on free ports, logs JSON, takes [`KEY`]; the backend is an
+    /// address where nobody listens unless the file names one.
+    pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same, with environment variables.
+    pub(crate) async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::spawn(config, environment);
+        let log = Arc::clone(&daemon.log);
+        let bound = eventually("the daemon says where it listens", async || {
+            if let Ok(Some(status)) = daemon.child.try_wait() {
+                panic!("the daemon ended at once with {status}:\n{}", log.lock().unwrap().join("\n"));
+            }
+            let log = log.lock().unwrap();
+            log.iter().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                let address = |name: &str| line[name].as_str()?.parse::<SocketAddr>().ok();
+                (line["message"] == "listening").then(|| (address("public"), address("internal")))
+            })
+        })
+        .await;
+        daemon.public = bound.0.expect("the public address");
+        daemon.internal = bound.1.expect("the internal address");
+        daemon
+    }
+
+    fn spawn(config: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("sidestream.toml");
+        std::fs::write(&file, config).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sidestream"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&file)
+            .env("SIDESTREAM_PUBLIC_LISTEN", "127.0.0.1:0")
+            .env("SIDESTREAM_INTERNAL_LISTEN", "127.0.0.1:0")
+            .env("SIDESTREAM_TELEMETRY_LOG_FORMAT", "json")
+            .envs((!config.contains("publish_keys")).then_some(("SIDESTREAM_INTERNAL_PUBLISH_KEYS", KEY)))
+            .envs((!config.contains("backend =")).then_some(("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:9")))
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the daemon's binary");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let to = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                to.lock().unwrap().push(line);
+            }
+        });
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { child, public: nowhere, internal: nowhere, log, _folder: folder }
+    }
+
+    /// Everything it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Opens a stream on the public listener.
+    pub(crate) async fn stream(&self, path: &str) -> Stream {
+        Stream::open(self.public, path, &[]).await
+    }
+
+    /// Publishes what must be accepted; gives back the answer's JSON.
+    pub(crate) async fn publish(&self, body: &serde_json::Value) -> serde_json::Value {
+        let answer = self.try_publish(body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Publishes with [`KEY`].
+    pub(crate) async fn try_publish(&self, body: &[u8]) -> Answer {
+        let key = format!("Bearer {KEY}");
+        request(self.internal, "POST", "/publish", &[("authorization", &key)], body).await
+    }
+
+    /// A GET on the public listener.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        request(self.public, "GET", path, &[], b"").await
+    }
+
+    /// A GET on the internal listener.
+    pub(crate) async fn ask(&self, path: &str) -> Answer {
+        request(self.internal, "GET", path, &[], b"").await
+    }
+
+    /// The sum of a metric's series whose line holds all of `labels`; 0 when there are none.
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.ask("/metrics").await.text();
+        text.lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number"))
+            .sum()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
+    }
+
+    /// Sends a signal by the name that kill(1) knows.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill(1)").success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        within("the daemon ends", self.child.wait()).await.expect("its status")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Starting daemons and the servers around them, and talking to them. Everything started here ends with its value.
+
+mod daemon;
+mod http;
+mod sse;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use daemon::{Daemon, KEY};
+pub(crate) use http::{Answer, request};
+pub(crate) use sse::{Block, Stream};
+
+/// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Waits for `work`, but not for ever.
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(SOON, work).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing within {SOON:?}"),
+    }
+}
+
+/// Asks again and again until `check` gives a value.
+pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(value) = check().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
