@@ -41,11 +41,11 @@ pub(super) async fn exchange(
     // Only polling the connection, just before, can make it ready: it needs to wake nobody, and it must not make use
     // of the budget by which tokio may put a task off.
     let mut answer = pin!(unconstrained(link.sender.try_send_request(request)));
-    let mut nobody = Context::from_waker(Waker::noop());
     let mut late = pin!(sleep(patience));
     let mut held = upload.filter(|upload| upload.is_held());
     let mut go_on = pin!(held.map(|_| sleep(CONTINUE_AFTER)));
     poll_fn(|cx| {
+        let mut nobody = Context::from_waker(Waker::noop());
         let over = slot.as_mut().is_some_and(|link| link.poll(cx).is_ready());
         let heard = slot.as_ref().is_some_and(|link| link.has_heard());
         let mut polled = answer.as_mut().poll(&mut nobody);

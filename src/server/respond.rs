@@ -12,7 +12,7 @@ use http_body_util::Full;
 
 use crate::event::Block;
 use crate::fanout::ChannelBody;
-use crate::proxy::{ProxyBody, ProxyError};
+use crate::proxy::{BadRequest, ProxyBody, ProxyError};
 use crate::stream::Refusal;
 
 /// Every body that a listener answers with.
@@ -70,8 +70,27 @@ pub(super) fn sentence(status: StatusCode, error: &str) -> Response<Full<Bytes>>
 
 /// What the client reads when its request could not be forwarded; the log has the cause.
 pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
-    let _ = error;
-    sentence(StatusCode::BAD_GATEWAY, "the application behind this server cannot be reached")
+    match error {
+        ProxyError::Connect(_) => {
+            sentence(StatusCode::BAD_GATEWAY, "the application behind this server cannot be reached")
+        }
+        ProxyError::BrokeOff(_) | ProxyError::BrokeOffMidway(_) => {
+            sentence(StatusCode::BAD_GATEWAY, "the application behind this server broke off before it answered")
+        }
+        ProxyError::BadAnswer(_) => {
+            sentence(StatusCode::BAD_GATEWAY, "the application behind this server gave an answer that is not valid")
+        }
+        ProxyError::ConnectTimeout(_) | ProxyError::HeadTimeout(_) => {
+            sentence(StatusCode::GATEWAY_TIMEOUT, "the application behind this server did not answer in time")
+        }
+        ProxyError::ClientStalled(_) | ProxyError::ClientLeft(_) => {
+            sentence(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive")
+        }
+        ProxyError::BadRequest(why @ (BadRequest::Connect | BadRequest::TransferCoding)) => {
+            sentence(StatusCode::NOT_IMPLEMENTED, &why.to_string())
+        }
+        ProxyError::BadRequest(why) => sentence(StatusCode::BAD_REQUEST, &why.to_string()),
+    }
 }
 
 /// The headers of every event stream.

@@ -1,14 +1,18 @@
 //! Starting daemons and the servers around them, and talking to them. Everything started here ends with its value.
 
+mod backend;
 mod daemon;
 mod http;
+mod peer;
 mod sse;
 
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use backend::{Backend, Node};
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
+pub(crate) use peer::{Head, Peer};
 pub(crate) use sse::{Block, Stream};
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
