@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tracing::warn;
 use super::error::ProxyError;
 use super::pool::{Link, Pool};
 use super::tally::Ticket;
+use super::upload::Upload;
 use crate::shutdown::Drain;
 
 /// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is
@@ -28,6 +30,8 @@ pub struct ProxyBody {
     bare_length: bool,
     status: StatusCode,
     source: Source,
+    /// It ended badly, which is told when hyper has written what came before.
+    failure: Option<ProxyError>,
     /// None for an answer that has none.
     ticket: Option<Ticket>,
 }
@@ -39,21 +43,28 @@ pub(super) enum Source {
     /// This body.
     Here(Box<Link>, Pool),
     /// A task, as the request is still being sent: that must not wait for the client to read the answer.
-    Task(AbortHandle),
+    Task(AbortHandle, Arc<Upload>),
 }
 
 impl Source {
-    /// `uploading`: the request has a body that the backend may not have in whole yet.
-    pub(super) fn new(link: Option<Box<Link>>, uploading: bool, pool: &Pool, drain: &Drain) -> Self {
-        match link {
-            Some(link) if link.is_idle() => {
+    /// `upload` is a body that the backend may not have in whole yet.
+    pub(super) fn new(
+        link: Option<Box<Link>>,
+        upload: Option<Arc<Upload>>,
+        pool: &Pool,
+        drain: &Drain,
+    ) -> Self {
+        match (link, upload) {
+            (Some(link), _) if link.is_idle() => {
                 pool.put(link);
                 Self::Read
             }
-            Some(link) if link.is_over() => Self::Read,
-            Some(link) if uploading => Self::Task(drain.spawn(finish(link, pool.clone())).abort_handle()),
-            Some(link) => Self::Here(link, pool.clone()),
-            None => Self::Read,
+            (Some(link), _) if link.is_over() => Self::Read,
+            (Some(link), Some(upload)) => {
+                Self::Task(drain.spawn(finish(link, pool.clone())).abort_handle(), upload)
+            }
+            (Some(link), None) => Self::Here(link, pool.clone()),
+            (None, _) => Self::Read,
         }
     }
 }
@@ -73,6 +84,7 @@ impl ProxyBody {
             bare_length,
             status,
             source,
+            failure: None,
             ticket: Some(ticket),
         }
     }
@@ -80,7 +92,26 @@ impl ProxyBody {
     /// The body of an answer that switches protocols: none.
     pub(super) fn empty(incoming: Incoming) -> Self {
         let status = StatusCode::SWITCHING_PROTOCOLS;
-        Self { incoming, complete: true, bare_length: false, status, source: Source::Read, ticket: None }
+        let source = Source::Read;
+        Self { incoming, complete: true, bare_length: false, status, source, failure: None, ticket: None }
+    }
+
+    fn fail(&mut self, error: hyper::Error) -> ProxyError {
+        let error = match &self.source {
+            Source::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
+            _ => {
+                warn!(
+                    status = self.status.as_u16(),
+                    ?error,
+                    "the backend broke off in the middle of its answer"
+                );
+                ProxyError::BrokeOffMidway(error)
+            }
+        };
+        if let Some(ticket) = &mut self.ticket {
+            ticket.failed(&error);
+        }
+        error
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
@@ -122,33 +153,28 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let this = self.get_mut();
+        if let Some(failure) = this.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         this.drive(cx);
         // What this body drives itself cannot be ready at any other time than now.
         let mut nobody = Context::from_waker(Waker::noop());
-        let waker = if matches!(this.source, Source::Here(..)) { &mut nobody } else { cx };
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(waker));
-        Poll::Ready(match frame {
+        let waker = if matches!(this.source, Source::Here(..)) { &mut nobody } else { &mut *cx };
+        match ready!(Pin::new(&mut this.incoming).poll_frame(waker)) {
             Some(Ok(frame)) => {
                 this.complete = this.incoming.is_end_stream();
-                Some(Ok(frame))
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.failure = Some(this.fail(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 this.complete = true;
-                None
+                Poll::Ready(None)
             }
-            Some(Err(error)) => {
-                warn!(
-                    status = this.status.as_u16(),
-                    ?error,
-                    "the backend broke off in the middle of an answer"
-                );
-                let error = ProxyError::BrokeOffMidway(error);
-                if let Some(ticket) = &mut this.ticket {
-                    ticket.failed(&error);
-                }
-                Some(Err(error))
-            }
-        })
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -166,7 +192,7 @@ impl Drop for ProxyBody {
             if let Some(ticket) = &mut self.ticket {
                 ticket.complete(self.status);
             }
-        } else if let Source::Task(task) = &self.source {
+        } else if let Source::Task(task, _) = &self.source {
             task.abort();
         }
     }

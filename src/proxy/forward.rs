@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -78,7 +78,7 @@ impl Proxy {
         caller: &Forwarded,
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let inner = &*self.inner;
-        let outgoing = Outgoing::new(request, caller, &inner.host)?;
+        let outgoing = inner.outgoing(request, caller)?;
         let mut ticket = Ticket::new(&inner.tally);
         match inner.answer(outgoing, &mut ticket).await {
             Ok(answer) => Ok(self.deliver(answer, ticket)),
@@ -90,7 +90,7 @@ impl Proxy {
     }
 
     fn deliver(&self, answer: Answer, mut ticket: Ticket) -> Response<ProxyBody> {
-        let Answer { mut response, link, upload, client } = answer;
+        let Answer { mut response, link, mut upload, client } = answer;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             response.extensions_mut().remove::<OnUpgrade>();
@@ -101,16 +101,14 @@ impl Proxy {
             }
             return response.map(ProxyBody::empty);
         }
-        let mut uploading = upload.is_some();
-        if upload.is_some_and(|upload| upload.refuse()) {
+        if upload.take_if(|upload| upload.refuse()).is_some() {
             // The client was never asked for the body, so nothing more can be read from its connection, nor this one
             // be used again.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            uploading = false;
         }
         let bare_length =
             status == StatusCode::NOT_MODIFIED && response.headers().contains_key(CONTENT_LENGTH);
-        let source = Source::new(link, uploading, &self.inner.pool, &self.inner.drain);
+        let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
         response.map(|incoming| ProxyBody::new(incoming, status, bare_length, source, ticket))
     }
 }
@@ -123,32 +121,6 @@ struct Outgoing {
     client: Option<OnUpgrade>,
 }
 
-impl Outgoing {
-    fn new(
-        request: Request<Incoming>,
-        caller: &Forwarded,
-        fallback: &HeaderValue,
-    ) -> Result<Self, ProxyError> {
-        let (mut head, body) = request.into_parts();
-        let expects = target::expects_continue(&head.headers, head.version);
-        target::prepare(&mut head, fallback).map_err(ProxyError::BadRequest)?;
-        target::frame_request(&mut head.headers, !body.is_end_stream()).map_err(ProxyError::BadRequest)?;
-        let upgrade = headers::to_backend(&mut head.headers, caller);
-        let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
-        head.extensions.clear();
-        let (body, upload) = upload::new(body, expects);
-        let mut request = Request::from_parts(head, body);
-        if let Some(upload) = upload.clone().filter(|_| expects) {
-            hyper::ext::on_informational(&mut request, move |early| {
-                if early.status() == StatusCode::CONTINUE {
-                    upload.open();
-                }
-            });
-        }
-        Ok(Self { request, upload, client })
-    }
-}
-
 /// The head of an answer, and what its body still needs.
 struct Answer {
     response: Response<Incoming>,
@@ -159,6 +131,26 @@ struct Answer {
 }
 
 impl Inner {
+    fn outgoing(&self, request: Request<Incoming>, caller: &Forwarded) -> Result<Outgoing, ProxyError> {
+        let (mut head, body) = request.into_parts();
+        let expects = target::expects_continue(&head.headers, head.version);
+        target::prepare(&mut head, &self.host).map_err(ProxyError::BadRequest)?;
+        target::frame_request(&mut head.headers, !body.is_end_stream()).map_err(ProxyError::BadRequest)?;
+        let upgrade = headers::to_backend(&mut head.headers, caller);
+        let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
+        head.extensions.clear();
+        let (body, upload) = upload::new(body, expects, &self.drain);
+        let mut request = Request::from_parts(head, body);
+        if let Some(upload) = upload.clone().filter(|_| expects) {
+            hyper::ext::on_informational(&mut request, move |early| {
+                if early.status() == StatusCode::CONTINUE {
+                    upload.open();
+                }
+            });
+        }
+        Ok(Outgoing { request, upload, client })
+    }
+
     async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
         let Outgoing { mut request, upload, client } = outgoing;
         let mut slot = self.pool.take();
@@ -189,6 +181,8 @@ impl Inner {
             }
         };
         ticket.answered();
+        // Ours, not the backend's: hyper brings it down to what the client speaks.
+        *response.version_mut() = Version::HTTP_11;
         if let Some(link) = &mut link {
             link.keep_for(headers::keep_alive_timeout(response.headers()));
         }

@@ -3,6 +3,9 @@
 //!
 //! Asking hyper's server side for a body makes it tell the client to go on. So a body that waits for the backend's
 //! `100 Continue` is not asked for before the backend has said that, or has been silent for a while.
+//!
+//! What the backend does not take of a body is read all the same, for a while: a client that is still sending when its
+//! connection is closed loses the answer.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +15,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+
+use crate::shutdown::Drain;
+
+/// How long the rest of a body is read that nobody wants.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The body that hyper's client side sends.
 pub(super) struct UploadBody {
@@ -25,6 +34,8 @@ enum Source {
     Open(Incoming),
     /// Behind the gate, of which nothing is known but its size.
     Held(SizeHint),
+    /// Nothing more comes.
+    Ended,
 }
 
 /// What the forwarding task knows of the body that hyper has: whether it is held back, and when it last moved.
@@ -33,7 +44,9 @@ pub(super) struct Upload {
     /// Milliseconds from `begun` to the last thing that came from the client.
     moved: AtomicU64,
     clients_turn: AtomicBool,
+    broken: AtomicBool,
     gate: Mutex<Gate>,
+    drain: Drain,
 }
 
 enum Gate {
@@ -49,7 +62,7 @@ enum Gate {
 }
 
 /// A body that goes on as it comes, or is held back when `held`. Empty bodies have no upload to speak of.
-pub(super) fn new(body: Incoming, held: bool) -> (UploadBody, Option<Arc<Upload>>) {
+pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (UploadBody, Option<Arc<Upload>>) {
     if body.is_end_stream() {
         return (UploadBody::empty(), None);
     }
@@ -62,7 +75,9 @@ pub(super) fn new(body: Incoming, held: bool) -> (UploadBody, Option<Arc<Upload>
         begun: Instant::now(),
         moved: AtomicU64::new(0),
         clients_turn: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
         gate: Mutex::new(gate),
+        drain: drain.clone(),
     });
     (UploadBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
 }
@@ -115,6 +130,11 @@ impl Upload {
         self.clients_turn.load(Ordering::Relaxed)
     }
 
+    /// Whether the client broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
     fn has_moved(&self) {
         let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(since, Ordering::Relaxed);
@@ -158,15 +178,24 @@ impl Body for UploadBody {
         let Source::Open(body) = &mut this.source else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         upload.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
-        if polled.is_ready() {
-            upload.has_moved();
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => upload.has_moved(),
+            Poll::Ready(Some(Err(_))) => {
+                upload.broken.store(true, Ordering::Relaxed);
+                this.source = Source::Ended;
+            }
+            Poll::Ready(None) => {
+                upload.has_moved();
+                this.source = Source::Ended;
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Empty => true,
+            Source::Empty | Source::Ended => true,
             Source::Open(body) => body.is_end_stream(),
             Source::Held(_) => false,
         }
@@ -174,9 +203,23 @@ impl Body for UploadBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
+            Source::Empty | Source::Ended => SizeHint::with_exact(0),
             Source::Open(body) => body.size_hint(),
             Source::Held(hint) => *hint,
+        }
+    }
+}
+
+impl Drop for UploadBody {
+    fn drop(&mut self) {
+        if let (Source::Open(mut rest), Some(upload)) =
+            (std::mem::replace(&mut self.source, Source::Ended), &self.upload)
+            && !rest.is_end_stream()
+        {
+            upload.drain.spawn(async move {
+                let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+                let _ = tokio::time::timeout(LINGER, read).await;
+            });
         }
     }
 }

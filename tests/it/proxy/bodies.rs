@@ -53,7 +53,8 @@ async fn a_request_arrives_as_it_is_sent() {
 async fn both_directions_flow_at_once() {
     let (backend, daemon) = start("").await;
     let mut client =
-        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
     let (mut at, _) = backend.request().await;
     at.send(CHUNKED).await;
     assert_eq!(client.head().await.status(), 200);
@@ -81,7 +82,8 @@ async fn both_directions_flow_at_once() {
 async fn a_client_that_sends_all_before_it_reads_is_not_held_up_by_its_answer() {
     let (backend, daemon) = start("").await;
     let mut client =
-        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
     let (mut at, _) = backend.request().await;
     // More than any buffer on the way takes, so the client's connection is full.
     let large = "x".repeat(1 << 20);
@@ -110,7 +112,10 @@ async fn trailers_go_both_ways() {
                    2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
     let mut client = Peer::send_to(daemon.public, request).await;
     let (mut at, head) = backend.request().await;
-    assert_eq!((head.get("trailer"), head.get("te"), head.get("connection")), (Some("x-sum"), Some("trailers"), Some("te")));
+    assert_eq!(
+        (head.get("trailer"), head.get("te"), head.get("connection")),
+        (Some("x-sum"), Some("trailers"), Some("te"))
+    );
     assert_eq!(at.chunks(2).await, "hi");
     at.expect("0\r\nx-sum: 7\r\n\r\n").await;
     at.send("HTTP/1.1 200 OK\r\ntrailer: x-check\r\ntransfer-encoding: chunked\r\n\r\n2\r\nho\r\n0\r\nx-check: 9\r\n\r\n").await;
@@ -125,15 +130,20 @@ async fn trailers_go_both_ways() {
 #[tokio::test]
 async fn the_backends_own_event_stream_passes_byte_for_byte() {
     let (backend, daemon) = start("").await;
-    let mut client =
-        Peer::send_to(daemon.public, "GET /sse HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\nlast-event-id: 7\r\n\r\n").await;
+    let mut client = Peer::send_to(
+        daemon.public,
+        "GET /sse HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\nlast-event-id: 7\r\n\r\n",
+    )
+    .await;
     let (mut at, head) = backend.request().await;
     assert_eq!(head.get("last-event-id"), Some("7"));
     at.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: yes\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let head = client.head().await;
     assert_eq!(head.get("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!((head.get("cache-control"), head.get("x-accel-buffering")), (Some("no-store"), Some("yes")));
-    for piece in ["\u{feff}: hello\r\n", "\r\n", "data: a\rdata: b\r\r", "id: 1\nev", "ent: x\ndata:\u{0}y\n\n", ":\n"] {
+    for piece in
+        ["\u{feff}: hello\r\n", "\r\n", "data: a\rdata: b\r\r", "id: 1\nev", "ent: x\ndata:\u{0}y\n\n", ":\n"]
+    {
         at.send_chunk(piece).await;
         assert_eq!(client.chunks(piece.len()).await, piece);
     }

@@ -53,7 +53,8 @@ async fn a_backend_that_is_slow_to_answer_is_a_504() {
 #[tokio::test]
 async fn a_body_may_be_slower_than_a_head() {
     let (backend, daemon) = start("proxy.head_timeout = \"300ms\"\n").await;
-    let mut client = Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\n\r\n").await;
+    let mut client =
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\n\r\n").await;
     let (mut at, _) = backend.request().await;
     for letter in ["a", "b", "c", "d", "e", "f"] {
         // The time that passes is what is tested: in all more than the limit, and each time less.
@@ -71,7 +72,8 @@ async fn a_body_may_be_slower_than_a_head() {
 #[tokio::test]
 async fn a_client_that_stalls_in_its_body_is_a_408() {
     let (backend, daemon) = start("proxy.head_timeout = \"300ms\"\n").await;
-    let mut client = Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel").await;
+    let mut client =
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel").await;
     let (mut at, _) = backend.request().await;
     at.expect("hel").await;
     assert_eq!(sentence(&mut client).await.0, 408);
@@ -95,7 +97,12 @@ async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_http_is_a_502() {
-    for sent in ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n"] {
+    for sent in [
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "HTTP/1.1 abc\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+    ] {
         let (backend, daemon) = start("").await;
         let mut client = Peer::send_to(daemon.public, get("/")).await;
         let (mut at, _) = backend.request().await;
@@ -171,7 +178,11 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_cancels_it() {
 async fn a_client_that_leaves_in_the_middle_of_its_request_cancels_it() {
     for begun in [false, true] {
         let (backend, daemon) = start("").await;
-        let mut client = Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        let mut client = Peer::send_to(
+            daemon.public,
+            "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        )
+        .await;
         let (mut at, _) = backend.request().await;
         assert_eq!(at.chunk().await, "hello");
         if begun {
@@ -188,10 +199,33 @@ async fn a_client_that_leaves_in_the_middle_of_its_request_cancels_it() {
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let (backend, daemon) = start("").await;
-    let mut client = Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\n").await;
+    let mut client =
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\n").await;
     client.send("x".repeat(100_000)).await;
     let (mut at, _) = backend.request().await;
     at.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
+    assert_eq!(answer(&mut client).await, (413, "big".to_owned()));
+}
+
+#[tokio::test]
+async fn an_answer_reaches_a_client_whose_body_nobody_wants() {
+    // Nobody listens.
+    let daemon = Daemon::start("").await;
+    let mut client =
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 8000000\r\n\r\n").await;
+    client.send("x".repeat(8_000_000)).await;
+    assert_eq!(answer(&mut client).await.0, 502);
+    // The whole body has been read, so the connection is as good as before.
+    client.send(get("/")).await;
+    assert_eq!(answer(&mut client).await.0, 502);
+
+    let (backend, daemon) = start("").await;
+    let mut client =
+        Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 8000000\r\n\r\n").await;
+    let (mut at, _) = backend.request().await;
+    at.send("HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig").await;
+    drop(at);
+    client.send("x".repeat(8_000_000)).await;
     assert_eq!(answer(&mut client).await, (413, "big".to_owned()));
 }
 

@@ -7,7 +7,8 @@ use crate::harness::{Head, Peer};
 async fn through(method: &str, response: &str) -> (Head, String) {
     let (backend, daemon) = start("").await;
     let mut client =
-        Peer::send_to(daemon.public, format!("{method} / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).await;
+        Peer::send_to(daemon.public, format!("{method} / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"))
+            .await;
     let (mut at, _) = backend.request().await;
     at.send(response).await;
     drop(at);
@@ -20,7 +21,8 @@ async fn through(method: &str, response: &str) -> (Head, String) {
 async fn one_length_goes_back_and_never_two() {
     let (head, rest) = through("GET", "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello").await;
     assert_eq!((head.get("content-length"), &*rest), (Some("5"), "hello"));
-    let (head, rest) = through("GET", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello").await;
+    let (head, rest) =
+        through("GET", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello").await;
     assert_eq!((head.get("content-length"), &*rest), (Some("5"), "hello"));
     let (head, _) = through("GET", "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello").await;
     assert_eq!(head.status(), 502);
@@ -32,7 +34,8 @@ async fn one_length_goes_back_and_never_two() {
 
 #[tokio::test]
 async fn chunks_win_over_a_length() {
-    let both = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let both =
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let (head, rest) = through("GET", both).await;
     assert_eq!((head.get("content-length"), head.get("transfer-encoding")), (None, Some("chunked")));
     assert_eq!(rest, "5\r\nhello\r\n0\r\n\r\n");
@@ -52,7 +55,8 @@ async fn chunks_win_over_a_length() {
 #[tokio::test]
 async fn an_answer_coded_otherwise_than_in_chunks_is_refused() {
     for coding in ["gzip, chunked", "gzip", "chunked, chunked"] {
-        let (head, _) = through("GET", &format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n")).await;
+        let (head, _) =
+            through("GET", &format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n")).await;
         assert_eq!(head.status(), 502, "{coding}");
     }
 }
@@ -63,8 +67,12 @@ async fn an_answer_without_a_body_may_tell_the_length_of_one() {
     assert_eq!((head.get("content-length"), &*rest), (Some("1234"), ""));
     let (head, rest) = through("HEAD", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
     assert_eq!((head.status(), head.get("content-length"), &*rest), (200, None, ""));
-    let (head, rest) = through("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 1234\r\netag: \"a\"\r\n\r\n").await;
-    assert_eq!((head.status(), head.get("content-length"), head.get("etag")), (304, Some("1234"), Some("\"a\"")));
+    let (head, rest) =
+        through("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 1234\r\netag: \"a\"\r\n\r\n").await;
+    assert_eq!(
+        (head.status(), head.get("content-length"), head.get("etag")),
+        (304, Some("1234"), Some("\"a\""))
+    );
     assert_eq!(rest, "");
     let (head, rest) = through("GET", "HTTP/1.1 304 Not Modified\r\n\r\n").await;
     assert_eq!((head.status(), head.get("content-length"), &*rest), (304, None, ""));
@@ -121,7 +129,9 @@ async fn a_length_is_sent_as_a_length() {
     let (backend, daemon) = start("").await;
     for (method, length) in [("POST", "5"), ("GET", "5"), ("POST", "0"), ("GET", "0")] {
         let body = &"hello"[..length.parse().unwrap()];
-        let request = format!("{method} / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "{method} / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
         let mut client = Peer::send_to(daemon.public, request).await;
         let (mut at, head) = backend.request().await;
         assert_eq!((head.get("content-length"), head.get("transfer-encoding")), (Some(length), None));

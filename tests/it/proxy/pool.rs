@@ -137,7 +137,9 @@ async fn a_get_that_was_being_answered_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
-    for request in [POST.to_owned(), POST.replace("POST", "PUT"), "POST / HTTP/1.1\r\nhost: h\r\n\r\n".to_owned()] {
+    for request in
+        [POST.to_owned(), POST.replace("POST", "PUT"), "POST / HTTP/1.1\r\nhost: h\r\n\r\n".to_owned()]
+    {
         let (backend, daemon) = start("").await;
         let (mut client, mut at) = idle(&backend, &daemon).await;
         client.send(&request).await;
