@@ -29,6 +29,9 @@ pub struct App {
 /// How often what has grown too old is let go of, and histograms are kept in bounds.
 const UPKEEP: Duration = Duration::from_secs(1);
 
+/// How long requests to the internal listener may still take when everything else has ended.
+const CLOSE: Duration = Duration::from_secs(2);
+
 impl App {
     /// Takes the ports. An error names the address.
     pub fn bind(config: Config) -> io::Result<Self> {
@@ -51,7 +54,6 @@ impl App {
     pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
         let Self { config, public, internal } = self;
-        let _ = internal;
         let drain = Drain::new();
         let health = Health::new();
         let log = Arc::new(Log::new(retention(&config.log)));
@@ -64,6 +66,18 @@ impl App {
             .closing_upgrades_over(config.drain.window);
         let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
+        // It closes last, so that it can tell of the drain.
+        let close = Drain::new();
+        let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
+        let door = server::Internal::new(
+            &config.internal,
+            Arc::clone(&log),
+            Arc::clone(&fanout),
+            None,
+            standing,
+            close.clone(),
+        );
+        close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
         drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
 
         stop.await;
@@ -72,6 +86,10 @@ impl App {
         fanout.drain(config.drain.window);
         if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
             warn!(streams = fanout.open(), "the drain's deadline has passed; what is still open is cut");
+        }
+        close.start();
+        if tokio::time::timeout(CLOSE, close.finished()).await.is_err() {
+            warn!("requests to the internal listener are cut");
         }
         fanout.stop();
         info!("stopped");

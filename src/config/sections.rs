@@ -50,6 +50,10 @@ pub struct Internal {
     pub publish_keys: Vec<Secret>,
     /// How large the body of a publish may be.
     pub max_body: ByteSize,
+    /// As `public.head_timeout`: it bounds idle connections too.
+    pub head_timeout: Duration,
+    /// How long the body of a publish may take to arrive.
+    pub body_timeout: Duration,
     /// How many events one publish may carry.
     pub max_batch: usize,
 }
@@ -255,6 +259,8 @@ impl Default for Internal {
             listen: loopback(8081),
             publish_keys: Vec::new(),
             max_body: ByteSize(1 << 20),
+            head_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(10),
             max_batch: 1000,
         }
     }

@@ -3,12 +3,17 @@
 //! Everything here is a value: parsed at the door, trusted inside. This room knows no socket, no log, no clock.
 
 mod audience;
+mod batch;
+mod envelope;
 mod frame;
 mod id;
 mod name;
+mod object;
 mod template;
 
 pub use audience::{Audience, BadAudience, Key, Kind};
+pub use batch::{BadBatch, Batch, Item, parse_events};
+pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_key, parse_event};
 pub use frame::{Block, Draft, Frame};
 pub use id::{BadId, EventId, Tag};
 pub use name::{BadName, EventName, Name};

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(reached(&index, &audience(&[topic("a"), topic("b"), user("u")], &[])), [0, 1]);
         assert_eq!(reached(&index, &audience(&[topic("a")], &[user("u")])), [1]);
         assert_eq!(reached(&index, &audience(&[topic("a")], &[topic("b"), user("nobody")])), [0]);
-        assert_eq!(reached(&index, &audience(&[topic("none")], &[])), []);
+        assert!(reached(&index, &audience(&[topic("none")], &[])).is_empty());
     }
 
     #[test]

@@ -16,3 +16,7 @@ pub use end::End;
 pub use shards::{Fanout, Settings};
 pub use sink::{ChannelBody, Framing, Sink};
 pub use subscriber::Join;
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod schedule_tests;

@@ -1,1 +1,234 @@
 use super::*;
+use crate::event::Name;
+
+const MS: u64 = 1_700_000_000_000;
+
+fn topic(text: &str) -> Key {
+    Key::Topic(Name::parse(text).unwrap())
+}
+
+fn tag() -> Option<Tag> {
+    Some(Tag::from_bits(42))
+}
+
+struct Clock {
+    start: Instant,
+    ms: u64,
+}
+
+impl Clock {
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.ms)
+    }
+}
+
+fn store(events: usize, bytes: usize, age_ms: u64) -> (Store, Clock) {
+    let bounds = Bounds { events, bytes, age: Duration::from_millis(age_ms) };
+    (Store::new(bounds, tag(), MS), Clock { start: Instant::now(), ms: 0 })
+}
+
+fn audience(keys: &[Key]) -> Audience {
+    Audience::new(keys.to_vec(), vec![]).unwrap()
+}
+
+fn push(store: &mut Store, clock: &Clock, keys: &[Key], data: &str) -> Arc<Entry> {
+    let id = store.next_id(MS + clock.ms);
+    let frame = Block { data, id: Some(id), ..Block::default() }.render();
+    store.push(Some(id), audience(keys), frame, clock.now(), None)
+}
+
+fn ids(store: &Store, clock: &Clock, keys: &[Key], after: Position) -> Vec<String> {
+    let replay = store.replay(keys, after, usize::MAX, usize::MAX, clock.now()).unwrap();
+    assert!(replay.complete);
+    assert_eq!(replay.through, store.head().position);
+    assert_eq!(store.count(keys, after, usize::MAX, clock.now()), replay.entries.len());
+    replay.entries.iter().map(|entry| entry.id.unwrap().to_string()).collect()
+}
+
+#[test]
+fn ids_grow_even_when_the_clock_steps_back() {
+    let (mut store, mut clock) = store(100, usize::MAX, 1_000_000);
+    let mut last = store.head().id;
+    for ms in [0, 5, 5, 3, 0, 6, 6, 2] {
+        clock.ms = ms;
+        let id = push(&mut store, &clock, &[topic("a")], "").id.unwrap();
+        assert!(id.order() > last.order(), "{id} after {last}");
+        last = id;
+    }
+    assert_eq!(last.to_string(), format!("{}-2-{}", MS + 6, tag().unwrap()));
+}
+
+#[test]
+fn a_replay_merges_the_keys_and_gives_each_event_once() {
+    let (mut store, clock) = store(100, usize::MAX, 1_000_000);
+    let both = push(&mut store, &clock, &[topic("a"), topic("b")], "1");
+    push(&mut store, &clock, &[topic("c")], "2");
+    let b = push(&mut store, &clock, &[topic("b"), topic("b")], "3");
+    let a = push(&mut store, &clock, &[topic("a")], "4");
+    let all: Vec<String> = [&both, &b, &a].iter().map(|entry| entry.id.unwrap().to_string()).collect();
+    assert_eq!(ids(&store, &clock, &[topic("a"), topic("b")], Position(0)), all);
+    assert_eq!(ids(&store, &clock, &[topic("b"), topic("a")], both.position), all[1..]);
+    assert_eq!(ids(&store, &clock, &[topic("none")], Position(0)), Vec::<String>::new());
+}
+
+#[test]
+fn a_replay_in_parts_is_the_whole() {
+    let (mut store, clock) = store(1000, usize::MAX, 1_000_000);
+    for n in 0..100 {
+        push(&mut store, &clock, &[topic(["a", "b", "c"][n % 3])], "x");
+    }
+    let keys = [topic("a"), topic("c")];
+    let whole = ids(&store, &clock, &keys, Position(0));
+    for (max_events, max_bytes) in
+        [(1, usize::MAX), (7, usize::MAX), (usize::MAX, 1), (usize::MAX, 200), (3, 100)]
+    {
+        let (mut after, mut parts) = (Position(0), Vec::new());
+        loop {
+            let replay = store.replay(&keys, after, max_events, max_bytes, clock.now()).unwrap();
+            assert!(replay.entries.len() <= max_events);
+            parts.extend(replay.entries.iter().map(|entry| entry.id.unwrap().to_string()));
+            after = replay.through;
+            if replay.complete {
+                break;
+            }
+        }
+        assert_eq!(parts, whole);
+    }
+}
+
+#[test]
+fn an_excepted_holder_is_passed_over() {
+    let (mut store, clock) = store(10, usize::MAX, 1_000_000);
+    let user = Key::User(Name::parse("u").unwrap());
+    let audience = Audience::new([topic("a")], vec![user.clone()]).unwrap();
+    let id = store.next_id(MS);
+    store.push(Some(id), audience, Block::default().render(), clock.now(), None);
+    assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
+    assert_eq!(ids(&store, &clock, &[topic("a"), user], Position(0)).len(), 0);
+}
+
+#[test]
+fn an_expired_event_is_passed_over_and_is_no_gap() {
+    let (mut store, mut clock) = store(10, usize::MAX, 1_000_000);
+    let id = store.next_id(MS);
+    let ttl = Some(Duration::from_millis(10));
+    store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), ttl);
+    assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
+    clock.ms = 10;
+    assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 0);
+}
+
+#[test]
+fn an_event_without_an_id_takes_a_place_but_is_not_kept() {
+    let (mut store, clock) = store(10, usize::MAX, 1_000_000);
+    let first = push(&mut store, &clock, &[topic("a")], "1");
+    let live = store.push(None, audience(&[topic("a")]), Block::default().render(), clock.now(), None);
+    assert_eq!(live.position, Position(first.position.0 + 1));
+    assert_eq!(store.head().position, live.position);
+    assert_eq!(store.head().id, first.id.unwrap());
+    assert_eq!(store.len(), 1);
+    let last = push(&mut store, &clock, &[topic("a")], "2");
+    assert_eq!(store.id_at(live.position), first.id.unwrap());
+    assert_eq!(store.id_at(last.position), last.id.unwrap());
+    assert_eq!(ids(&store, &clock, &[topic("a")], first.position), [last.id.unwrap().to_string()]);
+}
+
+#[test]
+fn each_bound_trims_and_a_cursor_before_the_trim_is_too_old() {
+    let frame_cost = {
+        let (mut store, clock) = store(10, usize::MAX, 1_000_000);
+        push(&mut store, &clock, &[topic("a")], "x");
+        store.bytes()
+    };
+    for (events, bytes, age) in
+        [(3, usize::MAX, 1_000_000), (100, 3 * frame_cost, 1_000_000), (100, usize::MAX, 29)]
+    {
+        let (mut store, mut clock) = store(events, bytes, age);
+        let start = store.head().id;
+        let mut pushed = Vec::new();
+        for n in 0..10 {
+            clock.ms = n * 10;
+            pushed.push(push(&mut store, &clock, &[topic("a")], "x").id.unwrap());
+        }
+        assert_eq!(store.len(), 3, "{events} {bytes} {age}");
+        assert_eq!(store.index[&topic("a")].len(), 3);
+        assert!(store.bytes() <= 3 * frame_cost);
+        for old in [start, pushed[0], pushed[5]] {
+            assert_eq!(store.locate(&old.to_string()), Err(Reset::TooOld));
+        }
+        // The newest that was let go of is what a reader has who misses exactly what is kept.
+        for (nth, kept) in [(6, 3), (7, 2), (8, 1), (9, 0)] {
+            let cursor = store.locate(&pushed[nth].to_string()).unwrap();
+            assert_eq!(ids(&store, &clock, &[topic("a")], cursor.position).len(), kept);
+        }
+        assert!(matches!(store.replay(&[], Position(6), 1, 1, clock.now()), Err(Reset::TooOld)));
+    }
+}
+
+#[test]
+fn trimming_everything_leaves_the_head_servable() {
+    let (mut store, mut clock) = store(10, usize::MAX, 10);
+    let last = push(&mut store, &clock, &[topic("a")], "x");
+    clock.ms = 1000;
+    store.trim(clock.now());
+    assert_eq!((store.len(), store.bytes(), store.index.len()), (0, 0, 0));
+    let cursor = store.locate(&last.id.unwrap().to_string()).unwrap();
+    assert_eq!(cursor.position, last.position);
+    assert_eq!(store.head().id, last.id.unwrap());
+}
+
+#[test]
+fn a_cursor_that_cannot_be_served_says_why() {
+    let (mut store, clock) = store(10, usize::MAX, 1_000_000);
+    let id = push(&mut store, &clock, &[topic("a")], "x").id.unwrap();
+    let spelled = |ms: u64, seq: u64, tag: Option<Tag>| EventId { ms, seq, tag }.to_string();
+    assert_eq!(store.locate("no id"), Err(Reset::Malformed));
+    assert_eq!(store.locate(""), Err(Reset::Malformed));
+    assert_eq!(store.locate(&spelled(id.ms, id.seq, None)), Err(Reset::OtherLog));
+    assert_eq!(store.locate(&spelled(id.ms, id.seq, Some(Tag::from_bits(1)))), Err(Reset::OtherLog));
+    assert_eq!(store.locate(&spelled(id.ms, id.seq + 1, id.tag)), Err(Reset::TooNew));
+    assert_eq!(store.locate(&spelled(MS - 1, 0, id.tag)), Err(Reset::TooOld));
+    assert_eq!(store.locate(&spelled(u64::MAX, u64::MAX, id.tag)), Err(Reset::TooNew));
+}
+
+/// Against the plainest model: a list of everything, filtered.
+#[test]
+fn any_schedule_replays_what_a_plain_list_would() {
+    for seed in 1..40_u64 {
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let (mut store, mut clock) = store(20, usize::MAX, 60);
+        let mut all: Vec<(Arc<Entry>, Vec<Key>)> = Vec::new();
+        for _ in 0..300 {
+            clock.ms += random(8);
+            let keys: Vec<Key> = (0..=random(2)).map(|_| topic(&random(4).to_string())).collect();
+            let entry = if random(5) == 0 {
+                store.push(None, audience(&keys), Block::default().render(), clock.now(), None)
+            } else {
+                push(&mut store, &clock, &keys, "x")
+            };
+            all.push((entry, keys));
+            let asked: Vec<Key> = (0..=random(2)).map(|_| topic(&random(4).to_string())).collect();
+            let after = Position(all.len() as u64 - random(all.len() as u64 + 1));
+            if let Ok(replay) = store.replay(&asked, after, usize::MAX, usize::MAX, clock.now()) {
+                let expected: Vec<u64> = all
+                    .iter()
+                    .filter(|(entry, keys)| {
+                        entry.position > after
+                            && entry.id.is_some()
+                            && keys.iter().any(|key| asked.contains(key))
+                    })
+                    .map(|(entry, _)| entry.position.0)
+                    .collect();
+                let given: Vec<u64> = replay.entries.iter().map(|entry| entry.position.0).collect();
+                assert_eq!(given, expected, "seed {seed}");
+            } else {
+                let oldest = store.entries.front().map_or(store.head.0 + 1, |entry| entry.position.0);
+                assert!(after.0 + 1 < oldest, "seed {seed}: refused without a gap");
+            }
+        }
+    }
+}

@@ -1,11 +1,14 @@
 //! The doors: listeners, what is ours and what is the backend's, and how errors are answered.
 
+mod internal;
 mod listen;
 mod peer;
+mod problem;
 mod public;
 mod respond;
 mod takeover;
 
+pub use internal::{Internal, Standing};
 pub use listen::{bind, serve};
 pub use public::Public;
 pub use respond::Body;

@@ -183,10 +183,10 @@ fn response_head(framing: Framing) -> String {
 }
 
 /// Counts an open connection until it is dropped.
-struct Open<'a>(&'a Gauge);
+pub(super) struct Open<'a>(&'a Gauge);
 
 impl<'a> Open<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
+    pub(super) fn new(gauge: &'a Gauge) -> Self {
         gauge.increment(1.0);
         Self(gauge)
     }
@@ -199,7 +199,7 @@ impl Drop for Open<'_> {
 }
 
 /// An error and its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

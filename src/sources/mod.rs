@@ -1,1 +1,5 @@
-//! (to be filled)
+//! Where events come in.
+
+mod publish;
+
+pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};

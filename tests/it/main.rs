@@ -4,9 +4,17 @@
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
+//! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
+//! | `dead_peers.rs` | peers that vanish without a word |
+//! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
 mod harness;
 
+mod dead_peers;
+mod internal;
 mod proxy;
+mod publish;
+mod soak;
 mod streams;

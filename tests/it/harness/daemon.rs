@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -33,9 +33,9 @@ impl Daemon {
         let log = Arc::clone(&daemon.log);
         let bound = eventually("the daemon says where it listens", async || {
             if let Ok(Some(status)) = daemon.child.try_wait() {
-                panic!("the daemon ended at once with {status}:\n{}", log.lock().unwrap().join("\n"));
+                panic!("the daemon ended at once with {status}");
             }
-            let log = log.lock().unwrap();
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.iter().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
                 let address = |name: &str| line[name].as_str()?.parse::<SocketAddr>().ok();
@@ -60,7 +60,10 @@ impl Daemon {
             .env("SIDESTREAM_INTERNAL_LISTEN", "127.0.0.1:0")
             .env("SIDESTREAM_TELEMETRY_LOG_FORMAT", "json")
             .envs((!config.contains("publish_keys")).then_some(("SIDESTREAM_INTERNAL_PUBLISH_KEYS", KEY)))
-            .envs((!config.contains("backend =")).then_some(("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:9")))
+            .envs(
+                (!config.contains("backend ="))
+                    .then_some(("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:9")),
+            )
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,7 +76,7 @@ impl Daemon {
         let to = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                to.lock().unwrap().push(line);
+                to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -82,7 +85,12 @@ impl Daemon {
 
     /// Everything it has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Waits until its log holds `text`.
+    pub(crate) async fn logged(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), async || self.log().contains(text).then_some(())).await;
     }
 
     /// Opens a stream on the public listener.
@@ -119,7 +127,9 @@ impl Daemon {
         text.lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name))
             .filter(|line| labels.iter().all(|label| line.contains(label)))
-            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number"))
+            .map(|line| {
+                line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")
+            })
             .sum()
     }
 
@@ -129,7 +139,8 @@ impl Daemon {
 
     /// Sends a signal by the name that kill(1) knows.
     pub(crate) fn signal(&self, name: &str) {
-        let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let status =
+            std::process::Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.expect("kill(1)").success());
     }
 

@@ -23,7 +23,8 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
     }
 
     /// A header's value; empty when there is none.
@@ -42,7 +43,8 @@ pub(crate) async fn request(
 ) -> Answer {
     within(&format!("{method} {path}"), async {
         let socket = TcpStream::connect(to).await.expect("a connection");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("HTTP");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("HTTP");
         tokio::spawn(connection);
         let mut request = http::Request::builder().method(method).uri(path).header("host", to.to_string());
         for (name, value) in headers {

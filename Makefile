@@ -1,0 +1,21 @@
+# What a contributor runs; `.ci/run` runs the same.
+
+.PHONY: build test lint setup
+.DEFAULT_GOAL := build
+
+build: ## The daemon, optimised
+	cargo build --release --locked
+
+test: setup ## Everything: units, and the real daemon among real servers, clients and a browser
+	cargo test --locked --doc
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then set -x; cargo nextest run --locked; \
+	else set -x; cargo test --locked --lib --bins --tests; fi
+
+lint: ## Format, clippy and documentation, without a warning
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+setup: ## What the tests need beside Rust
+	@tests/setup.sh

@@ -1,0 +1,375 @@
+//! Seeded schedules of publish, subscribe, stall, cut and trim against real shards and real sockets: after each step
+//! every reader's stream is a gapless run of what it should have, or says `reset`.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{End, Fanout, Framing, Join, Settings, Sink};
+use crate::event::{Audience, Event, Frame, Key, Name};
+use crate::log::{Log, Retention};
+
+/// A small deterministic generator: a seed is a schedule.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn topic(number: u64) -> Key {
+    Key::Topic(Name::parse(&format!("t{number}")).unwrap())
+}
+
+/// One published event, as the model knows it.
+struct Published {
+    keys: Vec<Key>,
+    except: Vec<Key>,
+    ephemeral: bool,
+}
+
+struct Reader {
+    socket: TcpStream,
+    keys: Vec<Key>,
+    /// Everything from this event on is its.
+    next: u64,
+    text: String,
+    stalled: bool,
+    /// It has stalled once: the log may have let go of what it missed.
+    may_reset: bool,
+    resets: usize,
+}
+
+struct World {
+    log: Arc<Log>,
+    fanout: Fanout,
+    listener: TcpListener,
+    /// By number, which is also the data.
+    published: BTreeMap<u64, Published>,
+    /// The numbers of the events that have an id.
+    ids: BTreeMap<String, u64>,
+    readers: Vec<Reader>,
+    count: u64,
+    kept: u64,
+}
+
+fn settings(shards: usize) -> Settings {
+    Settings {
+        shards,
+        heartbeat: Some(Duration::from_millis(200)),
+        heartbeat_frame: Frame::comment(": hb\n\n"),
+        write_timeout: Duration::from_secs(60),
+        retry_ms: (1, 2),
+    }
+}
+
+impl World {
+    fn new(kept: usize, shards: usize) -> Self {
+        let log = Arc::new(Log::new(Retention {
+            events: kept,
+            bytes: usize::MAX,
+            age: Duration::from_secs(3600),
+            idempotency_window: Duration::from_secs(1),
+        }));
+        let fanout = Fanout::start(&log, &settings(shards)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            log,
+            fanout,
+            listener,
+            published: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            readers: Vec::new(),
+            count: 0,
+            kept: kept as u64,
+        }
+    }
+
+    fn publish(&mut self, keys: Vec<Key>, except: Vec<Key>, ephemeral: bool, size: usize) {
+        self.count += 1;
+        let data = format!("{} {}", self.count, "x".repeat(size));
+        let appended = self.log.append(Event {
+            audience: Audience::new(keys.clone(), except.clone()).unwrap(),
+            name: None,
+            data: data.into(),
+            ephemeral,
+            retry: None,
+            ttl: None,
+            idempotency_key: None,
+        });
+        if let Some(id) = appended.id {
+            self.ids.insert(id.to_string(), self.count);
+        }
+        self.published.insert(self.count, Published { keys, except, ephemeral });
+    }
+
+    /// A reader that has everything but the last `behind` events.
+    fn subscribe(&mut self, keys: Vec<Key>, behind: u64) {
+        let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        // So little room that a reader who stalls is noticed at once.
+        socket2::SockRef::from(&client).set_recv_buffer_size(64 << 10).unwrap();
+        let (server, _) = self.listener.accept().unwrap();
+        socket2::SockRef::from(&server).set_send_buffer_size(32 << 10).unwrap();
+        server.set_nonblocking(true).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let behind = behind.min(self.count);
+        self.fanout.join(Join {
+            sink: Sink::Socket(server, Framing::Plain),
+            opening: Bytes::from_static(b": opening\n\n"),
+            cursor: crate::log::Position(self.log.head().position.0 - behind),
+            keys: keys.clone(),
+            client: Name::parse("test").unwrap(),
+            ends: None,
+            seat: Box::new(()),
+        });
+        let next = self.count - behind + 1;
+        self.readers.push(Reader {
+            socket: client,
+            keys,
+            next,
+            text: String::new(),
+            stalled: false,
+            may_reset: behind > self.kept,
+            resets: 0,
+        });
+    }
+
+    /// Waits until every reader that reads has everything.
+    fn settle(&mut self, deadline: Instant) {
+        for at in 0..self.readers.len() {
+            while !self.readers[at].stalled && !self.has_all(at) {
+                self.read(at, deadline);
+            }
+        }
+    }
+
+    fn has_all(&self, at: usize) -> bool {
+        let reader = &self.readers[at];
+        self.published.range(reader.next..).all(|(_, event)| event.ephemeral || !reader.gets(event))
+    }
+
+    fn read(&mut self, at: usize, deadline: Instant) {
+        let reader = &mut self.readers[at];
+        let mut buffer = [0; 8192];
+        match reader.socket.read(&mut buffer) {
+            Ok(0) => panic!("reader {at} was closed"),
+            Ok(read) => reader.text.push_str(str::from_utf8(&buffer[..read]).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                assert!(
+                    Instant::now() < deadline,
+                    "reader {at} has not got all: next is {} of {}, {} bytes begun",
+                    reader.next,
+                    self.count,
+                    reader.text.len(),
+                );
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("reader {at}: {error}"),
+        }
+        while let Some(end) = self.readers[at].text.find("\n\n") {
+            let block: String = self.readers[at].text.drain(..end + 2).collect();
+            self.check(at, &block);
+        }
+    }
+
+    /// Holds one block against the model.
+    fn check(&mut self, at: usize, block: &str) {
+        let reader = &mut self.readers[at];
+        if block.starts_with(':') {
+            return;
+        }
+        if block.contains("event: reset") {
+            assert!(reader.may_reset, "reader {at} was reset without need");
+            reader.resets += 1;
+            // It goes on from where the log's head was then.
+            let id = block.split("\nid: ").nth(1).expect("a reset has the head's id").trim_end();
+            let head = self.ids[id];
+            assert!(head + 1 >= reader.next, "reader {at} was set back");
+            reader.next = head + 1;
+            return;
+        }
+        let data = block.strip_prefix("data: ").unwrap_or_else(|| panic!("a strange block: {block:?}"));
+        let number: u64 = data.split(' ').next().unwrap().parse().unwrap();
+        let event = &self.published[&number];
+        assert!(reader.gets(event), "reader {at} got {number}, which is not for it");
+        assert_eq!(block.contains("\nid: "), !event.ephemeral, "{block:?}");
+        assert!(number >= reader.next, "reader {at} got {number} again or late; next was {}", reader.next);
+        for (missed, event) in self.published.range(reader.next..number) {
+            assert!(event.ephemeral || !reader.gets(event), "reader {at} missed {missed} before {number}");
+        }
+        reader.next = number + 1;
+    }
+}
+
+impl Reader {
+    fn gets(&self, event: &Published) -> bool {
+        event.keys.iter().any(|key| self.keys.contains(key))
+            && !event.except.iter().any(|key| self.keys.contains(key))
+    }
+}
+
+/// Runs a schedule; how often a reader was reset.
+fn run(seed: u64) -> usize {
+    let mut random = Random(seed);
+    let mut world = World::new(60, 1 + seed as usize % 3);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for _ in 0..250 {
+        match random.below(20) {
+            0..=2 => {
+                let keys =
+                    (0..=random.below(3)).map(|_| topic(random.below(5))).chain([Key::Broadcast]).collect();
+                world.subscribe(keys, random.below(80));
+            }
+            3 if !world.readers.is_empty() => {
+                let at = random.below(world.readers.len() as u64) as usize;
+                world.readers.swap_remove(at);
+            }
+            4..=5 if !world.readers.is_empty() => {
+                let at = random.below(world.readers.len() as u64) as usize;
+                let reader = &mut world.readers[at];
+                reader.stalled = !reader.stalled;
+                reader.may_reset = true;
+            }
+            _ => {
+                // Now and then enough at once that whoever stalls falls out of the log.
+                for _ in 0..=random.below(12) {
+                    let broadcast = random.below(10) == 0;
+                    let keys = if broadcast {
+                        vec![Key::Broadcast]
+                    } else {
+                        (0..=random.below(2)).map(|_| topic(random.below(5))).collect()
+                    };
+                    let except = if random.below(4) == 0 { vec![topic(random.below(5))] } else { Vec::new() };
+                    let ephemeral = random.below(5) == 0;
+                    let size = if random.below(6) == 0 { random.below(30_000) } else { random.below(100) };
+                    world.publish(keys, except, ephemeral, size as usize);
+                }
+            }
+        }
+        world.settle(deadline);
+    }
+    for reader in &mut world.readers {
+        reader.stalled = false;
+    }
+    world.settle(deadline);
+    world.readers.iter().map(|reader| reader.resets).sum()
+}
+
+#[test]
+fn every_reader_gets_a_gapless_run_or_a_reset() {
+    let mut resets = 0;
+    for seed in 0..24 {
+        eprintln!("seed {seed}");
+        resets += run(seed);
+    }
+    assert!(resets > 10, "only {resets} resets: the schedules do not reach what they are for");
+}
+
+#[test]
+fn a_stalled_reader_costs_its_cursor_and_is_told_what_it_missed() {
+    let mut world = World::new(50, 1);
+    world.subscribe(vec![topic(1)], 0);
+    world.subscribe(vec![topic(1)], 0);
+    world.readers[0].stalled = true;
+    world.readers[0].may_reset = true;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    for _ in 0..300 {
+        world.publish(vec![topic(1)], Vec::new(), false, 8000);
+        world.settle(deadline);
+    }
+    world.readers[0].stalled = false;
+    world.settle(deadline);
+    assert_eq!(world.readers[0].resets, 1, "the log holds 50 events; the reader missed more");
+    assert_eq!(world.readers[1].resets, 0);
+}
+
+#[test]
+fn a_frame_larger_than_every_buffer_arrives_byte_for_byte() {
+    let mut world = World::new(50, 1);
+    world.subscribe(vec![topic(1)], 0);
+    let data: String = (0..400_000).map(|n| format!("{n:06}")).collect();
+    let mut expected = String::from(": opening\n\n");
+    for _ in 0..2 {
+        let appended = world.log.append(Event {
+            audience: Audience::new([topic(1)], vec![]).unwrap(),
+            name: None,
+            data: data.clone().into(),
+            ephemeral: false,
+            retry: None,
+            ttl: None,
+            idempotency_key: None,
+        });
+        expected.push_str(&format!("data: {data}\nid: {}\n\n", appended.id.unwrap()));
+    }
+    let mut socket = &world.readers[0].socket;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut got = String::new();
+    let mut buffer = vec![0; 64 << 10];
+    while got.len() < expected.len() {
+        assert!(Instant::now() < deadline, "{} of {} bytes", got.len(), expected.len());
+        match socket.read(&mut buffer) {
+            Ok(read) => got.push_str(str::from_utf8(&buffer[..read]).unwrap()),
+            Err(_) => std::thread::yield_now(),
+        }
+        got = got.replace(": hb\n\n", "");
+    }
+    assert!(got == expected, "the bytes differ");
+}
+
+#[test]
+fn whoever_is_there_is_counted_and_whoever_left_is_not() {
+    let mut world = World::new(50, 2);
+    let one = Audience::new([topic(1)], vec![]).unwrap();
+    let both = Audience::new([topic(1), topic(2)], vec![topic(3)]).unwrap();
+    world.subscribe(vec![topic(1), topic(2)], 0);
+    world.subscribe(vec![topic(1), topic(3)], 0);
+    world.subscribe(vec![topic(2)], 0);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let settles = |world: &World, counts: (usize, usize, usize)| {
+        while (world.fanout.reach(&one), world.fanout.reach(&both), world.fanout.open()) != counts {
+            assert!(Instant::now() < deadline, "{counts:?}");
+            std::thread::yield_now();
+        }
+    };
+    settles(&world, (2, 2, 3));
+    world.readers.remove(0);
+    settles(&world, (1, 1, 2));
+    world.readers.clear();
+    settles(&world, (0, 0, 0));
+}
+
+#[test]
+fn a_stream_ends_at_its_time_with_the_reason() {
+    let mut world = World::new(50, 1);
+    let client = TcpStream::connect(world.listener.local_addr().unwrap()).unwrap();
+    let (server, _) = world.listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    world.publish(vec![topic(1)], Vec::new(), false, 0);
+    let (seat, dropped) = std::sync::mpsc::sync_channel::<()>(1);
+    world.fanout.join(Join {
+        sink: Sink::Socket(server, Framing::Chunked),
+        opening: Bytes::from_static(b"HEAD"),
+        cursor: crate::log::Position(0),
+        keys: vec![topic(1)],
+        client: Name::parse("test").unwrap(),
+        ends: Some((Instant::now() + Duration::from_millis(120), End::Expired)),
+        seat: Box::new(seat),
+    });
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut text = String::new();
+    (&client).read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HEAD"), "{text}");
+    let closing =
+        text.split("event: closing\ndata: {\"reason\":\"expired\"}\nid: ").nth(1).expect("the reason");
+    // The id is that of the last event before it: nothing is sent twice to whoever comes back.
+    let event_id = text.split("id: ").nth(1).unwrap().lines().next().unwrap();
+    assert!(closing.starts_with(event_id), "{text}");
+    assert!(text.ends_with("\r\n0\r\n\r\n"), "{text}");
+    assert!(dropped.recv_timeout(Duration::from_secs(10)).is_err(), "the seat is given back");
+}

@@ -1,0 +1,108 @@
+//! What a request to the internal listener is refused with: the status, one sentence, and where in the body it was.
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::respond::json;
+use crate::auth::BadKey;
+use crate::event::BadBatch;
+use crate::sources::{BadPublish, RelayError};
+
+/// The JSON of a problem.
+#[derive(Serialize, Default)]
+struct Words<'a> {
+    error: String,
+    /// Which event of several, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<usize>,
+    /// Which line of an NDJSON body, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    /// What is known of the fate of a publish that was to be relayed: `nothing` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<&'static str>,
+}
+
+/// Why a request is not answered as it wished.
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// For the metric's label.
+    pub(super) word: &'static str,
+    say: String,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, word: &'static str, say: impl Into<String>) -> Self {
+        Self { status, word, say: say.into(), header: None }
+    }
+
+    pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = json(self.status, &Words { error: self.say, ..Words::default() });
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// What the publisher of a refused body reads.
+pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
+    let error = bad.to_string();
+    let mut words = Words { error, ..Words::default() };
+    let mut status = StatusCode::BAD_REQUEST;
+    match bad {
+        BadPublish::Batch(BadBatch::TooMany { .. }) => status = StatusCode::PAYLOAD_TOO_LARGE,
+        BadPublish::Batch(BadBatch::Single(bad)) => words.field = bad.field.as_deref(),
+        BadPublish::Batch(BadBatch::Item { item, bad }) => {
+            words.item = Some(*item);
+            words.field = bad.field.as_deref();
+        }
+        BadPublish::Batch(BadBatch::Line { item, line, bad }) => {
+            words.item = Some(*item);
+            words.line = Some(*line);
+            words.field = bad.field.as_deref();
+        }
+        BadPublish::Batch(BadBatch::Nothing | BadBatch::NotUtf8 | BadBatch::NotJson(_))
+        | BadPublish::Key(_) => {}
+        BadPublish::KeysDiffer { item } => {
+            words.item = Some(*item);
+            words.field = Some("idempotency_key");
+        }
+        BadPublish::Relay(bad) => {
+            status = StatusCode::SERVICE_UNAVAILABLE;
+            words.published = Some(match bad {
+                RelayError::Down => "nothing",
+                RelayError::Unknown => "unknown",
+            });
+        }
+    }
+    let mut response = json(status, &words);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// What somebody reads who may not publish.
+pub(super) fn refused_key(bad: BadKey) -> Problem {
+    let status = match bad {
+        BadKey::Off => StatusCode::FORBIDDEN,
+        BadKey::Missing | BadKey::Wrong => StatusCode::UNAUTHORIZED,
+    };
+    let problem = Problem::new(status, bad.word(), bad.to_string());
+    match bad {
+        BadKey::Off => problem,
+        BadKey::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
+        BadKey::Wrong => problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+    }
+}

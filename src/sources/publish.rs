@@ -1,0 +1,226 @@
+//! Events that come as the body of a `POST /publish`: checked as a whole, then appended as a whole.
+//!
+//! With Redis channels and the memory log the checked events go out over Redis instead, so that every instance's
+//! subscribers get them; they come back to this instance like any other's. This file knows no HTTP status.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
+use crate::fanout::Fanout;
+use crate::log::Log;
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
+
+/// The source's name in metrics.
+const SOURCE: &str = "http";
+
+/// Carries envelopes to every instance, this one included.
+pub trait Relay: Send + Sync {
+    /// Sends each of `messages` in order. Bounded in time.
+    fn relay(
+        &self,
+        messages: Vec<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>>;
+}
+
+/// Why messages were not relayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("Redis cannot be reached: nothing was published")]
+    Down,
+    #[error("Redis was lost before it answered: the events may have been published, in part or as a whole")]
+    Unknown,
+}
+
+impl RelayError {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Down => "relay_down",
+            Self::Unknown => "relay_unknown",
+        }
+    }
+}
+
+/// Why a publish is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadPublish {
+    #[error("{0}")]
+    Batch(#[from] BadBatch),
+    #[error("the header Idempotency-Key {0}")]
+    Key(BadName),
+    #[error("item {item}: its idempotency_key is not the one of the header Idempotency-Key")]
+    KeysDiffer { item: usize },
+    #[error("{0}")]
+    Relay(#[from] RelayError),
+}
+
+impl BadPublish {
+    /// One word for a metric's label.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Batch(bad) => bad.word(),
+            Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
+            Self::Relay(bad) => bad.word(),
+        }
+    }
+}
+
+/// What became of a publish: the JSON of its answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Published {
+    /// The body was one object.
+    One(Receipt),
+    Many {
+        /// In the order of the body.
+        events: Vec<Receipt>,
+    },
+}
+
+/// What became of one event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Receipt {
+    /// None for an ephemeral event, and for one that was relayed: every instance gives it an id of its own.
+    #[serde(serialize_with = "id_text")]
+    pub id: Option<EventId>,
+    /// How many open streams of this instance the event was for. None of a duplicate's.
+    pub matched: usize,
+    /// The idempotency key was known: nothing was appended, and `id` is the first one's.
+    #[serde(skip_serializing_if = "is_false")]
+    pub duplicate: bool,
+    /// The event went out over Redis, to every instance.
+    #[serde(skip_serializing_if = "is_false")]
+    pub relayed: bool,
+}
+
+fn id_text<S: serde::Serializer>(id: &Option<EventId>, to: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => to.collect_str(id),
+        None => to.serialize_none(),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// The door for published bodies.
+pub struct Publish {
+    log: Arc<Log>,
+    fanout: Arc<Fanout>,
+    relay: Option<Arc<dyn Relay>>,
+    max_batch: usize,
+    taken: metrics::Counter,
+    duplicates: metrics::Counter,
+}
+
+impl Publish {
+    /// With a `relay`, nothing is appended here: what was relayed comes back from it.
+    pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> Self {
+        let taken = metrics::counter!(EVENTS, "source" => SOURCE);
+        let duplicates = metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE);
+        Self { log, fanout, relay, max_batch, taken, duplicates }
+    }
+
+    /// Publishes all events of `body` in their order, or none. `lines` says that the body is NDJSON; otherwise it is
+    /// found out. `key` is the request's idempotency key: of a single event it is the key, of the nth of several
+    /// (from 0) the key with `/n` behind it.
+    ///
+    /// Dropped half-way, a relayed publish may have been sent; one that is appended here happens at once.
+    pub async fn publish(
+        &self,
+        body: &[u8],
+        key: Option<&str>,
+        lines: bool,
+    ) -> Result<Published, BadPublish> {
+        let published = self.try_publish(body, key, lines).await;
+        if let Err(bad) = &published {
+            metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
+            tracing::debug!(reason = bad.word(), "publish refused");
+        }
+        published
+    }
+
+    async fn try_publish(
+        &self,
+        body: &[u8],
+        key: Option<&str>,
+        lines: bool,
+    ) -> Result<Published, BadPublish> {
+        let mut batch = parse_events(body, self.max_batch, lines)?;
+        // What to write into the envelopes is known before the events take their keys.
+        let own_keys: Vec<bool> =
+            batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
+        if let Some(key) = key {
+            give_key(&mut batch, key)?;
+        }
+        let matched: Vec<_> =
+            batch.items.iter().map(|item| self.fanout.reach(&item.event.audience)).collect();
+        let single = batch.single;
+        let receipts = match &self.relay {
+            None => self.append(batch, &matched),
+            Some(relay) => {
+                let messages =
+                    batch.items.iter().zip(own_keys).map(|(item, own)| envelope(item, own)).collect();
+                relay.relay(messages).await?;
+                let receipt = |matched| Receipt { id: None, matched, duplicate: false, relayed: true };
+                matched.into_iter().map(receipt).collect()
+            }
+        };
+        let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
+        self.taken.increment((receipts.len() - duplicates) as u64);
+        self.duplicates.increment(duplicates as u64);
+        tracing::debug!(events = receipts.len(), duplicates, relayed = self.relay.is_some(), "published");
+        Ok(match receipts[..] {
+            [receipt] if single => Published::One(receipt),
+            _ => Published::Many { events: receipts },
+        })
+    }
+
+    fn append(&self, batch: Batch<'_>, matched: &[usize]) -> Vec<Receipt> {
+        let events = batch.items.into_iter().map(|item| item.event).collect();
+        let appended = self.log.append_all(events).into_iter().zip(matched);
+        appended
+            .map(|(appended, &matched)| Receipt {
+                id: appended.id,
+                matched: if appended.duplicate { 0 } else { matched },
+                duplicate: appended.duplicate,
+                relayed: false,
+            })
+            .collect()
+    }
+}
+
+/// Gives every event the request's key. A key of its own has to be the same.
+fn give_key(batch: &mut Batch<'_>, key: &str) -> Result<(), BadPublish> {
+    let single = batch.single;
+    for (item, Item { event, .. }) in batch.items.iter_mut().enumerate() {
+        let key: Box<str> = if single { key.into() } else { format!("{key}/{item}").into() };
+        check_idempotency_key(&key).map_err(BadPublish::Key)?;
+        match &event.idempotency_key {
+            Some(own) if *own != key => return Err(BadPublish::KeysDiffer { item }),
+            _ => event.idempotency_key = Some(key),
+        }
+    }
+    Ok(())
+}
+
+/// The JSON that is relayed: the item's own text, with the key that it got from the request's header.
+fn envelope(item: &Item<'_>, has_own_key: bool) -> Bytes {
+    let Some(key) = item.event.idempotency_key.as_deref().filter(|_| !has_own_key) else {
+        return Bytes::copy_from_slice(item.json.as_bytes());
+    };
+    // An event has at least one field, its audience, so a comma always belongs between; and where the field
+    // stands with null it counts as not given, so it is not given twice.
+    let rest = item.json.strip_prefix('{').expect("an item is an object");
+    let key = serde_json::Value::from(key);
+    Bytes::from(format!("{{\"idempotency_key\":{key},{rest}"))
+}
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;

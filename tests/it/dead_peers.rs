@@ -1,0 +1,105 @@
+//! Peers that vanish without a word: no FIN, no RST, only silence. They live in a network namespace of the test's own,
+//! whose address is taken away under them.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::harness::{Daemon, eventually};
+
+/// A network namespace, reached over a pair of virtual interfaces.
+struct Namespace {
+    name: String,
+    ours: String,
+    theirs: String,
+}
+
+fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split(' ')).output().expect("ip, of iproute2");
+    assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+impl Namespace {
+    /// `number` tells the namespaces of one test run apart; the process's id those of several.
+    fn new(number: u32) -> Self {
+        let process = std::process::id();
+        let name = format!("ss{process}n{number}");
+        let third = process % 250;
+        let (ours, theirs) =
+            (format!("10.201.{third}.{}", 4 * number + 1), format!("10.201.{third}.{}", 4 * number + 2));
+        let namespace = Self { name, ours, theirs };
+        let Self { name, ours, theirs } = &namespace;
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add {name}a type veth peer name {name}b netns {name}"));
+        ip(&format!("addr add {ours}/30 dev {name}a"));
+        ip(&format!("link set {name}a up"));
+        ip(&format!("-n {name} addr add {theirs}/30 dev {name}b"));
+        ip(&format!("-n {name} link set {name}b up"));
+        namespace
+    }
+
+    /// A client inside, which reads its stream for as long as it can.
+    fn curl(&self, url: &str) -> Client {
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.name, "curl", "-sN", url])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("curl");
+        Client(child)
+    }
+
+    /// From here on every packet to it is swallowed.
+    fn swallow(&self) {
+        ip(&format!("-n {} addr del {}/30 dev {}b", self.name, self.theirs, self.name));
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+struct Client(std::process::Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Opens a stream from a namespace, makes its peer vanish, and waits until it is closed.
+async fn vanishes(number: u32, config: &str, busy: bool) -> Duration {
+    let namespace = Namespace::new(number);
+    let daemon =
+        Daemon::start_with(config, &[("SIDESTREAM_PUBLIC_LISTEN", &format!("{}:0", namespace.ours))]).await;
+    let _client = namespace.curl(&format!("http://{}/events?topic=a", daemon.public));
+    let open = async || daemon.metric("sidestream_streams_open", &[]).await;
+    eventually("the stream is open", async || (open().await == 1.0).then_some(())).await;
+    namespace.swallow();
+    let since = Instant::now();
+    while open().await == 1.0 {
+        if busy {
+            daemon.publish(&json!({"topic": "a", "data": "x"})).await;
+        }
+        assert!(since.elapsed() < Duration::from_secs(75), "the dead peer is still there");
+        sleep(Duration::from_millis(200)).await;
+    }
+    since.elapsed()
+}
+
+#[tokio::test]
+async fn a_dead_peer_is_gone_within_a_minute_idle_or_not() {
+    let (heartbeats, silent, busy) = tokio::join!(
+        vanishes(0, "", false),
+        // Nothing is ever sent to it: only the kernel's own probes can tell.
+        vanishes(1, "[sse]\nheartbeat = \"1h\"\n", false),
+        vanishes(2, "", true),
+    );
+    for (what, after) in [("with heartbeats", heartbeats), ("silent", silent), ("busy", busy)] {
+        assert!(after <= Duration::from_secs(60), "{what}: {after:?}");
+    }
+}
