@@ -66,6 +66,11 @@ pub enum BadRequest {
 }
 
 impl ProxyError {
+    /// Whether it is the client that is at fault, and not the backend.
+    pub fn is_the_clients(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::ClientStalled(_) | Self::ClientLeft(_))
+    }
+
     /// Sorts what hyper's client side reports before an answer's head. Only a request's body can fail on our side.
     pub(super) fn from_exchange(error: hyper::Error, has_body: bool) -> Self {
         if error.is_user() && has_body {

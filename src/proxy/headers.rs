@@ -130,6 +130,7 @@ fn forwarded(headers: &mut HeaderMap, caller: &Forwarded) {
             headers.remove(name);
         }
     }
+    headers.reserve(3);
     let peer = peer_after(headers, caller.peer.to_canonical());
     headers.insert(FORWARDED_FOR, peer);
     if !headers.contains_key(FORWARDED_PROTO) {
