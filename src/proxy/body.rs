@@ -55,11 +55,10 @@ impl Source {
         drain: &Drain,
     ) -> Self {
         match (link, upload) {
-            (Some(link), _) if link.is_idle() => {
+            (Some(link), _) if link.is_over() || link.is_idle() => {
                 pool.put(link);
                 Self::Read
             }
-            (Some(link), _) if link.is_over() => Self::Read,
             (Some(link), Some(upload)) => {
                 Self::Task(drain.spawn(finish(link, pool.clone())).abort_handle(), upload)
             }
@@ -116,10 +115,8 @@ impl ProxyBody {
 
     fn drive(&mut self, cx: &mut Context<'_>) {
         let Source::Here(link, _) = &mut self.source else { return };
-        let over = link.poll(cx).is_ready();
-        if (over || link.is_idle())
+        if (link.poll(cx).is_ready() || link.is_idle())
             && let Source::Here(link, pool) = std::mem::replace(&mut self.source, Source::Read)
-            && !over
         {
             pool.put(link);
         }
@@ -131,10 +128,7 @@ async fn finish(link: Box<Link>, pool: Pool) {
     let mut link = Some(link);
     poll_fn(|cx| {
         let Some(mut driven) = link.take() else { return Poll::Ready(()) };
-        if driven.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if driven.is_idle() {
+        if driven.poll(cx).is_ready() || driven.is_idle() {
             pool.put(driven);
             return Poll::Ready(());
         }

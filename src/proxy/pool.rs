@@ -122,7 +122,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection that is idle, if there is room.
+    /// Keeps a connection that has done its work, if it can be used again and there is room.
     pub(super) fn put(&self, mut link: Box<Link>) {
         if !link.rest() {
             return;

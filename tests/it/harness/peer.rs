@@ -1,6 +1,7 @@
 //! One end of a connection as bytes: a client that writes what it likes, or a backend that does.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -42,6 +43,15 @@ impl Peer {
     /// Sends one chunk.
     pub(crate) async fn send_chunk(&mut self, data: &str) {
         self.send(format!("{:x}\r\n{data}\r\n", data.len())).await;
+    }
+
+    /// Sends until nothing more is taken for a while.
+    pub(crate) async fn fill(&mut self) {
+        let piece = [b'f'; 1 << 16];
+        let full = Duration::from_millis(300);
+        while let Ok(written) = tokio::time::timeout(full, self.socket.write(&piece)).await {
+            written.expect("bytes sent");
+        }
     }
 
     /// Ends the sending half.

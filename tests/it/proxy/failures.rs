@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{OK, answer, get, start};
-use crate::harness::{Daemon, Peer, eventually};
+use crate::harness::{Backend, Daemon, Peer, eventually};
 
 /// Waits until one request has been counted with this outcome, and none is with the backend.
 async fn counted(daemon: &Daemon, outcome: &str) {
@@ -36,6 +36,24 @@ async fn a_backend_that_is_down_is_a_502() {
     // It is not the client's fault, so its connection stays.
     client.send(get("/")).await;
     assert_eq!(answer(&mut client).await.0, 502);
+}
+
+#[tokio::test]
+async fn readiness_tells_how_the_backend_was_last_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let daemon = Daemon::start(&format!("public.backend = \"unix:{}\"\n", path.display())).await;
+    let backend = async || daemon.ask("/readyz").await.json()["dependencies"]["backend"].clone();
+    assert_eq!(backend().await["state"], "unknown");
+    assert_eq!(daemon.get("/").await.status, 502);
+    let met = backend().await;
+    assert_eq!(met["state"], "down");
+    assert!(met["why"].as_str().unwrap().starts_with("cannot connect to the backend"), "{met}");
+    let at = Backend::start_at(&path);
+    let mut client = Peer::send_to(daemon.public, get("/")).await;
+    at.request().await.0.send(OK).await;
+    assert_eq!(answer(&mut client).await.0, 200);
+    assert_eq!(backend().await["state"], "up");
 }
 
 #[tokio::test]

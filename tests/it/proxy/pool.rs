@@ -62,11 +62,11 @@ async fn the_backends_own_limit_is_heeded() {
     let (mut at, _) = backend.request().await;
     at.send("HTTP/1.1 200 OK\r\nkeep-alive: timeout=1\r\ncontent-length: 2\r\n\r\nok").await;
     answer(&mut client).await;
-    // A second less is nothing: it is not kept at all.
-    at.ended().await;
+    // A second less, to be sure, is nothing: it is not kept at all.
     client.send(get("/second")).await;
     let (_, head) = backend.request().await;
     assert_eq!(head.target(), "/second");
+    at.ended().await;
 }
 
 #[tokio::test]
