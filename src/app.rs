@@ -131,7 +131,7 @@ fn fanout_settings(config: &Config) -> fanout::Settings {
             config::Heartbeat::Comment => Frame::comment(": hb\n\n"),
             config::Heartbeat::Line => Frame::comment(": hb\n"),
             config::Heartbeat::Event(name) => {
-                crate::event::Block { event: Some(name), data: "{}", ..Default::default() }.render()
+                crate::event::Block { event: Some(name.as_str()), data: "{}", ..Default::default() }.render()
             }
         },
         write_timeout: sse.write_timeout,

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod check;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,12 +19,15 @@ struct Arguments {
 enum Command {
     /// Run the daemon
     Serve(serve::Serve),
+    /// Say whether a configuration is sound: every error of it, or what it comes to
+    Check(check::Check),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
     }
 }
 

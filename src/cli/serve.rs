@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::app::App;
-use crate::config::{Backend, Config, LogFormat};
+use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
 #[derive(Args, Debug)]
@@ -17,13 +17,20 @@ pub(super) struct Serve {
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The application behind this daemon, as http://host:port or unix:/path; instead of, or over, the file's
-    #[arg(long, value_name = "URL", required_unless_present = "config")]
+    #[arg(long, value_name = "URL")]
     backend: Option<String>,
 }
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
-        let config = Config::for_backend(Backend::Tcp { host: "127.0.0.1".to_owned(), port: 3000 });
+        let loaded = Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref());
+        let config = match loaded {
+            Ok(config) => config,
+            Err(bad) => {
+                eprintln!("{bad}");
+                return ExitCode::FAILURE;
+            }
+        };
         if let Err(error) = telemetry::install_log(
             config.telemetry.log_format == LogFormat::Json,
             &config.telemetry.log_level,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::Template;
+use crate::event::{EventName, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     pub public: Public,
     pub internal: Internal,
@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// `[public]`: the listener that browsers reach.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Public {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -43,7 +43,7 @@ pub struct Public {
 }
 
 /// `[internal]`: the listener for the backend and for operators.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Internal {
     pub listen: SocketAddr,
     /// Keys that may publish (`Authorization: Bearer …`); several for rotation. Empty = nobody may publish over HTTP.
@@ -59,7 +59,7 @@ pub struct Internal {
 }
 
 /// `[proxy]`: how requests go on to the backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proxy {
     pub connect_timeout: Duration,
     /// From the request being sent to the head of the answer.
@@ -71,7 +71,7 @@ pub struct Proxy {
 }
 
 /// `[[stream]]`: a path that is answered as an event stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stream {
     /// The path, with `{name}` for a segment that templates may use as `{path.name}`.
     pub path: String,
@@ -92,9 +92,9 @@ pub enum StreamAuth {
 }
 
 /// `[sse]`: what every stream speaks.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sse {
-    /// A stream that has been silent for so long gets a heartbeat.
+    /// A stream that has been silent for so long gets a heartbeat; zero = none.
     pub heartbeat: Duration,
     pub heartbeat_as: Heartbeat,
     /// The `retry:` of a stream is drawn at random from `retry_min..=retry_max`.
@@ -116,7 +116,7 @@ pub enum Heartbeat {
     /// `: hb` without a blank line, for clients that take a comment block for an event.
     Line,
     /// An event of this name with the data `{}`.
-    Event(String),
+    Event(EventName),
 }
 
 /// How a refusal that will pass (a limit, a drain) is said.
@@ -129,7 +129,7 @@ pub enum RefuseWith {
 }
 
 /// `[limits]`: 0 = no limit.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     pub streams: usize,
     pub streams_per_address: usize,
@@ -139,7 +139,7 @@ pub struct Limits {
 }
 
 /// `[log]`: how much is kept for replay. Whatever bound is met first trims.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Log {
     pub max_events: usize,
     pub max_bytes: ByteSize,
@@ -149,14 +149,14 @@ pub struct Log {
 }
 
 /// `[fanout]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Fanout {
     /// Threads that own the subscribers' sockets; 0 = one a core.
     pub shards: usize,
 }
 
 /// `[redis]`: events over Redis channels. Without it nothing of Redis runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redis {
     /// `redis://[user:password@]host:port[/database]`; secret for its password.
     pub url: Secret,
@@ -172,7 +172,7 @@ pub struct Redis {
 }
 
 /// `[[redis.channel]]`: a legacy channel, mapped without touching its publisher.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Channel {
     /// A channel, or a pattern with `*`; what each `*` matched is `{1}`, `{2}` …, the whole channel `{0}`.
     pub pattern: String,
@@ -195,7 +195,7 @@ pub enum ChannelFormat {
 }
 
 /// `[drain]`: the notice to stop.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drain {
     /// Streams are closed spread over this time.
     pub window: Duration,
@@ -204,7 +204,7 @@ pub struct Drain {
 }
 
 /// `[telemetry]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Telemetry {
     pub log_format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,sidestream::proxy=debug`.
@@ -320,12 +320,6 @@ impl Default for Log {
     }
 }
 
-impl Default for Fanout {
-    fn default() -> Self {
-        Self { shards: 0 }
-    }
-}
-
 impl Redis {
     /// The defaults for a server at `url`.
     pub fn at(url: Secret) -> Self {
@@ -337,6 +331,16 @@ impl Redis {
             max_backoff: Duration::from_secs(5),
             channels: Vec::new(),
         }
+    }
+
+    /// The address without what is secret in it, to be shown.
+    pub fn address(&self) -> String {
+        let Some(mut url) = redis::parse_redis_url(self.url.expose()) else { return String::new() };
+        // Neither fails where there is nothing to take away.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.into()
     }
 }
 

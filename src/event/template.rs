@@ -42,6 +42,10 @@ impl fmt::Display for Placeholder {
 }
 
 /// Literal text with placeholders.
+///
+/// A value is put in as it is, and its braces stay braces. With one placeholder different values make different names.
+/// With two, `{query.a}:{query.b}` makes one name of `x:y` and `z` and of `x` and `y:z`; a literal brace cannot be
+/// written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     text: Box<str>,

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn head(method: &str, target: &str, version: Version, headers: &[(&'static str, &str)]) -> Parts {
-        let uri = Uri::from_maybe_shared(target.as_bytes().to_vec()).unwrap();
+        let uri = Uri::try_from(target).unwrap();
         let mut request = Request::builder().method(method).uri(uri).version(version);
         for (name, value) in headers {
             request = request.header(*name, *value);

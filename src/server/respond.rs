@@ -72,27 +72,24 @@ pub(super) fn sentence(status: StatusCode, error: &str) -> Response<Full<Bytes>>
 
 /// What the client reads when its request could not be forwarded; the log has the cause.
 pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
-    match error {
-        ProxyError::Connect(_) => {
-            sentence(StatusCode::BAD_GATEWAY, "the application behind this server cannot be reached")
-        }
+    let (status, why) = match error {
+        ProxyError::Connect(_) => (StatusCode::BAD_GATEWAY, "cannot be reached"),
         ProxyError::BrokeOff(_) | ProxyError::BrokeOffMidway(_) => {
-            sentence(StatusCode::BAD_GATEWAY, "the application behind this server broke off before it answered")
+            (StatusCode::BAD_GATEWAY, "broke off before it answered")
         }
-        ProxyError::BadAnswer(_) => {
-            sentence(StatusCode::BAD_GATEWAY, "the application behind this server gave an answer that is not valid")
-        }
+        ProxyError::BadAnswer(_) => (StatusCode::BAD_GATEWAY, "gave an answer that is not valid"),
         ProxyError::ConnectTimeout(_) | ProxyError::HeadTimeout(_) => {
-            sentence(StatusCode::GATEWAY_TIMEOUT, "the application behind this server did not answer in time")
+            (StatusCode::GATEWAY_TIMEOUT, "did not answer in time")
         }
         ProxyError::ClientStalled(_) | ProxyError::ClientLeft(_) => {
-            sentence(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive")
+            return sentence(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive");
         }
         ProxyError::BadRequest(why @ (BadRequest::Connect | BadRequest::TransferCoding)) => {
-            sentence(StatusCode::NOT_IMPLEMENTED, &why.to_string())
+            return sentence(StatusCode::NOT_IMPLEMENTED, &why.to_string());
         }
-        ProxyError::BadRequest(why) => sentence(StatusCode::BAD_REQUEST, &why.to_string()),
-    }
+        ProxyError::BadRequest(why) => return sentence(StatusCode::BAD_REQUEST, &why.to_string()),
+    };
+    sentence(status, &format!("the application behind this server {why}"))
 }
 
 /// The headers of every event stream.

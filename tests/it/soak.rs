@@ -21,7 +21,7 @@ async fn come_and_go(daemon: &Daemon, number: u32) {
     while !got.ends_with(b"\n\n\r\n") {
         assert_ne!(socket.read_buf(&mut got).await.expect("more"), 0);
     }
-    if number % 10 != 0 {
+    if !number.is_multiple_of(10) {
         SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("set");
     }
 }

@@ -13,7 +13,7 @@ pub(crate) use backend::{Backend, Node};
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use http::{Answer, request};
 pub(crate) use peer::{Head, Peer};
-pub(crate) use sse::{Block, Stream};
+pub(crate) use sse::Stream;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -154,25 +154,20 @@ impl Stream {
 
     async fn read_block(&mut self) -> Option<Block> {
         loop {
+            // What came with the head, or with the block before, is looked at before there is a wait for more.
+            self.decode();
+            while let Some(at) = self.text.find("\n\n") {
+                let text: String = self.text.drain(..at + 2).collect();
+                self.blocks.push_back(Block::parse(&text));
+            }
             if let Some(block) = self.blocks.pop_front() {
                 return Some(block);
             }
             if self.ended {
                 return None;
             }
-            let read = match self.socket.read_buf(&mut self.raw).await {
-                Ok(read) => read,
-                // Cut off.
-                Err(_) => 0,
-            };
-            self.decode();
-            if read == 0 {
-                self.ended = true;
-            }
-            while let Some(at) = self.text.find("\n\n") {
-                let text: String = self.text.drain(..at + 2).collect();
-                self.blocks.push_back(Block::parse(&text));
-            }
+            // An error is a cut.
+            self.ended = self.socket.read_buf(&mut self.raw).await.unwrap_or_default() == 0;
         }
     }
 

@@ -1,0 +1,64 @@
+//! `sidestream check`: reads a configuration as `serve` would, and says what is wrong with it or what it comes to.
+//!
+//! Starts nothing and connects to nothing; shows no secret.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::Config;
+
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    /// The configuration file; without one, the environment (SIDESTREAM_…) alone is checked
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The application behind the daemon, as `serve` would be given it
+    #[arg(long, value_name = "URL")]
+    backend: Option<String>,
+}
+
+impl Check {
+    /// Ends with 0 for a sound configuration, and with 1 for one that `serve` would refuse.
+    pub(super) fn run(self) -> ExitCode {
+        match Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref()) {
+            Ok(config) => {
+                let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
+                print!("{name}: ok\n{}", summary(&config));
+                ExitCode::SUCCESS
+            }
+            Err(bad) => {
+                eprintln!("{bad}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// What the configuration comes to, in a few lines.
+fn summary(config: &Config) -> String {
+    let mut lines = format!("  public    {} in front of {}\n", config.public.listen, config.public.backend);
+    let keys = match config.internal.publish_keys.len() {
+        0 => "no publish key: nobody may publish over HTTP".to_owned(),
+        1 => "1 publish key".to_owned(),
+        many => format!("{many} publish keys"),
+    };
+    let _ = writeln!(lines, "  internal  {}, {keys}", config.internal.listen);
+    for stream in &config.streams {
+        let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
+        let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
+        let _ = writeln!(lines, "  stream    {}: {topics}", stream.path);
+    }
+    let _ = match &config.redis {
+        Some(redis) => {
+            let mapped: Vec<&str> = redis.channels.iter().map(|channel| channel.pattern.as_str()).collect();
+            let own = format!("{0}, {0}:topic:*", redis.prefix);
+            let channels = [&[own.as_str()], mapped.as_slice()].concat().join(", ");
+            writeln!(lines, "  redis     {}, channels {channels}", redis.address())
+        }
+        None => writeln!(lines, "  redis     none"),
+    };
+    lines
+}

@@ -1,0 +1,310 @@
+//! Every key once: its name, what it may hold, and how keys have to fit together. The defaults stand in `sections`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::forms::{
+    address, backend, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
+    time_or_zero, whole, word,
+};
+use super::names::{channel_template, covers, path, pattern, stream_template};
+use super::section::Section;
+use super::sections::{
+    Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public, Redis,
+    RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+};
+use super::values::{Backend, ByteSize, Secret};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const MILLIS: fn(u64) -> Duration = Duration::from_millis;
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Config {
+    /// Reads every section; what does not fit together is complained of.
+    pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
+        let config = Self {
+            public: s.section("public", Public::read),
+            internal: s.section("internal", Internal::read),
+            proxy: s.section("proxy", Proxy::read),
+            streams: read_streams(s),
+            sse: s.section("sse", Sse::read),
+            limits: s.section("limits", Limits::read),
+            log: s.section("log", Log::read),
+            fanout: s.section("fanout", Fanout::read),
+            redis: s.section_if_there("redis", Redis::read),
+            drain: s.section("drain", Drain::read),
+            telemetry: s.section("telemetry", Telemetry::read),
+        };
+        let (public, internal) = (config.public.listen, config.internal.listen);
+        let same_family = public.is_ipv4() == internal.is_ipv4();
+        let overlap = public.ip() == internal.ip()
+            || (same_family && (public.ip().is_unspecified() || internal.ip().is_unspecified()));
+        if overlap && public.port() == internal.port() && public.port() != 0 {
+            s.complain(
+                &["internal.listen", "public.listen"],
+                format!("the public and the internal listener cannot share {internal}"),
+                Some(
+                    "the internal listener takes what is published: give it an address of its own".to_owned(),
+                ),
+            );
+        }
+        if let Backend::Tcp { host, port } = &config.public.backend {
+            let here = host == "localhost" || host.parse() == Ok(public.ip());
+            if here && *port == public.port() {
+                s.complain(
+                    &["public.backend", "public.listen"],
+                    format!("the backend {} is sidestream's own public listener", config.public.backend),
+                    Some("give the address of the application, or listen on another port".to_owned()),
+                );
+            }
+        }
+        config
+    }
+}
+
+impl Public {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        // Never seen: without a backend there is no configuration.
+        let d = Self::for_backend(Backend::Unix(PathBuf::new()));
+        Self {
+            listen: s.take("listen", d.listen, address),
+            backend: s.required(
+                "backend",
+                d.backend,
+                "say where the application listens: backend = \"http://127.0.0.1:3000\", or --backend",
+                backend,
+            ),
+            trusted_proxies: s.list("trusted_proxies", d.trusted_proxies, network),
+            head_timeout: s.take("head_timeout", d.head_timeout, time(MILLIS(10)..=HOUR)),
+            // hyper takes no less than 8KiB.
+            max_head: s.take("max_head", d.max_head, size(ByteSize(8 * KIB)..=ByteSize(MIB))),
+            max_connections: s.take("max_connections", d.max_connections, whole(0..=10_000_000)),
+        }
+    }
+}
+
+impl Internal {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        Self {
+            listen: s.take("listen", d.listen, address),
+            publish_keys: s.secrets("publish_keys", publish_key).unwrap_or(d.publish_keys),
+            max_body: s.take("max_body", d.max_body, size(ByteSize(KIB)..=ByteSize(GIB))),
+            head_timeout: s.take("head_timeout", d.head_timeout, time(MILLIS(10)..=HOUR)),
+            body_timeout: s.take("body_timeout", d.body_timeout, time(MILLIS(10)..=HOUR)),
+            max_batch: s.take("max_batch", d.max_batch, whole(1..=1_000_000)),
+        }
+    }
+}
+
+impl Proxy {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        Self {
+            connect_timeout: s.take("connect_timeout", d.connect_timeout, time(MILLIS(10)..=HOUR)),
+            head_timeout: s.take("head_timeout", d.head_timeout, time(MILLIS(10)..=DAY)),
+            idle_timeout: s.take("idle_timeout", d.idle_timeout, time(MILLIS(10)..=DAY)),
+            max_idle: s.take("max_idle", d.max_idle, whole(0..=1_000_000)),
+        }
+    }
+}
+
+fn read_streams(s: &mut Section<'_, '_>) -> Vec<Stream> {
+    let streams = s.each("stream", "stream", Stream::read);
+    for (later, stream) in streams.iter().enumerate() {
+        let Some(earlier) = streams[..later].iter().position(|earlier| covers(&earlier.path, &stream.path))
+        else {
+            continue;
+        };
+        let name = |at: usize| (format!("stream[{}].path", at + 1), format!("stream[{}]", at + 1));
+        let ((key, section), (other, _)) = (name(later), name(earlier));
+        s.complain(
+            &[&key, &section, &other],
+            format!("the path {} is taken by an earlier stream", stream.path),
+            Some(format!(
+                "stream {} has the path {}, and the first that matches answers",
+                earlier + 1,
+                streams[earlier].path
+            )),
+        );
+    }
+    if streams.is_empty() { vec![Stream::default()] } else { streams }
+}
+
+impl Stream {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let path = s.take("path", d.path, path);
+        let template = stream_template(&path);
+        Self {
+            auth: s.take("auth", d.auth, word([("none", StreamAuth::None)])),
+            topics: s.list("topics", d.topics, &template),
+            user: s.optional("user", &template),
+            session: s.optional("session", &template),
+            path: path.clone(),
+        }
+    }
+}
+
+impl Sse {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let sse = Self {
+            heartbeat: s.take("heartbeat", d.heartbeat, time_or_zero(SECOND..=HOUR)),
+            heartbeat_as: s.take("heartbeat_as", d.heartbeat_as, heartbeat),
+            retry_min: s.take("retry_min", d.retry_min, time(MILLIS(10)..=HOUR)),
+            retry_max: s.take("retry_max", d.retry_max, time(MILLIS(10)..=HOUR)),
+            max_age: s.take("max_age", d.max_age, time_or_zero(SECOND..=30 * DAY)),
+            write_timeout: s.take("write_timeout", d.write_timeout, time(MILLIS(100)..=HOUR)),
+            refuse_with: s.take(
+                "refuse_with",
+                d.refuse_with,
+                word([("retry", RefuseWith::Retry), ("status", RefuseWith::Status)]),
+            ),
+        };
+        if sse.retry_min > sse.retry_max {
+            s.complain(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+        }
+        sse
+    }
+}
+
+impl Limits {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let most = 100_000_000;
+        Self {
+            streams: s.take("streams", d.streams, whole(0..=most)),
+            streams_per_address: s.take("streams_per_address", d.streams_per_address, whole(0..=most)),
+            streams_per_user: s.take("streams_per_user", d.streams_per_user, whole(0..=most)),
+            topics_per_stream: s.take("topics_per_stream", d.topics_per_stream, whole(0..=most)),
+        }
+    }
+}
+
+impl Log {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        Self {
+            max_events: s.take("max_events", d.max_events, whole(1..=100_000_000)),
+            max_bytes: s.take("max_bytes", d.max_bytes, size(ByteSize(4 * KIB)..=ByteSize(1024 * GIB))),
+            max_age: s.take("max_age", d.max_age, time(MILLIS(100)..=30 * DAY)),
+            idempotency_window: s.take("idempotency_window", d.idempotency_window, time(MILLIS(100)..=DAY)),
+        }
+    }
+}
+
+impl Fanout {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        Self { shards: s.take("shards", d.shards, whole(0..=64)) }
+    }
+}
+
+impl Redis {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let url = s.secret("url", redis_url);
+        if url.is_none() {
+            s.complain(
+                &["url", "url_file"],
+                "`url` is missing in [redis]",
+                Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
+            );
+        }
+        let d = Self::at(url.unwrap_or_else(|| Secret::new("")));
+        let redis = Self {
+            url: d.url,
+            prefix: s.take("prefix", d.prefix, prefix),
+            timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
+            ping_interval: s.take("ping_interval", d.ping_interval, time(MILLIS(100)..=HOUR)),
+            max_backoff: s.take("max_backoff", d.max_backoff, time(MILLIS(100)..=HOUR)),
+            channels: s.each("redis.channel", "channel", Channel::read),
+        };
+        for (at, channel) in redis.channels.iter().enumerate() {
+            let key = format!("channel[{}].pattern", at + 1);
+            let own = channel.pattern == redis.prefix
+                || channel
+                    .pattern
+                    .strip_prefix(&redis.prefix)
+                    .is_some_and(|rest| rest.starts_with(":topic:"));
+            if own {
+                s.complain(
+                    &[&key, "prefix"],
+                    "`pattern` is one of sidestream's own channels, which need no mapping",
+                    None,
+                );
+            }
+            let same = |earlier: &Channel| earlier.pattern == channel.pattern;
+            if let Some(earlier) = redis.channels[..at].iter().position(same) {
+                let other = format!("channel[{}].pattern", earlier + 1);
+                s.complain(
+                    &[&key, &other],
+                    "`pattern` is mapped by an earlier [[redis.channel]] already",
+                    None,
+                );
+            }
+        }
+        redis
+    }
+}
+
+impl Channel {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let example = "name a channel, or several by a `*`: pattern = \"chat:*\"";
+        let pattern = s.required("pattern", String::new(), example, pattern);
+        let audience = channel_template(&pattern, false);
+        let channel = Self {
+            topic: s.optional("topic", &audience),
+            user: s.optional("user", &audience),
+            session: s.optional("session", &audience),
+            event: s.optional("event", channel_template(&pattern, true)),
+            format: s.take(
+                "format",
+                ChannelFormat::Raw,
+                word([("raw", ChannelFormat::Raw), ("envelope", ChannelFormat::Envelope)]),
+            ),
+            pattern: pattern.clone(),
+        };
+        let nobody = channel.topic.is_none() && channel.user.is_none() && channel.session.is_none();
+        if channel.format == ChannelFormat::Raw && nobody {
+            s.complain(
+                &["topic", "user", "session", "format"],
+                "a raw channel does not say whom its messages are for",
+                Some("give it a topic, a user or a session: topic = \"conversation:{1}\"".to_owned()),
+            );
+        }
+        channel
+    }
+}
+
+impl Drain {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let drain = Self {
+            window: s.take("window", d.window, time_or_zero(MILLIS(10)..=HOUR)),
+            deadline: s.take("deadline", d.deadline, time_or_zero(MILLIS(10)..=HOUR)),
+        };
+        if drain.window > drain.deadline {
+            let message = "the drain's `window` is longer than its `deadline`, which would cut it short";
+            s.complain(&["window", "deadline"], message, None);
+        }
+        drain
+    }
+}
+
+impl Telemetry {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Self {
+            log_format: s.take("log_format", d.log_format, word(formats)),
+            log_level: s.take("log_level", d.log_level, log_level),
+        }
+    }
+}

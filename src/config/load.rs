@@ -1,0 +1,142 @@
+//! From a file and the environment to a [`Config`], or to everything that is wrong with them.
+//!
+//! Secrets are in no message and no snippet, not even those of a file that is broken.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::environment::Environment;
+use super::problem::{BadConfig, Origin, Problem, Snippet};
+use super::reader::{Complaint, Outcome, Place, Reader};
+use super::sections::Config;
+use super::source::{Source, show};
+use super::syntax;
+
+/// A configuration file is read up to here.
+const MAX: u64 = 1 << 20;
+
+impl Config {
+    /// Reads the configuration: `backend` (from the command line) goes before the variables `SIDESTREAM_…` of
+    /// `environment`, they before the file at `path`, and that before the defaults. All that is wrong is told at once.
+    ///
+    /// Of the environment only our own variables are looked at: give it [`std::env::vars_os`].
+    pub fn load<N: Into<OsString>, V: Into<OsString>>(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+        backend: Option<&str>,
+    ) -> Result<Self, BadConfig> {
+        let environment = Environment::new(environment);
+        match path.map(|path| (path, read(path))) {
+            None => from_environment(environment, backend),
+            Some((path, Ok(text))) => from_file(path, text, environment, backend),
+            Some((_, Err(bad))) => Err(bad),
+        }
+    }
+}
+
+fn from_environment(environment: Environment, backend: Option<&str>) -> Result<Config, BadConfig> {
+    let known = Reader::keys_of(Config::read);
+    let reader = Reader::new(environment, backend, None);
+    settle(reader.read(None, Config::read, &known), None, Vec::new(), backend)
+}
+
+fn from_file(
+    path: &Path,
+    text: String,
+    environment: Environment,
+    backend: Option<&str>,
+) -> Result<Config, BadConfig> {
+    let known = Reader::keys_of(Config::read);
+    let mut source = Source::new(path.to_owned(), text.clone());
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let broken: Vec<Complaint> =
+        errors.iter().map(|error| syntax::complain(error, &mut source, &known)).collect();
+    if errors.iter().all(syntax::is_duplicate) {
+        let reader = Reader::new(environment, backend, path.parent());
+        let outcome = reader.read(Some(table.get_ref()), Config::read, &known);
+        return settle(outcome, Some(source), broken, backend);
+    }
+    // What a broken file means is a guess, so that only its syntax is told, once a line.
+    let mut problems: Vec<Problem> = broken.into_iter().map(|complaint| complaint.in_file(&source)).collect();
+    problems.sort_by_key(Problem::order);
+    problems.dedup_by_key(|problem| problem.line());
+    Err(BadConfig { problems })
+}
+
+/// The value of a reading, or what it complained of, from the top of the file to its end, then the rest.
+fn settle(
+    outcome: Outcome<Config>,
+    source: Option<Source>,
+    mut complaints: Vec<Complaint>,
+    backend: Option<&str>,
+) -> Result<Config, BadConfig> {
+    complaints.extend(outcome.complaints);
+    if complaints.is_empty() {
+        return Ok(outcome.value);
+    }
+    let mut source = source.unwrap_or_default();
+    outcome.hidden.parts.into_iter().for_each(|part| source.hide(part));
+    let problem = |complaint: Complaint| match &complaint.place {
+        Place::File(_) => complaint.in_file(&source),
+        Place::Variable(name) => {
+            let seen = !outcome.hidden.variables.contains(name);
+            let snippet = seen.then(|| assignment(&format!("{name}="), outcome.environment.peek(name)));
+            complaint.elsewhere(Origin::Environment, snippet)
+        }
+        Place::Argument => {
+            let snippet = assignment("--backend ", backend.unwrap_or_default());
+            complaint.elsewhere(Origin::Arguments, Some(snippet))
+        }
+        Place::Missing => complaint.elsewhere(Origin::Missing, None),
+    };
+    let mut problems: Vec<Problem> = complaints.into_iter().map(problem).collect();
+    problems.sort_by_key(Problem::order);
+    Err(BadConfig { problems })
+}
+
+impl Complaint {
+    fn in_file(self, source: &Source) -> Problem {
+        let Place::File(at) = &self.place else { return self.elsewhere(Origin::Missing, None) };
+        let (origin, snippet) = (source.origin(at), source.snippet(at));
+        self.elsewhere(origin, Some(snippet))
+    }
+
+    fn elsewhere(self, origin: Origin, snippet: Option<Snippet>) -> Problem {
+        let Self { key, message, suggestion, .. } = self;
+        Problem { origin, key, message, suggestion, snippet }
+    }
+}
+
+/// The snippet of a value outside of any file.
+fn assignment(before: &str, value: &str) -> Snippet {
+    let line = format!("{before}{value}");
+    show(&line, None, &(before.len()..line.len()), |_| false)
+}
+
+fn read(path: &Path) -> Result<String, BadConfig> {
+    let bad = |message: String| {
+        let origin = Origin::File { path: path.to_owned(), at: None };
+        BadConfig {
+            problems: vec![Problem { origin, key: String::new(), message, suggestion: None, snippet: None }],
+        }
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX + 1).read_to_end(&mut bytes))
+        .map_err(|why| bad(format!("the configuration cannot be read: {why}")))?;
+    if bytes.len() as u64 > MAX {
+        return Err(bad("the configuration is larger than 1MiB".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|why| {
+        let line = why.as_bytes()[..why.utf8_error().valid_up_to()].split(|&b| b == b'\n').count();
+        bad(format!("the configuration is not UTF-8 on line {line}"))
+    })
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,202 @@
+//! Paths of streams, patterns of channels, and the templates that may name their parts.
+//!
+//! A template that gets through here has a value for every placeholder, but for what a request leaves out.
+
+use super::raw::{Raw, Refusal};
+use super::suggest::{any_of, nearest};
+use crate::event::{EventName, Name, Template};
+
+/// The path of a stream: literal segments and `{name}`.
+pub(super) fn path(raw: &Raw<'_>) -> Result<String, Refusal> {
+    let text = raw.text("a path such as \"/events\"")?;
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(Refusal::with("must start with `/`", format!("did you mean \"/{text}\"?")));
+    };
+    let mut names: Vec<&str> = Vec::new();
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            if !is_word(name) {
+                return Err(format!(
+                    "has a segment `{{{name}}}` whose name is not a word of letters, digits and _"
+                )
+                .into());
+            }
+            if names.contains(&name) {
+                return Err(format!("has two segments `{{{name}}}`").into());
+            }
+            names.push(name);
+        } else if segment.contains(['{', '}']) {
+            return Err("must have `{name}` as a whole segment, between two `/`".into());
+        } else if segment.is_empty() && segments.peek().is_some() {
+            return Err("has an empty segment (`//`)".into());
+        } else if matches!(segment, "." | "..") {
+            return Err(format!("has a segment `{segment}`, which clients resolve before they ask").into());
+        } else if segment.contains(['?', '#']) {
+            return Err(Refusal::with(
+                "must be a path alone",
+                "the query is matched by templates: topics = [\"{query.name}\"]",
+            ));
+        } else if !is_segment(segment) {
+            return Err("holds what no request's path can: write other characters percent-encoded, as clients send them".into());
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// The characters of RFC 3986's `pchar`.
+fn is_segment(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let fits = match byte {
+            b'%' => {
+                let mut digit = || bytes.next().is_some_and(|b| b.is_ascii_hexdigit());
+                digit() && digit()
+            }
+            byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The names that a path gives to its segments.
+pub(super) fn segment_names(path: &str) -> Vec<&str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect()
+}
+
+/// Whether every path that `later` matches is matched by `earlier` as well.
+pub(super) fn covers(earlier: &str, later: &str) -> bool {
+    let takes =
+        |(earlier, later): (&str, &str)| earlier == later || (earlier.starts_with('{') && !later.is_empty());
+    earlier.split('/').count() == later.split('/').count()
+        && earlier.split('/').zip(later.split('/')).all(takes)
+}
+
+/// A template of a stream with this path.
+pub(super) fn stream_template(path: &str) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+    move |raw| {
+        let template = template(raw)?;
+        literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
+        let names = segment_names(path);
+        for placeholder in template.placeholders() {
+            let (shown, name) = (placeholder.to_string(), &*placeholder.name);
+            match &*placeholder.source {
+                "query" => {}
+                "path" if names.contains(&name) => {}
+                "path" => {
+                    let there: Vec<String> = names.iter().map(|name| format!("{{path.{name}}}")).collect();
+                    let suggestion = match (nearest(name, names.iter().copied()), there.as_slice()) {
+                        (Some(meant), _) => format!("did you mean `{{path.{meant}}}`?"),
+                        (None, []) => format!("a segment of the path gets a name so: \"/rooms/{{{name}}}\""),
+                        (None, there) => format!("the path has {}", any_of(there)),
+                    };
+                    return Err(Refusal::with(
+                        format!("has `{shown}`, but its path has no segment `{{{name}}}`"),
+                        suggestion,
+                    ));
+                }
+                _ => {
+                    let suggestion = match nearest(&placeholder.source, ["query", "path"]) {
+                        Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
+                        None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
+                    };
+                    return Err(Refusal::with(format!("has an unknown placeholder `{shown}`"), suggestion));
+                }
+            }
+        }
+        Ok(template)
+    }
+}
+
+/// A template of a channel's audience, or of its event when `event` is set.
+pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+    let stars = pattern.matches('*').count();
+    move |raw| {
+        let template = template(raw)?;
+        if event {
+            literal(&template, EventName::MAX, |text| EventName::parse(text).map(drop))?;
+        } else {
+            literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
+        }
+        for placeholder in template.placeholders() {
+            let number: Option<usize> = match &*placeholder.source {
+                "" if placeholder.name.bytes().all(|b| b.is_ascii_digit()) => placeholder.name.parse().ok(),
+                _ => None,
+            };
+            let allowed = match stars {
+                0 => "its pattern has no `*`: a template can have `{0}`, the whole channel".to_owned(),
+                1 => "a template can have `{0}`, the whole channel, and `{1}`, what the `*` stands for"
+                    .to_owned(),
+                many => format!(
+                    "a template can have `{{0}}`, the whole channel, and `{{1}}` to `{{{many}}}`, what each `*` stands for"
+                ),
+            };
+            match number {
+                Some(number) if number <= stars => {}
+                Some(number) => {
+                    return Err(Refusal::with(
+                        format!("has `{{{number}}}`, which stands for nothing"),
+                        allowed,
+                    ));
+                }
+                None => {
+                    return Err(Refusal::with(
+                        format!("has an unknown placeholder `{placeholder}`"),
+                        allowed,
+                    ));
+                }
+            }
+        }
+        Ok(template)
+    }
+}
+
+fn template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+    let text = raw.text("a string")?;
+    Template::parse(text).map_err(|why| format!("{why}").into())
+}
+
+/// Refuses a template that can never make a name, whatever its values are.
+fn literal<E: std::fmt::Display>(
+    template: &Template,
+    max: usize,
+    check: impl Fn(&str) -> Result<(), E>,
+) -> Result<(), Refusal> {
+    let values: usize = template.placeholders().map(|placeholder| placeholder.to_string().len()).sum();
+    let literal = template.as_str().len() - values;
+    if literal + template.placeholders().count() > max {
+        return Err(format!("makes names of more than {max} bytes").into());
+    }
+    // Each value is at least one character.
+    match template.render(|_| Some("x")) {
+        Ok(text) => check(&text).map_err(|why| format!("{why}").into()),
+        Err(missing) => Err(format!("{missing}").into()),
+    }
+}
+
+/// The pattern of a channel: only `*` is special.
+pub(super) fn pattern(raw: &Raw<'_>) -> Result<String, Refusal> {
+    const MAX: usize = 256;
+    let text = raw.text("a channel's name such as \"chat:*\"")?;
+    if text.is_empty() || text.len() > MAX || text.chars().any(char::is_control) {
+        return Err(format!("must be 1 to {MAX} bytes without control characters").into());
+    }
+    if text.contains("**") {
+        return Err("has two `*` side by side: what each stands for could not be told".into());
+    }
+    if text.contains('*') && text.contains(['?', '[', ']', '\\']) {
+        return Err("cannot have ?, [, ] or \\ beside `*`, the only wildcard".into());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;
