@@ -6,6 +6,7 @@ mod express;
 mod http;
 mod program;
 mod redis;
+mod shell;
 mod sse;
 mod wire;
 
@@ -18,6 +19,7 @@ pub(crate) use express::{Express, say};
 pub(crate) use http::{Answer, request};
 pub(crate) use program::Program;
 pub(crate) use redis::Redis;
+pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::Stream;
 pub(crate) use wire::Wire;
 
