@@ -169,9 +169,7 @@ async fn next(client: &mut Program) -> Event {
 async fn publish(daemon: &Daemon, name: Option<&str>, data: &str) -> String {
     let name = name.map_or(String::new(), |name| format!(r#""event": "{name}", "#));
     let body = format!(r#"{{"topic": "news", {name}"data": {data}}}"#);
-    let key = format!("Bearer {KEY}");
-    let answer =
-        request(daemon.internal, "POST", "/publish", &[("authorization", &key)], body.as_bytes()).await;
+    let answer = daemon.try_publish(body.as_bytes()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["id"].as_str().expect("an id").to_owned()
 }
