@@ -135,12 +135,16 @@ impl Stream {
 
     /// The next block that is no heartbeat's comment and no `connected`.
     pub(crate) async fn event(&mut self) -> Block {
-        loop {
-            let block = self.block().await;
-            if block.data.is_some() && !block.is("connected") {
-                return block;
+        // Bounded as a whole: heartbeats would keep a test waiting for ever.
+        within("the next event of a stream", async {
+            loop {
+                let block = self.block().await;
+                if block.data.is_some() && !block.is("connected") {
+                    return block;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The next `count` events' data.
