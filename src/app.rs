@@ -63,7 +63,8 @@ impl App {
         let settings = stream::Settings { routes: &config.streams, sse: &config.sse, limits: &config.limits };
         let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
-        let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone());
+        let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
+            .closing_upgrades_over(config.drain.window);
         let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.

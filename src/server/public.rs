@@ -85,12 +85,17 @@ impl Public {
         }
         let forwarded =
             Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {
                 // The path without its query, which may hold a token.
-                warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                let path = uri.path();
+                if error.is_the_clients() {
+                    debug!(%method, path, error = %Chain(&error), "request not forwarded");
+                } else {
+                    warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                }
                 Ok(respond::not_forwarded(&error).map(Body::Full))
             }
         }

@@ -8,6 +8,7 @@
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
 //! | `dead_peers.rs` | peers that vanish without a word |
+//! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
@@ -27,6 +28,7 @@ mod config;
 mod dead_peers;
 mod demo;
 mod internal;
+mod proxy;
 mod publish;
 mod redis;
 mod redis_away;

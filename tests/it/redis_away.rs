@@ -169,3 +169,21 @@ async fn a_redis_that_stands_still_does_not_hold_the_daemon() {
     daemon.signal("TERM");
     assert!(daemon.ended().await.success());
 }
+
+#[tokio::test]
+async fn streams_that_wait_for_their_turn_in_a_drain_still_get_events() {
+    let redis = Redis::start().await;
+    let daemon = start(&(redis.section() + "[drain]\nwindow = \"2s\"\n")).await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(listening(&daemon, "/events?topic=a").await);
+    }
+    daemon.signal("TERM");
+    ready(&daemon, 503).await;
+    assert_eq!(redis.publish("sidestream", r#"{"topic":"a","data":"late"}"#).await, 1);
+    let mut got = 0;
+    for stream in &mut streams {
+        got += usize::from(stream.next().await.is_some_and(|block| block.data() == "late"));
+    }
+    assert!(got > 0, "those that were still open");
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::Timing;
 use super::address::Address;
@@ -30,6 +30,14 @@ pub(super) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// An address where nobody answers, for as long as the socket is kept: bound, so that it is nobody else's either.
+pub(super) fn nobody() -> (TcpSocket, Address) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = Address::parse(&Secret::new(format!("redis://{}", socket.local_addr().unwrap()))).unwrap();
+    (socket, address)
 }
 
 pub(super) struct Double(TcpListener);

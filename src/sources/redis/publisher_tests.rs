@@ -1,5 +1,5 @@
 use super::*;
-use crate::sources::redis::double::{Double, Peer, TIMING, within};
+use crate::sources::redis::double::{Double, Peer, TIMING, nobody, within};
 
 fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let drain = Drain::new();
@@ -55,9 +55,7 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_was_published() {
-    let double = Double::start().await;
-    let address = double.address("");
-    drop(double);
+    let (_socket, address) = nobody();
     let drain = Drain::new();
     let publisher = RedisPublisher::start(address, TIMING, "sidestream", Arc::default(), &drain);
     assert_eq!(outcome(relay(&publisher, &drain, &["a"])).await, Err(RelayError::Down));

@@ -3,7 +3,7 @@ use crate::config;
 use crate::health::{Health, State as Standing};
 use crate::log::{Log, Retention};
 use crate::sources::redis::channels::Channels;
-use crate::sources::redis::double::{Double, Peer, TIMING, eventually, within};
+use crate::sources::redis::double::{Double, Peer, TIMING, eventually, nobody, within};
 
 /// A subscription that runs.
 struct Running {
@@ -235,8 +235,8 @@ async fn it_stops_while_it_waits_for_an_answer_and_while_it_pauses() {
     peer.expect("CLIENT").await;
     running.stop().await;
 
-    let nobody = Double::start().await.address("");
-    let running = Running::start(nobody, slow);
+    let (_socket, address) = nobody();
+    let running = Running::start(address, slow);
     let why = running.down().await;
     assert!(why.starts_with("cannot connect to Redis at 127.0.0.1:"), "{why}");
     running.stop().await;
