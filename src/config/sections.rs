@@ -62,7 +62,7 @@ pub struct Internal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proxy {
     pub connect_timeout: Duration,
-    /// From the request being sent to the head of the answer.
+    /// From the last of the request to the head of the answer; also how long a client may pause in its body.
     pub head_timeout: Duration,
     /// How long an idle connection to the backend is kept.
     pub idle_timeout: Duration,

@@ -124,7 +124,7 @@ struct Outgoing {
 /// The head of an answer, and what its body still needs.
 struct Answer {
     response: Response<Incoming>,
-    /// The connection, unless it is over or idle again.
+    /// The connection that the rest of it comes from. None when that is known to be over.
     link: Option<Box<Link>>,
     upload: Option<Arc<Upload>>,
     client: Option<OnUpgrade>,
@@ -191,9 +191,9 @@ impl Inner {
         if switching && client.is_none() {
             return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
         }
-        headers::to_client(response.headers_mut(), switching || status == StatusCode::UPGRADE_REQUIRED);
         target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
             .map_err(ProxyError::BadAnswer)?;
+        headers::to_client(response.headers_mut(), switching || status == StatusCode::UPGRADE_REQUIRED);
         Ok(Answer { response, link, upload, client })
     }
 

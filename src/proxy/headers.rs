@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use smallvec::SmallVec;
 
@@ -99,12 +99,12 @@ fn has_token(lines: &Lines, token: &str) -> bool {
     lines.iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case(token))
 }
 
-/// Removes what `Connection` names, but for what nobody may have removed on the way: the body's length, the host, and
-/// who the client is.
+/// Removes what `Connection` names, but for what nobody may have removed on the way: how long the body is, the host,
+/// and who the client is.
 fn remove_named(headers: &mut HeaderMap, connection: &Lines) {
     for token in connection.iter().flat_map(tokens) {
         let Ok(name) = HeaderName::from_bytes(token.as_bytes()) else { continue };
-        if name != HOST && name != CONTENT_LENGTH && !says_who(&name) {
+        if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) && !says_who(&name) {
             headers.remove(name);
         }
     }
@@ -246,9 +246,10 @@ mod tests {
     #[test]
     fn connection_cannot_remove_what_frames_or_names_the_request() {
         let mut headers = map(&[
-            "connection: host, content-length, x-forwarded-for, x-forwarded-proto",
+            "connection: host, content-length, transfer-encoding, x-forwarded-for, x-forwarded-proto",
             "content-length: 5",
             "host: h",
+            "transfer-encoding: chunked",
             "x-forwarded-for: 203.0.113.9",
             "x-forwarded-proto: https",
         ]);
@@ -256,6 +257,7 @@ mod tests {
         let kept = [
             "content-length: 5",
             "host: h",
+            "transfer-encoding: chunked",
             "x-forwarded-for: 203.0.113.9, 192.0.2.1",
             "x-forwarded-host: h",
             "x-forwarded-proto: https",

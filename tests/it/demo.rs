@@ -8,16 +8,16 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::harness::{Answer, Shell, Stream, request, within};
 
-struct Demo {
+pub(crate) struct Demo {
     shell: Shell,
-    public: SocketAddr,
+    pub(crate) public: SocketAddr,
     /// The lines that are there to be pasted.
     stream_line: String,
     publish_line: String,
 }
 
 impl Demo {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut shell =
             Shell::start(&["demo", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"]);
         let (mut public, mut stream_line) = (None, None);
@@ -37,7 +37,7 @@ impl Demo {
         Self { shell, public, stream_line: stream_line.expect("a line for the stream"), publish_line }
     }
 
-    async fn send(&self, body: &Value) -> Answer {
+    pub(crate) async fn send(&self, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
         request(self.public, "POST", "/send", &headers, body.to_string().as_bytes()).await
     }

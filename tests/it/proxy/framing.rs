@@ -53,6 +53,24 @@ async fn chunks_win_over_a_length() {
 }
 
 #[tokio::test]
+async fn connection_cannot_unframe_a_body() {
+    let answer_of_five = "HTTP/1.1 200 OK\r\nconnection: transfer-encoding, content-length\r\ncontent-length: 3\r\n\
+                          transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let (head, rest) = through("GET", answer_of_five).await;
+    assert_eq!((head.get("content-length"), &*rest), (None, "5\r\nhello\r\n0\r\n\r\n"));
+
+    let (backend, daemon) = start("").await;
+    let request = "GET / HTTP/1.1\r\nhost: h\r\nconnection: transfer-encoding, host\r\ntransfer-encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n0\r\n\r\n";
+    let mut client = Peer::send_to(daemon.public, request).await;
+    let (mut at, head) = backend.request().await;
+    assert_eq!(head.get("host"), Some("h"));
+    assert_eq!(at.body(&head).await, "hello");
+    at.send(OK).await;
+    assert_eq!(answer(&mut client).await.0, 200);
+}
+
+#[tokio::test]
 async fn an_answer_coded_otherwise_than_in_chunks_is_refused() {
     for coding in ["gzip, chunked", "gzip", "chunked, chunked"] {
         let (head, _) =
