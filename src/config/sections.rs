@@ -48,7 +48,7 @@ pub struct Internal {
     pub listen: SocketAddr,
     /// Keys that may publish (`Authorization: Bearer …`); several for rotation. Empty = nobody may publish over HTTP.
     pub publish_keys: Vec<Secret>,
-    /// How large the body of a publish may be.
+    /// How large the body of a publish, or a message on a Redis channel, may be.
     pub max_body: ByteSize,
     /// As `public.head_timeout`: it bounds idle connections too.
     pub head_timeout: Duration,
