@@ -16,6 +16,7 @@ use crate::log::{Log, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
+use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
 use crate::telemetry::Metrics;
 
@@ -62,17 +63,19 @@ impl App {
         let settings = stream::Settings { routes: &config.streams, sse: &config.sse, limits: &config.limits };
         let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
-        let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone());
+        let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
+            .closing_upgrades_over(config.drain.window);
         let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
+        let relay = start_redis(&config, &health, &log, &close)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
             &config.internal,
             Arc::clone(&log),
             Arc::clone(&fanout),
-            None,
+            relay,
             standing,
             close.clone(),
         );
@@ -94,6 +97,22 @@ impl App {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.
+fn start_redis(
+    config: &Config,
+    health: &Health,
+    log: &Arc<Log>,
+    close: &Drain,
+) -> io::Result<Option<Arc<dyn Relay>>> {
+    let Some(redis) = &config.redis else { return Ok(None) };
+    let health = health.depend_on("redis", true);
+    // What may be published by HTTP has to come back over Redis.
+    let max_message = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
+    // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
+    let publisher = sources::start_redis(redis, max_message, Arc::clone(log), health, close);
+    Ok(Some(Arc::new(publisher.map_err(io::Error::other)?)))
 }
 
 async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {

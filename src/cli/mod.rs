@@ -1,15 +1,37 @@
 //! The commands, one file each.
 
 mod check;
+mod client;
+mod demo;
+mod error;
+mod key;
+mod publish;
 mod serve;
+mod tail;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Real-time push for an existing web backend: forwards ordinary HTTP, answers event streams itself.
+const EXAMPLES: &str = "\
+Examples:
+  sidestream demo                                    try it out
+  sidestream serve --backend http://127.0.0.1:3000   in front of an application
+  sidestream check --config sidestream.toml          is this configuration sound?
+  sidestream serve --config sidestream.toml
+  sidestream tail 'http://127.0.0.1:8080/events?topic=a'
+  sidestream publish --topic a '{\"text\": \"hi\"}'
+
+Configuration: a TOML file that --config names; config.example.toml has every
+key with its default. Each key is a variable SIDESTREAM_SECTION_KEY too.
+README.md begins at the beginning, docs/ARCHITECTURE.md says how it works.";
+
+/// Real-time push for an existing web backend
+///
+/// One daemon in front of the application: it passes ordinary HTTP on, holds the event streams (SSE) itself, and sends
+/// to them what the application publishes, by POST /publish or over Redis channels.
 #[derive(Parser, Debug)]
-#[command(name = "sidestream", version, max_term_width = 100)]
+#[command(name = "sidestream", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,20 +41,35 @@ struct Arguments {
 enum Command {
     /// Run the daemon
     Serve(serve::Serve),
+    /// Try it out: the daemon, a small backend and a page, with nothing to set up
+    Demo(demo::Demo),
     /// Say whether a configuration is sound: every error of it, or what it comes to
     Check(check::Check),
+    /// Publish events to a running daemon
+    Publish(Box<publish::Publish>),
+    /// Follow an event stream
+    Tail(tail::Tail),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Publish(publish) => publish.run(),
+        Command::Tail(tail) => tail.run(),
         Command::Check(check) => check.run(),
     }
 }
 
 /// Says an error and its causes on standard error, in one line.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("sidestream: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -40,6 +77,5 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    eprintln!("sidestream: {text}");
-    ExitCode::FAILURE
+    text
 }

@@ -1,5 +1,6 @@
 //! `sidestream serve`: the daemon itself.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,16 +8,37 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::key;
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
+const EXAMPLES: &str = "\
+Examples:
+  sidestream serve --backend http://127.0.0.1:3000
+  sidestream serve --config sidestream.toml
+  SIDESTREAM_PUBLIC_LISTEN=0.0.0.0:80 sidestream serve --backend unix:/run/app
+
+Without a file it listens on 127.0.0.1:8080, answers /events?topic=NAME to
+anyone there, takes POST /publish on 127.0.0.1:8081, and prints the publish key
+that it made. Everything else goes to the backend.
+
+Every key of the file is a variable of the environment too: `listen` of
+[public] is SIDESTREAM_PUBLIC_LISTEN. The command line goes before the
+environment, and that before the file. `sidestream check` says what is wrong
+with them; config.example.toml has every key with its default.
+
+The log goes to standard error. SIGTERM or SIGINT (Ctrl-C) drains: requests are
+finished, streams are closed spread over some seconds and told to come back.
+A second signal ends it at once.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
-    /// The configuration file; see config.example.toml
+    /// The configuration file; config.example.toml explains every key
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The application behind this daemon, as http://host:port or unix:/path; instead of, or over, the file's
+    /// The application behind this daemon, as http://host:port or unix:/path; goes before the file's
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
 }
@@ -24,7 +46,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
         let loaded = Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref());
-        let config = match loaded {
+        let mut config = match loaded {
             Ok(config) => config,
             Err(bad) => {
                 eprintln!("{bad}");
@@ -36,6 +58,13 @@ impl Serve {
             &config.telemetry.log_level,
         ) {
             return super::fail(&error);
+        }
+        // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
+        if self.config.is_none() && config.internal.publish_keys.is_empty() {
+            let key = key::random();
+            // To whoever started it, not into the log, which others may read.
+            let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
+            config.internal.publish_keys.push(key);
         }
         run_daemon(config)
     }
@@ -59,7 +88,7 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
 }
 
 /// Completes at the first SIGTERM or SIGINT. The second ends the process at once.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (first, stopped) = tokio::sync::oneshot::channel();

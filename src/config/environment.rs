@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 pub(super) const PREFIX: &str = "SIDESTREAM_";
+/// Variables with our prefix that are the commands' own: the key that `publish` presents.
+const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY"];
 
 /// Our variables, and which of them have been asked for.
 #[derive(Default)]
@@ -25,7 +27,7 @@ impl Environment {
             .filter_map(|(name, value)| {
                 Some((name.into().into_string().ok()?, value.into().into_string().ok()))
             })
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with(PREFIX) && !OTHERS.contains(&name.as_str()))
             .filter(|(name, value)| !is_kubernetes_service(name, value.as_deref().unwrap_or_default()))
             .collect();
         Self { variables, known: BTreeSet::new() }
@@ -86,6 +88,7 @@ mod tests {
     fn only_our_own_variables_are_kept() {
         let environment = Environment::new([
             ("PATH", "/bin"),
+            ("SIDESTREAM_PUBLISH_KEY", "k"),
             ("SIDESTREAM_PUBLIC_LISTEN", "a"),
             ("sidestream_public_listen", "b"),
             ("SIDESTREAM_SERVICE_HOST", "10.0.0.1"),

@@ -48,7 +48,7 @@ pub struct Internal {
     pub listen: SocketAddr,
     /// Keys that may publish (`Authorization: Bearer …`); several for rotation. Empty = nobody may publish over HTTP.
     pub publish_keys: Vec<Secret>,
-    /// How large the body of a publish may be.
+    /// How large the body of a publish, or a message on a Redis channel, may be.
     pub max_body: ByteSize,
     /// As `public.head_timeout`: it bounds idle connections too.
     pub head_timeout: Duration,
@@ -62,7 +62,7 @@ pub struct Internal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proxy {
     pub connect_timeout: Duration,
-    /// From the request being sent to the head of the answer.
+    /// From the last of the request to the head of the answer; also how long a client may pause in its body.
     pub head_timeout: Duration,
     /// How long an idle connection to the backend is kept.
     pub idle_timeout: Duration,

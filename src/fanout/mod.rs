@@ -5,7 +5,11 @@
 
 mod end;
 mod index;
+mod mailbox;
+mod meters;
 mod pass;
+mod random;
+mod settings;
 mod shard;
 mod shards;
 mod sink;
@@ -13,7 +17,8 @@ mod subscriber;
 mod wheel;
 
 pub use end::End;
-pub use shards::{Fanout, Settings};
+pub use settings::Settings;
+pub use shards::Fanout;
 pub use sink::{ChannelBody, Framing, Sink};
 pub use subscriber::Join;
 

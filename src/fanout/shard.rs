@@ -4,65 +4,26 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
 use super::end::End;
-use super::index::{Index, Slot};
+use super::index::Slot;
+use super::mailbox::{Command, Mailbox, WAKER};
+use super::meters::{Counts, Meters};
 use super::pass::Pass;
-use super::shards::Settings;
+use super::random::Random;
+use super::settings::Settings;
 use super::sink::{Held, Sink};
-use super::subscriber::{About, Counts, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::subscriber::{About, Join, Seed, State, Subscriber, Turn, Who, Wrote};
 use super::wheel::{Tick, Wheel};
 use crate::event::{Block, Frame};
 use crate::log::{Feed, Log, Position, Taken};
-use crate::telemetry;
-
-/// What others ask of a shard.
-pub(super) enum Command {
-    Join(Box<Join>),
-    /// The channel of this subscriber has room, or its body is gone.
-    Poke(Who),
-    /// Close everything, spread over this time.
-    Drain(Duration),
-    /// Close everything now, and end.
-    Stop,
-}
-
-/// How a shard is reached from other threads.
-pub(super) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
-    waker: Waker,
-    called: AtomicBool,
-    /// Streams that it has been given and that are not closed yet.
-    pub(super) open: AtomicUsize,
-    /// Who holds which key. Changed by the shard only; others count.
-    pub(super) index: Mutex<Index>,
-}
-
-impl Mailbox {
-    pub(super) fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.wake();
-    }
-
-    pub(super) fn poke(&self, slot: Slot, generation: u64) {
-        self.send(Command::Poke(Who { slot, generation }));
-    }
-
-    /// Makes the shard look at its inboxes. Cheap when it has been called already.
-    pub(super) fn wake(&self) {
-        if !self.called.swap(true, Ordering::SeqCst) {
-            // The only error is a full counter of wake-ups, which wakes as well.
-            let _ = self.waker.wake();
-        }
-    }
-}
 
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
@@ -85,7 +46,6 @@ pub(super) struct Shard {
     random: Random,
 }
 
-const WAKER: Token = Token(usize::MAX);
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
 /// What a client may send on its stream in one go before it is taken for broken.
@@ -95,13 +55,7 @@ impl Shard {
     /// A shard and the way to reach it.
     pub(super) fn new(log: Arc<Log>, settings: Settings) -> io::Result<(Self, Arc<Mailbox>)> {
         let poll = Poll::new()?;
-        let mailbox = Arc::new(Mailbox {
-            commands: Mutex::default(),
-            waker: Waker::new(poll.registry(), WAKER)?,
-            called: AtomicBool::new(false),
-            open: AtomicUsize::new(0),
-            index: Mutex::default(),
-        });
+        let mailbox = Arc::new(Mailbox::new(poll.registry())?);
         let to_wake = Arc::clone(&mailbox);
         let feed = log.open_feed(move || to_wake.wake());
         let shard = Self {
@@ -151,12 +105,7 @@ impl Shard {
                     self.on_socket(event.token().0 as Slot, event.is_writable());
                 }
             }
-            // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
-            self.mailbox.called.store(false, Ordering::SeqCst);
-            std::mem::swap(
-                &mut commands,
-                &mut *self.mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            self.mailbox.take(&mut commands);
             for command in commands.drain(..) {
                 match command {
                     Command::Join(join) => self.join(*join),
@@ -439,87 +388,5 @@ impl Shard {
 
     pub(super) fn meters(&self) -> &Meters {
         &self.meters
-    }
-}
-
-/// Handles of the metrics that shards write, looked up once.
-pub(super) struct Meters {
-    open: metrics::Gauge,
-    opened: [metrics::Counter; 2],
-    closed: [metrics::Counter; End::ALL.len()],
-    deliveries: metrics::Counter,
-    bytes: metrics::Counter,
-    heartbeats: metrics::Counter,
-    resets: metrics::Counter,
-    behind_now: metrics::Gauge,
-    pub(super) publish_to_write: metrics::Histogram,
-    /// Since the last flush.
-    behind: i64,
-}
-
-impl Meters {
-    fn new() -> Self {
-        Self {
-            open: metrics::gauge!(telemetry::STREAMS_OPEN),
-            opened: ["socket", "channel"]
-                .map(|sink| metrics::counter!(telemetry::STREAMS_OPENED, "sink" => sink)),
-            closed: End::ALL
-                .map(|end| metrics::counter!(telemetry::STREAMS_CLOSED, "reason" => end.as_str())),
-            deliveries: metrics::counter!(telemetry::DELIVERIES),
-            bytes: metrics::counter!(telemetry::BYTES_WRITTEN),
-            heartbeats: metrics::counter!(telemetry::HEARTBEATS),
-            resets: metrics::counter!(telemetry::RESETS),
-            behind_now: metrics::gauge!(telemetry::STREAMS_BEHIND),
-            publish_to_write: metrics::histogram!(telemetry::PUBLISH_TO_WRITE),
-            behind: 0,
-        }
-    }
-
-    fn opened(&self, channel: bool) {
-        self.open.increment(1.0);
-        self.opened[usize::from(channel)].increment(1);
-    }
-
-    fn closed(&self, end: End) {
-        self.open.decrement(1.0);
-        if let Some(nth) = End::ALL.iter().position(|other| *other == end) {
-            self.closed[nth].increment(1);
-        }
-    }
-
-    fn flush(&mut self, counts: &mut Counts) {
-        let Counts { deliveries, bytes, heartbeats, resets } = std::mem::take(counts);
-        for (counter, value) in [
-            (&self.deliveries, deliveries),
-            (&self.bytes, bytes),
-            (&self.heartbeats, heartbeats),
-            (&self.resets, resets),
-        ] {
-            if value > 0 {
-                counter.increment(value);
-            }
-        }
-        if self.behind != 0 {
-            self.behind_now.increment(self.behind as f64);
-            self.behind = 0;
-        }
-    }
-}
-
-/// Small random numbers for spreading things in time; nothing here is a secret. (xorshift64*, Vigna 2014)
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        Self(getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number in `0..below`; 0 when `below` is 0.
-    fn below(&mut self, below: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32;
-        ((u64::from(high) * u64::from(below)) >> 32) as u32
     }
 }

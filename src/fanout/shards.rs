@@ -1,51 +1,17 @@
 //! The shards together: started, given subscribers, asked, drained, stopped.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-
-use super::shard::{Command, Mailbox, Shard};
+use super::mailbox::{Command, Mailbox};
+use super::settings::Settings;
+use super::shard::Shard;
 use super::subscriber::Join;
-use crate::event::{Audience, Frame};
+use crate::event::Audience;
 use crate::log::Log;
-
-/// What all subscribers have in common.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Threads; at least one, at most 64.
-    pub shards: usize,
-    /// A stream that has been silent for so long gets a heartbeat; None = never.
-    pub heartbeat: Option<Duration>,
-    pub heartbeat_frame: Frame,
-    /// A stream whose sink takes nothing for so long is closed.
-    pub write_timeout: Duration,
-    /// Bounds of the `retry:` of a `closing` event, in milliseconds.
-    pub retry_ms: (u32, u32),
-}
-
-impl Settings {
-    /// Makes the kernel notice a dead peer: keep-alive for an idle one, the user timeout for one that owes an
-    /// acknowledgement. What is unsent is kept short, so that a stalled reader does not hide in the kernel's buffer.
-    pub(super) fn tune(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let socket = SockRef::from(&socket);
-        let keepalive =
-            TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
-        #[cfg(target_os = "linux")]
-        let keepalive = keepalive.with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
-        #[cfg(target_os = "linux")]
-        {
-            socket.set_tcp_user_timeout(Some(self.write_timeout))?;
-            socket.set_tcp_notsent_lowat(16 << 10)?;
-        }
-        Ok(())
-    }
-}
 
 /// The shards.
 pub struct Fanout {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame as BodyFrame};
 use tokio::sync::mpsc;
 
-use super::shard::Mailbox;
+use super::mailbox::Mailbox;
 use crate::event::Frame;
 
 /// How a sink wants its frames.

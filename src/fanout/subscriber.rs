@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::end::End;
 use super::index::Slot;
+use super::meters::Counts;
 use super::sink::{Framing, Held, Sink};
 use super::wheel::Tick;
 use crate::event::{Frame, Key, Name};
@@ -67,15 +68,6 @@ pub(super) struct About {
     pub(super) ends: Option<(Tick, End)>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
-}
-
-/// What a shard counts, flushed once a pass.
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) deliveries: u64,
-    pub(super) bytes: u64,
-    pub(super) heartbeats: u64,
-    pub(super) resets: u64,
 }
 
 /// What came of writing.

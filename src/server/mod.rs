@@ -9,6 +9,6 @@ mod respond;
 mod takeover;
 
 pub use internal::{Internal, Standing};
-pub use listen::{bind, serve};
+pub use listen::{Serve, bind, serve};
 pub use public::Public;
 pub use respond::Body;

@@ -85,12 +85,17 @@ impl Public {
         }
         let forwarded =
             Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {
                 // The path without its query, which may hold a token.
-                warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                let path = uri.path();
+                if error.is_the_clients() {
+                    debug!(%method, path, error = %Chain(&error), "request not forwarded");
+                } else {
+                    warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                }
                 Ok(respond::not_forwarded(&error).map(Body::Full))
             }
         }
@@ -172,11 +177,12 @@ fn response_head(framing: Framing) -> String {
         head.push_str(value.to_str().expect("our own header values are text"));
         head.push_str("\r\n");
     }
+    // No `connection: close`, although this is the connection's last answer: behind it Node's fetch takes a cut for
+    // the end of the answer, and clients built on it never come back.
     if framing == Framing::Chunked {
         head.push_str("transfer-encoding: chunked\r\n");
     }
-    // The stream is the connection's last answer.
-    head.push_str("connection: close\r\ndate: ");
+    head.push_str("date: ");
     head.push_str(&httpdate::fmt_http_date(SystemTime::now()));
     head.push_str("\r\n\r\n");
     head

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::event::Block;
 use crate::fanout::ChannelBody;
-use crate::proxy::{ProxyBody, ProxyError};
+use crate::proxy::{BadRequest, ProxyBody, ProxyError};
 use crate::stream::Refusal;
 
 /// Every body that a listener answers with.
@@ -72,8 +72,24 @@ pub(super) fn sentence(status: StatusCode, error: &str) -> Response<Full<Bytes>>
 
 /// What the client reads when its request could not be forwarded; the log has the cause.
 pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
-    let _ = error;
-    sentence(StatusCode::BAD_GATEWAY, "the application behind this server cannot be reached")
+    let (status, why) = match error {
+        ProxyError::Connect(_) => (StatusCode::BAD_GATEWAY, "cannot be reached"),
+        ProxyError::BrokeOff(_) | ProxyError::BrokeOffMidway(_) => {
+            (StatusCode::BAD_GATEWAY, "broke off before it answered")
+        }
+        ProxyError::BadAnswer(_) => (StatusCode::BAD_GATEWAY, "gave an answer that is not valid"),
+        ProxyError::ConnectTimeout(_) | ProxyError::HeadTimeout(_) => {
+            (StatusCode::GATEWAY_TIMEOUT, "did not answer in time")
+        }
+        ProxyError::ClientStalled(_) | ProxyError::ClientLeft(_) => {
+            return sentence(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive");
+        }
+        ProxyError::BadRequest(why @ (BadRequest::Connect | BadRequest::TransferCoding)) => {
+            return sentence(StatusCode::NOT_IMPLEMENTED, &why.to_string());
+        }
+        ProxyError::BadRequest(why) => return sentence(StatusCode::BAD_REQUEST, &why.to_string()),
+    };
+    sentence(status, &format!("the application behind this server {why}"))
 }
 
 /// The headers of every event stream.

@@ -1,5 +1,7 @@
 //! Where events come in.
 
 mod publish;
+mod redis;
 
 pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
+pub use redis::{BadRedisUrl, RedisPublisher, start_redis};

@@ -1,15 +1,31 @@
 //! Starting daemons and the servers around them, and talking to them. Everything started here ends with its value.
 
+mod backend;
+mod browser;
 mod daemon;
+mod express;
 mod http;
+mod peer;
+mod program;
+mod redis;
+mod shell;
 mod sse;
+mod wire;
 
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use backend::{Backend, Node};
+pub(crate) use browser::Browser;
 pub(crate) use daemon::{Daemon, KEY};
+pub(crate) use express::{Express, say};
 pub(crate) use http::{Answer, request};
+pub(crate) use peer::{Head, Peer};
+pub(crate) use program::Program;
+pub(crate) use redis::Redis;
+pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::Stream;
+pub(crate) use wire::Wire;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

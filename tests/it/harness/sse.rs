@@ -135,12 +135,16 @@ impl Stream {
 
     /// The next block that is no heartbeat's comment and no `connected`.
     pub(crate) async fn event(&mut self) -> Block {
-        loop {
-            let block = self.block().await;
-            if block.data.is_some() && !block.is("connected") {
-                return block;
+        // Bounded as a whole: heartbeats would keep a test waiting for ever.
+        within("the next event of a stream", async {
+            loop {
+                let block = self.block().await;
+                if block.data.is_some() && !block.is("connected") {
+                    return block;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The next `count` events' data.
@@ -154,6 +158,12 @@ impl Stream {
 
     async fn read_block(&mut self) -> Option<Block> {
         loop {
+            // What came with the head, or with the block before, is looked at before there is a wait for more.
+            self.decode();
+            while let Some(at) = self.text.find("\n\n") {
+                let text: String = self.text.drain(..at + 2).collect();
+                self.blocks.push_back(Block::parse(&text));
+            }
             if let Some(block) = self.blocks.pop_front() {
                 return Some(block);
             }
@@ -161,15 +171,7 @@ impl Stream {
                 return None;
             }
             // An error is a cut.
-            let read = self.socket.read_buf(&mut self.raw).await.unwrap_or_default();
-            self.decode();
-            if read == 0 {
-                self.ended = true;
-            }
-            while let Some(at) = self.text.find("\n\n") {
-                let text: String = self.text.drain(..at + 2).collect();
-                self.blocks.push_back(Block::parse(&text));
-            }
+            self.ended = self.socket.read_buf(&mut self.raw).await.unwrap_or_default() == 0;
         }
     }
 

@@ -1,0 +1,60 @@
+//! What goes wrong in the commands that talk to a daemon. No text here holds a key, a token or a query.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::StatusCode;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the URL {0}")]
+    BadUrl(&'static str),
+    #[error("cannot reach {peer}")]
+    Connect { peer: String, source: io::Error },
+    #[error("{peer} did not answer within {} s", after.as_secs())]
+    Slow { peer: String, after: Duration },
+    #[error("the connection to {peer} broke")]
+    Broken { peer: String, source: hyper::Error },
+    #[error("the answer of {peer} is larger than {max} bytes")]
+    LargeAnswer { peer: String, max: usize },
+    /// An answer that is a refusal, in the server's own words.
+    #[error("{peer} answered {status}{}", after_colon(say))]
+    Refused { peer: String, status: StatusCode, say: String },
+    #[error("{peer} answered with something else than a receipt: is this the internal listener?")]
+    NoReceipt { peer: String },
+    #[error("{peer} answered with {}, not with an event stream", kind.as_deref().unwrap_or("no content type"))]
+    NotAStream { peer: String, kind: Option<String> },
+    #[error("an event is larger than {max} bytes")]
+    LargeEvent { max: usize },
+    #[error("the stream has ended")]
+    StreamEnded,
+    #[error(
+        "no publish key: put it into the variable SIDESTREAM_PUBLISH_KEY, or into a file that --key-file names"
+    )]
+    NoKey,
+    #[error("the publish key holds a character that no HTTP header can carry")]
+    UnsendableKey,
+    #[error("the idempotency key holds a character that no HTTP header can carry")]
+    UnsendableIdempotencyKey,
+    #[error("{0} cannot be read")]
+    File(PathBuf, #[source] io::Error),
+    #[error("no data: give DATA, or pipe it in")]
+    NoData,
+    #[error("standard input cannot be read")]
+    Input(#[source] io::Error),
+    #[error("standard input holds more than {max} bytes")]
+    LargeInput { max: u64 },
+    #[error("the data is not JSON: {0}")]
+    NotJson(serde_json::Error),
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error("{0}; --listen and --internal-listen choose other ports")]
+    Taken(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn after_colon(say: &str) -> String {
+    if say.is_empty() { String::new() } else { format!(": {say}") }
+}

@@ -1,0 +1,73 @@
+//! How a shard is reached from other threads: what is asked of it, and who is counted there.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mio::{Registry, Token, Waker};
+
+use super::index::{Index, Slot};
+use super::subscriber::{Join, Who};
+
+/// What others ask of a shard.
+pub(super) enum Command {
+    Join(Box<Join>),
+    /// The channel of this subscriber has room, or its body is gone.
+    Poke(Who),
+    /// Close everything, spread over this time.
+    Drain(Duration),
+    /// Close everything now, and end.
+    Stop,
+}
+
+/// How a shard is reached from other threads.
+pub(super) struct Mailbox {
+    commands: Mutex<Vec<Command>>,
+    waker: Waker,
+    called: AtomicBool,
+    /// Streams that it has been given and that are not closed yet.
+    pub(super) open: AtomicUsize,
+    /// Who holds which key. Changed by the shard only; others count.
+    pub(super) index: Mutex<Index>,
+}
+
+/// What a shard's poll says when the shard is called.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+impl Mailbox {
+    /// The mailbox of the shard whose poll this is.
+    pub(super) fn new(poll: &Registry) -> io::Result<Self> {
+        Ok(Self {
+            commands: Mutex::default(),
+            waker: Waker::new(poll, WAKER)?,
+            called: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            index: Mutex::default(),
+        })
+    }
+
+    /// Moves what was asked into `commands`, which is empty. Whoever asks from here on calls again.
+    pub(super) fn take(&self, commands: &mut Vec<Command>) {
+        // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
+        self.called.store(false, Ordering::SeqCst);
+        std::mem::swap(commands, &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.wake();
+    }
+
+    pub(super) fn poke(&self, slot: Slot, generation: u64) {
+        self.send(Command::Poke(Who { slot, generation }));
+    }
+
+    /// Makes the shard look at its inboxes. Cheap when it has been called already.
+    pub(super) fn wake(&self) {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            // The only error is a full counter of wake-ups, which wakes as well.
+            let _ = self.waker.wake();
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The answer's body on its way to the client, frame by frame as the backend sends it.
+//!
+//! It drives the backend's connection, and gives it back to the pool as soon as the answer has been read.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::task::AbortHandle;
+use tracing::warn;
+
+use super::error::ProxyError;
+use super::pool::{Link, Pool};
+use super::tally::Ticket;
+use super::upload::Upload;
+use crate::shutdown::Drain;
+
+/// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is
+/// logged here, as the client has the head by then; it must cut the client's connection.
+pub struct ProxyBody {
+    incoming: Incoming,
+    /// It ended well.
+    complete: bool,
+    /// hyper must not learn that there is no body: it would correct the head's length.
+    bare_length: bool,
+    status: StatusCode,
+    source: Source,
+    /// It ended badly, which is told when hyper has written what came before.
+    failure: Option<ProxyError>,
+    /// None for an answer that has none.
+    ticket: Option<Ticket>,
+}
+
+/// What drives the backend's connection.
+pub(super) enum Source {
+    /// Nothing needs to: the whole answer has been read.
+    Read,
+    /// This body.
+    Here(Box<Link>, Pool),
+    /// A task, as the request is still being sent: that must not wait for the client to read the answer.
+    Task(AbortHandle, Arc<Upload>),
+}
+
+impl Source {
+    /// `upload` is a body that the backend may not have in whole yet.
+    pub(super) fn new(
+        link: Option<Box<Link>>,
+        upload: Option<Arc<Upload>>,
+        pool: &Pool,
+        drain: &Drain,
+    ) -> Self {
+        match (link, upload) {
+            (Some(link), _) if link.is_over() || link.is_idle() => {
+                pool.put(link);
+                Self::Read
+            }
+            (Some(link), Some(upload)) => {
+                Self::Task(drain.spawn(finish(link, pool.clone())).abort_handle(), upload)
+            }
+            (Some(link), None) => Self::Here(link, pool.clone()),
+            (None, _) => Self::Read,
+        }
+    }
+}
+
+impl ProxyBody {
+    /// `bare_length`: the head names a length that is not this body's (304).
+    pub(super) fn new(
+        incoming: Incoming,
+        status: StatusCode,
+        bare_length: bool,
+        source: Source,
+        ticket: Ticket,
+    ) -> Self {
+        Self {
+            complete: incoming.is_end_stream(),
+            incoming,
+            bare_length,
+            status,
+            source,
+            failure: None,
+            ticket: Some(ticket),
+        }
+    }
+
+    /// The body of an answer that switches protocols: none.
+    pub(super) fn empty(incoming: Incoming) -> Self {
+        let status = StatusCode::SWITCHING_PROTOCOLS;
+        let source = Source::Read;
+        Self { incoming, complete: true, bare_length: false, status, source, failure: None, ticket: None }
+    }
+
+    fn fail(&mut self, error: hyper::Error) -> ProxyError {
+        let error = match &self.source {
+            Source::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
+            _ => {
+                warn!(
+                    status = self.status.as_u16(),
+                    ?error,
+                    "the backend broke off in the middle of its answer"
+                );
+                ProxyError::BrokeOffMidway(error)
+            }
+        };
+        if let Some(ticket) = &mut self.ticket {
+            ticket.failed(&error);
+        }
+        error
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let Source::Here(link, _) = &mut self.source else { return };
+        if (link.poll(cx).is_ready() || link.is_idle())
+            && let Source::Here(link, pool) = std::mem::replace(&mut self.source, Source::Read)
+        {
+            pool.put(link);
+        }
+    }
+}
+
+/// Drives a connection until both the request and its answer are through.
+async fn finish(link: Box<Link>, pool: Pool) {
+    let mut link = Some(link);
+    poll_fn(|cx| {
+        let Some(mut driven) = link.take() else { return Poll::Ready(()) };
+        if driven.poll(cx).is_ready() || driven.is_idle() {
+            pool.put(driven);
+            return Poll::Ready(());
+        }
+        link = Some(driven);
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let this = self.get_mut();
+        if let Some(failure) = this.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        this.drive(cx);
+        // What this body drives itself cannot be ready at any other time than now.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let waker = if matches!(this.source, Source::Here(..)) { &mut nobody } else { &mut *cx };
+        match ready!(Pin::new(&mut this.incoming).poll_frame(waker)) {
+            Some(Ok(frame)) => {
+                this.complete = this.incoming.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.failure = Some(this.fail(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                this.complete = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream() && !self.bare_length
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.bare_length { SizeHint::default() } else { self.incoming.size_hint() }
+    }
+}
+
+impl Drop for ProxyBody {
+    fn drop(&mut self) {
+        if self.complete {
+            if let Some(ticket) = &mut self.ticket {
+                ticket.complete(self.status);
+            }
+        } else if let Source::Task(task, _) = &self.source {
+            task.abort();
+        }
+    }
+}

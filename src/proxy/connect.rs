@@ -1,0 +1,132 @@
+//! Sockets to the backend, over TCP or a Unix path.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::error::ProxyError;
+use crate::config::Backend;
+
+/// After so much silence the kernel asks whether the backend's machine is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// Opens connections to one backend.
+pub(super) struct Connector {
+    backend: Backend,
+    timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(backend: &Backend, timeout: Duration) -> Self {
+        Self { backend: backend.clone(), timeout }
+    }
+
+    /// One new connection, within the time limit.
+    pub(super) async fn connect(&self) -> Result<Io, ProxyError> {
+        let connecting = async {
+            match &self.backend {
+                Backend::Tcp { host, port } => {
+                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                    socket.set_nodelay(true)?;
+                    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
+                    Ok(Socket::Tcp(socket))
+                }
+                Backend::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+            }
+        };
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(socket)) => Ok(Io { socket, heard: Arc::default() }),
+            Ok(Err(error)) => Err(ProxyError::Connect(error)),
+            Err(_) => Err(ProxyError::ConnectTimeout(self.timeout)),
+        }
+    }
+
+    /// The backend as a `Host` header names it.
+    pub(super) fn host(&self) -> String {
+        match &self.backend {
+            Backend::Tcp { host, port } if host.contains(':') && !host.starts_with('[') => {
+                format!("[{host}]:{port}")
+            }
+            Backend::Tcp { host, port } => format!("{host}:{port}"),
+            Backend::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+/// A socket to the backend that remembers whether anything was read from it.
+pub(super) struct Io {
+    socket: Socket,
+    heard: Arc<AtomicBool>,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Io {
+    /// Set when something is read.
+    pub(super) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        let result = match &mut this.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+        };
+        if into.filled().len() > before {
+            this.heard.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! One request over one connection, until the head of its answer.
+//!
+//! Knows no headers. Says how much of a failed request may have reached the backend, as that decides on a retry.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep};
+
+use super::error::ProxyError;
+use super::pool::Link;
+use super::upload::{Upload, UploadBody};
+
+/// How long a body that waits for `100 Continue` is held back from a backend that says nothing: many never do.
+const CONTINUE_AFTER: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+pub(super) enum Failure {
+    /// Nothing was sent; here is the request again.
+    Unsent(Box<Request<UploadBody>>, hyper::Error),
+    /// Some or all of the request may have reached the backend. `heard`: the backend had begun to answer.
+    Sent { error: ProxyError, heard: bool },
+}
+
+/// Sends `request` and waits for the head of its answer: for `patience` from the last movement of its body. Takes the
+/// connection out of `slot` when it is over. Dropping the future leaves the connection in the middle of things.
+pub(super) async fn exchange(
+    slot: &mut Option<Box<Link>>,
+    request: Request<UploadBody>,
+    upload: Option<&Arc<Upload>>,
+    patience: Duration,
+) -> Result<Response<Incoming>, Failure> {
+    let link = slot.as_mut().expect("an exchange begins with a connection");
+    link.forget();
+    // Only polling the connection, just before, can make it ready: it needs to wake nobody, and it must not make use
+    // of the budget by which tokio may put a task off.
+    let mut answer = pin!(unconstrained(link.sender.try_send_request(request)));
+    let mut late = pin!(sleep(patience));
+    let mut held = upload.filter(|upload| upload.is_held());
+    let mut go_on = pin!(held.map(|_| sleep(CONTINUE_AFTER)));
+    poll_fn(|cx| {
+        let mut nobody = Context::from_waker(Waker::noop());
+        let over = slot.as_mut().is_some_and(|link| link.poll(cx).is_ready());
+        let heard = slot.as_ref().is_some_and(|link| link.has_heard());
+        let mut polled = answer.as_mut().poll(&mut nobody);
+        if over && polled.is_pending() {
+            // A request that was still to be sent comes back when its connection is dropped.
+            *slot = None;
+            polled = answer.as_mut().poll(&mut nobody);
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result.map_err(|mut failed| match failed.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request), failed.into_error()),
+                None => {
+                    let error = ProxyError::from_exchange(failed.into_error(), upload.is_some());
+                    Failure::Sent { error, heard }
+                }
+            }));
+        }
+        if let (Some(upload), Some(timer)) = (held, go_on.as_mut().as_pin_mut())
+            && timer.poll(cx).is_ready()
+        {
+            upload.open();
+            held = None;
+        }
+        while late.as_mut().poll(cx).is_ready() {
+            let quiet = upload.map_or(patience, |upload| upload.quiet_for());
+            if quiet >= patience {
+                let stalled = upload.is_some_and(|upload| upload.waits_for_client());
+                let error = if stalled { ProxyError::ClientStalled } else { ProxyError::HeadTimeout };
+                return Poll::Ready(Err(Failure::Sent { error: error(patience), heard }));
+            }
+            late.as_mut().reset(Instant::now() + (patience - quiet));
+        }
+        Poll::Pending
+    })
+    .await
+}

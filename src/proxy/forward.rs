@@ -1,0 +1,228 @@
+//! A request's way to the backend and its answer's way back.
+//!
+//! Dropping what is made here, future or body, closes the backend's connection: a client that leaves cancels its
+//! request. Nothing is sent twice that could count twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tracing::debug;
+
+use super::body::{ProxyBody, Source};
+use super::connect::Connector;
+use super::error::{BadAnswer, ProxyError};
+use super::exchange::{Failure, exchange};
+use super::headers::{self, Forwarded};
+use super::pool::{Link, Pool};
+use super::tally::{Tally, Ticket};
+use super::upload::{self, Upload, UploadBody};
+use super::{target, tunnel};
+use crate::config;
+use crate::health::Reporter;
+use crate::shutdown::Drain;
+
+/// Over how long connections that have switched protocols are closed at a stop, unless said otherwise.
+const CLOSE_OVER: Duration = Duration::from_secs(10);
+
+/// Forwards requests to the one backend. Cloning shares.
+#[derive(Clone)]
+pub struct Proxy {
+    inner: Arc<Inner>,
+    close_over: Duration,
+}
+
+struct Inner {
+    connector: Connector,
+    pool: Pool,
+    /// The `Host` of requests that bring none.
+    host: HeaderValue,
+    head_timeout: Duration,
+    health: Reporter,
+    tally: Arc<Tally>,
+    drain: Drain,
+}
+
+impl Proxy {
+    pub fn new(backend: &config::Backend, settings: &config::Proxy, health: Reporter, drain: Drain) -> Self {
+        let connector = Connector::new(backend, settings.connect_timeout);
+        let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
+        let inner = Inner {
+            connector,
+            pool: Pool::new(settings.max_idle, settings.idle_timeout, drain.clone()),
+            host,
+            head_timeout: settings.head_timeout,
+            health,
+            tally: Arc::new(Tally::new()),
+            drain,
+        };
+        Self { inner: Arc::new(inner), close_over: CLOSE_OVER }
+    }
+
+    /// Closes the connections that have switched protocols at random moments within `window` after the notice to stop.
+    pub fn closing_upgrades_over(self, window: Duration) -> Self {
+        Self { close_over: window, ..self }
+    }
+
+    /// Sends the request on and returns the head of the answer, with a body that streams. Dropping the future or the
+    /// body cancels the request at the backend.
+    ///
+    /// An answer that switches protocols has no body: the connection is copied both ways once its head is written.
+    pub async fn forward(
+        &self,
+        request: Request<Incoming>,
+        caller: &Forwarded,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
+        let inner = &*self.inner;
+        let outgoing = inner.outgoing(request, caller)?;
+        let mut ticket = Ticket::new(&inner.tally);
+        match inner.answer(outgoing, &mut ticket).await {
+            Ok(answer) => Ok(self.deliver(answer, ticket)),
+            Err(error) => {
+                ticket.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn deliver(&self, answer: Answer, mut ticket: Ticket) -> Response<ProxyBody> {
+        let Answer { mut response, link, mut upload, client } = answer;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            response.extensions_mut().remove::<OnUpgrade>();
+            ticket.complete(status);
+            if let (Some(client), Some(link)) = (client, link) {
+                let drain = self.inner.drain.clone();
+                self.inner.drain.spawn(tunnel::run(client, link, ticket, drain, self.close_over));
+            }
+            return response.map(ProxyBody::empty);
+        }
+        if upload.take_if(|upload| upload.refuse()).is_some() {
+            // The client was never asked for the body, so nothing more can be read from its connection, nor this one
+            // be used again.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let bare_length =
+            status == StatusCode::NOT_MODIFIED && response.headers().contains_key(CONTENT_LENGTH);
+        let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
+        response.map(|incoming| ProxyBody::new(incoming, status, bare_length, source, ticket))
+    }
+}
+
+/// A request as the backend gets it.
+struct Outgoing {
+    request: Request<UploadBody>,
+    upload: Option<Arc<Upload>>,
+    /// The client's side of an upgrade that it asks for.
+    client: Option<OnUpgrade>,
+}
+
+/// The head of an answer, and what its body still needs.
+struct Answer {
+    response: Response<Incoming>,
+    /// The connection that the rest of it comes from. None when that is known to be over.
+    link: Option<Box<Link>>,
+    upload: Option<Arc<Upload>>,
+    client: Option<OnUpgrade>,
+}
+
+impl Inner {
+    fn outgoing(&self, request: Request<Incoming>, caller: &Forwarded) -> Result<Outgoing, ProxyError> {
+        let (mut head, body) = request.into_parts();
+        let expects = target::expects_continue(&head.headers, head.version);
+        target::prepare(&mut head, &self.host).map_err(ProxyError::BadRequest)?;
+        target::frame_request(&mut head.headers, !body.is_end_stream()).map_err(ProxyError::BadRequest)?;
+        let upgrade = headers::to_backend(&mut head.headers, caller);
+        let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
+        head.extensions.clear();
+        let (body, upload) = upload::new(body, expects, &self.drain);
+        let mut request = Request::from_parts(head, body);
+        if let Some(upload) = upload.clone().filter(|_| expects) {
+            hyper::ext::on_informational(&mut request, move |early| {
+                if early.status() == StatusCode::CONTINUE {
+                    upload.open();
+                }
+            });
+        }
+        Ok(Outgoing { request, upload, client })
+    }
+
+    async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
+        let Outgoing { mut request, upload, client } = outgoing;
+        let mut slot = self.pool.take();
+        let (mut response, mut link) = loop {
+            if slot.is_none() {
+                slot = Some(self.connect().await?);
+            }
+            let reused = slot.as_ref().is_some_and(|link| link.reused);
+            let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
+            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout).await {
+                Ok(response) => break (response, slot),
+                Err(Failure::Unsent(again, error)) if reused => {
+                    debug!(%error, "an idle connection to the backend had ended; trying another");
+                    request = *again;
+                    slot = self.pool.take();
+                }
+                Err(Failure::Unsent(_, error)) => return Err(ProxyError::from_exchange(error, false)),
+                Err(Failure::Sent { error, heard }) => match (spare, &error) {
+                    // The backend closed an idle connection just as the request went out. To ask once more changes
+                    // nothing there; on a fresh connection, so that it happens once.
+                    (Some(again), ProxyError::BrokeOff(_)) if !heard => {
+                        debug!(%error, "an idle connection to the backend ended under a request; trying afresh");
+                        request = again;
+                        slot = Some(self.connect().await?);
+                    }
+                    _ => return Err(error),
+                },
+            }
+        };
+        ticket.answered();
+        // Ours, not the backend's: hyper brings it down to what the client speaks.
+        *response.version_mut() = Version::HTTP_11;
+        if let Some(link) = &mut link {
+            link.keep_for(headers::keep_alive_timeout(response.headers()));
+        }
+        let status = response.status();
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+        if switching && client.is_none() {
+            return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
+        }
+        target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
+            .map_err(ProxyError::BadAnswer)?;
+        headers::to_client(response.headers_mut(), switching || status == StatusCode::UPGRADE_REQUIRED);
+        Ok(Answer { response, link, upload, client })
+    }
+
+    async fn connect(&self) -> Result<Box<Link>, ProxyError> {
+        let connected = match self.connector.connect().await {
+            Ok(io) => Link::new(io).await.map_err(ProxyError::BrokeOff),
+            Err(error) => Err(error),
+        };
+        match &connected {
+            Ok(_) => self.health.up(),
+            Err(ProxyError::Connect(cause)) => {
+                self.health.down(format!("cannot connect to the backend: {cause}"))
+            }
+            Err(error) => self.health.down(error.to_string()),
+        }
+        connected
+    }
+}
+
+/// Whether sending the request twice is the same as sending it once: RFC 9110, section 9.2.1, and no body.
+fn counts_once(request: &Request<UploadBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && request.body().is_end_stream()
+}
+
+fn replica(request: &Request<UploadBody>) -> Request<UploadBody> {
+    let mut replica = Request::new(UploadBody::empty());
+    *replica.method_mut() = request.method().clone();
+    *replica.uri_mut() = request.uri().clone();
+    *replica.headers_mut() = request.headers().clone();
+    replica
+}

@@ -1,0 +1,53 @@
+//! A connection that has switched protocols (WebSocket and others): bytes both ways until both ends have ended.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tracing::debug;
+
+use super::pool::Link;
+use super::tally::Ticket;
+use crate::shutdown::Drain;
+
+/// Copies between the client and the backend. An end that closes its sending half closes the other's receiving half
+/// only. After the notice to stop it lasts for a random share of `spread`.
+pub(super) async fn run(
+    client: OnUpgrade,
+    mut link: Box<Link>,
+    ticket: Ticket,
+    drain: Drain,
+    spread: Duration,
+) {
+    let copy = async {
+        // A request that came with a body may still be on its way.
+        poll_fn(|cx| link.poll(cx)).await;
+        let backend = link.into_parts();
+        let mut client = TokioIo::new(client.await?);
+        client.write_all(&backend.read_buf).await?;
+        copy_bidirectional(&mut client, &mut backend.io.into_inner())
+            .await
+            .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+    };
+    let stop = async {
+        drain.started().await;
+        tokio::time::sleep(share(spread)).await;
+    };
+    tokio::select! {
+        biased;
+        () = stop => debug!("a switched connection is closed for the drain"),
+        result = copy => match result {
+            Ok((sent, received)) => debug!(sent, received, "a switched connection has ended"),
+            Err(error) => debug!(error, "a switched connection was cut"),
+        },
+    }
+    drop(ticket);
+}
+
+/// A random share, so that clients do not come back all at once.
+fn share(of: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    of.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

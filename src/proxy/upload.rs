@@ -1,0 +1,225 @@
+//! The request's body on its way to the backend: passed on frame by frame, and held back while the backend has yet
+//! to say that it wants it.
+//!
+//! Asking hyper's server side for a body makes it tell the client to go on. So a body that waits for the backend's
+//! `100 Continue` is not asked for before the backend has said that, or has been silent for a while.
+//!
+//! What the backend does not take of a body is read all the same, for a while: a client that is still sending when its
+//! connection is closed loses the answer.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::shutdown::Drain;
+
+/// How long the rest of a body is read that nobody wants.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The body that hyper's client side sends.
+pub(super) struct UploadBody {
+    source: Source,
+    upload: Option<Arc<Upload>>,
+}
+
+enum Source {
+    Empty,
+    Open(Incoming),
+    /// Behind the gate, of which nothing is known but its size.
+    Held(SizeHint),
+    /// Nothing more comes.
+    Ended,
+}
+
+/// What the forwarding task knows of the body that hyper has: whether it is held back, and when it last moved.
+pub(super) struct Upload {
+    begun: Instant,
+    /// Milliseconds from `begun` to the last thing that came from the client.
+    moved: AtomicU64,
+    clients_turn: AtomicBool,
+    broken: AtomicBool,
+    gate: Mutex<Gate>,
+    drain: Drain,
+}
+
+enum Gate {
+    Open,
+    Shut {
+        body: Incoming,
+        sender: Option<Waker>,
+    },
+    /// Opened, and not yet taken by the sender.
+    Ajar(Incoming),
+    /// The backend has answered without asking for the body.
+    Refused,
+}
+
+/// A body that goes on as it comes, or is held back when `held`. Empty bodies have no upload to speak of.
+pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (UploadBody, Option<Arc<Upload>>) {
+    if body.is_end_stream() {
+        return (UploadBody::empty(), None);
+    }
+    let (source, gate) = if held {
+        (Source::Held(body.size_hint()), Gate::Shut { body, sender: None })
+    } else {
+        (Source::Open(body), Gate::Open)
+    };
+    let upload = Arc::new(Upload {
+        begun: Instant::now(),
+        moved: AtomicU64::new(0),
+        clients_turn: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+        gate: Mutex::new(gate),
+        drain: drain.clone(),
+    });
+    (UploadBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
+}
+
+impl Upload {
+    /// Whether the body waits for the backend to ask for it.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(*self.gate.lock().unwrap_or_else(PoisonError::into_inner), Gate::Shut { .. })
+    }
+
+    /// Lets a held body go. Otherwise without effect.
+    pub(super) fn open(&self) {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = match std::mem::replace(&mut *gate, Gate::Open) {
+            Gate::Shut { body, sender } => {
+                *gate = Gate::Ajar(body);
+                self.has_moved();
+                sender
+            }
+            other => {
+                *gate = other;
+                None
+            }
+        };
+        drop(gate);
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+    }
+
+    /// Gives up a body that is still held, so that the client is never asked for it. `false` when it was not held.
+    pub(super) fn refuse(&self) -> bool {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*gate, Gate::Shut { .. }) {
+            return false;
+        }
+        let refused = std::mem::replace(&mut *gate, Gate::Refused);
+        drop(gate);
+        drop(refused);
+        true
+    }
+
+    /// The time since the last thing that came from the client, or since the beginning.
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+    }
+
+    /// Whether it is the client that is to send something.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.clients_turn.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn has_moved(&self) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(since, Ordering::Relaxed);
+    }
+
+    fn poll_gate(&self, cx: &Context<'_>) -> Poll<Incoming> {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *gate, Gate::Open) {
+            Gate::Ajar(body) => Poll::Ready(body),
+            Gate::Shut { body, .. } => {
+                *gate = Gate::Shut { body, sender: Some(cx.waker().clone()) };
+                Poll::Pending
+            }
+            other => {
+                *gate = other;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl UploadBody {
+    pub(super) fn empty() -> Self {
+        Self { source: Source::Empty, upload: None }
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let Some(upload) = &this.upload else { return Poll::Ready(None) };
+        if let Source::Held(_) = this.source {
+            this.source = Source::Open(ready!(upload.poll_gate(cx)));
+        }
+        let Source::Open(body) = &mut this.source else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        upload.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => upload.has_moved(),
+            Poll::Ready(Some(Err(_))) => {
+                upload.broken.store(true, Ordering::Relaxed);
+                this.source = Source::Ended;
+            }
+            Poll::Ready(None) => {
+                upload.has_moved();
+                this.source = Source::Ended;
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Ended => true,
+            Source::Open(body) => body.is_end_stream(),
+            Source::Held(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty | Source::Ended => SizeHint::with_exact(0),
+            Source::Open(body) => body.size_hint(),
+            Source::Held(hint) => *hint,
+        }
+    }
+}
+
+impl Drop for UploadBody {
+    fn drop(&mut self) {
+        if let (Source::Open(mut rest), Some(upload)) =
+            (std::mem::replace(&mut self.source, Source::Ended), &self.upload)
+            && !rest.is_end_stream()
+        {
+            upload.drain.spawn(async move {
+                let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+                let _ = tokio::time::timeout(LINGER, read).await;
+            });
+        }
+    }
+}

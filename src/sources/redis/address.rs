@@ -1,0 +1,110 @@
+//! Where Redis is and as whom we come: the URL, taken apart.
+//!
+//! Invariant: neither `Display` nor `Debug` shows the user or the password, so an address may stand in any log line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+
+use crate::config::Secret;
+
+/// Why a URL is not one of Redis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadRedisUrl {
+    #[error("redis.url is not the address of a Redis: redis://[user:password@]host[:port][/database]")]
+    Malformed,
+    #[error("redis.url asks for TLS, which is not supported yet")]
+    Tls,
+}
+
+/// Where Redis is and as whom we come.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) place: Place,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) database: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl Address {
+    pub(super) fn parse(url: &Secret) -> Result<Self, BadRedisUrl> {
+        let text = url.expose();
+        if text.starts_with("rediss:") || text.starts_with("valkeys:") {
+            return Err(BadRedisUrl::Tls);
+        }
+        let url = redis::parse_redis_url(text).ok_or(BadRedisUrl::Malformed)?;
+        let info: ConnectionInfo = url.into_connection_info().map_err(|_| BadRedisUrl::Malformed)?;
+        let place = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Place::Tcp { host: host.clone(), port: *port },
+            ConnectionAddr::Unix(path) => Place::Unix(path.clone()),
+            _ => return Err(BadRedisUrl::Tls),
+        };
+        let redis = info.redis_settings();
+        Ok(Self {
+            place,
+            user: redis.username().map(str::to_owned),
+            password: redis.password().map(Secret::new),
+            database: redis.db(),
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Place::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Address, BadRedisUrl> {
+        Address::parse(&Secret::new(url))
+    }
+
+    #[test]
+    fn a_url_says_where_and_as_whom() {
+        for (url, shown, user, password, database) in [
+            ("redis://127.0.0.1:6380", "127.0.0.1:6380", None, None, 0),
+            ("redis://cache", "cache:6379", None, None, 0),
+            ("valkey://[::1]:7000/3", "[::1]:7000", None, None, 3),
+            ("redis://app:p%40ss@cache/1", "cache:6379", Some("app"), Some("p@ss"), 1),
+            ("redis://:pw@cache", "cache:6379", None, Some("pw"), 0),
+            ("unix:/run/redis.sock", "/run/redis.sock", None, None, 0),
+            ("redis+unix:///run/redis.sock?db=2&user=u&pass=p", "/run/redis.sock", Some("u"), Some("p"), 2),
+        ] {
+            let address = parse(url).unwrap();
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(format!("{address:?}"), shown);
+            assert_eq!(address.user.as_deref(), user);
+            assert_eq!(address.password.as_ref().map(Secret::expose), password);
+            assert_eq!(address.database, database);
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_redis_is_refused() {
+        for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "redis://h/x", "redis://h:99999"] {
+            assert_eq!(parse(url).unwrap_err(), BadRedisUrl::Malformed, "{url}");
+        }
+        assert_eq!(parse("rediss://h").unwrap_err(), BadRedisUrl::Tls);
+    }
+}

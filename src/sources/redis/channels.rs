@@ -1,0 +1,230 @@
+//! Which channels are listened to, and what a message on each stands for.
+//!
+//! Every mapping belongs to exactly one subscription, and Redis says with a message for which subscription it is. So
+//! one that Redis delivers twice, because a channel and a pattern match, is published once for each mapping, never
+//! twice for one. This file knows no connection and no log.
+
+use std::borrow::Cow;
+
+use hashbrown::HashMap;
+
+use crate::config::{self, ChannelFormat};
+use crate::event::{
+    Audience, BadAudience, BadEnvelope, BadField, BadName, EnvelopeDefaults, Event, EventName, Key, Missing,
+    Name, Placeholder, Template, parse_event,
+};
+
+/// The subscriptions, and what a message of each stands for.
+pub(super) struct Channels {
+    exact: HashMap<Box<[u8]>, Vec<Mapping>>,
+    /// By the pattern as Redis knows it.
+    patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
+}
+
+/// What the messages of a channel, or of the channels of a pattern, stand for.
+pub(super) struct Mapping {
+    /// As the operator wrote it.
+    pub(super) pattern: Box<str>,
+    /// The texts around each `*`; one for a channel without any.
+    literals: Box<[Box<str>]>,
+    topic: Option<Template>,
+    user: Option<Template>,
+    session: Option<Template>,
+    event: Option<Template>,
+    format: ChannelFormat,
+}
+
+/// Why a message is not an event. The text holds nothing of the message or the channel.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum BadMessage {
+    #[error("{} {reason}", field.unwrap_or("it"))]
+    Envelope { field: Option<&'static str>, reason: BadField },
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error("the channel's name is not UTF-8")]
+    Channel,
+    #[error("the channel's name leaves a template without a value: {0}")]
+    Missing(#[from] Missing),
+    #[error("a name made of the channel's name {0}")]
+    Name(#[from] BadName),
+    #[error("it {0}")]
+    Audience(#[from] BadAudience),
+}
+
+impl From<BadEnvelope> for BadMessage {
+    fn from(bad: BadEnvelope) -> Self {
+        let field = match (bad.field, &bad.reason) {
+            (None, _) | (_, BadField::Audience(_)) => None,
+            (Some(Cow::Borrowed(field)), _) => Some(field),
+            // It may be a word of the message's own.
+            (Some(Cow::Owned(_)), _) => Some("one of its fields"),
+        };
+        Self::Envelope { field, reason: bad.reason }
+    }
+}
+
+impl BadMessage {
+    /// One word for a metric's label.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Envelope { reason, .. } => reason.word(),
+            Self::NotUtf8 => "utf8",
+            Self::Channel | Self::Missing(_) | Self::Name(_) => "channel",
+            Self::Audience(_) => "audience",
+        }
+    }
+}
+
+impl Channels {
+    /// Sidestream's own channels and the mapped ones.
+    pub(super) fn new(settings: &config::Redis) -> Self {
+        let mut channels = Self { exact: HashMap::new(), patterns: HashMap::new() };
+        let prefix = &settings.prefix;
+        channels.add(Mapping::envelope(&[prefix], None));
+        let rest = Template::parse("{1}").expect("a template of our own");
+        channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
+        for channel in &settings.channels {
+            channels.add(Mapping::new(channel));
+        }
+        channels
+    }
+
+    fn add(&mut self, mapping: Mapping) {
+        let (subscriptions, name) = match &*mapping.literals {
+            [channel] => (&mut self.exact, channel.as_bytes().into()),
+            literals => (&mut self.patterns, glob(literals).into_bytes().into_boxed_slice()),
+        };
+        subscriptions.entry(name).or_default().push(mapping);
+    }
+
+    /// What to `SUBSCRIBE` to.
+    pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
+        self.exact.keys().map(AsRef::as_ref)
+    }
+
+    /// What to `PSUBSCRIBE` to.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &[u8]> {
+        self.patterns.keys().map(AsRef::as_ref)
+    }
+
+    /// What a message of the subscription to `channel` stands for.
+    pub(super) fn of_channel(&self, channel: &[u8]) -> &[Mapping] {
+        self.exact.get(channel).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a message of the subscription to `pattern` stands for.
+    pub(super) fn of_pattern(&self, pattern: &[u8]) -> &[Mapping] {
+        self.patterns.get(pattern).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Mapping {
+    fn new(channel: &config::Channel) -> Self {
+        Self {
+            pattern: channel.pattern.as_str().into(),
+            literals: channel.pattern.split('*').map(Into::into).collect(),
+            topic: channel.topic.clone(),
+            user: channel.user.clone(),
+            session: channel.session.clone(),
+            event: channel.event.clone(),
+            format: channel.format,
+        }
+    }
+
+    fn envelope(literals: &[&str], topic: Option<Template>) -> Self {
+        Self {
+            pattern: literals.join("*").into(),
+            literals: literals.iter().copied().map(Into::into).collect(),
+            topic,
+            user: None,
+            session: None,
+            event: None,
+            format: ChannelFormat::Envelope,
+        }
+    }
+
+    /// The event that `message` on `channel` stands for. With templates, a channel's name that they cannot be made of
+    /// refuses the message even where it names its audience itself: it came on a channel that was not meant.
+    pub(super) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
+        let (audience, name) = self.names(channel)?;
+        match self.format {
+            ChannelFormat::Raw => Ok(Event {
+                audience: Audience::new(audience, Vec::new())?,
+                name,
+                data: str::from_utf8(message).map_err(|_| BadMessage::NotUtf8)?.into(),
+                ephemeral: false,
+                retry: None,
+                ttl: None,
+                idempotency_key: None,
+            }),
+            ChannelFormat::Envelope => {
+                let defaults = EnvelopeDefaults { audience, event: name };
+                Ok(parse_event(message, &defaults)?)
+            }
+        }
+    }
+
+    /// Audience and event's name by the templates.
+    fn names(&self, channel: &[u8]) -> Result<(Vec<Key>, Option<EventName>), BadMessage> {
+        let Self { topic, user, session, event, .. } = self;
+        if [topic, user, session, event].iter().all(|template| template.is_none()) {
+            return Ok((Vec::new(), None));
+        }
+        let channel = str::from_utf8(channel).map_err(|_| BadMessage::Channel)?;
+        let value = |placeholder: &Placeholder| {
+            let number: usize = placeholder.name.parse().ok().filter(|_| placeholder.source.is_empty())?;
+            match number.checked_sub(1) {
+                None => Some(channel),
+                Some(star) => captures(&self.literals, channel).nth(star),
+            }
+        };
+        type Make = fn(Name) -> Key;
+        let mut audience = Vec::new();
+        for (template, make) in [(topic, Key::Topic as Make), (user, Key::User), (session, Key::Session)] {
+            if let Some(template) = template {
+                audience.push(make(Name::parse(&template.render(value)?)?));
+            }
+        }
+        let event = match event {
+            Some(template) => Some(EventName::parse(&template.render(value)?)?),
+            None => None,
+        };
+        Ok((audience, event))
+    }
+}
+
+/// What each `*` between `literals` stands for in `channel`, which matches: as little as it can, the last what is left.
+fn captures<'c>(literals: &[Box<str>], channel: &'c str) -> impl Iterator<Item = &'c str> {
+    let (first, rest) = literals.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    let mut text = channel.strip_prefix(first);
+    let mut rest = rest.iter();
+    std::iter::from_fn(move || {
+        let literal = rest.next()?;
+        let here = text?;
+        let at =
+            if rest.len() == 0 { here.len().checked_sub(literal.len())? } else { here.find(&**literal)? };
+        text = here.get(at + literal.len()..);
+        here.get(..at)
+    })
+}
+
+/// The pattern in Redis's spelling, to which more than `*` is special.
+fn glob(literals: &[Box<str>]) -> String {
+    let mut pattern = String::new();
+    for (n, literal) in literals.iter().enumerate() {
+        if n > 0 {
+            pattern.push('*');
+        }
+        for c in literal.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+#[path = "channels_tests.rs"]
+mod tests;

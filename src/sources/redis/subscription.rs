@@ -1,0 +1,267 @@
+//! The connection that delivers: made, subscribed, watched, and made again, for ever.
+//!
+//! The watchdog pings the very connection that delivers, so a Redis that hangs or a network that swallows is noticed
+//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is said in the
+//! log, in a metric and in the daemon's health. This file must not know what a message means.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::Timing;
+use super::address::Address;
+use super::connection::Connection;
+use super::delivery::{Delivery, Took};
+use super::failure::{Failure, Told};
+use super::resp::write_command;
+use crate::health::Reporter;
+use crate::shutdown::Drain;
+use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_GAPS, REDIS_UP};
+
+/// What this connection is for, in metrics.
+const PURPOSE: &str = "subscribe";
+
+/// Keeps a connection that delivers.
+pub(super) struct Subscription {
+    address: Address,
+    timing: Timing,
+    /// Longest text that is kept.
+    max_text: usize,
+    delivery: Delivery,
+    /// `SUBSCRIBE`, `PSUBSCRIBE` and the first `PING`.
+    commands: Vec<u8>,
+    health: Reporter,
+    state: State,
+    /// When bytes came last.
+    heard: Instant,
+    /// Whether everything is subscribed and answers, for others to see.
+    listening: Arc<AtomicBool>,
+    told: Told,
+    up: Gauge,
+    connects: Counter,
+    gaps: Counter,
+}
+
+/// How the connection stands.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Nothing is delivered, since then; `tried` once an attempt has failed.
+    Away { since: Instant, tried: bool },
+    /// Subscribed and answering, since then.
+    Up { since: Instant },
+}
+
+impl Subscription {
+    pub(super) fn new(
+        address: Address,
+        timing: Timing,
+        max_text: usize,
+        delivery: Delivery,
+        health: Reporter,
+    ) -> Self {
+        let mut commands = Vec::new();
+        let exact: Vec<_> = [&b"SUBSCRIBE"[..]].into_iter().chain(delivery.channels().exact()).collect();
+        write_command(&mut commands, &exact);
+        let patterns: Vec<_> =
+            [&b"PSUBSCRIBE"[..]].into_iter().chain(delivery.channels().patterns()).collect();
+        write_command(&mut commands, &patterns);
+        // Redis answers in order: a pong says that all subscriptions stand.
+        write_command(&mut commands, &[b"PING"]);
+        let up = metrics::gauge!(REDIS_UP);
+        up.set(0.0);
+        Self {
+            address,
+            timing,
+            max_text,
+            delivery,
+            commands,
+            health,
+            state: State::Away { since: Instant::now(), tried: false },
+            heard: Instant::now(),
+            listening: Arc::default(),
+            told: Told::default(),
+            up,
+            connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
+            gaps: metrics::counter!(REDIS_GAPS),
+        }
+    }
+
+    /// Whether everything is subscribed and answers.
+    pub(super) fn listening(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.listening)
+    }
+
+    /// Delivers until `drain` starts.
+    pub(super) async fn run(mut self, drain: Drain) {
+        let mut backoff = Backoff::new(self.timing.max_backoff);
+        loop {
+            let failure = tokio::select! {
+                biased;
+                () = drain.started() => return,
+                failure = self.listen() => failure,
+            };
+            if matches!(self.state, State::Up { since } if since.elapsed() >= self.timing.max_backoff) {
+                backoff.reset();
+            }
+            self.lost(&failure);
+            tokio::select! {
+                biased;
+                () = drain.started() => return,
+                () = sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    /// Connects, subscribes and delivers, until that fails.
+    async fn listen(&mut self) -> Failure {
+        let Timing { timeout: limit, .. } = self.timing;
+        let mut connection = match Connection::open(&self.address, limit, self.max_text).await {
+            Ok(connection) => connection,
+            Err(failure) => return failure,
+        };
+        match timeout(limit, connection.send(&self.commands)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return failure,
+            Err(_) => return self.timed_out("subscribing"),
+        }
+        let failure = self.deliver(&mut connection).await;
+        // What came before the failure is not lost.
+        self.delivery.flush();
+        failure
+    }
+
+    async fn deliver(&mut self, connection: &mut Connection) -> Failure {
+        let Timing { timeout: limit, ping_interval, .. } = self.timing;
+        let mut pinged = Instant::now();
+        self.heard = pinged;
+        let mut waiting = true;
+        loop {
+            match self.take_all(connection) {
+                Ok(false) => {}
+                Ok(true) => {
+                    waiting = false;
+                    self.stands();
+                }
+                Err(failure) => return failure,
+            }
+            // A connection that is busy delivering is alive, however late its pong.
+            let due = if waiting { pinged.max(self.heard) + limit } else { pinged + ping_interval };
+            tokio::select! {
+                biased;
+                received = connection.receive() => match received {
+                    Ok(()) => self.heard = Instant::now(),
+                    Err(failure) => return failure,
+                },
+                () = sleep_until(due) => {
+                    if waiting {
+                        let up = matches!(self.state, State::Up { .. });
+                        return self.timed_out(if up { "the watchdog's ping" } else { "subscribing" });
+                    }
+                    pinged = Instant::now();
+                    waiting = true;
+                    let mut ping = Vec::new();
+                    write_command(&mut ping, &[b"PING"]);
+                    match timeout(limit, connection.send(&ping)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(failure)) => return failure,
+                        Err(_) => return self.timed_out("the watchdog's ping"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers all that has come; whether a pong was among it.
+    fn take_all(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
+        let mut pong = false;
+        while let Some(reply) = connection.next()? {
+            match self.delivery.take(reply) {
+                Took::Message | Took::Subscribed => {}
+                Took::Pong => pong = true,
+                Took::Refused(text) => {
+                    let secret = self.address.password.as_ref();
+                    return Err(Failure::refused("the subscriptions", text, secret));
+                }
+                Took::Unexpected => return Err(Failure::Unexpected),
+            }
+        }
+        self.delivery.flush();
+        Ok(pong)
+    }
+
+    fn timed_out(&self, doing: &'static str) -> Failure {
+        Failure::Timeout { address: self.address.to_string(), limit: self.timing.timeout, doing }
+    }
+
+    /// Notes that everything is subscribed and answers.
+    fn stands(&mut self) {
+        let State::Away { since, tried } = self.state else { return };
+        self.state = State::Up { since: Instant::now() };
+        self.told.forget();
+        self.listening.store(true, Ordering::Release);
+        self.up.set(1.0);
+        self.connects.increment(1);
+        if tried {
+            let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.gaps.increment(1);
+            warn!(redis = %self.address, away_ms, "listening to Redis again; what was published on its channels meanwhile is lost here");
+        } else {
+            info!(redis = %self.address, "listening to Redis");
+        }
+        self.health.up();
+    }
+
+    fn lost(&mut self, failure: &Failure) {
+        let since = match self.state {
+            State::Away { since, .. } => since,
+            // What was published in the silence before may be lost too.
+            State::Up { .. } if matches!(failure, Failure::Timeout { .. }) => self.heard,
+            State::Up { .. } => Instant::now(),
+        };
+        self.state = State::Away { since, tried: true };
+        self.listening.store(false, Ordering::Release);
+        self.up.set(0.0);
+        let reason = failure.word();
+        metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
+        self.health.down(format!("{failure}; what is published on Redis channels meanwhile is lost here"));
+        if self.told.say(reason) {
+            warn!(redis = %self.address, reason, %failure, "not listening to Redis; trying again until it answers");
+        } else {
+            debug!(redis = %self.address, reason, %failure, "still not listening to Redis");
+        }
+    }
+}
+
+/// Pauses between attempts: short at first, twice as long each time up to a bound, and never the same for two daemons.
+struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+
+    fn new(max: Duration) -> Self {
+        Self { next: Self::FIRST, max: max.max(Self::FIRST) }
+    }
+
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+
+    /// Between half and the whole of the next step.
+    fn pause(&mut self) -> Duration {
+        let step = self.next;
+        self.next = (step * 2).min(self.max);
+        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        step.mul_f64(0.5 + 0.5 * random)
+    }
+}
+
+#[cfg(test)]
+#[path = "subscription_tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+//! A real browser with one page: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a screenshot.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{Program, SOON};
+
+pub(crate) struct Browser {
+    driver: Program,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    pub(crate) fn start() -> Self {
+        let profile = tempfile::tempdir().expect("a folder");
+        let driver = Program::node("browser.mjs", &[profile.path().to_str().expect("text")]);
+        Self { driver, _profile: profile }
+    }
+
+    /// Opens a page and waits until it has loaded.
+    pub(crate) async fn open(&mut self, url: &str) {
+        self.must(&json!({"do": "open", "url": url})).await;
+    }
+
+    /// Types into a field, over what it held.
+    pub(crate) async fn fill(&mut self, selector: &str, text: &str) {
+        self.must(&json!({"do": "fill", "selector": selector, "text": text})).await;
+    }
+
+    pub(crate) async fn click(&mut self, selector: &str) {
+        self.must(&json!({"do": "click", "selector": selector})).await;
+    }
+
+    /// Waits until an element is to be seen.
+    pub(crate) async fn wait(&mut self, selector: &str) {
+        self.must(&json!({"do": "wait", "selector": selector})).await;
+    }
+
+    /// Waits until the elements' texts are these, in this order.
+    pub(crate) async fn shows(&mut self, selector: &str, texts: &[String]) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let shown = self.must(&json!({"do": "texts", "selector": selector})).await;
+            if shown == json!(texts) {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.fail(&format!("{selector} shows {shown}\ninstead of {}", json!(texts))).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What its `EventSource` has received so far, whatever the page made of it: objects of `event`, `data` and `id`.
+    pub(crate) async fn streamed(&mut self) -> Vec<Value> {
+        self.must(&json!({"do": "streamed"})).await.as_array().expect("a list").clone()
+    }
+
+    /// The requests that the page has made, as `GET /path`.
+    pub(crate) async fn requested(&mut self) -> Vec<String> {
+        serde_json::from_value(self.must(&json!({"do": "requested"})).await).expect("texts")
+    }
+
+    async fn must(&mut self, command: &Value) -> Value {
+        let mut answer = self.ask(command).await;
+        if let Some(why) = answer["failed"].as_str() {
+            self.fail(&format!("{command}: {why}")).await;
+        }
+        answer["done"].take()
+    }
+
+    async fn fail(&mut self, why: &str) -> ! {
+        let test = std::thread::current().name().unwrap_or("browser").replace("::", "-");
+        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.png"));
+        self.ask(&json!({"do": "screenshot", "path": picture})).await;
+        panic!("{why}\nthe page as it was: {}", picture.display());
+    }
+
+    async fn ask(&mut self, command: &Value) -> Value {
+        self.driver.tell(command).await;
+        self.driver.json().await
+    }
+}
+
+impl Drop for Browser {
+    /// Before the profile's folder is removed, into which Chromium writes until its end.
+    fn drop(&mut self) {
+        self.driver.end();
+    }
+}
