@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build test lint setup
+.PHONY: build test lint setup bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon, optimised
@@ -19,3 +19,14 @@ lint: ## Format, clippy and documentation, without a warning
 
 setup: ## What the tests need beside Rust
 	@tests/setup.sh
+
+BENCH ?= run
+bench: build ## sidestream and its peers side by side; the result goes to bench/results/ (BENCH="run --only steady" for one row)
+	@bench/setup.sh
+	cargo build --release --locked -p sidestream-bench
+	target/release/sidestream-bench $(BENCH)
+
+bench-check: ## The benchmark's own format, lints and tests, which `lint` and `test` leave out
+	cargo fmt -p sidestream-bench --check
+	cargo clippy --locked -p sidestream-bench --all-targets -- -D warnings
+	cargo test --locked -p sidestream-bench

@@ -1,0 +1,83 @@
+//! What each server wants to hear: the request for a stream, and the request that publishes.
+
+use std::net::SocketAddr;
+
+use crate::wire::{Mark, topic};
+
+/// Where a server is reached, and in which words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) streams: SocketAddr,
+    pub(crate) publish: SocketAddr,
+    pub(crate) dialect: Dialect,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `GET /events?topic=t0000`, `POST /publish` with the envelope.
+    Sidestream,
+    /// `GET /sub/t0000`, `POST /pub/t0000` with the data: nchan, the Node servers and the bare loop.
+    Paths,
+}
+
+/// The key that may publish.
+pub(super) const KEY: &str = "benchmark-key-0123456789abcdef";
+
+impl Target {
+    /// Asks for a stream of this topic.
+    pub(crate) fn stream(&self, number: u32) -> Vec<u8> {
+        self.stream_with(number, "", None)
+    }
+
+    /// The same with more in the query, or from behind an id on.
+    pub(crate) fn stream_with(&self, number: u32, query: &str, last_id: Option<&[u8]>) -> Vec<u8> {
+        let topic = topic(number);
+        let path = match self.dialect {
+            Dialect::Sidestream => format!("/events?topic={topic}{query}"),
+            Dialect::Paths => format!("/sub/{topic}"),
+        };
+        let mut request =
+            format!("GET {path} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n", self.streams)
+                .into_bytes();
+        if let Some(id) = last_id {
+            request.extend_from_slice(b"last-event-id: ");
+            request.extend_from_slice(id);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        request
+    }
+
+    /// Publishes blank data of this size to topic 0.
+    pub(crate) fn publish(&self, size: usize) -> Vec<u8> {
+        let data = Mark::blank(size);
+        let topic = topic(0);
+        let (path, key, body) = match self.dialect {
+            Dialect::Sidestream => {
+                let body = [format!("{{\"topic\":\"{topic}\",\"data\":").as_bytes(), &data, b"}"].concat();
+                ("/publish".to_owned(), format!("authorization: Bearer {KEY}\r\n"), body)
+            }
+            Dialect::Paths => (format!("/pub/{topic}"), String::new(), data),
+        };
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\n{key}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            self.publish,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(&body);
+        request
+    }
+}
+
+/// `PUBLISH` of blank data of this size on sidestream's own channel of topic 0.
+pub(crate) fn redis_publish(size: usize) -> Vec<u8> {
+    let channel = format!("sidestream:topic:{}", topic(0));
+    let message = [&b"{\"data\":"[..], &Mark::blank(size), b"}"].concat();
+    let mut request =
+        format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), message.len())
+            .into_bytes();
+    request.extend_from_slice(&message);
+    request.extend_from_slice(b"\r\n");
+    request
+}
