@@ -91,6 +91,10 @@ impl Audience {
         Ok(Self { keys, except: except.into() })
     }
 
+    pub fn everybody() -> Self {
+        Self { keys: SmallVec::from_buf([Key::Broadcast]), except: Box::default() }
+    }
+
     pub fn topic(name: Name) -> Self {
         Self { keys: SmallVec::from_buf([Key::Topic(name)]), except: Box::default() }
     }

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::feed::Feed;
 use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
-use crate::event::{Draft, Event, EventId, Key, Tag};
+use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Tag};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,19 @@ impl Log {
         let drafted: Vec<_> = events.into_iter().map(|event| (Draft::new(&event), event)).collect();
         let mut state = self.lock();
         drafted.into_iter().map(|(draft, event)| state.append(event, draft)).collect()
+    }
+
+    /// Tells every stream, in its place among the events, that something before it is missing.
+    pub fn append_gap(&self) -> Appended {
+        self.append(Event {
+            audience: Audience::everybody(),
+            name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
+            data: Reset::SourceGap.data().into(),
+            ephemeral: false,
+            retry: None,
+            ttl: None,
+            idempotency_key: None,
+        })
     }
 
     /// Where a stream starts that wants only what comes from now on.

@@ -46,10 +46,13 @@ pub enum Reset {
     TooNew,
     /// An open stream's reader fell so far behind that the log let go of what it had before it.
     TooSlow,
+    /// A source was away, and what was published there meanwhile never came.
+    SourceGap,
 }
 
 impl Reset {
-    pub const ALL: [Self; 5] = [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew, Self::TooSlow];
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew, Self::TooSlow, Self::SourceGap];
 
     /// The word on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -59,13 +62,20 @@ impl Reset {
             Self::TooOld => "too_old",
             Self::TooNew => "too_new",
             Self::TooSlow => "too_slow",
+            Self::SourceGap => "source_gap",
         }
     }
 
     /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
     pub fn frame(self, head: EventId) -> Frame {
-        let data = format!("{{\"reason\":\"{}\"}}", self.as_str());
-        Block { event: Some("reset"), data: &data, id: Some(head), retry: None }.render()
+        Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None }.render()
+    }
+
+    /// The name of the event.
+    pub(super) const EVENT: &str = "reset";
+
+    pub(super) fn data(self) -> String {
+        format!("{{\"reason\":\"{}\"}}", self.as_str())
     }
 }
 

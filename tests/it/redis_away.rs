@@ -4,11 +4,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Redis, eventually};
+use crate::harness::{Daemon, Redis, Stream, eventually};
 use crate::redis::{listening, ready, start};
 
 fn why(dependency: &Value) -> &str {
     dependency["why"].as_str().expect("a reason")
+}
+
+/// The stream is told, where it happened, that messages are missing.
+async fn told_of_a_gap(stream: &mut Stream) {
+    let reset = stream.event().await;
+    assert!(reset.is("reset") && reset.id.is_some(), "{reset:?}");
+    assert_eq!(reset.json(), json!({"reason": "source_gap"}));
 }
 
 #[tokio::test]
@@ -25,6 +32,7 @@ async fn streams_outlive_a_redis_that_is_killed_and_comes_back() {
         assert_eq!(daemon.metric("sidestream_redis_up", &[]).await, 0.0);
         redis.start_again().await;
         ready(&daemon, 200).await;
+        told_of_a_gap(&mut stream).await;
     }
     redis.publish("sidestream", r#"{"topic":"a","data":"again"}"#).await;
     assert_eq!(stream.event().await.data(), "again", "on the same stream");
@@ -57,6 +65,7 @@ async fn a_redis_that_is_not_there_yet_is_waited_for() {
     redis.start_again().await;
     ready(&daemon, 200).await;
     redis.publish("sidestream", r#"{"topic":"a","data":1}"#).await;
+    told_of_a_gap(&mut stream).await;
     assert_eq!(stream.event().await.data(), "1");
 }
 
@@ -97,6 +106,7 @@ async fn a_killed_connection_is_replaced_at_once() {
         })
         .await;
         redis.publish("sidestream", json!({"topic": "a", "data": n}).to_string()).await;
+        told_of_a_gap(&mut stream).await;
         assert_eq!(stream.event().await.data(), n.to_string());
     }
 }
@@ -163,6 +173,7 @@ async fn without_redis_a_publish_is_refused_and_nothing_of_it_comes_later() {
     assert!(refusal.contains("nothing was published"), "{refusal}");
     redis.start_again().await;
     ready(&daemon, 200).await;
+    told_of_a_gap(&mut stream).await;
     daemon.publish(&json!({"topic": "a", "data": "after"})).await;
     assert_eq!(stream.event().await.data(), "after");
 }

@@ -101,6 +101,12 @@ impl Delivery {
         Took::Message
     }
 
+    /// Tells every stream that messages are missing here.
+    pub(super) fn gap(&mut self) {
+        self.flush();
+        self.log.append_gap();
+    }
+
     /// Appends what was taken.
     pub(super) fn flush(&mut self) {
         if self.batch.is_empty() {

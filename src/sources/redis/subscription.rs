@@ -1,8 +1,8 @@
 //! The connection that delivers: made, subscribed, watched, and made again, for ever.
 //!
 //! The watchdog pings the very connection that delivers, so a Redis that hangs or a network that swallows is noticed
-//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is said in the
-//! log, in a metric and in the daemon's health. This file must not know what a message means.
+//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is said to every
+//! stream, in the log, in a metric and in the daemon's health. This file must not know what a message means.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -208,6 +208,7 @@ impl Subscription {
         if tried {
             let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.gaps.increment(1);
+            self.delivery.gap();
             warn!(redis = %self.address, away_ms, "listening to Redis again; what was published on its channels meanwhile is lost here");
         } else {
             info!(redis = %self.address, "listening to Redis");
