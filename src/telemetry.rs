@@ -50,7 +50,7 @@ metrics_table! {
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
-    HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the HTTP server refused itself, by listener and reason.";
+    HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";

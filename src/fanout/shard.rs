@@ -127,6 +127,8 @@ impl Shard {
             }
             self.turns();
             self.wheel.turn(Instant::now(), &mut due);
+            // Neighbours in memory one after the other.
+            due.sort_unstable();
             for (slot, tick) in due.drain(..) {
                 self.on_time(slot, tick);
             }
@@ -174,7 +176,8 @@ impl Shard {
         entry.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
         self.queue.push_back(Who { slot, generation });
-        self.schedule_heartbeat(slot);
+        // A crowd that comes at once is spread over half the interval from the start.
+        self.schedule_heartbeat(slot, 2);
         self.schedule(slot, ends.map(|(at, _)| at));
         if self.draining {
             self.close(slot, End::Draining);
@@ -305,7 +308,7 @@ impl Shard {
         }
         let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
         let silent_until = subscriber.last_write.saturating_add(every);
-        if subscriber.state == State::Live && self.now.saturating_add(every / 4) >= silent_until {
+        if subscriber.state == State::Live && self.now.saturating_add(every / 2) >= silent_until {
             subscriber.cursor = subscriber.cursor.max(self.applied);
             match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
                 Wrote::All => self.counts.heartbeats += 1,
@@ -313,17 +316,19 @@ impl Shard {
                 Wrote::Gone => return self.close(slot, End::ClientGone),
             }
         }
-        self.schedule_heartbeat(slot);
+        self.schedule_heartbeat(slot, 16);
     }
 
-    /// Looks at the subscriber again when it has been silent for the interval, or a little earlier: so a crowd that
-    /// was written to together spreads.
-    fn schedule_heartbeat(&mut self, slot: Slot) {
+    /// Looks at the subscriber again when it has been silent for the interval, or earlier by up to one `part`th of it,
+    /// so that a crowd that was written to together spreads.
+    fn schedule_heartbeat(&mut self, slot: Slot, part: Tick) {
         let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
-        let early = self.random.below(every / 4 + 1);
+        let early = self.random.below(every / part + 1);
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
-        let next = subscriber.last_write.saturating_add(every - early).max(self.now + 1);
-        self.schedule(slot, Some(next));
+        let next = subscriber.last_write.saturating_add(every - early);
+        // Many at a time: the kernel's way out is warm for all but the first.
+        let next = next - next % (every / 40).max(1);
+        self.schedule(slot, Some(next.max(self.now + 1)));
     }
 
     fn drain(&mut self, window: Duration) {

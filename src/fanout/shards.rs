@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::batch::wake_politely;
 use super::mailbox::{Command, Mailbox};
 use super::settings::Settings;
 use super::shard::Shard;
@@ -27,6 +28,9 @@ impl Fanout {
             let (shard, mailbox) = Shard::new(Arc::clone(log), settings.clone())?;
             let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
                 let _guard = AbortOnPanic;
+                if let Err(error) = wake_politely() {
+                    tracing::debug!(%error, "a shard keeps the system's usual scheduling");
+                }
                 shard.run();
             })?;
             fanout.shards.push(mailbox);
