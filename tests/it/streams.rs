@@ -284,6 +284,48 @@ async fn old_clients_and_used_connections_get_their_stream_too() {
 }
 
 #[tokio::test]
+async fn a_stream_behind_an_answer_that_is_still_on_its_way_does_not_cut_it() {
+    const LARGE: usize = 6_000_000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let backend = listener.local_addr().expect("its address");
+    let daemon = Daemon::start(&format!("{QUIET}[public]\nbackend = \"http://{backend}\"\n")).await;
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\n") {
+            assert_ne!(socket.read_buf(&mut got).await.expect("a request"), 0);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.write_all(&vec![b'x'; LARGE]).await.expect("sent");
+    });
+    let mut socket = TcpStream::connect(daemon.public).await.expect("a connection");
+    socket
+        .write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\nGET /events?topic=a HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut got = Vec::new();
+    let mut part = vec![0; 32 << 10];
+    within("the stream behind the answer", async {
+        while !got.ends_with(b"\n\n\r\n") {
+            // Slower than the backend: the answer's end waits in the daemon when the stream's turn comes.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let read = socket.read(&mut part).await.expect("more");
+            assert_ne!(read, 0, "ended after {} bytes", got.len());
+            got.extend_from_slice(&part[..read]);
+        }
+    })
+    .await;
+    let head = got.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    let (body, stream) = got[head..].split_at(LARGE);
+    assert!(body.iter().all(|&byte| byte == b'x'), "the answer was cut");
+    assert!(
+        stream.starts_with(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream"),
+        "the stream's head follows"
+    );
+}
+
+#[tokio::test]
 async fn a_bad_request_for_a_stream_is_refused_with_a_sentence() {
     let daemon = Daemon::start("[limits]\ntopics_per_stream = 3\n").await;
     let long = format!("/events?topic={}", "x".repeat(257));
