@@ -19,15 +19,18 @@ pub(super) struct Pass {
     touched: Vec<Touched>,
     /// The entries of `joined_of` in one piece, for the many subscribers who get the same ones.
     joined: Vec<u8>,
-    joined_of: Option<(Framing, SmallVec<[u32; 8]>)>,
+    joined_of: Option<(Framing, Picked)>,
     /// Where the last pass began, so that the same subscriber is not always the last.
     turn: usize,
 }
 
+/// Places in a pass; few in most.
+type Picked = SmallVec<[u32; 4]>;
+
 /// A subscriber and its entries of this pass, by their places in it.
 struct Touched {
     slot: Slot,
-    entries: SmallVec<[u32; 8]>,
+    entries: Picked,
 }
 
 impl Pass {
@@ -74,6 +77,14 @@ impl Pass {
         let Touched { slot, entries: picked } = &self.touched[which];
         let Some(subscriber) = shard.subscribers.get_mut(*slot as usize) else { return };
         subscriber.touched = u32::MAX;
+        // Everything before the first of these is behind it.
+        subscriber.cursor = Position(entries[picked[0] as usize].position.0 - 1);
+        if let &[nth] = &picked[..]
+            && subscriber.at_boundary()
+        {
+            let wrote = subscriber.write_entry(&entries[nth as usize], shard.now, &mut shard.counts);
+            return Self::settle(shard, *slot, wrote);
+        }
         let framing = subscriber.sink.framing();
         let joined = (picked.len() > 1).then(|| {
             if self.joined_of.as_ref().is_none_or(|(with, of)| *with != framing || of != picked) {
@@ -86,12 +97,15 @@ impl Pass {
             &self.joined[..]
         });
         let mine = picked.iter().map(|&nth| &*entries[nth as usize]);
-        // Everything before the first of these is behind it.
-        subscriber.cursor = Position(entries[picked[0] as usize].position.0 - 1);
-        match subscriber.write_entries(mine, joined, shard.now, &mut shard.counts) {
+        let wrote = subscriber.write_entries(mine, joined, shard.now, &mut shard.counts);
+        Self::settle(shard, *slot, wrote);
+    }
+
+    fn settle(shard: &mut Shard, slot: Slot, wrote: Wrote) {
+        match wrote {
             Wrote::All => {}
-            Wrote::Blocked => shard.block(*slot),
-            Wrote::Gone => shard.close(*slot, End::ClientGone),
+            Wrote::Blocked => shard.block(slot),
+            Wrote::Gone => shard.close(slot, End::ClientGone),
         }
     }
 }

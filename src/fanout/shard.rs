@@ -170,7 +170,7 @@ impl Shard {
         // it has been replayed already.
         self.log.want(&self.feed, &new);
         let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at) + 1, end));
-        let about = About { client: join.client, opened: Instant::now(), sent: 0, ends, _seat: join.seat };
+        let about = About { client: join.client, opened: Instant::now(), ends, _seat: join.seat };
         let seed = Seed { opening: join.opening, cursor: join.cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         entry.insert(Subscriber::new(sink, generation, self.now, seed));
@@ -368,7 +368,8 @@ impl Shard {
         self.log.unwant(&self.feed, &gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
-        let About { client, sent, opened, .. } = &*subscriber.about;
+        let sent = subscriber.sent;
+        let About { client, opened, .. } = &*subscriber.about;
         debug!(%client, sent, seconds = opened.elapsed().as_secs(), reason = end.as_str(), "stream closed");
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Subscriber {
     /// The wheel's entry that counts.
     pub(super) due: Tick,
     pub(super) generation: u64,
+    /// Events that were begun.
+    pub(super) sent: u64,
     /// What of a begun write is left.
     rest: Bytes,
     pub(super) about: Box<About>,
@@ -64,7 +66,6 @@ pub(super) struct Subscriber {
 pub(super) struct About {
     pub(super) client: Name,
     pub(super) opened: Instant,
-    pub(super) sent: u64,
     pub(super) ends: Option<(Tick, End)>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
@@ -107,6 +108,7 @@ impl Subscriber {
             last_write: now,
             due: Tick::MAX,
             generation,
+            sent: 0,
             rest: join.opening,
             about: Box::new(join.about),
         }
@@ -137,6 +139,29 @@ impl Subscriber {
             Wrote::Blocked => Turn::Blocked,
             Wrote::Gone => Turn::Gone,
         }
+    }
+
+    /// Writes one entry to a sink that is at the boundary of a frame: the common case, in few steps.
+    pub(super) fn write_entry(&mut self, entry: &Entry, now: Tick, counts: &mut Counts) -> Wrote {
+        let framing = self.sink.framing();
+        let bytes = framing.bytes(&entry.frame);
+        let written = match self.sink.write(&[bytes]) {
+            Ok(0) => return Wrote::Gone,
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Wrote::Blocked,
+            Err(_) => return Wrote::Gone,
+        };
+        self.cursor = entry.position;
+        self.last_write = now;
+        self.sent += 1;
+        counts.deliveries += 1;
+        counts.bytes += written as u64;
+        if written == bytes.len() {
+            return Wrote::All;
+        }
+        self.rest = framing.shared(&entry.frame).slice(written..);
+        // Until it says that it takes no more, it need not say when it does.
+        self.write_entries(std::iter::empty(), None, now, counts)
     }
 
     /// Writes what is left of a begun write, then `entries`, and moves the cursor over each that was begun.
@@ -226,7 +251,7 @@ impl Subscriber {
         while written > 0 {
             let Some(entry) = entries.next() else { return };
             self.cursor = entry.position;
-            self.about.sent += 1;
+            self.sent += 1;
             counts.deliveries += 1;
             let len = framing.bytes(&entry.frame).len();
             if written < len {
