@@ -44,7 +44,8 @@ impl Setup {
         let backend = self.backend.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9)));
         let mut text = format!(
             "[public]\nlisten = \"127.0.0.1:0\"\nbackend = \"http://{backend}\"\n\n\
-             [internal]\nlisten = \"127.0.0.1:0\"\npublish_keys = [\"{KEY}\"]\n\n\
+             [internal]\nlisten = \"127.0.0.1:0\"\npublish_keys = [\"{KEY}\"]\n\
+             # A low rate leaves some of the kept connections idle for long.\nhead_timeout = \"1h\"\n\n\
              [limits]\nstreams = 0\nstreams_per_address = 0\nstreams_per_user = 0\n\n\
              [fanout]\nshards = {}\n\n[sse]\nheartbeat = \"{}s\"\n",
             settings.shards, self.heartbeat
