@@ -18,27 +18,7 @@ pub enum Key {
     Broadcast,
 }
 
-/// The kind of a [`Key`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
-    Topic,
-    User,
-    Session,
-    Client,
-    Broadcast,
-}
-
 impl Key {
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Topic(_) => Kind::Topic,
-            Self::User(_) => Kind::User,
-            Self::Session(_) => Kind::Session,
-            Self::Client(_) => Kind::Client,
-            Self::Broadcast => Kind::Broadcast,
-        }
-    }
-
     /// The name; empty for [`Key::Broadcast`].
     pub fn name(&self) -> &str {
         match self {
@@ -91,12 +71,9 @@ impl Audience {
         Ok(Self { keys, except: except.into() })
     }
 
+    /// Every subscriber.
     pub fn everybody() -> Self {
         Self { keys: SmallVec::from_buf([Key::Broadcast]), except: Box::default() }
-    }
-
-    pub fn topic(name: Name) -> Self {
-        Self { keys: SmallVec::from_buf([Key::Topic(name)]), except: Box::default() }
     }
 
     /// At least one.

@@ -299,7 +299,7 @@ fn defaults_stand_in_only_for_what_is_left_out() {
     };
     let parse = |json: &str| parse_event(json.as_bytes(), &defaults);
     let plain = parse(r#"{"data":1}"#).unwrap();
-    assert_eq!(plain.audience, Audience::topic(named("t")));
+    assert_eq!(plain.audience, Audience::new([Key::Topic(named("t"))], vec![]).unwrap());
     assert_eq!(plain.name, defaults.event);
     let own = parse(r#"{"user":"u","event":"x"}"#).unwrap();
     assert_eq!(own.audience.keys(), [Key::User(named("u"))]);

@@ -11,7 +11,7 @@ mod name;
 mod object;
 mod template;
 
-pub use audience::{Audience, BadAudience, Key, Kind};
+pub use audience::{Audience, BadAudience, Key};
 pub use batch::{BadBatch, Batch, Item, parse_events};
 pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_key, parse_event};
 pub use frame::{Block, Draft, Frame};
