@@ -1,4 +1,5 @@
-//! The one place that picks an error's status and the sentence that a client reads.
+//! What a client of the public listener reads when something is wrong: the one place that picks status and sentence
+//! there. The internal listener's are in `problem.rs`.
 
 use std::convert::Infallible;
 use std::pin::Pin;
