@@ -118,11 +118,12 @@ impl Subscriber {
     pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
         let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
             Ok(replay) => replay,
-            Err(_) => {
-                // It was too slow: say so, and go on from the head.
+            Err(why) => {
+                // It was too slow, or the log began anew: say so, and go on from the head.
                 let head = log.head();
                 counts.resets += 1;
-                let reset = Reset::TooSlow.frame(head.id);
+                let why = if why == Reset::TooOld { Reset::TooSlow } else { why };
+                let reset = why.frame(head.id);
                 self.cursor = head.position;
                 return match self.write_frame(&reset, now, counts) {
                     Wrote::All => Turn::More,

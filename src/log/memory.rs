@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
+use tokio::sync::Notify;
 
 use super::feed::Feed;
+use super::follow::Standing;
 use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Tag};
 
@@ -33,10 +35,15 @@ pub struct Appended {
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
     state: Mutex<State>,
+    /// Told whenever a followed log has grown.
+    pub(super) grown: Notify,
 }
 
-struct State {
-    store: Store,
+pub(super) struct State {
+    pub(super) store: Store,
+    pub(super) bounds: Bounds,
+    /// Set when ids come from elsewhere: what has none is delivered live only.
+    pub(super) following: Option<Standing>,
     feeds: Vec<Arc<Feed>>,
     /// Which feeds hold a subscriber for a key: one bit a feed.
     wanted: HashMap<Key, u64>,
@@ -54,10 +61,20 @@ impl Log {
         let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         // Where the system has no randomness the clock's low digits still tell two starts apart.
         let bits = getrandom::u64().unwrap_or_else(|_| u64::from(now().subsec_nanos()));
-        let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
+        Self::with(&retention, Store::new(bounds, Some(Tag::from_bits(bits)), now_ms()), bounds, None)
+    }
+
+    pub(super) fn with(
+        retention: &Retention,
+        store: Store,
+        bounds: Bounds,
+        following: Option<Standing>,
+    ) -> Self {
         let seen =
             Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
-        Self { state: Mutex::new(State { store, feeds: Vec::new(), wanted: HashMap::new(), seen }) }
+        let state =
+            State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
+        Self { state: Mutex::new(state), grown: Notify::new() }
     }
 
     /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
@@ -76,6 +93,12 @@ impl Log {
 
     /// Tells every stream, in its place among the events, that something before it is missing.
     pub fn append_gap(&self) -> Appended {
+        let mut state = self.lock();
+        if state.following.is_some() {
+            state.tell(Reset::SourceGap);
+            return Appended { id: None, duplicate: false };
+        }
+        drop(state);
         self.append(Event {
             audience: Audience::everybody(),
             name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
@@ -169,7 +192,7 @@ impl Log {
         (state.store.len(), state.store.bytes())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -182,7 +205,7 @@ impl State {
         {
             return Appended { id, duplicate: true };
         }
-        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms()));
+        let id = (!event.ephemeral && self.following.is_none()).then(|| self.store.next_id(now_ms()));
         if let Some(key) = event.idempotency_key {
             self.seen.insert(key, id, now);
         }
@@ -191,7 +214,7 @@ impl State {
         Appended { id, duplicate: false }
     }
 
-    fn leave(&self, entry: &Arc<Entry>) {
+    pub(super) fn leave(&self, entry: &Arc<Entry>) {
         let mut feeds = 0_u64;
         for key in entry.audience.keys() {
             feeds |= self.wanted.get(key).copied().unwrap_or(0);

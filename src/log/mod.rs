@@ -5,9 +5,11 @@
 //! position after which everything for these keys reaches the feed. This room knows no socket and no subscriber.
 
 mod feed;
+mod follow;
 mod memory;
 mod store;
 
 pub use feed::{Feed, Taken};
+pub use follow::{History, Placed, Standing};
 pub use memory::{Appended, Log, Retention};
 pub use store::{Cursor, Entry, Position, Replay, Reset};

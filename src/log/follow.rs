@@ -1,0 +1,223 @@
+//! The log as the copy of one that is elsewhere: ids come with the events, and it begins where the copy was begun.
+//!
+//! Ids only grow. What has no id (a message of a channel, an ephemeral event) is delivered live and never kept. A
+//! cursor needs no entry of its own: it stands between its neighbours. This file must not know where the log is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::memory::{Log, Retention, State};
+use super::store::{Bounds, Cursor, Reset, Store, cost};
+use crate::event::{Audience, Draft, Event, EventId, Frame};
+
+/// How a log stands to the one that it follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Nothing has been copied yet.
+    Loading,
+    /// It is cut off: what is appended there does not come.
+    Away,
+    /// It has everything, or will have in a moment.
+    Current,
+}
+
+/// One place of the log that is followed.
+#[derive(Debug)]
+pub struct Placed {
+    pub id: EventId,
+    /// None where something stands that is no event.
+    pub event: Option<Event>,
+    /// How long ago it was appended.
+    pub age: Duration,
+}
+
+/// The newest part of a log, gathered from its end backwards within the retention.
+pub struct History {
+    bounds: Bounds,
+    now: Instant,
+    /// Newest first.
+    entries: Vec<Ready>,
+    bytes: usize,
+    newest: Option<EventId>,
+    /// The oldest place that was looked at; nothing before it is known.
+    oldest: Option<EventId>,
+}
+
+/// An event that only needs its position.
+struct Ready {
+    id: EventId,
+    audience: Audience,
+    frame: Frame,
+    at: Instant,
+    ttl: Option<Duration>,
+}
+
+impl History {
+    /// Takes the place before all that it has. False when it has enough: that one and whatever is older is not to be
+    /// kept.
+    pub fn add_older(&mut self, placed: Placed) -> bool {
+        let Placed { id, event, age } = placed;
+        self.newest.get_or_insert(id);
+        if age > self.bounds.age || self.entries.len() >= self.bounds.events {
+            // A cursor at this very place has all that is kept before it.
+            self.oldest = Some(id);
+            return false;
+        }
+        if let Some(event) = event.filter(|event| event.ttl.is_none_or(|ttl| ttl > age)) {
+            let ready = Ready::new(id, event, self.now.checked_sub(age).unwrap_or(self.now));
+            let bytes = cost(&ready.audience, &ready.frame);
+            if self.bytes + bytes > self.bounds.bytes {
+                self.oldest = Some(id);
+                return false;
+            }
+            self.bytes += bytes;
+            self.entries.push(ready);
+        }
+        self.oldest = Some(before(id));
+        true
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Ready {
+    fn new(id: EventId, event: Event, at: Instant) -> Self {
+        let frame = Draft::new(&event).seal(Some(id));
+        Self { id, audience: event.audience, frame, at, ttl: event.ttl }
+    }
+}
+
+impl Log {
+    /// A log of which nothing is known until [`Log::restart`].
+    pub fn following(retention: Retention) -> Self {
+        let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
+        Self::with(&retention, Store::new(bounds, None, 0), bounds, Some(Standing::Loading))
+    }
+
+    /// How it stands to the log that it follows; one that follows none is always current.
+    pub fn standing(&self) -> Standing {
+        self.lock().following.unwrap_or(Standing::Current)
+    }
+
+    /// Whether what is appended there comes. Changes nothing before the first [`Log::restart`].
+    pub fn set_current(&self, current: bool) {
+        let mut state = self.lock();
+        if let Some(standing @ (Standing::Away | Standing::Current)) = &mut state.following {
+            *standing = if current { Standing::Current } else { Standing::Away };
+        }
+    }
+
+    /// A history to be filled for [`Log::restart`].
+    pub fn history(&self) -> History {
+        let bounds = self.lock().bounds;
+        let now = Instant::now();
+        History { bounds, now, entries: Vec::new(), bytes: 0, newest: None, oldest: None }
+    }
+
+    /// Lets go of everything and takes `history` instead, which ends with `end`, the last id that was given away
+    /// there. Nothing of it is delivered; with `told`, every open stream is told that it may have missed something.
+    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) {
+        let origin = history.oldest.unwrap_or(end);
+        {
+            let mut state = self.lock();
+            state.store.begin_anew(origin, told.unwrap_or(Reset::TooOld));
+            for Ready { id, audience, frame, at, ttl } in history.entries.into_iter().rev() {
+                state.store.push(Some(id), audience, frame, at, ttl);
+            }
+            state.store.pass(end);
+            state.store.trim(Instant::now());
+            state.following = Some(Standing::Current);
+            if let Some(why) = told {
+                state.tell(why);
+            }
+        }
+        self.grown.notify_waiters();
+    }
+
+    /// Appends what came, in order, and delivers it. Gives back how many were refused because their ids do not lie
+    /// behind the log's end.
+    pub fn append_at(&self, placed: Vec<Placed>) -> usize {
+        let now = Instant::now();
+        let ready: Vec<_> = placed
+            .into_iter()
+            .map(|Placed { id, event, age }| {
+                let event = event.and_then(|mut event| match event.ttl {
+                    // What is left of its time.
+                    Some(ttl) => {
+                        event.ttl = Some(ttl.checked_sub(age)?);
+                        Some(event)
+                    }
+                    None => Some(event),
+                });
+                (id, event.map(|event| Ready::new(id, event, now)))
+            })
+            .collect();
+        let mut refused = 0;
+        {
+            let mut state = self.lock();
+            for (id, ready) in ready {
+                if id.order() <= state.store.head().id.order() {
+                    refused += 1;
+                    continue;
+                }
+                match ready {
+                    Some(Ready { audience, frame, ttl, .. }) => {
+                        let entry = state.store.push(Some(id), audience, frame, now, ttl);
+                        state.leave(&entry);
+                    }
+                    None => state.store.pass(id),
+                }
+            }
+        }
+        self.grown.notify_waiters();
+        refused
+    }
+
+    /// As [`Log::locate`], but a cursor that lies ahead is waited for up to `limit`: its client comes from an instance
+    /// that was a moment faster.
+    pub async fn locate_soon(&self, last_event_id: &str, limit: Duration) -> Result<Cursor, Reset> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let mut grown = std::pin::pin!(self.grown.notified());
+            // Before the look: what comes between the look and the wait would go unnoticed.
+            grown.as_mut().enable();
+            match self.locate(last_event_id) {
+                Err(Reset::TooNew) if self.lock().following.is_some() => {}
+                located => return located,
+            }
+            if tokio::time::timeout_at(deadline, grown).await.is_err() {
+                return Err(Reset::TooNew);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
+    /// log's own beginning.
+    pub(super) fn tell(&mut self, why: Reset) {
+        let head = self.store.head().id;
+        let entry: Arc<_> =
+            self.store.push(None, Audience::everybody(), why.frame(head), Instant::now(), None);
+        self.leave(&entry);
+    }
+}
+
+/// The id right before `id`.
+fn before(id: EventId) -> EventId {
+    match id.seq.checked_sub(1) {
+        Some(seq) => EventId { seq, ..id },
+        None => EventId { ms: id.ms.saturating_sub(1), seq: u64::MAX, ..id },
+    }
+}
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;
