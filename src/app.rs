@@ -57,7 +57,9 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log = Arc::new(Log::new(retention(&config.log)));
+        let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+        let retention = retention(&config.log);
+        let log = Arc::new(if follows { Log::following(retention) } else { Log::new(retention) });
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -104,7 +106,7 @@ impl App {
     }
 }
 
-/// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.
+/// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
 fn start_redis(
     config: &Config,
     health: &Health,
@@ -112,12 +114,13 @@ fn start_redis(
     close: &Drain,
 ) -> io::Result<Option<Arc<dyn Relay>>> {
     let Some(redis) = &config.redis else { return Ok(None) };
-    let health = health.depend_on("redis", true);
-    // What may be published by HTTP has to come back over Redis.
-    let max_message = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
+    let duty = sources::RedisDuty {
+        // What may be published by HTTP has to come back over Redis.
+        max_message: usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX),
+        idempotency_window: config.log.idempotency_window,
+    };
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    let publisher = sources::start_redis(redis, max_message, Arc::clone(log), health, close);
-    Ok(Some(Arc::new(publisher.map_err(io::Error::other)?)))
+    sources::start_redis(redis, duty, log, health, close).map(Some).map_err(io::Error::other)
 }
 
 async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {

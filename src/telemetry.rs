@@ -52,6 +52,11 @@ metrics_table! {
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
+    REDIS_STREAM_UP = Gauge "sidestream_redis_stream_up", "1 while the connection that follows the stream in Redis answers.";
+    REDIS_STREAM_DELAY = Histogram "sidestream_redis_stream_delay_seconds", "From an entry's append, by the clock of Redis, until it was read here, in seconds.";
+    REDIS_STREAM_LOAD = Histogram "sidestream_redis_stream_load_seconds", "Time taken to load the log from the stream, in seconds.";
+    REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream was told of a gap in the stream in Redis, by reason.";
+    REDIS_STREAM_APPENDED = Counter "sidestream_redis_stream_appended_total", "Events that this instance appended to the stream in Redis.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";

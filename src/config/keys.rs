@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::forms::{
-    address, backend, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
-    time_or_zero, whole, word,
+    address, backend, heartbeat, host_and_port, log_level, network, prefix, publish_key, redis_url, sentinel,
+    size, stream_key, time, time_or_zero, whole, word,
 };
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public,
-    Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Trim,
 };
 use super::values::{Backend, ByteSize, Secret};
 
@@ -220,17 +220,28 @@ impl Fanout {
 impl Redis {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let url = s.secret("url", redis_url);
-        if url.is_none() {
+        let sentinels = s.secrets("sentinels", sentinel).unwrap_or_default();
+        let nodes = s.list("nodes", Vec::new(), host_and_port);
+        if !sentinels.is_empty() && !nodes.is_empty() {
+            let message = "`sentinels` and `nodes` do not go together: Redis Cluster needs no Sentinels";
+            s.complain(&["sentinels", "nodes"], message, None);
+        }
+        if url.is_none() && sentinels.is_empty() && nodes.is_empty() {
             s.complain(
                 &["url", "url_file"],
                 "`url` is missing in [redis]",
                 Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
             );
         }
-        let d = Self::at(url.unwrap_or_else(|| Secret::new("")));
+        let d = Self::at(url.unwrap_or_else(|| Secret::new("redis://127.0.0.1:6379")));
+        let prefix = s.take("prefix", d.prefix, prefix);
         let redis = Self {
             url: d.url,
-            prefix: s.take("prefix", d.prefix, prefix),
+            sentinels,
+            master: s.take("master", d.master, super::forms::master),
+            nodes,
+            stream: s.subsection_if_there("redis.stream", "stream", |s| RedisStream::read(s, &prefix)),
+            prefix,
             timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
             ping_interval: s.take("ping_interval", d.ping_interval, time(MILLIS(100)..=HOUR)),
             max_backoff: s.take("max_backoff", d.max_backoff, time(MILLIS(100)..=HOUR)),
@@ -261,6 +272,21 @@ impl Redis {
             }
         }
         redis
+    }
+}
+
+impl RedisStream {
+    fn read(s: &mut Section<'_, '_>, prefix: &str) -> Self {
+        let d = Self::at(format!("{prefix}:log"));
+        Self {
+            key: s.take("key", d.key, stream_key),
+            // Fewer, and what is read could be trimmed before it is.
+            max_events: s.take("max_events", d.max_events, whole(1000..=1_000_000_000)),
+            max_age: s.take("max_age", d.max_age, time_or_zero(MINUTE..=365 * DAY)),
+            trim: s.take("trim", d.trim, word([("approximate", Trim::Approximate), ("exact", Trim::Exact)])),
+            timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
+            batch: s.take("batch", d.batch, whole(1..=10_000)),
+        }
     }
 }
 

@@ -22,6 +22,6 @@ mod values;
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Public, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Trim,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

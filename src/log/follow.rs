@@ -38,7 +38,6 @@ pub struct History {
     /// Newest first.
     entries: Vec<Ready>,
     bytes: usize,
-    newest: Option<EventId>,
     /// The oldest place that was looked at; nothing before it is known.
     oldest: Option<EventId>,
 }
@@ -57,7 +56,8 @@ impl History {
     /// kept.
     pub fn add_older(&mut self, placed: Placed) -> bool {
         let Placed { id, event, age } = placed;
-        self.newest.get_or_insert(id);
+        // What is delivered live only is over.
+        let event = event.filter(|event| !event.ephemeral);
         if age > self.bounds.age || self.entries.len() >= self.bounds.events {
             // A cursor at this very place has all that is kept before it.
             self.oldest = Some(id);
@@ -77,6 +77,11 @@ impl History {
         true
     }
 
+    /// Nothing before `id` is to be kept, and a cursor from before it not to be served.
+    pub fn end_at(&mut self, id: EventId) {
+        self.oldest = Some(id);
+    }
+
     /// How many events it has.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -89,7 +94,7 @@ impl History {
 
 impl Ready {
     fn new(id: EventId, event: Event, at: Instant) -> Self {
-        let frame = Draft::new(&event).seal(Some(id));
+        let frame = Draft::new(&event).seal((!event.ephemeral).then_some(id));
         Self { id, audience: event.audience, frame, at, ttl: event.ttl }
     }
 }
@@ -99,6 +104,11 @@ impl Log {
     pub fn following(retention: Retention) -> Self {
         let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         Self::with(&retention, Store::new(bounds, None, 0), bounds, Some(Standing::Loading))
+    }
+
+    /// Whether its ids come from elsewhere.
+    pub fn is_following(&self) -> bool {
+        self.lock().following.is_some()
     }
 
     /// How it stands to the log that it follows; one that follows none is always current.
@@ -118,7 +128,7 @@ impl Log {
     pub fn history(&self) -> History {
         let bounds = self.lock().bounds;
         let now = Instant::now();
-        History { bounds, now, entries: Vec::new(), bytes: 0, newest: None, oldest: None }
+        History { bounds, now, entries: Vec::new(), bytes: 0, oldest: None }
     }
 
     /// Lets go of everything and takes `history` instead, which ends with `end`, the last id that was given away
@@ -156,7 +166,7 @@ impl Log {
                     }
                     None => Some(event),
                 });
-                (id, event.map(|event| Ready::new(id, event, now)))
+                (id, event.map(|event| (event.ephemeral, Ready::new(id, event, now))))
             })
             .collect();
         let mut refused = 0;
@@ -168,12 +178,13 @@ impl Log {
                     continue;
                 }
                 match ready {
-                    Some(Ready { audience, frame, ttl, .. }) => {
-                        let entry = state.store.push(Some(id), audience, frame, now, ttl);
+                    Some((live_only, Ready { audience, frame, ttl, .. })) => {
+                        let entry = state.store.push((!live_only).then_some(id), audience, frame, now, ttl);
                         state.leave(&entry);
                     }
-                    None => state.store.pass(id),
+                    None => {}
                 }
+                state.store.pass(id);
             }
         }
         self.grown.notify_waiters();
@@ -189,7 +200,7 @@ impl Log {
             // Before the look: what comes between the look and the wait would go unnoticed.
             grown.as_mut().enable();
             match self.locate(last_event_id) {
-                Err(Reset::TooNew) if self.lock().following.is_some() => {}
+                Err(Reset::TooNew) if self.is_following() => {}
                 located => return located,
             }
             if tokio::time::timeout_at(deadline, grown).await.is_err() {

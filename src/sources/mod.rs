@@ -3,5 +3,7 @@
 mod publish;
 mod redis;
 
-pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
-pub use redis::{BadRedisUrl, RedisPublisher, start_redis};
+pub use publish::{
+    BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
+};
+pub use redis::{BadRedisUrl, RedisDuty, start_redis};

@@ -19,11 +19,29 @@ const SOURCE: &str = "http";
 
 /// Carries envelopes to every instance, this one included.
 pub trait Relay: Send + Sync {
-    /// Sends each of `messages` in order. Bounded in time.
-    fn relay(
-        &self,
-        messages: Vec<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>>;
+    /// Sends each of `messages` in order, and says of each what became of it. Bounded in time.
+    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_>;
+}
+
+/// What is relayed or not, in time.
+pub type Relaying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Relayed>, RelayError>> + Send + 'a>>;
+
+/// An envelope to be relayed.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// With its idempotency key inside.
+    pub json: Bytes,
+    pub idempotency_key: Option<Box<str>>,
+    pub ephemeral: bool,
+}
+
+/// What became of an envelope that was relayed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Relayed {
+    /// None where every instance gives it an id of its own, or it has none.
+    pub id: Option<EventId>,
+    /// The idempotency key was known: it was not relayed again, and `id` is the first one's.
+    pub duplicate: bool,
 }
 
 /// Why messages were not relayed.
@@ -165,10 +183,15 @@ impl Publish {
             None => self.append(batch, &matched),
             Some(relay) => {
                 let messages =
-                    batch.items.iter().zip(own_keys).map(|(item, own)| envelope(item, own)).collect();
-                relay.relay(messages).await?;
-                let receipt = |matched| Receipt { id: None, matched, duplicate: false, relayed: true };
-                matched.into_iter().map(receipt).collect()
+                    batch.items.iter().zip(own_keys).map(|(item, own)| outgoing(item, own)).collect();
+                let relayed = relay.relay(messages).await?.into_iter().zip(matched);
+                let receipt = |(Relayed { id, duplicate }, matched)| Receipt {
+                    id,
+                    matched: if duplicate { 0 } else { matched },
+                    duplicate,
+                    relayed: id.is_none(),
+                };
+                relayed.map(receipt).collect()
             }
         };
         let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
@@ -207,6 +230,15 @@ fn give_key(batch: &mut Batch<'_>, key: &str) -> Result<(), BadPublish> {
         }
     }
     Ok(())
+}
+
+/// What is relayed of an item.
+fn outgoing(item: &Item<'_>, has_own_key: bool) -> Outgoing {
+    Outgoing {
+        json: envelope(item, has_own_key),
+        idempotency_key: item.event.idempotency_key.clone(),
+        ephemeral: item.event.ephemeral,
+    }
 }
 
 /// The JSON that is relayed: the item's own text, with the key that it got from the request's header.

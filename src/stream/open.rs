@@ -16,7 +16,7 @@ use crate::auth::{Caller, Denied, Gates, Grant, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name};
 use crate::fanout::{End, Fanout, Join, Sink};
-use crate::log::{Cursor, Log, Reset};
+use crate::log::{Cursor, Log, Reset, Standing};
 use crate::shutdown::Drain;
 use crate::telemetry;
 
@@ -54,6 +54,9 @@ pub struct Admission {
     ends: Option<(Instant, End)>,
     seat: Seat,
 }
+
+/// How long a cursor that lies ahead of the log is waited for.
+const AHEAD: Duration = Duration::from_secs(2);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -107,6 +110,9 @@ impl Streams {
         if self.drain.has_started() {
             return Err(later(Why::Draining));
         }
+        if self.log.standing() == Standing::Loading {
+            return Err(later(Why::NotReady));
+        }
         // Before anybody is asked: who is being verified sits, too.
         let seat = self.seats.take(address).map_err(later)?;
         let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
@@ -128,7 +134,15 @@ impl Streams {
         }
         let seat = seat.of(grant.user.as_ref()).map_err(later)?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, &topics, last_event_id, seat))
+        let located = match last_event_id {
+            None => None,
+            Some(text) => Some(self.log.locate_soon(text, AHEAD).await),
+        };
+        if located == Some(Err(Reset::TooNew)) && self.log.standing() == Standing::Away {
+            // Another instance has it, and this one will.
+            return Err(later(Why::NotReady));
+        }
+        Ok(self.admit(&grant, headers, &topics, (last_event_id, located), seat))
     }
 
     fn denied(&self, denied: Denied) -> Refusal {
@@ -147,15 +161,14 @@ impl Streams {
         grant: &Grant,
         headers: HeaderMap,
         topics: &[Name],
-        last_event_id: Option<&str>,
+        (last_event_id, located): (Option<&str>, Option<Result<Cursor, Reset>>),
         seat: Seat,
     ) -> Admission {
         let client = client_id();
         let mut keys = grant.keys(topics);
         keys.push(Key::Client(client.clone()));
-        // The head is taken first: an event between this line and the shard's is replayed, not lost.
+        // An event between this line and the shard's is replayed, not lost.
         let head = self.log.head();
-        let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
             None => (head, Some(head.id), 0),
             Some(Ok(cursor)) => {

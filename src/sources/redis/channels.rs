@@ -16,6 +16,8 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
+    /// Whether the operator mapped any.
+    pub(super) mapped: bool,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
     /// By the pattern as Redis knows it.
     patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -78,7 +80,8 @@ impl BadMessage {
 impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
-        let mut channels = Self { exact: HashMap::new(), patterns: HashMap::new() };
+        let mapped = !settings.channels.is_empty();
+        let mut channels = Self { mapped, exact: HashMap::new(), patterns: HashMap::new() };
         let prefix = &settings.prefix;
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");

@@ -14,12 +14,15 @@ use tokio_util::either::Either;
 use super::address::{Address, Place};
 use super::failure::Failure;
 use super::resp::{Received, Reply, write_command};
+use super::token::Token;
 use crate::config::Secret;
 
 /// An open connection that has been let in.
 pub(super) struct Connection {
     socket: Either<TcpStream, UnixStream>,
     received: Received,
+    /// The address, to be shown.
+    to: String,
 }
 
 impl Connection {
@@ -31,7 +34,8 @@ impl Connection {
             let socket = connect(&address.place)
                 .await
                 .map_err(|cause| Failure::Connect { address: address.to_string(), cause })?;
-            let mut connection = Self { socket, received: Received::new(max_text) };
+            let to = address.to_string();
+            let mut connection = Self { socket, received: Received::new(max_text), to };
             connection.log_in(address, &mut doing).await?;
             Ok(connection)
         };
@@ -85,6 +89,11 @@ impl Connection {
         }
     }
 
+    /// Where it leads, to be shown.
+    pub(super) fn to(&self) -> &str {
+        &self.to
+    }
+
     /// Writes all of `commands`. Not cancel safe: afterwards the connection is of no use.
     pub(super) async fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
         Ok(self.socket.write_all(commands).await?)
@@ -95,6 +104,19 @@ impl Connection {
         match self.socket.read_buf(self.received.space()).await? {
             0 => Err(Failure::Closed),
             _ => Ok(()),
+        }
+    }
+
+    /// The next token; `doing` says in a failure what we were at when none came for `limit`. Cancel safe.
+    pub(super) async fn token(&mut self, limit: Duration, doing: &'static str) -> Result<Token, Failure> {
+        loop {
+            if let Some(token) = self.received.token()? {
+                return Ok(token);
+            }
+            match timeout(limit, self.receive()).await {
+                Ok(received) => received?,
+                Err(_) => return Err(Failure::Timeout { address: self.to.clone(), limit, doing }),
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Delivery {
     channels: Channels,
     log: Arc<Log>,
     batch: Vec<Event>,
+    /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
+    lasting: bool,
     taken: Counter,
     duplicates: Counter,
     /// By reason, of which there are a handful.
@@ -60,6 +62,7 @@ impl Delivery {
             channels,
             log,
             batch: Vec::new(),
+            lasting: false,
             taken: metrics::counter!(EVENTS, "source" => SOURCE),
             duplicates: metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE),
             complaints: Vec::new(),
@@ -72,7 +75,7 @@ impl Delivery {
 
     /// Takes a reply; a message's events wait for [`Delivery::flush`].
     pub(super) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
-        let Self { channels, batch, complaints, .. } = self;
+        let Self { channels, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
                 [b"message", channel, message] => (channels.of_channel(channel), channel, message),
@@ -91,7 +94,10 @@ impl Delivery {
         };
         for mapping in mappings {
             match mapping.event(channel, message) {
-                Ok(event) => batch.push(event),
+                Ok(event) => {
+                    *lasting |= !event.ephemeral;
+                    batch.push(event);
+                }
                 Err(bad) => refuse(complaints, bad.word(), Some(mapping), &bad),
             }
         }
@@ -101,10 +107,13 @@ impl Delivery {
         Took::Message
     }
 
-    /// Tells every stream that messages are missing here.
+    /// Tells every stream that messages may be missing here. Not where the log is a stream in Redis and nobody uses
+    /// the channels but for what is ephemeral.
     pub(super) fn gap(&mut self) {
         self.flush();
-        self.log.append_gap();
+        if self.lasting || self.channels.mapped || !self.log.is_following() {
+            self.log.append_gap();
+        }
     }
 
     /// Appends what was taken.

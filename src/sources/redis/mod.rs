@@ -1,4 +1,5 @@
-//! Events over Redis channels: `<prefix>`, `<prefix>:topic:*`, and the operator's mapped ones.
+//! Events over Redis: the channels `<prefix>`, `<prefix>:topic:*` and the operator's mapped ones; and the stream that is
+//! the log, where one is configured.
 //!
 //! | file | is about |
 //! |---|---|
@@ -6,36 +7,53 @@
 //! | `delivery` | from what Redis delivers to events in the log |
 //! | `subscription` | the connection that delivers: supervised, watched, made again for ever |
 //! | `publisher` | the connection that publishes for `POST /publish` |
-//! | `connection` `resp` `address` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
+//! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
+//! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
+//! | `append` | the connection that appends to the stream for `POST /publish` |
+//! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
+//! | `connection` `resp` `token` `address` `backoff` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
 //!
 //! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and said to be.
 
 mod address;
+mod append;
+mod backoff;
+mod census;
 mod channels;
 mod connection;
 mod delivery;
 #[cfg(test)]
 mod double;
+mod entry;
 mod failure;
+mod load;
 mod publisher;
 mod resp;
+mod server;
+mod slot;
+mod stream_state;
 mod subscription;
+mod tail;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
-pub use publisher::RedisPublisher;
+use publisher::RedisPublisher;
 
-use address::Address;
+use append::{Appender, Commands};
 use channels::Channels;
 use delivery::Delivery;
+use server::Server;
 use subscription::Subscription;
+use tail::{Reading, Tail};
 
 use crate::config;
-use crate::health::Reporter;
+use crate::health::Health;
 use crate::log::Log;
 use crate::shutdown::Drain;
+use crate::sources::publish::Relay;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -50,26 +68,52 @@ struct Timing {
 /// By how much a relayed envelope may be longer than the body it came in: the request's idempotency key is put in.
 const RELAY_SLACK: usize = 1024;
 
-/// Appends what is published on the channels of `settings` to `log`, and publishes for `POST /publish`, until `drain`
-/// starts: best one that starts after the streams are closed, so that these miss nothing while they wait for that.
-/// Messages longer than `max_message` bytes are passed over. Returns at once; `health` tells when Redis is there.
+/// What Redis is to do, beside what its section says.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisDuty {
+    /// Longer messages and entries are passed over.
+    pub max_message: usize,
+    /// How long Redis remembers an idempotency key.
+    pub idempotency_window: Duration,
+}
+
+/// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
+/// one, and gives back the way out for `POST /publish`; until `drain` starts: best one that starts after the streams
+/// are closed, so that these miss nothing while they wait for that. Returns at once; `health` tells when Redis is
+/// there.
 pub fn start_redis(
     settings: &config::Redis,
-    max_message: usize,
-    log: Arc<Log>,
-    health: Reporter,
+    duty: RedisDuty,
+    log: &Arc<Log>,
+    health: &Health,
     drain: &Drain,
-) -> Result<RedisPublisher, BadRedisUrl> {
-    let address = Address::parse(&settings.url)?;
+) -> Result<Arc<dyn Relay>, BadRedisUrl> {
+    let key = settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key);
+    let server = Arc::new(Server::new(settings, key)?);
     let timing = Timing {
         timeout: settings.timeout,
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    let delivery = Delivery::new(Channels::new(settings), log);
-    let max_text = max_message.saturating_add(RELAY_SLACK);
-    let subscription = Subscription::new(address.clone(), timing, max_text, delivery, health);
+    let delivery = Delivery::new(Channels::new(settings), Arc::clone(log));
+    let max_text = duty.max_message.saturating_add(RELAY_SLACK);
+    let reporter = health.depend_on("redis", true);
+    let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let listening = subscription.listening();
     drain.spawn(subscription.run(drain.clone()));
-    Ok(RedisPublisher::start(address, timing, &settings.prefix, listening, drain))
+    let Some(stream) = &settings.stream else {
+        let publisher = RedisPublisher::start(server, timing, &settings.prefix, listening, drain);
+        return Ok(Arc::new(publisher));
+    };
+    let reading = Reading {
+        key: stream.key.as_bytes().into(),
+        batch: stream.batch,
+        max_text,
+        limit: settings.timeout,
+    };
+    let reporter = health.depend_on("redis_stream", true);
+    let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
+    drain.spawn(tail.run(drain.clone()));
+    let commands = Commands::new(stream, &settings.prefix, duty.idempotency_window);
+    Ok(Arc::new(Appender::start(server, timing, stream.timeout, commands, drain)))
 }

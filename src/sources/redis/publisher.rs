@@ -3,7 +3,6 @@
 //! One connection, made when it is needed and kept. Whatever waits is written in one go, and each sender learns
 //! whether Redis took its messages, surely did not, or may have. This file must not know what a message means.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,12 +14,12 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Timing;
-use super::address::Address;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
+use super::server::Server;
 use crate::shutdown::Drain;
-use crate::sources::publish::{Relay, RelayError};
+use crate::sources::publish::{Outgoing, Relay, RelayError, Relayed, Relaying};
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES};
 
 /// What this connection is for, in metrics.
@@ -34,7 +33,7 @@ const MAX_ANSWER: usize = 4096;
 
 /// Publishes on the channel that every instance listens to. Cloning shares.
 #[derive(Clone)]
-pub struct RedisPublisher {
+pub(super) struct RedisPublisher {
     requests: mpsc::Sender<Request>,
 }
 
@@ -47,7 +46,7 @@ impl RedisPublisher {
     /// Starts the task that owns the connection; it ends when `drain` starts. `listening` says whether this process
     /// hears what it publishes.
     pub(super) fn start(
-        address: Address,
+        server: Arc<Server>,
         timing: Timing,
         channel: &str,
         listening: Arc<AtomicBool>,
@@ -55,7 +54,7 @@ impl RedisPublisher {
     ) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
         let outbox = Outbox {
-            address,
+            server,
             timing,
             channel: channel.as_bytes().into(),
             listening,
@@ -70,23 +69,23 @@ impl RedisPublisher {
 
 impl Relay for RedisPublisher {
     /// Dropped half-way, the messages may still be sent. Takes a few times the timeout at the longest.
-    fn relay(
-        &self,
-        messages: Vec<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>> {
+    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
+            let count = messages.len();
+            let messages = messages.into_iter().map(|message| message.json).collect();
             let request = Request { messages, answer };
             // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
             self.requests.send(request).await.map_err(|_| RelayError::Down)?;
-            answered.await.unwrap_or(Err(RelayError::Down))
+            answered.await.unwrap_or(Err(RelayError::Down))?;
+            Ok(vec![Relayed::default(); count])
         })
     }
 }
 
 /// The owner of the publishing connection.
 struct Outbox {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     channel: Box<[u8]>,
     listening: Arc<AtomicBool>,
@@ -140,7 +139,7 @@ impl Outbox {
         if let Ok(Ok(())) = timeout(self.timing.timeout, exchange).await {
             return;
         }
-        debug!(redis = %self.address, "the idle connection for publishing is gone");
+        debug!(redis = %self.server, "the idle connection for publishing is gone");
         self.connection = None;
     }
 
@@ -169,7 +168,7 @@ impl Outbox {
             }
             Err(_) => {
                 self.connection = None;
-                let address = self.address.to_string();
+                let address = self.server.to_string();
                 Some(Failure::Timeout { address, limit: self.timing.timeout, doing: "publishing" })
             }
         };
@@ -184,11 +183,11 @@ impl Outbox {
     /// Sees that there is a connection.
     async fn connect(&mut self) -> Result<(), Failure> {
         if self.connection.is_none() {
-            let connection = Connection::open(&self.address, self.timing.timeout, MAX_ANSWER).await?;
+            let connection = self.server.open(self.timing.timeout, MAX_ANSWER).await?;
             self.connection = Some(connection);
             self.told.forget();
             self.connects.increment(1);
-            info!(redis = %self.address, "connected to Redis for publishing");
+            info!(redis = %self.server, "connected to Redis for publishing");
         }
         Ok(())
     }
@@ -197,7 +196,7 @@ impl Outbox {
         let reason = failure.word();
         metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
         if self.told.say(reason) {
-            warn!(redis = %self.address, reason, %failure, "cannot publish over Redis");
+            warn!(redis = %self.server, reason, %failure, "cannot publish over Redis");
         }
     }
 }
