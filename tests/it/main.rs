@@ -14,6 +14,9 @@
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
+//! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
+//! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
+//! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 
@@ -32,5 +35,8 @@ mod proxy;
 mod publish;
 mod redis;
 mod redis_away;
+mod redis_groups;
+mod redis_stream;
+mod redis_stream_away;
 mod soak;
 mod streams;

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Timing;
 use super::connection::Connection;
+use super::delivery::is_without_shards;
 use super::entry::{EVENT, id_of};
 use super::failure::{Failure, Told};
 use super::resp::write_command;
@@ -62,6 +63,8 @@ struct Request {
 pub(super) struct Commands {
     key: Box<[u8]>,
     channel: Box<[u8]>,
+    /// In a Cluster: the channel that lies on the stream's shard, until Redis says that it knows none.
+    sharded: Option<Box<[u8]>>,
     /// What an idempotency key's name in Redis begins with: it lies in the stream's slot.
     once: Box<[u8]>,
     window_ms: Box<[u8]>,
@@ -75,12 +78,14 @@ impl Commands {
     pub(super) fn new(
         stream: &config::RedisStream,
         prefix: &str,
+        sharded: Option<String>,
         idempotency_window: Duration,
     ) -> Self {
         let tag = String::from_utf8_lossy(tag(stream.key.as_bytes())).into_owned();
         Self {
             key: stream.key.as_bytes().into(),
             channel: prefix.as_bytes().into(),
+            sharded: sharded.map(|channel| channel.into_bytes().into()),
             once: format!("{prefix}:once:{{{tag}}}:").into_bytes().into(),
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
             max_events: stream.max_events.to_string().into_bytes().into(),
@@ -100,7 +105,10 @@ impl Commands {
         }
         for Outgoing { json, idempotency_key, ephemeral } in messages {
             if *ephemeral {
-                write_command(to, &[b"PUBLISH", &self.channel, json]);
+                match &self.sharded {
+                    Some(channel) => write_command(to, &[b"SPUBLISH", channel, json]),
+                    None => write_command(to, &[b"PUBLISH", &self.channel, json]),
+                }
             } else if let Some(key) = idempotency_key {
                 let once = [&self.once, key.as_bytes()].concat();
                 write_command(
@@ -280,6 +288,11 @@ impl Outbox {
             {
                 // Somebody else holds the stream now.
                 self.connection = None;
+            }
+            if let Failure::Refused { text, .. } = &failure
+                && is_without_shards(text.as_bytes())
+            {
+                self.commands.sharded = None;
             }
             self.note(&failure);
         }

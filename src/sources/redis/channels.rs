@@ -18,6 +18,8 @@ use crate::event::{
 pub(super) struct Channels {
     /// Whether the operator mapped any.
     pub(super) mapped: bool,
+    /// In a Cluster: the channel of the stream's own shard.
+    sharded: Option<Box<[u8]>>,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
     /// By the pattern as Redis knows it.
     patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -81,7 +83,7 @@ impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
         let mapped = !settings.channels.is_empty();
-        let mut channels = Self { mapped, exact: HashMap::new(), patterns: HashMap::new() };
+        let mut channels = Self { mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
         let prefix = &settings.prefix;
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");
@@ -90,6 +92,18 @@ impl Channels {
             channels.add(Mapping::new(channel));
         }
         channels
+    }
+
+    /// Adds the channel of a Cluster's shard, which has envelopes as `<prefix>` has.
+    pub(super) fn add_sharded(&mut self, channel: &str) {
+        let mapping = Mapping::envelope(&[channel], None);
+        self.sharded = Some(channel.as_bytes().into());
+        self.exact.entry(channel.as_bytes().into()).or_default().push(mapping);
+    }
+
+    /// What to `SSUBSCRIBE` to.
+    pub(super) fn sharded(&self) -> Option<&[u8]> {
+        self.sharded.as_deref()
     }
 
     fn add(&mut self, mapping: Mapping) {
@@ -102,7 +116,7 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref)
+        self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded())
     }
 
     /// What to `PSUBSCRIBE` to.

@@ -78,10 +78,10 @@ impl Delivery {
         let Self { channels, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
-                [b"message", channel, message] => (channels.of_channel(channel), channel, message),
+                [b"message" | b"smessage", channel, message] => (channels.of_channel(channel), channel, message),
                 [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
                 [b"pong", _] => return Took::Pong,
-                [b"subscribe" | b"psubscribe", ..] => return Took::Subscribed,
+                [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return Took::Subscribed,
                 _ => return Took::Unexpected,
             },
             Reply::TooLarge => {
@@ -89,6 +89,8 @@ impl Delivery {
                 return Took::Message;
             }
             Reply::Status(b"PONG") => return Took::Pong,
+            // Before Redis 7 a Cluster's channels have no shards: every node has all of them.
+            Reply::Error(text) if is_without_shards(text) => return Took::Subscribed,
             Reply::Error(text) => return Took::Refused(text),
             _ => return Took::Unexpected,
         };
@@ -128,6 +130,12 @@ impl Delivery {
         self.taken.increment((count - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
     }
+}
+
+/// Whether Redis refused a command on shards' channels because it knows none.
+pub(super) fn is_without_shards(text: &[u8]) -> bool {
+    text.starts_with(b"ERR unknown command")
+        && [&b"SSUBSCRIBE"[..], b"SPUBLISH"].iter().any(|word| text.windows(word.len()).any(|part| part == *word))
 }
 
 /// Counts a refusal, and logs it unless one for the same reason was logged just now.

@@ -95,7 +95,12 @@ pub fn start_redis(
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    let delivery = Delivery::new(Channels::new(settings), Arc::clone(log));
+    let mut channels = Channels::new(settings);
+    let sharded = (!settings.nodes.is_empty()).then(|| slot::sharded_channel(&settings.prefix, key));
+    if let Some(sharded) = &sharded {
+        channels.add_sharded(sharded);
+    }
+    let delivery = Delivery::new(channels, Arc::clone(log));
     let max_text = duty.max_message.saturating_add(RELAY_SLACK);
     let reporter = health.depend_on("redis", true);
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
@@ -114,6 +119,6 @@ pub fn start_redis(
     let reporter = health.depend_on("redis_stream", true);
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
     drain.spawn(tail.run(drain.clone()));
-    let commands = Commands::new(stream, &settings.prefix, duty.idempotency_window);
+    let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     Ok(Arc::new(Appender::start(server, timing, stream.timeout, commands, drain)))
 }

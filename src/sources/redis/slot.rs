@@ -9,6 +9,11 @@ pub(super) fn tag(key: &[u8]) -> &[u8] {
     }
 }
 
+/// The channel that lies on the shard of `key`.
+pub(super) fn sharded_channel(prefix: &str, key: &str) -> String {
+    format!("{prefix}:{{{}}}", String::from_utf8_lossy(tag(key.as_bytes())))
+}
+
 /// The slot of a key.
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let crc = tag(key).iter().fold(0_u16, |crc, &byte| {

@@ -69,6 +69,9 @@ impl Subscription {
         let patterns: Vec<_> =
             [&b"PSUBSCRIBE"[..]].into_iter().chain(delivery.channels().patterns()).collect();
         write_command(&mut commands, &patterns);
+        if let Some(sharded) = delivery.channels().sharded() {
+            write_command(&mut commands, &[b"SSUBSCRIBE", sharded]);
+        }
         // Redis answers in order: a pong says that all subscriptions stand.
         write_command(&mut commands, &[b"PING"]);
         let up = metrics::gauge!(REDIS_UP);

@@ -1,4 +1,5 @@
-//! A Redis of a test's own: Debian's `redis-server`, on a port of its own and a Unix socket, keeping nothing on disk.
+//! A Redis of a test's own: Debian's `redis-server`, on a port of its own and a Unix socket, keeping nothing on disk
+//! unless it is asked to.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,10 +15,12 @@ pub(crate) struct Redis {
     child: Option<Child>,
     pub(crate) port: u16,
     folder: tempfile::TempDir,
+    /// More arguments; the later one of a name counts.
+    arguments: Vec<String>,
 }
 
 /// Ports below those that the system gives away by itself, so that one stays free while its Redis does not run.
-fn next_port() -> u16 {
+pub(super) fn next_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -28,7 +31,13 @@ fn next_port() -> u16 {
 impl Redis {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more arguments, such as `--appendonly yes`.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::absent();
+        redis.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         while !redis.try_start().await {
             // Somebody else's port.
             redis.port = next_port();
@@ -38,7 +47,8 @@ impl Redis {
 
     /// Has a port and does not run.
     pub(crate) fn absent() -> Self {
-        Self { child: None, port: next_port(), folder: tempfile::tempdir().expect("a folder") }
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { child: None, port: next_port(), folder, arguments: Vec::new() }
     }
 
     /// Starts it where it was, or was to be.
@@ -54,6 +64,7 @@ impl Redis {
             .arg(self.socket())
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
