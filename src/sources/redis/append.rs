@@ -250,23 +250,43 @@ impl Outbox {
         }
     }
 
-    /// Answers every one of `requests`.
-    async fn serve(&mut self, requests: Vec<Request>, waiting: &mut mpsc::Receiver<Request>) {
-        if let Err(failure) = self.connect().await {
-            self.note(&failure);
-            // Those who came meanwhile would wait as long for the same outcome.
-            for request in requests.into_iter().chain(std::iter::from_fn(|| waiting.try_recv().ok())) {
-                let _ = request.answer.send(Err(RelayError::Down));
+    /// Answers every one of `requests`. Those that a Redis surely did not take, because the stream is another's now,
+    /// are brought there.
+    async fn serve(&mut self, mut requests: Vec<Request>, waiting: &mut mpsc::Receiver<Request>) {
+        for last in [false, true] {
+            if let Err(failure) = self.connect().await {
+                self.note(&failure);
+                // Those who came meanwhile would wait as long for the same outcome.
+                for request in requests.into_iter().chain(std::iter::from_fn(|| waiting.try_recv().ok())) {
+                    let _ = request.answer.send(Err(RelayError::Down));
+                }
+                return;
             }
-            return;
+            let mut moved = Vec::new();
+            self.exchange(requests, &mut moved).await;
+            if moved.is_empty() {
+                return;
+            }
+            self.connection = None;
+            if last {
+                for request in moved {
+                    let _ = request.answer.send(Err(RelayError::Down));
+                }
+                return;
+            }
+            requests = moved;
         }
+    }
+
+    /// Sends what `requests` ask for and answers them, but for those that go to `moved`.
+    async fn exchange(&mut self, requests: Vec<Request>, moved: &mut Vec<Request>) {
         let Some(connection) = &mut self.connection else { return };
         let mut commands = Vec::with_capacity(requests.iter().map(Request::size).sum());
         for request in &requests {
             self.commands.write(&mut commands, &request.messages);
         }
         let mut requests = requests.into_iter();
-        let exchange = exchange(connection, &commands, &mut requests, self.limit, &self.appended);
+        let exchange = exchange(connection, &commands, &mut requests, moved, self.limit, &self.appended);
         let refusal = match timeout(self.limit, exchange).await {
             Ok(Ok(refusal)) => refusal,
             Ok(Err(failure)) => {
@@ -283,12 +303,6 @@ impl Outbox {
             let _ = request.answer.send(Err(RelayError::Unknown));
         }
         if let Some(failure) = refusal {
-            if let Failure::Refused { text, .. } = &failure
-                && ["MOVED", "READONLY", "CLUSTERDOWN", "MASTERDOWN"].iter().any(|word| text.starts_with(word))
-            {
-                // Somebody else holds the stream now.
-                self.connection = None;
-            }
             if let Failure::Refused { text, .. } = &failure
                 && is_without_shards(text.as_bytes())
             {
@@ -348,6 +362,11 @@ fn gather(first: Request, waiting: &mut mpsc::Receiver<Request>) -> Vec<Request>
     requests
 }
 
+/// Whether the refusal says that another Redis has the stream.
+fn is_elsewhere(text: &[u8]) -> bool {
+    [&b"MOVED "[..], b"READONLY "].iter().any(|word| text.starts_with(word))
+}
+
 /// What Redis answered to one command.
 enum Answer {
     Took(Relayed),
@@ -355,11 +374,13 @@ enum Answer {
 }
 
 /// Sends `commands` and answers the requests that they are of, in order; those that are left over when it fails are
-/// still in `requests`. Gives back a refusal of Redis.
+/// still in `requests`, and those that this Redis surely did not take because another one has the stream are in
+/// `moved`. Gives back a refusal of Redis.
 async fn exchange(
     connection: &mut Connection,
     commands: &[u8],
     requests: &mut std::vec::IntoIter<Request>,
+    moved: &mut Vec<Request>,
     limit: Duration,
     appended: &Counter,
 ) -> Result<Option<Failure>, Failure> {
@@ -373,6 +394,10 @@ async fn exchange(
         } else {
             transaction(connection, count, limit).await?
         };
+        if answers.iter().all(|answer| matches!(answer, Answer::Refused(text) if is_elsewhere(text))) {
+            moved.extend(requests.next());
+            continue;
+        }
         let mut taken = Vec::with_capacity(count);
         for answer in answers {
             match answer {
