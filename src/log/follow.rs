@@ -11,14 +11,11 @@ use super::store::{Bounds, Cursor, Reset, Store, cost};
 use crate::event::{Audience, Draft, Event, EventId, Frame};
 
 /// How a log stands to the one that it follows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// Nothing has been copied yet.
-    Loading,
-    /// It is cut off: what is appended there does not come.
-    Away,
-    /// It has everything, or will have in a moment.
-    Current,
+#[derive(Default, Debug)]
+pub(super) struct Following {
+    loaded: bool,
+    /// How often it was seen that nothing is left to be copied.
+    looks: u64,
 }
 
 /// One place of the log that is followed.
@@ -103,7 +100,7 @@ impl Log {
     /// A log of which nothing is known until [`Log::restart`].
     pub fn following(retention: Retention) -> Self {
         let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
-        Self::with(&retention, Store::new(bounds, None, 0), bounds, Some(Standing::Loading))
+        Self::with(&retention, Store::new(bounds, None, 0), bounds, Some(Following::default()))
     }
 
     /// Whether its ids come from elsewhere.
@@ -111,17 +108,9 @@ impl Log {
         self.lock().following.is_some()
     }
 
-    /// How it stands to the log that it follows; one that follows none is always current.
-    pub fn standing(&self) -> Standing {
-        self.lock().following.unwrap_or(Standing::Current)
-    }
-
-    /// Whether what is appended there comes. Changes nothing before the first [`Log::restart`].
-    pub fn set_current(&self, current: bool) {
-        let mut state = self.lock();
-        if let Some(standing @ (Standing::Away | Standing::Current)) = &mut state.following {
-            *standing = if current { Standing::Current } else { Standing::Away };
-        }
+    /// Whether there is anything to answer from: false for a log that follows another until [`Log::restart`].
+    pub fn is_loaded(&self) -> bool {
+        self.lock().following.as_ref().is_none_or(|following| following.loaded)
     }
 
     /// A history to be filled for [`Log::restart`].
@@ -143,7 +132,9 @@ impl Log {
             }
             state.store.pass(end);
             state.store.trim(Instant::now());
-            state.following = Some(Standing::Current);
+            if let Some(following) = &mut state.following {
+                following.loaded = true;
+            }
             if let Some(why) = told {
                 state.tell(why);
             }
@@ -191,20 +182,34 @@ impl Log {
         refused
     }
 
-    /// As [`Log::locate`], but a cursor that lies ahead is waited for up to `limit`: its client comes from an instance
-    /// that was a moment faster.
-    pub async fn locate_soon(&self, last_event_id: &str, limit: Duration) -> Result<Cursor, Reset> {
+    /// Notes that it has just been seen that nothing was left to be copied.
+    pub fn confirm(&self) {
+        if let Some(following) = &mut self.lock().following {
+            following.looks += 1;
+        }
+        self.grown.notify_waiters();
+    }
+
+    /// As [`Log::locate`], but a cursor that lies ahead is waited for: its client comes from an instance that was a
+    /// moment faster. `TooNew` is only said when the log that is followed was seen not to have it either; None when
+    /// that could not be seen within `limit`.
+    pub async fn locate_soon(&self, last_event_id: &str, limit: Duration) -> Option<Result<Cursor, Reset>> {
+        // The first look that ends may have begun before the question.
+        const LOOKS: u64 = 2;
         let deadline = tokio::time::Instant::now() + limit;
+        let looks = || self.lock().following.as_ref().map(|following| following.looks);
+        let enough = looks().map(|looks| looks + LOOKS);
         loop {
             let mut grown = std::pin::pin!(self.grown.notified());
             // Before the look: what comes between the look and the wait would go unnoticed.
             grown.as_mut().enable();
-            match self.locate(last_event_id) {
-                Err(Reset::TooNew) if self.is_following() => {}
-                located => return located,
+            let enough_seen = looks() >= enough;
+            let located = self.locate(last_event_id);
+            if located != Err(Reset::TooNew) || enough_seen {
+                return Some(located);
             }
             if tokio::time::timeout_at(deadline, grown).await.is_err() {
-                return Err(Reset::TooNew);
+                return None;
             }
         }
     }

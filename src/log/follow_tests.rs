@@ -51,9 +51,9 @@ fn after(log: &Log, cursor: &str) -> Result<Vec<u64>, Reset> {
 #[test]
 fn a_cursor_is_served_by_order_and_only_within_what_was_loaded() {
     let log = Log::following(retention(100));
-    assert_eq!(log.standing(), Standing::Loading);
+    assert!(!log.is_loaded());
     assert!(loaded(&log, [placed(30), foreign(20), placed(10)], 30));
-    assert_eq!(log.standing(), Standing::Current);
+    assert!(log.is_loaded());
     assert_eq!(after(&log, "10-0"), Ok(vec![30]));
     assert_eq!(after(&log, "15-7"), Ok(vec![30]), "no entry's own id");
     assert_eq!(after(&log, "20-0"), Ok(vec![30]), "what is no event has its place");
@@ -149,7 +149,7 @@ async fn a_cursor_ahead_is_waited_for() {
     let log = Arc::new(Log::following(retention(100)));
     loaded(&log, [placed(10)], 10);
     let limit = Duration::from_millis(20);
-    assert_eq!(log.locate_soon("11-0", limit).await, Err(Reset::TooNew));
+    assert_eq!(log.locate_soon("11-0", limit).await, None, "nobody knows");
     let other = Arc::clone(&log);
     let append = async move {
         tokio::task::yield_now().await;
@@ -158,9 +158,16 @@ async fn a_cursor_ahead_is_waited_for() {
         other.append_at(vec![placed(12)]);
     };
     let (located, ()) = tokio::join!(log.locate_soon("12-0", Duration::from_secs(20)), append);
-    assert_eq!(located.unwrap().id, id(12));
+    assert_eq!(located.unwrap().unwrap().id, id(12));
+    let looks = async {
+        log.confirm();
+        tokio::task::yield_now().await;
+        log.confirm();
+    };
+    let (located, ()) = tokio::join!(log.locate_soon("13-0", Duration::from_secs(20)), looks);
+    assert_eq!(located, Some(Err(Reset::TooNew)), "the log that is followed has none such");
     let memory = Log::new(retention(1));
     let ahead = memory.head().id;
     let ahead = EventId { ms: ahead.ms + 1_000_000, ..ahead }.to_string();
-    assert_eq!(memory.locate_soon(&ahead, Duration::from_secs(20)).await, Err(Reset::TooNew));
+    assert_eq!(memory.locate_soon(&ahead, Duration::from_secs(20)).await, Some(Err(Reset::TooNew)));
 }

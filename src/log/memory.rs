@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use super::feed::Feed;
-use super::follow::Standing;
+use super::follow::Following;
 use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Tag};
 
@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) store: Store,
     pub(super) bounds: Bounds,
     /// Set when ids come from elsewhere: what has none is delivered live only.
-    pub(super) following: Option<Standing>,
+    pub(super) following: Option<Following>,
     feeds: Vec<Arc<Feed>>,
     /// Which feeds hold a subscriber for a key: one bit a feed.
     wanted: HashMap<Key, u64>,
@@ -68,7 +68,7 @@ impl Log {
         retention: &Retention,
         store: Store,
         bounds: Bounds,
-        following: Option<Standing>,
+        following: Option<Following>,
     ) -> Self {
         let seen =
             Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };

@@ -10,6 +10,6 @@ mod memory;
 mod store;
 
 pub use feed::{Feed, Taken};
-pub use follow::{History, Placed, Standing};
+pub use follow::{History, Placed};
 pub use memory::{Appended, Log, Retention};
 pub use store::{Cursor, Entry, Position, Replay, Reset};

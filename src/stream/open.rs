@@ -16,7 +16,7 @@ use crate::auth::{Caller, Denied, Gates, Grant, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name};
 use crate::fanout::{End, Fanout, Join, Sink};
-use crate::log::{Cursor, Log, Reset, Standing};
+use crate::log::{Cursor, Log, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry;
 
@@ -56,7 +56,7 @@ pub struct Admission {
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
-const AHEAD: Duration = Duration::from_secs(2);
+const AHEAD: Duration = Duration::from_secs(3);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -110,7 +110,7 @@ impl Streams {
         if self.drain.has_started() {
             return Err(later(Why::Draining));
         }
-        if self.log.standing() == Standing::Loading {
+        if !self.log.is_loaded() {
             return Err(later(Why::NotReady));
         }
         // Before anybody is asked: who is being verified sits, too.
@@ -136,12 +136,12 @@ impl Streams {
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         let located = match last_event_id {
             None => None,
-            Some(text) => Some(self.log.locate_soon(text, AHEAD).await),
+            // Another instance has what it does not, and it will, too.
+            Some(text) => {
+                let located = self.log.locate_soon(text, AHEAD).await;
+                Some(located.ok_or_else(|| later(Why::NotReady))?)
+            }
         };
-        if located == Some(Err(Reset::TooNew)) && self.log.standing() == Standing::Away {
-            // Another instance has it, and this one will.
-            return Err(later(Why::NotReady));
-        }
         Ok(self.admit(&grant, headers, &topics, (last_event_id, located), seat))
     }
 

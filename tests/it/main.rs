@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
+//! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
@@ -25,6 +26,7 @@
 mod harness;
 
 mod browser;
+mod chaos;
 mod cli;
 mod clients;
 mod config;

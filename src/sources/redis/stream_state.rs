@@ -20,6 +20,8 @@ pub(super) struct Info {
     pub(super) last: EventId,
     /// Entries that it ever took; not before Redis 7.
     pub(super) added: Option<u64>,
+    /// The newest entry that was deleted by its id; not before Redis 7.
+    pub(super) deleted: Option<EventId>,
 }
 
 /// How the stream stands to somebody who has everything up to some id.
@@ -49,7 +51,7 @@ impl Connection {
             Token::Error(text) => return Err(Failure::refused(LOOKING, &text, None)),
             _ => return Err(Failure::Unexpected),
         };
-        let (mut length, mut last, mut added) = (None, None, None);
+        let (mut length, mut last, mut added, mut deleted) = (None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, LOOKING).await?;
             let value = self.token(limit, LOOKING).await?;
@@ -63,11 +65,14 @@ impl Connection {
                 (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"last-generated-id" => {
                     last = id_of(id);
                 }
+                (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"max-deleted-entry-id" => {
+                    deleted = id_of(id);
+                }
                 _ => self.pass(value, limit, LOOKING).await?,
             }
         }
         match (length, last) {
-            (Some(length), Some(last)) => Ok(Some(Info { length, last, added })),
+            (Some(length), Some(last)) => Ok(Some(Info { length, last, added, deleted })),
             _ => Err(Failure::Unexpected),
         }
     }
@@ -96,7 +101,7 @@ impl Info {
         if self.last.order() < read.order() {
             return Verdict::Lost;
         }
-        if self.last.order() == read.order() || there {
+        if self.last.order() == read.order() || there || self.deleted == Some(read) {
             return Verdict::Whole;
         }
         if first.is_some_and(|first| first.order() < read.order()) {
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn a_gap_is_never_taken_for_none() {
         let read = id(50);
-        let info = |length, last, added| Info { length, last: id(last), added };
+        let info = |length, last, added| Info { length, last: id(last), added, deleted: Some(id(20)) };
         for (what, info, added, there, first, verdict) in [
             ("nothing new", info(3, 50, Some(9)), Some(9), true, Some(10), Verdict::Whole),
             ("nothing new, and all trimmed", info(0, 50, None), None, false, None, Verdict::Whole),
@@ -140,5 +145,7 @@ mod tests {
         ] {
             assert_eq!(info.judge(read, added, there, first.map(id)), verdict, "{what}");
         }
+        let deleted = Info { deleted: Some(read), ..info(3, 70, None) };
+        assert_eq!(deleted.judge(read, None, false, Some(id(10))), Verdict::Whole, "deleted by hand");
     }
 }

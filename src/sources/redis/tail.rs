@@ -100,12 +100,26 @@ struct Meters {
     load: Histogram,
 }
 
-/// Why a read ended without a failure.
+/// How a read is made.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// It has just been seen that nothing is missing.
+    doubtless: bool,
+    /// The last read waited for nothing.
+    idle: bool,
+    /// Whether to wait for entries.
+    block: bool,
+}
+
+/// What came of a read.
+#[derive(Clone, Copy)]
 enum Read {
     /// The stream has nothing more for now.
     Nothing,
-    /// So many entries came.
+    /// All that there was.
     Entries,
+    /// As many entries as were asked for: there may be more.
+    More,
     /// What was read last is no longer there: a look has to tell what that means. Nothing was read.
     Doubt,
 }
@@ -179,19 +193,24 @@ impl Tail {
             None => self.load(&mut connection, None).await?,
             Some(at) => self.rejoin(&mut connection, at).await?,
         }
-        self.stands();
         // Seen by the look just now.
-        let mut doubtless = true;
-        let mut idle = false;
+        let mut asked = Asked { doubtless: true, idle: false, block: false };
         loop {
-            match self.read(&mut connection, doubtless, idle, clock).await? {
-                Read::Nothing => (doubtless, idle) = (false, true),
-                Read::Entries => (doubtless, idle) = (false, false),
+            let read = self.read(&mut connection, asked, clock).await?;
+            asked = match read {
+                Read::More => Asked { doubtless: false, idle: false, block: false },
+                Read::Entries => Asked { doubtless: false, idle: false, block: true },
+                Read::Nothing => Asked { doubtless: false, idle: asked.block, block: true },
                 Read::Doubt => {
                     let Some(at) = self.at else { return Err(Failure::Unexpected) };
                     self.rejoin(&mut connection, at).await?;
-                    (doubtless, idle) = (true, false);
+                    Asked { doubtless: true, idle: false, block: false }
                 }
+            };
+            if matches!(read, Read::Nothing | Read::Entries) {
+                // Nothing was left behind: what comes now is new.
+                self.stands();
+                self.log.confirm();
             }
         }
     }
@@ -262,19 +281,17 @@ impl Tail {
         Ok(())
     }
 
-    /// One read: waits for entries, and appends what comes. `doubtless`: it has just been seen that nothing is
-    /// missing. `idle`: the last read gave nothing.
+    /// One read: appends what comes.
     async fn read(
         &mut self,
         connection: &mut Connection,
-        doubtless: bool,
-        idle: bool,
+        Asked { doubtless, idle, block }: Asked,
         clock: Clock,
     ) -> Result<Read, Failure> {
         let Some(at) = self.at else { return Err(Failure::Unexpected) };
         let Reading { key, limit, .. } = &self.reading;
         let (limit, id) = (*limit, at.id.to_string());
-        let ask_role = idle && self.server.may_move();
+        let ask_role = self.server.may_move();
         let mut commands = Vec::new();
         if idle {
             ask_info(&mut commands, key);
@@ -283,22 +300,15 @@ impl Tail {
             write_command(&mut commands, &[b"ROLE"]);
         }
         if !doubtless {
-            write_command(&mut commands, &[b"XRANGE", key, b"-", id.as_bytes(), b"COUNT", b"1"]);
+            write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
         }
-        let (count, block) = (self.count.to_string(), BLOCK.as_millis().to_string());
-        write_command(
-            &mut commands,
-            &[
-                b"XREAD",
-                b"COUNT",
-                count.as_bytes(),
-                b"BLOCK",
-                block.as_bytes(),
-                b"STREAMS",
-                key,
-                id.as_bytes(),
-            ],
-        );
+        let (count, wait) = (self.count.to_string(), BLOCK.as_millis().to_string());
+        let mut words: Vec<&[u8]> = vec![b"XREAD", b"COUNT", count.as_bytes()];
+        if block {
+            words.extend([&b"BLOCK"[..], wait.as_bytes()]);
+        }
+        words.extend([&b"STREAMS"[..], key, id.as_bytes()]);
+        write_command(&mut commands, &words);
         match timeout(limit, connection.send(&commands)).await {
             Ok(sent) => sent?,
             Err(_) => {
@@ -353,12 +363,14 @@ impl Tail {
         if let Some(delay) = newest {
             self.meters.delay.record(delay);
         }
+        let more = came >= self.count;
         if came > 0 {
             self.count = (self.count * 2).min(self.reading.batch);
         }
         Ok(match came {
             _ if doubt => Read::Doubt,
             0 => Read::Nothing,
+            _ if more => Read::More,
             _ => Read::Entries,
         })
     }
@@ -422,7 +434,6 @@ impl Tail {
     fn stands(&mut self) {
         let Some(Away { since, tried }) = self.away.take() else { return };
         self.told.forget();
-        self.log.set_current(true);
         self.meters.up.set(1.0);
         self.meters.connects.increment(1);
         if tried {
@@ -437,7 +448,6 @@ impl Tail {
     fn lost(&mut self, failure: &Failure) {
         let since = self.away.map_or_else(Instant::now, |away| away.since);
         self.away = Some(Away { since, tried: true });
-        self.log.set_current(false);
         self.meters.up.set(0.0);
         if matches!(failure, Failure::Closed | Failure::Broken(_)) {
             // Perhaps because the answer was more than Redis holds back for a client.

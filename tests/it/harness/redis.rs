@@ -129,6 +129,29 @@ impl Redis {
         let _ = std::fs::remove_file(self.socket());
     }
 
+    /// A copy of what it has on disk, to be given to [`Redis::kill_and_restore`].
+    pub(crate) fn copy_of_disk(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().expect("a folder");
+        copy_files(self.folder.path(), copy.path());
+        copy
+    }
+
+    /// Ends it as a crash would and gives it an earlier disk: an empty one, or a copy of its own.
+    pub(crate) async fn kill_and_restore(&mut self, disk: Option<&tempfile::TempDir>) {
+        self.kill().await;
+        for entry in std::fs::read_dir(self.folder.path()).expect("its folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).expect("removed");
+            } else {
+                std::fs::remove_file(path).expect("removed");
+            }
+        }
+        if let Some(disk) = disk {
+            copy_files(disk.path(), self.folder.path());
+        }
+    }
+
     /// Lets it stand still with all its connections open.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
@@ -142,5 +165,20 @@ impl Redis {
         let pid = self.child.as_ref().and_then(Child::id).expect("it runs");
         let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
         assert!(status.expect("kill(1)").success());
+    }
+}
+
+/// Copies files and folders; a socket is neither.
+fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            std::fs::create_dir(&target).expect("a folder");
+            copy_files(&path, &target);
+        } else if path.is_file() {
+            // One that is just being replaced is missing from the copy, as from a crashed disk.
+            let _ = std::fs::copy(&path, &target);
+        }
     }
 }
