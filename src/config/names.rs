@@ -81,6 +81,7 @@ pub(super) fn covers(earlier: &str, later: &str) -> bool {
 
 /// A template of a stream with this path; `verified` when it knows its callers.
 pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+    let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
         let template = template(raw)?;
         literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
@@ -110,7 +111,7 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
                     ));
                 }
                 _ => {
-                    let suggestion = match nearest(&placeholder.source, ["query", "path", "claim"]) {
+                    let suggestion = match nearest(&placeholder.source, sources.iter().copied()) {
                         Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
                         None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
                     };
