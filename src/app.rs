@@ -60,7 +60,12 @@ impl App {
         let log = Arc::new(Log::new(retention(&config.log)));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
-        let settings = stream::Settings { routes: &config.streams, sse: &config.sse, limits: &config.limits };
+        let settings = stream::Settings {
+            routes: &config.streams,
+            auth: &config.auth,
+            sse: &config.sse,
+            limits: &config.limits,
+        };
         let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())

@@ -1,7 +1,8 @@
 //! What a caller may receive, and until when. There is no way into a stream without one.
 
-use std::time::Instant;
+use std::time::SystemTime;
 
+use super::pattern::Pattern;
 use crate::event::{Key, Name};
 
 /// What a verified caller may receive.
@@ -9,15 +10,39 @@ use crate::event::{Key, Name};
 pub struct Grant {
     pub user: Option<Name>,
     pub session: Option<Name>,
+    /// The token's own id (`jti`), by which it can be revoked.
+    pub token: Option<Name>,
+    /// The topics that the caller may ask for.
+    pub topics: Topics,
+    /// When the token was issued, if it says so.
+    pub issued: Option<SystemTime>,
     /// When it ends; None = with the stream.
-    pub until: Option<Instant>,
+    pub until: Option<SystemTime>,
+}
+
+/// The topics that a caller may ask for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Topics {
+    /// Whatever the route's templates make (`auth = "none"`).
+    Any,
+    /// What one of these matches; nothing when there are none.
+    Only(Box<[Pattern]>),
+}
+
+impl Topics {
+    pub fn allow(&self, topic: &Name) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(topic)),
+        }
+    }
 }
 
 impl Grant {
     /// The grant of a route that asks nobody who they are (`auth = "none"`): every topic that the route's templates
     /// name, as whoever the request says.
     pub fn open(user: Option<Name>, session: Option<Name>) -> Self {
-        Self { user, session, until: None }
+        Self { user, session, token: None, topics: Topics::Any, issued: None, until: None }
     }
 
     /// The keys of a stream that asks for `topics`, but for the client's own.

@@ -10,8 +10,8 @@ use super::forms::{
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
-    Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public, Redis,
-    RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public,
+    Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 use super::values::{Backend, ByteSize, Secret};
 
@@ -33,6 +33,7 @@ impl Config {
             internal: s.section("internal", Internal::read),
             proxy: s.section("proxy", Proxy::read),
             streams: read_streams(s),
+            auth: s.section("auth", Auth::read),
             sse: s.section("sse", Sse::read),
             limits: s.section("limits", Limits::read),
             log: s.section("log", Log::read),
@@ -141,14 +142,23 @@ impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let template = stream_template(&path);
+        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None)]));
+        let template = stream_template(&path, auth != StreamAuth::None);
         Self {
-            auth: s.take("auth", d.auth, word([("none", StreamAuth::None)])),
+            auth,
             topics: s.list("topics", d.topics, &template),
             user: s.optional("user", &template),
             session: s.optional("session", &template),
             path: path.clone(),
         }
+    }
+}
+
+impl Auth {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
+        Self { refusals: s.take("refusals", d.refusals, word(words)) }
     }
 }
 

@@ -21,7 +21,7 @@ mod values;
 
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
+    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

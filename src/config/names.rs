@@ -79,8 +79,9 @@ pub(super) fn covers(earlier: &str, later: &str) -> bool {
         && earlier.split('/').zip(later.split('/')).all(takes)
 }
 
-/// A template of a stream with this path.
-pub(super) fn stream_template(path: &str) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+/// A template of a stream with this path; `verified` when it knows its callers.
+pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+    let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
         let template = template(raw)?;
         literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
@@ -89,6 +90,13 @@ pub(super) fn stream_template(path: &str) -> impl Fn(&Raw<'_>) -> Result<Templat
             let (shown, name) = (placeholder.to_string(), &*placeholder.name);
             match &*placeholder.source {
                 "query" => {}
+                "claim" if verified => {}
+                "claim" => {
+                    return Err(Refusal::with(
+                        format!("has `{shown}`, but with auth = \"none\" nothing is known of the caller"),
+                        "set `auth`, or take the value from the query",
+                    ));
+                }
                 "path" if names.contains(&name) => {}
                 "path" => {
                     let there: Vec<String> = names.iter().map(|name| format!("{{path.{name}}}")).collect();
@@ -103,7 +111,7 @@ pub(super) fn stream_template(path: &str) -> impl Fn(&Raw<'_>) -> Result<Templat
                     ));
                 }
                 _ => {
-                    let suggestion = match nearest(&placeholder.source, ["query", "path"]) {
+                    let suggestion = match nearest(&placeholder.source, sources.iter().copied()) {
                         Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
                         None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
                     };

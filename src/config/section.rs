@@ -112,6 +112,16 @@ impl<'r, 'a> Section<'r, 'a> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, 'a>) -> T,
     ) -> T {
+        self.subsection(key, key, read)
+    }
+
+    /// Reads the section that is written `[name]`; `key` is its name's last word.
+    pub(super) fn subsection<T>(
+        &mut self,
+        name: &'static str,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> T,
+    ) -> T {
         self.know(key, false);
         let (table, place) = match self.entry(key) {
             Some((at, value)) => match value.get_ref() {
@@ -122,14 +132,14 @@ impl<'r, 'a> Section<'r, 'a> {
                 DeValue::Table(table) => (Some(table), Place::File(at)),
                 other => {
                     let message = format!("`{key}` must be one table, not {}", kind(other));
-                    self.misshapen(key, at, value, message, format!("write [{key}]"));
+                    self.misshapen(key, at, value, message, format!("write [{name}]"));
                     (None, Place::Missing)
                 }
             },
             None => (None, Place::Missing),
         };
         let full = join(&self.full, key);
-        self.child(key, full, table, place, false, read)
+        self.child(name, full, table, place, false, read)
     }
 
     /// Reads the section `key` if it stands in the file or one of its variables is set.
@@ -138,10 +148,21 @@ impl<'r, 'a> Section<'r, 'a> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, 'a>) -> T,
     ) -> Option<T> {
+        self.subsection_if_there(key, key, read)
+    }
+
+    /// Reads the section that is written `[name]` if it stands in the file or one of its variables is set; `key` is
+    /// its name's last word.
+    pub(super) fn subsection_if_there<T>(
+        &mut self,
+        name: &'static str,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> T,
+    ) -> Option<T> {
         let there = self.reader.dry
             || self.table.is_some_and(|table| table.contains_key(key))
-            || self.reader.environment.any_of(key);
-        there.then(|| self.section(key, read))
+            || self.reader.environment.any_of(name);
+        there.then(|| self.subsection(name, key, read))
     }
 
     /// Reads every table of the array of tables that is written `[[name]]`; `key` is its name's last word.

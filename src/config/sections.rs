@@ -15,6 +15,7 @@ pub struct Config {
     pub internal: Internal,
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
+    pub auth: Auth,
     pub sse: Sse,
     pub limits: Limits,
     pub log: Log,
@@ -76,7 +77,7 @@ pub struct Stream {
     /// The path, with `{name}` for a segment that templates may use as `{path.name}`.
     pub path: String,
     pub auth: StreamAuth,
-    /// Templates of topics: text with `{query.x}` and `{path.x}`.
+    /// Templates of topics: text with `{query.x}` and `{path.x}`, and `{claim.x}` where the caller is verified.
     pub topics: Vec<Template>,
     /// Template of the user, for `auth = "none"`.
     pub user: Option<Template>,
@@ -89,6 +90,22 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+}
+
+/// `[auth]`: who may open a stream; each way to verify is a section below it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Auth {
+    /// What a refused caller is told.
+    pub refusals: Refusals,
+}
+
+/// What a caller reads who is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusals {
+    /// The reason, and the topic that it was about.
+    Explained,
+    /// That it is so.
+    Terse,
 }
 
 /// `[sse]`: what every stream speaks.
@@ -229,6 +246,7 @@ impl Config {
             internal: Internal::default(),
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
+            auth: Auth::default(),
             sse: Sse::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -286,6 +304,12 @@ impl Default for Stream {
             user: None,
             session: None,
         }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { refusals: Refusals::Explained }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The public listener: a request is ours (an event stream) or the backend's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
 use tokio::net::TcpStream;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::listen::Serve;
 use super::peer::Trusted;
@@ -23,8 +23,8 @@ use crate::config;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Streams};
-use crate::telemetry;
+use crate::stream::{Admission, Refusal, Streams};
+use crate::telemetry::{self, Throttle};
 
 /// What serves the public listener's connections.
 pub struct Public {
@@ -35,6 +35,9 @@ pub struct Public {
     max_head: usize,
     drain: Drain,
     open: Gauge,
+    /// Of log lines about refused streams, and about requests that could not be forwarded.
+    refused: Throttle,
+    unforwarded: Throttle,
 }
 
 impl Public {
@@ -47,6 +50,8 @@ impl Public {
             max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
             drain,
             open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
+            refused: Throttle::default(),
+            unforwarded: Throttle::default(),
         }
     }
 
@@ -62,7 +67,7 @@ impl Public {
         {
             let client = self.trusted.client(peer, request.headers());
             let (parts, body) = request.into_parts();
-            return match self.streams.open(&route, &parts, client) {
+            return match self.streams.open(&route, &parts, client).await {
                 Ok(admission) => {
                     // A connection that has carried a body stays with hyper: what is left of the body is its affair.
                     let bare = body.is_end_stream() && !connection.had_body.load(Ordering::Relaxed);
@@ -75,7 +80,7 @@ impl Public {
                     Ok(self.through_hyper(admission))
                 }
                 Err(refusal) => {
-                    debug!(%client, %refusal, "stream refused");
+                    self.tell(client, &refusal);
                     Ok(respond::refused(&refusal).map(Body::Full))
                 }
             };
@@ -93,21 +98,35 @@ impl Public {
                 let path = uri.path();
                 if error.is_the_clients() {
                     debug!(%method, path, error = %Chain(&error), "request not forwarded");
-                } else {
-                    warn!(%method, path, error = %Chain(&error), "request not forwarded");
+                } else if let Some(more) = self.unforwarded.pass() {
+                    warn!(%method, path, more, error = %Chain(&error), "request not forwarded");
                 }
                 Ok(respond::not_forwarded(&error).map(Body::Full))
             }
         }
     }
 
+    /// A line about a refusal that the operator may have to act on, or the client's maker.
+    fn tell(&self, client: IpAddr, refusal: &Refusal) {
+        let reason = refusal.word();
+        match refusal {
+            Refusal::Denied { .. } => {
+                if let Some(more) = self.refused.pass() {
+                    info!(%client, reason, more, "stream refused: {refusal}");
+                }
+            }
+            _ => debug!(%client, reason, "stream refused: {refusal}"),
+        }
+    }
+
     /// A stream whose socket hyper keeps.
     fn through_hyper(&self, admission: Admission) -> Response<Body> {
         let (sink, body) = Sink::channel();
-        let opening = admission.preamble.payload_bytes();
+        let (opening, headers) = (admission.preamble.payload_bytes(), admission.headers.clone());
         self.streams.join(admission, sink, opening);
         let mut response = Response::new(Body::Stream(body));
         response.headers_mut().extend(STREAM_HEADERS);
+        response.headers_mut().extend(headers);
         response
     }
 
@@ -117,7 +136,7 @@ impl Public {
             Framing::Chunked => &admission.preamble.chunk()[..],
             Framing::Plain => admission.preamble.payload(),
         };
-        let mut opening = response_head(framing).into_bytes();
+        let mut opening = response_head(framing, &admission.headers);
         opening.extend_from_slice(preamble);
         self.streams.join(admission, Sink::Socket(socket, framing), opening.into());
     }
@@ -169,22 +188,21 @@ impl Serve for Public {
 }
 
 /// The head of a stream's response, as it goes over a bare socket.
-fn response_head(framing: Framing) -> String {
-    let mut head = String::from("HTTP/1.1 200 OK\r\n");
-    for (name, value) in &STREAM_HEADERS {
-        head.push_str(name.as_str());
-        head.push_str(": ");
-        head.push_str(value.to_str().expect("our own header values are text"));
-        head.push_str("\r\n");
+fn response_head(framing: Framing, more: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::from(*b"HTTP/1.1 200 OK\r\n");
+    for (name, value) in STREAM_HEADERS.iter().map(|(name, value)| (name, value)).chain(more) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
     }
     // No `connection: close`, although this is the connection's last answer: behind it Node's fetch takes a cut for
     // the end of the answer, and clients built on it never come back.
     if framing == Framing::Chunked {
-        head.push_str("transfer-encoding: chunked\r\n");
+        head.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
-    head.push_str("date: ");
-    head.push_str(&httpdate::fmt_http_date(SystemTime::now()));
-    head.push_str("\r\n\r\n");
+    head.extend_from_slice(b"date: ");
+    head.extend_from_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    head.extend_from_slice(b"\r\n\r\n");
     head
 }
 

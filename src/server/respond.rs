@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::event::Block;
+use crate::auth::Denied;
+use crate::event::{Block, Name};
 use crate::fanout::ChannelBody;
 use crate::proxy::{BadRequest, ProxyBody, ProxyError};
 use crate::stream::Refusal;
@@ -104,6 +105,7 @@ pub(super) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
 pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
+        Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
         Refusal::Later { why, retry, as_status: true, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS
@@ -127,4 +129,39 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
             response
         }
     }
+}
+
+/// What a caller reads who is not let in.
+fn not_let_in(denied: &Denied, terse: bool) -> Response<Full<Bytes>> {
+    if let Denied::Answered(answer) = denied {
+        let mut response = Response::new(Full::new(answer.body.clone()));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers.clone();
+        return response;
+    }
+    let status = if denied.is_forbidden() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    let mut response = if terse {
+        let error = if denied.is_forbidden() { "not allowed" } else { "not authenticated" };
+        sentence(status, error)
+    } else {
+        #[derive(Serialize)]
+        struct Words<'a> {
+            error: String,
+            reason: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            topic: Option<&'a str>,
+        }
+        let topic = denied.topic().map(Name::as_str);
+        json(status, &Words { error: denied.to_string(), reason: denied.word(), topic })
+    };
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750 § 3: without a token no error is named.
+        let challenge = match denied {
+            Denied::NoToken => "Bearer",
+            _ if terse => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
 }

@@ -2,17 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
-use super::route::{Asked, Query, Route, Routes};
+use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
-use crate::auth::Grant;
+use crate::auth::{Caller, Denied, Gates, Grant, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name};
 use crate::fanout::{End, Fanout, Join, Sink};
@@ -24,6 +24,7 @@ use crate::telemetry;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
     pub routes: &'a [config::Stream],
+    pub auth: &'a config::Auth,
     pub sse: &'a config::Sse,
     pub limits: &'a config::Limits,
 }
@@ -31,6 +32,8 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
+    gates: Gates,
+    terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
     seats: Arc<Seats>,
@@ -43,6 +46,8 @@ pub struct Streams {
 pub struct Admission {
     /// The first blocks: `connected`, and `reset` where the cursor cannot be served.
     pub preamble: Frame,
+    /// To be set on the answer, beside the headers that every stream has.
+    pub headers: HeaderMap,
     keys: Vec<Key>,
     cursor: Cursor,
     client: Name,
@@ -62,6 +67,8 @@ impl Streams {
         };
         Self {
             routes: Routes::new(settings.routes),
+            gates: Gates::new(settings.auth),
+            terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
             seats: Seats::new(bounds),
@@ -77,30 +84,72 @@ impl Streams {
     }
 
     /// Decides on a request for `route` from `address`. Changes nothing but the seat that it takes.
-    pub fn open(&self, route: &Route<'_>, request: &Parts, address: IpAddr) -> Result<Admission, Refusal> {
-        self.decide(route, request, address).inspect_err(|refusal| {
-            let reason = match refusal {
-                Refusal::BadRequest(problem) => problem.as_str(),
-                Refusal::Later { why, .. } => why.as_str(),
-            };
-            metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => reason).increment(1);
+    pub async fn open(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        address: IpAddr,
+    ) -> Result<Admission, Refusal> {
+        self.decide(route, request, address).await.inspect_err(|refusal| {
+            metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
     }
 
-    fn decide(&self, route: &Route<'_>, request: &Parts, address: IpAddr) -> Result<Admission, Refusal> {
+    async fn decide(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        address: IpAddr,
+    ) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
-        let Asked { topics, user, session } = route.asked(&query, self.topics_per_stream)?;
-        let grant = Grant::open(user, session);
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
             return Err(later(Why::Draining));
         }
-        let seat = self.seats.take(address, grant.user.as_ref()).map_err(later)?;
-        Ok(self.admit(&grant, &topics, last_event_id, seat))
+        // Before anybody is asked: who is being verified sits, too.
+        let seat = self.seats.take(address).map_err(later)?;
+        let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
+        let verified = match verified {
+            Ok(Some(verified)) => verified,
+            Ok(None) => {
+                let (user, session) = route.claimed(&query).map_err(|unnamed| self.unnamed(unnamed))?;
+                Verified::new(Grant::open(user, session))
+            }
+            Err(Denied::NotNow(_)) => return Err(later(Why::Unverified)),
+            Err(denied) => return Err(self.denied(denied)),
+        };
+        let Verified { grant, claims, headers } = verified;
+        let values = Values { query: &query, claims: &claims };
+        let asked = route.topics(values, self.topics_per_stream).map_err(|unnamed| self.unnamed(unnamed))?;
+        let refused = asked.iter().find(|asked| asked.by_request && !grant.topics.allow(&asked.topic));
+        if let Some(refused) = refused {
+            return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
+        }
+        let seat = seat.of(grant.user.as_ref()).map_err(later)?;
+        let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
+        Ok(self.admit(&grant, headers, &topics, last_event_id, seat))
     }
 
-    fn admit(&self, grant: &Grant, topics: &[Name], last_event_id: Option<&str>, seat: Seat) -> Admission {
+    fn denied(&self, denied: Denied) -> Refusal {
+        Refusal::Denied { denied, terse: self.terse }
+    }
+
+    fn unnamed(&self, unnamed: Unnamed) -> Refusal {
+        match unnamed {
+            Unnamed::Request(bad) => bad.into(),
+            Unnamed::Claim(name) => self.denied(Denied::NoClaim(name)),
+        }
+    }
+
+    fn admit(
+        &self,
+        grant: &Grant,
+        headers: HeaderMap,
+        topics: &[Name],
+        last_event_id: Option<&str>,
+        seat: Seat,
+    ) -> Admission {
         let client = client_id();
         let mut keys = grant.keys(topics);
         keys.push(Key::Client(client.clone()));
@@ -131,20 +180,22 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id)]);
         }
         count_replay(located);
-        Admission { preamble: frame, keys, cursor, client, ends: self.ends(grant), seat }
+        Admission { preamble: frame, headers, keys, cursor, client, ends: self.ends(grant), seat }
     }
 
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, cursor, client, ends, seat, preamble: _ } = admission;
+        let Admission { keys, cursor, client, ends, seat, preamble: _, headers: _ } = admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
         self.fanout.join(Join { sink, opening, cursor: cursor.position, keys, client, ends, seat });
     }
 
     fn ends(&self, grant: &Grant) -> Option<(Instant, End)> {
-        let expiry = grant.until.map(|at| (at, End::Expired));
+        // A wall clock's time becomes one that no change of the clock moves.
+        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
+        let expiry = grant.until.map(|at| (Instant::now() + left(at), End::Expired));
         let age = (!self.sse.max_age.is_zero()).then(|| {
             let tenth = self.sse.max_age / 10;
             let age =

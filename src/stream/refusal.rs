@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
+use crate::auth::Denied;
 use crate::event::{BadName, EventId};
 
 /// A refusal; `server` picks how it is said.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Refusal {
     /// Final: the same request will never do.
     #[error("{0}")]
     BadRequest(#[from] BadRequest),
+    /// Final until the caller comes with something better.
+    #[error("{denied}")]
+    Denied {
+        denied: Denied,
+        /// The caller is not told why.
+        terse: bool,
+    },
     /// It will pass: the client should come back after `retry`.
     #[error("{}", why.sentence())]
     Later {
@@ -20,6 +28,17 @@ pub enum Refusal {
         /// Say it as 429 or 503, for clients that are not `EventSource`.
         as_status: bool,
     },
+}
+
+impl Refusal {
+    /// The word in the metric and in the log.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::BadRequest(problem) => problem.as_str(),
+            Self::Denied { denied, .. } => denied.word(),
+            Self::Later { why, .. } => why.as_str(),
+        }
+    }
 }
 
 /// What is wrong with a request for a stream.
@@ -54,6 +73,8 @@ pub enum Why {
     Streams,
     StreamsPerAddress,
     StreamsPerUser,
+    /// Who could tell whether the caller may is not to be reached.
+    Unverified,
 }
 
 impl Why {
@@ -64,6 +85,7 @@ impl Why {
             Self::Streams => "limit_streams",
             Self::StreamsPerAddress => "limit_streams_per_address",
             Self::StreamsPerUser => "limit_streams_per_user",
+            Self::Unverified => "auth_unavailable",
         }
     }
 
@@ -73,6 +95,7 @@ impl Why {
             Self::Streams => "the server holds as many streams as it may",
             Self::StreamsPerAddress => "this address holds as many streams as it may",
             Self::StreamsPerUser => "this user holds as many streams as they may",
+            Self::Unverified => "it cannot be verified now who you are; come back in a moment",
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Map, Value};
+
 use crate::config;
 use crate::event::{Name, Placeholder, Template};
 
@@ -12,6 +14,7 @@ pub(super) struct Routes(Box<[Settled]>);
 
 struct Settled {
     segments: Box<[Segment]>,
+    auth: config::StreamAuth,
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
@@ -29,12 +32,20 @@ pub struct Route<'a> {
     path: Vec<(&'a str, String)>,
 }
 
-/// Whom and what a request asks for.
-#[derive(PartialEq, Eq, Debug)]
+/// A topic that a stream is to hear.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Asked {
-    pub(super) topics: Vec<Name>,
-    pub(super) user: Option<Name>,
-    pub(super) session: Option<Name>,
+    pub(super) topic: Name,
+    /// Whether the request had a say in its name: only a grant can allow it then.
+    pub(super) by_request: bool,
+}
+
+/// Where the values of templates come from.
+#[derive(Clone, Copy)]
+pub(super) struct Values<'a> {
+    pub(super) query: &'a Query<'a>,
+    /// What is known of a verified caller.
+    pub(super) claims: &'a Map<String, Value>,
 }
 
 impl Routes {
@@ -48,6 +59,7 @@ impl Routes {
                     None => Segment::Literal(segment.into()),
                 })
                 .collect(),
+            auth: stream.auth,
             topics: stream.topics.clone().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
@@ -81,69 +93,75 @@ impl Settled {
 }
 
 impl Route<'_> {
-    /// What the request's query asks for, at most `max_topics` topics. A query parameter that a template names may
-    /// be given several times: each value makes a topic.
-    pub(super) fn asked(&self, query: &Query<'_>, max_topics: usize) -> Result<Asked, BadRequest> {
-        let mut topics: Vec<Name> = Vec::new();
+    pub(super) fn auth(&self) -> config::StreamAuth {
+        self.settled.auth
+    }
+
+    /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
+    /// names may have several values: each makes a topic.
+    pub(super) fn topics(&self, values: Values<'_>, max: usize) -> Result<Vec<Asked>, Unnamed> {
+        let mut topics: Vec<Asked> = Vec::new();
         for template in &self.settled.topics {
-            self.each(template, query, &mut |name| {
-                if !topics.contains(&name) {
-                    if max_topics != 0 && topics.len() >= max_topics {
-                        return Err(BadRequest::TooManyTopics { max: max_topics });
-                    }
-                    topics.push(name);
+            let by_request =
+                template.placeholders().any(|placeholder| matches!(&*placeholder.source, "query" | "path"));
+            self.each(template, values, &mut |topic| {
+                if let Some(known) = topics.iter_mut().find(|known| known.topic == topic) {
+                    known.by_request &= by_request;
+                    return Ok(());
                 }
+                if max != 0 && topics.len() >= max {
+                    return Err(BadRequest::TooManyTopics { max }.into());
+                }
+                topics.push(Asked { topic, by_request });
                 Ok(())
             })?;
         }
-        let user = self.settled.user.as_ref().map(|template| self.one(template, query)).transpose()?;
-        let session = self.settled.session.as_ref().map(|template| self.one(template, query)).transpose()?;
-        Ok(Asked { topics, user, session })
+        Ok(topics)
     }
 
-    /// The name that `template` makes. A query parameter that it names may be given once.
-    fn one(&self, template: &Template, query: &Query<'_>) -> Result<Name, BadRequest> {
+    /// Who the request says that the caller is, on a route that does not verify it.
+    pub(super) fn claimed(&self, query: &Query<'_>) -> Result<(Option<Name>, Option<Name>), Unnamed> {
+        let values = Values { query, claims: &Map::new() };
+        let one = |template: &Option<Template>| {
+            template.as_ref().map(|template| self.one(template, values)).transpose()
+        };
+        Ok((one(&self.settled.user)?, one(&self.settled.session)?))
+    }
+
+    /// The name that `template` makes. What it names may have one value.
+    fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, Unnamed> {
         let mut names = Vec::new();
-        self.each(template, query, &mut |name| {
+        self.each(template, values, &mut |name| {
             names.push(name);
             Ok(())
         })?;
         match <[Name; 1]>::try_from(names) {
             Ok([name]) => Ok(name),
-            Err(_) => Err(BadRequest::Repeated("a query parameter that names the user or the session")),
+            Err(_) => {
+                Err(BadRequest::Repeated("a query parameter that names the user or the session").into())
+            }
         }
     }
 
-    /// Calls `take` for every name that `template` makes: one for each combination of the query's values.
+    /// Calls `take` for every name that `template` makes: one for each combination of the values.
     fn each(
         &self,
         template: &Template,
-        query: &Query<'_>,
-        take: &mut dyn FnMut(Name) -> Result<(), BadRequest>,
-    ) -> Result<(), BadRequest> {
-        let mut names: Vec<&str> = template
-            .placeholders()
-            .filter(|placeholder| &*placeholder.source == "query")
-            .map(|placeholder| &*placeholder.name)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let values: Vec<Vec<&str>> = names.iter().map(|name| query.all(name)).collect();
-        if let Some(at) = values.iter().position(Vec::is_empty) {
-            return Err(BadRequest::MissingQuery(names[at].to_owned()));
+        values: Values<'_>,
+        take: &mut dyn FnMut(Name) -> Result<(), Unnamed>,
+    ) -> Result<(), Unnamed> {
+        let mut sought: Vec<(&Placeholder, Vec<Cow<'_, str>>)> = Vec::new();
+        for placeholder in template.placeholders() {
+            if sought.iter().all(|(known, _)| *known != placeholder) {
+                sought.push((placeholder, self.values_of(placeholder, values)?));
+            }
         }
-        // An odometer over the values: which of each parameter's values is taken.
-        let mut taken = vec![0; names.len()];
+        // An odometer over the values: which of each placeholder's values is taken.
+        let mut taken = vec![0; sought.len()];
         loop {
             let value = |placeholder: &Placeholder| -> Option<&str> {
-                if &*placeholder.source == "query" {
-                    let at = names.iter().position(|name| **name == *placeholder.name)?;
-                    return Some(values[at][taken[at]]);
-                }
-                self.path
-                    .iter()
-                    .find(|(name, _)| **name == *placeholder.name)
-                    .map(|(_, value)| value.as_str())
+                let at = sought.iter().position(|(known, _)| *known == placeholder)?;
+                Some(&*sought[at].1[taken[at]])
             };
             let text = template
                 .render(value)
@@ -151,12 +169,71 @@ impl Route<'_> {
             let name = Name::parse(&text)
                 .map_err(|why| BadRequest::BadName { name: template.as_str().to_owned(), why })?;
             take(name)?;
-            let Some(at) = (0..taken.len()).find(|&at| taken[at] + 1 < values[at].len()) else {
+            let Some(at) = (0..taken.len()).find(|&at| taken[at] + 1 < sought[at].1.len()) else {
                 return Ok(());
             };
             taken[at] += 1;
             taken[..at].fill(0);
         }
+    }
+
+    /// Every value of a placeholder; at least one.
+    fn values_of<'v>(
+        &'v self,
+        placeholder: &Placeholder,
+        values: Values<'v>,
+    ) -> Result<Vec<Cow<'v, str>>, Unnamed> {
+        let name = &*placeholder.name;
+        let all: Vec<Cow<'v, str>> = match &*placeholder.source {
+            "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
+            "claim" => claim(values.claims, name),
+            _ => self
+                .path
+                .iter()
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| Cow::Borrowed(value.as_str()))
+                .collect(),
+        };
+        match (all.is_empty(), &*placeholder.source) {
+            (false, _) => Ok(all),
+            (true, "claim") => Err(Unnamed::Claim(name.to_owned())),
+            (true, _) => Err(BadRequest::MissingQuery(name.to_owned()).into()),
+        }
+    }
+}
+
+/// The values of a claim, whose name may lead into objects by dots: a text, a number, or a list of them.
+fn claim<'v>(claims: &'v Map<String, Value>, name: &str) -> Vec<Cow<'v, str>> {
+    fn plain(value: &Value) -> Option<Cow<'_, str>> {
+        match value {
+            Value::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
+            Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            _ => None,
+        }
+    }
+    // A name with dots of its own goes before a way into objects.
+    let found = claims.get(name).or_else(|| {
+        let (first, rest) = name.split_once('.')?;
+        rest.split('.').try_fold(claims.get(first)?, |value, key| value.get(key))
+    });
+    match found {
+        Some(Value::Array(list)) => list.iter().filter_map(plain).collect(),
+        Some(value) => plain(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Why a template makes no name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unnamed {
+    Request(BadRequest),
+    /// A claim that the verified caller does not have.
+    Claim(String),
+}
+
+impl From<BadRequest> for Unnamed {
+    fn from(bad: BadRequest) -> Self {
+        Self::Request(bad)
     }
 }
 
@@ -193,8 +270,16 @@ mod tests {
     }
 
     fn asked(routes: &Routes, path: &str, query: &str) -> Result<Vec<String>, BadRequest> {
-        let asked = routes.find(path).unwrap().asked(&Query::new(Some(query)), 4)?;
-        Ok(asked.topics.iter().map(ToString::to_string).collect())
+        let (route, query) = (routes.find(path).unwrap(), Query::new(Some(query)));
+        let asked = || {
+            let topics = route.topics(Values { query: &query, claims: &Map::new() }, 4)?;
+            route.claimed(&query)?;
+            Ok(topics.iter().map(|asked| asked.topic.to_string()).collect())
+        };
+        asked().map_err(|unnamed| match unnamed {
+            Unnamed::Request(bad) => bad,
+            Unnamed::Claim(name) => panic!("no claim is asked for, but {name}"),
+        })
     }
 
     #[test]
@@ -237,5 +322,21 @@ mod tests {
         assert!(matches!(asked(&routes, "/events", "u=1&c=%00"), Err(BadRequest::BadName { .. })));
         let long = format!("u=1&c={}", "x".repeat(300));
         assert!(matches!(asked(&routes, "/events", &long), Err(BadRequest::BadName { .. })));
+    }
+
+    #[test]
+    fn claims_make_topics_that_the_request_has_no_say_in() {
+        let routes = routes("/events", &["t:{claim.org.id}:{query.c}", "{claim.groups}", "news"], None);
+        let claims = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
+        let claims = claims.as_object().unwrap();
+        let query = Query::new(Some("c=1"));
+        let route = routes.find("/events").unwrap();
+        let asked = route.topics(Values { query: &query, claims }, 0).unwrap();
+        let shown: Vec<_> = asked.iter().map(|asked| (asked.topic.as_str(), asked.by_request)).collect();
+        assert_eq!(shown, [("t:7:1", true), ("a", false), ("b", false), ("news", false)]);
+        let none = route.topics(Values { query: &query, claims: &Map::new() }, 0);
+        assert_eq!(none, Err(Unnamed::Claim("org.id".to_owned())));
+        assert_eq!(claim(claims, "x.y"), ["z"]);
+        assert!(claim(claims, "groups.0").is_empty() && claim(claims, "org").is_empty());
     }
 }

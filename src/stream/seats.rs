@@ -41,8 +41,9 @@ impl Seats {
         Arc::new(Self { bounds, taken: Mutex::default() })
     }
 
-    /// A seat, or which limit is reached. An IPv6 address stands for its /64: one customer has all of it.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr, user: Option<&Name>) -> Result<Seat, Why> {
+    /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
+    /// of it.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Why> {
         let address = network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
@@ -52,17 +53,26 @@ impl Seats {
         if full(self.bounds.per_address, taken.by_address.get(&address).copied().unwrap_or(0)) {
             return Err(Why::StreamsPerAddress);
         }
-        if let Some(user) = user
-            && full(self.bounds.per_user, taken.by_user.get(user).copied().unwrap_or(0))
-        {
-            return Err(Why::StreamsPerUser);
-        }
         taken.streams += 1;
         *taken.by_address.entry(address).or_insert(0) += 1;
-        if let Some(user) = user {
-            *taken.by_user.entry_ref(user).or_insert(0) += 1;
+        Ok(Seat { seats: Arc::clone(self), address, user: None })
+    }
+}
+
+impl Seat {
+    /// The same seat as `user`'s, or that they have as many as they may.
+    pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, Why> {
+        let Some(user) = user else { return Ok(self) };
+        let limit = self.seats.bounds.per_user;
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.by_user.entry_ref(user).or_insert(0);
+        if limit != 0 && *count >= limit {
+            return Err(Why::StreamsPerUser);
         }
-        Ok(Seat { seats: Arc::clone(self), address, user: user.cloned() })
+        *count += 1;
+        drop(taken);
+        self.user = Some(user.clone());
+        Ok(self)
     }
 }
 
@@ -106,16 +116,19 @@ mod tests {
         let seats = Seats::new(Bounds { streams: 4, per_address: 2, per_user: 1 });
         let user = |text: &str| Name::parse(text).unwrap();
         let at = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = seats.take(at("192.0.2.1"), Some(&user("u"))).unwrap();
-        assert_eq!(seats.take(at("192.0.2.2"), Some(&user("u"))).err(), Some(Why::StreamsPerUser));
-        let _second = seats.take(at("::ffff:192.0.2.1"), None).unwrap();
-        assert_eq!(seats.take(at("192.0.2.1"), None).err(), Some(Why::StreamsPerAddress));
-        let _third = seats.take(at("2001:db8::1"), None).unwrap();
-        let _fourth = seats.take(at("2001:db8::2"), None).unwrap();
+        let first = seats.take(at("192.0.2.1")).unwrap().of(Some(&user("u"))).ok().unwrap();
+        assert_eq!(
+            seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).err(),
+            Some(Why::StreamsPerUser)
+        );
+        let _second = seats.take(at("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(seats.take(at("192.0.2.1")).err(), Some(Why::StreamsPerAddress));
+        let _third = seats.take(at("2001:db8::1")).unwrap();
+        let _fourth = seats.take(at("2001:db8::2")).unwrap();
         drop(first);
-        assert_eq!(seats.take(at("2001:db8::3"), None).err(), Some(Why::StreamsPerAddress));
-        let _fifth = seats.take(at("192.0.2.2"), Some(&user("u"))).unwrap();
-        assert_eq!(seats.take(at("192.0.2.3"), None).err(), Some(Why::Streams));
+        assert_eq!(seats.take(at("2001:db8::3")).err(), Some(Why::StreamsPerAddress));
+        let _fifth = seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).ok().unwrap();
+        assert_eq!(seats.take(at("192.0.2.3")).err(), Some(Why::Streams));
     }
 
     #[test]
@@ -123,7 +136,7 @@ mod tests {
         let seats = Seats::new(Bounds { streams: 0, per_address: 0, per_user: 0 });
         let user = Name::parse("u").unwrap();
         let held: Vec<_> =
-            (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n]), Some(&user)).unwrap()).collect();
+            (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n])).unwrap().of(Some(&user)).ok()).collect();
         drop(held);
         let taken = seats.taken.lock().unwrap();
         assert_eq!((taken.streams, taken.by_address.len(), taken.by_user.len()), (0, 0, 0));

@@ -1,0 +1,61 @@
+//! Why a caller gets no grant, or not the topic: one word that a program can read, one sentence for people.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::event::Name;
+
+/// Why a caller is not let in. Says nothing of what the token holds, but for the names that the caller gave.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Denied {
+    #[error("a token is needed")]
+    NoToken,
+    #[error("the topic `{0}` is not granted")]
+    TopicNotGranted(Name),
+    /// A claim that the route's templates need is not there, or is not a name.
+    #[error("the grant has no `{0}` that makes a name")]
+    NoClaim(String),
+    /// The authority's own answer, which the caller gets as it is.
+    #[error("the application answered {}", .0.status.as_u16())]
+    Answered(Box<Answer>),
+    /// Nothing is wrong with the caller, as far as is known: who could tell is not to be reached.
+    #[error("{0}")]
+    NotNow(&'static str),
+}
+
+/// An answer that is passed on.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub retry_after: Option<Duration>,
+}
+
+impl Denied {
+    /// The reason, on the wire, in the log and in the metric.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::TopicNotGranted(_) => "topic_not_granted",
+            Self::NoClaim(_) => "no_claim",
+            Self::Answered(_) => "backend_refused",
+            Self::NotNow(_) => "auth_unavailable",
+        }
+    }
+
+    /// Whether the caller is known, and merely may not have what was asked for (403, not 401).
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_))
+    }
+
+    /// The topic that it was about.
+    pub fn topic(&self) -> Option<&Name> {
+        match self {
+            Self::TopicNotGranted(topic) => Some(topic),
+            _ => None,
+        }
+    }
+}
