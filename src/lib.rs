@@ -11,7 +11,7 @@
 //! | 3 | [`stream`] [`sources`] [`proxy`] |
 //! | 2 | [`fanout`] [`auth`] |
 //! | 1 | [`log`] [`config`] |
-//! | 0 | [`event`] [`health`] [`shutdown`] [`telemetry`] |
+//! | 0 | [`event`] [`health`] [`shutdown`] [`telemetry`] [`tls`] |
 
 pub mod app;
 pub mod auth;
@@ -27,3 +27,4 @@ pub mod shutdown;
 pub mod sources;
 pub mod stream;
 pub mod telemetry;
+pub mod tls;
