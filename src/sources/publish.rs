@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
@@ -153,12 +154,12 @@ impl Publish {
     ) -> Result<Published, BadPublish> {
         let mut batch = parse_events(body, self.max_batch, lines)?;
         // What to write into the envelopes is known before the events take their keys.
-        let own_keys: Vec<bool> =
+        let own_keys: SmallVec<[bool; 1]> =
             batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
         if let Some(key) = key {
             give_key(&mut batch, key)?;
         }
-        let matched: Vec<_> =
+        let matched: SmallVec<[usize; 1]> =
             batch.items.iter().map(|item| self.fanout.reach(&item.event.audience)).collect();
         let single = batch.single;
         let receipts = match &self.relay {
@@ -182,8 +183,11 @@ impl Publish {
     }
 
     fn append(&self, batch: Batch<'_>, matched: &[usize]) -> Vec<Receipt> {
-        let events = batch.items.into_iter().map(|item| item.event).collect();
-        let appended = self.log.append_all(events).into_iter().zip(matched);
+        let appended = match <[Item<'_>; 1]>::try_from(batch.items) {
+            Ok([item]) => vec![self.log.append(item.event)],
+            Err(items) => self.log.append_all(items.into_iter().map(|item| item.event).collect()),
+        };
+        let appended = appended.into_iter().zip(matched);
         appended
             .map(|(appended, &matched)| Receipt {
                 id: appended.id,
