@@ -70,7 +70,7 @@ impl App {
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
+        let door = Arc::new(server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();

@@ -3,11 +3,10 @@
 mod denied;
 mod gate;
 mod grant;
-mod pattern;
 mod publisher;
 
+pub use crate::event::{BadPattern, Pattern};
 pub use denied::{Answer, Denied};
 pub use gate::{Caller, Gates, Verified};
 pub use grant::{Grant, Topics};
-pub use pattern::{BadPattern, Pattern};
-pub use publisher::{BadKey, PublisherKeys};
+pub use publisher::{BadKey, NotAllowed, Publisher, PublisherKeys, key_sha256};

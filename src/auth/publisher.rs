@@ -1,29 +1,58 @@
-//! Who may publish over HTTP: holders of one of the configured keys, `Authorization: Bearer <key>`.
+//! Who may publish over HTTP, and to whom: holders of one of the configured keys, `Authorization: Bearer <key>`.
 //!
-//! A presented key is compared with every configured one in a time that depends on neither; keys are never shown.
+//! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. Whoever
+//! is not known to be free of bounds has some.
 
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq as _;
 
-use crate::config::Secret;
+use crate::config::{self, PublisherKey, Secret};
+use crate::event::{Audience, Key, Name, Pattern};
 
-/// The keys that may publish; several, so that they can be rotated.
+/// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
-    /// Every key with zeros behind it up to the longest one's length, so that all comparisons take as long.
-    keys: Vec<(Box<[u8]>, u64)>,
-    width: usize,
+    keys: Vec<([u8; 32], Arc<Publisher>)>,
 }
+
+/// Somebody who may publish.
+#[derive(Debug)]
+pub struct Publisher {
+    name: Box<str>,
+    /// None = to everybody.
+    bounds: Option<Bounds>,
+}
+
+/// To whom a publisher may publish.
+#[derive(Debug)]
+struct Bounds {
+    topics: Box<[Pattern]>,
+    users: bool,
+    sessions: bool,
+    clients: bool,
+    broadcast: bool,
+}
+
+/// The publisher may not publish to this key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("this publisher may not publish to {}", shown(.0))]
+pub struct NotAllowed(pub Key);
 
 /// Why somebody may not publish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadKey {
-    #[error("publishing over HTTP is off: set internal.publish_keys")]
+    #[error("publishing over HTTP is off: set internal.publish_keys, or an [[internal.publisher]]")]
     Off,
     #[error("a publish key is needed: Authorization: Bearer <key>")]
     Missing,
     #[error("the publish key is wrong")]
     Wrong,
+    /// It would do for some of what can be published.
+    #[error("this is the key of a publisher within bounds: one of internal.publish_keys is needed here")]
+    Bounded,
 }
 
 impl BadKey {
@@ -33,21 +62,39 @@ impl BadKey {
             Self::Off => "publish_off",
             Self::Missing => "no_key",
             Self::Wrong => "wrong_key",
+            Self::Bounded => "bounded_key",
         }
     }
 }
 
 impl PublisherKeys {
-    /// Empty keys are passed over: nobody may publish with nothing.
-    pub fn new(keys: &[Secret]) -> Self {
-        let keys: Vec<_> = keys.iter().map(Secret::expose).filter(|key| !key.is_empty()).collect();
-        let width = keys.iter().map(|key| key.len()).max().unwrap_or(0);
-        let keys = keys.into_iter().map(|key| (padded(key.as_bytes(), width), key.len() as u64)).collect();
-        Self { keys, width }
+    /// `keys` may publish to everybody, `publishers` to whom they say. Empty keys are passed over: nobody may publish
+    /// with nothing. A key that is both has the publisher's bounds.
+    pub fn new(keys: &[Secret], publishers: &[config::Publisher]) -> Self {
+        let hash_of =
+            |key: &Secret| Some(sha256(key.expose().as_bytes())).filter(|_| !key.expose().is_empty());
+        let bounded = publishers.iter().filter_map(|publisher| {
+            let hash = match &publisher.key {
+                PublisherKey::Plain(key) => hash_of(key)?,
+                PublisherKey::Sha256(hash) => *hash,
+            };
+            Some((hash, Arc::new(Publisher::bounded(publisher))))
+        });
+        let free = Arc::new(Publisher::unbounded());
+        let all = keys.iter().filter_map(|key| Some((hash_of(key)?, Arc::clone(&free))));
+        Self { keys: bounded.chain(all).collect() }
     }
 
-    /// Whether the sender of `headers` may publish.
+    /// Whether the sender of `headers` may do everything that a key opens.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), BadKey> {
+        match self.publisher(headers)?.bounds {
+            None => Ok(()),
+            Some(_) => Err(BadKey::Bounded),
+        }
+    }
+
+    /// The publisher that the sender of `headers` is.
+    pub fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, BadKey> {
         if self.keys.is_empty() {
             return Err(BadKey::Off);
         }
@@ -56,27 +103,104 @@ impl PublisherKeys {
         if fields.next().is_some() {
             return Err(BadKey::Wrong);
         }
-        let presented = bearer(field.as_bytes()).ok_or(BadKey::Missing)?;
-        if self.holds(presented) { Ok(()) } else { Err(BadKey::Wrong) }
-    }
-
-    fn holds(&self, presented: &[u8]) -> bool {
-        let length = presented.len() as u64;
-        let presented = padded(presented, self.width);
-        // No way out before the last key.
-        let found = self.keys.iter().fold(Choice::from(0), |found, (key, key_length)| {
-            found | (key.ct_eq(&presented) & key_length.ct_eq(&length))
-        });
-        found.into()
+        let presented = sha256(bearer(field.as_bytes()).ok_or(BadKey::Missing)?);
+        // Every key is looked at, whichever it is; which one of the right ones it was is no secret.
+        let same = self.keys.iter().filter(|(hash, _)| bool::from(hash.ct_eq(&presented)));
+        let found = same.fold(None, |first, (_, publisher)| first.or(Some(publisher)));
+        found.map(Arc::clone).ok_or(BadKey::Wrong)
     }
 }
 
-/// The start of `text` in `width` bytes.
-fn padded(text: &[u8], width: usize) -> Box<[u8]> {
-    let mut bytes = vec![0; width];
-    let length = text.len().min(width);
-    bytes[..length].copy_from_slice(&text[..length]);
-    bytes.into()
+impl Publisher {
+    /// Somebody who may publish to everybody.
+    pub fn unbounded() -> Self {
+        Self { name: "publish_keys".into(), bounds: None }
+    }
+
+    /// Somebody who may publish to whom the configuration says.
+    pub fn bounded(publisher: &config::Publisher) -> Self {
+        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
+            publisher.clone();
+        let bounds = Bounds { topics: topics.into(), users, sessions, clients, broadcast };
+        Self { name: name.into(), bounds: Some(bounds) }
+    }
+
+    /// The operator's word for it; `publish_keys` for whoever holds one of those.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether all of an event's audience is within the publisher's bounds; otherwise, what is not.
+    pub fn may_reach(&self, audience: &Audience) -> Result<(), NotAllowed> {
+        let Some(bounds) = &self.bounds else { return Ok(()) };
+        match audience.keys().iter().find(|key| !bounds.allow(key)) {
+            Some(key) => Err(NotAllowed(key.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The idempotency key that a publisher's own is kept under: what one of bounds sends counts once among its own,
+    /// so that nobody learns of, or takes away, another's event by its key. None when it is kept as it is.
+    pub fn own_idempotency_key(&self, key: &str) -> Option<Box<str>> {
+        self.bounds.as_ref()?;
+        Some(hex(&sha256(&[self.name.as_bytes(), key.as_bytes()].join(&0))).into())
+    }
+}
+
+impl Bounds {
+    fn allow(&self, key: &Key) -> bool {
+        match key {
+            Key::Topic(topic) => self.topics.iter().any(|pattern| pattern.matches(topic)),
+            Key::User(_) => self.users,
+            Key::Session(_) => self.sessions,
+            Key::Client(_) => self.clients,
+            Key::Broadcast => self.broadcast,
+        }
+    }
+}
+
+impl NotAllowed {
+    /// The reason on the wire and in the metric.
+    pub fn word(&self) -> &'static str {
+        match self.0 {
+            Key::Topic(_) => "topic_not_allowed",
+            Key::User(_) => "user_not_allowed",
+            Key::Session(_) => "session_not_allowed",
+            Key::Client(_) => "client_not_allowed",
+            Key::Broadcast => "broadcast_not_allowed",
+        }
+    }
+
+    /// The topic that it was about.
+    pub fn topic(&self) -> Option<&Name> {
+        match &self.0 {
+            Key::Topic(topic) => Some(topic),
+            _ => None,
+        }
+    }
+}
+
+fn shown(key: &Key) -> String {
+    match key {
+        Key::Topic(topic) => format!("the topic `{topic}`"),
+        Key::User(_) => "users".to_owned(),
+        Key::Session(_) => "sessions".to_owned(),
+        Key::Client(_) => "single streams".to_owned(),
+        Key::Broadcast => "everybody".to_owned(),
+    }
+}
+
+/// The SHA-256 of a key, as `key_sha256` has it.
+pub fn key_sha256(key: &str) -> String {
+    hex(&sha256(key.as_bytes()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token of `Bearer <token>` (RFC 6750 § 2.1); the scheme's case does not matter.
@@ -92,7 +216,7 @@ mod tests {
     use http::HeaderValue;
 
     fn keys(keys: &[&str]) -> PublisherKeys {
-        PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>())
+        PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>(), &[])
     }
 
     fn check(keys: &PublisherKeys, fields: &[&str]) -> Result<(), BadKey> {
@@ -143,5 +267,68 @@ mod tests {
             assert_eq!(check(&none, &[]), Err(BadKey::Off));
         }
         assert_eq!(check(&keys(&["", "a"]), &["Bearer  "]), Err(BadKey::Missing));
+    }
+
+    fn bounded(name: &str, key: PublisherKey) -> config::Publisher {
+        config::Publisher {
+            name: name.to_owned(),
+            key,
+            topics: vec![Pattern::parse("chat:*").unwrap()],
+            users: true,
+            sessions: false,
+            clients: false,
+            broadcast: false,
+        }
+    }
+
+    fn of(key: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).unwrap())])
+    }
+
+    #[test]
+    fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
+        // `printf %s hashed | sha256sum`
+        let hash = key_sha256("hashed");
+        assert_eq!(hash, "1a06df824ed741b53c785079a6347f00eec5af82f9850775409ca69dff4068a6");
+        let keys = PublisherKeys::new(
+            &[Secret::new("free"), Secret::new("both")],
+            &[
+                bounded("plain", PublisherKey::Plain(Secret::new("plain"))),
+                bounded("hashed", PublisherKey::Sha256(sha256(b"hashed"))),
+                bounded("both", PublisherKey::Plain(Secret::new("both"))),
+            ],
+        );
+        assert_eq!(check(&keys, &["Bearer free"]), Ok(()));
+        assert_eq!(keys.publisher(&of(&hash)).map(|_| ()), Err(BadKey::Wrong), "a hash is no key");
+        for name in ["plain", "hashed", "both"] {
+            let publisher = keys.publisher(&of(name)).unwrap();
+            assert_eq!(publisher.name(), name);
+            assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(BadKey::Bounded));
+            let name = |text: &str| Name::parse(text).unwrap();
+            let may = |keys: &[Key]| {
+                let audience = Audience::new(keys.to_vec(), vec![Key::Session(name("s"))]).unwrap();
+                publisher.may_reach(&audience).map_err(|NotAllowed(key)| key)
+            };
+            let (inside, outside) = (Key::Topic(name("chat:1")), Key::Topic(name("news")));
+            assert_eq!(may(&[inside.clone(), Key::User(name("u"))]), Ok(()));
+            for not in [outside, Key::Session(name("s")), Key::Client(name("c")), Key::Broadcast] {
+                assert_eq!(may(&[inside.clone(), not.clone()]), Err(not));
+            }
+        }
+    }
+
+    #[test]
+    fn one_publishers_idempotency_keys_are_not_anothers() {
+        let keys = PublisherKeys::new(
+            &[Secret::new("free")],
+            &[
+                bounded("a", PublisherKey::Plain(Secret::new("a"))),
+                bounded("b", PublisherKey::Plain(Secret::new("b"))),
+            ],
+        );
+        let own = |key: &str| keys.publisher(&of(key)).unwrap().own_idempotency_key("order 7");
+        assert_eq!(own("free"), None);
+        assert_eq!(own("a"), own("a"));
+        assert_ne!(own("a"), own("b"));
     }
 }

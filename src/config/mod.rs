@@ -8,6 +8,7 @@ mod forms;
 mod keys;
 mod load;
 mod names;
+mod origin;
 mod problem;
 mod raw;
 mod reader;
@@ -19,9 +20,10 @@ mod suggest;
 mod syntax;
 mod values;
 
+pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -95,6 +95,13 @@ impl Streams {
         })
     }
 
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        refusal
+    }
+
     async fn decide(
         &self,
         route: &Route<'_>,
