@@ -98,7 +98,7 @@ impl Public {
                 }
                 Err(refusal) => {
                     self.tell(client, &refusal);
-                    let mut response = respond::refused(&refusal);
+                    let mut response = respond::refused(&refusal, self.streams.shape());
                     self.cors.mark(&parts.headers, response.headers_mut());
                     Ok(response.map(Body::Full))
                 }

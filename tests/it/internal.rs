@@ -64,7 +64,8 @@ async fn without_keys_publishing_over_http_is_off() {
 #[tokio::test]
 async fn a_key_is_asked_for_before_the_body_is_read() {
     let daemon = Daemon::start("").await;
-    let head = "POST /publish HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
     let answer = raw(&daemon, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
