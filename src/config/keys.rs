@@ -7,6 +7,7 @@ use super::forms::{
     address, backend, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
     time_or_zero, whole, word,
 };
+use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
@@ -42,6 +43,18 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
+        for (at, stream) in config.streams.iter().enumerate() {
+            if stream.auth == StreamAuth::Jwt && config.auth.jwt.is_none() {
+                s.complain(
+                    &[&format!("stream[{}].auth", at + 1), "auth.jwt"],
+                    "`auth` is \"jwt\", but there is no [auth.jwt]",
+                    Some(
+                        "say there how tokens are verified: secret, public_key, jwks_file or jwks_url"
+                            .to_owned(),
+                    ),
+                );
+            }
+        }
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -142,7 +155,7 @@ impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None)]));
+        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
         let template = stream_template(&path, auth != StreamAuth::None);
         Self {
             auth,
@@ -158,7 +171,10 @@ impl Auth {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
-        Self { refusals: s.take("refusals", d.refusals, word(words)) }
+        Self {
+            refusals: s.take("refusals", d.refusals, word(words)),
+            jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
+        }
     }
 }
 
