@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::auth::Gates;
 use crate::config::{self, Config};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
@@ -66,7 +67,10 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
+        let gates = Arc::new(gates);
+        let streams =
+            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);

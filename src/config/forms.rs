@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
-
 use toml::de::DeValue;
 
 use super::origin::{HostName, WebOrigin};
@@ -29,6 +28,17 @@ pub(super) fn whole(bounds: RangeInclusive<usize>) -> impl Fn(&Raw<'_>) -> Resul
             (None, Raw::Text(_)) => None,
         };
         number.ok_or_else(|| format!("must be a whole number from {min} to {max}").into())
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn yes_or_no(raw: &Raw<'_>) -> Result<bool, Refusal> {
+    match raw {
+        Raw::Toml(DeValue::Boolean(value)) => Ok(*value),
+        Raw::Text(text) if text == "true" => Ok(true),
+        Raw::Text(text) if text == "false" => Ok(false),
+        Raw::Text(_) => Err("must be true or false".into()),
+        Raw::Toml(other) => Err(format!("must be true or false, not {}", kind(other)).into()),
     }
 }
 
@@ -228,15 +238,6 @@ pub(super) fn label(raw: &Raw<'_>) -> Result<String, Refusal> {
 pub(super) fn topic_pattern(raw: &Raw<'_>) -> Result<Pattern, Refusal> {
     let text = raw.text("a topic or a pattern such as \"conversation:*\"")?;
     Pattern::parse(text).map_err(|why| format!("{why}").into())
-}
-
-/// Yes or no.
-pub(super) fn flag(raw: &Raw<'_>) -> Result<bool, Refusal> {
-    match raw {
-        Raw::Toml(DeValue::Boolean(flag)) => Ok(*flag),
-        Raw::Text(text) => text.parse().map_err(|_| "must be true or false".into()),
-        Raw::Toml(other) => Err(format!("must be true or false, not {}", kind(other)).into()),
-    }
 }
 
 /// An origin of web pages.

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::forms::{
-    address, backend, event_name, flag, heartbeat, host_name, label, log_level, network, origin, prefix,
-    publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word,
+    address, backend, event_name, heartbeat, host_name, label, log_level, network, origin, prefix,
+    publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word, yes_or_no,
 };
+use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::origin::WebOrigin;
 use super::section::Section;
@@ -53,6 +54,18 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
+        for (at, stream) in config.streams.iter().enumerate() {
+            if stream.auth == StreamAuth::Jwt && config.auth.jwt.is_none() {
+                s.complain(
+                    &[&format!("stream[{}].auth", at + 1), "auth.jwt"],
+                    "`auth` is \"jwt\", but there is no [auth.jwt]",
+                    Some(
+                        "say there how tokens are verified: secret, public_key, jwks_file or jwks_url"
+                            .to_owned(),
+                    ),
+                );
+            }
+        }
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -169,10 +182,10 @@ impl Publisher {
             name,
             key,
             topics: s.list("topics", Vec::new(), topic_pattern),
-            users: s.take("users", false, flag),
-            sessions: s.take("sessions", false, flag),
-            clients: s.take("clients", false, flag),
-            broadcast: s.take("broadcast", false, flag),
+            users: s.take("users", false, yes_or_no),
+            sessions: s.take("sessions", false, yes_or_no),
+            clients: s.take("clients", false, yes_or_no),
+            broadcast: s.take("broadcast", false, yes_or_no),
         };
         let people = publisher.users || publisher.sessions || publisher.clients || publisher.broadcast;
         if publisher.topics.is_empty() && !people {
@@ -224,7 +237,7 @@ impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None)]));
+        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
         let template = stream_template(&path, auth != StreamAuth::None);
         Self {
             auth,
@@ -240,7 +253,10 @@ impl Auth {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
-        Self { refusals: s.take("refusals", d.refusals, word(words)) }
+        Self {
+            refusals: s.take("refusals", d.refusals, word(words)),
+            jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
+        }
     }
 }
 
@@ -249,7 +265,7 @@ impl Cors {
         let d = Self::default();
         let cors = Self {
             origins: s.list("origins", d.origins, origin),
-            credentials: s.take("credentials", d.credentials, flag),
+            credentials: s.take("credentials", d.credentials, yes_or_no),
             max_age: s.take("max_age", d.max_age, time_or_zero(SECOND..=DAY)),
         };
         if cors.credentials && cors.origins.iter().any(WebOrigin::is_any) {

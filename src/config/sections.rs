@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::jwt::Jwt;
 use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
 use crate::event::{EventName, Pattern, Shape, Template};
@@ -118,6 +119,8 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+    /// Whoever brings a token that `[auth.jwt]` verifies.
+    Jwt,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -125,6 +128,7 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    pub jwt: Option<Jwt>,
 }
 
 /// What a caller reads who is not let in.
@@ -356,7 +360,7 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained }
+        Self { refusals: Refusals::Explained, jwt: None }
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Gates,
+    gates: Arc<Gates>,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
@@ -59,7 +59,13 @@ pub struct Admission {
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl Streams {
-    pub fn new(settings: Settings<'_>, log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+    pub fn new(
+        settings: Settings<'_>,
+        gates: Arc<Gates>,
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        drain: Drain,
+    ) -> Self {
         let limits = settings.limits;
         let bounds = Bounds {
             streams: limits.streams,
@@ -68,7 +74,7 @@ impl Streams {
         };
         Self {
             routes: Routes::new(settings.routes),
-            gates: Gates::new(settings.auth),
+            gates,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
