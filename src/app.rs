@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::Gates;
+use crate::auth::{Gates, PublisherKeys};
 use crate::config::{self, Config};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
@@ -79,9 +79,11 @@ impl App {
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
+        let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
             &config.internal,
+            keys,
             Arc::clone(&log),
             Arc::clone(&fanout),
             relay,

@@ -62,7 +62,7 @@ impl Gates {
     pub fn start(settings: &config::Auth, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
         let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(jwt) = &jwt {
-            jwt.start(health, drain);
+            jwt.start("jwks", health, drain);
             if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
                 warn!(
                     bytes,

@@ -1,4 +1,5 @@
-//! Who may publish over HTTP, and to whom: holders of one of the configured keys, `Authorization: Bearer <key>`.
+//! Who may publish over HTTP, and to whom: holders of one of the configured keys, or of a publisher's token (JWT),
+//! `Authorization: Bearer <key>`.
 //!
 //! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. Whoever
 //! is not known to be free of bounds has some.
@@ -10,18 +11,27 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 
+use super::denied::Denied;
+use super::gate::BadGate;
+use super::grant::{Grant, Topics};
+use super::jwt::Jwt;
 use crate::config::{self, PublisherKey, Secret};
 use crate::event::{Audience, Key, Name, Pattern};
+use crate::health::Health;
+use crate::shutdown::Drain;
 
 /// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
     keys: Vec<([u8; 32], Arc<Publisher>)>,
+    tokens: Option<Jwt>,
 }
 
 /// Somebody who may publish.
 #[derive(Debug)]
 pub struct Publisher {
     name: Box<str>,
+    /// Whose token it was: what one of them sends counts once among its own.
+    subject: Option<Name>,
     /// None = to everybody.
     bounds: Option<Bounds>,
 }
@@ -42,7 +52,7 @@ struct Bounds {
 pub struct NotAllowed(pub Key);
 
 /// Why somebody may not publish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadKey {
     #[error("publishing over HTTP is off: set internal.publish_keys, or an [[internal.publisher]]")]
     Off,
@@ -53,16 +63,24 @@ pub enum BadKey {
     /// It would do for some of what can be published.
     #[error("this is the key of a publisher within bounds: one of internal.publish_keys is needed here")]
     Bounded,
+    /// A publisher's token is no good.
+    #[error("{say}")]
+    Token { word: &'static str, say: String },
+    /// Nothing is wrong with the token, as far as is known.
+    #[error("{0}")]
+    NotNow(&'static str),
 }
 
 impl BadKey {
     /// One word for a metric's label.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Off => "publish_off",
             Self::Missing => "no_key",
             Self::Wrong => "wrong_key",
             Self::Bounded => "bounded_key",
+            Self::Token { word, .. } => word,
+            Self::NotNow(_) => "auth_unavailable",
         }
     }
 }
@@ -82,20 +100,44 @@ impl PublisherKeys {
         });
         let free = Arc::new(Publisher::unbounded());
         let all = keys.iter().filter_map(|key| Some((hash_of(key)?, Arc::clone(&free))));
-        Self { keys: bounded.chain(all).collect() }
+        Self { keys: bounded.chain(all).collect(), tokens: None }
+    }
+
+    /// All that `section` knows. Starts what works in the background, which ends when the drain starts.
+    pub fn start(section: &config::Internal, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
+        let tokens = section.publisher_jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        if let Some(tokens) = &tokens {
+            tokens.start("publisher_jwks", health, drain);
+        }
+        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers) })
     }
 
     /// Whether the sender of `headers` may do everything that a key opens.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), BadKey> {
-        match self.publisher(headers)?.bounds {
-            None => Ok(()),
-            Some(_) => Err(BadKey::Bounded),
+        let holder = self.holder(self.presented(headers)?).ok_or(BadKey::Wrong)?;
+        if holder.bounds.is_none() { Ok(()) } else { Err(BadKey::Bounded) }
+    }
+
+    /// The publisher that the sender of `headers` is. Waits only for the keys of tokens that may be on their way.
+    pub async fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, BadKey> {
+        let presented = self.presented(headers)?;
+        if let Some(publisher) = self.holder(presented) {
+            return Ok(Arc::clone(publisher));
+        }
+        // No key has dots in its middle by accident; and a wrong key is no bad token.
+        let is_token = |text: &&str| text.bytes().filter(|&b| b == b'.').count() == 2;
+        let token = str::from_utf8(presented).ok().filter(is_token);
+        let (Some(tokens), Some(token)) = (&self.tokens, token) else { return Err(BadKey::Wrong) };
+        match tokens.verify_token(token).await {
+            Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant))),
+            Err(Denied::NotNow(why)) => Err(BadKey::NotNow(why)),
+            Err(denied) => Err(BadKey::Token { word: denied.word(), say: denied.to_string() }),
         }
     }
 
-    /// The publisher that the sender of `headers` is.
-    pub fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, BadKey> {
-        if self.keys.is_empty() {
+    /// What the sender of `headers` presents.
+    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<&'h [u8], BadKey> {
+        if self.keys.is_empty() && self.tokens.is_none() {
             return Err(BadKey::Off);
         }
         let mut fields = headers.get_all(AUTHORIZATION).iter();
@@ -103,18 +145,21 @@ impl PublisherKeys {
         if fields.next().is_some() {
             return Err(BadKey::Wrong);
         }
-        let presented = sha256(bearer(field.as_bytes()).ok_or(BadKey::Missing)?);
+        bearer(field.as_bytes()).ok_or(BadKey::Missing)
+    }
+
+    fn holder(&self, presented: &[u8]) -> Option<&Arc<Publisher>> {
+        let presented = sha256(presented);
         // Every key is looked at, whichever it is; which one of the right ones it was is no secret.
         let same = self.keys.iter().filter(|(hash, _)| bool::from(hash.ct_eq(&presented)));
-        let found = same.fold(None, |first, (_, publisher)| first.or(Some(publisher)));
-        found.map(Arc::clone).ok_or(BadKey::Wrong)
+        same.fold(None, |first, (_, publisher)| first.or(Some(publisher)))
     }
 }
 
 impl Publisher {
     /// Somebody who may publish to everybody.
     pub fn unbounded() -> Self {
-        Self { name: "publish_keys".into(), bounds: None }
+        Self { name: "publish_keys".into(), subject: None, bounds: None }
     }
 
     /// Somebody who may publish to whom the configuration says.
@@ -122,10 +167,20 @@ impl Publisher {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
             publisher.clone();
         let bounds = Bounds { topics: topics.into(), users, sessions, clients, broadcast };
-        Self { name: name.into(), bounds: Some(bounds) }
+        Self { name: name.into(), subject: None, bounds: Some(bounds) }
     }
 
-    /// The operator's word for it; `publish_keys` for whoever holds one of those.
+    fn of_token(grant: Grant) -> Self {
+        let topics = match grant.topics {
+            Topics::Only(topics) => topics,
+            // No token says so.
+            Topics::Any => Box::default(),
+        };
+        let bounds = Bounds { topics, users: false, sessions: false, clients: false, broadcast: false };
+        Self { name: "publisher_jwt".into(), subject: grant.user, bounds: Some(bounds) }
+    }
+
+    /// The operator's word for it; `publish_keys` for whoever holds one of those, `publisher_jwt` for a token's holder.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -143,7 +198,9 @@ impl Publisher {
     /// so that nobody learns of, or takes away, another's event by its key. None when it is kept as it is.
     pub fn own_idempotency_key(&self, key: &str) -> Option<Box<str>> {
         self.bounds.as_ref()?;
-        Some(hex(&sha256(&[self.name.as_bytes(), key.as_bytes()].join(&0))).into())
+        let subject = self.subject.as_ref().map_or("", Name::as_str);
+        // Neither of the first two can hold the byte that stands between.
+        Some(hex(&sha256(&[&self.name, subject, key].join("\0").into_bytes())).into())
     }
 }
 
@@ -285,8 +342,8 @@ mod tests {
         HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).unwrap())])
     }
 
-    #[test]
-    fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
+    #[tokio::test]
+    async fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
         // `printf %s hashed | sha256sum`
         let hash = key_sha256("hashed");
         assert_eq!(hash, "1a06df824ed741b53c785079a6347f00eec5af82f9850775409ca69dff4068a6");
@@ -299,9 +356,9 @@ mod tests {
             ],
         );
         assert_eq!(check(&keys, &["Bearer free"]), Ok(()));
-        assert_eq!(keys.publisher(&of(&hash)).map(|_| ()), Err(BadKey::Wrong), "a hash is no key");
+        assert_eq!(keys.publisher(&of(&hash)).await.map(|_| ()), Err(BadKey::Wrong), "a hash is no key");
         for name in ["plain", "hashed", "both"] {
-            let publisher = keys.publisher(&of(name)).unwrap();
+            let publisher = keys.publisher(&of(name)).await.unwrap();
             assert_eq!(publisher.name(), name);
             assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(BadKey::Bounded));
             let name = |text: &str| Name::parse(text).unwrap();
@@ -317,8 +374,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_publishers_idempotency_keys_are_not_anothers() {
+    #[tokio::test]
+    async fn one_publishers_idempotency_keys_are_not_anothers() {
         let keys = PublisherKeys::new(
             &[Secret::new("free")],
             &[
@@ -326,9 +383,9 @@ mod tests {
                 bounded("b", PublisherKey::Plain(Secret::new("b"))),
             ],
         );
-        let own = |key: &str| keys.publisher(&of(key)).unwrap().own_idempotency_key("order 7");
-        assert_eq!(own("free"), None);
-        assert_eq!(own("a"), own("a"));
-        assert_ne!(own("a"), own("b"));
+        let own = async |key: &str| keys.publisher(&of(key)).await.unwrap().own_idempotency_key("order 7");
+        assert_eq!(own("free").await, None);
+        assert_eq!(own("a").await, own("a").await);
+        assert_ne!(own("a").await, own("b").await);
     }
 }

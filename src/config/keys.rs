@@ -126,6 +126,11 @@ impl Internal {
             max_batch: s.take("max_batch", d.max_batch, whole(1..=1_000_000)),
             hosts: s.list("hosts", d.hosts, host_name),
             publishers: read_publishers(s),
+            publisher_jwt: s.subsection_if_there(
+                "internal.publisher_jwt",
+                "publisher_jwt",
+                Jwt::read_for_publishers,
+            ),
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct Internal {
     /// Names by which the listener is asked, beside its addresses and `localhost`.
     pub hosts: Vec<HostName>,
     pub publishers: Vec<Publisher>,
+    /// Tokens of publishers, whose claims say to which topics they may publish.
+    pub publisher_jwt: Option<Jwt>,
 }
 
 /// `[[internal.publisher]]`: a key that may publish within bounds.
@@ -331,6 +333,7 @@ impl Default for Internal {
             max_batch: 1000,
             hosts: Vec::new(),
             publishers: Vec::new(),
+            publisher_jwt: None,
         }
     }
 }

@@ -69,6 +69,7 @@ impl Internal {
     /// can tell of that.
     pub fn new(
         section: &config::Internal,
+        keys: PublisherKeys,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         relay: Option<Arc<dyn Relay>>,
@@ -77,7 +78,7 @@ impl Internal {
     ) -> Self {
         Self {
             hosts: Hosts::new(&section.hosts),
-            keys: PublisherKeys::new(&section.publish_keys, &section.publishers),
+            keys,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
@@ -149,7 +150,7 @@ impl Internal {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let publisher = self.keys.publisher(headers).map_err(refused_key)?;
+        let publisher = self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?;
         if headers
             .get_all(CONTENT_ENCODING)
             .iter()

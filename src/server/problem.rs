@@ -105,15 +105,19 @@ pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
 }
 
 /// What somebody reads who may not publish.
-pub(super) fn refused_key(bad: BadKey) -> Problem {
+pub(super) fn refused_key(bad: &BadKey) -> Problem {
     let status = match bad {
         BadKey::Off | BadKey::Bounded => StatusCode::FORBIDDEN,
-        BadKey::Missing | BadKey::Wrong => StatusCode::UNAUTHORIZED,
+        BadKey::Missing | BadKey::Wrong | BadKey::Token { .. } => StatusCode::UNAUTHORIZED,
+        BadKey::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, bad.word(), bad.to_string());
     match bad {
         BadKey::Off | BadKey::Bounded => problem,
         BadKey::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
-        BadKey::Wrong => problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+        BadKey::NotNow(_) => problem.with(RETRY_AFTER, "1"),
+        BadKey::Wrong | BadKey::Token { .. } => {
+            problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
+        }
     }
 }
