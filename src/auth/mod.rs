@@ -1,6 +1,7 @@
 //! Who may do what: from credentials to a grant, and who may publish.
 
 pub mod claims;
+mod conceal;
 mod denied;
 mod fetch;
 mod gate;

@@ -68,7 +68,7 @@ impl Public {
     /// One request. `Err` when the connection is to be taken over.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
         connection: &Connection,
     ) -> Result<Response<Body>, Taken> {
@@ -104,11 +104,17 @@ impl Public {
                 }
             };
         }
-        if request.method() == Method::OPTIONS
-            && self.streams.route(request.uri().path()).is_some()
-            && let Some(answer) = self.cors.preflight(request.headers())
+        if request.method() != Method::GET
+            && let Some(route) = self.streams.route(request.uri().path())
         {
-            return Ok(answer.map(Body::Full));
+            if request.method() == Method::OPTIONS
+                && let Some(answer) = self.cors.preflight(request.headers())
+            {
+                return Ok(answer.map(Body::Full));
+            }
+            let mut uri = request.uri().clone();
+            self.streams.conceal_token(&route, &mut uri, request.headers_mut());
+            *request.uri_mut() = uri;
         }
         if !request.body().is_end_stream() {
             connection.had_body.store(true, Ordering::Relaxed);
