@@ -81,6 +81,7 @@ pub(super) fn covers(earlier: &str, later: &str) -> bool {
 
 /// A template of a stream with this path; `verified` when it knows its callers.
 pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+    let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
         let template = template(raw)?;
         literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
@@ -110,7 +111,7 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
                     ));
                 }
                 _ => {
-                    let suggestion = match nearest(&placeholder.source, ["query", "path", "claim"]) {
+                    let suggestion = match nearest(&placeholder.source, sources.iter().copied()) {
                         Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
                         None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
                     };
@@ -120,6 +121,22 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
         }
         Ok(template)
     }
+}
+
+/// A template of a pattern of topics that a caller is granted: its values are claims.
+pub(super) fn claim_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+    let template = template(raw)?;
+    literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
+    if template.as_str().matches('*').count() > 4 {
+        return Err("has more than 4 `*`".into());
+    }
+    if let Some(placeholder) = template.placeholders().find(|placeholder| &*placeholder.source != "claim") {
+        return Err(Refusal::with(
+            format!("has `{placeholder}`, but a grant is made of claims alone"),
+            "write it as {claim.name}",
+        ));
+    }
+    Ok(template)
 }
 
 /// A template of a channel's audience, or of its event when `event` is set.

@@ -3,12 +3,14 @@
 //! Ids only grow. What has no id (a message of a channel, an ephemeral event) is delivered live and never kept. A
 //! cursor needs no entry of its own: it stands between its neighbours. This file must not know where the log is.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::memory::{Log, Retention, State};
 use super::store::{Bounds, Cursor, Reset, Store, cost};
-use crate::event::{Audience, Draft, Event, EventId, Frame};
+use crate::event::{Audience, Event, EventId, Frame, Shape};
+
+/// The last millisecond of the year 9999, the latest that can be written.
+const LATEST: u64 = 253_402_300_799_999;
 
 /// How a log stands to the one that it follows.
 #[derive(Default, Debug)]
@@ -31,6 +33,7 @@ pub struct Placed {
 /// The newest part of a log, gathered from its end backwards within the retention.
 pub struct History {
     bounds: Bounds,
+    shape: Shape,
     now: Instant,
     /// Newest first.
     entries: Vec<Ready>,
@@ -46,6 +49,7 @@ struct Ready {
     frame: Frame,
     at: Instant,
     ttl: Option<Duration>,
+    coalesce: Option<Box<str>>,
 }
 
 impl History {
@@ -61,7 +65,7 @@ impl History {
             return false;
         }
         if let Some(event) = event.filter(|event| event.ttl.is_none_or(|ttl| ttl > age)) {
-            let ready = Ready::new(id, event, self.now.checked_sub(age).unwrap_or(self.now));
+            let ready = Ready::new(id, event, self.now.checked_sub(age).unwrap_or(self.now), self.shape);
             let bytes = cost(&ready.audience, &ready.frame);
             if self.bytes + bytes > self.bounds.bytes {
                 self.oldest = Some(id);
@@ -90,9 +94,11 @@ impl History {
 }
 
 impl Ready {
-    fn new(id: EventId, event: Event, at: Instant) -> Self {
-        let frame = Draft::new(&event).seal((!event.ephemeral).then_some(id));
-        Self { id, audience: event.audience, frame, at, ttl: event.ttl }
+    fn new(id: EventId, event: Event, at: Instant, shape: Shape) -> Self {
+        // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
+        let published = UNIX_EPOCH + Duration::from_millis(id.ms.min(LATEST));
+        let frame = shape.draft(&event, published).seal((!event.ephemeral).then_some(id));
+        Self { id, audience: event.audience, frame, at, ttl: event.ttl, coalesce: event.coalesce }
     }
 }
 
@@ -117,7 +123,7 @@ impl Log {
     pub fn history(&self) -> History {
         let bounds = self.lock().bounds;
         let now = Instant::now();
-        History { bounds, now, entries: Vec::new(), bytes: 0, oldest: None }
+        History { bounds, shape: self.shape(), now, entries: Vec::new(), bytes: 0, oldest: None }
     }
 
     /// Lets go of everything and takes `history` instead, which ends with `end`, the last id that was given away
@@ -127,8 +133,8 @@ impl Log {
         {
             let mut state = self.lock();
             state.store.begin_anew(origin, told.unwrap_or(Reset::TooOld));
-            for Ready { id, audience, frame, at, ttl } in history.entries.into_iter().rev() {
-                state.store.push(Some(id), audience, frame, at, ttl);
+            for Ready { id, audience, frame, at, ttl, coalesce } in history.entries.into_iter().rev() {
+                state.store.push(Some(id), audience, frame, at, ttl, coalesce);
             }
             state.store.pass(end);
             state.store.trim(Instant::now());
@@ -136,7 +142,7 @@ impl Log {
                 following.loaded = true;
             }
             if let Some(why) = told {
-                state.tell(why);
+                state.tell(why, self.shape());
             }
         }
         self.grown.notify_waiters();
@@ -145,7 +151,7 @@ impl Log {
     /// Appends what came, in order, and delivers it. Gives back how many were refused because their ids do not lie
     /// behind the log's end.
     pub fn append_at(&self, placed: Vec<Placed>) -> usize {
-        let now = Instant::now();
+        let (now, shape) = (Instant::now(), self.shape());
         let ready: Vec<_> = placed
             .into_iter()
             .map(|Placed { id, event, age }| {
@@ -157,7 +163,7 @@ impl Log {
                     }
                     None => Some(event),
                 });
-                (id, event.map(|event| (event.ephemeral, Ready::new(id, event, now))))
+                (id, event.map(|event| (event.ephemeral, Ready::new(id, event, now, shape))))
             })
             .collect();
         let mut refused = 0;
@@ -169,9 +175,11 @@ impl Log {
                     continue;
                 }
                 match ready {
-                    Some((live_only, Ready { audience, frame, ttl, .. })) => {
-                        let entry = state.store.push((!live_only).then_some(id), audience, frame, now, ttl);
-                        state.leave(&entry);
+                    Some((live_only, Ready { mut audience, frame, ttl, coalesce, .. })) => {
+                        let feeds = state.feeds_of(&mut audience);
+                        let id = (!live_only).then_some(id);
+                        let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
+                        state.leave(&entry, feeds);
                     }
                     None => {}
                 }
@@ -218,11 +226,12 @@ impl Log {
 impl State {
     /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
     /// log's own beginning.
-    pub(super) fn tell(&mut self, why: Reset) {
-        let head = self.store.head().id;
-        let entry: Arc<_> =
-            self.store.push(None, Audience::everybody(), why.frame(head), Instant::now(), None);
-        self.leave(&entry);
+    pub(super) fn tell(&mut self, why: Reset, shape: Shape) {
+        let frame = why.frame(self.store.head().id, shape);
+        let mut audience = Audience::everybody();
+        let feeds = self.feeds_of(&mut audience);
+        let entry = self.store.push(None, audience, frame, Instant::now(), None, None);
+        self.leave(&entry, feeds);
     }
 }
 

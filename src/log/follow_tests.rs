@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::store::Position;
 use super::*;
 use crate::event::{Key, Name};
@@ -18,6 +20,8 @@ fn placed(ms: u64) -> Placed {
         audience,
         name: None,
         data: ms.to_string().into(),
+        is_text: false,
+        coalesce: None,
         ephemeral: false,
         retry: None,
         ttl: None,
