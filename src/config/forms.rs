@@ -263,11 +263,11 @@ pub(super) fn host_name(raw: &Raw<'_>) -> Result<HostName, Refusal> {
 pub(super) fn redis_url(raw: &Raw<'_>) -> Result<Secret, Refusal> {
     const WANTED: &str = "redis://[user:password@]host[:port][/database] or unix:/path/to.sock";
     let text = raw.text(WANTED)?;
-    if text.starts_with("rediss:") || text.starts_with("valkeys:") {
-        return Err("cannot be a TLS address: Redis over TLS is not supported yet".into());
-    }
     let no_url = || Refusal::from(format!("must be {WANTED}"));
-    let url = redis::parse_redis_url(text).ok_or_else(no_url)?;
+    if text.contains("#insecure") {
+        return Err("cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)".into());
+    }
+    let url = redis::parse_redis_url(&without_tls(text)).ok_or_else(no_url)?;
     match redis::IntoConnectionInfo::into_connection_info(url) {
         Ok(_) => Ok(Secret::new(text)),
         // The text of the client's error holds nothing of the URL but may one day.
@@ -278,6 +278,16 @@ pub(super) fn redis_url(raw: &Raw<'_>) -> Result<Secret, Refusal> {
             _ => no_url(),
         }),
     }
+}
+
+/// The same address without TLS: the client that reads it knows none.
+fn without_tls(url: &str) -> String {
+    url.replacen("rediss:", "redis:", 1).replacen("valkeys:", "valkey:", 1)
+}
+
+/// Text that is not looked into here.
+pub(super) fn pem(raw: &Raw<'_>) -> Result<Secret, Refusal> {
+    Ok(Secret::new(raw.text("PEM")?))
 }
 
 /// A Sentinel: `host:port`, or a URL where it asks for a password.
@@ -291,7 +301,7 @@ pub(super) fn sentinel(raw: &Raw<'_>) -> Result<Secret, Refusal> {
         host_and_port(raw).map_err(|_| no_sentinel())?;
         format!("redis://{text}")
     };
-    redis::parse_redis_url(&url).map(|_| Secret::new(url)).ok_or_else(no_sentinel)
+    redis::parse_redis_url(&without_tls(&url)).map(|_| Secret::new(&*url)).ok_or_else(no_sentinel)
 }
 
 /// Where a server listens: a name or an address, and a port.

@@ -360,11 +360,38 @@ impl Redis {
                 Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
             );
         }
+        let authorities = s.file("ca_file", super::jwt::authorities);
+        let certificate = s.file("certificate_file", super::forms::pem);
+        let identity = match (certificate, s.file("key_file", super::forms::pem)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                let message = "`certificate_file` and `key_file` are given together or not at all";
+                s.complain(&["certificate_file", "key_file"], message, None);
+                None
+            }
+        };
+        if let Some((certificate, key)) = &identity {
+            let own = crate::tls::Identity {
+                chain: certificate.expose().as_bytes(),
+                key: key.expose().as_bytes(),
+            };
+            let anyone = crate::tls::Trust::Only(own.chain);
+            if let Err(bad) = crate::tls::client(anyone, Some(own), &[]) {
+                let key = match bad.part() {
+                    crate::tls::Part::Key => "key_file",
+                    _ => "certificate_file",
+                };
+                s.complain(&[key], format!("the file of `{key}` {bad}"), None);
+            }
+        }
         let d = Self::at(url.unwrap_or_else(|| Secret::new("redis://127.0.0.1:6379")));
         let prefix = s.take("prefix", d.prefix, prefix);
         let redis = Self {
             url: d.url,
             sentinels,
+            authorities,
+            identity,
             master: s.take("master", d.master, super::forms::master),
             nodes,
             stream: s.subsection_if_there("redis.stream", "stream", |s| RedisStream::read(s, &prefix)),

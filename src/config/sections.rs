@@ -225,13 +225,17 @@ pub struct Fanout {
 /// `[redis]`: events over Redis. Without it nothing of Redis runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redis {
-    /// `redis://[user:password@]host:port[/database]`; secret for its password. With Sentinels or a Cluster it says
+    /// `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS; secret for its password. With Sentinels or a Cluster it says
     /// only as whom we come, and to which database.
     pub url: Secret,
     /// Sentinels, each as a URL; secret for their passwords. They tell where `master` is.
     pub sentinels: Vec<Secret>,
     /// The name of the master that the Sentinels watch.
     pub master: String,
+    /// Authorities (PEM) that alone vouch for the server; without them the system's do.
+    pub authorities: Option<String>,
+    /// Our own certificate and its key (PEM), for a server that asks for one.
+    pub identity: Option<(Secret, Secret)>,
     /// Some nodes of a Redis Cluster, each `host:port`; any one tells of the others.
     pub nodes: Vec<String>,
     /// First word of sidestream's own channels: `<prefix>` and `<prefix>:topic:*`.
@@ -452,6 +456,8 @@ impl Redis {
             url,
             sentinels: Vec::new(),
             master: "mymaster".to_owned(),
+            authorities: None,
+            identity: None,
             nodes: Vec::new(),
             prefix: "sidestream".to_owned(),
             timeout: Duration::from_secs(2),

@@ -18,6 +18,7 @@
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
+//! | `redis_tls.rs` | Redis over TLS |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
@@ -41,6 +42,7 @@ mod redis_away;
 mod redis_groups;
 mod redis_stream;
 mod redis_stream_away;
+mod redis_tls;
 mod shapes;
 mod soak;
 mod streams;

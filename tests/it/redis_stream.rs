@@ -320,3 +320,50 @@ async fn what_redis_lacks_is_said_at_the_start() {
     assert!(!daemon.log().contains("\"WARN\""), "{}", daemon.log());
     ready(&daemon, 200).await;
 }
+
+#[tokio::test]
+async fn clients_that_come_back_cost_redis_nothing() {
+    let redis = Redis::start().await;
+    let daemon = start(&(section(&redis) + "[limits]\nstreams_per_address = 0\n")).await;
+    let first = append(&redis, &json!({"topic": "a", "data": 0})).await;
+    let batch: Vec<_> = (1..500).map(|n| json!({"topic": "a", "data": n})).collect();
+    daemon.publish(&json!(batch)).await;
+    let reads = async || {
+        let info: String = redis.command(&["INFO", "commandstats"]).await;
+        let calls = |name: &str| {
+            let line = info.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:")));
+            line.and_then(|line| line.split(['=', ',']).nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        calls("xrange") + calls("xread") + calls("xrevrange")
+    };
+    let before = reads().await;
+    let began = std::time::Instant::now();
+    for _ in 0..300 {
+        let mut stream = resumed(&daemon, "/events?topic=a", &first).await;
+        assert_eq!(stream.event().await.data(), "1");
+    }
+    // What follows the stream asks twice a second, streams or not.
+    let by_itself = 2 * began.elapsed().as_secs() + 6;
+    assert!(reads().await - before <= by_itself, "300 replays were not answered from memory alone");
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_events_are_loaded_in_a_moment() {
+    const COUNT: usize = 100_000;
+    let redis = Redis::start().await;
+    let mut connection = redis.connection().await;
+    for part in (0..COUNT).collect::<Vec<_>>().chunks(10_000) {
+        let mut pipeline = redis::pipe();
+        for n in part {
+            let event = format!(r#"{{"topic":"t{}","event":"e","data":{{"n":{n},"x":"{}"}}}}"#, n % 100, "x".repeat(80));
+            pipeline.cmd("XADD").arg("sidestream:log").arg("*").arg("event").arg(event).ignore();
+        }
+        pipeline.query_async::<()>(&mut connection).await.expect("appended");
+    }
+    let daemon = start(&section(&redis)).await;
+    assert_eq!(daemon.metric("sidestream_log_events", &[]).await, COUNT as f64);
+    let took = daemon.metric("sidestream_redis_stream_load_seconds_sum", &[]).await;
+    println!("loaded in {took} s");
+    // Two seconds is the promise of an optimised daemon on a machine of its own; this is neither.
+    assert!(took < 10.0, "{took} s");
+}

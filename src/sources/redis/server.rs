@@ -5,8 +5,10 @@
 //! not know what the connection is for.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use super::address::{Address, BadRedisUrl, Place};
 use super::connection::Connection;
@@ -15,6 +17,7 @@ use super::resp::write_command;
 use super::slot::slot_of;
 use super::token::Token;
 use crate::config;
+use crate::tls::{self, Identity, Trust};
 
 /// Longest answer to a question about where to go.
 const MAX_ANSWER: usize = 64 << 10;
@@ -43,9 +46,12 @@ pub(super) enum Server {
 impl Server {
     /// `key` decides on the node of a Cluster.
     pub(super) fn new(settings: &config::Redis, key: &str) -> Result<Self, BadRedisUrl> {
-        let who = Address::parse(&settings.url)?;
+        let secure = std::iter::once(&settings.url).chain(&settings.sentinels).any(Address::is_secure);
+        let tls = if secure { Some(tls_of(settings)?) } else { None };
+        let parse = |url| Address::parse(url, tls.as_ref());
+        let who = parse(&settings.url)?;
         if !settings.sentinels.is_empty() {
-            let sentinels = settings.sentinels.iter().map(Address::parse).collect::<Result<Vec<_>, _>>()?;
+            let sentinels = settings.sentinels.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
             let master = settings.master.clone();
             return Ok(Self::Sentinels { who, master, sentinels: Mutex::new(sentinels) });
         }
@@ -101,6 +107,15 @@ impl fmt::Display for Server {
             Self::Cluster { slot, .. } => write!(f, "the cluster's node of slot {slot}"),
         }
     }
+}
+
+fn tls_of(settings: &config::Redis) -> Result<Arc<ClientConfig>, BadRedisUrl> {
+    let trust = settings.authorities.as_ref().map_or(Trust::System, |text| Trust::Only(text.as_bytes()));
+    let identity = settings.identity.as_ref().map(|(certificate, key)| Identity {
+        chain: certificate.expose().as_bytes(),
+        key: key.expose().as_bytes(),
+    });
+    tls::client(trust, identity, &[]).map_err(|bad| BadRedisUrl::Tls(bad.to_string()))
 }
 
 const ASKING: &str = "asking where to go";

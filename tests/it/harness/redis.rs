@@ -45,6 +45,17 @@ impl Redis {
         redis
     }
 
+    /// Starts one that speaks TLS alone, and asks who comes for a certificate. The paths are those of PEM files.
+    pub(crate) async fn start_tls(certificate: &str, key: &str, authority: &str) -> Self {
+        let mut redis = Self::absent();
+        let port = redis.port.to_string();
+        let arguments = ["--port", "0", "--tls-port", &port, "--tls-cert-file", certificate, "--tls-key-file", key];
+        let authority = ["--tls-ca-cert-file", authority, "--tls-auth-clients", "yes"];
+        redis.arguments = arguments.into_iter().chain(authority).map(str::to_owned).collect();
+        assert!(redis.try_start().await, "its port is taken");
+        redis
+    }
+
     /// Has a port and does not run.
     pub(crate) fn absent() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
