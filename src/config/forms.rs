@@ -265,7 +265,10 @@ pub(super) fn redis_url(raw: &Raw<'_>) -> Result<Secret, Refusal> {
     let text = raw.text(WANTED)?;
     let no_url = || Refusal::from(format!("must be {WANTED}"));
     if text.contains("#insecure") {
-        return Err("cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)".into());
+        return Err(
+            "cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)"
+                .into(),
+        );
     }
     let url = redis::parse_redis_url(&without_tls(text)).ok_or_else(no_url)?;
     match redis::IntoConnectionInfo::into_connection_info(url) {

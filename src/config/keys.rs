@@ -372,10 +372,8 @@ impl Redis {
             }
         };
         if let Some((certificate, key)) = &identity {
-            let own = crate::tls::Identity {
-                chain: certificate.expose().as_bytes(),
-                key: key.expose().as_bytes(),
-            };
+            let own =
+                crate::tls::Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
             let anyone = crate::tls::Trust::Only(own.chain);
             if let Err(bad) = crate::tls::client(anyone, Some(own), &[]) {
                 let key = match bad.part() {
@@ -436,7 +434,7 @@ impl RedisStream {
             key: s.take("key", d.key, stream_key),
             // Fewer, and what is read could be trimmed before it is.
             max_events: s.take("max_events", d.max_events, whole(1000..=1_000_000_000)),
-            max_age: s.take("max_age", d.max_age, time_or_zero(MINUTE..=365 * DAY)),
+            max_age: s.take("max_age", d.max_age, time_or_zero(MINUTE..=30 * DAY)),
             trim: s.take("trim", d.trim, word([("approximate", Trim::Approximate), ("exact", Trim::Exact)])),
             timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
             batch: s.take("batch", d.batch, whole(1..=10_000)),

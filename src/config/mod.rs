@@ -28,7 +28,7 @@ pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
-    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth,
-    Telemetry, Trim,
+    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
+    StreamAuth, Telemetry, Trim,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -468,6 +468,22 @@ impl Redis {
         }
     }
 
+    /// Where Redis is found and what of it is the log, to be shown.
+    pub fn place(&self) -> String {
+        let mut place = if !self.sentinels.is_empty() {
+            format!("the master {} of {} Sentinels", self.master, self.sentinels.len())
+        } else if !self.nodes.is_empty() {
+            format!("the cluster of {}", self.nodes.join(", "))
+        } else {
+            self.address()
+        };
+        if let Some(stream) = &self.stream {
+            place.push_str(", the log in the stream ");
+            place.push_str(&stream.key);
+        }
+        place
+    }
+
     /// The address without what is secret in it, to be shown.
     pub fn address(&self) -> String {
         let Some(mut url) = redis::parse_redis_url(self.url.expose()) else { return String::new() };

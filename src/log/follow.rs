@@ -174,14 +174,12 @@ impl Log {
                     refused += 1;
                     continue;
                 }
-                match ready {
-                    Some((live_only, Ready { mut audience, frame, ttl, coalesce, .. })) => {
-                        let feeds = state.feeds_of(&mut audience);
-                        let id = (!live_only).then_some(id);
-                        let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
-                        state.leave(&entry, feeds);
-                    }
-                    None => {}
+                if let Some((live_only, ready)) = ready {
+                    let Ready { mut audience, frame, ttl, coalesce, .. } = ready;
+                    let feeds = state.feeds_of(&mut audience);
+                    let id = (!live_only).then_some(id);
+                    let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
+                    state.leave(&entry, feeds);
                 }
                 state.store.pass(id);
             }

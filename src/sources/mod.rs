@@ -3,7 +3,5 @@
 mod publish;
 mod redis;
 
-pub use publish::{
-    BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
-};
+pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
 pub use redis::{BadRedisUrl, RedisDuty, start_redis};

@@ -162,7 +162,7 @@ impl World {
                 let door = (daemon.public, daemon.internal);
                 // The old one is killed, and its clients find out.
                 self.daemons[which] = daemon;
-                self.doors.lock().unwrap()[which] = door;
+                self.doors.lock().expect("not poisoned")[which] = door;
             }
             Fault::TightBuffers => {
                 let limit = "client-output-buffer-limit";
@@ -171,7 +171,8 @@ impl World {
                 let _: () = self.redis.command(&["CONFIG", "SET", limit, "normal 0 0 0"]).await;
             }
             Fault::Foreign => {
-                let _: String = self.redis.command(&["XADD", "sidestream:log", "*", "foreign", "entry"]).await;
+                let _: String =
+                    self.redis.command(&["XADD", "sidestream:log", "*", "foreign", "entry"]).await;
             }
             Fault::Empty | Fault::Older => {
                 let disk = self.disk.take().filter(|_| fault == Fault::Older);
@@ -228,9 +229,10 @@ async fn publish(run: Arc<Run>, mut random: Random) {
 
 async fn publish_one(run: &Run, random: &mut Random, n: usize) {
     // Long enough for tight buffers to matter.
-    let body = json!({"topic": "a", "data": format!("{n} {}", "x".repeat(200)), "idempotency_key": n.to_string()});
+    let body =
+        json!({"topic": "a", "data": format!("{n} {}", "x".repeat(200)), "idempotency_key": n.to_string()});
     loop {
-        let door = run.doors.lock().unwrap()[random.below(INSTANCES)].1;
+        let door = run.doors.lock().expect("not poisoned")[random.below(INSTANCES)].1;
         match timeout(Duration::from_secs(10), post(door, &body.to_string())).await {
             Ok(Some(200)) => return,
             Ok(Some(503) | None) => sleep(random.ms(1, 20)).await,
@@ -263,7 +265,7 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
     let mut trace: Vec<String> = Vec::new();
     loop {
         let at = random.below(INSTANCES);
-        let door = run.doors.lock().unwrap()[at].0;
+        let door = run.doors.lock().expect("not poisoned")[at].0;
         let headers: Vec<(&str, &str)> = id.iter().map(|id| ("last-event-id", id.as_str())).collect();
         let Some(mut stream) = Stream::try_open(door, "/events?topic=a", &headers).await else {
             sleep(random.ms(1, 50)).await;
@@ -272,7 +274,9 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
         moves += 1;
         trace.push(format!("at {at} with {id:?}"));
         let leaves = Instant::now() + random.ms(0, 1500);
-        while let Ok(Some(block)) = timeout(leaves.saturating_duration_since(Instant::now()), stream.next()).await {
+        while let Ok(Some(block)) =
+            timeout(leaves.saturating_duration_since(Instant::now()), stream.next()).await
+        {
             if let Some(new) = &block.id {
                 id = Some(new.clone());
             }
@@ -280,11 +284,12 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
                 Some("connected" | "closing" | "refused") => trace.push(format!("{block:?}")),
                 Some("reset") => {
                     trace.push(format!("{block:?}"));
-                    run.resets.lock().unwrap().push(block.data().to_owned());
+                    run.resets.lock().expect("not poisoned").push(block.data().to_owned());
                     next = None;
                 }
                 None if block.data.is_some() => {
-                    let n: usize = block.data().split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+                    let n: usize =
+                        block.data().split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
                     trace.push(format!("{n} = {:?}", block.id));
                     let from = trace.len().saturating_sub(40);
                     assert!(
@@ -337,7 +342,11 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
     let began = Instant::now();
     for nth in 0..count {
         let fault = faults[random.below(faults.len())];
-        println!("{:6.1} s: fault {nth}: {fault:?}, {} events", began.elapsed().as_secs_f64(), run.published.load(Ordering::Relaxed));
+        println!(
+            "{:6.1} s: fault {nth}: {fault:?}, {} events",
+            began.elapsed().as_secs_f64(),
+            run.published.load(Ordering::Relaxed)
+        );
         if may_lose {
             // Whoever starts between a loss and its discovery cannot know of it: see docs/operating.md.
             world.all_ready().await;
@@ -350,7 +359,7 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
             }
         }
         sleep(random.ms(0, 800)).await;
-        while let Some(ended) = clients.try_join_next() {
+        if let Some(ended) = clients.try_join_next() {
             panic!("a client ended before the end: {:?}", ended.map_err(|error| error.to_string()));
         }
     }
@@ -366,7 +375,7 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
     })
     .await
     .expect("every client has the last event");
-    let resets = run.resets.lock().unwrap().clone();
+    let resets = run.resets.lock().expect("not poisoned").clone();
     let events = run.last.load(Ordering::Relaxed);
     println!("{events} events, {CLIENTS} clients, {moves} streams, {} resets", resets.len());
     if !may_lose {

@@ -34,7 +34,11 @@ async fn a_failover_of_sentinels_is_followed() {
     assert_eq!(group.master().await, Some(group.two.port));
     published(&two, "third").await;
     for stream in [&mut here, &mut there] {
-        assert_eq!(stream.data(3).await, ["first", "second", "third"], "and no reset: the replica had it all");
+        assert_eq!(
+            stream.data(3).await,
+            ["first", "second", "third"],
+            "and no reset: the replica had it all"
+        );
     }
     // The old master comes back as a replica, and is never taken for the master.
     group.one.start_again().await;
@@ -52,16 +56,44 @@ async fn a_master_that_is_made_a_replica_while_it_lives_is_left() {
     let mut stream = listening(&daemon, "/events?topic=a").await;
     published(&daemon, "first").await;
     assert_eq!(stream.event().await.data(), "first");
-    eventually("the failover is begun", async || {
-        group.failover().await.then_some(())
-    })
-    .await;
-    eventually("the other is master", async || {
-        (group.master().await == Some(group.two.port)).then_some(())
-    })
-    .await;
+    eventually("the failover is begun", async || group.failover().await.then_some(())).await;
+    eventually("the other is master", async || (group.master().await == Some(group.two.port)).then_some(()))
+        .await;
     published(&daemon, "second").await;
     assert_eq!(stream.event().await.data(), "second");
+}
+
+#[tokio::test]
+async fn what_a_failover_loses_is_told() {
+    let mut group = Sentinels::start(&[]).await;
+    let config = group.section() + "[redis.stream]\n";
+    let (one, two) = (start(&config).await, start(&config).await);
+    let mut here = listening(&one, "/events?topic=a").await;
+    let mut there = listening(&two, "/events?topic=a").await;
+    published(&one, "kept").await;
+    eventually("the replica has it", async || {
+        let length: usize = group.two.command(&["XLEN", "sidestream:log"]).await;
+        (length >= 2).then_some(())
+    })
+    .await;
+    // The replica stands still and is cut off, so what comes now reaches the master alone; then the master dies.
+    group.two.freeze();
+    let cut: u32 = group.one.command(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    assert_eq!(cut, 1);
+    published(&one, "lost").await;
+    for stream in [&mut here, &mut there] {
+        assert_eq!(stream.data(2).await, ["kept", "lost"]);
+    }
+    group.one.kill().await;
+    group.two.thaw();
+    published(&two, "after").await;
+    for stream in [&mut here, &mut there] {
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|data| data != "after") {
+            seen.push(stream.event().await.data().to_owned());
+        }
+        assert_eq!(seen.first().map(String::as_str), Some(r#"{"reason":"log_lost"}"#), "{seen:?}");
+    }
 }
 
 #[tokio::test]

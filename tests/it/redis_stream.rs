@@ -79,7 +79,7 @@ async fn a_client_moves_between_instances_and_over_their_restarts_with_its_id() 
     let mut stream = listening(&one, "/events?topic=a&topic=b").await;
     let mut id = String::new();
     let mut expected = 0;
-    let mut daemons = vec![one, two];
+    let mut daemons = [one, two];
     for round in 0..6 {
         for n in 0..10 {
             let topic = if n % 2 == 0 { "a" } else { "b" };
@@ -253,7 +253,10 @@ async fn channels_and_ephemeral_events_are_live_without_an_id() {
     for stream in [&mut here, &mut there] {
         let mut events = [stream.event().await, stream.event().await];
         events.sort_by_key(|event| event.data().to_owned());
-        assert_eq!(events.map(|event| (event.data.unwrap(), event.id)), [("2".to_owned(), None), ("3".to_owned(), None)]);
+        assert_eq!(
+            events.map(|event| (event.data.unwrap(), event.id)),
+            [("2".to_owned(), None), ("3".to_owned(), None)]
+        );
     }
     let last = append(&redis, &json!({"topic": "a", "data": 4})).await;
     assert_eq!(here.event().await.id(), last);
@@ -276,7 +279,9 @@ async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do(
     );
     let daemon = start(&config).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;
-    daemon.publish(&json!([{"topic": "a", "data": 1}, {"topic": "a", "data": 2, "idempotency_key": "k"}])).await;
+    daemon
+        .publish(&json!([{"topic": "a", "data": 1}, {"topic": "a", "data": 2, "idempotency_key": "k"}]))
+        .await;
     daemon.publish(&json!({"topic": "a", "data": 3, "ephemeral": true})).await;
     let mut data = stream.data(3).await;
     data.sort();
@@ -355,7 +360,11 @@ async fn a_hundred_thousand_events_are_loaded_in_a_moment() {
     for part in (0..COUNT).collect::<Vec<_>>().chunks(10_000) {
         let mut pipeline = redis::pipe();
         for n in part {
-            let event = format!(r#"{{"topic":"t{}","event":"e","data":{{"n":{n},"x":"{}"}}}}"#, n % 100, "x".repeat(80));
+            let event = format!(
+                r#"{{"topic":"t{}","event":"e","data":{{"n":{n},"x":"{}"}}}}"#,
+                n % 100,
+                "x".repeat(80)
+            );
             pipeline.cmd("XADD").arg("sidestream:log").arg("*").arg("event").arg(event).ignore();
         }
         pipeline.query_async::<()>(&mut connection).await.expect("appended");
@@ -366,4 +375,27 @@ async fn a_hundred_thousand_events_are_loaded_in_a_moment() {
     println!("loaded in {took} s");
     // Two seconds is the promise of an optimised daemon on a machine of its own; this is neither.
     assert!(took < 10.0, "{took} s");
+}
+
+#[tokio::test]
+async fn who_may_only_read_follows_what_others_append() {
+    let redis = Redis::start().await;
+    let rights = "+subscribe +psubscribe +ping +xread +xrange +xrevrange +xinfo +time";
+    let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
+    command.extend(["~sidestream:log", "&sidestream", "&sidestream:topic:*"]);
+    command.extend(rights.split_whitespace());
+    let _: () = redis.command(&command).await;
+    let config = format!("[redis]\nurl = \"redis://app:pw@127.0.0.1:{}\"\n[redis.stream]\n", redis.port);
+    let daemon = start(&config).await;
+    let mut stream = listening(&daemon, "/events?topic=a").await;
+    let answer = daemon.try_publish(br#"{"topic":"a"}"#).await;
+    assert_eq!((answer.status, answer.json()["published"].as_str()), (503, Some("nothing")));
+    // Looks that find no stream at all, which is no loss.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    for n in 0..3 {
+        append(&redis, &json!({"topic": "a", "data": n})).await;
+        assert_eq!(stream.event().await.data(), n.to_string());
+    }
+    assert_eq!(daemon.metric("sidestream_redis_stream_resets_total", &[]).await, 0.0);
+    assert_eq!(daemon.ask("/readyz").await.status, 200);
 }

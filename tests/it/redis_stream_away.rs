@@ -183,7 +183,12 @@ async fn a_repeat_after_a_lost_answer_counts_once() {
     wire.swallow();
     let keyed = json!({"topic": "a", "data": "once", "idempotency_key": "k"}).to_string();
     let answer = daemon.try_publish(keyed.as_bytes()).await;
-    assert_eq!((answer.status, answer.json()["published"].as_str()), (503, Some("unknown")), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.json()["published"].as_str()),
+        (503, Some("unknown")),
+        "{}",
+        answer.text()
+    );
     wire.mend();
     eventually("the repeat is taken", async || {
         (daemon.try_publish(keyed.as_bytes()).await.status == 200).then_some(())
@@ -204,7 +209,8 @@ async fn a_stream_that_is_trimmed_while_nobody_is_away_costs_nothing() {
     for n in 0..10 {
         append(&redis, &json!({"topic": "a", "data": n})).await;
         assert_eq!(stream.event().await.data(), n.to_string());
-        let _: u32 = redis.command(&["XTRIM", "sidestream:log", "MAXLEN", if n % 2 == 0 { "0" } else { "1" }]).await;
+        let _: u32 =
+            redis.command(&["XTRIM", "sidestream:log", "MAXLEN", if n % 2 == 0 { "0" } else { "1" }]).await;
         if n == 5 {
             // Long enough for a read that finds nothing.
             tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -270,7 +276,8 @@ async fn a_stream_that_is_deleted_is_a_gap_that_is_said() {
     assert_eq!(reset_of(&daemon, &seen).await, "log_lost");
     // With lower ids than before.
     let _: u32 = redis.command(&["DEL", "sidestream:log"]).await;
-    let _: String = redis.command(&["XADD", "sidestream:log", "5-0", "event", r#"{"topic":"a","data":2}"#]).await;
+    let _: String =
+        redis.command(&["XADD", "sidestream:log", "5-0", "event", r#"{"topic":"a","data":2}"#]).await;
     told(&mut stream, "log_lost").await;
     append(&redis, &json!({"topic": "a", "data": 3})).await;
     assert_eq!(stream.event().await.data(), "3");
@@ -286,7 +293,8 @@ async fn a_replica_without_the_tail_is_a_gap_for_everybody_who_may_have_missed_i
     let mut there = listening(&two, "/events?topic=a").await;
     let kept = append(&master, &json!({"topic": "a", "data": "kept"})).await;
     eventually("the replica has it", async || {
-        let held: Vec<(String, Vec<String>)> = replica.command(&["XRANGE", "sidestream:log", &kept, &kept]).await;
+        let held: Vec<(String, Vec<String>)> =
+            replica.command(&["XRANGE", "sidestream:log", &kept, &kept]).await;
         (held.len() == 1).then_some(())
     })
     .await;
@@ -350,7 +358,8 @@ async fn a_clock_that_steps_back_changes_nothing() {
     // As if the clock had been an hour ahead, and then was not.
     let time: Vec<u64> = redis.command(&["TIME"]).await;
     let ahead = format!("{}-0", (time[0] + 3600) * 1000);
-    let _: String = redis.command(&["XADD", "sidestream:log", &ahead, "event", r#"{"topic":"a","data":0}"#]).await;
+    let _: String =
+        redis.command(&["XADD", "sidestream:log", &ahead, "event", r#"{"topic":"a","data":0}"#]).await;
     for n in 1..4 {
         append(&redis, &json!({"topic": "a", "data": n})).await;
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
 use crate::harness::{Daemon, Redis, eventually};
@@ -12,6 +12,8 @@ use crate::redis::{listening, start};
 fn make(folder: &Path) {
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a file");
     let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    // One whose name is its signer's would be taken for one that vouches for itself.
+    authority.distinguished_name.push(DnType::CommonName, "an authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
     write("ca.pem", authority.self_signed(&key).expect("a certificate").pem());
@@ -34,7 +36,8 @@ async fn redis_over_tls_is_spoken_to_when_both_sides_can_prove_who_they_are() {
     let redis = Redis::start_tls(&file("server.pem"), &file("server.key"), &file("ca.pem")).await;
     let url = format!("[redis]\nurl = \"rediss://127.0.0.1:{}\"\n", redis.port);
     let ca = format!("ca_file = \"{}\"\n", file("ca.pem"));
-    let own = format!("certificate_file = \"{}\"\nkey_file = \"{}\"\n", file("client.pem"), file("client.key"));
+    let own =
+        format!("certificate_file = \"{}\"\nkey_file = \"{}\"\n", file("client.pem"), file("client.key"));
 
     let daemon = start(&format!("{url}{ca}{own}[redis.stream]\n")).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;

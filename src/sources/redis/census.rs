@@ -104,7 +104,8 @@ impl Found {
             Some(policy) if policy.starts_with("allkeys-") => {
                 warn!(
                     redis,
-                    policy, "Redis may evict the stream when its memory is full: set maxmemory-policy noeviction"
+                    policy,
+                    "Redis may evict the stream when its memory is full: set maxmemory-policy noeviction"
                 );
             }
             Some(policy) if policy.starts_with("volatile-") => {

@@ -78,7 +78,9 @@ impl Delivery {
         let Self { channels, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
-                [b"message" | b"smessage", channel, message] => (channels.of_channel(channel), channel, message),
+                [b"message" | b"smessage", channel, message] => {
+                    (channels.of_channel(channel), channel, message)
+                }
                 [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
                 [b"pong", _] => return Took::Pong,
                 [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return Took::Subscribed,
@@ -135,7 +137,9 @@ impl Delivery {
 /// Whether Redis refused a command on shards' channels because it knows none.
 pub(super) fn is_without_shards(text: &[u8]) -> bool {
     text.starts_with(b"ERR unknown command")
-        && [&b"SSUBSCRIBE"[..], b"SPUBLISH"].iter().any(|word| text.windows(word.len()).any(|part| part == *word))
+        && [&b"SSUBSCRIBE"[..], b"SPUBLISH"]
+            .iter()
+            .any(|word| text.windows(word.len()).any(|part| part == *word))
 }
 
 /// Counts a refusal, and logs it unless one for the same reason was logged just now.

@@ -36,7 +36,8 @@ pub(super) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 pub(super) fn nobody() -> (TcpSocket, Address) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = Address::parse(&Secret::new(format!("redis://{}", socket.local_addr().unwrap())), None).unwrap();
+    let address =
+        Address::parse(&Secret::new(format!("redis://{}", socket.local_addr().unwrap())), None).unwrap();
     (socket, address)
 }
 

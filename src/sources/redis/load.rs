@@ -8,7 +8,7 @@ use super::entry::{AFTER, BEGIN, BadEntry, LOST, MARK, Mark, What, id_of};
 use super::failure::Failure;
 use super::resp::write_command;
 use super::stream_state::ask_info;
-use super::tail::{At, Clock, Reading};
+use super::tail::{At, BEFORE_ALL, Clock, Reading};
 use super::token::Token;
 use crate::event::EventId;
 use crate::log::{History, Placed};
@@ -41,7 +41,7 @@ pub(super) async fn load(
     let mut foreign = Vec::new();
     let Some(info) = connection.info(*limit).await? else {
         let begun = begin(connection, reading, None, None).await?;
-        let id = begun.unwrap_or(EventId { ms: 0, seq: 0, tag: None });
+        let id = begun.unwrap_or(BEFORE_ALL);
         return Ok(Loaded { at: At { id, added: None, mark: None }, foreign });
     };
     let mut at = At { id: info.last, added: info.added, mark: None };
@@ -49,10 +49,7 @@ pub(super) async fn load(
     'pages: loop {
         let mut commands = Vec::new();
         let count = batch.to_string();
-        write_command(
-            &mut commands,
-            &[b"XREVRANGE", key, to.as_bytes(), b"-", b"COUNT", count.as_bytes()],
-        );
+        write_command(&mut commands, &[b"XREVRANGE", key, to.as_bytes(), b"-", b"COUNT", count.as_bytes()]);
         connection.send(&commands).await?;
         let entries = match connection.token(*limit, LOADING).await? {
             Token::Array(entries) => entries,

@@ -110,12 +110,8 @@ pub fn start_redis(
         let publisher = RedisPublisher::start(server, timing, &settings.prefix, listening, drain);
         return Ok(Arc::new(publisher));
     };
-    let reading = Reading {
-        key: stream.key.as_bytes().into(),
-        batch: stream.batch,
-        max_text,
-        limit: settings.timeout,
-    };
+    let reading =
+        Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
     let reporter = health.depend_on("redis_stream", true);
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
     drain.spawn(tail.run(drain.clone()));

@@ -4,7 +4,16 @@ use crate::sources::redis::double::{Double, Peer, TIMING, nobody, within};
 fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let drain = Drain::new();
     let listening = Arc::new(AtomicBool::new(listening));
-    (RedisPublisher::start(Arc::new(Server::One(double.address(""))), TIMING, "sidestream", listening, &drain), drain)
+    (
+        RedisPublisher::start(
+            Arc::new(Server::One(double.address(""))),
+            TIMING,
+            "sidestream",
+            listening,
+            &drain,
+        ),
+        drain,
+    )
 }
 
 fn message(json: &'static str) -> Outgoing {
@@ -61,7 +70,8 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
 async fn without_a_connection_nothing_was_published() {
     let (_socket, address) = nobody();
     let drain = Drain::new();
-    let publisher = RedisPublisher::start(Arc::new(Server::One(address)), TIMING, "sidestream", Arc::default(), &drain);
+    let publisher =
+        RedisPublisher::start(Arc::new(Server::One(address)), TIMING, "sidestream", Arc::default(), &drain);
     assert_eq!(outcome(relay(&publisher, &drain, &["a"])).await, Err(RelayError::Down));
 
     let silent = Double::start().await;

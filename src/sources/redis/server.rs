@@ -176,11 +176,7 @@ async fn ask_sentinels(
     Err(Failure::NoMaster { name: master.to_owned(), last })
 }
 
-async fn ask_sentinel(
-    sentinel: &Address,
-    master: &str,
-    limit: Duration,
-) -> Result<Option<Place>, Failure> {
+async fn ask_sentinel(sentinel: &Address, master: &str, limit: Duration) -> Result<Option<Place>, Failure> {
     let mut connection = Connection::open(sentinel, limit, MAX_ANSWER).await?;
     let mut command = Vec::new();
     write_command(&mut command, &[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);

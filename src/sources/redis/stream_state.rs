@@ -140,7 +140,14 @@ mod tests {
             ("trimmed past it", info(2, 70, Some(19)), Some(9), false, Some(60), Verdict::Trimmed),
             ("trimmed up to it", info(2, 70, Some(11)), Some(9), false, Some(60), Verdict::Whole),
             ("trimmed, nobody knows how far", info(2, 70, None), Some(9), false, Some(60), Verdict::Trimmed),
-            ("trimmed, nobody knows from where", info(2, 70, Some(11)), None, false, Some(60), Verdict::Trimmed),
+            (
+                "trimmed, nobody knows from where",
+                info(2, 70, Some(11)),
+                None,
+                false,
+                Some(60),
+                Verdict::Trimmed,
+            ),
             ("all trimmed past it", info(0, 70, Some(11)), Some(9), false, None, Verdict::Trimmed),
         ] {
             assert_eq!(info.judge(read, added, there, first.map(id)), verdict, "{what}");

@@ -24,8 +24,13 @@ impl Running {
         let health = Health::new();
         let drain = Drain::new();
         let delivery = Delivery::new(channels, Arc::clone(&log));
-        let subscription =
-            Subscription::new(Arc::new(Server::One(address)), timing, 1000, delivery, health.depend_on("redis", true));
+        let subscription = Subscription::new(
+            Arc::new(Server::One(address)),
+            timing,
+            1000,
+            delivery,
+            health.depend_on("redis", true),
+        );
         let listening = subscription.listening();
         drain.spawn(subscription.run(drain.clone()));
         Self { log, health, listening, drain }

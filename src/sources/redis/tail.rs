@@ -85,6 +85,15 @@ pub(super) struct At {
     pub(super) mark: Option<EventId>,
 }
 
+/// Where a stream begins that does not exist yet: no entry has this id.
+pub(super) const BEFORE_ALL: EventId = EventId { ms: 0, seq: 0, tag: None };
+
+impl At {
+    fn is_before_all(&self) -> bool {
+        self.id == BEFORE_ALL
+    }
+}
+
 /// The connection does not stand, since then; `tried` once an attempt has failed.
 #[derive(Clone, Copy, Debug)]
 struct Away {
@@ -244,9 +253,18 @@ impl Tail {
         let info = connection.info(limit).await?;
         let there = connection.one_id(limit).await?.is_some();
         let first = connection.one_id(limit).await?;
-        let verdict = info.map_or(Verdict::Lost, |info| info.judge(at.id, at.added, there, first));
+        let verdict = match info {
+            Some(info) => info.judge(at.id, at.added, there, first),
+            None if at.is_before_all() => Verdict::Whole,
+            None => Verdict::Lost,
+        };
         match verdict {
-            Verdict::Whole => Ok(()),
+            Verdict::Whole => {
+                if let Some(info) = info.filter(|info| info.last.order() == at.id.order()) {
+                    self.at = Some(At { added: info.added, ..at });
+                }
+                Ok(())
+            }
             Verdict::Trimmed => {
                 warn!(redis = %self.server, read_to = %at.id, "the stream was trimmed past what had been read; every open stream is told");
                 self.count_reset(Reset::LogTrimmed);
@@ -272,7 +290,7 @@ impl Tail {
             (Some(mark), _) => mark,
             (None, last) => {
                 warn!(redis = %self.server, "Redis does not let sidestream mark the loss in the stream: instances that start later will not know of it");
-                last.unwrap_or(EventId { ms: 0, seq: 0, tag: None })
+                last.unwrap_or(BEFORE_ALL)
             }
         };
         // Nothing from before the mark is kept: what is missing there, nobody knows.
@@ -299,6 +317,7 @@ impl Tail {
         if ask_role {
             write_command(&mut commands, &[b"ROLE"]);
         }
+        let doubtless = doubtless || at.is_before_all();
         if !doubtless {
             write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
         }
@@ -323,6 +342,7 @@ impl Tail {
                     self.at = Some(At { added: info.added, ..at });
                 }
                 Some(info) if info.last.order() > at.id.order() => {}
+                None if at.is_before_all() => {}
                 // Gone, or gone back: ids from before would never be passed.
                 _ => doubt = true,
             }

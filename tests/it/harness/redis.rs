@@ -49,7 +49,8 @@ impl Redis {
     pub(crate) async fn start_tls(certificate: &str, key: &str, authority: &str) -> Self {
         let mut redis = Self::absent();
         let port = redis.port.to_string();
-        let arguments = ["--port", "0", "--tls-port", &port, "--tls-cert-file", certificate, "--tls-key-file", key];
+        let arguments =
+            ["--port", "0", "--tls-port", &port, "--tls-cert-file", certificate, "--tls-key-file", key];
         let authority = ["--tls-ca-cert-file", authority, "--tls-auth-clients", "yes"];
         redis.arguments = arguments.into_iter().chain(authority).map(str::to_owned).collect();
         assert!(redis.try_start().await, "its port is taken");

@@ -53,7 +53,11 @@ impl Sentinels {
                 let answer: Option<Vec<String>> = ask(*port, &["SENTINEL", "MASTER", "mymaster"]).await;
                 let answer = answer?;
                 let field = |name: &str| {
-                    answer.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone()).unwrap_or_default()
+                    answer
+                        .chunks(2)
+                        .find(|pair| pair[0] == name)
+                        .map(|pair| pair[1].clone())
+                        .unwrap_or_default()
                 };
                 (field("num-slaves") == "1" && field("num-other-sentinels") == "2").then_some(())
             })
@@ -92,7 +96,8 @@ impl Cluster {
         let mut buses = Vec::new();
         for _ in 0..3 {
             let bus = next_port().to_string();
-            let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+            let arguments =
+                ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
             nodes.push(Redis::start_with(&arguments).await);
             buses.push(bus);
         }
