@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, PublisherKeys};
+use crate::auth::{Gates, PublisherKeys, Revocations};
 use crate::config::{self, Config};
+use crate::control::{self, Control};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -19,7 +22,7 @@ use crate::server;
 use crate::shutdown::Drain;
 use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -69,16 +72,37 @@ impl App {
         };
         let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
         let gates = Arc::new(gates);
-        let streams =
-            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
+        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
+        let control = Arc::new(control);
+        let streams = Arc::new(Streams::new(
+            settings,
+            gates,
+            Arc::clone(&revocations),
+            Arc::clone(&log),
+            Arc::clone(&fanout),
+            drain.clone(),
+        ));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone()));
+        let door = Arc::new(server::Public::new(
+            &config.public,
+            &config.cors,
+            streams,
+            Arc::clone(&control),
+            proxy,
+            drain.clone(),
+        ));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
+        if let Some(redis) = &config.redis {
+            let ear = Arc::new(Ear(Arc::clone(&control)));
+            let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
+            control.connect(Arc::new(Telephone(link)));
+        }
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
@@ -87,11 +111,12 @@ impl App {
             Arc::clone(&log),
             Arc::clone(&fanout),
             relay,
+            control,
             standing,
             close.clone(),
         );
         close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
-        drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
+        drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
         stop.await;
         info!(streams = fanout.open(), "draining");
@@ -107,6 +132,24 @@ impl App {
         fanout.stop();
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Brings what other instances tell to the control room.
+struct Ear(Arc<Control>);
+
+impl sources::Hear for Ear {
+    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(self.0.hear(message))
+    }
+}
+
+/// Brings what the control room tells to the other instances.
+struct Telephone(sources::Link);
+
+impl control::Bus for Telephone {
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
+        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
     }
 }
 
@@ -126,7 +169,8 @@ fn start_redis(
     Ok(Some(Arc::new(publisher.map_err(io::Error::other)?)))
 }
 
-async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
+async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {
+    let in_force = metrics::gauge!(telemetry::REVOCATIONS);
     let mut every = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
@@ -134,6 +178,8 @@ async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
             () = drain.started() => return,
             _ = every.tick() => {
                 log.trim();
+                revocations.trim();
+                in_force.set(revocations.len() as f64);
                 metrics.upkeep();
             }
         }

@@ -54,6 +54,9 @@ metrics_table! {
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
+    RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
+    REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
+    COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";

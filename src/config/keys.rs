@@ -260,6 +260,9 @@ impl Auth {
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
         Self {
             refusals: s.take("refusals", d.refusals, word(words)),
+            warn_before: s.take("warn_before", d.warn_before, time_or_zero(SECOND..=HOUR)),
+            revoke_for: s.take("revoke_for", d.revoke_for, time(SECOND..=30 * DAY)),
+            max_revocations: s.take("max_revocations", d.max_revocations, whole(1..=10_000_000)),
             jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
         }
     }

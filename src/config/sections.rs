@@ -130,6 +130,12 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    /// How long before its grant ends a stream is told so; zero = not at all.
+    pub warn_before: Duration,
+    /// For how long a revocation keeps out, where it does not say so itself.
+    pub revoke_for: Duration,
+    /// How many revocations are kept.
+    pub max_revocations: usize,
     pub jwt: Option<Jwt>,
 }
 
@@ -363,7 +369,13 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained, jwt: None }
+        Self {
+            refusals: Refusals::Explained,
+            warn_before: Duration::from_secs(30),
+            revoke_for: Duration::from_secs(3600),
+            max_revocations: 100_000,
+            jwt: None,
+        }
     }
 }
 

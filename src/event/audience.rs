@@ -81,6 +81,11 @@ impl Audience {
         &self.keys
     }
 
+    /// The audience of one key.
+    pub fn of(key: Key) -> Self {
+        Self { keys: [key].into_iter().collect(), except: Box::default() }
+    }
+
     pub fn except(&self) -> &[Key] {
         &self.except
     }

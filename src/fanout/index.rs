@@ -87,6 +87,11 @@ impl Index {
         gone
     }
 
+    /// Whether the subscriber holds `key`.
+    pub(super) fn holds(&self, slot: Slot, key: &Key) -> bool {
+        self.held[slot as usize].iter().any(|held| self.keys[held.key as usize].key == *key)
+    }
+
     /// The keys that a subscriber holds.
     pub(super) fn keys_of(&self, slot: Slot) -> Vec<Key> {
         self.held[slot as usize].iter().map(|held| self.keys[held.key as usize].key.clone()).collect()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::asked::{Selector, Times};
 use super::settings::Heartbeat;
 use super::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::event::{Audience, Event, Frame, Key, Name};
@@ -128,7 +129,9 @@ impl World {
             cursor: crate::log::Position(self.log.head().position.0 - behind),
             keys: keys.clone(),
             client: Name::parse("test").unwrap(),
-            ends: None,
+            token: None,
+            times: Times::default(),
+            max_age: None,
             seat: Box::new(()),
         });
         let next = self.count - behind + 1;
@@ -363,7 +366,9 @@ fn a_stream_ends_at_its_time_with_the_reason() {
         cursor: crate::log::Position(0),
         keys: vec![topic(1)],
         client: Name::parse("test").unwrap(),
-        ends: Some((Instant::now() + Duration::from_millis(120), End::Expired)),
+        token: None,
+        times: Times { expires: Some(Instant::now() + Duration::from_millis(120)), warns: None },
+        max_age: None,
         seat: Box::new(seat),
     });
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

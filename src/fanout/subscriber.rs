@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::asked::Times;
 use super::end::End;
 use super::index::Slot;
 use super::meters::Counts;
@@ -27,8 +28,11 @@ pub struct Join {
     pub keys: Vec<Key>,
     /// For the log line.
     pub client: Name,
-    /// When the stream is closed at the latest, and why.
-    pub ends: Option<(Instant, End)>,
+    /// The id of the token that it was opened with.
+    pub token: Option<Name>,
+    pub times: Times,
+    /// When the stream is closed for its age.
+    pub max_age: Option<Instant>,
     /// Dropped when the subscriber is gone: whatever must be undone then.
     pub seat: Box<dyn Send>,
 }
@@ -66,9 +70,32 @@ pub(super) struct Subscriber {
 pub(super) struct About {
     pub(super) client: Name,
     pub(super) opened: Instant,
-    pub(super) ends: Option<(Tick, End)>,
+    pub(super) token: Option<Name>,
+    pub(super) deadlines: Deadlines,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
+}
+
+/// When something is to be done for the clock's sake; `Tick::MAX` = never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    pub(super) warns: Tick,
+    pub(super) expires: Tick,
+    pub(super) max_age: Tick,
+    pub(super) drains: Tick,
+}
+
+impl Deadlines {
+    /// The first end that there will be.
+    pub(super) fn end(&self) -> (Tick, End) {
+        let ends = [(self.drains, End::Draining), (self.expires, End::Expired), (self.max_age, End::MaxAge)];
+        ends.into_iter().min_by_key(|(tick, _)| *tick).expect("there are three")
+    }
+
+    /// The first of all.
+    pub(super) fn next(&self) -> Tick {
+        self.end().0.min(self.warns)
+    }
 }
 
 /// What came of writing.

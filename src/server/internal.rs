@@ -1,4 +1,4 @@
-//! The internal listener's routes: `/publish`, `/healthz`, `/readyz`, `/metrics`.
+//! The internal listener's routes: `/publish`, `/revoke`, `/healthz`, `/readyz`, `/metrics`.
 //!
 //! Who may publish is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem
 //! says in one sentence what is wrong. Nothing here is meant for browsers, so what a page of another site sends
@@ -28,11 +28,12 @@ use tracing::debug;
 
 use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
-use super::problem::{Problem, refused_key, refused_publish};
+use super::problem::{Problem, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
 use super::respond::json;
 use crate::auth::PublisherKeys;
 use crate::config;
+use crate::control::Control;
 use crate::fanout::Fanout;
 use crate::health::{Health, State};
 use crate::log::Log;
@@ -45,6 +46,7 @@ pub struct Internal {
     hosts: Hosts,
     keys: PublisherKeys,
     publish: Publish,
+    control: Arc<Control>,
     head_timeout: Duration,
     max_body: u64,
     body_timeout: Duration,
@@ -73,6 +75,7 @@ impl Internal {
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         relay: Option<Arc<dyn Relay>>,
+        control: Arc<Control>,
         standing: Standing,
         close: Drain,
     ) -> Self {
@@ -80,6 +83,7 @@ impl Internal {
             hosts: Hosts::new(&section.hosts),
             keys,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
+            control,
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
             body_timeout: section.body_timeout,
@@ -125,6 +129,12 @@ impl Internal {
                 allow(&head.method, &[Method::POST], "POST")?;
                 self.publish(&head.headers, body).await
             }
+            "/revoke" => {
+                allow(&head.method, &[Method::POST], "POST")?;
+                self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+                let body = self.read(body).await?;
+                Ok(revoked(self.control.revoke(&body).await))
+            }
             "/healthz" => {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))
@@ -138,8 +148,7 @@ impl Internal {
                 Ok(self.render_metrics())
             }
             _ => {
-                let say =
-                    "nothing is here: there are POST /publish, GET /healthz, GET /readyz and GET /metrics";
+                let say = "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and GET /metrics";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }

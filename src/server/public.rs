@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,15 +24,17 @@ use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{self, Handover, Taken};
 use crate::auth::Denied;
 use crate::config;
+use crate::control::Control;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Refusal, Streams};
+use crate::stream::{Admission, Fresh, Refusal, Streams};
 use crate::telemetry::{self, Throttle};
 
 /// What serves the public listener's connections.
 pub struct Public {
     streams: Arc<Streams>,
+    control: Arc<Control>,
     proxy: Proxy,
     trusted: Trusted,
     cors: Cors,
@@ -48,11 +52,13 @@ impl Public {
         settings: &config::Public,
         cors: &config::Cors,
         streams: Arc<Streams>,
+        control: Arc<Control>,
         proxy: Proxy,
         drain: Drain,
     ) -> Self {
         Self {
             streams,
+            control,
             proxy,
             trusted: Trusted::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
@@ -112,6 +118,23 @@ impl Public {
             {
                 return Ok(answer.map(Body::Full));
             }
+            if request.method() == Method::POST
+                && let Some(client) = self.streams.renews(&route, request.uri().query())
+            {
+                let address = self.trusted.client(peer, request.headers());
+                // What the body says does not matter; it is left to hyper, which may have to read it.
+                connection.had_body.store(true, Ordering::Relaxed);
+                let (parts, _body) = request.into_parts();
+                let own = self.trusted.origin_asked(peer, &parts, false);
+                let fresh = if self.cors.admits(&parts.headers, own.as_deref()) {
+                    self.streams.renew(&route, &parts, address, &client).await
+                } else {
+                    Err(self.streams.turn_away(Denied::OriginNotAllowed))
+                };
+                let mut response = self.renewed(address, fresh).await;
+                self.cors.mark(&parts.headers, response.headers_mut());
+                return Ok(response.map(Body::Full));
+            }
             let mut uri = request.uri().clone();
             self.streams.conceal_token(&route, &mut uri, request.headers_mut());
             *request.uri_mut() = uri;
@@ -133,6 +156,23 @@ impl Public {
                     warn!(%method, path, more, error = %Chain(&error), "request not forwarded");
                 }
                 Ok(respond::not_forwarded(&error).map(Body::Full))
+            }
+        }
+    }
+
+    async fn renewed(&self, client: IpAddr, fresh: Result<Fresh, Refusal>) -> Response<Full<Bytes>> {
+        match fresh {
+            Ok(Fresh::Renewed { expires_in }) => respond::renewed(expires_in, true),
+            Ok(Fresh::Elsewhere { renewal, bearer, expires_in }) => {
+                if self.control.renew_elsewhere(&renewal, &bearer).await {
+                    respond::renewed(expires_in, false)
+                } else {
+                    respond::no_such_stream()
+                }
+            }
+            Err(refusal) => {
+                self.tell(client, &refusal);
+                respond::refused(&refusal, self.streams.shape())
             }
         }
     }

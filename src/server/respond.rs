@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -131,6 +131,18 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
             response
         }
     }
+}
+
+/// What came of a new token for an open stream.
+pub(super) fn renewed(expires_in: Option<Duration>, here: bool) -> Response<Full<Bytes>> {
+    let status = if here { StatusCode::OK } else { StatusCode::ACCEPTED };
+    json(status, &serde_json::json!({ "expires_in": expires_in.map(|left| left.as_secs()) }))
+}
+
+/// No instance that can be asked has that stream.
+pub(super) fn no_such_stream() -> Response<Full<Bytes>> {
+    let error = "no stream of this name is open: open it anew";
+    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": error, "reason": "no_such_stream" }))
 }
 
 /// What a caller reads who is not let in.

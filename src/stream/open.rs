@@ -12,10 +12,10 @@ use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
 use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
-use crate::auth::{Caller, Denied, Gates, Grant, Verified};
+use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
-use crate::fanout::{End, Fanout, Join, Sink};
+use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
 use crate::log::{Cursor, Log, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -32,14 +32,16 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Arc<Gates>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) revocations: Arc<Revocations>,
+    warn_before: Duration,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
     history: usize,
     seats: Arc<Seats>,
     log: Arc<Log>,
-    fanout: Arc<Fanout>,
+    pub(super) fanout: Arc<Fanout>,
     drain: Drain,
 }
 
@@ -52,7 +54,8 @@ pub struct Admission {
     keys: Vec<Key>,
     cursor: Cursor,
     client: Name,
-    ends: Option<(Instant, End)>,
+    grant: Grant,
+    topics: Vec<Name>,
     seat: Seat,
 }
 
@@ -62,6 +65,7 @@ impl Streams {
     pub fn new(
         settings: Settings<'_>,
         gates: Arc<Gates>,
+        revocations: Arc<Revocations>,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         drain: Drain,
@@ -75,6 +79,8 @@ impl Streams {
         Self {
             routes: Routes::new(settings.routes),
             gates,
+            revocations,
+            warn_before: settings.auth.warn_before,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
@@ -149,10 +155,11 @@ impl Streams {
         }
         let seat = seat.of(grant.user.as_ref()).map_err(later)?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, &topics, last_event_id, history, seat))
+        self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
+        Ok(self.admit(grant, headers, topics, last_event_id, history, seat))
     }
 
-    fn denied(&self, denied: Denied) -> Refusal {
+    pub(super) fn denied(&self, denied: Denied) -> Refusal {
         Refusal::Denied { denied, terse: self.terse }
     }
 
@@ -165,15 +172,15 @@ impl Streams {
 
     fn admit(
         &self,
-        grant: &Grant,
+        grant: Grant,
         headers: HeaderMap,
-        topics: &[Name],
+        topics: Vec<Name>,
         last_event_id: Option<&str>,
         history: usize,
         seat: Seat,
     ) -> Admission {
         let client = client_id();
-        let mut keys = grant.keys(topics);
+        let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let head = self.log.head();
@@ -198,7 +205,7 @@ impl Streams {
             client: client.as_str(),
             user: grant.user.as_ref().map(Name::as_str),
             session: grant.session.as_ref().map(Name::as_str),
-            topics: preamble::names(topics),
+            topics: preamble::names(&topics),
             resumed: matches!(located, Some(Ok(_))),
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
@@ -210,7 +217,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, cursor, client, ends: self.ends(grant), seat }
+        Admission { preamble: frame, headers, keys, cursor, client, grant, topics, seat }
     }
 
     /// How the streams lay out their events.
@@ -221,26 +228,54 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, cursor, client, ends, seat, preamble: _, headers: _ } = admission;
+        let Admission { keys, cursor, client, grant, topics, seat, preamble: _, headers: _ } = admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
-        self.fanout.join(Join { sink, opening, cursor: cursor.position, keys, client, ends, seat });
-    }
-
-    fn ends(&self, grant: &Grant) -> Option<(Instant, End)> {
-        // A wall clock's time becomes one that no change of the clock moves.
-        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        let expiry = grant.until.map(|at| (Instant::now() + left(at), End::Expired));
-        let age = (!self.sse.max_age.is_zero()).then(|| {
-            let tenth = self.sse.max_age / 10;
-            let age =
-                Duration::from_millis(u64::from(between(self.sse.max_age - tenth, self.sse.max_age + tenth)));
-            (Instant::now() + age, End::MaxAge)
+        self.fanout.join(Join {
+            sink,
+            opening,
+            cursor: cursor.position,
+            keys,
+            client: client.clone(),
+            token: grant.token.clone(),
+            times: self.times(&grant),
+            max_age: self.max_age(),
+            seat,
         });
-        expiry.into_iter().chain(age).min_by_key(|(at, _)| *at)
+        // Taken back since the verdict: who revoked found no stream to end.
+        self.end_if_revoked(&grant, &topics, &client);
     }
 
-    fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
+    pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
+        if self.revocations.check(grant, topics).is_err() {
+            let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
+            self.fanout.end_soon(&which, End::Revoked);
+        }
+    }
+
+    /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and
+    /// not before half of the time that is left.
+    pub(super) fn times(&self, grant: &Grant) -> Times {
+        // A wall clock's time becomes one that no change of the clock moves.
+        let left = grant.until.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        let now = Instant::now();
+        Times {
+            expires: left.map(|left| now + left),
+            warns: left
+                .filter(|_| !self.warn_before.is_zero())
+                .map(|left| now + (left - self.warn_before.min(left / 2))),
+        }
+    }
+
+    fn max_age(&self) -> Option<Instant> {
+        (!self.sse.max_age.is_zero()).then(|| {
+            let tenth = self.sse.max_age / 10;
+            let age = between(self.sse.max_age - tenth, self.sse.max_age + tenth);
+            Instant::now() + Duration::from_millis(u64::from(age))
+        })
+    }
+
+    pub(super) fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: whoever is refused should not be the first to come back.
         let retry = between(self.sse.retry_max, 3 * self.sse.retry_max);
         Refusal::Later {

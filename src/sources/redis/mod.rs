@@ -6,6 +6,7 @@
 //! | `delivery` | from what Redis delivers to events in the log |
 //! | `subscription` | the connection that delivers: supervised, watched, made again for ever |
 //! | `publisher` | the connection that publishes for `POST /publish` |
+//! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `connection` `resp` `address` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
 //!
 //! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and said to be.
@@ -17,6 +18,7 @@ mod delivery;
 #[cfg(test)]
 mod double;
 mod failure;
+mod link;
 mod publisher;
 mod resp;
 mod subscription;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
+pub use link::{Hear, Link};
 pub use publisher::RedisPublisher;
 
 use address::Address;
@@ -72,4 +75,16 @@ pub fn start_redis(
     let listening = subscription.listening();
     drain.spawn(subscription.run(drain.clone()));
     Ok(RedisPublisher::start(address, timing, &settings.prefix, listening, drain))
+}
+
+/// Starts the link between the instances that share the Redis of `settings`, until `drain` starts; `hear` gets what
+/// they tell, this one's own words too.
+pub fn start_link(settings: &config::Redis, hear: Arc<dyn Hear>, drain: &Drain) -> Result<Link, BadRedisUrl> {
+    let address = Address::parse(&settings.url)?;
+    let timing = Timing {
+        timeout: settings.timeout,
+        ping_interval: settings.ping_interval,
+        max_backoff: settings.max_backoff,
+    };
+    Ok(Link::start(address, timing, &settings.prefix, hear, drain))
 }
