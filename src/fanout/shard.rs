@@ -174,7 +174,7 @@ impl Shard {
         // it has been replayed already.
         self.log.want(&self.feed, &new);
         let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at) + 1, end));
-        let about = About { client: join.client, opened: Instant::now(), ends, _seat: join.seat };
+        let about = About { client: join.client, opened: self.now, ends, _seat: join.seat };
         let seed = Seed { opening: join.opening, cursor: join.cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         entry.insert(Subscriber::new(sink, generation, self.now, seed));
@@ -374,7 +374,8 @@ impl Shard {
         self.meters.closed(end);
         let sent = subscriber.sent;
         let About { client, opened, .. } = &*subscriber.about;
-        debug!(%client, sent, seconds = opened.elapsed().as_secs(), reason = end.as_str(), "stream closed");
+        let seconds = Wheel::time(self.now - opened).as_secs();
+        debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
     }
 
     /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.

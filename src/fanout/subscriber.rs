@@ -81,7 +81,7 @@ impl Rest {
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
-    pub(super) opened: Instant,
+    pub(super) opened: Tick,
     pub(super) ends: Option<(Tick, End)>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
