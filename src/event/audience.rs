@@ -119,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_known_shares_its_name() {
+        let known = topic("a");
+        let mut audience = Audience::new([topic("a"), topic("b")], vec![]).unwrap();
+        audience.share(|key| (*key == known).then(|| known.clone()));
+        assert_eq!(audience.keys(), [topic("a"), topic("b")]);
+        assert!(std::ptr::eq(audience.keys()[0].name(), known.name()));
+    }
+
+    #[test]
     fn broadcast_swallows_what_else_is_named() {
         let audience = Audience::new([topic("a"), Key::Broadcast], vec![topic("b")]).unwrap();
         assert_eq!(audience.keys(), [Key::Broadcast]);

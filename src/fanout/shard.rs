@@ -190,7 +190,7 @@ impl Shard {
         // Before the backlog is read: what is appended in between reaches the inbox, and the cursor tells whether
         // it has been replayed already.
         self.log.want(&self.feed, &new);
-        let (client, token, opened) = (join.client, join.token, Instant::now());
+        let (client, token, opened) = (join.client, join.token, self.now);
         let about = About { client, token, opened, deadlines, _seat: join.seat };
         let seed = Seed { opening: join.opening, cursor: join.cursor, about };
         let channel = matches!(sink, Held::Channel(_));
@@ -464,7 +464,8 @@ impl Shard {
         self.meters.closed(end);
         let sent = subscriber.sent;
         let About { client, opened, .. } = &*subscriber.about;
-        debug!(%client, sent, seconds = opened.elapsed().as_secs(), reason = end.as_str(), "stream closed");
+        let seconds = Wheel::time(self.now - opened).as_secs();
+        debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
     }
 
     /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.

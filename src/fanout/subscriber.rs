@@ -61,15 +61,31 @@ pub(super) struct Subscriber {
     pub(super) generation: u64,
     /// Events that were begun.
     pub(super) sent: u64,
-    /// What of a begun write is left.
-    rest: Bytes,
+    rest: Rest,
     pub(super) about: Box<About>,
+}
+
+/// What of a begun write is left. Boxed: nearly always it is nothing, and there are many subscribers.
+struct Rest(Option<Box<Bytes>>);
+
+impl Rest {
+    fn of(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(bytes)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn take(&mut self) -> Bytes {
+        self.0.take().map_or_else(Bytes::new, |bytes| *bytes)
+    }
 }
 
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
-    pub(super) opened: Instant,
+    pub(super) opened: Tick,
     pub(super) token: Option<Name>,
     pub(super) deadlines: Deadlines,
     /// Held for its drop.
@@ -136,7 +152,7 @@ impl Subscriber {
             due: Tick::MAX,
             generation,
             sent: 0,
-            rest: join.opening,
+            rest: Rest::of(join.opening),
             about: Box::new(join.about),
         }
     }
@@ -186,7 +202,7 @@ impl Subscriber {
         if written == bytes.len() {
             return Wrote::All;
         }
-        self.rest = framing.shared(&entry.frame).slice(written..);
+        self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
         // Until it says that it takes no more, it need not say when it does.
         self.write_entries(std::iter::empty(), None, now, counts)
     }
@@ -202,7 +218,7 @@ impl Subscriber {
     ) -> Wrote {
         let framing = self.sink.framing();
         if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
+            let rest = self.rest.take();
             let wrote = {
                 let parts: Parts<'_> = std::iter::once(&rest[..])
                     .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(&entry.frame)))
@@ -212,11 +228,11 @@ impl Subscriber {
             let written = match wrote {
                 Ok(written) if written >= rest.len() => written - rest.len(),
                 Ok(written) => {
-                    self.rest = rest.slice(written..);
+                    self.rest = Rest::of(rest.slice(written..));
                     return Wrote::Blocked;
                 }
                 Err(wrote) => {
-                    self.rest = rest;
+                    self.rest = Rest::of(rest);
                     return wrote;
                 }
             };
@@ -282,7 +298,7 @@ impl Subscriber {
             counts.deliveries += 1;
             let len = framing.bytes(&entry.frame).len();
             if written < len {
-                self.rest = framing.shared(&entry.frame).slice(written..);
+                self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
                 return;
             }
             written -= len;
@@ -292,7 +308,7 @@ impl Subscriber {
     /// Writes a frame that is no event, behind whatever is begun. What the sink does not take is kept.
     pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut Counts) -> Wrote {
         let framing = self.sink.framing();
-        let begun = std::mem::take(&mut self.rest);
+        let begun = self.rest.take();
         let behind = (!begun.is_empty()).then(|| Bytes::from([&begun[..], framing.bytes(frame)].concat()));
         let bytes = behind.as_deref().unwrap_or(framing.bytes(frame));
         let written = match self.write_parts(SmallVec::from_slice(&[bytes]), now, counts) {
@@ -301,7 +317,8 @@ impl Subscriber {
             Err(Wrote::Blocked) => 0,
             Err(wrote) => return wrote,
         };
-        self.rest = behind.unwrap_or_else(|| framing.shared(frame)).slice(written..);
+        let bytes = behind.unwrap_or_else(|| framing.shared(frame));
+        self.rest = Rest::of(bytes.slice(written..));
         Wrote::Blocked
     }
 

@@ -39,7 +39,7 @@ impl Wheel {
         time.as_millis().div_ceil(TICK.as_millis()).clamp(1, u128::from(Tick::MAX)) as Tick
     }
 
-    /// The time that so many ticks take.
+    /// How long `ticks` take.
     pub(super) fn time(ticks: Tick) -> Duration {
         TICK * ticks
     }

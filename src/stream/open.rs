@@ -327,10 +327,11 @@ fn count_replay(located: Option<Result<Cursor, Reset>>) {
 
 /// A name that no one guesses: 80 random bits, in lower-case letters and digits.
 fn client_id() -> Name {
-    let mut bytes = [0; 10];
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Name::parse(&text).expect("hexadecimal digits are a name")
+    let text: String = bytes.iter().map(|&byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    Name::parse(&text).expect("letters and digits are a name")
 }
 
 /// A random number of milliseconds between two times.
