@@ -143,6 +143,10 @@ impl Jwt {
                 .collect();
             if fits.is_empty() { None } else { key.only(&fits).ok() }
         };
+        let from = s.list("from", d.from, source);
+        if from.is_empty() {
+            s.complain(&["from"], "`from` names no place where a token could be", None);
+        }
         let given = keys.len() + from_tables.len();
         let keys: Vec<Key> = keys.into_iter().chain(from_tables).filter_map(usable).collect();
         let asked =
@@ -169,7 +173,7 @@ impl Jwt {
             ),
             require: s.list("require", d.require, claim_name),
             allow_without_exp: s.take("allow_without_exp", d.allow_without_exp, yes_or_no),
-            from: s.list("from", d.from, source),
+            from,
             user: s.take("user", d.user, claim_name),
             session: s.take("session", d.session, claim_name),
             topics: s.take("topics", d.topics, claim_name),
