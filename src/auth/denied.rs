@@ -42,6 +42,9 @@ pub enum Denied {
     /// A claim that the route's templates need is not there, or is not a name.
     #[error("the grant has no `{0}` that makes a name")]
     NoClaim(String),
+    /// The request is a page's of another site.
+    #[error("pages of this origin may not open this stream")]
+    OriginNotAllowed,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
     Answered(Box<Answer>),
@@ -77,6 +80,7 @@ impl Denied {
             Self::BadClaim(_) => "bad_claim",
             Self::TopicNotGranted(_) => "topic_not_granted",
             Self::NoClaim(_) => "no_claim",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",
         }
@@ -84,7 +88,7 @@ impl Denied {
 
     /// Whether the caller is known, and merely may not have what was asked for (403, not 401).
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_))
+        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_) | Self::OriginNotAllowed)
     }
 
     /// The topic that it was about.

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use tracing::warn;
 
@@ -62,7 +62,7 @@ impl Gates {
     pub fn start(settings: &config::Auth, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
         let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(jwt) = &jwt {
-            jwt.start(health, drain);
+            jwt.start("jwks", health, drain);
             if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
                 warn!(
                     bytes,
@@ -71,6 +71,13 @@ impl Gates {
             }
         }
         Ok(Self { jwt })
+    }
+
+    /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
+    pub fn conceal_token(&self, auth: config::StreamAuth, uri: &mut Uri, headers: &mut HeaderMap) {
+        if let (config::StreamAuth::Jwt, Some(jwt)) = (auth, &self.jwt) {
+            jwt.conceal(uri, headers);
+        }
     }
 
     /// The grant of `caller` on a route with `auth`; None when the route asks nobody who they are.

@@ -10,6 +10,7 @@ mod jwt;
 mod keys;
 mod load;
 mod names;
+mod origin;
 mod problem;
 mod raw;
 mod reader;
@@ -23,9 +24,10 @@ mod values;
 
 pub use http_url::HttpUrl;
 pub use jwt::{Jwks, Jwt, TokenSource};
+pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
@@ -101,6 +101,18 @@ impl Streams {
         self.decide(route, request, address).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
+    }
+
+    /// Takes the token out of a request on a stream's path that goes on to the backend.
+    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal_token(route.auth(), uri, headers);
+    }
+
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        refusal
     }
 
     async fn decide(
