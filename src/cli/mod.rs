@@ -8,6 +8,7 @@ mod key;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,8 @@ enum Command {
     Publish(Box<publish::Publish>),
     /// Follow an event stream
     Tail(tail::Tail),
+    /// Make tokens, verify them, and say what they open
+    Token(token::Token),
     /// Make publish keys, and the hashes by which a configuration can know them
     Key(key::KeyCommand),
 }
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Publish(publish) => publish.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Token(token) => token.run(),
         Command::Check(check) => check.run(),
         Command::Key(key) => key.run(),
     }
