@@ -12,7 +12,7 @@ mod foreign;
 mod jwks;
 
 /// As long as the longest hash, because some libraries ask for it.
-const SECRET: &str = "a secret of more than sixty-four bytes, the length of the longest hash";
+pub(crate) const SECRET: &str = "a secret of more than sixty-four bytes, the length of the longest hash";
 
 const CONFIG: &str = r#"
 [[stream]]
@@ -35,7 +35,7 @@ from   = ["header:Authorization", "header:X-Auth-Token", "cookie:session", "quer
 "#;
 
 /// Seconds since 1970, so many from now.
-fn at(seconds: i64) -> i64 {
+pub(crate) fn at(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     i64::try_from(now).expect("before the year 292 billion") + seconds
 }
@@ -48,7 +48,7 @@ fn claims(more: Value) -> Value {
 }
 
 /// A token of these claims, signed with the secret.
-fn token(more: Value) -> String {
+pub(crate) fn token(more: Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims(more), &key).expect("a token")
 }

@@ -18,6 +18,7 @@
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
+//! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
@@ -38,3 +39,4 @@ mod redis_away;
 mod shapes;
 mod soak;
 mod streams;
+mod while_open;
