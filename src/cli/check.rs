@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, StreamAuth};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -62,7 +62,19 @@ fn summary(config: &Config) -> String {
     for stream in &config.streams {
         let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
         let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
-        let _ = writeln!(lines, "  stream    {}: {topics}", stream.path);
+        let auth = match stream.auth {
+            StreamAuth::None => "",
+            StreamAuth::Jwt => ", for tokens",
+        };
+        let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
+    }
+    if let Some(jwt) = &config.auth.jwt {
+        let keys = match jwt.keys.len() {
+            1 => "1 key".to_owned(),
+            many => format!("{many} keys"),
+        };
+        let fetched = jwt.jwks.as_ref().map(|jwks| format!(", keys from {}", jwks.url)).unwrap_or_default();
+        let _ = writeln!(lines, "  tokens    {keys}{fetched}");
     }
     if !config.cors.origins.is_empty() {
         let origins: Vec<&str> = config.cors.origins.iter().map(|origin| origin.as_str()).collect();

@@ -12,6 +12,7 @@
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -34,6 +35,7 @@ mod cors;
 mod dead_peers;
 mod demo;
 mod internal;
+mod jwt;
 mod proxy;
 mod publish;
 mod publishers;
