@@ -10,6 +10,7 @@ mod program;
 mod redis;
 mod shell;
 mod sse;
+mod token;
 mod wire;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub(crate) use program::Program;
 pub(crate) use redis::Redis;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::Stream;
+pub(crate) use token::{SECRET, token, token_of};
 pub(crate) use wire::Wire;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
