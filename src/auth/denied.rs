@@ -17,6 +17,15 @@ pub enum Denied {
     /// A claim that the route's templates need is not there, or is not a name.
     #[error("the grant has no `{0}` that makes a name")]
     NoClaim(String),
+    /// The application sends the caller to a page for people.
+    #[error("the application wants a login first")]
+    LoginRequired,
+    #[error("the ticket is not one of ours")]
+    BadTicket,
+    #[error("the ticket has been used, and its cookie is not here")]
+    TicketUsed,
+    #[error("the ticket has expired")]
+    TicketExpired,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
     Answered(Box<Answer>),
@@ -41,6 +50,10 @@ impl Denied {
             Self::NoToken => "no_token",
             Self::TopicNotGranted(_) => "topic_not_granted",
             Self::NoClaim(_) => "no_claim",
+            Self::LoginRequired => "login_required",
+            Self::BadTicket => "bad_ticket",
+            Self::TicketUsed => "ticket_used",
+            Self::TicketExpired => "ticket_expired",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",
         }

@@ -1,13 +1,28 @@
 //! Who may do what: from credentials to a grant, and who may publish.
 
+mod answer;
+mod backend;
+mod cache;
+mod conceal;
 mod denied;
+mod flights;
 mod gate;
 mod grant;
 mod pattern;
 mod publisher;
+mod question;
+mod seal;
+mod sender;
+mod subrequest;
+mod ticket;
+mod used;
 
 pub use denied::{Answer, Denied};
 pub use gate::{Caller, Gates, Verified};
 pub use grant::{Grant, Topics};
 pub use pattern::{BadPattern, Pattern};
 pub use publisher::{BadKey, PublisherKeys};
+pub use sender::Sender;
+pub use subrequest::BadServer;
+pub use ticket::{BadMint, Minted, Tickets};
+pub use used::Once;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::forms::{
     address, backend, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
     time_or_zero, whole, word,
@@ -42,6 +44,7 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
+        check_auth(s, &config.streams, &config.auth);
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -138,11 +141,33 @@ fn read_streams(s: &mut Section<'_, '_>) -> Vec<Stream> {
     if streams.is_empty() { vec![Stream::default()] } else { streams }
 }
 
+/// The words of `auth`.
+const AUTHS: [(&str, StreamAuth); 3] =
+    [("none", StreamAuth::None), ("backend", StreamAuth::Backend), ("ticket", StreamAuth::Ticket)];
+
+/// Complains of streams whose `auth` has no section that says how.
+fn check_auth(s: &mut Section<'_, '_>, streams: &[Stream], auth: &Auth) {
+    for (at, stream) in streams.iter().enumerate() {
+        let lacks = match stream.auth {
+            StreamAuth::Backend if auth.backend.is_none() => {
+                ("[auth.backend]", "say where the application is asked: url = \"/internal/sse-auth\"")
+            }
+            StreamAuth::Ticket if auth.ticket.is_none() => {
+                ("[auth.ticket]", "add the section; its keys have defaults")
+            }
+            _ => continue,
+        };
+        let (section, suggestion) = lacks;
+        let key = format!("stream[{}].auth", at + 1);
+        s.complain(&[&key], format!("`auth` needs {section}, which is missing"), Some(suggestion.to_owned()));
+    }
+}
+
 impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None)]));
+        let auth = s.take("auth", d.auth, word(AUTHS));
         let template = stream_template(&path, auth != StreamAuth::None);
         Self {
             auth,
@@ -158,7 +183,11 @@ impl Auth {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
-        Self { refusals: s.take("refusals", d.refusals, word(words)) }
+        Self {
+            refusals: s.take("refusals", d.refusals, word(words)),
+            backend: s.subsection_if_there("auth.backend", "backend", AuthBackend::read),
+            ticket: s.subsection_if_there("auth.ticket", "ticket", AuthTicket::read),
+        }
     }
 }
 

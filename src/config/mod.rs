@@ -3,6 +3,8 @@
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
 //! `keys`. This room knows values and their bounds, never what is done with them.
 
+mod auth_backend;
+mod auth_ticket;
 mod environment;
 mod forms;
 mod keys;
@@ -19,6 +21,8 @@ mod suggest;
 mod syntax;
 mod values;
 
+pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
+pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,

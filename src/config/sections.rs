@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::values::{Backend, ByteSize, Secret};
 use crate::event::{EventName, Template};
 
@@ -90,6 +92,10 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+    /// Whom the application lets in: `[auth.backend]`.
+    Backend,
+    /// Who brings a ticket: `[auth.ticket]`.
+    Ticket,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -97,6 +103,8 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    pub backend: Option<AuthBackend>,
+    pub ticket: Option<AuthTicket>,
 }
 
 /// What a caller reads who is not let in.
@@ -309,7 +317,7 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained }
+        Self { refusals: Refusals::Explained, backend: None, ticket: None }
     }
 }
 

@@ -19,6 +19,7 @@ use super::listen::Serve;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{self, Handover, Taken};
+use crate::auth::Sender;
 use crate::config;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
@@ -58,7 +59,7 @@ impl Public {
     /// One request. `Err` when the connection is to be taken over.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
         connection: &Connection,
     ) -> Result<Response<Body>, Taken> {
@@ -66,8 +67,10 @@ impl Public {
             && let Some(route) = self.streams.route(request.uri().path())
         {
             let client = self.trusted.client(peer, request.headers());
+            let trusted = self.trusted.contains(peer.ip());
+            let sender = Sender { address: client, peer: peer.ip(), trusted, https: false };
             let (parts, body) = request.into_parts();
-            return match self.streams.open(&route, &parts, client).await {
+            return match self.streams.open(&route, &parts, sender).await {
                 Ok(admission) => {
                     // A connection that has carried a body stays with hyper: what is left of the body is its affair.
                     let bare = body.is_end_stream() && !connection.had_body.load(Ordering::Relaxed);
@@ -90,7 +93,10 @@ impl Public {
         }
         let forwarded =
             Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut uri = request.uri().clone();
+        self.streams.conceal(&mut uri, request.headers_mut());
+        *request.uri_mut() = uri.clone();
+        let method = request.method().clone();
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {

@@ -1,18 +1,17 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
 use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
-use crate::auth::{Caller, Denied, Gates, Grant, Verified};
+use crate::auth::{Caller, Denied, Gates, Grant, Sender, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name};
 use crate::fanout::{End, Fanout, Join, Sink};
@@ -58,7 +57,13 @@ pub struct Admission {
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl Streams {
-    pub fn new(settings: Settings<'_>, log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+    pub fn new(
+        settings: Settings<'_>,
+        gates: Gates,
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        drain: Drain,
+    ) -> Self {
         let limits = settings.limits;
         let bounds = Bounds {
             streams: limits.streams,
@@ -67,7 +72,7 @@ impl Streams {
         };
         Self {
             routes: Routes::new(settings.routes),
-            gates: Gates::new(settings.auth),
+            gates,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
@@ -83,14 +88,20 @@ impl Streams {
         self.routes.find(path)
     }
 
-    /// Decides on a request for `route` from `address`. Changes nothing but the seat that it takes.
+    /// Takes out of a request that goes on to the backend what only we may read.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal(uri, headers);
+    }
+
+    /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
+    /// it redeems.
     pub async fn open(
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
     ) -> Result<Admission, Refusal> {
-        self.decide(route, request, address).await.inspect_err(|refusal| {
+        self.decide(route, request, sender).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
     }
@@ -99,7 +110,7 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
     ) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
@@ -108,8 +119,14 @@ impl Streams {
             return Err(later(Why::Draining));
         }
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(address).map_err(later)?;
-        let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
+        let seat = self.seats.take(sender.address).map_err(later)?;
+        let asked = match route.auth() {
+            config::StreamAuth::Backend => route.topics_before(&query, self.topics_per_stream),
+            _ => Ok(Vec::new()),
+        };
+        let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
+        let caller = Caller { request, sender, asked: &asked };
+        let verified = self.gates.verify(route.auth(), caller).await;
         let verified = match verified {
             Ok(Some(verified)) => verified,
             Ok(None) => {
@@ -126,7 +143,10 @@ impl Streams {
         if let Some(refused) = refused {
             return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
         }
-        let seat = seat.of(grant.user.as_ref()).map_err(later)?;
+        // Who is to come back needs what was set, too: a ticket is redeemed once.
+        let seat = seat
+            .of(grant.user.as_ref())
+            .map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         Ok(self.admit(&grant, headers, &topics, last_event_id, seat))
     }
@@ -213,6 +233,7 @@ impl Streams {
             retry: Duration::from_millis(u64::from(retry)),
             cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
             as_status: self.sse.refuse_with == config::RefuseWith::Status,
+            headers: Box::default(),
         }
     }
 }
