@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, Config};
 use crate::event::Frame;
-use crate::fanout::{self, Fanout};
+use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
 use crate::log::{Log, Retention};
 use crate::proxy::Proxy;
@@ -57,7 +57,7 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log = Arc::new(Log::new(retention(&config.log)));
+        let log = Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -150,12 +150,10 @@ fn fanout_settings(config: &Config) -> fanout::Settings {
     fanout::Settings {
         shards: if config.fanout.shards == 0 { cores.min(64) } else { config.fanout.shards },
         heartbeat: (!sse.heartbeat.is_zero()).then_some(sse.heartbeat),
-        heartbeat_frame: match &sse.heartbeat_as {
-            config::Heartbeat::Comment => Frame::comment(": hb\n\n"),
-            config::Heartbeat::Line => Frame::comment(": hb\n"),
-            config::Heartbeat::Event(name) => {
-                crate::event::Block { event: Some(name.as_str()), data: "{}", ..Default::default() }.render()
-            }
+        heartbeat_as: match &sse.heartbeat_as {
+            config::Heartbeat::Comment => Heartbeat::Fixed(Frame::comment(": hb\n\n")),
+            config::Heartbeat::Line => Heartbeat::Fixed(Frame::comment(": hb\n")),
+            config::Heartbeat::Event(name) => Heartbeat::Event(name.clone()),
         },
         write_timeout: sse.write_timeout,
         retry_ms: (ms(sse.retry_min), ms(sse.retry_max)),

@@ -151,6 +151,11 @@ pub(super) fn word<T: Clone, const N: usize>(
     }
 }
 
+/// The name of an event.
+pub(super) fn event_name(raw: &Raw<'_>) -> Result<EventName, Refusal> {
+    EventName::parse(raw.text("an event's name")?).map_err(|why| format!("{why}").into())
+}
+
 /// The form of a heartbeat.
 pub(super) fn heartbeat(raw: &Raw<'_>) -> Result<Heartbeat, Refusal> {
     const WANTED: &str = "`comment`, `line` or `event:<name>`";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::auth_backend::AuthBackend;
 use super::auth_ticket::AuthTicket;
 use super::forms::{
-    address, backend, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
+    address, backend, event_name, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
     time_or_zero, whole, word,
 };
 use super::names::{channel_template, covers, path, pattern, stream_template};
@@ -15,6 +15,8 @@ use super::sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public,
     Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
+use crate::event::{Shape, Timestamps};
+
 use super::values::{Backend, ByteSize, Secret};
 
 const KIB: u64 = 1 << 10;
@@ -24,6 +26,13 @@ const GIB: u64 = 1 << 30;
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// How events may be laid out.
+const SHAPES: [(&str, Shape); 3] = [
+    ("named", Shape::Named),
+    ("typed", Shape::Typed(Timestamps::Iso)),
+    ("typed-ms", Shape::Typed(Timestamps::Milliseconds)),
+];
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -195,6 +204,8 @@ impl Sse {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let sse = Self {
+            events: s.take("events", d.events, word(SHAPES)),
+            connected_as: s.take("connected_as", d.connected_as, event_name),
             heartbeat: s.take("heartbeat", d.heartbeat, time_or_zero(SECOND..=HOUR)),
             heartbeat_as: s.take("heartbeat_as", d.heartbeat_as, heartbeat),
             retry_min: s.take("retry_min", d.retry_min, time(MILLIS(10)..=HOUR)),
@@ -223,6 +234,7 @@ impl Limits {
             streams_per_address: s.take("streams_per_address", d.streams_per_address, whole(0..=most)),
             streams_per_user: s.take("streams_per_user", d.streams_per_user, whole(0..=most)),
             topics_per_stream: s.take("topics_per_stream", d.topics_per_stream, whole(0..=most)),
+            history: s.take("history", d.history, whole(0..=100_000)),
         }
     }
 }

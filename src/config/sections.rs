@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::auth_backend::AuthBackend;
 use super::auth_ticket::AuthTicket;
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::{EventName, Template};
+use crate::event::{EventName, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,6 +119,10 @@ pub enum Refusals {
 /// `[sse]`: what every stream speaks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sse {
+    /// How events are laid out.
+    pub events: Shape,
+    /// The name of a stream's first event.
+    pub connected_as: EventName,
     /// A stream that has been silent for so long gets a heartbeat; zero = none.
     pub heartbeat: Duration,
     pub heartbeat_as: Heartbeat,
@@ -161,6 +165,8 @@ pub struct Limits {
     pub streams_per_user: usize,
     /// Topics that one stream may hold.
     pub topics_per_stream: usize,
+    /// How many of its topics' last events a fresh stream may ask for; here 0 = none.
+    pub history: usize,
 }
 
 /// `[log]`: how much is kept for replay. Whatever bound is met first trims.
@@ -324,6 +330,8 @@ impl Default for Auth {
 impl Default for Sse {
     fn default() -> Self {
         Self {
+            events: Shape::Named,
+            connected_as: EventName::parse("connected").expect("a name of our own"),
             heartbeat: Duration::from_secs(20),
             heartbeat_as: Heartbeat::Comment,
             retry_min: Duration::from_secs(1),
@@ -337,7 +345,13 @@ impl Default for Sse {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: 100_000, streams_per_address: 1000, streams_per_user: 20, topics_per_stream: 100 }
+        Self {
+            streams: 100_000,
+            streams_per_address: 1000,
+            streams_per_user: 20,
+            topics_per_stream: 100,
+            history: 100,
+        }
     }
 }
 

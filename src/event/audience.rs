@@ -43,7 +43,7 @@ pub enum BadAudience {
 
 /// Whom an event is for: every subscriber that holds one of the keys and none of the excepted ones.
 /// A subscriber that holds several is still reached once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Audience {
     keys: SmallVec<[Key; 1]>,
     except: Box<[Key]>,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::{Event, EventId};
+use super::EventId;
 
 /// One block of SSE text as shared bytes. Cloning shares.
 #[derive(Clone, Debug)]
@@ -62,11 +62,7 @@ const SIZE_LINE: usize = 18;
 const TAIL: usize = 64;
 
 impl Draft {
-    pub fn new(event: &Event) -> Self {
-        Self::of(event.name.as_ref().map(|name| name.as_str()), event.retry, &event.data)
-    }
-
-    fn of(event: Option<&str>, retry: Option<u32>, data: &str) -> Self {
+    pub(super) fn of(event: Option<&str>, retry: Option<u32>, data: &str) -> Self {
         let mut text = String::with_capacity(
             SIZE_LINE + event.map_or(0, str::len) + data.len() + data.len() / 16 + TAIL + 64,
         );

@@ -122,7 +122,7 @@ impl Subscriber {
                 // It was too slow: say so, and go on from the head.
                 let head = log.head();
                 counts.resets += 1;
-                let reset = Reset::TooSlow.frame(head.id);
+                let reset = Reset::TooSlow.frame(head.id, log.shape());
                 self.cursor = head.position;
                 return match self.write_frame(&reset, now, counts) {
                     Wrote::All => Turn::More,

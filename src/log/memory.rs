@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::feed::Feed;
 use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
-use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Tag};
+use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Shape, Tag};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,7 @@ pub struct Appended {
 
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
+    shape: Shape,
     state: Mutex<State>,
 }
 
@@ -57,19 +58,31 @@ impl Log {
         let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
         let seen =
             Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
-        Self { state: Mutex::new(State { store, feeds: Vec::new(), wanted: HashMap::new(), seen }) }
+        let state = State { store, feeds: Vec::new(), wanted: HashMap::new(), seen };
+        Self { shape: Shape::default(), state: Mutex::new(state) }
+    }
+
+    /// The same log with its events laid out otherwise.
+    pub fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
     pub fn append(&self, event: Event) -> Appended {
-        let draft = Draft::new(&event);
+        let draft = self.shape.draft(&event, SystemTime::now());
         let mut state = self.lock();
         state.append(event, draft)
     }
 
     /// Appends all, with no other event in between.
     pub fn append_all(&self, events: Vec<Event>) -> Vec<Appended> {
-        let drafted: Vec<_> = events.into_iter().map(|event| (Draft::new(&event), event)).collect();
+        let now = SystemTime::now();
+        let drafted: Vec<_> =
+            events.into_iter().map(|event| (self.shape.draft(&event, now), event)).collect();
         let mut state = self.lock();
         drafted.into_iter().map(|(draft, event)| state.append(event, draft)).collect()
     }
@@ -80,6 +93,8 @@ impl Log {
             audience: Audience::everybody(),
             name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
             data: Reset::SourceGap.data().into(),
+            is_text: false,
+            coalesce: None,
             ephemeral: false,
             retry: None,
             ttl: None,
@@ -114,6 +129,11 @@ impl Log {
     /// How many entries `replay` would give for `keys` after `after`; counting stops at `max`.
     pub fn count(&self, keys: &[Key], after: Position, max: usize) -> usize {
         self.lock().store.count(keys, after, max, Instant::now())
+    }
+
+    /// The cursor from which a holder of `keys` gets the last `count` entries that are kept for them.
+    pub fn back(&self, keys: &[Key], count: usize) -> Cursor {
+        self.lock().store.back(keys, count, Instant::now())
     }
 
     /// The id by which a stream that has everything up to `position` can be resumed.
@@ -186,7 +206,7 @@ impl State {
         if let Some(key) = event.idempotency_key {
             self.seen.insert(key, id, now);
         }
-        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl);
+        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
         self.leave(&entry);
         Appended { id, duplicate: false }
     }

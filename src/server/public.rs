@@ -84,7 +84,7 @@ impl Public {
                 }
                 Err(refusal) => {
                     self.tell(client, &refusal);
-                    Ok(respond::refused(&refusal).map(Body::Full))
+                    Ok(respond::refused(&refusal, self.streams.shape()).map(Body::Full))
                 }
             };
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{EnvelopeDefaults, Frame, parse_event};
-use crate::fanout::Settings;
+use crate::fanout::{Heartbeat, Settings};
 use crate::log::Retention;
 
 /// A relay that keeps what it gets and answers as it is told to.
@@ -35,7 +35,7 @@ fn door(relay: Option<Arc<dyn Relay>>) -> (Publish, Arc<Log>) {
     let settings = Settings {
         shards: 1,
         heartbeat: None,
-        heartbeat_frame: Frame::comment(": hb\n\n"),
+        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
         write_timeout: age,
         retry_ms: (0, 0),
     };

@@ -13,7 +13,7 @@ use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
 use crate::auth::{Caller, Denied, Gates, Grant, Sender, Verified};
 use crate::config;
-use crate::event::{EventId, Frame, Key, Name};
+use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Sink};
 use crate::log::{Cursor, Log, Reset};
 use crate::shutdown::Drain;
@@ -35,6 +35,7 @@ pub struct Streams {
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
+    history: usize,
     seats: Arc<Seats>,
     log: Arc<Log>,
     fanout: Arc<Fanout>,
@@ -76,6 +77,7 @@ impl Streams {
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
+            history: limits.history,
             seats: Seats::new(bounds),
             log,
             fanout,
@@ -114,6 +116,7 @@ impl Streams {
     ) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
+        let history = history(&query, self.history)?;
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
             return Err(later(Why::Draining));
@@ -148,7 +151,7 @@ impl Streams {
             .of(grant.user.as_ref())
             .map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, &topics, last_event_id, seat))
+        Ok(self.admit(&grant, headers, &topics, last_event_id, history, seat))
     }
 
     fn denied(&self, denied: Denied) -> Refusal {
@@ -168,6 +171,7 @@ impl Streams {
         headers: HeaderMap,
         topics: &[Name],
         last_event_id: Option<&str>,
+        history: usize,
         seat: Seat,
     ) -> Admission {
         let client = client_id();
@@ -177,6 +181,12 @@ impl Streams {
         let head = self.log.head();
         let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
+            None if history > 0 => {
+                let topics: Vec<Key> = topics.iter().cloned().map(Key::Topic).collect();
+                let cursor = self.log.back(&topics, history);
+                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
+                (cursor, Some(cursor.id), missed)
+            }
             None => (head, Some(head.id), 0),
             Some(Ok(cursor)) => {
                 let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
@@ -195,12 +205,19 @@ impl Streams {
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
         };
-        let mut frame = connected.frame(between(self.sse.retry_min, self.sse.retry_max), id);
+        let shape = self.log.shape();
+        let retry = between(self.sse.retry_min, self.sse.retry_max);
+        let mut frame = connected.frame(&self.sse.connected_as, shape, retry, id);
         if let Some(Err(reset)) = located {
-            frame = Frame::joined(&[frame, reset.frame(head.id)]);
+            frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
         Admission { preamble: frame, headers, keys, cursor, client, ends: self.ends(grant), seat }
+    }
+
+    /// How the streams lay out their events.
+    pub fn shape(&self) -> Shape {
+        self.log.shape()
     }
 
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
@@ -255,6 +272,15 @@ fn last_event_id<'a>(request: &'a Parts, query: &'a Query<'_>) -> Result<Option<
         [] => Ok(None),
         [one] => Ok(Some(one)),
         _ => Err(BadRequest::Repeated("lastEventId")),
+    }
+}
+
+/// How many of its topics' last events a fresh stream asks for: at most `max`.
+fn history(query: &Query<'_>, max: usize) -> Result<usize, BadRequest> {
+    match query.all("history")[..] {
+        [] => Ok(0),
+        [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadRequest::History),
+        _ => Err(BadRequest::Repeated("history")),
     }
 }
 
