@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::auth::{Gates, Once, Tickets};
 use crate::config::{self, Config};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
@@ -66,17 +67,21 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        // What closes last, so that it can tell of the drain.
+        let close = Drain::new();
+        let tickets = start_tickets(&config, &close)?;
+        let gates = Gates::new(&config.auth, &config.public.backend, tickets.clone(), &drain);
+        let gates = gates.map_err(io::Error::other)?;
+        let streams =
+            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
         let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
-        // It closes last, so that it can tell of the drain.
-        let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
-        let door = server::Internal::new(
+        let mut door = server::Internal::new(
             &config.internal,
             Arc::clone(&log),
             Arc::clone(&fanout),
@@ -84,6 +89,9 @@ impl App {
             standing,
             close.clone(),
         );
+        if let (Some(tickets), Some(section)) = (tickets, &config.auth.ticket) {
+            door = door.minting(tickets, section);
+        }
         close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
         drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
 
@@ -102,6 +110,17 @@ impl App {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
+fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Tickets>>> {
+    let Some(section) = &config.auth.ticket else { return Ok(None) };
+    let once = match &config.redis {
+        Some(redis) => Some(sources::start_once(redis, close).map_err(io::Error::other)?),
+        None => None,
+    };
+    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    Ok(Some(Arc::new(Tickets::new(section, once))))
 }
 
 /// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.

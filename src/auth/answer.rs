@@ -101,7 +101,11 @@ fn granted(
         let bad = |which: &str| Malformed::Name(which.to_owned());
         if let Some(text) = reply.headers.get(header) {
             let text = str::from_utf8(text.as_bytes()).map_err(|_| bad(header.as_str()))?;
-            return if text.is_empty() { Ok(None) } else { id(text).map(Some).ok_or_else(|| bad(header.as_str())) };
+            return if text.is_empty() {
+                Ok(None)
+            } else {
+                id(text).map(Some).ok_or_else(|| bad(header.as_str()))
+            };
         }
         match at(&claims, field) {
             None | Some(Value::Null) => Ok(None),
@@ -234,7 +238,11 @@ fn ttl(
 /// A number of seconds above 0.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.trim().parse().ok()?;
-    if seconds > 0.0 { Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_TTL).min(MAX_TTL)) } else { None }
+    if seconds > 0.0 {
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_TTL).min(MAX_TTL))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

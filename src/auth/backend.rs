@@ -97,7 +97,8 @@ impl BackendGate {
             }
             Err(Joined::First(waiting, flight)) => {
                 count("asked");
-                let (desk, asked, drain) = (Arc::clone(&self.desk), caller.asked.to_vec(), self.drain.clone());
+                let (desk, asked, drain) =
+                    (Arc::clone(&self.desk), caller.asked.to_vec(), self.drain.clone());
                 // A task of its own, so that it goes on for the others when this caller leaves.
                 self.drain.spawn(async move {
                     let answering = async {
@@ -147,7 +148,9 @@ impl Desk {
         let headers = question.headers.iter().cloned();
         let asking = self.client.ask(&self.settings.method, &question.target, headers);
         let reply = match timeout(self.settings.timeout, asking).await {
-            Err(_) => return self.failed("timeout", &format!("no answer within {:?}", self.settings.timeout)),
+            Err(_) => {
+                return self.failed("timeout", &format!("no answer within {:?}", self.settings.timeout));
+            }
             Ok(Err(failure)) => return self.failed("unreachable", &failure.to_string()),
             Ok(Ok(reply)) => reply,
         };

@@ -65,8 +65,7 @@ impl Question {
             (own, query) => own.or(query).map(str::to_owned),
         };
         // Parts of targets are one.
-        let target =
-            with_query(target.path(), both.as_deref()).parse().unwrap_or_else(|_| target.clone());
+        let target = with_query(target.path(), both.as_deref()).parse().unwrap_or_else(|_| target.clone());
         Self { target, headers }
     }
 

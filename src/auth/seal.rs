@@ -29,7 +29,7 @@ impl Seal {
         let mut sealed = text.to_vec();
         let nonce = self.key.seal_in_place_append_tag(self.aad(), &mut sealed);
         let nonce = nonce.expect("a short text can be sealed");
-        let bytes = [nonce.as_ref(), &sealed].concat();
+        let bytes = [&nonce.as_ref()[..], &sealed].concat();
         format!("{}{}", self.prefix, URL_SAFE_NO_PAD.encode(bytes))
     }
 

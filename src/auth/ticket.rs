@@ -55,7 +55,9 @@ pub struct Minted {
 pub enum BadMint {
     #[error("the body is no JSON object")]
     NotJson,
-    #[error("there is no field `{0}` in a ticket: it has user, session, topics, expires_in, claims and token_id")]
+    #[error(
+        "there is no field `{0}` in a ticket: it has user, session, topics, expires_in, claims and token_id"
+    )]
     Unknown(String),
     #[error("`{0}` must be a text of 1 to 256 bytes without control characters, or a whole number")]
     Name(&'static str),
@@ -109,7 +111,9 @@ impl Tickets {
         let secret = match &settings.secret {
             Some(secret) => secret.expose().as_bytes(),
             None => {
-                warn!("auth.ticket.secret is not set: tickets and their cookies are good on this instance only, and until it ends");
+                warn!(
+                    "auth.ticket.secret is not set: tickets and their cookies are good on this instance only, and until it ends"
+                );
                 getrandom::fill(&mut own).expect("the system gives random bytes");
                 &own
             }

@@ -106,8 +106,7 @@ impl AuthBackend {
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
         const HOUR: Duration = Duration::from_secs(3600);
         const MILLIS: fn(u64) -> Duration = Duration::from_millis;
-        let stand_in =
-            AuthUrl { server: AuthServer::PublicBackend, target: PathAndQuery::from_static("/") };
+        let stand_in = AuthUrl { server: AuthServer::PublicBackend, target: PathAndQuery::from_static("/") };
         let lack = "say where the application is asked who a caller is: url = \"/internal/sse-auth\"";
         let d = Self::at(s.required("url", stand_in, lack, url));
         let methods = [("GET", Method::GET), ("HEAD", Method::HEAD), ("POST", Method::POST)];
@@ -120,11 +119,7 @@ impl AuthBackend {
             cache: s.take("cache", d.cache, time_or_zero(MILLIS(10)..=HOUR)),
             max_cached: s.take("max_cached", d.max_cached, whole(1..=10_000_000)),
             headers: s.list("headers", d.headers, passed_header),
-            grants: s.take(
-                "grants",
-                d.grants,
-                word([("answer", Grants::Answer), ("asked", Grants::Asked)]),
-            ),
+            grants: s.take("grants", d.grants, word([("answer", Grants::Answer), ("asked", Grants::Asked)])),
             user_header: s.take("user_header", d.user_header, header),
             session_header: s.take("session_header", d.session_header, header),
             topics_header: s.take("topics_header", d.topics_header, header),
@@ -140,8 +135,7 @@ impl AuthBackend {
 
 /// A path on the public backend, or a whole URL.
 fn url(raw: &Raw<'_>) -> Result<AuthUrl, Refusal> {
-    const WANTED: &str =
-        "a path on the backend such as \"/internal/sse-auth\", or http(s)://host/path or unix:/path/to.sock:/path";
+    const WANTED: &str = "a path on the backend such as \"/internal/sse-auth\", or http(s)://host/path or unix:/path/to.sock:/path";
     let text = raw.text(WANTED)?;
     let must = || Refusal::from(format!("must be {WANTED}"));
     if text.contains('#') {
@@ -215,7 +209,9 @@ fn passed_header(raw: &Raw<'_>) -> Result<HeaderName, Refusal> {
     let name = header(raw)?;
     let forwarded = name.as_str().starts_with("x-forwarded-");
     if forwarded || OURS.contains(&name.as_str()) {
-        return Err(format!("cannot have `{name}`, which is set for each request or is for one hop only").into());
+        return Err(
+            format!("cannot have `{name}`, which is set for each request or is for one hop only").into()
+        );
     }
     Ok(name)
 }
@@ -253,9 +249,18 @@ mod tests {
         ] {
             assert_eq!(parsed(text), Some((server, target.to_owned())), "{text}");
         }
-        for text in
-            ["", "me", "ftp://app/me", "http://u:p@app/me", "http://app:0/", "http://", "unix:/run/app.sock", "unix:x:/y", "/a#b", "/a b"]
-        {
+        for text in [
+            "",
+            "me",
+            "ftp://app/me",
+            "http://u:p@app/me",
+            "http://app:0/",
+            "http://",
+            "unix:/run/app.sock",
+            "unix:x:/y",
+            "/a#b",
+            "/a b",
+        ] {
             assert_eq!(parsed(text), None, "{text}");
         }
     }

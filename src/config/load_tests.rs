@@ -1,7 +1,9 @@
 use std::fs;
 
+use super::super::auth_backend::{AuthBackend, AuthServer, AuthUrl};
+use super::super::auth_ticket::AuthTicket;
 use super::super::reader::Key;
-use super::super::sections::{Channel, ChannelFormat, Redis, Stream};
+use super::super::sections::{Auth, Channel, ChannelFormat, Redis, Stream};
 use super::super::values::{Backend, Secret};
 use super::*;
 use crate::event::Template;
@@ -67,7 +69,19 @@ fn example_in_full() -> Config {
         format: ChannelFormat::Raw,
     };
     let redis = Redis { channels: vec![channel], ..Redis::at(Secret::new("redis://127.0.0.1:6379")) };
-    Config { streams: vec![stream], redis: Some(redis), ..Config::for_backend(backend()) }
+    let url = AuthUrl {
+        server: AuthServer::PublicBackend,
+        target: http::uri::PathAndQuery::from_static("/internal/sse-auth"),
+    };
+    let auth = Auth {
+        backend: Some(AuthBackend::at(url)),
+        ticket: Some(AuthTicket {
+            secret: Some(Secret::new("please-make-one-with-openssl-rand-hex-32")),
+            ..AuthTicket::default()
+        }),
+        ..Auth::default()
+    };
+    Config { streams: vec![stream], auth, redis: Some(redis), ..Config::for_backend(backend()) }
 }
 
 #[test]
@@ -91,10 +105,10 @@ fn the_example_shows_every_key() {
 
 #[test]
 fn the_environment_can_say_what_the_file_can() {
-    let variables: Vec<(String, &str)> = settings()
+    let variables: Vec<(String, String)> = settings()
         .into_iter()
         .filter(|(section, _, value)| !["stream", "redis.channel"].contains(&&**section) && *value != "[]")
-        .map(|(section, key, value)| (Environment::name(&section, key), value.trim_matches('"')))
+        .map(|(section, key, value)| (Environment::name(&section, key), value.replace(['"', '[', ']'], "")))
         .collect();
     let from_variables = Config::load(None, variables.iter().map(|(name, value)| (name, value)), None);
     let mut expected = example_in_full();

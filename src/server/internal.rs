@@ -30,6 +30,7 @@ use super::listen::Serve;
 use super::problem::{Problem, refused_key, refused_publish};
 use super::public::{Chain, Open};
 use super::respond::json;
+use super::tickets::Minting;
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::fanout::Fanout;
@@ -41,7 +42,8 @@ use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Me
 
 /// What serves the internal listener's connections.
 pub struct Internal {
-    keys: PublisherKeys,
+    pub(super) keys: PublisherKeys,
+    pub(super) minting: Option<Minting>,
     publish: Publish,
     head_timeout: Duration,
     max_body: u64,
@@ -75,6 +77,7 @@ impl Internal {
     ) -> Self {
         Self {
             keys: PublisherKeys::new(&section.publish_keys),
+            minting: None,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
@@ -115,6 +118,10 @@ impl Internal {
             "/publish" => {
                 allow(&head.method, &[Method::POST], "POST")?;
                 self.publish(&head.headers, body).await
+            }
+            "/tickets" if let Some(minting) = &self.minting => {
+                allow(&head.method, &[Method::POST], "POST")?;
+                self.mint(minting, &head.headers, body).await
             }
             "/healthz" => {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
@@ -159,7 +166,7 @@ impl Internal {
     }
 
     /// The whole body, bounded in size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
+    pub(super) async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -108,12 +108,7 @@ impl Streams {
         })
     }
 
-    async fn decide(
-        &self,
-        route: &Route<'_>,
-        request: &Parts,
-        sender: Sender,
-    ) -> Result<Admission, Refusal> {
+    async fn decide(&self, route: &Route<'_>, request: &Parts, sender: Sender) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
         let history = history(&query, self.history)?;
@@ -147,9 +142,7 @@ impl Streams {
             return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
         }
         // Who is to come back needs what was set, too: a ticket is redeemed once.
-        let seat = seat
-            .of(grant.user.as_ref())
-            .map_err(|why| later(why).with(&headers))?;
+        let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         Ok(self.admit(&grant, headers, &topics, last_event_id, history, seat))
     }

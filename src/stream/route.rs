@@ -105,9 +105,8 @@ impl Route<'_> {
 
     /// Those of them that are known before the caller is.
     pub(super) fn topics_before(&self, query: &Query<'_>, max: usize) -> Result<Vec<Name>, Unnamed> {
-        let known = |template: &&Template| {
-            template.placeholders().all(|placeholder| &*placeholder.source != "claim")
-        };
+        let known =
+            |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
         let values = Values { query, claims: &Map::new() };
         let asked = self.named(self.settled.topics.iter().filter(known), values, max)?;
         Ok(asked.into_iter().map(|asked| asked.topic).collect())
