@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
@@ -17,11 +18,13 @@
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
+//! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod harness;
 
+mod auth_backend;
 mod browser;
 mod cli;
 mod clients;
@@ -36,3 +39,4 @@ mod redis_away;
 mod shapes;
 mod soak;
 mod streams;
+mod tickets;
