@@ -70,8 +70,8 @@ impl App {
         // What closes last, so that it can tell of the drain.
         let close = Drain::new();
         let tickets = start_tickets(&config, &close)?;
-        let gates = Gates::new(&config.auth, &config.public.backend, tickets.clone(), &drain);
-        let gates = gates.map_err(io::Error::other)?;
+        let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
         let streams =
             Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);

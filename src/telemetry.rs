@@ -52,6 +52,7 @@ metrics_table! {
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
+    JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers whom the application was to verify, by way: asked, shared, cached, turned_away.";

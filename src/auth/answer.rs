@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
+use super::claims;
 use super::denied::{Answer, Denied};
 use super::grant::{Grant, Topics};
 use super::pattern::Pattern;
@@ -107,15 +108,15 @@ fn granted(
                 id(text).map(Some).ok_or_else(|| bad(header.as_str()))
             };
         }
-        match at(&claims, field) {
-            None | Some(Value::Null) => Ok(None),
+        match claims::find(&claims, field) {
+            None => Ok(None),
             Some(value) => id_of(value).map(Some).ok_or_else(|| bad(field)),
         }
     };
     let user = name(&settings.user_header, &settings.user_field)?;
     let session = name(&settings.session_header, &settings.session_field)?;
-    let token = match claims.get("token_id") {
-        None | Some(Value::Null) => None,
+    let token = match claims::find(&claims, "token_id") {
+        None => None,
         Some(value) => Some(id_of(value).ok_or_else(|| Malformed::Name("token_id".to_owned()))?),
     };
     let mut patterns = topics(settings, &reply.headers, &claims)?;
@@ -157,14 +158,6 @@ fn object(reply: &Reply) -> Result<(Map<String, Value>, usize), Malformed> {
     Ok((object, body.len()))
 }
 
-/// The value of a field, whose name may lead into objects by dots.
-fn at<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
-    object.get(field).or_else(|| {
-        let (first, rest) = field.split_once('.')?;
-        rest.split('.').try_fold(object.get(first)?, |value, key| value.get(key))
-    })
-}
-
 fn id(text: &str) -> Option<Name> {
     Name::parse(text).ok()
 }
@@ -204,8 +197,8 @@ fn topics(
             }
         }
     } else {
-        match at(claims, &settings.topics_field) {
-            None | Some(Value::Null) => {}
+        match claims::find(claims, &settings.topics_field) {
+            None => {}
             Some(value) => {
                 all = patterns(value).ok_or_else(|| Malformed::Topics(settings.topics_field.clone()))?;
             }
@@ -224,8 +217,8 @@ fn ttl(
         return parsed.map(Some).ok_or_else(|| Malformed::Ttl(settings.ttl_header.as_str().to_owned()));
     }
     for field in [settings.ttl_field.as_str(), "expires_in"] {
-        let parsed = match at(claims, field) {
-            None | Some(Value::Null) => continue,
+        let parsed = match claims::find(claims, field) {
+            None => continue,
             Some(Value::Number(number)) => seconds(&number.to_string()),
             Some(Value::String(text)) => seconds(text),
             Some(_) => None,

@@ -12,6 +12,31 @@ use crate::event::Name;
 pub enum Denied {
     #[error("a token is needed")]
     NoToken,
+    #[error("there are two different tokens in one place")]
+    SeveralTokens,
+    /// It cannot be read; the sentence says why.
+    #[error("the token cannot be read: {0}")]
+    Malformed(&'static str),
+    /// No key of ours is for it, or it is none that is known.
+    #[error("the token is signed with an algorithm that is not accepted here")]
+    UnsupportedAlgorithm,
+    #[error("the token is signed with a key that is not known here")]
+    UnknownKey,
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token is for another audience")]
+    WrongAudience,
+    #[error("the token is of another issuer")]
+    WrongIssuer,
+    /// The claim's name is the configuration's.
+    #[error("the token has no `{0}`")]
+    MissingClaim(Box<str>),
+    #[error("the token's `{0}` is not what it has to be")]
+    BadClaim(Box<str>),
     #[error("the topic `{0}` is not granted")]
     TopicNotGranted(Name),
     /// A claim that the route's templates need is not there, or is not a name.
@@ -48,6 +73,17 @@ impl Denied {
     pub fn word(&self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
+            Self::SeveralTokens => "several_tokens",
+            Self::Malformed(_) => "malformed",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongAudience => "wrong_audience",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::BadClaim(_) => "bad_claim",
             Self::TopicNotGranted(_) => "topic_not_granted",
             Self::NoClaim(_) => "no_claim",
             Self::LoginRequired => "login_required",

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use super::backend::BackendGate;
 use super::denied::Denied;
 use super::grant::Grant;
+use super::jwt::Jwt;
 use super::sender::Sender;
 use super::subrequest::BadServer;
 use super::ticket::Tickets;
 use crate::config;
 use crate::event::Name;
+use crate::health::Health;
 use crate::shutdown::Drain;
+use crate::tls::BadTls;
 
 /// Who asks for a stream, and how.
 #[derive(Clone, Copy, Debug)]
@@ -44,23 +48,49 @@ impl Verified {
     }
 }
 
+/// A shared secret of fewer bytes than its hash is weaker than its algorithm (RFC 7518 § 3.2).
+const SOUND_SECRET: usize = 32;
+
 /// Every configured way to verify a caller.
 #[derive(Default)]
 pub struct Gates {
+    jwt: Option<Jwt>,
     backend: Option<BackendGate>,
     tickets: Option<Arc<Tickets>>,
 }
 
+/// Why a way to verify callers cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BadGate {
+    #[error("auth.jwt.jwks_url: {0}")]
+    Jwks(BadTls),
+    #[error("auth.backend.url: {0}")]
+    Backend(BadServer),
+}
+
 impl Gates {
-    /// `backend` is the one of the public listener; `tickets` are there when they are configured.
-    pub fn new(
+    /// Starts what works in the background, which ends when the drain starts. `backend` is the one of the public
+    /// listener; `tickets` are there when they are configured.
+    pub fn start(
         settings: &config::Auth,
         backend: &config::Backend,
         tickets: Option<Arc<Tickets>>,
+        health: &Health,
         drain: &Drain,
-    ) -> Result<Self, BadServer> {
+    ) -> Result<Self, BadGate> {
+        let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        if let Some(jwt) = &jwt {
+            jwt.start(health, drain);
+            if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
+                warn!(
+                    bytes,
+                    "a secret of [auth.jwt] is so short that it can be guessed from a token; use {SOUND_SECRET} bytes"
+                );
+            }
+        }
         let ask = |settings| BackendGate::new(settings, backend, drain.clone());
-        Ok(Self { backend: settings.backend.as_ref().map(ask).transpose()?, tickets })
+        let backend = settings.backend.as_ref().map(ask).transpose().map_err(BadGate::Backend)?;
+        Ok(Self { jwt, backend, tickets })
     }
 
     /// The grant of `caller` on a route with `auth`; None when the route asks nobody who they are.
@@ -71,26 +101,32 @@ impl Gates {
     ) -> Result<Option<Verified>, Denied> {
         match auth {
             config::StreamAuth::None => Ok(None),
+            config::StreamAuth::Jwt => match &self.jwt {
+                Some(jwt) => jwt.verify(caller.request).await.map(Some),
+                // Closed where the configuration should have been refused.
+                None => Err(Denied::NotNow("[auth.jwt] is missing")),
+            },
             config::StreamAuth::Backend => {
-                let Some(gate) = &self.backend else { return Err(Denied::NotNow(OFF)) };
+                let Some(gate) = &self.backend else {
+                    return Err(Denied::NotNow("[auth.backend] is missing"));
+                };
                 let mut request = caller.request.clone();
                 self.conceal(&mut request.uri, &mut request.headers);
                 gate.verify(&Caller { request: &request, ..caller }).await.map(Some)
             }
             config::StreamAuth::Ticket => {
-                let Some(tickets) = &self.tickets else { return Err(Denied::NotNow(OFF)) };
+                let Some(tickets) = &self.tickets else {
+                    return Err(Denied::NotNow("[auth.ticket] is missing"));
+                };
                 tickets.verify(&caller).await.map(Some)
             }
         }
     }
 
-    /// Takes out of a request that goes on to the backend what only we may read.
+    /// Takes out of a request that goes on to the backend the tickets and their cookies.
     pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         if let Some(tickets) = &self.tickets {
             tickets.conceal(uri, headers);
         }
     }
 }
-
-/// The configuration sees to it that a route's section is there.
-const OFF: &str = "this way to verify a caller is not configured";

@@ -3,14 +3,17 @@
 mod answer;
 mod backend;
 mod cache;
-mod conceal;
+pub mod claims;
 mod denied;
+mod fetch;
 mod flights;
 mod gate;
 mod grant;
+pub mod jwt;
 mod pattern;
 mod publisher;
 mod question;
+mod redact;
 mod seal;
 mod sender;
 mod subrequest;
@@ -18,7 +21,7 @@ mod ticket;
 mod used;
 
 pub use denied::{Answer, Denied};
-pub use gate::{Caller, Gates, Verified};
+pub use gate::{BadGate, Caller, Gates, Verified};
 pub use grant::{Grant, Topics};
 pub use pattern::{BadPattern, Pattern};
 pub use publisher::{BadKey, PublisherKeys};

@@ -64,11 +64,11 @@ pub(super) enum Failure {
 /// Why a server cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum BadServer {
-    #[error("auth.backend.url: the name of the server {0}")]
+    #[error("the name of the server {0}")]
     Name(tls::BadTls),
-    #[error("auth.backend.url: TLS is not possible: {0}")]
+    #[error("TLS is not possible: {0}")]
     Tls(tls::BadTls),
-    #[error("auth.backend.url: the server has no name that a request can carry")]
+    #[error("the server has no name that a request can carry")]
     Authority,
 }
 

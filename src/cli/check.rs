@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, StreamAuth};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -49,7 +49,21 @@ fn summary(config: &Config) -> String {
     for stream in &config.streams {
         let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
         let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
-        let _ = writeln!(lines, "  stream    {}: {topics}", stream.path);
+        let auth = match stream.auth {
+            StreamAuth::None => "",
+            StreamAuth::Jwt => ", for tokens",
+            StreamAuth::Backend => ", for whom the application lets in",
+            StreamAuth::Ticket => ", for tickets",
+        };
+        let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
+    }
+    if let Some(jwt) = &config.auth.jwt {
+        let keys = match jwt.keys.len() {
+            1 => "1 key".to_owned(),
+            many => format!("{many} keys"),
+        };
+        let fetched = jwt.jwks.as_ref().map(|jwks| format!(", keys from {}", jwks.url)).unwrap_or_default();
+        let _ = writeln!(lines, "  tokens    {keys}{fetched}");
     }
     let _ = match &config.redis {
         Some(redis) => {

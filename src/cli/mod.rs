@@ -8,6 +8,7 @@ mod key;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,8 @@ enum Command {
     Publish(Box<publish::Publish>),
     /// Follow an event stream
     Tail(tail::Tail),
+    /// Make tokens, verify them, and say what they open
+    Token(token::Token),
 }
 
 /// Runs the command that the arguments name.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Publish(publish) => publish.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Token(token) => token.run(),
         Command::Check(check) => check.run(),
     }
 }

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
 use super::raw::{Raw, Refusal, kind};
 use super::sections::Heartbeat;
@@ -26,6 +27,17 @@ pub(super) fn whole(bounds: RangeInclusive<usize>) -> impl Fn(&Raw<'_>) -> Resul
             (None, Raw::Text(_)) => None,
         };
         number.ok_or_else(|| format!("must be a whole number from {min} to {max}").into())
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn yes_or_no(raw: &Raw<'_>) -> Result<bool, Refusal> {
+    match raw {
+        Raw::Toml(DeValue::Boolean(value)) => Ok(*value),
+        Raw::Text(text) if text == "true" => Ok(true),
+        Raw::Text(text) if text == "false" => Ok(false),
+        Raw::Text(_) => Err("must be true or false".into()),
+        Raw::Toml(other) => Err(format!("must be true or false, not {}", kind(other)).into()),
     }
 }
 

@@ -9,6 +9,7 @@ use super::forms::{
     address, backend, event_name, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
     time_or_zero, whole, word,
 };
+use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
@@ -151,24 +152,33 @@ fn read_streams(s: &mut Section<'_, '_>) -> Vec<Stream> {
 }
 
 /// The words of `auth`.
-const AUTHS: [(&str, StreamAuth); 3] =
-    [("none", StreamAuth::None), ("backend", StreamAuth::Backend), ("ticket", StreamAuth::Ticket)];
+const AUTHS: [(&str, StreamAuth); 4] = [
+    ("none", StreamAuth::None),
+    ("jwt", StreamAuth::Jwt),
+    ("backend", StreamAuth::Backend),
+    ("ticket", StreamAuth::Ticket),
+];
 
 /// Complains of streams whose `auth` has no section that says how.
 fn check_auth(s: &mut Section<'_, '_>, streams: &[Stream], auth: &Auth) {
     for (at, stream) in streams.iter().enumerate() {
-        let lacks = match stream.auth {
+        let (word, suggestion) = match stream.auth {
+            StreamAuth::Jwt if auth.jwt.is_none() => {
+                ("jwt", "say there how tokens are verified: secret, public_key, jwks_file or jwks_url")
+            }
             StreamAuth::Backend if auth.backend.is_none() => {
-                ("[auth.backend]", "say where the application is asked: url = \"/internal/sse-auth\"")
+                ("backend", "say there where the application is asked: url = \"/internal/sse-auth\"")
             }
             StreamAuth::Ticket if auth.ticket.is_none() => {
-                ("[auth.ticket]", "add the section; its keys have defaults")
+                ("ticket", "add it; all of its keys have defaults")
             }
             _ => continue,
         };
-        let (section, suggestion) = lacks;
-        let key = format!("stream[{}].auth", at + 1);
-        s.complain(&[&key], format!("`auth` needs {section}, which is missing"), Some(suggestion.to_owned()));
+        s.complain(
+            &[&format!("stream[{}].auth", at + 1), &format!("auth.{word}")],
+            format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
+            Some(suggestion.to_owned()),
+        );
     }
 }
 
@@ -194,6 +204,7 @@ impl Auth {
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
         Self {
             refusals: s.take("refusals", d.refusals, word(words)),
+            jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
             backend: s.subsection_if_there("auth.backend", "backend", AuthBackend::read),
             ticket: s.subsection_if_there("auth.ticket", "ticket", AuthTicket::read),
         }

@@ -2,11 +2,13 @@ use std::fs;
 
 use super::super::auth_backend::{AuthBackend, AuthServer, AuthUrl};
 use super::super::auth_ticket::AuthTicket;
-use super::super::reader::Key;
+use super::super::jwt::{Jwks, Jwt};
+use super::super::reader;
 use super::super::sections::{Auth, Channel, ChannelFormat, Redis, Stream};
 use super::super::values::{Backend, Secret};
 use super::*;
 use crate::event::Template;
+use crate::jws::Key;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -52,6 +54,18 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
     settings
 }
 
+/// `[auth.jwt]` of the example with nothing commented out.
+fn jwt_in_full() -> Jwt {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----";
+    let keys = vec![
+        Key::from_secret(b"change-me").unwrap(),
+        Key::from_pem(pem).unwrap(),
+        Key::from_secret(b"change-me-too").unwrap().named("2026-11"),
+    ];
+    let url = "https://login.example/.well-known/jwks.json".parse().unwrap();
+    Jwt { keys, jwks: Some(Jwks::at(url)), ..Jwt::default() }
+}
+
 /// What the example comes to with nothing commented out: the defaults, and what has none.
 fn example_in_full() -> Config {
     let template = |text: &str| Some(Template::parse(text).unwrap());
@@ -74,6 +88,7 @@ fn example_in_full() -> Config {
         target: http::uri::PathAndQuery::from_static("/internal/sse-auth"),
     };
     let auth = Auth {
+        jwt: Some(jwt_in_full()),
         backend: Some(AuthBackend::at(url)),
         ticket: Some(AuthTicket {
             secret: Some(Secret::new("please-make-one-with-openssl-rand-hex-32")),
@@ -81,7 +96,7 @@ fn example_in_full() -> Config {
         }),
         ..Auth::default()
     };
-    Config { streams: vec![stream], auth, redis: Some(redis), ..Config::for_backend(backend()) }
+    Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) }
 }
 
 #[test]
@@ -94,26 +109,30 @@ fn the_example_shows_the_defaults() {
 #[test]
 fn the_example_shows_every_key() {
     let shown = settings();
-    for Key { section, name, .. } in Reader::keys_of(Config::read) {
-        let is_section = shown.iter().any(|(other, ..)| *other == super::super::reader::join(section, &name));
+    for reader::Key { section, name, .. } in Reader::keys_of(Config::read) {
+        let is_section = shown.iter().any(|(other, ..)| *other == reader::join(section, &name));
         let is_key = shown.iter().any(|(other, key, _)| *other == section && *key == name);
         // The other way to give a secret cannot stand beside the first.
-        let in_prose = name.ends_with("_file") && EXAMPLE.contains(&format!("Or {name}"));
+        let in_prose =
+            (name.ends_with("_file") || section == "auth.jwt.key") && EXAMPLE.contains(&format!("Or {name}"));
         assert!(is_section || is_key || in_prose, "the example lacks {name} in [{section}]");
     }
 }
 
 #[test]
 fn the_environment_can_say_what_the_file_can() {
-    let variables: Vec<(String, String)> = settings()
+    let variables: Vec<(String, &str)> = settings()
         .into_iter()
-        .filter(|(section, _, value)| !["stream", "redis.channel"].contains(&&**section) && *value != "[]")
-        .map(|(section, key, value)| (Environment::name(&section, key), value.replace(['"', '[', ']'], "")))
+        .filter(|(section, ..)| !["stream", "redis.channel", "auth.jwt.key"].contains(&&**section))
+        // A list is written without its brackets.
+        .filter(|(_, _, value)| !value.starts_with('['))
+        .map(|(section, key, value)| (Environment::name(&section, key), value.trim_matches('"')))
         .collect();
     let from_variables = Config::load(None, variables.iter().map(|(name, value)| (name, value)), None);
     let mut expected = example_in_full();
     expected.streams = vec![Stream::default()];
     expected.redis.as_mut().unwrap().channels.clear();
+    expected.auth.jwt.as_mut().unwrap().keys.pop();
     assert_eq!(from_variables.unwrap(), expected);
 
     let lists = from_environment(&[

@@ -1,12 +1,14 @@
 //! The operator's file as types: one struct a room, so that no room takes more than its own section.
 //!
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
-//! `keys`. This room knows values and their bounds, never what is done with them.
+//! `keys`; a section that is large has both in a file of its own (`jwt`). This room knows values and their bounds, never what is done with them.
 
 mod auth_backend;
 mod auth_ticket;
 mod environment;
 mod forms;
+mod http_url;
+mod jwt;
 mod keys;
 mod load;
 mod names;
@@ -23,6 +25,8 @@ mod values;
 
 pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
+pub use http_url::HttpUrl;
+pub use jwt::{Jwks, Jwt, TokenSource};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,

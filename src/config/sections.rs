@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::auth_backend::AuthBackend;
 use super::auth_ticket::AuthTicket;
+use super::jwt::Jwt;
 use super::values::{Backend, ByteSize, Secret};
 use crate::event::{EventName, Shape, Template};
 
@@ -92,6 +93,8 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+    /// Whoever brings a token that `[auth.jwt]` verifies.
+    Jwt,
     /// Whom the application lets in: `[auth.backend]`.
     Backend,
     /// Who brings a ticket: `[auth.ticket]`.
@@ -103,6 +106,7 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    pub jwt: Option<Jwt>,
     pub backend: Option<AuthBackend>,
     pub ticket: Option<AuthTicket>,
 }
@@ -323,7 +327,7 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained, backend: None, ticket: None }
+        Self { refusals: Refusals::Explained, jwt: None, backend: None, ticket: None }
     }
 }
 

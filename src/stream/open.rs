@@ -31,7 +31,7 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Gates,
+    gates: Arc<Gates>,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
@@ -60,7 +60,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 impl Streams {
     pub fn new(
         settings: Settings<'_>,
-        gates: Gates,
+        gates: Arc<Gates>,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         drain: Drain,
