@@ -1,6 +1,6 @@
 //! What operators see: the log's set-up, and every metric's name, once.
 //!
-//! No label holds what a user typed: a label's values are words of ours.
+//! No label holds what a user typed: a label's values are words of ours, or the operator's.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ metrics_table! {
     EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";
     EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
     EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
+    PUBLISHES = Counter "sidestream_publishes_total", "Publishes over HTTP that were accepted, by publisher.";
     DELIVERIES = Counter "sidestream_deliveries_total", "Events written to subscribers, live and replayed.";
     BYTES_WRITTEN = Counter "sidestream_stream_bytes_written_total", "Bytes written to subscribers.";
     HEARTBEATS = Counter "sidestream_heartbeats_total", "Heartbeats written.";

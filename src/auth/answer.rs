@@ -13,10 +13,9 @@ use serde_json::{Map, Value};
 use super::claims;
 use super::denied::{Answer, Denied};
 use super::grant::{Grant, Topics};
-use super::pattern::Pattern;
 use super::subrequest::Reply;
 use crate::config::{AuthBackend, Grants};
-use crate::event::Name;
+use crate::event::{Name, Pattern};
 
 /// The most patterns that one answer may name.
 const MAX_TOPICS: usize = 1000;

@@ -51,6 +51,9 @@ pub enum Denied {
     TicketUsed,
     #[error("the ticket has expired")]
     TicketExpired,
+    /// The request is a page's of another site.
+    #[error("pages of this origin may not open this stream")]
+    OriginNotAllowed,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
     Answered(Box<Answer>),
@@ -90,6 +93,7 @@ impl Denied {
             Self::BadTicket => "bad_ticket",
             Self::TicketUsed => "ticket_used",
             Self::TicketExpired => "ticket_expired",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",
         }
@@ -97,7 +101,7 @@ impl Denied {
 
     /// Whether the caller is known, and merely may not have what was asked for (403, not 401).
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_))
+        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_) | Self::OriginNotAllowed)
     }
 
     /// The topic that it was about.

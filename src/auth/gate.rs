@@ -80,7 +80,7 @@ impl Gates {
     ) -> Result<Self, BadGate> {
         let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(jwt) = &jwt {
-            jwt.start(health, drain);
+            jwt.start("jwks", health, drain);
             if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
                 warn!(
                     bytes,
@@ -91,6 +91,13 @@ impl Gates {
         let ask = |settings| BackendGate::new(settings, backend, drain.clone());
         let backend = settings.backend.as_ref().map(ask).transpose().map_err(BadGate::Backend)?;
         Ok(Self { jwt, backend, tickets })
+    }
+
+    /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
+    pub fn conceal_token(&self, auth: config::StreamAuth, uri: &mut Uri, headers: &mut HeaderMap) {
+        if let (config::StreamAuth::Jwt, Some(jwt)) = (auth, &self.jwt) {
+            jwt.conceal(uri, headers);
+        }
     }
 
     /// The grant of `caller` on a route with `auth`; None when the route asks nobody who they are.

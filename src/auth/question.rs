@@ -10,8 +10,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
+use super::conceal;
 use super::gate::Caller;
-use super::redact;
 use crate::config::{AuthBackend, AuthServer};
 use crate::event::Name;
 
@@ -37,7 +37,7 @@ impl Question {
         let request = caller.request;
         // A cursor says nothing of who one is, and would make every reconnect another question.
         let cursor = |name: &str, _: &str| matches!(name, "lastEventId" | "last_event_id");
-        let query = request.uri.query().and_then(|query| redact::query(query, cursor));
+        let query = request.uri.query().and_then(|query| conceal::query(query, cursor));
         let query = query.as_deref().filter(|query| !query.is_empty());
         let mut headers = Vec::with_capacity(settings.headers.len() + 9);
         for name in &settings.headers {

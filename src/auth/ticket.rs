@@ -15,15 +15,14 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::answer::{id_of, patterns};
+use super::conceal;
 use super::denied::Denied;
 use super::gate::{Caller, Verified};
 use super::grant::{Grant, Topics};
-use super::pattern::Pattern;
-use super::redact;
 use super::seal::{Seal, derived};
 use super::used::{Once, Use, Used};
 use crate::config::{self, SameSite, SecureCookie};
-use crate::event::Name;
+use crate::event::{Name, Pattern};
 use crate::telemetry;
 
 /// Makes and redeems tickets.
@@ -251,9 +250,9 @@ impl Tickets {
 
     /// Takes tickets and their cookies out of a request for somebody else.
     pub(super) fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
-        redact::cookies(headers, |name, value| self.is_cookie(name) && value.starts_with(COOKIE.as_bytes()));
+        conceal::cookies(headers, |name, value| self.is_cookie(name) && value.starts_with(COOKIE.as_bytes()));
         let hidden = |name: &str, value: &str| name == PARAMETER && value.starts_with(TICKET);
-        if let Some(target) = uri.path_and_query().and_then(|target| redact::target(target, hidden)) {
+        if let Some(target) = uri.path_and_query().and_then(|target| conceal::target(target, hidden)) {
             let mut parts = std::mem::take(uri).into_parts();
             parts.path_and_query = Some(target);
             *uri = Uri::from_parts(parts).unwrap_or(Uri::from_static("/"));
@@ -267,14 +266,14 @@ impl Tickets {
 
     /// The cookies of a request that we have set and that still count.
     fn cookies(&self, headers: &HeaderMap, at: u64) -> impl Iterator<Item = Content> {
-        redact::all_cookies(headers)
+        conceal::all_cookies(headers)
             .filter(|(name, _)| self.is_cookie(name))
             .take(MAX_COOKIES)
             .filter_map(move |(_, value)| self.open_cookie(value, at))
     }
 
     fn cookies_named(&self, headers: &HeaderMap, sought: &str, at: u64) -> impl Iterator<Item = Content> {
-        redact::all_cookies(headers)
+        conceal::all_cookies(headers)
             .filter(move |(name, _)| *name == sought)
             .take(MAX_COOKIES)
             .filter_map(move |(_, value)| self.open_cookie(value, at))

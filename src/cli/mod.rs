@@ -52,6 +52,8 @@ enum Command {
     Tail(tail::Tail),
     /// Make tokens, verify them, and say what they open
     Token(token::Token),
+    /// Make publish keys, and the hashes by which a configuration can know them
+    Key(key::KeyCommand),
 }
 
 /// Runs the command that the arguments name.
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Tail(tail) => tail.run(),
         Command::Token(token) => token.run(),
         Command::Check(check) => check.run(),
+        Command::Key(key) => key.run(),
     }
 }
 

@@ -120,16 +120,39 @@ impl Jwks {
 }
 
 impl Jwt {
+    /// What publishers' tokens have without a word: the claim `publish` lists where they may publish.
+    pub fn for_publishers() -> Self {
+        Self { topics: "publish".to_owned(), ..Self::default() }
+    }
+
+    /// `[auth.jwt]`
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
+        Self {
+            from: s.list("from", d.from, source),
+            user: s.take("user", d.user, claim_name),
+            session: s.take("session", d.session, claim_name),
+            token_id: s.take("token_id", d.token_id, claim_name),
+            grant: s.list("grant", d.grant, claim_template),
+            ..Self::read_rules(s, "auth.jwt.key", Self::default())
+        }
+    }
+
+    /// `[internal.publisher_jwt]`
+    pub(super) fn read_for_publishers(s: &mut Section<'_, '_>) -> Self {
+        Self::read_rules(s, "internal.publisher_jwt.key", Self::for_publishers())
+    }
+
+    /// The keys, what a token has to be, and where it lists topics. `array` is the name of the tables with a key each.
+    fn read_rules(s: &mut Section<'_, '_>, array: &'static str, d: Self) -> Self {
         let algorithms = s.list("algorithms", d.algorithms, algorithm);
         let encoding = encoding(s);
         let single = [s.secret("secret", secret(encoding)), s.secret("public_key", public_key)];
         let mut keys: Vec<Key> = single.into_iter().flatten().collect();
         keys.extend(s.file("jwks_file", jwks).into_iter().flatten());
-        let tables = s.each("auth.jwt.key", "key", |s| read_key(s));
+        let tables = s.each(array, "key", |s| read_key(s));
         if tables.len() > MOST_KEYS {
-            s.complain(&["key"], format!("there are more than {MOST_KEYS} [[auth.jwt.key]]"), None);
+            s.complain(&["key"], format!("there are more than {MOST_KEYS} [[{array}]]"), None);
         }
         let from_tables: Vec<Key> = tables.into_iter().flatten().collect();
         let jwks = read_jwks(s);
@@ -150,8 +173,8 @@ impl Jwt {
         if given == 0 && jwks.is_none() {
             s.complain(
                 &asked,
-                "[auth.jwt] has no key to verify tokens with",
-                Some("give it secret, public_key, jwks_file or jwks_url, or an [[auth.jwt.key]]".to_owned()),
+                format!("[{}] has no key to verify tokens with", array.trim_end_matches(".key")),
+                Some(format!("give it secret, public_key, jwks_file or jwks_url, or an [[{array}]]")),
             );
         } else if keys.is_empty() && jwks.is_none() {
             s.complain(&[&["algorithms"][..], &asked].concat(), "`algorithms` fits none of the keys", None);
@@ -169,13 +192,13 @@ impl Jwt {
             ),
             require: s.list("require", d.require, claim_name),
             allow_without_exp: s.take("allow_without_exp", d.allow_without_exp, yes_or_no),
-            from: s.list("from", d.from, source),
-            user: s.take("user", d.user, claim_name),
-            session: s.take("session", d.session, claim_name),
             topics: s.take("topics", d.topics, claim_name),
-            token_id: s.take("token_id", d.token_id, claim_name),
-            grant: s.list("grant", d.grant, claim_template),
             max_topics: s.take("max_topics", d.max_topics, whole(0..=1000)),
+            from: d.from,
+            user: d.user,
+            session: d.session,
+            token_id: d.token_id,
+            grant: d.grant,
         }
     }
 }

@@ -4,10 +4,10 @@ use super::super::auth_backend::{AuthBackend, AuthServer, AuthUrl};
 use super::super::auth_ticket::AuthTicket;
 use super::super::jwt::{Jwks, Jwt};
 use super::super::reader;
-use super::super::sections::{Auth, Channel, ChannelFormat, Redis, Stream};
+use super::super::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use super::super::values::{Backend, Secret};
 use super::*;
-use crate::event::Template;
+use crate::event::{Pattern, Template};
 use crate::jws::Key;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -83,6 +83,15 @@ fn example_in_full() -> Config {
         format: ChannelFormat::Raw,
     };
     let redis = Redis { channels: vec![channel], ..Redis::at(Secret::new("redis://127.0.0.1:6379")) };
+    let publisher = Publisher {
+        name: "chat".to_owned(),
+        key: PublisherKey::Plain(Secret::new("0123456789abcdef0123456789abcdef01234567")),
+        topics: vec![Pattern::parse("conversation:*").unwrap()],
+        users: false,
+        sessions: false,
+        clients: false,
+        broadcast: false,
+    };
     let url = AuthUrl {
         server: AuthServer::PublicBackend,
         target: http::uri::PathAndQuery::from_static("/internal/sse-auth"),
@@ -96,7 +105,12 @@ fn example_in_full() -> Config {
         }),
         ..Auth::default()
     };
-    Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) }
+    let mut config =
+        Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
+    config.internal.publishers.push(publisher);
+    let keys = vec![Key::from_secret(b"change-me-as-well").unwrap()];
+    config.internal.publisher_jwt = Some(Jwt { keys, ..Jwt::for_publishers() });
+    config
 }
 
 #[test]
@@ -110,11 +124,18 @@ fn the_example_shows_the_defaults() {
 fn the_example_shows_every_key() {
     let shown = settings();
     for reader::Key { section, name, .. } in Reader::keys_of(Config::read) {
+        // Where it is shown for callers' tokens, it is for publishers' too.
+        let same = section.replace("internal.publisher_jwt", "auth.jwt");
+        if same != section && shown.iter().any(|(other, key, _)| *other == same && *key == name) {
+            continue;
+        }
+        let section = &*same;
         let is_section = shown.iter().any(|(other, ..)| *other == reader::join(section, &name));
         let is_key = shown.iter().any(|(other, key, _)| *other == section && *key == name);
         // The other way to give a secret cannot stand beside the first.
-        let in_prose =
-            (name.ends_with("_file") || section == "auth.jwt.key") && EXAMPLE.contains(&format!("Or {name}"));
+        let in_prose = (["_file", "_sha256"].iter().any(|end| name.ends_with(end))
+            || section == "auth.jwt.key")
+            && EXAMPLE.to_lowercase().contains(&format!("or {name}"));
         assert!(is_section || is_key || in_prose, "the example lacks {name} in [{section}]");
     }
 }
@@ -123,7 +144,9 @@ fn the_example_shows_every_key() {
 fn the_environment_can_say_what_the_file_can() {
     let variables: Vec<(String, &str)> = settings()
         .into_iter()
-        .filter(|(section, ..)| !["stream", "redis.channel", "auth.jwt.key"].contains(&&**section))
+        .filter(|(section, ..)| {
+            !["stream", "redis.channel", "auth.jwt.key", "internal.publisher"].contains(&&**section)
+        })
         // A list is written without its brackets.
         .filter(|(_, _, value)| !value.starts_with('['))
         .map(|(section, key, value)| (Environment::name(&section, key), value.trim_matches('"')))
@@ -131,6 +154,7 @@ fn the_environment_can_say_what_the_file_can() {
     let from_variables = Config::load(None, variables.iter().map(|(name, value)| (name, value)), None);
     let mut expected = example_in_full();
     expected.streams = vec![Stream::default()];
+    expected.internal.publishers.clear();
     expected.redis.as_mut().unwrap().channels.clear();
     expected.auth.jwt.as_mut().unwrap().keys.pop();
     assert_eq!(from_variables.unwrap(), expected);

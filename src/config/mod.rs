@@ -12,6 +12,7 @@ mod jwt;
 mod keys;
 mod load;
 mod names;
+mod origin;
 mod problem;
 mod raw;
 mod reader;
@@ -27,9 +28,10 @@ pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use http_url::HttpUrl;
 pub use jwt::{Jwks, Jwt, TokenSource};
+pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use super::auth_backend::AuthBackend;
 use super::auth_ticket::AuthTicket;
 use super::jwt::Jwt;
+use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::{EventName, Shape, Template};
+use crate::event::{EventName, Pattern, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +20,7 @@ pub struct Config {
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
     pub auth: Auth,
+    pub cors: Cors,
     pub sse: Sse,
     pub limits: Limits,
     pub log: Log,
@@ -60,6 +62,34 @@ pub struct Internal {
     pub body_timeout: Duration,
     /// How many events one publish may carry.
     pub max_batch: usize,
+    /// Names by which the listener is asked, beside its addresses and `localhost`.
+    pub hosts: Vec<HostName>,
+    pub publishers: Vec<Publisher>,
+    /// Tokens of publishers, whose claims say to which topics they may publish.
+    pub publisher_jwt: Option<Jwt>,
+}
+
+/// `[[internal.publisher]]`: a key that may publish within bounds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publisher {
+    /// Whose key it is, for the log and the metrics.
+    pub name: String,
+    pub key: PublisherKey,
+    /// The topics that it may publish to.
+    pub topics: Vec<Pattern>,
+    /// Whether it may publish to users, sessions, single streams and everybody.
+    pub users: bool,
+    pub sessions: bool,
+    pub clients: bool,
+    pub broadcast: bool,
+}
+
+/// How a publisher's key is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PublisherKey {
+    Plain(Secret),
+    /// The SHA-256 of the key.
+    Sha256([u8; 32]),
 }
 
 /// `[proxy]`: how requests go on to the backend.
@@ -118,6 +148,16 @@ pub enum Refusals {
     Explained,
     /// That it is so.
     Terse,
+}
+
+/// `[cors]`: which pages of other origins may open streams and read them. Without origins nothing is said of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    pub origins: Vec<WebOrigin>,
+    /// Whether they may do so with the browser's own credentials: cookies.
+    pub credentials: bool,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Duration,
 }
 
 /// `[sse]`: what every stream speaks.
@@ -265,6 +305,7 @@ impl Config {
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
             auth: Auth::default(),
+            cors: Cors::default(),
             sse: Sse::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -298,6 +339,9 @@ impl Default for Internal {
             head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             max_batch: 1000,
+            hosts: Vec::new(),
+            publishers: Vec::new(),
+            publisher_jwt: None,
         }
     }
 }
@@ -328,6 +372,12 @@ impl Default for Stream {
 impl Default for Auth {
     fn default() -> Self {
         Self { refusals: Refusals::Explained, jwt: None, backend: None, ticket: None }
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { origins: Vec::new(), credentials: false, max_age: Duration::from_secs(600) }
     }
 }
 

@@ -6,13 +6,12 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
 use super::internal::Internal;
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::respond::json;
 use crate::auth::{BadKey, BadMint, PublisherKeys, Tickets};
 use crate::config::AuthTicket;
@@ -27,7 +26,7 @@ pub(super) struct Minting {
 impl Internal {
     /// Answers `POST /tickets`, too.
     pub fn minting(mut self, tickets: Arc<Tickets>, section: &AuthTicket) -> Self {
-        let keys = (!section.keys.is_empty()).then(|| PublisherKeys::new(&section.keys));
+        let keys = (!section.keys.is_empty()).then(|| PublisherKeys::new(&section.keys, &[]));
         self.minting = Some(Minting { tickets, keys });
         self
     }
@@ -58,18 +57,18 @@ impl Internal {
 }
 
 fn refused_key(bad: BadKey) -> Problem {
-    let (status, say) = match bad {
-        BadKey::Off => (
+    match bad {
+        BadKey::Off => Problem::new(
             StatusCode::FORBIDDEN,
+            bad.word(),
             "nobody may ask for tickets: set auth.ticket.keys or internal.publish_keys",
         ),
-        BadKey::Missing => (StatusCode::UNAUTHORIZED, "a key is needed: Authorization: Bearer <key>"),
-        BadKey::Wrong => (StatusCode::UNAUTHORIZED, "the key is wrong"),
-    };
-    let problem = Problem::new(status, bad.word(), say);
-    match bad {
-        BadKey::Off => problem,
-        BadKey::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
-        BadKey::Wrong => problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+        // Who may publish to some has no say in who somebody is.
+        BadKey::Bounded => Problem::new(
+            StatusCode::FORBIDDEN,
+            bad.word(),
+            "this is the key of a publisher within bounds: one of auth.ticket.keys or internal.publish_keys is needed",
+        ),
+        bad => problem::refused_key(&bad),
     }
 }

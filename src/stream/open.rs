@@ -108,6 +108,18 @@ impl Streams {
         })
     }
 
+    /// Takes the token out of a request on a stream's path that goes on to the backend.
+    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal_token(route.auth(), uri, headers);
+    }
+
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        refusal
+    }
+
     async fn decide(&self, route: &Route<'_>, request: &Parts, sender: Sender) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;

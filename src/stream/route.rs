@@ -94,6 +94,11 @@ impl Settled {
 }
 
 impl Route<'_> {
+    /// Whether the route asks its callers who they are.
+    pub fn verifies(&self) -> bool {
+        self.settled.auth != config::StreamAuth::None
+    }
+
     pub(super) fn auth(&self) -> config::StreamAuth {
         self.settled.auth
     }

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 
 use super::super::denied::Denied;
 use super::super::gate::Verified;
 use super::grant::Mapping;
 use super::jwks::{Jwks, NoKeys};
-use super::presented::presented;
+use super::presented::{conceal, presented};
 use super::verify::{self, Claims, Rules};
 use crate::config::{self, TokenSource};
 use crate::health::Health;
@@ -44,10 +44,10 @@ impl Jwt {
         })
     }
 
-    /// Fetches the keys of the URL in the background, from now until the drain starts.
-    pub fn start(&self, health: &Health, drain: &Drain) {
+    /// Fetches the keys of the URL in the background, from now until the drain starts; `name` is what depends on it.
+    pub fn start(&self, name: &'static str, health: &Health, drain: &Drain) {
         if let Some(jwks) = &self.jwks {
-            drain.spawn(Arc::clone(jwks).keep(health.clone(), drain.clone()));
+            drain.spawn(Arc::clone(jwks).keep(health.depend_on(name, true), drain.clone()));
         }
     }
 
@@ -62,6 +62,11 @@ impl Jwt {
     /// The token that `request` brings.
     pub fn presented<'r>(&self, request: &'r Parts) -> Result<Cow<'r, str>, Denied> {
         presented(request, &self.from)
+    }
+
+    /// Takes every token out of a request for somebody else.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        conceal(uri, headers, &self.from);
     }
 
     /// Whoever sends `request`.

@@ -3,9 +3,9 @@
 use super::super::claims;
 use super::super::denied::Denied;
 use super::super::grant::{Grant, Topics};
-use super::super::pattern::Pattern;
 use super::verify::Claims;
 use crate::config;
+use crate::event::Pattern;
 use crate::event::{Name, Placeholder, Template};
 use serde_json::{Map, Value};
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::super::fetch::{FetchError, Fetcher};
 use crate::config;
-use crate::health::{Health, Reporter};
+use crate::health::Reporter;
 use crate::jws::{Algorithm, BadKey, Key, Secrets};
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -141,8 +141,7 @@ impl Jwks {
     }
 
     /// Keeps the keys fresh until the drain starts.
-    pub(super) async fn keep(self: Arc<Self>, health: Health, drain: Drain) {
-        let health = health.depend_on("jwks", true);
+    pub(super) async fn keep(self: Arc<Self>, health: Reporter, drain: Drain) {
         let mut failures = 0_u32;
         loop {
             let result = tokio::select! {

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::Uri;
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use super::super::conceal;
 use super::super::denied::Denied;
 use crate::config::TokenSource;
 
@@ -35,6 +37,38 @@ fn all<'r>(request: &'r Parts, source: &TokenSource) -> Result<Vec<Cow<'r, str>>
     };
     tokens.retain(|token| !token.is_empty());
     Ok(tokens)
+}
+
+/// Takes out of a request for somebody else every token that [`presented`] would find, and what stands in its place.
+pub(super) fn conceal(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSource]) {
+    for source in from {
+        match source {
+            // Another scheme there is somebody else's.
+            TokenSource::Header(name) if name == AUTHORIZATION => {
+                let is_bearer = |value: &HeaderValue| {
+                    let scheme = value.as_bytes().split(|&b| b == b' ').next().unwrap_or_default();
+                    scheme.eq_ignore_ascii_case(b"bearer")
+                };
+                let kept: Vec<_> =
+                    headers.get_all(name).iter().filter(|value| !is_bearer(value)).cloned().collect();
+                headers.remove(name);
+                for value in kept {
+                    headers.append(name, value);
+                }
+            }
+            TokenSource::Header(name) => drop(headers.remove(name)),
+            TokenSource::Cookie(name) => conceal::cookies(headers, |cookie, _| cookie == name),
+            TokenSource::Query(name) => {
+                let hidden = |parameter: &str, _: &str| parameter == name;
+                if let Some(target) = uri.path_and_query().and_then(|target| conceal::target(target, hidden))
+                {
+                    let mut parts = std::mem::take(uri).into_parts();
+                    parts.path_and_query = Some(target);
+                    *uri = Uri::from_parts(parts).unwrap_or(Uri::from_static("/"));
+                }
+            }
+        }
+    }
 }
 
 fn from_headers<'r>(request: &'r Parts, name: &HeaderName) -> Result<Vec<Cow<'r, str>>, Denied> {
@@ -121,5 +155,33 @@ mod tests {
         assert_eq!(by_default("/", &[("x-auth-token", "a"), ("x-auth-token", "b")]), Err("several_tokens"));
         let headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
         assert_eq!(by_default("/", &headers), Err("several_tokens"));
+    }
+
+    #[test]
+    fn what_goes_on_to_somebody_else_holds_no_token() {
+        let mut from = crate::config::Jwt::default().from;
+        from.push(TokenSource::Cookie("sid".to_owned()));
+        let mut request = http::Request::post("http://a/e?x=1&token=secret&to%6ben=secret&y=%20")
+            .header("authorization", "Bearer secret")
+            .header("authorization", "Basic dTpw")
+            .header("authorization", "bearer")
+            .header("x-auth-token", "secret")
+            .header("cookie", "a=1; sid=secret; b=2")
+            .header("x-other", "kept")
+            .body(())
+            .unwrap();
+        let mut uri = request.uri().clone();
+        conceal(&mut uri, request.headers_mut(), &from);
+        assert_eq!(uri, "http://a/e?x=1&y=%20");
+        assert!(!format!("{:?}", request.headers()).contains("secret"));
+        let left: Vec<_> = ["authorization", "cookie", "x-other"]
+            .iter()
+            .flat_map(|name| request.headers().get_all(*name))
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        assert_eq!(left, ["Basic dTpw", "a=1; b=2", "kept"]);
+        let (mut parts, ()) = request.into_parts();
+        parts.uri = uri;
+        assert_eq!(presented(&parts, &from).map(drop).map_err(|denied| denied.word()), Err("no_token"));
     }
 }
