@@ -243,8 +243,11 @@ impl Serve for Internal {
         let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
+            // Answers are short: one piece is cheaper to write than two.
+            .writev(false)
             .serve_connection(TokioIo::new(socket), service);
         let result = tokio::select! {
+            biased;
             result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
             () = self.close.started() => {
                 // An idle connection ends now, a busy one after its answer.

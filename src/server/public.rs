@@ -169,7 +169,7 @@ impl Public {
     /// A stream whose socket is ours.
     fn over_socket(&self, admission: Admission, framing: Framing, socket: std::net::TcpStream) {
         let preamble = match framing {
-            Framing::Chunked => &admission.preamble.chunk()[..],
+            Framing::Chunked => admission.preamble.chunk(),
             Framing::Plain => admission.preamble.payload(),
         };
         let mut opening = response_head(framing, &admission.headers);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::auth::{NotAllowed, Publisher};
 use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
@@ -170,13 +171,13 @@ impl Publish {
         let mut batch = parse_events(body, self.max_batch, lines)?;
         check_bounds(&batch, publisher)?;
         // What to write into the envelopes is known before the events take their keys.
-        let own_keys: Vec<bool> =
+        let own_keys: SmallVec<[bool; 1]> =
             batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
         if let Some(key) = key {
             give_key(&mut batch, key)?;
         }
         let renamed = keep_keys_apart(&mut batch, publisher);
-        let matched: Vec<_> =
+        let matched: SmallVec<[usize; 1]> =
             batch.items.iter().map(|item| self.fanout.reach(&item.event.audience)).collect();
         let single = batch.single;
         let receipts = match &self.relay {
@@ -198,8 +199,11 @@ impl Publish {
     }
 
     fn append(&self, batch: Batch<'_>, matched: &[usize]) -> Vec<Receipt> {
-        let events = batch.items.into_iter().map(|item| item.event).collect();
-        let appended = self.log.append_all(events).into_iter().zip(matched);
+        let appended = match <[Item<'_>; 1]>::try_from(batch.items) {
+            Ok([item]) => vec![self.log.append(item.event)],
+            Err(items) => self.log.append_all(items.into_iter().map(|item| item.event).collect()),
+        };
+        let appended = appended.into_iter().zip(matched);
         appended
             .map(|(appended, &matched)| Receipt {
                 id: appended.id,
