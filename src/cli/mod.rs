@@ -50,10 +50,10 @@ enum Command {
     Publish(Box<publish::Publish>),
     /// Follow an event stream
     Tail(tail::Tail),
-    /// Make tokens, verify them, and say what they open
-    Token(token::Token),
     /// Make publish keys, and the hashes by which a configuration can know them
     Key(key::KeyCommand),
+    /// Make tokens, verify them, and say what they open
+    Token(token::Token),
 }
 
 /// Runs the command that the arguments name.

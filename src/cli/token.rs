@@ -59,9 +59,8 @@ impl Token {
 
 /// The configuration as `serve` would read it. Which application is behind it does not matter here.
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {
-    let no_matter = path.is_none() && std::env::var_os("SIDESTREAM_PUBLIC_BACKEND").is_none();
-    let backend = no_matter.then_some("http://localhost:65535");
-    Config::load(path, std::env::vars_os(), backend).map_err(|bad| {
+    let backend = "http://localhost:65535";
+    Config::load(path, std::env::vars_os(), Some(backend)).map_err(|bad| {
         eprintln!("{bad}");
         ExitCode::FAILURE
     })

@@ -156,7 +156,7 @@ impl Publisher {
         let lack = "say whose key it is, for the log and the metrics: name = \"chat\"";
         let name = s.required("name", String::new(), lack, label);
         let plain = s.secret("key", publish_key);
-        let hash = s.optional("key_sha256", sha256);
+        let hash = s.hidden("key_sha256", sha256);
         let key = match (plain, hash) {
             (None, Some(hash)) => PublisherKey::Sha256(hash),
             (Some(key), None) => PublisherKey::Plain(key),

@@ -11,7 +11,8 @@ mod command;
 mod foreign;
 mod jwks;
 
-const SECRET: &str = "a secret of more than thirty-two bytes";
+/// As long as the longest hash, because some libraries ask for it.
+const SECRET: &str = "a secret of more than sixty-four bytes, the length of the longest hash";
 
 const CONFIG: &str = r#"
 [[stream]]
@@ -28,7 +29,7 @@ topics = ["tenant:{claim.tenant}", "news"]
 window = "0s"
 
 [auth.jwt]
-secret = "a secret of more than thirty-two bytes"
+secret = "a secret of more than sixty-four bytes, the length of the longest hash"
 grant  = ["conversation:{claim.tenant}-*"]
 from   = ["header:Authorization", "header:X-Auth-Token", "cookie:session", "query:token"]
 "#;

@@ -11,6 +11,7 @@ mod redis;
 mod session_app;
 mod shell;
 mod sse;
+mod token;
 mod wire;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ pub(crate) use redis::Redis;
 pub(crate) use session_app::SessionApp;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::Stream;
+pub(crate) use token::{SECRET, token, token_of};
 pub(crate) use wire::Wire;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.

@@ -1,5 +1,7 @@
 //! Tokens of every algorithm, made by what applications make them with.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 use serde_json::json;
 
@@ -50,7 +52,7 @@ async fn takes_tokens_of(mut maker: Program, algorithms: &[&str]) {
             "HS256" | "HS384" | "HS512" => ("HS", SECRET.to_owned()),
             "ES256" => (alg, p256.serialize_pem()),
             "ES384" => (alg, p384.serialize_pem()),
-            "EdDSA" => (alg, ed.serialize_pem()),
+            "EdDSA" => (alg, first_version(&ed)),
             _ => ("RS", rsa.serialize_pem()),
         };
         let mut make = async |claims| {
@@ -68,4 +70,12 @@ async fn takes_tokens_of(mut maker: Program, algorithms: &[&str]) {
         let (status, said) = answer(&daemon, "/events", &format!("{message}.{signature}")).await;
         assert_eq!((status, &said["reason"]), (401, &json!("bad_signature")), "{alg}");
     }
+}
+
+/// An Ed25519 key in the first version of PKCS#8, without its public half: OpenSSL reads no other.
+fn first_version(pair: &KeyPair) -> String {
+    let second = pair.serialize_der();
+    let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let der = [&head[..], &second[16..48]].concat();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
 }
