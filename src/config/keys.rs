@@ -11,7 +11,6 @@ use super::forms::{
 };
 use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
-use super::origin::WebOrigin;
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
@@ -297,10 +296,11 @@ impl Cors {
             credentials: s.take("credentials", d.credentials, yes_or_no),
             max_age: s.take("max_age", d.max_age, time_or_zero(SECOND..=DAY)),
         };
-        if cors.credentials && cors.origins.iter().any(WebOrigin::is_any) {
+        // Any page can make itself one without an origin, by a sandboxed frame.
+        if cors.credentials && cors.origins.iter().any(|one| one.is_any() || one.as_str() == "null") {
             s.complain(
                 &["origins", "credentials"],
-                "`origins` is every page (\"*\"), which `credentials` cannot be given to",
+                "`origins` has every page (\"*\", or \"null\"), which `credentials` cannot be given to",
                 Some("name each origin: origins = [\"https://app.example\"]".to_owned()),
             );
         }

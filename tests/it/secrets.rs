@@ -144,7 +144,7 @@ async fn no_planted_secret_is_to_be_read_anywhere() {
                 let (mut peer, head) = backend.request().await;
                 assert!(head.target().starts_with("/events?topic=a"), "{head:?}");
                 seen.add("a request to the backend", format!("{head:?}"));
-                peer.send(format!("{answer}")).await;
+                peer.send(answer).await;
                 peer.finish().await;
             });
             assert_eq!(got.status, if answer.is_empty() { 502 } else { 200 });
