@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, PublisherKeys, Revocations};
+use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
 use crate::control::{self, Control};
 use crate::event::Frame;
@@ -70,8 +70,11 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
-        let gates = Arc::new(gates);
+        // What closes last, so that it can tell of the drain.
+        let close = Drain::new();
+        let tickets = start_tickets(&config, &close)?;
+        let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
         let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
         let control = Arc::new(control);
@@ -95,8 +98,6 @@ impl App {
             drain.clone(),
         ));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
-        // It closes last, so that it can tell of the drain.
-        let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
         if let Some(redis) = &config.redis {
             let ear = Arc::new(Ear(Arc::clone(&control)));
@@ -105,7 +106,7 @@ impl App {
         }
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
-        let door = server::Internal::new(
+        let mut door = server::Internal::new(
             &config.internal,
             keys,
             Arc::clone(&log),
@@ -115,6 +116,9 @@ impl App {
             standing,
             close.clone(),
         );
+        if let (Some(tickets), Some(section)) = (tickets, &config.auth.ticket) {
+            door = door.minting(tickets, section);
+        }
         close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
         drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
@@ -151,6 +155,17 @@ impl control::Bus for Telephone {
     fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
         Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
     }
+}
+
+/// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
+fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Tickets>>> {
+    let Some(section) = &config.auth.ticket else { return Ok(None) };
+    let once = match &config.redis {
+        Some(redis) => Some(sources::start_once(redis, close).map_err(io::Error::other)?),
+        None => None,
+    };
+    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    Ok(Some(Arc::new(Tickets::new(section, once))))
 }
 
 /// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.

@@ -59,6 +59,11 @@ metrics_table! {
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
+    AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers whom the application was to verify, by way: asked, shared, cached, turned_away.";
+    AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";
+    AUTH_REQUESTS_IN_FLIGHT = Gauge "sidestream_auth_requests_in_flight", "Requests that ask the application now.";
+    AUTH_SECONDS = Histogram "sidestream_auth_seconds", "From such a request to the whole of its answer, in seconds.";
+    TICKETS = Counter "sidestream_tickets_total", "Tickets, by outcome: minted, redeemed, known_by_cookie.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";

@@ -47,6 +47,15 @@ pub enum Denied {
     /// A claim that the route's templates need is not there, or is not a name.
     #[error("the grant has no `{0}` that makes a name")]
     NoClaim(String),
+    /// The application sends the caller to a page for people.
+    #[error("the application wants a login first")]
+    LoginRequired,
+    #[error("the ticket is not one of ours")]
+    BadTicket,
+    #[error("the ticket has been used, and its cookie is not here")]
+    TicketUsed,
+    #[error("the ticket has expired")]
+    TicketExpired,
     /// The request is a page's of another site.
     #[error("pages of this origin may not open this stream")]
     OriginNotAllowed,
@@ -87,6 +96,10 @@ impl Denied {
             Self::Revoked => "revoked",
             Self::NotYourStream => "not_your_stream",
             Self::NoClaim(_) => "no_claim",
+            Self::LoginRequired => "login_required",
+            Self::BadTicket => "bad_ticket",
+            Self::TicketUsed => "ticket_used",
+            Self::TicketExpired => "ticket_expired",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",

@@ -65,6 +65,8 @@ fn summary(config: &Config) -> String {
         let auth = match stream.auth {
             StreamAuth::None => "",
             StreamAuth::Jwt => ", for tokens",
+            StreamAuth::Backend => ", for whom the application lets in",
+            StreamAuth::Ticket => ", for tickets",
         };
         let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
     }

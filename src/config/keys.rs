@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::forms::{
     address, backend, event_name, heartbeat, host_name, label, log_level, network, origin, prefix,
     publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word, yes_or_no,
@@ -53,18 +55,7 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
-        for (at, stream) in config.streams.iter().enumerate() {
-            if stream.auth == StreamAuth::Jwt && config.auth.jwt.is_none() {
-                s.complain(
-                    &[&format!("stream[{}].auth", at + 1), "auth.jwt"],
-                    "`auth` is \"jwt\", but there is no [auth.jwt]",
-                    Some(
-                        "say there how tokens are verified: secret, public_key, jwks_file or jwks_url"
-                            .to_owned(),
-                    ),
-                );
-            }
-        }
+        check_auth(s, &config.streams, &config.auth);
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -237,11 +228,42 @@ fn read_streams(s: &mut Section<'_, '_>) -> Vec<Stream> {
     if streams.is_empty() { vec![Stream::default()] } else { streams }
 }
 
+/// The words of `auth`.
+const AUTHS: [(&str, StreamAuth); 4] = [
+    ("none", StreamAuth::None),
+    ("jwt", StreamAuth::Jwt),
+    ("backend", StreamAuth::Backend),
+    ("ticket", StreamAuth::Ticket),
+];
+
+/// Complains of streams whose `auth` has no section that says how.
+fn check_auth(s: &mut Section<'_, '_>, streams: &[Stream], auth: &Auth) {
+    for (at, stream) in streams.iter().enumerate() {
+        let (word, suggestion) = match stream.auth {
+            StreamAuth::Jwt if auth.jwt.is_none() => {
+                ("jwt", "say there how tokens are verified: secret, public_key, jwks_file or jwks_url")
+            }
+            StreamAuth::Backend if auth.backend.is_none() => {
+                ("backend", "say there where the application is asked: url = \"/internal/sse-auth\"")
+            }
+            StreamAuth::Ticket if auth.ticket.is_none() => {
+                ("ticket", "add it; all of its keys have defaults")
+            }
+            _ => continue,
+        };
+        s.complain(
+            &[&format!("stream[{}].auth", at + 1), &format!("auth.{word}")],
+            format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
+            Some(suggestion.to_owned()),
+        );
+    }
+}
+
 impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
+        let auth = s.take("auth", d.auth, word(AUTHS));
         let template = stream_template(&path, auth != StreamAuth::None);
         Self {
             auth,
@@ -263,6 +285,8 @@ impl Auth {
             revoke_for: s.take("revoke_for", d.revoke_for, time(SECOND..=30 * DAY)),
             max_revocations: s.take("max_revocations", d.max_revocations, whole(1..=10_000_000)),
             jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
+            backend: s.subsection_if_there("auth.backend", "backend", AuthBackend::read),
+            ticket: s.subsection_if_there("auth.ticket", "ticket", AuthTicket::read),
         }
     }
 }

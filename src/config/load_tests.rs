@@ -1,5 +1,7 @@
 use std::fs;
 
+use super::super::auth_backend::{AuthBackend, AuthServer, AuthUrl};
+use super::super::auth_ticket::AuthTicket;
 use super::super::jwt::{Jwks, Jwt};
 use super::super::reader;
 use super::super::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
@@ -90,7 +92,19 @@ fn example_in_full() -> Config {
         clients: false,
         broadcast: false,
     };
-    let auth = Auth { jwt: Some(jwt_in_full()), ..Auth::default() };
+    let url = AuthUrl {
+        server: AuthServer::PublicBackend,
+        target: http::uri::PathAndQuery::from_static("/internal/sse-auth"),
+    };
+    let auth = Auth {
+        jwt: Some(jwt_in_full()),
+        backend: Some(AuthBackend::at(url)),
+        ticket: Some(AuthTicket {
+            secret: Some(Secret::new("please-make-one-with-openssl-rand-hex-32")),
+            ..AuthTicket::default()
+        }),
+        ..Auth::default()
+    };
     let mut config =
         Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
     config.internal.publishers.push(publisher);

@@ -3,6 +3,8 @@
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
 //! `keys`; a section that is large has both in a file of its own (`jwt`). This room knows values and their bounds, never what is done with them.
 
+mod auth_backend;
+mod auth_ticket;
 mod environment;
 mod forms;
 mod http_url;
@@ -22,6 +24,8 @@ mod suggest;
 mod syntax;
 mod values;
 
+pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
+pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use http_url::HttpUrl;
 pub use jwt::{Jwks, Jwt, TokenSource};
 pub use origin::{HostName, WebOrigin};

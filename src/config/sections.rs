@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::jwt::Jwt;
 use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
@@ -123,6 +125,10 @@ pub enum StreamAuth {
     None,
     /// Whoever brings a token that `[auth.jwt]` verifies.
     Jwt,
+    /// Whom the application lets in: `[auth.backend]`.
+    Backend,
+    /// Who brings a ticket: `[auth.ticket]`.
+    Ticket,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -137,6 +143,8 @@ pub struct Auth {
     /// How many revocations are kept.
     pub max_revocations: usize,
     pub jwt: Option<Jwt>,
+    pub backend: Option<AuthBackend>,
+    pub ticket: Option<AuthTicket>,
 }
 
 /// What a caller reads who is not let in.
@@ -375,6 +383,8 @@ impl Default for Auth {
             revoke_for: Duration::from_secs(3600),
             max_revocations: 100_000,
             jwt: None,
+            backend: None,
+            ticket: None,
         }
     }
 }

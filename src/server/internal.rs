@@ -31,6 +31,7 @@ use super::listen::Serve;
 use super::problem::{Problem, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
 use super::respond::json;
+use super::tickets::Minting;
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Control;
@@ -44,7 +45,8 @@ use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Me
 /// What serves the internal listener's connections.
 pub struct Internal {
     hosts: Hosts,
-    keys: PublisherKeys,
+    pub(super) keys: PublisherKeys,
+    pub(super) minting: Option<Minting>,
     publish: Publish,
     control: Arc<Control>,
     head_timeout: Duration,
@@ -82,6 +84,7 @@ impl Internal {
         Self {
             hosts: Hosts::new(&section.hosts),
             keys,
+            minting: None,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
             control,
             head_timeout: section.head_timeout,
@@ -135,6 +138,10 @@ impl Internal {
                 let body = self.read(body).await?;
                 Ok(revoked(self.control.revoke(&body).await))
             }
+            "/tickets" if let Some(minting) = &self.minting => {
+                allow(&head.method, &[Method::POST], "POST")?;
+                self.mint(minting, &head.headers, body).await
+            }
             "/healthz" => {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))
@@ -177,7 +184,7 @@ impl Internal {
     }
 
     /// The whole body, bounded in size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
+    pub(super) async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -22,13 +22,13 @@ use super::listen::Serve;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{self, Handover, Taken};
-use crate::auth::Denied;
+use crate::auth::{Denied, Sender};
 use crate::config;
 use crate::control::Control;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Fresh, Refusal, Streams};
+use crate::stream::{Admission, Fresh, Refusal, Renewing, Streams};
 use crate::telemetry::{self, Throttle};
 
 /// What serves the public listener's connections.
@@ -81,13 +81,14 @@ impl Public {
         if request.method() == Method::GET
             && let Some(route) = self.streams.route(request.uri().path())
         {
-            let client = self.trusted.client(peer, request.headers());
+            let sender = self.sender(peer, request.headers());
+            let client = sender.address;
             let (parts, body) = request.into_parts();
             let own = || self.trusted.origin_asked(peer, &parts, false);
             let opened = if route.verifies() && !self.cors.admits(&parts.headers, own().as_deref()) {
                 Err(self.streams.turn_away(Denied::OriginNotAllowed))
             } else {
-                self.streams.open(&route, &parts, client).await
+                self.streams.open(&route, &parts, sender).await
             };
             return match opened {
                 Ok(mut admission) => {
@@ -121,17 +122,17 @@ impl Public {
             if request.method() == Method::POST
                 && let Some(client) = self.streams.renews(&route, request.uri().query())
             {
-                let address = self.trusted.client(peer, request.headers());
+                let sender = self.sender(peer, request.headers());
                 // What the body says does not matter; it is left to hyper, which may have to read it.
                 connection.had_body.store(true, Ordering::Relaxed);
                 let (parts, _body) = request.into_parts();
                 let own = self.trusted.origin_asked(peer, &parts, false);
                 let fresh = if self.cors.admits(&parts.headers, own.as_deref()) {
-                    self.streams.renew(&route, &parts, address, &client).await
+                    self.streams.renew(&route, &parts, sender, &client).await
                 } else {
                     Err(self.streams.turn_away(Denied::OriginNotAllowed))
                 };
-                let mut response = self.renewed(address, fresh).await;
+                let mut response = self.renewed(sender.address, fresh).await;
                 self.cors.mark(&parts.headers, response.headers_mut());
                 return Ok(response.map(Body::Full));
             }
@@ -144,7 +145,10 @@ impl Public {
         }
         let forwarded =
             Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut uri = request.uri().clone();
+        self.streams.conceal(&mut uri, request.headers_mut());
+        *request.uri_mut() = uri.clone();
+        let method = request.method().clone();
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {
@@ -160,21 +164,31 @@ impl Public {
         }
     }
 
-    async fn renewed(&self, client: IpAddr, fresh: Result<Fresh, Refusal>) -> Response<Full<Bytes>> {
-        match fresh {
-            Ok(Fresh::Renewed { expires_in }) => respond::renewed(expires_in, true),
-            Ok(Fresh::Elsewhere { renewal, bearer, expires_in }) => {
+    fn sender(&self, peer: SocketAddr, headers: &HeaderMap) -> Sender {
+        let trusted = self.trusted.contains(peer.ip());
+        Sender { address: self.trusted.client(peer, headers), peer: peer.ip(), trusted, https: false }
+    }
+
+    async fn renewed(&self, client: IpAddr, renewing: Result<Renewing, Refusal>) -> Response<Full<Bytes>> {
+        let Renewing { fresh, expires_in, headers } = match renewing {
+            Ok(renewing) => renewing,
+            Err(refusal) => {
+                self.tell(client, &refusal);
+                return respond::refused(&refusal, self.streams.shape());
+            }
+        };
+        let mut response = match fresh {
+            Fresh::Renewed => respond::renewed(expires_in, true),
+            Fresh::Elsewhere { renewal, bearer } => {
                 if self.control.renew_elsewhere(&renewal, &bearer).await {
                     respond::renewed(expires_in, false)
                 } else {
                     respond::no_such_stream()
                 }
             }
-            Err(refusal) => {
-                self.tell(client, &refusal);
-                respond::refused(&refusal, self.streams.shape())
-            }
-        }
+        };
+        response.headers_mut().extend(headers);
+        response
     }
 
     /// A line about a refusal that the operator may have to act on, or the client's maker.

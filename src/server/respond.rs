@@ -107,7 +107,7 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
-        Refusal::Later { why, retry, as_status: true, .. } => {
+        Refusal::Later { why, retry, as_status: true, headers, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS
             } else {
@@ -118,16 +118,18 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from_str(&seconds).expect("digits are a header value"));
+            response.headers_mut().extend((**headers).clone());
             response
         }
         // EventSource gives up for good on any other status, and comes back after the `retry:` when this one ends.
-        Refusal::Later { retry, as_status: false, why, cursor } => {
+        Refusal::Later { retry, as_status: false, why, cursor, headers } => {
             let data = serde_json::json!({ "reason": why.as_str() }).to_string();
             let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
             let block = Block { retry, event: Some("refused"), data: &data, id: *cursor };
             let frame = shape.block(block, SystemTime::now());
             let mut response = Response::new(Full::new(frame.payload_bytes()));
             response.headers_mut().extend(STREAM_HEADERS);
+            response.headers_mut().extend((**headers).clone());
             response
         }
     }

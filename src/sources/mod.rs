@@ -4,4 +4,4 @@ mod publish;
 mod redis;
 
 pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
-pub use redis::{BadRedisUrl, Hear, Link, RedisPublisher, start_link, start_redis};
+pub use redis::{BadRedisUrl, Hear, Link, RedisOnce, RedisPublisher, start_link, start_once, start_redis};

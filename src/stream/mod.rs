@@ -12,5 +12,5 @@ mod seats;
 
 pub use open::{Admission, Settings, Streams};
 pub use refusal::{BadRequest, Refusal, Why};
-pub use renew::Fresh;
+pub use renew::{Fresh, Renewing};
 pub use route::Route;

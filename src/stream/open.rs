@@ -1,6 +1,5 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +11,7 @@ use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
 use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
-use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Verified};
+use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Sender, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
@@ -97,14 +96,20 @@ impl Streams {
         self.routes.find(path)
     }
 
-    /// Decides on a request for `route` from `address`. Changes nothing but the seat that it takes.
+    /// Takes out of a request that goes on to the backend what only we may read.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal(uri, headers);
+    }
+
+    /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
+    /// it redeems.
     pub async fn open(
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
     ) -> Result<Admission, Refusal> {
-        self.decide(route, request, address).await.inspect_err(|refusal| {
+        self.decide(route, request, sender).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
     }
@@ -121,12 +126,7 @@ impl Streams {
         refusal
     }
 
-    async fn decide(
-        &self,
-        route: &Route<'_>,
-        request: &Parts,
-        address: IpAddr,
-    ) -> Result<Admission, Refusal> {
+    async fn decide(&self, route: &Route<'_>, request: &Parts, sender: Sender) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
         let history = history(&query, self.history)?;
@@ -135,16 +135,13 @@ impl Streams {
             return Err(later(Why::Draining));
         }
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(address).map_err(later)?;
-        let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
-        let verified = match verified {
-            Ok(Some(verified)) => verified,
-            Ok(None) => {
+        let seat = self.seats.take(sender.address).map_err(later)?;
+        let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
+            Some(verified) => verified,
+            None => {
                 let (user, session) = route.claimed(&query).map_err(|unnamed| self.unnamed(unnamed))?;
                 Verified::new(Grant::open(user, session))
             }
-            Err(Denied::NotNow(_)) => return Err(later(Why::Unverified)),
-            Err(denied) => return Err(self.denied(denied)),
         };
         let Verified { grant, claims, headers } = verified;
         let values = Values { query: &query, claims: &claims };
@@ -153,10 +150,32 @@ impl Streams {
         if let Some(refused) = refused {
             return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
         }
-        let seat = seat.of(grant.user.as_ref()).map_err(later)?;
+        // Who is to come back needs what was set, too: a ticket is redeemed once.
+        let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
         Ok(self.admit(grant, headers, topics, last_event_id, history, seat))
+    }
+
+    /// The verdict on the caller; None on a route that asks nobody who they are.
+    pub(super) async fn verify(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        query: &Query<'_>,
+        last_event_id: Option<&str>,
+    ) -> Result<Option<Verified>, Refusal> {
+        let asked = match route.auth() {
+            config::StreamAuth::Backend => route.topics_before(query, self.topics_per_stream),
+            _ => Ok(Vec::new()),
+        };
+        let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
+        let verdict = self.gates.verify(route.auth(), Caller { request, sender, asked: &asked }).await;
+        verdict.map_err(|denied| match denied {
+            Denied::NotNow(_) => self.later(Why::Unverified, last_event_id),
+            denied => self.denied(denied),
+        })
     }
 
     pub(super) fn denied(&self, denied: Denied) -> Refusal {
@@ -283,6 +302,7 @@ impl Streams {
             retry: Duration::from_millis(u64::from(retry)),
             cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
             as_status: self.sse.refuse_with == config::RefuseWith::Status,
+            headers: Box::default(),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! A new token for a stream that is open: verified as at its opening, and then the stream's end moves.
 
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::open::Streams;
-use super::refusal::{Refusal, Why};
+use super::refusal::Refusal;
 use super::route::{Query, Route, Values};
-use crate::auth::{Bearer, Caller, Denied, Verified};
+use crate::auth::{Bearer, Denied, Sender, Verified};
 use crate::config;
 use crate::event::{Key, Name};
 use crate::fanout::{Renewal, Renewed};
@@ -18,10 +18,22 @@ use crate::telemetry;
 /// What came of a new token.
 #[derive(Debug)]
 pub enum Fresh {
-    /// The stream ends after this time from now; None = not for its grant's sake.
-    Renewed { expires_in: Option<Duration> },
+    Renewed,
     /// No stream of this instance: another one may have it.
-    Elsewhere { renewal: Renewal, bearer: Bearer, expires_in: Option<Duration> },
+    Elsewhere {
+        renewal: Renewal,
+        bearer: Bearer,
+    },
+}
+
+/// A renewal that its caller was let in for.
+#[derive(Debug)]
+pub struct Renewing {
+    pub fresh: Fresh,
+    /// The stream ends after this time from now; None = not for its grant's sake.
+    pub expires_in: Option<Duration>,
+    /// To be set on the answer.
+    pub headers: HeaderMap,
 }
 
 impl Streams {
@@ -41,13 +53,13 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
         client: &str,
-    ) -> Result<Fresh, Refusal> {
-        let fresh = self.try_renew(route, request, address, client).await;
+    ) -> Result<Renewing, Refusal> {
+        let fresh = self.try_renew(route, request, sender, client).await;
         let outcome = match &fresh {
-            Ok(Fresh::Renewed { .. }) => "renewed",
-            Ok(Fresh::Elsewhere { .. }) => "elsewhere",
+            Ok(Renewing { fresh: Fresh::Renewed, .. }) => "renewed",
+            Ok(Renewing { fresh: Fresh::Elsewhere { .. }, .. }) => "elsewhere",
             Err(refusal) => refusal.word(),
         };
         metrics::counter!(telemetry::RENEWALS, "outcome" => outcome).increment(1);
@@ -58,16 +70,12 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
         client: &str,
-    ) -> Result<Fresh, Refusal> {
-        let verified = match self.gates.verify(route.auth(), Caller { request, address }).await {
-            Ok(Some(verified)) => verified,
-            Err(Denied::NotNow(_)) => return Err(self.later(Why::Unverified, None)),
-            Ok(None) => return Err(self.denied(Denied::NoToken)),
-            Err(denied) => return Err(self.denied(denied)),
-        };
-        let Verified { grant, claims, .. } = verified;
+    ) -> Result<Renewing, Refusal> {
+        let query = Query::new(request.uri.query());
+        let verified = self.verify(route, request, sender, &query, None).await?;
+        let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
         let bearer = Bearer::new(&grant, self.of_route(route, &claims));
         // The stream's topics are judged by the bearer; here only who it is counts.
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
@@ -80,15 +88,16 @@ impl Streams {
             let bearer = bearer.clone();
             move |keys: &[Key]| bearer.may_hold(keys)
         };
-        match self.fanout.renew(renewal.clone(), judge).await {
+        let fresh = match self.fanout.renew(renewal.clone(), judge).await {
             Renewed::Yes => {
                 // Taken back between the check and now.
                 self.end_if_revoked(&grant, &[], &renewal.client);
-                Ok(Fresh::Renewed { expires_in })
+                Fresh::Renewed
             }
-            Renewed::No(denied) => Err(self.denied(denied)),
-            Renewed::NotHere => Ok(Fresh::Elsewhere { renewal, bearer, expires_in }),
-        }
+            Renewed::No(denied) => return Err(self.denied(denied)),
+            Renewed::NotHere => Fresh::Elsewhere { renewal, bearer },
+        };
+        Ok(Renewing { fresh, expires_in, headers })
     }
 
     /// The topics that the route gives to everybody with these claims.

@@ -106,8 +106,26 @@ impl Route<'_> {
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
     /// names may have several values: each makes a topic.
     pub(super) fn topics(&self, values: Values<'_>, max: usize) -> Result<Vec<Asked>, Unnamed> {
+        self.named(self.settled.topics.iter(), values, max)
+    }
+
+    /// Those of them that are known before the caller is.
+    pub(super) fn topics_before(&self, query: &Query<'_>, max: usize) -> Result<Vec<Name>, Unnamed> {
+        let known =
+            |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
+        let values = Values { query, claims: &Map::new() };
+        let asked = self.named(self.settled.topics.iter().filter(known), values, max)?;
+        Ok(asked.into_iter().map(|asked| asked.topic).collect())
+    }
+
+    fn named<'t>(
+        &self,
+        templates: impl Iterator<Item = &'t Template>,
+        values: Values<'_>,
+        max: usize,
+    ) -> Result<Vec<Asked>, Unnamed> {
         let mut topics: Vec<Asked> = Vec::new();
-        for template in &self.settled.topics {
+        for template in templates {
             let by_request = by_request(template);
             self.each(template, values, &mut |topic| {
                 if let Some(known) = topics.iter_mut().find(|known| known.topic == topic) {

@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
@@ -22,12 +23,14 @@
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tenants.rs` | two tenants, and what must not cross |
+//! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod harness;
 
+mod auth_backend;
 mod browser;
 mod cli;
 mod clients;
@@ -47,4 +50,5 @@ mod shapes;
 mod soak;
 mod streams;
 mod tenants;
+mod tickets;
 mod while_open;

@@ -222,7 +222,8 @@ async fn a_revocation_needs_a_key_of_full_rights_and_a_name() {
 #[tokio::test]
 async fn a_revocation_on_one_instance_reaches_all_and_those_that_come_later() {
     let redis = Redis::start().await;
-    let with_redis = config(&format!("[redis]\nurl = \"{}\"\n[telemetry]\nlog_level = \"debug\"\n", redis.url()));
+    let with_redis =
+        config(&format!("[redis]\nurl = \"{}\"\n[telemetry]\nlog_level = \"debug\"\n", redis.url()));
     let a = crate::redis::start(&with_redis).await;
     let b = crate::redis::start(&with_redis).await;
     let old = good(json!({ "sub": "u1" }));
