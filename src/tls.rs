@@ -35,13 +35,15 @@ pub enum BadTls {
     NoCertificate,
     #[error("holds no private key in PEM form (PKCS#8, PKCS#1 or SEC1, without a passphrase)")]
     NoKey,
-    #[error("is not sound PEM: {0}")]
+    #[error("holds a certificate that is not sound PEM: {0}")]
     BadPem(pem::Error),
+    #[error("holds a private key that is not sound PEM: {0}")]
+    BadKeyPem(pem::Error),
     #[error("holds a certificate that cannot be used: {0}")]
     BadCertificate(rustls::Error),
     #[error("holds a private key that cannot be used: {0}")]
     BadKey(rustls::Error),
-    #[error("the private key is not the certificate's: is the certificate's own PEM block the first?")]
+    #[error("holds a private key that is not the one of the first certificate")]
     AnothersKey,
     #[error("the system has no trusted authorities: {0}")]
     NoAuthorities(String),
@@ -60,9 +62,9 @@ pub enum Part {
 impl BadTls {
     pub fn part(&self) -> Part {
         match self {
-            Self::NoCertificate | Self::BadCertificate(_) => Part::Certificate,
-            Self::NoKey | Self::BadKey(_) | Self::AnothersKey => Part::Key,
-            Self::BadPem(_) | Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
+            Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => Part::Certificate,
+            Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => Part::Key,
+            Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
         }
     }
 }
@@ -126,7 +128,7 @@ fn parse(
     let chain = certificates(identity.chain)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key).map_err(|bad| match bad {
         pem::Error::NoItemsFound => BadTls::NoKey,
-        bad => BadTls::BadPem(bad),
+        bad => BadTls::BadKeyPem(bad),
     })?;
     // Tried alone first, so that an error tells which of the two it is about.
     provider.key_provider.load_private_key(key.clone_key()).map_err(BadTls::BadKey)?;

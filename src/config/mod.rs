@@ -3,6 +3,7 @@
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
 //! `keys`. This room knows values and their bounds, never what is done with them.
 
+mod certificate;
 mod environment;
 mod forms;
 mod keys;
@@ -22,6 +23,6 @@ mod values;
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Tls,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

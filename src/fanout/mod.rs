@@ -20,7 +20,7 @@ mod wheel;
 pub use end::End;
 pub use settings::Settings;
 pub use shards::Fanout;
-pub use sink::{ChannelBody, Framing, Sink};
+pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;
 
 #[cfg(test)]
