@@ -190,7 +190,8 @@ mod tests {
                 headers.append(COOKIE, piece.parse().unwrap());
             }
             join_cookies(&mut headers);
-            let lines: Vec<_> = headers.get_all(COOKIE).iter().map(|it| it.to_str().unwrap().to_owned()).collect();
+            let lines: Vec<_> =
+                headers.get_all(COOKIE).iter().map(|it| it.to_str().unwrap().to_owned()).collect();
             lines
         };
         assert!(joined(&[]).is_empty());

@@ -138,11 +138,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 

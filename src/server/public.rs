@@ -89,11 +89,8 @@ impl Public {
         if !request.body().is_end_stream() {
             connection.had_body.store(true, Ordering::Relaxed);
         }
-        let forwarded = Forwarded {
-            peer: peer.ip(),
-            trusted: self.trusted.contains(peer.ip()),
-            https: connection.https,
-        };
+        let forwarded =
+            Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: connection.https };
         let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),

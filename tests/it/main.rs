@@ -10,12 +10,14 @@
 //! | `dead_peers.rs` | peers that vanish without a word |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `http2.rs` | HTTP/2 on the public listener |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
+//! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
@@ -27,6 +29,7 @@ mod clients;
 mod config;
 mod dead_peers;
 mod demo;
+mod http2;
 mod internal;
 mod proxy;
 mod publish;
@@ -34,3 +37,4 @@ mod redis;
 mod redis_away;
 mod soak;
 mod streams;
+mod tls;
