@@ -27,14 +27,14 @@ impl H2 {
     pub(crate) async fn plain(to: SocketAddr) -> Self {
         let socket = TcpStream::connect(to).await.expect("a connection");
         socket.set_nodelay(true).expect("an option set");
-        Self::over(socket, to, "http", &Builder::new()).await
+        Self::over(socket, to, "http", &settings()).await
     }
 
     /// Over TLS, as ALPN agreed.
     pub(crate) async fn tls(to: SocketAddr, authority: &Authority) -> Self {
         let socket = authority.connect(to, &[b"h2", b"http/1.1"]).await;
         assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        Self::over(socket, to, "https", &Builder::new()).await
+        Self::over(socket, to, "https", &settings()).await
     }
 
     /// Over any socket, with the client's own settings.
@@ -112,6 +112,13 @@ impl H2 {
         drop(self.sender);
         within("the connection ends", self.driving).await.expect("no panic")
     }
+}
+
+/// A client that lets many small events lie unread for a moment.
+fn settings() -> Builder {
+    let mut settings = Builder::new();
+    settings.data_frame_budget(1 << 24);
+    settings
 }
 
 /// An open stream.

@@ -24,7 +24,7 @@ pub(crate) use express::{Express, say};
 pub(crate) use h2::{Events, H2};
 pub(crate) use http::{Answer, request};
 pub(crate) use peer::{Head, Peer};
-pub(crate) use program::Program;
+pub(crate) use program::{Program, repository};
 pub(crate) use redis::Redis;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::{Block, Stream};

@@ -211,7 +211,7 @@ async fn readers_that_stall_cost_a_bounded_amount_each() {
     .await;
     let grown = memory(&daemon).saturating_sub(before);
     // The log's own growth, and what the shards' inboxes held for a moment, are in it.
-    assert!(grown < 16 << 10 + READERS * 160, "{} KiB a reader", grown / READERS);
+    assert!(grown < (16 << 10) + READERS * 160, "{} KiB a reader", grown / READERS);
 }
 
 #[tokio::test]
