@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::auth::{Gates, PublisherKeys};
 use crate::config::{self, Config};
 use crate::event::Frame;
-use crate::fanout::{self, Fanout};
+use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
 use crate::log::{Log, Retention};
 use crate::proxy::Proxy;
@@ -57,7 +58,7 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log = Arc::new(Log::new(retention(&config.log)));
+        let log = Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -66,11 +67,14 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
+        let gates = Arc::new(gates);
+        let streams =
+            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let mut door = server::Public::new(&config.public, streams, proxy, drain.clone());
+        let mut door = server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone());
         if let Some(files) = &config.public.tls {
             door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
         }
@@ -78,9 +82,11 @@ impl App {
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
+        let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
             &config.internal,
+            keys,
             Arc::clone(&log),
             Arc::clone(&fanout),
             relay,
@@ -153,12 +159,10 @@ fn fanout_settings(config: &Config) -> fanout::Settings {
     fanout::Settings {
         shards: if config.fanout.shards == 0 { cores.min(64) } else { config.fanout.shards },
         heartbeat: (!sse.heartbeat.is_zero()).then_some(sse.heartbeat),
-        heartbeat_frame: match &sse.heartbeat_as {
-            config::Heartbeat::Comment => Frame::comment(": hb\n\n"),
-            config::Heartbeat::Line => Frame::comment(": hb\n"),
-            config::Heartbeat::Event(name) => {
-                crate::event::Block { event: Some(name.as_str()), data: "{}", ..Default::default() }.render()
-            }
+        heartbeat_as: match &sse.heartbeat_as {
+            config::Heartbeat::Comment => Heartbeat::Fixed(Frame::comment(": hb\n\n")),
+            config::Heartbeat::Line => Heartbeat::Fixed(Frame::comment(": hb\n")),
+            config::Heartbeat::Event(name) => Heartbeat::Event(name.clone()),
         },
         write_timeout: sse.write_timeout,
         retry_ms: (ms(sse.retry_min), ms(sse.retry_max)),

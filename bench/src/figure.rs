@@ -18,7 +18,8 @@ pub(crate) struct Rule {
     pub(crate) subject: &'static str,
     /// Whose figure it is divided by; `None` = the figure itself counts.
     pub(crate) against: Option<&'static str>,
-    pub(crate) must: Bound,
+    /// None = a figure to know, which nothing is asked of.
+    pub(crate) must: Option<Bound>,
     pub(crate) aim: Option<Bound>,
 }
 
@@ -70,7 +71,7 @@ pub(crate) enum Verdict {
     Aim,
     Must,
     Missed,
-    /// The subject, or the one it is compared with, has no figure.
+    /// Nothing was asked, or the subject, or the one it is compared with, has no figure.
     Open,
 }
 
@@ -93,6 +94,7 @@ impl Figure {
     pub(crate) fn verdict(&self) -> Verdict {
         let Some(value) = self.judged() else { return Verdict::Open };
         let Rule { must, aim, .. } = self.spec.rule;
+        let Some(must) = must else { return Verdict::Open };
         match (must.holds(value), aim.is_some_and(|aim| aim.holds(value))) {
             (true, true) => Verdict::Aim,
             (true, false) => Verdict::Must,
@@ -117,8 +119,12 @@ mod tests {
     use super::*;
 
     fn figure(subject: &[f64], other: Result<Vec<f64>, Missing>) -> Figure {
-        let rule =
-            Rule { subject: "a", against: Some("b"), must: Bound::AtMost(1.1), aim: Some(Bound::Below(1.0)) };
+        let rule = Rule {
+            subject: "a",
+            against: Some("b"),
+            must: Some(Bound::AtMost(1.1)),
+            aim: Some(Bound::Below(1.0)),
+        };
         let spec = Spec { what: "x".to_owned(), unit: "µs", rule };
         let cells =
             vec![Cell { label: "a", result: Ok(subject.to_vec()) }, Cell { label: "b", result: other }];

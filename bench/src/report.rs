@@ -38,7 +38,7 @@ pub(crate) fn verdicts(outcomes: &[Outcome]) -> String {
             "| {} | {} | {other} | {ratio} | {} | {aim} | {verdict} |",
             figure.spec.what,
             value(rule.subject),
-            bound(rule.must, unit),
+            rule.must.map_or("–".to_owned(), |must| bound(must, unit)),
         );
     }
     text

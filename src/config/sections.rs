@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::jwt::Jwt;
+use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::{EventName, Template};
+use crate::event::{EventName, Pattern, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +19,7 @@ pub struct Config {
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
     pub auth: Auth,
+    pub cors: Cors,
     pub sse: Sse,
     pub limits: Limits,
     pub log: Log,
@@ -71,6 +74,34 @@ pub struct Internal {
     pub body_timeout: Duration,
     /// How many events one publish may carry.
     pub max_batch: usize,
+    /// Names by which the listener is asked, beside its addresses and `localhost`.
+    pub hosts: Vec<HostName>,
+    pub publishers: Vec<Publisher>,
+    /// Tokens of publishers, whose claims say to which topics they may publish.
+    pub publisher_jwt: Option<Jwt>,
+}
+
+/// `[[internal.publisher]]`: a key that may publish within bounds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publisher {
+    /// Whose key it is, for the log and the metrics.
+    pub name: String,
+    pub key: PublisherKey,
+    /// The topics that it may publish to.
+    pub topics: Vec<Pattern>,
+    /// Whether it may publish to users, sessions, single streams and everybody.
+    pub users: bool,
+    pub sessions: bool,
+    pub clients: bool,
+    pub broadcast: bool,
+}
+
+/// How a publisher's key is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PublisherKey {
+    Plain(Secret),
+    /// The SHA-256 of the key.
+    Sha256([u8; 32]),
 }
 
 /// `[proxy]`: how requests go on to the backend.
@@ -104,6 +135,8 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+    /// Whoever brings a token that `[auth.jwt]` verifies.
+    Jwt,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -111,6 +144,7 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    pub jwt: Option<Jwt>,
 }
 
 /// What a caller reads who is not let in.
@@ -122,9 +156,23 @@ pub enum Refusals {
     Terse,
 }
 
+/// `[cors]`: which pages of other origins may open streams and read them. Without origins nothing is said of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    pub origins: Vec<WebOrigin>,
+    /// Whether they may do so with the browser's own credentials: cookies.
+    pub credentials: bool,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Duration,
+}
+
 /// `[sse]`: what every stream speaks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sse {
+    /// How events are laid out.
+    pub events: Shape,
+    /// The name of a stream's first event.
+    pub connected_as: EventName,
     /// A stream that has been silent for so long gets a heartbeat; zero = none.
     pub heartbeat: Duration,
     pub heartbeat_as: Heartbeat,
@@ -167,6 +215,8 @@ pub struct Limits {
     pub streams_per_user: usize,
     /// Topics that one stream may hold.
     pub topics_per_stream: usize,
+    /// How many of its topics' last events a fresh stream may ask for; here 0 = none.
+    pub history: usize,
 }
 
 /// `[log]`: how much is kept for replay. Whatever bound is met first trims.
@@ -261,6 +311,7 @@ impl Config {
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
             auth: Auth::default(),
+            cors: Cors::default(),
             sse: Sse::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -296,6 +347,9 @@ impl Default for Internal {
             head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             max_batch: 1000,
+            hosts: Vec::new(),
+            publishers: Vec::new(),
+            publisher_jwt: None,
         }
     }
 }
@@ -325,13 +379,21 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained }
+        Self { refusals: Refusals::Explained, jwt: None }
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { origins: Vec::new(), credentials: false, max_age: Duration::from_secs(600) }
     }
 }
 
 impl Default for Sse {
     fn default() -> Self {
         Self {
+            events: Shape::Named,
+            connected_as: EventName::parse("connected").expect("a name of our own"),
             heartbeat: Duration::from_secs(20),
             heartbeat_as: Heartbeat::Comment,
             retry_min: Duration::from_secs(1),
@@ -345,7 +407,13 @@ impl Default for Sse {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: 100_000, streams_per_address: 1000, streams_per_user: 20, topics_per_stream: 100 }
+        Self {
+            streams: 100_000,
+            streams_per_address: 1000,
+            streams_per_user: 20,
+            topics_per_stream: 100,
+            history: 100,
+        }
     }
 }
 

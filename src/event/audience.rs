@@ -43,7 +43,7 @@ pub enum BadAudience {
 
 /// Whom an event is for: every subscriber that holds one of the keys and none of the excepted ones.
 /// A subscriber that holds several is still reached once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Audience {
     keys: SmallVec<[Key; 1]>,
     except: Box<[Key]>,
@@ -83,6 +83,17 @@ impl Audience {
 
     pub fn except(&self) -> &[Key] {
         &self.except
+    }
+
+    /// Calls `known` with each key. A key of the same name that it gives takes the place of this one, so that both
+    /// share one name in memory.
+    pub fn share(&mut self, mut known: impl FnMut(&Key) -> Option<Key>) {
+        for key in &mut self.keys {
+            if let Some(same) = known(key) {
+                debug_assert_eq!(*key, same);
+                *key = same;
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
 const MAX_RETRY: u32 = 86_400_000;
 /// Longest `ttl`: a year, in seconds.
 const MAX_TTL: u64 = 31_536_000;
-/// Longest `idempotency_key`, in bytes.
+/// Longest `idempotency_key` and `coalesce`, in bytes.
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 
 /// What stands in for what an envelope leaves out.
@@ -152,10 +152,12 @@ pub(super) fn parse_text(text: &str, defaults: &EnvelopeDefaults) -> Result<Even
         audience,
         name,
         data: fields.data()?,
+        is_text: fields.data.is_some_and(|raw| raw.starts_with('"')),
+        coalesce: key(fields.coalesce, "coalesce")?,
         ephemeral: flag(fields.ephemeral).map_err(|bad| bad.at("ephemeral"))?,
         retry: fields.retry()?,
         ttl: fields.ttl()?,
-        idempotency_key: fields.idempotency_key()?,
+        idempotency_key: key(fields.idempotency_key, "idempotency_key")?,
     })
 }
 
@@ -182,6 +184,7 @@ struct Fields<'a> {
     target_ids: Raw<'a>,
     event: Raw<'a>,
     data: Raw<'a>,
+    coalesce: Raw<'a>,
     ephemeral: Raw<'a>,
     retry: Raw<'a>,
     ttl: Raw<'a>,
@@ -225,6 +228,7 @@ impl<'a> Slots<'a> for Fields<'a> {
         "targetIds",
         "event",
         "data",
+        "coalesce",
         "ephemeral",
         "retry",
         "ttl",
@@ -239,6 +243,7 @@ impl<'a> Slots<'a> for Fields<'a> {
             "target" => ("target", &mut self.target),
             "targetId" => ("targetId", &mut self.target_id),
             "targetIds" => ("targetIds", &mut self.target_ids),
+            "coalesce" => ("coalesce", &mut self.coalesce),
             "ephemeral" => ("ephemeral", &mut self.ephemeral),
             "retry" => ("retry", &mut self.retry),
             "ttl" => ("ttl", &mut self.ttl),
@@ -350,13 +355,13 @@ impl Fields<'_> {
             .map(|ttl| Some(Duration::from_secs(ttl)))
             .map_err(|bad| bad.at("ttl"))
     }
+}
 
-    fn idempotency_key(&self) -> Result<Option<Box<str>>, BadEnvelope> {
-        let Some(raw) = self.idempotency_key else { return Ok(None) };
-        let key =
-            string(raw).and_then(|key| check_idempotency_key(&key).map(|()| key).map_err(BadField::from));
-        Ok(Some(key.map_err(|bad| bad.at("idempotency_key"))?.into()))
-    }
+/// A key of the publisher's own.
+fn key(raw: Raw<'_>, field: &'static str) -> Result<Option<Box<str>>, BadEnvelope> {
+    let Some(raw) = raw else { return Ok(None) };
+    let key = string(raw).and_then(|key| check_idempotency_key(&key).map(|()| key).map_err(BadField::from));
+    Ok(Some(key.map_err(|bad| bad.at(field))?.into()))
 }
 
 fn join(path: &str, field: &'static str) -> Cow<'static, str> {

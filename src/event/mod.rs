@@ -9,6 +9,8 @@ mod frame;
 mod id;
 mod name;
 mod object;
+mod pattern;
+mod shape;
 mod template;
 
 pub use audience::{Audience, BadAudience, Key};
@@ -17,6 +19,8 @@ pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_ke
 pub use frame::{Block, Draft, Frame};
 pub use id::{BadId, EventId, Tag};
 pub use name::{BadName, EventName, Name};
+pub use pattern::{BadPattern, Pattern};
+pub use shape::{Read, Shape, Timestamps};
 pub use template::{BadTemplate, Missing, Placeholder, Template};
 
 use std::time::Duration;
@@ -29,6 +33,10 @@ pub struct Event {
     pub name: Option<EventName>,
     /// The text of the SSE `data` field. Line ends of any kind become line ends of the wire.
     pub data: Box<str>,
+    /// The data was published as a text, not as JSON.
+    pub is_text: bool,
+    /// Of stored events with the same key and audience only the newest need reach a reader who is behind.
+    pub coalesce: Option<Box<str>>,
     /// Delivered live, without an id, and never stored.
     pub ephemeral: bool,
     /// The SSE `retry` field, in milliseconds.

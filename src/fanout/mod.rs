@@ -18,7 +18,7 @@ mod subscriber;
 mod wheel;
 
 pub use end::End;
-pub use settings::Settings;
+pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
 pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;

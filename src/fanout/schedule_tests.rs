@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::settings::Heartbeat;
 use super::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::event::{Audience, Event, Frame, Key, Name};
 use crate::log::{Log, Retention};
@@ -63,7 +64,7 @@ fn settings(shards: usize) -> Settings {
     Settings {
         shards,
         heartbeat: Some(Duration::from_millis(200)),
-        heartbeat_frame: Frame::comment(": hb\n\n"),
+        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
         write_timeout: Duration::from_secs(60),
         retry_ms: (1, 2),
     }
@@ -98,6 +99,8 @@ impl World {
             audience: Audience::new(keys.clone(), except.clone()).unwrap(),
             name: None,
             data: data.into(),
+            is_text: false,
+            coalesce: None,
             ephemeral,
             retry: None,
             ttl: None,
@@ -300,6 +303,8 @@ fn a_frame_larger_than_every_buffer_arrives_byte_for_byte() {
             audience: Audience::new([topic(1)], vec![]).unwrap(),
             name: None,
             data: data.clone().into(),
+            is_text: false,
+            coalesce: None,
             ephemeral: false,
             retry: None,
             ttl: None,

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::event::Frame;
+use crate::event::{Block, EventName, Frame, Shape};
 
 /// What all subscribers have in common.
 #[derive(Clone, Debug)]
@@ -15,11 +15,32 @@ pub struct Settings {
     pub shards: usize,
     /// A stream that has been silent for so long gets a heartbeat; None = never.
     pub heartbeat: Option<Duration>,
-    pub heartbeat_frame: Frame,
+    pub heartbeat_as: Heartbeat,
     /// A stream whose sink takes nothing for so long is closed.
     pub write_timeout: Duration,
     /// Bounds of the `retry:` of a `closing` event, in milliseconds.
     pub retry_ms: (u32, u32),
+}
+
+/// What a heartbeat is.
+#[derive(Clone, Debug)]
+pub enum Heartbeat {
+    /// These bytes.
+    Fixed(Frame),
+    /// An event of this name, in the log's shape and with the time of its own.
+    Event(EventName),
+}
+
+impl Heartbeat {
+    pub(super) fn frame(&self, shape: Shape) -> Frame {
+        match self {
+            Self::Fixed(frame) => frame.clone(),
+            Self::Event(name) => {
+                let block = Block { event: Some(name.as_str()), data: "{}", ..Block::default() };
+                shape.block(block, SystemTime::now())
+            }
+        }
+    }
 }
 
 impl Settings {

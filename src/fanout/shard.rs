@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -22,7 +22,7 @@ use super::settings::Settings;
 use super::sink::{Held, Sink};
 use super::subscriber::{About, Join, Seed, State, Subscriber, Turn, Who, Wrote};
 use super::wheel::{Tick, Wheel};
-use crate::event::{Block, Frame};
+use crate::event::{Block, Frame, Shape};
 use crate::log::{Feed, Log, Position, Taken};
 
 pub(super) struct Shard {
@@ -68,7 +68,7 @@ impl Shard {
             queue: std::collections::VecDeque::new(),
             now: 0,
             applied: Position::default(),
-            heartbeat: settings.heartbeat_frame.clone(),
+            heartbeat: settings.heartbeat_as.frame(Shape::default()),
             settings,
             draining: false,
             generation: 0,
@@ -127,6 +127,10 @@ impl Shard {
             }
             self.turns();
             self.wheel.turn(Instant::now(), &mut due);
+            if !due.is_empty() {
+                // Once for all who are due: it may tell the time.
+                self.heartbeat = self.settings.heartbeat_as.frame(self.log.shape());
+            }
             // Neighbours in memory one after the other.
             due.sort_unstable();
             for (slot, tick) in due.drain(..) {
@@ -385,7 +389,8 @@ impl Shard {
         let retry = min + self.random.below(max.saturating_sub(min) + 1);
         let data = format!("{{\"reason\":\"{}\"}}", end.as_str());
         let id = self.log.id_at(subscriber.cursor.max(self.applied));
-        let frame = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) }.render();
+        let block = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) };
+        let frame = self.log.shape().block(block, SystemTime::now());
         let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
     }
 

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::feed::Feed;
 use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
-use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Tag};
+use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Shape, Tag};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,7 @@ pub struct Appended {
 
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
+    shape: Shape,
     state: Mutex<State>,
 }
 
@@ -57,21 +58,34 @@ impl Log {
         let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
         let seen =
             Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
-        Self { state: Mutex::new(State { store, feeds: Vec::new(), wanted: HashMap::new(), seen }) }
+        let state = State { store, feeds: Vec::new(), wanted: HashMap::new(), seen };
+        Self { shape: Shape::default(), state: Mutex::new(state) }
+    }
+
+    /// The same log with its events laid out otherwise.
+    pub fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
     pub fn append(&self, event: Event) -> Appended {
-        let draft = Draft::new(&event);
+        let draft = self.shape.draft(&event, SystemTime::now());
         let mut state = self.lock();
-        state.append(event, draft)
+        state.append(event, draft, Instant::now(), now_ms())
     }
 
     /// Appends all, with no other event in between.
     pub fn append_all(&self, events: Vec<Event>) -> Vec<Appended> {
-        let drafted: Vec<_> = events.into_iter().map(|event| (Draft::new(&event), event)).collect();
+        let now = SystemTime::now();
+        let drafted: Vec<_> =
+            events.into_iter().map(|event| (self.shape.draft(&event, now), event)).collect();
         let mut state = self.lock();
-        drafted.into_iter().map(|(draft, event)| state.append(event, draft)).collect()
+        let (now, now_ms) = (Instant::now(), now_ms());
+        drafted.into_iter().map(|(draft, event)| state.append(event, draft, now, now_ms)).collect()
     }
 
     /// Tells every stream, in its place among the events, that something before it is missing.
@@ -80,6 +94,8 @@ impl Log {
             audience: Audience::everybody(),
             name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
             data: Reset::SourceGap.data().into(),
+            is_text: false,
+            coalesce: None,
             ephemeral: false,
             retry: None,
             ttl: None,
@@ -114,6 +130,11 @@ impl Log {
     /// How many entries `replay` would give for `keys` after `after`; counting stops at `max`.
     pub fn count(&self, keys: &[Key], after: Position, max: usize) -> usize {
         self.lock().store.count(keys, after, max, Instant::now())
+    }
+
+    /// The cursor from which a holder of `keys` gets the last `count` entries that are kept for them.
+    pub fn back(&self, keys: &[Key], count: usize) -> Cursor {
+        self.lock().store.back(keys, count, Instant::now())
     }
 
     /// The id by which a stream that has everything up to `position` can be resumed.
@@ -175,27 +196,29 @@ impl Log {
 }
 
 impl State {
-    fn append(&mut self, event: Event, draft: Draft) -> Appended {
-        let now = Instant::now();
+    fn append(&mut self, mut event: Event, draft: Draft, now: Instant, now_ms: u64) -> Appended {
         if let Some(key) = &event.idempotency_key
             && let Some(id) = self.seen.get(key, now)
         {
             return Appended { id, duplicate: true };
         }
-        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms()));
+        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms));
         if let Some(key) = event.idempotency_key {
             self.seen.insert(key, id, now);
         }
-        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl);
-        self.leave(&entry);
+        let mut feeds = 0_u64;
+        event.audience.share(|key| {
+            let (same, wanting) = self.wanted.get_key_value(key)?;
+            feeds |= wanting;
+            Some(same.clone())
+        });
+        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
+        self.leave(&entry, feeds);
         Appended { id, duplicate: false }
     }
 
-    fn leave(&self, entry: &Arc<Entry>) {
-        let mut feeds = 0_u64;
-        for key in entry.audience.keys() {
-            feeds |= self.wanted.get(key).copied().unwrap_or(0);
-        }
+    /// Leaves the entry at each of `feeds`.
+    fn leave(&self, entry: &Arc<Entry>, mut feeds: u64) {
         while feeds != 0 {
             let number = feeds.trailing_zeros();
             feeds &= feeds - 1;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 
-use crate::event::{Audience, Block, EventId, Frame, Key, Tag};
+use crate::event::{Audience, Block, EventId, Frame, Key, Shape, Tag};
 
 /// A place in the log. Dense: the next event's is one more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -24,6 +25,18 @@ pub struct Entry {
     pub at: Instant,
     /// When it stops being replayed, if before the log lets go of it.
     pub expires: Option<Instant>,
+    /// With which later entries it may be coalesced.
+    pub coalesce: Option<Box<str>>,
+    /// A later entry with the same key and audience stands for it in a replay.
+    superseded: AtomicBool,
+}
+
+impl Entry {
+    /// Whether a replay to a holder of `keys` gives it at `now`; it has one of the keys.
+    fn is_for(&self, keys: &[Key], now: Instant) -> bool {
+        let over = self.expires.is_some_and(|at| at <= now) || self.superseded.load(Ordering::Relaxed);
+        !over && !self.audience.except().iter().any(|key| keys.contains(key))
+    }
 }
 
 /// A position that a stream may start behind, and the id that says so on the wire.
@@ -67,8 +80,9 @@ impl Reset {
     }
 
     /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
-    pub fn frame(self, head: EventId) -> Frame {
-        Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None }.render()
+    pub fn frame(self, head: EventId, shape: Shape) -> Frame {
+        let block = Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None };
+        shape.block(block, SystemTime::now())
     }
 
     /// The name of the event.
@@ -105,6 +119,8 @@ pub(super) struct Store {
     entries: VecDeque<Arc<Entry>>,
     /// The positions of each key's stored entries, oldest first.
     index: HashMap<Key, VecDeque<Position>>,
+    /// The newest stored entry of each coalescing key and audience.
+    newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
     bytes: usize,
     /// The last position given away, stored or not.
     head: Position,
@@ -127,6 +143,7 @@ impl Store {
             tag,
             entries: VecDeque::new(),
             index: HashMap::new(),
+            newest: HashMap::new(),
             bytes: 0,
             head: Position(0),
             head_id: origin,
@@ -164,12 +181,21 @@ impl Store {
         frame: Frame,
         at: Instant,
         ttl: Option<Duration>,
+        coalesce: Option<Box<str>>,
     ) -> Arc<Entry> {
         self.head = Position(self.head.0 + 1);
         let expires = ttl.map(|ttl| at + ttl);
-        let entry = Arc::new(Entry { position: self.head, id, audience, frame, at, expires });
+        let superseded = AtomicBool::new(false);
+        let position = self.head;
+        let entry = Arc::new(Entry { position, id, audience, frame, at, expires, coalesce, superseded });
         if let Some(id) = id {
             self.head_id = id;
+            if let Some(key) = &entry.coalesce {
+                let earlier = self.newest.insert((key.clone(), entry.audience.clone()), Arc::clone(&entry));
+                if let Some(earlier) = earlier {
+                    earlier.superseded.store(true, Ordering::Relaxed);
+                }
+            }
             for key in entry.audience.keys() {
                 let places = self.index.entry_ref(key).or_default();
                 // The same key may be named twice in one audience.
@@ -211,6 +237,11 @@ impl Store {
                     places.shrink_to(places.len() * 2);
                 }
             }
+        }
+        if let Some(key) = &entry.coalesce
+            && !entry.superseded.load(Ordering::Relaxed)
+        {
+            self.newest.remove(&(key.clone(), entry.audience.clone()));
         }
         if let Some(id) = entry.id {
             self.trimmed = Cursor { position: entry.position, id };
@@ -297,10 +328,29 @@ impl Store {
             }
             Some(self.get(next))
         })
-        .filter(move |entry| {
-            let expired = entry.expires.is_some_and(|at| at <= now);
-            !expired && !entry.audience.except().iter().any(|key| keys.contains(key))
-        })
+        .filter(move |entry| entry.is_for(keys, now))
+    }
+
+    /// The cursor behind which a holder of `keys` finds the last `count` entries that are kept for them.
+    pub(super) fn back(&self, keys: &[Key], count: usize, now: Instant) -> Cursor {
+        let mut lists: Vec<_> = keys
+            .iter()
+            .filter_map(|key| self.index.get(key))
+            .map(|places| places.iter().rev().copied().peekable())
+            .collect();
+        let mut position = self.head;
+        let mut found = 0;
+        while found < count {
+            let Some(last) = lists.iter_mut().filter_map(|list| list.peek().copied()).max() else { break };
+            for list in &mut lists {
+                list.next_if_eq(&last);
+            }
+            if self.get(last).is_for(keys, now) {
+                position = Position(last.0 - 1);
+                found += 1;
+            }
+        }
+        Cursor { position, id: self.id_at(position) }
     }
 
     /// The id that stands for `position`: of the last stored entry at or before it.

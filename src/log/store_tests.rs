@@ -34,7 +34,7 @@ fn audience(keys: &[Key]) -> Audience {
 fn push(store: &mut Store, clock: &Clock, keys: &[Key], data: &str) -> Arc<Entry> {
     let id = store.next_id(MS + clock.ms);
     let frame = Block { data, id: Some(id), ..Block::default() }.render();
-    store.push(Some(id), audience(keys), frame, clock.now(), None)
+    store.push(Some(id), audience(keys), frame, clock.now(), None, None)
 }
 
 fn ids(store: &Store, clock: &Clock, keys: &[Key], after: Position) -> Vec<String> {
@@ -102,7 +102,7 @@ fn an_excepted_holder_is_passed_over() {
     let user = Key::User(Name::parse("u").unwrap());
     let audience = Audience::new([topic("a")], vec![user.clone()]).unwrap();
     let id = store.next_id(MS);
-    store.push(Some(id), audience, Block::default().render(), clock.now(), None);
+    store.push(Some(id), audience, Block::default().render(), clock.now(), None, None);
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
     assert_eq!(ids(&store, &clock, &[topic("a"), user], Position(0)).len(), 0);
 }
@@ -112,7 +112,7 @@ fn an_expired_event_is_passed_over_and_is_no_gap() {
     let (mut store, mut clock) = store(10, usize::MAX, 1_000_000);
     let id = store.next_id(MS);
     let ttl = Some(Duration::from_millis(10));
-    store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), ttl);
+    store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), ttl, None);
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
     clock.ms = 10;
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 0);
@@ -122,7 +122,7 @@ fn an_expired_event_is_passed_over_and_is_no_gap() {
 fn an_event_without_an_id_takes_a_place_but_is_not_kept() {
     let (mut store, clock) = store(10, usize::MAX, 1_000_000);
     let first = push(&mut store, &clock, &[topic("a")], "1");
-    let live = store.push(None, audience(&[topic("a")]), Block::default().render(), clock.now(), None);
+    let live = store.push(None, audience(&[topic("a")]), Block::default().render(), clock.now(), None, None);
     assert_eq!(live.position, Position(first.position.0 + 1));
     assert_eq!(store.head().position, live.position);
     assert_eq!(store.head().id, first.id.unwrap());
@@ -205,8 +205,13 @@ fn any_schedule_replays_what_a_plain_list_would() {
         for _ in 0..300 {
             clock.ms += random(8);
             let keys: Vec<Key> = (0..=random(2)).map(|_| topic(&random(4).to_string())).collect();
-            let entry = if random(5) == 0 {
-                store.push(None, audience(&keys), Block::default().render(), clock.now(), None)
+            let coalesce = (random(4) == 0).then(|| Box::from(random(2).to_string()));
+            let entry = if let Some(key) = coalesce {
+                let id = store.next_id(MS + clock.ms);
+                let frame = Block::default().render();
+                store.push(Some(id), audience(&keys), frame, clock.now(), None, Some(key))
+            } else if random(5) == 0 {
+                store.push(None, audience(&keys), Block::default().render(), clock.now(), None, None)
             } else {
                 push(&mut store, &clock, &keys, "x")
             };
@@ -220,15 +225,40 @@ fn any_schedule_replays_what_a_plain_list_would() {
                         entry.position > after
                             && entry.id.is_some()
                             && keys.iter().any(|key| asked.contains(key))
+                            && !all.iter().any(|(later, of)| {
+                                later.position > entry.position
+                                    && entry.coalesce.is_some()
+                                    && later.coalesce == entry.coalesce
+                                    && of == keys
+                            })
                     })
                     .map(|(entry, _)| entry.position.0)
                     .collect();
                 let given: Vec<u64> = replay.entries.iter().map(|entry| entry.position.0).collect();
                 assert_eq!(given, expected, "seed {seed}");
+                let count = random(5) as usize;
+                let back = store.back(&asked, count, clock.now());
+                let last = store.replay(&asked, back.position, usize::MAX, usize::MAX, clock.now()).unwrap();
+                let last: Vec<u64> = last.entries.iter().map(|entry| entry.position.0).collect();
+                let whole = store.trimmed.position;
+                let whole = store.replay(&asked, whole, usize::MAX, usize::MAX, clock.now()).unwrap();
+                let whole: Vec<u64> = whole.entries.iter().map(|entry| entry.position.0).collect();
+                assert_eq!(last, whole[whole.len().saturating_sub(count)..], "seed {seed}");
+                assert_eq!(store.locate(&back.id.to_string()).map(|cursor| cursor.id), Ok(back.id));
             } else {
                 let oldest = store.entries.front().map_or(store.head.0 + 1, |entry| entry.position.0);
                 assert!(after.0 + 1 < oldest, "seed {seed}: refused without a gap");
             }
         }
     }
+}
+
+#[test]
+fn coalesced_entries_are_forgotten_with_the_log() {
+    let (mut store, clock) = store(3, usize::MAX, 1_000_000);
+    for n in 0..20 {
+        let (id, key) = (store.next_id(MS), Some(Box::from((n % 7).to_string())));
+        store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), None, key);
+    }
+    assert_eq!((store.entries.len(), store.newest.len()), (3, 3));
 }

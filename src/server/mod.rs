@@ -2,6 +2,8 @@
 
 mod certificate;
 mod connection;
+mod cors;
+mod hosts;
 mod http2;
 mod internal;
 mod listen;

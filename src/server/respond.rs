@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -13,7 +14,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::auth::Denied;
-use crate::event::{Block, Name};
+use crate::event::{Block, Name, Shape};
 use crate::fanout::ChannelBody;
 use crate::proxy::{BadRequest, ProxyBody, ProxyError};
 use crate::stream::Refusal;
@@ -102,7 +103,7 @@ pub(super) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// What a client reads whose stream is refused.
-pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
@@ -123,8 +124,9 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
         Refusal::Later { retry, as_status: false, why, cursor } => {
             let data = serde_json::json!({ "reason": why.as_str() }).to_string();
             let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
-            let block = Block { retry, event: Some("refused"), data: &data, id: *cursor }.render();
-            let mut response = Response::new(Full::new(block.payload_bytes()));
+            let block = Block { retry, event: Some("refused"), data: &data, id: *cursor };
+            let frame = shape.block(block, SystemTime::now());
+            let mut response = Response::new(Full::new(frame.payload_bytes()));
             response.headers_mut().extend(STREAM_HEADERS);
             response
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
@@ -14,7 +14,7 @@ use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
 use crate::auth::{Caller, Denied, Gates, Grant, Verified};
 use crate::config;
-use crate::event::{EventId, Frame, Key, Name};
+use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Sink};
 use crate::log::{Cursor, Log, Reset};
 use crate::shutdown::Drain;
@@ -32,10 +32,11 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Gates,
+    gates: Arc<Gates>,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
+    history: usize,
     seats: Arc<Seats>,
     log: Arc<Log>,
     fanout: Arc<Fanout>,
@@ -58,7 +59,13 @@ pub struct Admission {
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl Streams {
-    pub fn new(settings: Settings<'_>, log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+    pub fn new(
+        settings: Settings<'_>,
+        gates: Arc<Gates>,
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        drain: Drain,
+    ) -> Self {
         let limits = settings.limits;
         let bounds = Bounds {
             streams: limits.streams,
@@ -67,10 +74,11 @@ impl Streams {
         };
         Self {
             routes: Routes::new(settings.routes),
-            gates: Gates::new(settings.auth),
+            gates,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
+            history: limits.history,
             seats: Seats::new(bounds),
             log,
             fanout,
@@ -95,6 +103,18 @@ impl Streams {
         })
     }
 
+    /// Takes the token out of a request on a stream's path that goes on to the backend.
+    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal_token(route.auth(), uri, headers);
+    }
+
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        refusal
+    }
+
     async fn decide(
         &self,
         route: &Route<'_>,
@@ -103,6 +123,7 @@ impl Streams {
     ) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
+        let history = history(&query, self.history)?;
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
             return Err(later(Why::Draining));
@@ -128,7 +149,7 @@ impl Streams {
         }
         let seat = seat.of(grant.user.as_ref()).map_err(later)?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, &topics, last_event_id, seat))
+        Ok(self.admit(&grant, headers, &topics, last_event_id, history, seat))
     }
 
     fn denied(&self, denied: Denied) -> Refusal {
@@ -148,6 +169,7 @@ impl Streams {
         headers: HeaderMap,
         topics: &[Name],
         last_event_id: Option<&str>,
+        history: usize,
         seat: Seat,
     ) -> Admission {
         let client = client_id();
@@ -157,6 +179,12 @@ impl Streams {
         let head = self.log.head();
         let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
+            None if history > 0 => {
+                let topics: Vec<Key> = topics.iter().cloned().map(Key::Topic).collect();
+                let cursor = self.log.back(&topics, history);
+                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
+                (cursor, Some(cursor.id), missed)
+            }
             None => (head, Some(head.id), 0),
             Some(Ok(cursor)) => {
                 let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
@@ -175,12 +203,19 @@ impl Streams {
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
         };
-        let mut frame = connected.frame(between(self.sse.retry_min, self.sse.retry_max), id);
+        let shape = self.log.shape();
+        let retry = between(self.sse.retry_min, self.sse.retry_max);
+        let mut frame = connected.frame(&self.sse.connected_as, shape, retry, id);
         if let Some(Err(reset)) = located {
-            frame = Frame::joined(&[frame, reset.frame(head.id)]);
+            frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
         Admission { preamble: frame, headers, keys, cursor, client, ends: self.ends(grant), seat }
+    }
+
+    /// How the streams lay out their events.
+    pub fn shape(&self) -> Shape {
+        self.log.shape()
     }
 
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
@@ -234,6 +269,15 @@ fn last_event_id<'a>(request: &'a Parts, query: &'a Query<'_>) -> Result<Option<
         [] => Ok(None),
         [one] => Ok(Some(one)),
         _ => Err(BadRequest::Repeated("lastEventId")),
+    }
+}
+
+/// How many of its topics' last events a fresh stream asks for: at most `max`.
+fn history(query: &Query<'_>, max: usize) -> Result<usize, BadRequest> {
+    match query.all("history")[..] {
+        [] => Ok(0),
+        [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadRequest::History),
+        _ => Err(BadRequest::Repeated("history")),
     }
 }
 

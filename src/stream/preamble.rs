@@ -1,8 +1,10 @@
 //! The first block of a stream, in which the client learns who it is and where it starts.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
-use crate::event::{Block, EventId, Frame, Name};
+use crate::event::{Block, EventId, EventName, Frame, Name, Shape};
 
 /// The data of the `connected` event.
 #[derive(Serialize)]
@@ -13,7 +15,7 @@ pub(super) struct Connected<'a> {
     pub(super) topics: Vec<&'a str>,
     /// Whether the stream goes on where the client's last one ended.
     pub(super) resumed: bool,
-    /// How many events follow that the client missed; at most [`COUNTED`], then `more` is set.
+    /// How many events follow that the client missed, or asked for on a fresh stream; at most [`COUNTED`], then `more` is set.
     pub(super) missed: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) more: bool,
@@ -24,9 +26,10 @@ pub(super) const COUNTED: usize = 1000;
 
 impl Connected<'_> {
     /// The block, with a `retry:` and the cursor of the stream as its id.
-    pub(super) fn frame(&self, retry_ms: u32, id: Option<EventId>) -> Frame {
+    pub(super) fn frame(&self, name: &EventName, shape: Shape, retry_ms: u32, id: Option<EventId>) -> Frame {
         let data = serde_json::to_string(self).expect("a struct of texts is JSON");
-        Block { retry: Some(retry_ms), event: Some("connected"), data: &data, id }.render()
+        let block = Block { retry: Some(retry_ms), event: Some(name.as_str()), data: &data, id };
+        shape.block(block, SystemTime::now())
     }
 }
 

@@ -50,6 +50,10 @@ pub enum BadRequest {
     BadName { name: String, why: BadName },
     #[error("a stream may hold at most {max} topics")]
     TooManyTopics { max: usize },
+    #[error(
+        "`history` must be a whole number: how many of the topics' last events a fresh stream begins with"
+    )]
+    History,
     #[error("`{0}` is given more than once")]
     Repeated(&'static str),
 }
@@ -61,6 +65,7 @@ impl BadRequest {
             Self::MissingQuery(_) => "missing_query",
             Self::BadName { .. } => "bad_name",
             Self::TooManyTopics { .. } => "too_many_topics",
+            Self::History => "bad_history",
             Self::Repeated(_) => "repeated",
         }
     }

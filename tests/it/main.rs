@@ -15,6 +15,7 @@
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
+//! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
@@ -35,6 +36,7 @@ mod proxy;
 mod publish;
 mod redis;
 mod redis_away;
+mod shapes;
 mod soak;
 mod streams;
 mod tls;

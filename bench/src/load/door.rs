@@ -23,7 +23,16 @@ impl Door {
     }
 
     pub(crate) fn redis(to: SocketAddr) -> io::Result<Self> {
-        Ok(Self::Redis(Redis { socket: connect(to)?, out: Vec::new(), sent: 0, underway: 0, refused: 0 }))
+        let socket = connect(to)?;
+        Ok(Self::Redis(Redis {
+            socket,
+            out: Vec::new(),
+            sent: 0,
+            underway: 0,
+            refused: 0,
+            line: None,
+            bulk: false,
+        }))
     }
 
     /// How many ways there are whose events have no order between them.
@@ -169,7 +178,8 @@ impl Http {
     }
 }
 
-/// A pipelined connection to Redis that only publishes: every answer is `:<readers>` or `-<error>`.
+/// A pipelined connection to Redis that only publishes: every answer is `:<readers>`, a bulk string (`$<length>` and the
+/// id on a line) or `-<error>`.
 pub(crate) struct Redis {
     socket: TcpStream,
     out: Vec<u8>,
@@ -177,6 +187,10 @@ pub(crate) struct Redis {
     sent: usize,
     underway: u64,
     refused: u64,
+    /// How an answer's line begins, once its first byte is there.
+    line: Option<u8>,
+    /// The line after a bulk's length is the bulk.
+    bulk: bool,
 }
 
 /// Bytes that are gathered before the next event waits.
@@ -202,15 +216,29 @@ impl Redis {
             match self.socket.read(&mut buffer) {
                 Ok(0) => return Err(io::Error::other("Redis closed the connection")),
                 Ok(read) => {
-                    let answers = memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
-                    let errors = memchr::memchr_iter(b'-', &buffer[..read]).count() as u64;
-                    self.underway = self.underway.saturating_sub(answers);
-                    self.refused += errors;
+                    for part in buffer[..read].split_inclusive(|&byte| byte == b'\n') {
+                        self.line.get_or_insert(part[0]);
+                        if part.ends_with(b"\n") {
+                            self.line_ended();
+                        }
+                    }
                 }
                 Err(error) if not_yet(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl Redis {
+    fn line_ended(&mut self) {
+        let first = self.line.take();
+        if !std::mem::take(&mut self.bulk) && first == Some(b'$') {
+            self.bulk = true;
+            return;
+        }
+        self.underway = self.underway.saturating_sub(1);
+        self.refused += u64::from(first == Some(b'-'));
     }
 }
 

@@ -74,10 +74,23 @@ impl Target {
 pub(crate) fn redis_publish(size: usize) -> Vec<u8> {
     let channel = format!("sidestream:topic:{}", topic(0));
     let message = [&b"{\"data\":"[..], &Mark::blank(size), b"}"].concat();
-    let mut request =
-        format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), message.len())
-            .into_bytes();
-    request.extend_from_slice(&message);
-    request.extend_from_slice(b"\r\n");
+    redis_command(&[b"PUBLISH", channel.as_bytes(), &message])
+}
+
+/// `XADD` of blank data of this size for topic 0 to sidestream's own stream.
+pub(crate) fn redis_add(size: usize) -> Vec<u8> {
+    let event =
+        [format!("{{\"topic\":\"{}\",\"data\":", topic(0)).as_bytes(), &Mark::blank(size), b"}"].concat();
+    redis_command(&[b"XADD", b"sidestream:log", b"*", b"event", &event])
+}
+
+/// A command in RESP.
+pub(crate) fn redis_command(words: &[&[u8]]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        request.extend_from_slice(word);
+        request.extend_from_slice(b"\r\n");
+    }
     request
 }

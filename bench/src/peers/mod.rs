@@ -5,7 +5,7 @@ mod process;
 mod servers;
 mod sidestream;
 
-pub(crate) use dialect::{Target, redis_publish};
-pub(crate) use process::Running;
-pub(crate) use servers::{Missing, Server, Setup, start_backend, start_redis, versions};
+pub(crate) use dialect::{Target, redis_add, redis_command, redis_publish};
+pub(crate) use process::{Running, free_port};
+pub(crate) use servers::{Missing, Server, Setup, start_backend, start_redis, start_redis_in, versions};
 pub(crate) use sidestream::Settings;

@@ -126,10 +126,19 @@ pub(crate) fn start_redis(cores: &[usize]) -> Result<Running, Missing> {
         return Err(Missing("not installed: redis-server".to_owned()));
     }
     let folder = tempfile::tempdir()?;
-    let port = free_port()?;
+    let place = folder.path().to_owned();
+    redis(&place, free_port()?, "no", cores, folder)
+}
+
+/// A Redis that keeps what it is given in `place`, and can be started there again.
+pub(crate) fn start_redis_in(place: &Path, port: u16, cores: &[usize]) -> Result<Running, Missing> {
+    redis(place, port, "yes", cores, tempfile::tempdir()?)
+}
+
+fn redis(place: &Path, port: u16, keeps: &str, cores: &[usize], folder: TempDir) -> Result<Running, Missing> {
     let mut command = command("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-    command.arg("--dir").arg(folder.path());
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", keeps]);
+    command.args(["--appendfsync", "always"]).arg("--dir").arg(place);
     Ok(Running::start(command, cores, folder)?.at(SocketAddr::from(([127, 0, 0, 1], port)))?)
 }
 

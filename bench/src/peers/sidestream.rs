@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     /// Seconds.
     pub(crate) write_timeout: Option<u32>,
     pub(crate) redis: Option<SocketAddr>,
+    /// The log is a stream in that Redis.
+    pub(crate) redis_stream: bool,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             log_bytes: None,
             write_timeout: None,
             redis: None,
+            redis_stream: false,
         }
     }
 }
@@ -58,6 +61,9 @@ impl Setup {
         }
         if let Some(redis) = settings.redis {
             let _ = write!(text, "\n[redis]\nurl = \"redis://{redis}\"\n");
+            if settings.redis_stream {
+                text.push_str("\n[redis.stream]\n");
+            }
         }
         let _ = write!(
             text,

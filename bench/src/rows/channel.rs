@@ -20,7 +20,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         rule: Rule {
             subject: "sidestream",
             against: None,
-            must: Bound::AtLeast(100_000.0),
+            must: Some(Bound::AtLeast(100_000.0)),
             aim: Some(Bound::AtLeast(200_000.0)),
         },
     }];

@@ -21,7 +21,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         rule: Rule {
             subject: "sidestream",
             against: Some("bare loop"),
-            must: Bound::AtMost(1.10),
+            must: Some(Bound::AtMost(1.10)),
             aim: None,
         },
     }];

@@ -27,7 +27,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
                 grouped(streams.into())
             ),
             unit: "KiB",
-            rule: alone(Bound::AtMost(1.5), Some(Bound::AtMost(0.8))),
+            rule: alone(Some(Bound::AtMost(1.5)), Some(Bound::AtMost(0.8))),
         },
         Spec {
             what: format!(
@@ -35,7 +35,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
                 grouped(streams.into())
             ),
             unit: "%",
-            rule: alone(Bound::AtMost(1.0), None),
+            rule: alone(Some(Bound::AtMost(1.0)), None),
         },
     ];
     let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];

@@ -5,6 +5,7 @@ mod compare;
 mod crowd;
 mod idle;
 mod proxied;
+mod redis_log;
 mod saturated;
 mod shards;
 mod stalled;
@@ -22,7 +23,7 @@ pub(crate) struct Row {
 }
 
 /// In the order in which they run.
-pub(crate) const ROWS: [Row; 10] = [
+pub(crate) const ROWS: [Row; 14] = [
     Row {
         name: "steady",
         about: "one topic at a fixed rate: CPU a delivery, time to the last reader",
@@ -37,4 +38,8 @@ pub(crate) const ROWS: [Row; 10] = [
     Row { name: "crowd", about: "very many streams at a low rate", run: crowd::run },
     Row { name: "shards", about: "two shards on two cores", run: shards::run },
     Row { name: "proxied", about: "ordinary requests to the backend", run: proxied::run },
+    Row { name: "added", about: "a topic a stream, added to the Redis stream", run: redis_log::added },
+    Row { name: "published", about: "a publish's way, by memory and by Redis", run: redis_log::published },
+    Row { name: "loaded", about: "a start with a full Redis stream", run: redis_log::loaded },
+    Row { name: "returned", about: "Redis was away and is back", run: redis_log::returned },
 ];

@@ -15,7 +15,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         rule: Rule {
             subject: "sidestream",
             against: Some("nginx"),
-            must: Bound::AtLeast(0.9),
+            must: Some(Bound::AtLeast(0.9)),
             aim: Some(Bound::AtLeast(1.2)),
         },
     }];

@@ -27,7 +27,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         rule: Rule {
             subject: "sidestream",
             against: Some("nchan"),
-            must: Bound::AtLeast(5.0),
+            must: Some(Bound::AtLeast(5.0)),
             aim: Some(Bound::AtLeast(10.0)),
         },
     }];

@@ -21,7 +21,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     let specs = vec![Spec {
         what: format!("two shards on two cores, {at}: CPU a delivery"),
         unit: "µs",
-        rule: Rule { subject: TWO, against: Some(ONE), must: Bound::AtMost(1.1), aim: None },
+        rule: Rule { subject: TWO, against: Some(ONE), must: Some(Bound::AtMost(1.1)), aim: None },
     }];
     let contender = |label, shards, cores: &[usize]| {
         let mut setup = bench.setup();

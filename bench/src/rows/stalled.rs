@@ -33,12 +33,12 @@ pub(super) fn run(bench: &Bench) -> Outcome {
                 bytes >> 20
             ),
             unit: "MiB",
-            rule: Rule { subject: "sidestream", against: None, must: Bound::AtMost(32.0), aim: None },
+            rule: Rule { subject: "sidestream", against: None, must: Some(Bound::AtMost(32.0)), aim: None },
         },
         Spec {
             what: "… and the other readers' p99, against that without them".to_owned(),
             unit: "×",
-            rule: Rule { subject: "sidestream", against: None, must: Bound::AtMost(1.2), aim: None },
+            rule: Rule { subject: "sidestream", against: None, must: Some(Bound::AtMost(1.2)), aim: None },
         },
     ];
     let mut contender = bench.contender(Server::Sidestream);

@@ -34,7 +34,12 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         time: bench.seconds(10, 2),
     };
     let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
-    let bare = |must, aim| Rule { subject: "sidestream", against: Some("bare loop"), must, aim: Some(aim) };
+    let bare = |must, aim| Rule {
+        subject: "sidestream",
+        against: Some("bare loop"),
+        must: Some(must),
+        aim: Some(aim),
+    };
     let specs = vec![
         Spec {
             what: format!("{at}: CPU a delivery"),

@@ -27,7 +27,12 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             grouped(streams as u64)
         ),
         unit: "ms",
-        rule: Rule { subject: "sidestream", against: Some("nchan"), must: Bound::AtMost(0.5), aim: None },
+        rule: Rule {
+            subject: "sidestream",
+            against: Some("nchan"),
+            must: Some(Bound::AtMost(0.5)),
+            aim: None,
+        },
     }];
     let contenders = [Server::Sidestream, Server::Nchan].map(|server| bench.contender(server));
     bench.compare("storm", specs, contenders, |_, running| storm(running, streams))

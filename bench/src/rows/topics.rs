@@ -24,7 +24,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         rule: Rule {
             subject: "sidestream",
             against: Some("nchan"),
-            must: Bound::AtLeast(1.2),
+            must: Some(Bound::AtLeast(1.2)),
             aim: Some(Bound::AtLeast(2.0)),
         },
     }];

@@ -152,6 +152,8 @@ impl Mapping {
                 audience: Audience::new(audience, Vec::new())?,
                 name,
                 data: str::from_utf8(message).map_err(|_| BadMessage::NotUtf8)?.into(),
+                is_text: false,
+                coalesce: None,
                 ephemeral: false,
                 retry: None,
                 ttl: None,
