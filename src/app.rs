@@ -89,15 +89,18 @@ impl App {
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(
+        let mut door = server::Public::new(
             &config.public,
             &config.cors,
             streams,
             Arc::clone(&control),
             proxy,
             drain.clone(),
-        ));
-        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
+        );
+        if let Some(files) = &config.public.tls {
+            door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
+        }
+        drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
         let relay = start_redis(&config, &health, &log, &close)?;
         if let Some(redis) = &config.redis {
             let ear = Arc::new(Ear(Arc::clone(&control)));

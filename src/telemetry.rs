@@ -57,7 +57,9 @@ metrics_table! {
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
-    CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
+    CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
+    CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";
+    TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers whom the application was to verify, by way: asked, shared, cached, turned_away.";
     AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";
@@ -154,7 +156,9 @@ pub enum BadLogging {
 
 /// Sends the log to standard error, as text or as one JSON object a line.
 pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
-    let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
+    // HTTP/2's own lines are one a frame, and may tell of heads: they are there for whoever names them only.
+    let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=warn") };
+    let filter = tracing_subscriber::EnvFilter::builder().parse(quiet)?;
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // A log that is already there (a second daemon in one process) stays.

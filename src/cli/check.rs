@@ -39,7 +39,9 @@ impl Check {
 
 /// What the configuration comes to, in a few lines.
 fn summary(config: &Config) -> String {
-    let mut lines = format!("  public    {} in front of {}\n", config.public.listen, config.public.backend);
+    let tls = if config.public.tls.is_some() { " over TLS" } else { "" };
+    let mut lines =
+        format!("  public    {}{tls} in front of {}\n", config.public.listen, config.public.backend);
     let keys = match config.internal.publish_keys.len() {
         0 if !config.internal.publishers.is_empty() => "no publish key for everything".to_owned(),
         0 => "no publish key: nobody may publish over HTTP".to_owned(),

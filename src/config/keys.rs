@@ -14,7 +14,7 @@ use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Tls,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -100,6 +100,8 @@ impl Public {
             // hyper takes no less than 8KiB.
             max_head: s.take("max_head", d.max_head, size(ByteSize(8 * KIB)..=ByteSize(MIB))),
             max_connections: s.take("max_connections", d.max_connections, whole(0..=10_000_000)),
+            http2_max_streams: s.take("http2_max_streams", d.http2_max_streams, whole(1..=100_000)),
+            tls: Tls::read(s),
         }
     }
 }

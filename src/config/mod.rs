@@ -5,6 +5,7 @@
 
 mod auth_backend;
 mod auth_ticket;
+mod certificate;
 mod environment;
 mod forms;
 mod http_url;
@@ -33,5 +34,6 @@ pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
     Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Tls,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -1,6 +1,7 @@
 //! The sections of the configuration file and their defaults.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -46,6 +47,19 @@ pub struct Public {
     pub max_head: ByteSize,
     /// Connections open at once; 0 = no limit.
     pub max_connections: usize,
+    /// Requests and streams open at once on one HTTP/2 connection.
+    pub http2_max_streams: usize,
+    /// The certificate; without one the listener speaks plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// `public.tls_certificate` and `public.tls_key`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// PEM: the server's certificate, and after it those that vouch for it.
+    pub certificate: PathBuf,
+    /// PEM: the private key of the first certificate.
+    pub key: PathBuf,
 }
 
 /// `[internal]`: the listener for the backend and for operators.
@@ -332,6 +346,8 @@ impl Public {
             head_timeout: Duration::from_secs(75),
             max_head: ByteSize(32 << 10),
             max_connections: 0,
+            http2_max_streams: 256,
+            tls: None,
         }
     }
 }

@@ -22,7 +22,7 @@ pub use asked::{Renewal, Renewed, Selector, Times};
 pub use end::End;
 pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
-pub use sink::{ChannelBody, Framing, Sink};
+pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;
 
 #[cfg(test)]

@@ -450,11 +450,12 @@ impl Shard {
             self.say_closing(slot, end);
         }
         let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
-        if subscriber.state == State::Blocked {
+        let blocked = subscriber.state == State::Blocked;
+        if blocked {
             self.meters.behind -= 1;
         }
         let at_boundary = subscriber.at_boundary();
-        subscriber.sink.finish(at_boundary);
+        subscriber.sink.finish(at_boundary, blocked);
         if let Held::Socket(socket, _) = &mut subscriber.sink {
             let _ = self.poll.registry().deregister(socket);
         }

@@ -37,7 +37,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 

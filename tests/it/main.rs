@@ -12,6 +12,7 @@
 //! | `dead_peers.rs` | peers that vanish without a word |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `http2.rs` | HTTP/2 on the public listener |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
@@ -25,6 +26,7 @@
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
+//! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
@@ -38,6 +40,7 @@ mod config;
 mod cors;
 mod dead_peers;
 mod demo;
+mod http2;
 mod internal;
 mod jwt;
 mod proxy;
@@ -51,4 +54,5 @@ mod soak;
 mod streams;
 mod tenants;
 mod tickets;
+mod tls;
 mod while_open;
