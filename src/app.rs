@@ -109,12 +109,13 @@ impl App {
         }
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
+        let publish =
+            sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, config.internal.max_batch);
         let mut door = server::Internal::new(
             &config.internal,
             keys,
+            publish,
             Arc::clone(&log),
-            Arc::clone(&fanout),
-            relay,
             control,
             standing,
             close.clone(),

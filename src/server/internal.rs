@@ -35,11 +35,10 @@ use super::tickets::Minting;
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Control;
-use crate::fanout::Fanout;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::sources::{Publish, Relay};
+use crate::sources::Publish;
 use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
 
 /// What serves the internal listener's connections.
@@ -74,9 +73,8 @@ impl Internal {
     pub fn new(
         section: &config::Internal,
         keys: PublisherKeys,
+        publish: Publish,
         log: Arc<Log>,
-        fanout: Arc<Fanout>,
-        relay: Option<Arc<dyn Relay>>,
         control: Arc<Control>,
         standing: Standing,
         close: Drain,
@@ -85,7 +83,7 @@ impl Internal {
             hosts: Hosts::new(&section.hosts),
             keys,
             minting: None,
-            publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
+            publish,
             control,
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
