@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, PublisherKeys};
+use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
+use crate::control::{self, Control};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -19,7 +22,7 @@ use crate::server;
 use crate::shutdown::Drain;
 use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -70,31 +73,61 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
-        let gates = Arc::new(gates);
-        let streams =
-            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        // What closes last, so that it can tell of the drain.
+        let close = Drain::new();
+        let tickets = start_tickets(&config, &close)?;
+        let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
+        let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
+        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
+        let control = Arc::new(control);
+        let streams = Arc::new(Streams::new(
+            settings,
+            gates,
+            Arc::clone(&revocations),
+            Arc::clone(&log),
+            Arc::clone(&fanout),
+            drain.clone(),
+        ));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone()));
-        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
-        // It closes last, so that it can tell of the drain.
-        let close = Drain::new();
+        let mut door = server::Public::new(
+            &config.public,
+            &config.cors,
+            streams,
+            Arc::clone(&control),
+            proxy,
+            drain.clone(),
+        );
+        if let Some(files) = &config.public.tls {
+            door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
+        }
+        drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
         let relay = start_redis(&config, &health, &log, &close)?;
+        if let Some(redis) = &config.redis {
+            let ear = Arc::new(Ear(Arc::clone(&control)));
+            let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
+            control.connect(Arc::new(Telephone(link)));
+        }
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
-        let door = server::Internal::new(
+        let publish =
+            sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, config.internal.max_batch);
+        let mut door = server::Internal::new(
             &config.internal,
             keys,
+            publish,
             Arc::clone(&log),
-            Arc::clone(&fanout),
-            relay,
+            control,
             standing,
             close.clone(),
         );
+        if let (Some(tickets), Some(section)) = (tickets, &config.auth.ticket) {
+            door = door.minting(tickets, section);
+        }
         close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
-        drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
+        drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
         stop.await;
         info!(streams = fanout.open(), "draining");
@@ -111,6 +144,35 @@ impl App {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Brings what other instances tell to the control room.
+struct Ear(Arc<Control>);
+
+impl sources::Hear for Ear {
+    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(self.0.hear(message))
+    }
+}
+
+/// Brings what the control room tells to the other instances.
+struct Telephone(sources::Link);
+
+impl control::Bus for Telephone {
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
+        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    }
+}
+
+/// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
+fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Tickets>>> {
+    let Some(section) = &config.auth.ticket else { return Ok(None) };
+    let once = match &config.redis {
+        Some(redis) => Some(sources::start_once(redis, close).map_err(io::Error::other)?),
+        None => None,
+    };
+    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    Ok(Some(Arc::new(Tickets::new(section, once))))
 }
 
 /// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
@@ -130,7 +192,8 @@ fn start_redis(
     sources::start_redis(redis, duty, log, health, close).map(Some).map_err(io::Error::other)
 }
 
-async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
+async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {
+    let in_force = metrics::gauge!(telemetry::REVOCATIONS);
     let mut every = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
@@ -138,6 +201,8 @@ async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
             () = drain.started() => return,
             _ = every.tick() => {
                 log.trim();
+                revocations.trim();
+                in_force.set(revocations.len() as f64);
                 metrics.upkeep();
             }
         }

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::event::{Audience, Key};
 
@@ -24,7 +25,8 @@ pub(super) struct Index {
 
 struct Holders {
     key: Key,
-    members: Vec<Member>,
+    /// Most keys have one holder: those of a user, a session, a client.
+    members: SmallVec<[Member; 2]>,
 }
 
 /// A subscriber that holds a key, and which of its keys this is.
@@ -81,10 +83,15 @@ impl Index {
             }
             let members = &mut self.keys[key as usize].members;
             if members.capacity() > 64 && members.len() < members.capacity() / 4 {
-                members.shrink_to(members.len() * 2);
+                members.grow(members.len() * 2);
             }
         }
         gone
+    }
+
+    /// Whether the subscriber holds `key`.
+    pub(super) fn holds(&self, slot: Slot, key: &Key) -> bool {
+        self.held[slot as usize].iter().any(|held| self.keys[held.key as usize].key == *key)
     }
 
     /// The keys that a subscriber holds.
@@ -131,7 +138,7 @@ impl Index {
         if let Some(&number) = by_key.find(hash, |&number| keys[number as usize].key == *key) {
             return number;
         }
-        let number = keys.insert(Holders { key: key.clone(), members: Vec::new() }) as u32;
+        let number = keys.insert(Holders { key: key.clone(), members: SmallVec::new() }) as u32;
         by_key.insert_unique(hash, number, |&number| hasher.hash_one(&keys[number as usize].key));
         number
     }

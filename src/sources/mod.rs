@@ -4,4 +4,4 @@ mod publish;
 mod redis;
 
 pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
-pub use redis::{BadRedisUrl, RedisDuty, start_redis};
+pub use redis::{BadRedisUrl, Hear, Link, RedisDuty, RedisOnce, start_link, start_once, start_redis};

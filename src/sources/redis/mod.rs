@@ -6,10 +6,13 @@
 //! | `channels` | what is subscribed to, and what a message of each subscription stands for |
 //! | `delivery` | from what Redis delivers to events in the log |
 //! | `subscription` | the connection that delivers: supervised, watched, made again for ever |
+//! | `once` | the connection that tells what happens for the first time |
 //! | `publisher` | the connection that publishes for `POST /publish` |
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
+//! | `link` | what instances tell each other: one connection listens, another one tells |
+//! | `once` | what happens once on all instances |
 //! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
 //! | `connection` `resp` `token` `address` `backoff` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
 //!
@@ -26,7 +29,9 @@ mod delivery;
 mod double;
 mod entry;
 mod failure;
+mod link;
 mod load;
+mod once;
 mod publisher;
 mod resp;
 mod server;
@@ -40,6 +45,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
+pub use link::{Hear, Link};
+pub use once::RedisOnce;
 use publisher::RedisPublisher;
 
 use append::{Appender, Commands};
@@ -67,6 +74,21 @@ struct Timing {
 
 /// By how much a relayed envelope may be longer than the body it came in: the request's idempotency key is put in.
 const RELAY_SLACK: usize = 1024;
+
+/// Tells by the Redis of `settings` what happens for the first time on any instance, until `drain` starts.
+pub fn start_once(settings: &config::Redis, drain: &Drain) -> Result<RedisOnce, BadRedisUrl> {
+    let timing = Timing {
+        timeout: settings.timeout,
+        ping_interval: settings.ping_interval,
+        max_backoff: settings.max_backoff,
+    };
+    let prefix = &settings.prefix;
+    // In a Cluster all of them lie in one slot.
+    let keys =
+        if settings.nodes.is_empty() { format!("{prefix}:ticket:") } else { format!("{prefix}:{{ticket}}:") };
+    let server = Arc::new(Server::new(settings, &keys)?);
+    Ok(RedisOnce::start(server, timing, keys, drain))
+}
 
 /// What Redis is to do, beside what its section says.
 #[derive(Clone, Copy, Debug)]
@@ -117,4 +139,16 @@ pub fn start_redis(
     drain.spawn(tail.run(drain.clone()));
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     Ok(Arc::new(Appender::start(server, timing, stream.timeout, commands, drain)))
+}
+
+/// Starts the link between the instances that share the Redis of `settings`, until `drain` starts; `hear` gets what
+/// they tell, this one's own words too.
+pub fn start_link(settings: &config::Redis, hear: Arc<dyn Hear>, drain: &Drain) -> Result<Link, BadRedisUrl> {
+    let server = Arc::new(Server::new(settings, &Link::kept(&settings.prefix))?);
+    let timing = Timing {
+        timeout: settings.timeout,
+        ping_interval: settings.ping_interval,
+        max_backoff: settings.max_backoff,
+    };
+    Ok(Link::start(server, timing, &settings.prefix, hear, drain))
 }
