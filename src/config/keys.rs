@@ -269,13 +269,25 @@ impl Stream {
         let path = s.take("path", d.path, path);
         let auth = s.take("auth", d.auth, word(AUTHS));
         let template = stream_template(&path, auth != StreamAuth::None);
-        Self {
+        let stream = Self {
             auth,
             topics: s.list("topics", d.topics, &template),
             user: s.optional("user", &template),
             session: s.optional("session", &template),
             path: path.clone(),
+        };
+        if auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
+            let (key, message) = match stream.user {
+                Some(_) => {
+                    ("user", "`user` is for auth = \"none\" alone: here the grant says who the caller is")
+                }
+                None => {
+                    ("session", "`session` is for auth = \"none\" alone: here the grant says whose it is")
+                }
+            };
+            s.complain(&[key, "auth"], message, Some("leave it out".to_owned()));
         }
+        stream
     }
 }
 
