@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Request, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
@@ -100,8 +100,8 @@ impl Streams {
     }
 
     /// Takes out of a request that goes on to the backend what only we may read.
-    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
-        self.gates.conceal(uri, headers);
+    pub fn conceal<B>(&self, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| self.gates.conceal(uri, headers));
     }
 
     /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
@@ -118,8 +118,10 @@ impl Streams {
     }
 
     /// Takes the token out of a request on a stream's path that goes on to the backend.
-    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
-        self.gates.conceal_token(route.auth(), uri, headers);
+    pub fn conceal_token<B>(&self, route: &Route<'_>, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| {
+            self.gates.conceal_token(route.auth(), uri, headers);
+        });
     }
 
     /// Refuses a request before it is looked into further.
@@ -318,6 +320,13 @@ impl Streams {
             headers: Box::default(),
         }
     }
+}
+
+/// Changes both at once, which a request lends only one after the other.
+fn in_target_and_headers<B>(request: &mut Request<B>, act: impl FnOnce(&mut Uri, &mut HeaderMap)) {
+    let mut uri = std::mem::take(request.uri_mut());
+    act(&mut uri, request.headers_mut());
+    *request.uri_mut() = uri;
 }
 
 /// The id that the client has last seen: the header, or the query for clients that cannot set one. Empty = none.
