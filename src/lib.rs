@@ -11,7 +11,7 @@
 //! | 3 | [`stream`] [`sources`] [`proxy`] [`control`] |
 //! | 2 | [`fanout`] [`auth`] |
 //! | 1 | [`log`] [`config`] |
-//! | 0 | [`event`] [`health`] [`jws`] [`shutdown`] [`telemetry`] [`tls`] |
+//! | 0 | [`event`] [`health`] [`jws`] [`outbound`] [`shutdown`] [`telemetry`] [`tls`] |
 
 pub mod app;
 pub mod auth;
@@ -23,6 +23,7 @@ pub mod fanout;
 pub mod health;
 pub mod jws;
 pub mod log;
+pub mod outbound;
 pub mod proxy;
 pub mod server;
 pub mod shutdown;
