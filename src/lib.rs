@@ -8,7 +8,7 @@
 //! | 6 | [`cli`] |
 //! | 5 | [`app`] |
 //! | 4 | [`server`] |
-//! | 3 | [`stream`] [`sources`] [`proxy`] [`control`] |
+//! | 3 | [`stream`] [`sources`] [`proxy`] [`control`] [`webhooks`] |
 //! | 2 | [`fanout`] [`auth`] |
 //! | 1 | [`log`] [`config`] |
 //! | 0 | [`event`] [`health`] [`jws`] [`outbound`] [`shutdown`] [`telemetry`] [`tls`] |
@@ -31,3 +31,4 @@ pub mod sources;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
+pub mod webhooks;

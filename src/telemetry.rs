@@ -71,6 +71,10 @@ metrics_table! {
     AUTH_REQUESTS_IN_FLIGHT = Gauge "sidestream_auth_requests_in_flight", "Requests that ask the application now.";
     AUTH_SECONDS = Histogram "sidestream_auth_seconds", "From such a request to the whole of its answer, in seconds.";
     TICKETS = Counter "sidestream_tickets_total", "Tickets, by outcome: minted, redeemed, known_by_cookie.";
+    WEBHOOK_EVENTS = Counter "sidestream_webhook_events_total", "What webhooks were to be told, by webhook and outcome: delivered, refused, given_up, dropped, unsent.";
+    WEBHOOK_REQUESTS = Counter "sidestream_webhook_requests_total", "Requests to webhooks, by webhook and result.";
+    WEBHOOK_SECONDS = Histogram "sidestream_webhook_seconds", "From a request to a webhook to its answer or failure, in seconds.";
+    WEBHOOK_WAITING = Gauge "sidestream_webhook_waiting", "Events that wait for a webhook, by webhook.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";

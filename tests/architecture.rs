@@ -8,7 +8,7 @@ const RANKS: &[(u8, &[&str])] = &[
     (6, &["cli"]),
     (5, &["app"]),
     (4, &["server"]),
-    (3, &["stream", "sources", "proxy", "control"]),
+    (3, &["stream", "sources", "proxy", "control", "webhooks"]),
     (2, &["fanout", "auth"]),
     (1, &["log", "config"]),
     (0, &["event", "health", "jws", "outbound", "shutdown", "telemetry", "tls"]),

@@ -94,5 +94,9 @@ fn summary(config: &Config) -> String {
         }
         None => writeln!(lines, "  redis     none"),
     };
+    for webhook in &config.webhooks {
+        let events: Vec<&str> = webhook.events.iter().map(|event| event.as_str()).collect();
+        let _ = writeln!(lines, "  webhook   {} at {}: {}", webhook.name, webhook.url, events.join(", "));
+    }
     lines
 }

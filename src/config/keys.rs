@@ -21,6 +21,7 @@ use super::sections::{
 use crate::event::{Shape, Timestamps};
 
 use super::values::{Backend, ByteSize, Secret};
+use super::webhook::Webhook;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -54,6 +55,7 @@ impl Config {
             log: s.section("log", Log::read),
             fanout: s.section("fanout", Fanout::read),
             redis: s.section_if_there("redis", Redis::read),
+            webhooks: Webhook::read_all(s),
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };

@@ -6,6 +6,7 @@ use super::super::jwt::{Jwks, Jwt};
 use super::super::reader;
 use super::super::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use super::super::values::{Backend, Secret};
+use super::super::webhook::Webhook;
 use super::*;
 use crate::event::{Pattern, Template};
 use crate::jws::Key;
@@ -119,6 +120,14 @@ fn example_in_full() -> Config {
     let mut config =
         Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
     config.internal.publishers.push(publisher);
+    config.webhooks.push(Webhook {
+        previous_secret: Some(Secret::new("the-one-that-was-used-until-this-morning")),
+        ..Webhook::at(
+            "app".to_owned(),
+            "http://127.0.0.1:3000/hooks/sidestream".parse().unwrap(),
+            Secret::new("please-make-another-with-openssl-rand-hex-32"),
+        )
+    });
     let keys = vec![Key::from_secret(b"change-me-as-well").unwrap()];
     config.internal.publisher_jwt = Some(Jwt { keys, ..Jwt::for_publishers() });
     config
@@ -158,7 +167,8 @@ fn the_environment_can_say_what_the_file_can() {
         .into_iter()
         .filter(|(_, key, _)| !names_a_file(key))
         .filter(|(section, ..)| {
-            !["stream", "redis.channel", "auth.jwt.key", "internal.publisher"].contains(&&**section)
+            !["stream", "redis.channel", "auth.jwt.key", "internal.publisher", "webhook"]
+                .contains(&&**section)
         })
         // A list is written without its brackets.
         .filter(|(_, _, value)| !value.starts_with('['))
@@ -168,6 +178,7 @@ fn the_environment_can_say_what_the_file_can() {
     let mut expected = example_in_full();
     expected.streams = vec![Stream::default()];
     expected.internal.publishers.clear();
+    expected.webhooks.clear();
     expected.redis.as_mut().unwrap().channels.clear();
     expected.auth.jwt.as_mut().unwrap().keys.pop();
     assert_eq!(from_variables.unwrap(), expected);

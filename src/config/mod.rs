@@ -24,6 +24,7 @@ mod source;
 mod suggest;
 mod syntax;
 mod values;
+mod webhook;
 
 pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
@@ -37,3 +38,4 @@ pub use sections::{
     StreamAuth, Telemetry, Tls, Trim,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};
+pub use webhook::{HookEvent, Webhook};

@@ -11,6 +11,7 @@ use super::auth_ticket::AuthTicket;
 use super::jwt::Jwt;
 use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
+use super::webhook::Webhook;
 use crate::event::{EventName, Pattern, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
@@ -27,6 +28,7 @@ pub struct Config {
     pub log: Log,
     pub fanout: Fanout,
     pub redis: Option<Redis>,
+    pub webhooks: Vec<Webhook>,
     pub drain: Drain,
     pub telemetry: Telemetry,
 }
@@ -368,6 +370,7 @@ impl Config {
             log: Log::default(),
             fanout: Fanout::default(),
             redis: None,
+            webhooks: Vec::new(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
         }

@@ -1,0 +1,254 @@
+//! One webhook's task: takes batches from its queue and sends each until it is accepted, refused, or too old.
+//!
+//! Invariant: one request is under way at a time, so what arrives is in order. Nothing waits for this task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::back_off::BackOff;
+use super::queue::{Batch, Queue, Standing};
+use super::sink::{BadSink, Outcome, Sink};
+use crate::config::Webhook;
+use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS, WEBHOOK_WAITING};
+
+/// The longest pause between two requests while the daemon stops.
+const HURRIED: Duration = Duration::from_millis(500);
+
+pub(super) struct Sender {
+    name: Arc<str>,
+    instance: String,
+    queue: Arc<Queue>,
+    sink: Sink,
+    back_off: BackOff,
+    max_delay: Duration,
+    give_up_after: Duration,
+    /// Until when what is queued may still be sent, once the daemon stops.
+    finish: watch::Receiver<Option<Instant>>,
+    /// Failures since the last request that was accepted.
+    failures: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Delivered,
+    Refused,
+    /// It was tried for long enough.
+    GivenUp,
+    /// The daemon stops.
+    Unsent,
+}
+
+impl Fate {
+    /// One word for a metric's label.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::GivenUp => "given_up",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+impl Sender {
+    pub(super) fn new(
+        settings: &Webhook,
+        instance: &str,
+        queue: Arc<Queue>,
+        finish: watch::Receiver<Option<Instant>>,
+    ) -> Result<Self, BadSink> {
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            instance: instance.to_owned(),
+            queue,
+            sink: Sink::new(settings)?,
+            back_off: BackOff { min: settings.retry_min, max: settings.retry_max },
+            max_delay: settings.max_delay,
+            give_up_after: settings.give_up_after,
+            finish,
+            failures: 0,
+        })
+    }
+
+    /// Ends when nothing is queued any more after the notice to finish, or when its time is over.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.wait_for_batch().await;
+            let Some(batch) = self.queue.take() else {
+                if self.finish.borrow().is_some() {
+                    return;
+                }
+                continue;
+            };
+            let events = batch.events.len() as u64;
+            let fate = self.deliver(&batch).await;
+            self.count_events(fate, events);
+            match fate {
+                Fate::Delivered => {}
+                Fate::Refused | Fate::GivenUp => self.queue.lost(batch.dropped + events),
+                Fate::Unsent => {
+                    let waiting = self.queue.len() as u64;
+                    self.count_events(fate, waiting);
+                    warn!(
+                        webhook = %self.name,
+                        events = events + waiting,
+                        "stopped before a webhook took everything that was queued for it"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until a batch is full or its first event has waited for long enough, or for the notice to finish.
+    async fn wait_for_batch(&mut self) {
+        loop {
+            let standing = self.queue.standing();
+            metrics::gauge!(WEBHOOK_WAITING, "webhook" => Arc::clone(&self.name))
+                .set(self.queue.len() as f64);
+            if standing == Standing::Full || self.finish.borrow().is_some() {
+                return;
+            }
+            let due = match standing {
+                Standing::Filling(since) => Some(since + self.max_delay),
+                _ => None,
+            };
+            tokio::select! {
+                biased;
+                () = noticed(&mut self.finish) => return,
+                () = sleep_until(due) => return,
+                () = self.queue.changed() => {}
+            }
+        }
+    }
+
+    async fn deliver(&mut self, batch: &Batch) -> Fate {
+        let id = delivery_id();
+        let body = self.body(&id, batch);
+        let give_up = Instant::now() + self.give_up_after;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let began = Instant::now();
+            let outcome = tokio::select! {
+                biased;
+                () = time_is_over(&mut self.finish) => return Fate::Unsent,
+                outcome = self.sink.post(&id, attempt, &body) => outcome,
+            };
+            self.count_request(&outcome, began);
+            let failure = match outcome {
+                Outcome::Accepted => {
+                    if self.failures > 0 {
+                        info!(webhook = %self.name, failures = self.failures, "a webhook accepts again");
+                    }
+                    self.failures = 0;
+                    return Fate::Delivered;
+                }
+                Outcome::Refused(status) => {
+                    let events = batch.events.len();
+                    warn!(webhook = %self.name, status = status.as_u16(), events, delivery = id, "a webhook refused a batch, which is dropped");
+                    return Fate::Refused;
+                }
+                Outcome::Failed(failure) => failure,
+            };
+            self.failures += 1;
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let events = batch.events.len();
+                warn!(webhook = %self.name, %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
+                return Fate::GivenUp;
+            }
+            let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+            let pause = self.back_off.pause(attempt, random);
+            let pause = failure.retry_after().unwrap_or_default().max(pause).min(left);
+            // At first, and then ever more rarely: a sink may be away for a day.
+            if self.failures.is_power_of_two() {
+                warn!(webhook = %self.name, %failure, failures = self.failures, "a webhook was not told; it is tried again");
+            } else {
+                debug!(webhook = %self.name, %failure, attempt, "a webhook was not told; it is tried again");
+            }
+            self.pause(pause).await;
+        }
+    }
+
+    /// Waits for so long, or until the daemon stops: then there is no time to lose.
+    async fn pause(&mut self, time: Duration) {
+        if self.finish.borrow().is_some() {
+            tokio::time::sleep(time.min(HURRIED)).await;
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = noticed(&mut self.finish) => {}
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+
+    /// The whole of a request's body: the events are JSON already.
+    fn body(&self, id: &str, batch: &Batch) -> Bytes {
+        let head = serde_json::json!({ "id": id, "webhook": &*self.name, "instance": self.instance, "dropped": batch.dropped });
+        let head = head.to_string();
+        let size: usize = batch.events.iter().map(|event| event.len() + 1).sum();
+        let mut body = BytesMut::with_capacity(head.len() + size + 16);
+        body.put_slice(head.as_bytes().strip_suffix(b"}").expect("an object"));
+        for (number, event) in batch.events.iter().enumerate() {
+            body.put_slice(if number == 0 { b",\"events\":[" } else { b"," });
+            body.put_slice(event);
+        }
+        body.put_slice(b"]}");
+        body.freeze()
+    }
+
+    fn count_events(&self, fate: Fate, events: u64) {
+        metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => fate.word())
+            .increment(events);
+    }
+
+    fn count_request(&self, outcome: &Outcome, began: Instant) {
+        let result = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Refused(_) => "refused",
+            Outcome::Failed(failure) => failure.word(),
+        };
+        metrics::counter!(WEBHOOK_REQUESTS, "webhook" => Arc::clone(&self.name), "result" => result)
+            .increment(1);
+        metrics::histogram!(WEBHOOK_SECONDS, "webhook" => Arc::clone(&self.name)).record(began.elapsed());
+    }
+}
+
+/// 128 bits that nobody has drawn before.
+fn delivery_id() -> String {
+    let half = || getrandom::u64().expect("the system has random numbers");
+    format!("{:016x}{:016x}", half(), half())
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the notice to finish is given. Never, when there is nobody left to give it.
+async fn noticed(finish: &mut watch::Receiver<Option<Instant>>) {
+    if finish.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Completes when the notice has been given and its time is over.
+async fn time_is_over(finish: &mut watch::Receiver<Option<Instant>>) {
+    loop {
+        let until = *finish.borrow_and_update();
+        match until {
+            Some(until) => return tokio::time::sleep_until(until).await,
+            None => noticed(finish).await,
+        }
+    }
+}
