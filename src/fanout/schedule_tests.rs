@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,7 @@ impl World {
             cursor: crate::log::Position(self.log.head().position.0 - behind),
             keys: keys.clone(),
             client: Name::parse("test").unwrap(),
+            address: IpAddr::from([127, 0, 0, 1]),
             token: None,
             times: Times::default(),
             max_age: None,
@@ -396,6 +397,7 @@ fn a_stream_ends_at_its_time_with_the_reason() {
         cursor: crate::log::Position(0),
         keys: vec![topic(1)],
         client: Name::parse("test").unwrap(),
+        address: IpAddr::from([127, 0, 0, 1]),
         token: None,
         times: Times { expires: Some(Instant::now() + Duration::from_millis(120)), warns: None },
         max_age: None,

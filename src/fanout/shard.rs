@@ -22,6 +22,7 @@ use super::random::Random;
 use super::settings::Settings;
 use super::sink::{Held, Sink};
 use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::watch::Watcher;
 use super::wheel::{Tick, Wheel};
 use crate::event::{Audience, Block, Frame, Key, Shape};
 use crate::log::{Feed, Log, Position, Taken};
@@ -29,7 +30,7 @@ use crate::log::{Feed, Log, Position, Taken};
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
     feed: Arc<Feed>,
-    mailbox: Arc<Mailbox>,
+    pub(super) mailbox: Arc<Mailbox>,
     poll: Poll,
     pub(super) subscribers: Slab<Subscriber>,
     wheel: Wheel,
@@ -45,6 +46,7 @@ pub(super) struct Shard {
     pub(super) counts: Counts,
     meters: Meters,
     random: Random,
+    pub(super) watchers: Vec<Arc<dyn Watcher>>,
 }
 
 /// How long a warning waits for a client that has more before it.
@@ -78,6 +80,7 @@ impl Shard {
             counts: Counts::default(),
             meters: Meters::new(),
             random: Random::new(),
+            watchers: Vec::new(),
         };
         Ok((shard, mailbox))
     }
@@ -119,6 +122,7 @@ impl Shard {
                         let _ = count.send(self.end(&which, end));
                     }
                     Command::Renew(ask) => self.renew(*ask),
+                    Command::Watch(watcher) => self.watch(watcher),
                     Command::Drain(window) => self.drain(window),
                     Command::Stop => {
                         // Whoever asks from here on learns that nobody is here.
@@ -190,12 +194,13 @@ impl Shard {
         // Before the backlog is read: what is appended in between reaches the inbox, and the cursor tells whether
         // it has been replayed already.
         self.log.want(&self.feed, &new);
-        let (client, token, opened) = (join.client, join.token, self.now);
-        let about = About { client, token, opened, deadlines, _seat: join.seat };
+        let (client, address, token, opened) = (join.client, join.address, join.token, self.now);
+        let about = About { client, address, opened, token, deadlines, _seat: join.seat };
         let seed = Seed { opening: join.opening, cursor: join.cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         entry.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
+        self.tell_opened(slot);
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
         self.schedule_heartbeat(slot, 2);
@@ -449,6 +454,7 @@ impl Shard {
         if matches!(end, End::Draining | End::MaxAge | End::Expired | End::Revoked) {
             self.say_closing(slot, end);
         }
+        self.tell_ended(slot, end);
         let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
         let blocked = subscriber.state == State::Blocked;
         if blocked {

@@ -3,6 +3,7 @@
 //! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Join {
     pub keys: Vec<Key>,
     /// For the log line.
     pub client: Name,
+    /// Where the client is.
+    pub address: IpAddr,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -85,6 +88,7 @@ impl Rest {
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
+    pub(super) address: IpAddr,
     pub(super) opened: Tick,
     pub(super) token: Option<Name>,
     pub(super) deadlines: Deadlines,

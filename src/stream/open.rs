@@ -1,5 +1,6 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,6 +54,7 @@ pub struct Admission {
     keys: Vec<Key>,
     cursor: Cursor,
     client: Name,
+    address: IpAddr,
     grant: Grant,
     topics: Vec<Name>,
     seat: Seat,
@@ -143,7 +145,8 @@ impl Streams {
             return Err(later(Why::NotReady));
         }
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(sender.address).map_err(later)?;
+        let address = sender.address;
+        let seat = self.seats.take(address).map_err(later)?;
         let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
             Some(verified) => verified,
             None => {
@@ -170,7 +173,7 @@ impl Streams {
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        Ok(self.admit(grant, headers, topics, (last_event_id, located), history, seat))
+        Ok(self.admit(grant, headers, topics, (last_event_id, located), history, (address, seat)))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.
@@ -212,7 +215,7 @@ impl Streams {
         topics: Vec<Name>,
         (last_event_id, located): (Option<&str>, Option<Result<Cursor, Reset>>),
         history: usize,
-        seat: Seat,
+        (address, seat): (IpAddr, Seat),
     ) -> Admission {
         let client = client_id();
         let mut keys = grant.keys(&topics);
@@ -251,7 +254,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, cursor, client, grant, topics, seat }
+        Admission { preamble: frame, headers, keys, cursor, client, address, grant, topics, seat }
     }
 
     /// How the streams lay out their events.
@@ -262,7 +265,8 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, cursor, client, grant, topics, seat, preamble: _, headers: _ } = admission;
+        let Admission { keys, cursor, client, address, grant, topics, seat, preamble: _, headers: _ } =
+            admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
         self.fanout.join(Join {
@@ -271,6 +275,7 @@ impl Streams {
             cursor: cursor.position,
             keys,
             client: client.clone(),
+            address,
             token: grant.token.clone(),
             times: self.times(&grant),
             max_age: self.max_age(),
