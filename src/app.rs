@@ -14,7 +14,7 @@ use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
 use crate::control::{self, Control};
 use crate::event::Frame;
-use crate::fanout::{self, Fanout, Heartbeat};
+use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
 use crate::log::{Log, Retention};
 use crate::proxy::Proxy;
@@ -23,6 +23,7 @@ use crate::shutdown::Drain;
 use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
+use crate::webhooks::Webhooks;
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -36,6 +37,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// How long requests to the internal listener may still take when everything else has ended.
 const CLOSE: Duration = Duration::from_secs(2);
+
+/// What webhooks get at least for their last requests, when the drain has taken all of its time.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl App {
     /// Takes the ports. An error names the address.
@@ -66,6 +70,8 @@ impl App {
         let log = if follows { Log::following(retention) } else { Log::new(retention) };
         let log = Arc::new(log.shaped(config.sse.events));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
+
+        let webhooks = start_webhooks(&config, &fanout)?;
 
         let settings = stream::Settings {
             routes: &config.streams,
@@ -131,6 +137,7 @@ impl App {
 
         stop.await;
         info!(streams = fanout.open(), "draining");
+        let deadline = tokio::time::Instant::now() + config.drain.deadline;
         drain.start();
         fanout.drain(config.drain.window);
         if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
@@ -141,6 +148,9 @@ impl App {
             warn!("requests to the internal listener are cut");
         }
         fanout.stop();
+        if let Some(webhooks) = webhooks {
+            webhooks.finish(deadline.max(tokio::time::Instant::now() + LAST_WORDS)).await;
+        }
         info!("stopped");
         Ok(())
     }
@@ -173,6 +183,18 @@ fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Ticket
     };
     let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
     Ok(Some(Arc::new(Tickets::new(section, once))))
+}
+
+/// Starts what tells other servers of streams, if there is anybody to tell.
+fn start_webhooks(config: &Config, fanout: &Fanout) -> io::Result<Option<Arc<Webhooks>>> {
+    if config.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let instance = format!("{:08x}", getrandom::u32().map_err(io::Error::other)?);
+    let webhooks = Arc::new(Webhooks::start(&config.webhooks, &instance).map_err(io::Error::other)?);
+    let watcher: Arc<dyn Watcher> = webhooks.clone();
+    fanout.watch(&watcher);
+    Ok(Some(webhooks))
 }
 
 /// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.

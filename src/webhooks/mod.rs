@@ -1,119 +1,16 @@
 //! Tells other servers what happens to streams, by signed requests.
 //!
 //! What happens is noted without waiting, in one bounded queue a webhook; a task of its own sends it, one request at a
-//! time and in order. This room knows no stream and no Redis: whoever sees something happen says so here.
+//! time and in order. This room knows no Redis: who finds out what happens on all instances says so here.
 
 mod back_off;
+mod hooks;
 mod notice;
 mod queue;
 mod sender;
 mod signature;
 mod sink;
 
+pub use hooks::Webhooks;
 pub use notice::{Notice, Who};
 pub use sink::BadSink;
-
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use tokio::sync::watch;
-use tokio::time::Instant;
-use tracing::warn;
-
-use crate::config::{self, HookEvent};
-use crate::event::{Name, Pattern};
-use crate::shutdown::Drain;
-use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
-use queue::Queue;
-use sender::Sender;
-
-/// All webhooks. Dropping it stops nothing; [`Webhooks::finish`] does.
-pub struct Webhooks {
-    hooks: Vec<Hook>,
-    tasks: Drain,
-    finish: watch::Sender<Option<Instant>>,
-}
-
-/// One of them, as what happens sees it.
-struct Hook {
-    name: Arc<str>,
-    events: Vec<HookEvent>,
-    topics: Vec<Pattern>,
-    queue: Arc<Queue>,
-    crowd: Throttle,
-}
-
-impl Webhooks {
-    /// Connects to nobody before something happens. `instance` is said in every request. Reads the system's
-    /// authorities from disk for a webhook over TLS.
-    pub fn start(settings: &[config::Webhook], instance: &str) -> Result<Self, BadSink> {
-        let (finish, heard) = watch::channel(None);
-        let tasks = Drain::new();
-        let mut hooks = Vec::with_capacity(settings.len());
-        for settings in settings {
-            let queue = Arc::new(Queue::new(settings));
-            let sender = Sender::new(settings, instance, Arc::clone(&queue), heard.clone())?;
-            tasks.spawn(sender.run());
-            hooks.push(Hook {
-                name: settings.name.as_str().into(),
-                events: settings.events.clone(),
-                topics: settings.topics.clone(),
-                queue,
-                crowd: Throttle::default(),
-            });
-        }
-        Ok(Self { hooks, tasks, finish })
-    }
-
-    /// Whether any webhook is told of `event`.
-    pub fn wants(&self, event: HookEvent) -> bool {
-        self.hooks.iter().any(|hook| hook.events.contains(&event))
-    }
-
-    /// Queues what has happened for the webhooks that are told of it. Never waits: where a queue is full, its oldest
-    /// are dropped.
-    pub fn note(&self, notice: &Notice<'_>) {
-        let mut line = None;
-        for hook in self.hooks.iter().filter(|hook| hook.is_told_of(notice)) {
-            // Written once, and only if anybody reads it.
-            let line = line.get_or_insert_with(|| notice.line(SystemTime::now()));
-            let dropped = hook.queue.push(line.clone());
-            if dropped > 0 {
-                hook.count_dropped(dropped);
-            }
-        }
-    }
-
-    /// Sends what is still queued, until `until` at the longest. What is noted from now on may be lost.
-    pub async fn finish(&self, until: Instant) {
-        let _ = self.finish.send(Some(until));
-        self.tasks.start();
-        self.tasks.finished().await;
-    }
-}
-
-impl Hook {
-    fn is_told_of(&self, notice: &Notice<'_>) -> bool {
-        let heeded = |topic: &Name| self.topics.iter().any(|pattern| pattern.matches(topic));
-        self.events.contains(&notice.event())
-            && (self.topics.is_empty()
-                || match notice {
-                    Notice::Connected(who) | Notice::Disconnected { who, .. } => who.topics().any(heeded),
-                    Notice::TopicOccupied(topic) | Notice::TopicEmpty(topic) => heeded(topic),
-                    Notice::UserOnline(_) | Notice::UserOffline(_) => true,
-                })
-    }
-
-    fn count_dropped(&self, dropped: u64) {
-        metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => "dropped")
-            .increment(dropped);
-        if let Some(held) = self.crowd.pass() {
-            warn!(
-                webhook = %self.name,
-                dropped,
-                lines_held_back = held,
-                "a webhook's queue is full: its oldest events are dropped"
-            );
-        }
-    }
-}

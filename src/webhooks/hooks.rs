@@ -1,0 +1,125 @@
+//! All webhooks: what happens is noted here, for those that are told of it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::notice::{Notice, Who};
+use super::queue::Queue;
+use super::sender::Sender;
+use super::sink::BadSink;
+use crate::config::{self, HookEvent};
+use crate::event::{Name, Pattern};
+use crate::fanout::{Ended, Watched, Watcher};
+use crate::shutdown::Drain;
+use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
+
+/// All webhooks. Dropping it stops nothing; [`Webhooks::finish`] does.
+pub struct Webhooks {
+    hooks: Vec<Hook>,
+    tasks: Drain,
+    finish: watch::Sender<Option<Instant>>,
+}
+
+/// One of them, as what happens sees it.
+struct Hook {
+    name: Arc<str>,
+    events: Vec<HookEvent>,
+    topics: Vec<Pattern>,
+    queue: Arc<Queue>,
+    crowd: Throttle,
+}
+
+impl Webhooks {
+    /// Connects to nobody before something happens. `instance` is said in every request. Reads the system's
+    /// authorities from disk for a webhook over TLS.
+    pub fn start(settings: &[config::Webhook], instance: &str) -> Result<Self, BadSink> {
+        let (finish, heard) = watch::channel(None);
+        let tasks = Drain::new();
+        let mut hooks = Vec::with_capacity(settings.len());
+        for settings in settings {
+            let queue = Arc::new(Queue::new(settings));
+            let sender = Sender::new(settings, instance, Arc::clone(&queue), heard.clone())?;
+            tasks.spawn(sender.run());
+            hooks.push(Hook {
+                name: settings.name.as_str().into(),
+                events: settings.events.clone(),
+                topics: settings.topics.clone(),
+                queue,
+                crowd: Throttle::default(),
+            });
+        }
+        Ok(Self { hooks, tasks, finish })
+    }
+
+    /// Whether any webhook is told of `event`.
+    pub fn wants(&self, event: HookEvent) -> bool {
+        self.hooks.iter().any(|hook| hook.events.contains(&event))
+    }
+
+    /// Queues what has happened for the webhooks that are told of it. Never waits: where a queue is full, its oldest
+    /// are dropped.
+    pub fn note(&self, notice: &Notice<'_>) {
+        let mut line = None;
+        for hook in self.hooks.iter().filter(|hook| hook.is_told_of(notice)) {
+            // Written once, and only if anybody reads it.
+            let line = line.get_or_insert_with(|| notice.line(SystemTime::now()));
+            let dropped = hook.queue.push(line.clone());
+            if dropped > 0 {
+                hook.count_dropped(dropped);
+            }
+        }
+    }
+
+    /// Sends what is still queued, until `until` at the longest. What is noted from now on may be lost.
+    pub async fn finish(&self, until: Instant) {
+        let _ = self.finish.send(Some(until));
+        self.tasks.start();
+        self.tasks.finished().await;
+    }
+}
+
+/// Streams are told of by the instance that holds them.
+impl Watcher for Webhooks {
+    fn opened(&self, stream: &Watched<'_>) {
+        self.note(&Notice::Connected(who(stream)));
+    }
+
+    fn ended(&self, stream: &Watched<'_>, how: Ended) {
+        let Ended { why, open_for: after, sent } = how;
+        self.note(&Notice::Disconnected { who: who(stream), reason: why.as_str(), after, sent });
+    }
+}
+
+fn who<'a>(stream: &Watched<'a>) -> Who<'a> {
+    Who { client: stream.client, keys: stream.keys, address: stream.address }
+}
+
+impl Hook {
+    fn is_told_of(&self, notice: &Notice<'_>) -> bool {
+        let heeded = |topic: &Name| self.topics.iter().any(|pattern| pattern.matches(topic));
+        self.events.contains(&notice.event())
+            && (self.topics.is_empty()
+                || match notice {
+                    Notice::Connected(who) | Notice::Disconnected { who, .. } => who.topics().any(heeded),
+                    Notice::TopicOccupied(topic) | Notice::TopicEmpty(topic) => heeded(topic),
+                    Notice::UserOnline(_) | Notice::UserOffline(_) => true,
+                })
+    }
+
+    fn count_dropped(&self, dropped: u64) {
+        metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => "dropped")
+            .increment(dropped);
+        if let Some(held) = self.crowd.pass() {
+            warn!(
+                webhook = %self.name,
+                dropped,
+                lines_held_back = held,
+                "a webhook's queue is full: its oldest events are dropped"
+            );
+        }
+    }
+}
