@@ -30,6 +30,7 @@
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
+//! | `webhooks.rs` | webhooks: what a receiver is told, its signature, receivers that fail, hang and lie |
 //! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
 
@@ -65,4 +66,5 @@ mod streams;
 mod tenants;
 mod tickets;
 mod tls;
+mod webhooks;
 mod while_open;

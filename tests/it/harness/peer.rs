@@ -40,6 +40,11 @@ impl Peer {
         within("sending", self.socket.write_all(bytes.as_ref())).await.expect("bytes sent");
     }
 
+    /// Sends what the other side may not want to hear.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        within("sending", self.socket.write_all(bytes.as_ref())).await
+    }
+
     /// Sends one chunk.
     pub(crate) async fn send_chunk(&mut self, data: &str) {
         self.send(format!("{:x}\r\n{data}\r\n", data.len())).await;
