@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Stream, request};
+use crate::harness::{Daemon, Program, Stream, eventually, request};
 
 #[tokio::test]
 async fn typed_events_are_messages_that_tell_their_type() {
@@ -85,4 +85,113 @@ async fn who_comes_back_gets_only_the_newest_of_a_coalescing_key() {
     for expected in ["9", "900", "x"] {
         assert_eq!(late.event().await.data(), expected);
     }
+}
+
+/// What the next event of an EventSource in Node is: its name and its data.
+async fn heard(page: &mut Program) -> (String, String) {
+    loop {
+        let line = page.json().await;
+        if line["said"] == "event" {
+            let text = |key: &str| line[key].as_str().expect("a text").to_owned();
+            return (text("event"), text("data"));
+        }
+    }
+}
+
+/// The next event that is no heartbeat.
+async fn heard_but(page: &mut Program, heartbeat: impl Fn(&(String, String)) -> bool) -> (String, String) {
+    loop {
+        let event = heard(page).await;
+        if !heartbeat(&event) {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_named_events_with_plain_data_reads_them_from_its_old_path() {
+    let daemon = Daemon::start(
+        "[[stream]]\npath = \"/sse/connect\"\ntopics = []\nuser = \"{query.userId}\"\nsession = \"{query.sessionId}\"\n\
+         [sse]\nheartbeat = \"1s\"\nheartbeat_as = \"event:heartbeat\"\n",
+    )
+    .await;
+    let url = format!("http://{}/sse/connect?userId=u1&sessionId=s1", daemon.public);
+    let mut page =
+        Program::node("eventsource.mjs", &[&url, "connected", "heartbeat", "message:new", "typing"]);
+    let (name, data) = heard(&mut page).await;
+    let data: Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!((&*name, &data["user"], &data["session"]), ("connected", &json!("u1"), &json!("s1")));
+    // By each of the words that such an application sends by.
+    daemon
+        .publish(&json!({"target": "user", "targetId": "u1", "event": "message:new", "data": {"text": "hi"}}))
+        .await;
+    daemon
+        .publish(&json!({"session": "s1", "event": "typing", "data": {"on": true}, "ephemeral": true}))
+        .await;
+    daemon.publish(&json!({"target": "all", "data": "plain"})).await;
+    for (name, data) in
+        [("message:new", r#"{"text":"hi"}"#), ("typing", r#"{"on":true}"#), ("message", "plain")]
+    {
+        let event = heard_but(&mut page, |(name, _)| name == "heartbeat").await;
+        assert_eq!((&*event.0, &*event.1), (name, data));
+    }
+    loop {
+        if heard(&mut page).await == ("heartbeat".to_owned(), "{}".to_owned()) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_unnamed_events_with_a_type_reads_them_from_its_old_path() {
+    for (shape, iso) in [("typed", true), ("typed-ms", false)] {
+        let daemon = Daemon::start(&format!(
+            "[[stream]]\npath = \"/api/sse\"\ntopics = [\"room:{{query.room}}\"]\nuser = \"{{query.userId}}\"\n\
+             [sse]\nheartbeat = \"1s\"\nheartbeat_as = \"event:ping\"\nevents = \"{shape}\"\nconnected_as = \"connection_established\"\n",
+        ))
+        .await;
+        let url = format!("http://{}/api/sse?room=1&userId=u1", daemon.public);
+        let mut page = Program::node("eventsource.mjs", &[&url, "connected", "ping", "note"]);
+        let mut types = Vec::new();
+        let mut published = false;
+        while !(types.contains(&"note".to_owned()) && types.contains(&"ping".to_owned())) {
+            let (name, data) = heard(&mut page).await;
+            let data: Value = serde_json::from_str(&data).expect("JSON");
+            assert_eq!((&*name, data.as_object().map(serde_json::Map::len)), ("message", Some(3)), "{data}");
+            assert_eq!((data["timestamp"].is_string(), data["timestamp"].is_u64()), (iso, !iso), "{data}");
+            let kind = data["type"].as_str().expect("a type").to_owned();
+            match &*kind {
+                "connection_established" => assert_eq!(data["data"]["user"], "u1"),
+                "note" => assert_eq!(data["data"], json!({"n": 1})),
+                _ => {}
+            }
+            types.push(kind);
+            if !std::mem::replace(&mut published, true) {
+                daemon.publish(&json!({"topic": "room:1", "event": "note", "data": {"n": 1}})).await;
+            }
+        }
+        assert_eq!(types[0], "connection_established");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_wraps_its_events_itself_keeps_its_own_bytes() {
+    let daemon = Daemon::start(
+        "[[stream]]\npath = \"/api/chat/stream\"\ntopics = [\"conversation:{query.conversationId}\"]\n\
+         [sse]\nheartbeat = \"1s\"\nconnected_as = \"message\"\n",
+    )
+    .await;
+    let url = format!("http://{}/api/chat/stream?conversationId=42", daemon.public);
+    let mut page = Program::node("eventsource.mjs", &[&url]);
+    assert_eq!(heard(&mut page).await.0, "message");
+    let own = r#"{"type": "message:new",  "data":{"text":"hi"}, "timestamp":1}"#;
+    let answer =
+        daemon.try_publish(format!(r#"{{"topic": "conversation:42", "data": {own}}}"#).as_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(heard(&mut page).await, ("message".to_owned(), own.to_owned()));
+    let beats = async || daemon.metric("sidestream_heartbeats_total", &[]).await;
+    let before = beats().await;
+    eventually("a heartbeat", async || (beats().await > before).then_some(())).await;
+    daemon.publish(&json!({"topic": "conversation:42", "data": "after"})).await;
+    assert_eq!(heard(&mut page).await.1, "after", "a comment is no event");
 }
