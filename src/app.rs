@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Control};
+use crate::control::{self, Asks, Cluster, Control, Instances};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -36,6 +36,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// How long requests to the internal listener may still take when everything else has ended.
 const CLOSE: Duration = Duration::from_secs(2);
+
+/// How long it may take to tell the other instances that this one stops.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl App {
     /// Takes the ports. An error names the address.
@@ -79,7 +82,10 @@ impl App {
         let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
         let gates = Arc::new(gates.map_err(io::Error::other)?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
-        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
+        let instances = Arc::new(Instances::new(&config.instance));
+        let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
+        let cluster = Cluster { instances, asks };
+        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), cluster);
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
             settings,
@@ -110,6 +116,9 @@ impl App {
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
             control.connect(Arc::new(Telephone(link)));
         }
+        // Until the last stream has gone, so that the others learn of that, too.
+        let life = Drain::new();
+        control.live(&life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -135,6 +144,10 @@ impl App {
         fanout.drain(config.drain.window);
         if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
             warn!(streams = fanout.open(), "the drain's deadline has passed; what is still open is cut");
+        }
+        life.start();
+        if tokio::time::timeout(GOODBYE, life.finished()).await.is_err() {
+            warn!("the other instances could not be told that this one stops");
         }
         close.start();
         if tokio::time::timeout(CLOSE, close.finished()).await.is_err() {
