@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Control};
+use crate::control::{self, Asks, Cluster, Control, Instances};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
@@ -40,6 +40,9 @@ const CLOSE: Duration = Duration::from_secs(2);
 
 /// What webhooks get at least for their last requests, when the drain has taken all of its time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long it may take to tell the other instances that this one stops.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl App {
     /// Takes the ports. An error names the address.
@@ -71,8 +74,6 @@ impl App {
         let log = Arc::new(log.shaped(config.sse.events));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
-        let webhooks = start_webhooks(&config, &fanout)?;
-
         let settings = stream::Settings {
             routes: &config.streams,
             auth: &config.auth,
@@ -85,7 +86,11 @@ impl App {
         let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
         let gates = Arc::new(gates.map_err(io::Error::other)?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
-        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
+        let instances = Arc::new(Instances::new(&config.instance));
+        let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
+        let webhooks = start_webhooks(&config, &instances, &fanout)?;
+        let cluster = Cluster { instances, asks };
+        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), cluster);
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
             settings,
@@ -116,6 +121,9 @@ impl App {
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
             control.connect(Arc::new(Telephone(link)));
         }
+        // Until the last stream has gone, so that the others learn of that, too.
+        let life = Drain::new();
+        control.live(&life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -142,6 +150,10 @@ impl App {
         fanout.drain(config.drain.window);
         if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
             warn!(streams = fanout.open(), "the drain's deadline has passed; what is still open is cut");
+        }
+        life.start();
+        if tokio::time::timeout(GOODBYE, life.finished()).await.is_err() {
+            warn!("the other instances could not be told that this one stops");
         }
         close.start();
         if tokio::time::timeout(CLOSE, close.finished()).await.is_err() {
@@ -186,12 +198,16 @@ fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Ticket
 }
 
 /// Starts what tells other servers of streams, if there is anybody to tell.
-fn start_webhooks(config: &Config, fanout: &Fanout) -> io::Result<Option<Arc<Webhooks>>> {
+fn start_webhooks(
+    config: &Config,
+    instances: &Instances,
+    fanout: &Fanout,
+) -> io::Result<Option<Arc<Webhooks>>> {
     if config.webhooks.is_empty() {
         return Ok(None);
     }
-    let instance = format!("{:08x}", getrandom::u32().map_err(io::Error::other)?);
-    let webhooks = Arc::new(Webhooks::start(&config.webhooks, &instance).map_err(io::Error::other)?);
+    let me = serde_json::to_value(instances.me()).expect("texts are JSON");
+    let webhooks = Arc::new(Webhooks::start(&config.webhooks, &me).map_err(io::Error::other)?);
     let watcher: Arc<dyn Watcher> = webhooks.clone();
     fanout.watch(&watcher);
     Ok(Some(webhooks))

@@ -14,9 +14,9 @@ use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
-    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth,
-    Telemetry, Tls, Trim,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Instance, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
+    StreamAuth, Telemetry, Tls, Trim,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -56,6 +56,7 @@ impl Config {
             fanout: s.section("fanout", Fanout::read),
             redis: s.section_if_there("redis", Redis::read),
             webhooks: Webhook::read_all(s),
+            instance: s.section("instance", Instance::read),
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
@@ -511,6 +512,12 @@ impl Channel {
             );
         }
         channel
+    }
+}
+
+impl Instance {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        Self { name: s.optional("name", label) }
     }
 }
 

@@ -119,6 +119,7 @@ fn example_in_full() -> Config {
     };
     let mut config =
         Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
+    config.instance.name = Some("sidestream-1".to_owned());
     config.internal.publishers.push(publisher);
     config.webhooks.push(Webhook {
         previous_secret: Some(Secret::new("the-one-that-was-used-until-this-morning")),

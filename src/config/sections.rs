@@ -29,6 +29,7 @@ pub struct Config {
     pub fanout: Fanout,
     pub redis: Option<Redis>,
     pub webhooks: Vec<Webhook>,
+    pub instance: Instance,
     pub drain: Drain,
     pub telemetry: Telemetry,
 }
@@ -328,6 +329,13 @@ pub enum ChannelFormat {
     Envelope,
 }
 
+/// `[instance]`: this daemon among those that share a Redis.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Instance {
+    /// What operators call it; None = by the machine's name. Nothing depends on it: every start has an id of its own.
+    pub name: Option<String>,
+}
+
 /// `[drain]`: the notice to stop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drain {
@@ -371,6 +379,7 @@ impl Config {
             fanout: Fanout::default(),
             redis: None,
             webhooks: Vec::new(),
+            instance: Instance::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
         }

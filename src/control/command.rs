@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::ask::{Answer, Ask};
+use super::crier::{Alive, Bye};
 use crate::auth::{Bearer, Topics, Whose};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};
@@ -26,6 +28,10 @@ struct Message {
 pub(super) enum Command {
     Revoke(Revoke),
     Renew(Renew),
+    Alive(Alive),
+    Bye(Bye),
+    Ask(Ask),
+    Answer(Answer),
 }
 
 impl Command {

@@ -3,9 +3,14 @@
 //! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
 
+mod ask;
 mod command;
+mod crier;
+mod instances;
 mod revoke;
 
+pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+pub use instances::{Instance, InstanceId, Instances};
 pub use revoke::{BadRevoke, Revoked};
 
 use std::pin::Pin;
@@ -41,16 +46,51 @@ pub struct Control {
     revocations: Arc<Revocations>,
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
+    instances: Arc<Instances>,
+    asks: Arc<Asks>,
+    /// Somebody has come, and waits to hear that this instance lives.
+    answer_new: tokio::sync::Notify,
+}
+
+/// The other instances, and how they are asked.
+#[derive(Clone)]
+pub struct Cluster {
+    pub instances: Arc<Instances>,
+    pub asks: Arc<Asks>,
 }
 
 impl Control {
-    pub fn new(settings: &config::Auth, fanout: Arc<Fanout>, revocations: Arc<Revocations>) -> Self {
-        Self { fanout, revocations, bus: std::sync::OnceLock::new(), revoke_for: settings.revoke_for }
+    pub fn new(
+        settings: &config::Auth,
+        fanout: Arc<Fanout>,
+        revocations: Arc<Revocations>,
+        cluster: Cluster,
+    ) -> Self {
+        Self {
+            fanout,
+            revocations,
+            bus: std::sync::OnceLock::new(),
+            revoke_for: settings.revoke_for,
+            instances: cluster.instances,
+            asks: cluster.asks,
+            answer_new: tokio::sync::Notify::new(),
+        }
     }
 
     /// From now on the other instances are told by `bus`. Once.
     pub fn connect(&self, bus: Arc<dyn Bus>) {
+        self.asks.connect(Arc::clone(&bus));
         let _ = self.bus.set(bus);
+    }
+
+    /// The living instances.
+    pub fn instances(&self) -> &Instances {
+        &self.instances
+    }
+
+    /// How the other instances are asked.
+    pub fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// Takes grants back: whoever they were for is kept out from now on, and their streams end. `body` is the JSON
@@ -83,6 +123,10 @@ impl Control {
         let kind = match &command {
             Some(Command::Revoke(_)) => "revoke",
             Some(Command::Renew(_)) => "renew",
+            Some(Command::Alive(_)) => "alive",
+            Some(Command::Bye(_)) => "bye",
+            Some(Command::Ask(_)) => "ask",
+            Some(Command::Answer(_)) => "answer",
             None => "unknown",
         };
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
@@ -100,6 +144,10 @@ impl Control {
                 let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
             }
+            Some(Command::Alive(alive)) => self.hear_alive(&alive),
+            Some(Command::Bye(bye)) => self.hear_bye(&bye),
+            Some(Command::Ask(ask)) => self.asks.asked(ask),
+            Some(Command::Answer(answer)) => self.asks.answered(answer),
             None => debug!("a command that is not known here is passed over"),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
@@ -36,7 +37,7 @@ struct Hook {
 impl Webhooks {
     /// Connects to nobody before something happens. `instance` is said in every request. Reads the system's
     /// authorities from disk for a webhook over TLS.
-    pub fn start(settings: &[config::Webhook], instance: &str) -> Result<Self, BadSink> {
+    pub fn start(settings: &[config::Webhook], instance: &Value) -> Result<Self, BadSink> {
         let (finish, heard) = watch::channel(None);
         let tasks = Drain::new();
         let mut hooks = Vec::with_capacity(settings.len());

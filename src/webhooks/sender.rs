@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -21,7 +22,7 @@ const HURRIED: Duration = Duration::from_millis(500);
 
 pub(super) struct Sender {
     name: Arc<str>,
-    instance: String,
+    instance: Value,
     queue: Arc<Queue>,
     sink: Sink,
     back_off: BackOff,
@@ -59,13 +60,13 @@ impl Fate {
 impl Sender {
     pub(super) fn new(
         settings: &Webhook,
-        instance: &str,
+        instance: &Value,
         queue: Arc<Queue>,
         finish: watch::Receiver<Option<Instant>>,
     ) -> Result<Self, BadSink> {
         Ok(Self {
             name: settings.name.as_str().into(),
-            instance: instance.to_owned(),
+            instance: instance.clone(),
             queue,
             sink: Sink::new(settings)?,
             back_off: BackOff { min: settings.retry_min, max: settings.retry_max },
