@@ -15,6 +15,7 @@ struct Planted {
     redis: String,
     ticket: String,
     ticket_key: String,
+    webhook: String,
 }
 
 impl Planted {
@@ -28,6 +29,7 @@ impl Planted {
             redis: secret("redis"),
             ticket: secret("ticket"),
             ticket_key: secret("ticket-key"),
+            webhook: secret("webhook"),
         }
     }
 
@@ -63,6 +65,12 @@ keys = ["{}"]
 path = "/ticketed"
 auth = "ticket"
 topics = ["{{query.topic}}"]
+[[webhook]]
+name = "a"
+url = "http://127.0.0.1:9/hooks?key={}"
+secret = "{}"
+previous_secret = "{}x"
+max_delay = 0
 "#,
             self.publish,
             self.publisher,
@@ -72,6 +80,9 @@ topics = ["{{query.topic}}"]
             redis.port,
             self.ticket,
             self.ticket_key,
+            self.webhook,
+            self.webhook,
+            self.webhook,
         )
     }
 }
@@ -234,6 +245,11 @@ async fn no_planted_secret_is_to_be_read_anywhere() {
     let answer = request(daemon.internal, "POST", "/publish", &headers, br#"{"topic":"a"}"#).await;
     seen.answer("a publish without Redis", &answer);
 
+    eventually("a webhook that is not told", async || {
+        (daemon.metric("sidestream_webhook_requests_total", &["result=\"connect\""]).await > 0.0)
+            .then_some(())
+    })
+    .await;
     seen.answer("the metrics", &daemon.ask("/metrics").await);
     daemon.logged("stream refused").await;
     seen.add("the log", daemon.log());
