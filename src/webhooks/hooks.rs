@@ -61,13 +61,13 @@ impl Webhooks {
         self.hooks.iter().any(|hook| hook.events.contains(&event))
     }
 
-    /// Queues what has happened for the webhooks that are told of it. Never waits: where a queue is full, its oldest
+    /// Queues what happened at `at` for the webhooks that are told of it. Never waits: where a queue is full, its oldest
     /// are dropped.
-    pub fn note(&self, notice: &Notice<'_>) {
+    pub fn note(&self, notice: &Notice<'_>, at: SystemTime) {
         let mut line = None;
         for hook in self.hooks.iter().filter(|hook| hook.is_told_of(notice)) {
             // Written once, and only if anybody reads it.
-            let line = line.get_or_insert_with(|| notice.line(SystemTime::now()));
+            let line = line.get_or_insert_with(|| notice.line(at));
             let dropped = hook.queue.push(line.clone());
             if dropped > 0 {
                 hook.count_dropped(dropped);
@@ -86,12 +86,13 @@ impl Webhooks {
 /// Streams are told of by the instance that holds them.
 impl Watcher for Webhooks {
     fn opened(&self, stream: &Watched<'_>) {
-        self.note(&Notice::Connected(who(stream)));
+        self.note(&Notice::Connected(who(stream)), stream.opened);
     }
 
     fn ended(&self, stream: &Watched<'_>, how: Ended) {
         let Ended { why, open_for: after, sent } = how;
-        self.note(&Notice::Disconnected { who: who(stream), reason: why.as_str(), after, sent });
+        let notice = Notice::Disconnected { who: who(stream), reason: why.as_str(), after, sent };
+        self.note(&notice, SystemTime::now());
     }
 }
 
