@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use metrics::Gauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::telemetry::WEBHOOK_WAITING;
 
 /// What an event costs beside its text.
 const OVERHEAD: usize = 64;
@@ -21,6 +23,8 @@ pub(super) struct Queue {
     max_bytes: usize,
     max_batch: usize,
     max_body: usize,
+    /// How many wait, for operators.
+    waiting: Gauge,
 }
 
 #[derive(Default)]
@@ -57,6 +61,7 @@ impl Queue {
             max_bytes: bytes(settings.max_queue_bytes),
             max_batch: settings.max_batch,
             max_body: bytes(settings.max_body),
+            waiting: metrics::gauge!(WEBHOOK_WAITING, "webhook" => settings.name.clone()),
         }
     }
 
@@ -78,6 +83,7 @@ impl Queue {
             inner.waiting.push_back((event, Instant::now()));
         }
         inner.dropped += dropped;
+        self.waiting.set(inner.waiting.len() as f64);
         let after = self.standing_of(&inner);
         drop(inner);
         // Else its sender is at work, or knows already.
@@ -121,6 +127,7 @@ impl Queue {
             // A crowd's room is given back.
             inner.waiting = VecDeque::new();
         }
+        self.waiting.set(inner.waiting.len() as f64);
         Some(Batch { events, dropped: std::mem::take(&mut inner.dropped) })
     }
 

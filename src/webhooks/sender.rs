@@ -15,7 +15,7 @@ use super::back_off::BackOff;
 use super::queue::{Batch, Queue, Standing};
 use super::sink::{BadSink, Outcome, Sink};
 use crate::config::Webhook;
-use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS, WEBHOOK_WAITING};
+use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
 
 /// The longest pause between two requests while the daemon stops.
 const HURRIED: Duration = Duration::from_millis(500);
@@ -111,8 +111,6 @@ impl Sender {
     async fn wait_for_batch(&mut self) {
         loop {
             let standing = self.queue.standing();
-            metrics::gauge!(WEBHOOK_WAITING, "webhook" => Arc::clone(&self.name))
-                .set(self.queue.len() as f64);
             if standing == Standing::Full || self.finish.borrow().is_some() {
                 return;
             }
