@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
+use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Asks, Cluster, Control, Instances};
+use crate::control::{self, Asks, Cluster, Control, Instances, NotSpoken, Presence};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -84,7 +84,16 @@ impl App {
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
         let instances = Arc::new(Instances::new(&config.instance));
         let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
-        let cluster = Cluster { instances, asks };
+        let (topics, alone) = (false, config.redis.is_none());
+        let presence = Presence::new(
+            &config.presence,
+            Arc::clone(&instances),
+            Arc::clone(&asks),
+            Arc::clone(&fanout),
+            topics,
+            alone,
+        );
+        let cluster = Cluster { instances, asks, presence: Arc::new(presence) };
         let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), cluster);
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
@@ -118,7 +127,11 @@ impl App {
         }
         // Until the last stream has gone, so that the others learn of that, too.
         let life = Drain::new();
-        control.live(&life);
+        let voice = Voice {
+            publish: sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay.clone(), usize::MAX),
+            publisher: Publisher::own("presence"),
+        };
+        control.live(Arc::new(voice), &life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -174,6 +187,24 @@ struct Telephone(sources::Link);
 impl control::Bus for Telephone {
     fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
         Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    }
+}
+
+/// Publishes what the control room has to say.
+struct Voice {
+    publish: sources::Publish,
+    publisher: Publisher,
+}
+
+impl control::Voice for Voice {
+    fn publish(&self, body: Bytes) -> control::Speaking<'_> {
+        Box::pin(async move {
+            match self.publish.publish(&body, None, false, &self.publisher).await {
+                Ok(_) => Ok(()),
+                Err(sources::BadPublish::Relay(_)) => Err(NotSpoken::Now),
+                Err(_) => Err(NotSpoken::Ever),
+            }
+        })
     }
 }
 
