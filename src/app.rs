@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
-use crate::config::{self, Config};
-use crate::control::{self, Asks, Cluster, Control, Instances};
+use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
+use crate::config::{self, Config, HookEvent};
+use crate::control::{self, Asks, Cluster, Control, Instances, NotSpoken, Presence};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
@@ -23,7 +23,7 @@ use crate::shutdown::Drain;
 use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Notice, Webhooks};
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -89,7 +89,21 @@ impl App {
         let instances = Arc::new(Instances::new(&config.instance));
         let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
         let webhooks = start_webhooks(&config, &instances, &fanout)?;
-        let cluster = Cluster { instances, asks };
+        let told_of = |event| webhooks.as_ref().is_some_and(|webhooks| webhooks.wants(event));
+        let topics = told_of(HookEvent::TopicOccupied) || told_of(HookEvent::TopicEmpty);
+        let alone = config.redis.is_none();
+        let presence = Presence::new(
+            &config.presence,
+            Arc::clone(&instances),
+            Arc::clone(&asks),
+            Arc::clone(&fanout),
+            topics,
+            alone,
+        );
+        if let Some(webhooks) = &webhooks {
+            presence.heed(Arc::new(Bell(Arc::clone(webhooks))));
+        }
+        let cluster = Cluster { instances, asks, presence: Arc::new(presence) };
         let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), cluster);
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
@@ -123,7 +137,11 @@ impl App {
         }
         // Until the last stream has gone, so that the others learn of that, too.
         let life = Drain::new();
-        control.live(&life);
+        let voice = Voice {
+            publish: sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay.clone(), usize::MAX),
+            publisher: Publisher::own("presence"),
+        };
+        control.live(Arc::new(voice), &life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -183,6 +201,39 @@ struct Telephone(sources::Link);
 impl control::Bus for Telephone {
     fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
         Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    }
+}
+
+/// Brings what is so on all instances together to the webhooks.
+struct Bell(Arc<Webhooks>);
+
+impl control::Heed for Bell {
+    fn noticed(&self, noticed: &control::Noticed) {
+        let notice = match (noticed.kind, noticed.here) {
+            (control::Kind::User, true) => Notice::UserOnline(&noticed.name),
+            (control::Kind::User, false) => Notice::UserOffline(&noticed.name),
+            (control::Kind::Topic, true) => Notice::TopicOccupied(&noticed.name),
+            (control::Kind::Topic, false) => Notice::TopicEmpty(&noticed.name),
+        };
+        self.0.note(&notice, noticed.at);
+    }
+}
+
+/// Publishes what the control room has to say.
+struct Voice {
+    publish: sources::Publish,
+    publisher: Publisher,
+}
+
+impl control::Voice for Voice {
+    fn publish(&self, body: Bytes) -> control::Speaking<'_> {
+        Box::pin(async move {
+            match self.publish.publish(&body, None, false, &self.publisher).await {
+                Ok(_) => Ok(()),
+                Err(sources::BadPublish::Relay(_)) => Err(NotSpoken::Now),
+                Err(_) => Err(NotSpoken::Ever),
+            }
+        })
     }
 }
 

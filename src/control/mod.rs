@@ -7,10 +7,15 @@ mod ask;
 mod command;
 mod crier;
 mod instances;
+mod presence;
 mod revoke;
 
 pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
 pub use instances::{Instance, InstanceId, Instances};
+pub use presence::{
+    BadWhom, Heed, Here, Kind, NotSpoken, Noticed, OnInstance, OnTopic, Page, Presence, Speaking, Totals,
+    Voice, Where,
+};
 pub use revoke::{BadRevoke, Revoked};
 
 use std::pin::Pin;
@@ -48,15 +53,17 @@ pub struct Control {
     revoke_for: Duration,
     instances: Arc<Instances>,
     asks: Arc<Asks>,
+    presence: Arc<Presence>,
     /// Somebody has come, and waits to hear that this instance lives.
     answer_new: tokio::sync::Notify,
 }
 
-/// The other instances, and how they are asked.
+/// The other instances, how they are asked, and who is on them.
 #[derive(Clone)]
 pub struct Cluster {
     pub instances: Arc<Instances>,
     pub asks: Arc<Asks>,
+    pub presence: Arc<Presence>,
 }
 
 impl Control {
@@ -73,6 +80,7 @@ impl Control {
             revoke_for: settings.revoke_for,
             instances: cluster.instances,
             asks: cluster.asks,
+            presence: cluster.presence,
             answer_new: tokio::sync::Notify::new(),
         }
     }
@@ -86,6 +94,11 @@ impl Control {
     /// The living instances.
     pub fn instances(&self) -> &Instances {
         &self.instances
+    }
+
+    /// Who is there, on all instances.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// How the other instances are asked.
@@ -127,6 +140,7 @@ impl Control {
             Some(Command::Bye(_)) => "bye",
             Some(Command::Ask(_)) => "ask",
             Some(Command::Answer(_)) => "answer",
+            Some(Command::Changed(_) | Command::Everybody(_) | Command::Want(_)) => "presence",
             None => "unknown",
         };
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
@@ -148,6 +162,9 @@ impl Control {
             Some(Command::Bye(bye)) => self.hear_bye(&bye),
             Some(Command::Ask(ask)) => self.asks.asked(ask),
             Some(Command::Answer(answer)) => self.asks.answered(answer),
+            Some(Command::Changed(changed)) => self.presence.hear_changed(changed),
+            Some(Command::Everybody(everybody)) => self.presence.hear_everybody(everybody),
+            Some(Command::Want(want)) => self.presence.hear_want(&want),
             None => debug!("a command that is not known here is passed over"),
         }
     }

@@ -28,6 +28,7 @@ use tracing::debug;
 
 use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
+use super::presence;
 use super::problem::{Problem, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
 use super::respond::json;
@@ -152,8 +153,16 @@ impl Internal {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(self.render_metrics())
             }
+            path if let Some(path) = presence::Path::parse(path) => {
+                // Who may not ask is not told what is wrong with the question.
+                self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+                let path = path?;
+                path.allow(&head.method)?;
+                let body = self.read(body).await?;
+                path.answer(self.control.presence(), head, &body).await
+            }
             _ => {
-                let say = "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and GET /metrics";
+                let say = "nothing is here: there are POST /publish, POST /revoke, GET /presence, GET /healthz, GET /readyz and GET /metrics";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }

@@ -9,6 +9,7 @@ mod internal;
 mod listen;
 mod opening;
 mod peer;
+mod presence;
 mod problem;
 mod public;
 mod respond;
