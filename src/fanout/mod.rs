@@ -5,6 +5,7 @@
 
 mod batch;
 mod end;
+mod follow;
 mod index;
 mod mailbox;
 mod meters;

@@ -23,20 +23,22 @@ use super::sink::{Held, Sink};
 use super::subscriber::{About, Join, Seed, State, Subscriber, Turn, Who, Wrote};
 use super::wheel::{Tick, Wheel};
 use crate::event::{Block, Frame, Shape};
-use crate::log::{Feed, Log, Position, Taken};
+use crate::log::{Entry, Feed, Log, Position, Taken};
 
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
-    feed: Arc<Feed>,
-    mailbox: Arc<Mailbox>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) mailbox: Arc<Mailbox>,
     poll: Poll,
     pub(super) subscribers: Slab<Subscriber>,
     wheel: Wheel,
     /// Who has more to be written; front first.
-    queue: std::collections::VecDeque<Who>,
+    pub(super) queue: std::collections::VecDeque<Who>,
     pub(super) now: Tick,
     /// Every live subscriber has everything up to here.
     pub(super) applied: Position,
+    /// Whatever is for a key that somebody here holds, and stands after this position, has reached the inbox.
+    pub(super) wanted: Position,
     settings: Settings,
     heartbeat: Frame,
     draining: bool,
@@ -68,6 +70,7 @@ impl Shard {
             queue: std::collections::VecDeque::new(),
             now: 0,
             applied: Position::default(),
+            wanted: Position::default(),
             heartbeat: settings.heartbeat_as.frame(Shape::default()),
             settings,
             draining: false,
@@ -121,9 +124,8 @@ impl Shard {
             self.feed.take(&mut taken);
             if let Some(after) = taken.missed_after {
                 self.all_behind(after);
-            } else if !taken.entries.is_empty() {
-                pass.run(&mut self, &taken.entries);
-                self.applied = taken.entries.last().map_or(self.applied, |entry| entry.position);
+            } else {
+                self.deliver(&taken, &mut pass);
             }
             self.turns();
             self.wheel.turn(Instant::now(), &mut due);
@@ -140,13 +142,33 @@ impl Shard {
         }
     }
 
+    /// Brings to all live subscribers what is new: events and changes of topics, in their order.
+    fn deliver(&mut self, taken: &Taken, pass: &mut Pass) {
+        let mut entries = &taken.entries[..];
+        for change in &taken.changes {
+            let (before, after) =
+                entries.split_at(entries.partition_point(|entry| entry.position < change.position));
+            self.deliver_events(before, pass);
+            self.follow(change);
+            self.applied = change.position;
+            entries = after;
+        }
+        self.deliver_events(entries, pass);
+    }
+
+    fn deliver_events(&mut self, entries: &[Arc<Entry>], pass: &mut Pass) {
+        if let Some(last) = entries.last() {
+            pass.run(self, entries);
+            self.applied = last.position;
+        }
+    }
+
     pub(super) fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }
 
     fn join(&mut self, join: Join) {
-        let entry = self.subscribers.vacant_entry();
-        let slot = entry.key() as Slot;
+        let slot = self.subscribers.vacant_key() as Slot;
         self.generation += 1;
         let generation = self.generation;
         let sink = match join.sink {
@@ -169,15 +191,18 @@ impl Shard {
                 Held::Channel(channel)
             }
         };
-        let new = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).join(slot, &join.keys);
-        // Before the backlog is read: what is appended in between reaches the inbox, and the cursor tells whether
-        // it has been replayed already.
-        self.log.want(&self.feed, &new);
+        let cursor = self.enter(slot, &join.keys, join.cursor);
         let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at) + 1, end));
-        let about = About { client: join.client, opened: Instant::now(), ends, _seat: join.seat };
-        let seed = Seed { opening: join.opening, cursor: join.cursor, about };
+        let about = About {
+            client: join.client,
+            opened: Instant::now(),
+            decided: join.decided,
+            ends,
+            _seat: join.seat,
+        };
+        let seed = Seed { opening: join.opening, cursor, about };
         let channel = matches!(sink, Held::Channel(_));
-        entry.insert(Subscriber::new(sink, generation, self.now, seed));
+        self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
@@ -280,11 +305,18 @@ impl Shard {
                 continue;
             }
             let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
-            match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
-                Turn::Live => subscriber.state = State::Live,
+            let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
+                Turn::Change(change) => self.go_over(slot, &change),
+                Turn::Lost => self.recover(slot, &keys),
+                turn => turn,
+            };
+            match turn {
+                Turn::Live => self.subscribers[slot as usize].state = State::Live,
                 Turn::More => self.queue.push_back(Who { slot, generation }),
                 Turn::Blocked => self.block(slot),
                 Turn::Gone => self.close(slot, End::ClientGone),
+                // Nobody knows what it may hear: whoever comes back is asked who they are.
+                Turn::Change(_) | Turn::Lost => self.close(slot, End::Lagged),
             }
         }
     }
@@ -369,7 +401,7 @@ impl Shard {
             let _ = self.poll.registry().deregister(socket);
         }
         let gone = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).leave(slot);
-        self.log.unwant(&self.feed, &gone);
+        self.unwant(&gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
         let sent = subscriber.sent;

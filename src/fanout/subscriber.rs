@@ -3,6 +3,7 @@
 //! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,8 +14,8 @@ use super::index::Slot;
 use super::meters::Counts;
 use super::sink::{Framing, Held, Sink};
 use super::wheel::Tick;
-use crate::event::{Frame, Key, Name};
-use crate::log::{Entry, Log, Position, Reset};
+use crate::event::{Frame, Key, Name, Shape};
+use crate::log::{Change, Cursor, Entry, Log, Position, Reset};
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -23,8 +24,10 @@ pub struct Join {
     pub opening: Bytes,
     /// Everything after this position is delivered.
     pub cursor: Position,
-    /// How it can be reached.
+    /// How it can be reached. What its user, session and client were given at the cursor comes to them.
     pub keys: Vec<Key>,
+    /// The log's head when the keys were decided upon: what is removed later, it lets go of.
+    pub decided: Position,
     /// For the log line.
     pub client: Name,
     /// When the stream is closed at the latest, and why.
@@ -66,6 +69,8 @@ pub(super) struct Subscriber {
 pub(super) struct About {
     pub(super) client: Name,
     pub(super) opened: Instant,
+    /// See [`Join::decided`].
+    pub(super) decided: Position,
     pub(super) ends: Option<(Tick, End)>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
@@ -83,12 +88,16 @@ pub(super) enum Wrote {
 }
 
 /// What came of a turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Turn {
     /// It has everything that the log holds for it.
     Live,
     /// There is more; others come first.
     More,
+    /// Everything before this change of its topics is written.
+    Change(Arc<Change>),
+    /// The log has let go of what it had before it.
+    Lost,
     Blocked,
     Gone,
 }
@@ -116,26 +125,27 @@ impl Subscriber {
 
     /// Brings the subscriber forward by one turn of what the log holds for `keys`.
     pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
-        let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
-            Ok(replay) => replay,
-            Err(_) => {
-                // It was too slow: say so, and go on from the head.
-                let head = log.head();
-                counts.resets += 1;
-                let reset = Reset::TooSlow.frame(head.id, log.shape());
-                self.cursor = head.position;
-                return match self.write_frame(&reset, now, counts) {
-                    Wrote::All => Turn::More,
-                    Wrote::Blocked => Turn::Blocked,
-                    Wrote::Gone => Turn::Gone,
-                };
-            }
-        };
+        let Ok(replay) = log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) else { return Turn::Lost };
         match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
             Wrote::All => {
                 self.cursor = self.cursor.max(replay.through);
-                if replay.complete { Turn::Live } else { Turn::More }
+                match replay.change {
+                    Some(change) => Turn::Change(change),
+                    None if replay.complete => Turn::Live,
+                    None => Turn::More,
+                }
             }
+            Wrote::Blocked => Turn::Blocked,
+            Wrote::Gone => Turn::Gone,
+        }
+    }
+
+    /// Says that it was too slow, and that it goes on from `head`.
+    pub(super) fn reset(&mut self, head: Cursor, shape: Shape, now: Tick, counts: &mut Counts) -> Turn {
+        counts.resets += 1;
+        self.cursor = head.position;
+        match self.write_frame(&Reset::TooSlow.frame(head.id, shape), now, counts) {
+            Wrote::All => Turn::More,
             Wrote::Blocked => Turn::Blocked,
             Wrote::Gone => Turn::Gone,
         }

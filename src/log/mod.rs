@@ -5,9 +5,11 @@
 //! position after which everything for these keys reaches the feed. This room knows no socket and no subscriber.
 
 mod feed;
+mod members;
 mod memory;
 mod store;
 
 pub use feed::{Feed, Taken};
-pub use memory::{Appended, Log, Retention};
-pub use store::{Cursor, Entry, Position, Replay, Reset};
+pub use members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
+pub use memory::{Appended, Edited, Log, Retention};
+pub use store::{Cursor, Entry, Membership, Position, Replay, Reset};

@@ -16,7 +16,7 @@ use crate::auth::{Caller, Denied, Gates, Grant, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Sink};
-use crate::log::{Cursor, Log, Reset};
+use crate::log::{Cursor, Log, Membership, Position, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry;
 
@@ -50,10 +50,19 @@ pub struct Admission {
     /// To be set on the answer, beside the headers that every stream has.
     pub headers: HeaderMap,
     keys: Vec<Key>,
+    decided: Position,
     cursor: Cursor,
     client: Name,
     ends: Option<(Instant, End)>,
     seat: Seat,
+}
+
+/// Where a stream is to begin.
+struct Asks<'a> {
+    last_event_id: Option<&'a str>,
+    history: usize,
+    /// The log's head before the caller was verified.
+    decided: Position,
 }
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -110,6 +119,8 @@ impl Streams {
         if self.drain.has_started() {
             return Err(later(Why::Draining));
         }
+        // What is taken from the caller while somebody is asked is not given by the answer.
+        let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
         let seat = self.seats.take(address).map_err(later)?;
         let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
@@ -131,7 +142,7 @@ impl Streams {
         }
         let seat = seat.of(grant.user.as_ref()).map_err(later)?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, &topics, last_event_id, history, seat))
+        Ok(self.admit(&grant, headers, topics, Asks { last_event_id, history, decided }, seat))
     }
 
     fn denied(&self, denied: Denied) -> Refusal {
@@ -149,16 +160,23 @@ impl Streams {
         &self,
         grant: &Grant,
         headers: HeaderMap,
-        topics: &[Name],
-        last_event_id: Option<&str>,
-        history: usize,
+        mut topics: Vec<Name>,
+        asks: Asks<'_>,
         seat: Seat,
     ) -> Admission {
+        let Asks { last_event_id, history, decided } = asks;
         let client = client_id();
-        let mut keys = grant.keys(topics);
-        keys.push(Key::Client(client.clone()));
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
-        let head = self.log.head();
+        let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
+        topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
+        let mut keys = grant.keys(&topics);
+        keys.push(Key::Client(client.clone()));
+        for (topic, _) in held.iter() {
+            if !topics.contains(topic) {
+                topics.push(topic.clone());
+            }
+        }
+        let topics = &topics[..];
         let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
             None if history > 0 => {
@@ -192,7 +210,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, cursor, client, ends: self.ends(grant), seat }
+        Admission { preamble: frame, headers, keys, decided, cursor, client, ends: self.ends(grant), seat }
     }
 
     /// How the streams lay out their events.
@@ -203,10 +221,11 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, cursor, client, ends, seat, preamble: _, headers: _ } = admission;
+        let Admission { keys, decided, cursor, client, ends, seat, preamble: _, headers: _ } = admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
-        self.fanout.join(Join { sink, opening, cursor: cursor.position, keys, client, ends, seat });
+        let cursor = cursor.position;
+        self.fanout.join(Join { sink, opening, cursor, keys, decided, client, ends, seat });
     }
 
     fn ends(&self, grant: &Grant) -> Option<(Instant, End)> {
