@@ -1,7 +1,7 @@
-//! Seeded schedules of publish, subscribe, stall, cut and trim against real shards and real sockets: after each step
-//! every reader's stream is a gapless run of what it should have, or says `reset`.
+//! Seeded schedules of publish, subscribe, stall, cut, trim and changes of topics against real shards and real sockets:
+//! after each step every reader's stream is a gapless run of what it should have, or says `reset`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::settings::Heartbeat;
 use super::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::event::{Audience, Event, Frame, Key, Name};
-use crate::log::{Log, Retention};
+use crate::log::{BadEdit, Edit, Log, Position, Retention};
 
 /// A small deterministic generator: a seed is a schedule.
 struct Random(u64);
@@ -24,20 +24,32 @@ impl Random {
     }
 }
 
-fn topic(number: u64) -> Key {
-    Key::Topic(Name::parse(&format!("t{number}")).unwrap())
+fn name(kind: &str, number: u64) -> Name {
+    Name::parse(&format!("{kind}{number}")).unwrap()
 }
+
+fn topic(number: u64) -> Key {
+    Key::Topic(name("t", number))
+}
+
+/// The topics of each user, session and client.
+type Sets = BTreeMap<String, BTreeSet<Name>>;
 
 /// One published event, as the model knows it.
 struct Published {
     keys: Vec<Key>,
     except: Vec<Key>,
     ephemeral: bool,
+    position: Position,
+    /// Who was given what when it was published.
+    sets: Arc<Sets>,
 }
 
 struct Reader {
     socket: TcpStream,
     keys: Vec<Key>,
+    /// Topics of `keys` that were taken from it, and the last event before that.
+    removed: Vec<(Name, u64)>,
     /// Everything from this event on is its.
     next: u64,
     text: String,
@@ -45,6 +57,9 @@ struct Reader {
     /// It has stalled once: the log may have let go of what it missed.
     may_reset: bool,
     resets: usize,
+    /// Its topics have changed while it stalled: nobody may know any more how.
+    may_lag: bool,
+    lagged: bool,
 }
 
 struct World {
@@ -56,7 +71,9 @@ struct World {
     /// The numbers of the events that have an id.
     ids: BTreeMap<String, u64>,
     readers: Vec<Reader>,
+    sets: Arc<Sets>,
     count: u64,
+    subscribed: u64,
     kept: u64,
 }
 
@@ -87,7 +104,9 @@ impl World {
             published: BTreeMap::new(),
             ids: BTreeMap::new(),
             readers: Vec::new(),
+            sets: Arc::default(),
             count: 0,
+            subscribed: 0,
             kept: kept as u64,
         }
     }
@@ -109,11 +128,66 @@ impl World {
         if let Some(id) = appended.id {
             self.ids.insert(id.to_string(), self.count);
         }
-        self.published.insert(self.count, Published { keys, except, ephemeral });
+        let position = self.log.head().position;
+        let sets = Arc::clone(&self.sets);
+        self.published.insert(self.count, Published { keys, except, ephemeral, position, sets });
+    }
+
+    /// Changes the topics of `of`, in the log and in the model.
+    fn edit(&mut self, of: &Key, edit: Edit, deadline: Instant) {
+        let edited = loop {
+            match self.log.edit(of, edit.clone()) {
+                Ok(edited) => break edited,
+                // Its shard has not taken it in yet.
+                Err(BadEdit::NoSuchClient) => assert!(Instant::now() < deadline, "{of:?} does not come"),
+                Err(bad) => panic!("{of:?}: {bad}"),
+            }
+            std::thread::yield_now();
+        };
+        let set = Arc::make_mut(&mut self.sets).entry(format!("{of:?}")).or_default();
+        let removed: Vec<Name> = match edit {
+            Edit::Replace(topics) => {
+                let before = std::mem::replace(set, topics.into_iter().collect());
+                before.into_iter().filter(|topic| !set.contains(topic)).collect()
+            }
+            Edit::Change { add, remove } => {
+                set.retain(|topic| !remove.contains(topic));
+                set.extend(add);
+                remove
+            }
+        };
+        assert_eq!(edited.topics, set.iter().cloned().collect::<Vec<_>>());
+        for reader in self.readers.iter_mut().filter(|reader| reader.keys.contains(of)) {
+            reader.removed.extend(removed.iter().map(|topic| (topic.clone(), self.count)));
+            reader.may_lag |= reader.stalled;
+        }
+    }
+
+    /// Changes the topics of somebody.
+    fn edit_any(&mut self, random: &mut Random, deadline: Instant) {
+        let readers: Vec<&Reader> = self.readers.iter().filter(|reader| !reader.lagged).collect();
+        let of = match random.below(4) {
+            0 | 1 => Key::User(name("u", random.below(3))),
+            2 if !readers.is_empty() && readers.iter().all(|reader| !reader.stalled) => {
+                let reader = readers[random.below(readers.len() as u64) as usize];
+                reader.keys.last().expect("its client comes last").clone()
+            }
+            _ => Key::Session(name("s", random.below(3))),
+        };
+        let mut some = |most: u64| -> Vec<Name> {
+            (0..random.below(most)).map(|_| name("t", random.below(5))).collect()
+        };
+        let edit = match (some(3), some(3)) {
+            (add, remove) if add.len() + remove.len() == 3 => Edit::Replace([add, remove].concat()),
+            (add, remove) => Edit::Change { add, remove },
+        };
+        self.edit(&of, edit, deadline);
     }
 
     /// A reader that has everything but the last `behind` events.
-    fn subscribe(&mut self, keys: Vec<Key>, behind: u64) {
+    fn subscribe(&mut self, mut keys: Vec<Key>, behind: u64) {
+        self.subscribed += 1;
+        keys.push(Key::Client(name("c", self.subscribed)));
         let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         // So little room that a reader who stalls is noticed at once.
         socket2::SockRef::from(&client).set_recv_buffer_size(64 << 10).unwrap();
@@ -122,12 +196,15 @@ impl World {
         server.set_nonblocking(true).unwrap();
         client.set_nonblocking(true).unwrap();
         let behind = behind.min(self.count);
+        let before = self.published.get(&(self.count - behind));
+        let cursor = before.map_or(Position(0), |event| event.position);
+        let head = self.log.head().position;
         self.fanout.join(Join {
             sink: Sink::Socket(server, Framing::Plain),
             opening: Bytes::from_static(b": opening\n\n"),
-            cursor: crate::log::Position(self.log.head().position.0 - behind),
+            cursor,
             keys: keys.clone(),
-            decided: self.log.head().position,
+            decided: head,
             client: Name::parse("test").unwrap(),
             ends: None,
             seat: Box::new(()),
@@ -136,18 +213,21 @@ impl World {
         self.readers.push(Reader {
             socket: client,
             keys,
+            removed: Vec::new(),
             next,
             text: String::new(),
             stalled: false,
-            may_reset: behind > self.kept,
+            may_reset: head.0 - cursor.0 > self.kept,
             resets: 0,
+            may_lag: false,
+            lagged: false,
         });
     }
 
     /// Waits until every reader that reads has everything.
     fn settle(&mut self, deadline: Instant) {
         for at in 0..self.readers.len() {
-            while !self.readers[at].stalled && !self.has_all(at) {
+            while !self.readers[at].stalled && !self.readers[at].lagged && !self.has_all(at) {
                 self.read(at, deadline);
             }
         }
@@ -155,13 +235,14 @@ impl World {
 
     fn has_all(&self, at: usize) -> bool {
         let reader = &self.readers[at];
-        self.published.range(reader.next..).all(|(_, event)| event.ephemeral || !reader.gets(event))
+        self.published.range(reader.next..).all(|(&number, event)| event.ephemeral || !reader.gets(number, event))
     }
 
     fn read(&mut self, at: usize, deadline: Instant) {
         let reader = &mut self.readers[at];
         let mut buffer = [0; 8192];
         match reader.socket.read(&mut buffer) {
+            Ok(0) if reader.may_lag => reader.lagged = true,
             Ok(0) => panic!("reader {at} was closed"),
             Ok(read) => reader.text.push_str(str::from_utf8(&buffer[..read]).unwrap()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -201,20 +282,25 @@ impl World {
         let data = block.strip_prefix("data: ").unwrap_or_else(|| panic!("a strange block: {block:?}"));
         let number: u64 = data.split(' ').next().unwrap().parse().unwrap();
         let event = &self.published[&number];
-        assert!(reader.gets(event), "reader {at} got {number}, which is not for it");
+        assert!(reader.gets(number, event), "reader {at} got {number}, which is not for it");
         assert_eq!(block.contains("\nid: "), !event.ephemeral, "{block:?}");
         assert!(number >= reader.next, "reader {at} got {number} again or late; next was {}", reader.next);
-        for (missed, event) in self.published.range(reader.next..number) {
-            assert!(event.ephemeral || !reader.gets(event), "reader {at} missed {missed} before {number}");
+        for (&missed, event) in self.published.range(reader.next..number) {
+            assert!(event.ephemeral || !reader.gets(missed, event), "reader {at} missed {missed} before {number}");
         }
         reader.next = number + 1;
     }
 }
 
 impl Reader {
-    fn gets(&self, event: &Published) -> bool {
-        event.keys.iter().any(|key| self.keys.contains(key))
-            && !event.except.iter().any(|key| self.keys.contains(key))
+    fn gets(&self, number: u64, event: &Published) -> bool {
+        let holds = |key: &Key| {
+            let Key::Topic(topic) = key else { return self.keys.contains(key) };
+            let removed = || self.removed.iter().any(|(removed, after)| removed == topic && *after < number);
+            let given = |key: &Key| event.sets.get(&format!("{key:?}")).is_some_and(|set| set.contains(topic));
+            (self.keys.contains(key) && !removed()) || self.keys.iter().any(given)
+        };
+        event.keys.iter().any(holds) && !event.except.iter().any(holds)
     }
 }
 
@@ -226,8 +312,10 @@ fn run(seed: u64) -> usize {
     for _ in 0..250 {
         match random.below(20) {
             0..=2 => {
-                let keys =
-                    (0..=random.below(3)).map(|_| topic(random.below(5))).chain([Key::Broadcast]).collect();
+                let mut keys: Vec<Key> = (0..random.below(4)).map(|_| topic(random.below(5))).collect();
+                keys.push(Key::Broadcast);
+                keys.push(Key::User(name("u", random.below(3))));
+                keys.push(Key::Session(name("s", random.below(3))));
                 world.subscribe(keys, random.below(80));
             }
             3 if !world.readers.is_empty() => {
@@ -239,6 +327,15 @@ fn run(seed: u64) -> usize {
                 let reader = &mut world.readers[at];
                 reader.stalled = !reader.stalled;
                 reader.may_reset = true;
+            }
+            6..=8 => {
+                for _ in 0..=random.below(3) {
+                    world.edit_any(&mut random, deadline);
+                    // Several changes and events of one pass.
+                    for _ in 0..random.below(3) {
+                        world.publish(vec![topic(random.below(5))], Vec::new(), false, 10);
+                    }
+                }
             }
             _ => {
                 // Now and then enough at once that whoever stalls falls out of the log.
@@ -262,7 +359,7 @@ fn run(seed: u64) -> usize {
         reader.stalled = false;
     }
     world.settle(deadline);
-    world.readers.iter().map(|reader| reader.resets).sum()
+    world.readers.iter().map(|reader| reader.resets + usize::from(reader.lagged)).sum()
 }
 
 #[test]
@@ -361,7 +458,7 @@ fn a_stream_ends_at_its_time_with_the_reason() {
     world.fanout.join(Join {
         sink: Sink::Socket(server, Framing::Chunked),
         opening: Bytes::from_static(b"HEAD"),
-        cursor: crate::log::Position(0),
+        cursor: Position(0),
         keys: vec![topic(1)],
         decided: world.log.head().position,
         client: Name::parse("test").unwrap(),
