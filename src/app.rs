@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::auth::{Gates, PublisherKeys};
 use crate::config::{self, Config};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
@@ -66,18 +67,23 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let streams = Arc::new(Streams::new(settings, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
+        let gates = Arc::new(gates);
+        let streams =
+            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(&config.public, streams, proxy, drain.clone()));
+        let door = Arc::new(server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone()));
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
         let relay = start_redis(&config, &health, &log, &close)?;
+        let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
             &config.internal,
+            keys,
             Arc::clone(&log),
             Arc::clone(&fanout),
             relay,

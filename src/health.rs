@@ -69,6 +69,14 @@ impl Reporter {
         self.set(State::Down(why.into()));
     }
 
+    /// From now on the daemon is ready without it, too.
+    pub fn no_longer_required(&self) {
+        let mut all = self.health.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dependency) = all.get_mut(self.name) {
+            dependency.required = false;
+        }
+    }
+
     fn set(&self, state: State) {
         let mut all = self.health.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dependency) = all.get_mut(self.name) {

@@ -11,7 +11,7 @@
 //! | 3 | [`stream`] [`sources`] [`proxy`] |
 //! | 2 | [`fanout`] [`auth`] |
 //! | 1 | [`log`] [`config`] |
-//! | 0 | [`event`] [`health`] [`shutdown`] [`telemetry`] [`tls`] |
+//! | 0 | [`event`] [`health`] [`jws`] [`shutdown`] [`telemetry`] [`tls`] |
 
 pub mod app;
 pub mod auth;
@@ -20,6 +20,7 @@ pub mod config;
 pub mod event;
 pub mod fanout;
 pub mod health;
+pub mod jws;
 pub mod log;
 pub mod proxy;
 pub mod server;

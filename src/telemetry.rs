@@ -1,6 +1,6 @@
 //! What operators see: the log's set-up, and every metric's name, once.
 //!
-//! No label holds what a user typed: a label's values are words of ours.
+//! No label holds what a user typed: a label's values are words of ours, or the operator's.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ metrics_table! {
     EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";
     EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
     EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
+    PUBLISHES = Counter "sidestream_publishes_total", "Publishes over HTTP that were accepted, by publisher.";
     DELIVERIES = Counter "sidestream_deliveries_total", "Events written to subscribers, live and replayed.";
     BYTES_WRITTEN = Counter "sidestream_stream_bytes_written_total", "Bytes written to subscribers.";
     HEARTBEATS = Counter "sidestream_heartbeats_total", "Heartbeats written.";
@@ -52,6 +53,7 @@ metrics_table! {
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
+    JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";

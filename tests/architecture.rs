@@ -11,7 +11,7 @@ const RANKS: &[(u8, &[&str])] = &[
     (3, &["stream", "sources", "proxy"]),
     (2, &["fanout", "auth"]),
     (1, &["log", "config"]),
-    (0, &["event", "health", "shutdown", "telemetry", "tls"]),
+    (0, &["event", "health", "jws", "shutdown", "telemetry", "tls"]),
 ];
 
 fn rank(room: &str) -> Option<u8> {

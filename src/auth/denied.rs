@@ -12,11 +12,39 @@ use crate::event::Name;
 pub enum Denied {
     #[error("a token is needed")]
     NoToken,
+    #[error("there are two different tokens in one place")]
+    SeveralTokens,
+    /// It cannot be read; the sentence says why.
+    #[error("the token cannot be read: {0}")]
+    Malformed(&'static str),
+    /// No key of ours is for it, or it is none that is known.
+    #[error("the token is signed with an algorithm that is not accepted here")]
+    UnsupportedAlgorithm,
+    #[error("the token is signed with a key that is not known here")]
+    UnknownKey,
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token is for another audience")]
+    WrongAudience,
+    #[error("the token is of another issuer")]
+    WrongIssuer,
+    /// The claim's name is the configuration's.
+    #[error("the token has no `{0}`")]
+    MissingClaim(Box<str>),
+    #[error("the token's `{0}` is not what it has to be")]
+    BadClaim(Box<str>),
     #[error("the topic `{0}` is not granted")]
     TopicNotGranted(Name),
     /// A claim that the route's templates need is not there, or is not a name.
     #[error("the grant has no `{0}` that makes a name")]
     NoClaim(String),
+    /// The request is a page's of another site.
+    #[error("pages of this origin may not open this stream")]
+    OriginNotAllowed,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
     Answered(Box<Answer>),
@@ -39,8 +67,20 @@ impl Denied {
     pub fn word(&self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
+            Self::SeveralTokens => "several_tokens",
+            Self::Malformed(_) => "malformed",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongAudience => "wrong_audience",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::BadClaim(_) => "bad_claim",
             Self::TopicNotGranted(_) => "topic_not_granted",
             Self::NoClaim(_) => "no_claim",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",
         }
@@ -48,7 +88,7 @@ impl Denied {
 
     /// Whether the caller is known, and merely may not have what was asked for (403, not 401).
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_))
+        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_) | Self::OriginNotAllowed)
     }
 
     /// The topic that it was about.

@@ -5,13 +5,18 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use super::denied::Denied;
 use super::grant::Grant;
+use super::jwt::Jwt;
 use crate::config;
+use crate::health::Health;
+use crate::shutdown::Drain;
+use crate::tls::BadTls;
 
 /// Who asks for a stream, and how.
 #[derive(Clone, Copy, Debug)]
@@ -36,23 +41,58 @@ impl Verified {
     }
 }
 
+/// A shared secret of fewer bytes than its hash is weaker than its algorithm (RFC 7518 § 3.2).
+const SOUND_SECRET: usize = 32;
+
 /// Every configured way to verify a caller.
 #[derive(Default)]
-pub struct Gates {}
+pub struct Gates {
+    jwt: Option<Jwt>,
+}
+
+/// Why a way to verify callers cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BadGate {
+    #[error("auth.jwt.jwks_url: {0}")]
+    Jwks(BadTls),
+}
 
 impl Gates {
-    pub fn new(_settings: &config::Auth) -> Self {
-        Self {}
+    /// Starts what works in the background, which ends when the drain starts.
+    pub fn start(settings: &config::Auth, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
+        let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        if let Some(jwt) = &jwt {
+            jwt.start("jwks", health, drain);
+            if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
+                warn!(
+                    bytes,
+                    "a secret of [auth.jwt] is so short that it can be guessed from a token; use {SOUND_SECRET} bytes"
+                );
+            }
+        }
+        Ok(Self { jwt })
+    }
+
+    /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
+    pub fn conceal_token(&self, auth: config::StreamAuth, uri: &mut Uri, headers: &mut HeaderMap) {
+        if let (config::StreamAuth::Jwt, Some(jwt)) = (auth, &self.jwt) {
+            jwt.conceal(uri, headers);
+        }
     }
 
     /// The grant of `caller` on a route with `auth`; None when the route asks nobody who they are.
     pub async fn verify(
         &self,
         auth: config::StreamAuth,
-        _caller: Caller<'_>,
+        caller: Caller<'_>,
     ) -> Result<Option<Verified>, Denied> {
         match auth {
             config::StreamAuth::None => Ok(None),
+            config::StreamAuth::Jwt => match &self.jwt {
+                Some(jwt) => jwt.verify(caller.request).await.map(Some),
+                // Closed where the configuration should have been refused.
+                None => Err(Denied::NotNow("[auth.jwt] is missing")),
+            },
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::pattern::Pattern;
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, Pattern};
 
 /// What a verified caller may receive.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,54 +1,143 @@
-//! Who may publish over HTTP: holders of one of the configured keys, `Authorization: Bearer <key>`.
+//! Who may publish over HTTP, and to whom: holders of one of the configured keys, or of a publisher's token (JWT),
+//! `Authorization: Bearer <key>`.
 //!
-//! A presented key is compared with every configured one in a time that depends on neither; keys are never shown.
+//! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. Whoever
+//! is not known to be free of bounds has some.
 
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq as _;
 
-use crate::config::Secret;
+use super::denied::Denied;
+use super::gate::BadGate;
+use super::grant::{Grant, Topics};
+use super::jwt::Jwt;
+use crate::config::{self, PublisherKey, Secret};
+use crate::event::{Audience, Key, Name, Pattern};
+use crate::health::Health;
+use crate::shutdown::Drain;
 
-/// The keys that may publish; several, so that they can be rotated.
+/// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
-    /// Every key with zeros behind it up to the longest one's length, so that all comparisons take as long.
-    keys: Vec<(Box<[u8]>, u64)>,
-    width: usize,
+    keys: Vec<([u8; 32], Arc<Publisher>)>,
+    tokens: Option<Jwt>,
 }
 
+/// Somebody who may publish.
+#[derive(Debug)]
+pub struct Publisher {
+    name: Box<str>,
+    /// Whose token it was: what one of them sends counts once among its own.
+    subject: Option<Name>,
+    /// None = to everybody.
+    bounds: Option<Bounds>,
+}
+
+/// To whom a publisher may publish.
+#[derive(Debug)]
+struct Bounds {
+    topics: Box<[Pattern]>,
+    users: bool,
+    sessions: bool,
+    clients: bool,
+    broadcast: bool,
+}
+
+/// The publisher may not publish to this key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("this publisher may not publish to {}", shown(.0))]
+pub struct NotAllowed(pub Key);
+
 /// Why somebody may not publish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadKey {
-    #[error("publishing over HTTP is off: set internal.publish_keys")]
+    #[error("publishing over HTTP is off: set internal.publish_keys, or an [[internal.publisher]]")]
     Off,
     #[error("a publish key is needed: Authorization: Bearer <key>")]
     Missing,
     #[error("the publish key is wrong")]
     Wrong,
+    /// It would do for some of what can be published.
+    #[error("this is the key of a publisher within bounds: one of internal.publish_keys is needed here")]
+    Bounded,
+    /// A publisher's token is no good.
+    #[error("{say}")]
+    Token { word: &'static str, say: String },
+    /// Nothing is wrong with the token, as far as is known.
+    #[error("{0}")]
+    NotNow(&'static str),
 }
 
 impl BadKey {
     /// One word for a metric's label.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Off => "publish_off",
             Self::Missing => "no_key",
             Self::Wrong => "wrong_key",
+            Self::Bounded => "bounded_key",
+            Self::Token { word, .. } => word,
+            Self::NotNow(_) => "auth_unavailable",
         }
     }
 }
 
 impl PublisherKeys {
-    /// Empty keys are passed over: nobody may publish with nothing.
-    pub fn new(keys: &[Secret]) -> Self {
-        let keys: Vec<_> = keys.iter().map(Secret::expose).filter(|key| !key.is_empty()).collect();
-        let width = keys.iter().map(|key| key.len()).max().unwrap_or(0);
-        let keys = keys.into_iter().map(|key| (padded(key.as_bytes(), width), key.len() as u64)).collect();
-        Self { keys, width }
+    /// `keys` may publish to everybody, `publishers` to whom they say. Empty keys are passed over: nobody may publish
+    /// with nothing. A key that is both has the publisher's bounds.
+    pub fn new(keys: &[Secret], publishers: &[config::Publisher]) -> Self {
+        let hash_of =
+            |key: &Secret| Some(sha256(key.expose().as_bytes())).filter(|_| !key.expose().is_empty());
+        let bounded = publishers.iter().filter_map(|publisher| {
+            let hash = match &publisher.key {
+                PublisherKey::Plain(key) => hash_of(key)?,
+                PublisherKey::Sha256(hash) => *hash,
+            };
+            Some((hash, Arc::new(Publisher::bounded(publisher))))
+        });
+        let free = Arc::new(Publisher::unbounded());
+        let all = keys.iter().filter_map(|key| Some((hash_of(key)?, Arc::clone(&free))));
+        Self { keys: bounded.chain(all).collect(), tokens: None }
     }
 
-    /// Whether the sender of `headers` may publish.
+    /// All that `section` knows. Starts what works in the background, which ends when the drain starts.
+    pub fn start(section: &config::Internal, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
+        let tokens = section.publisher_jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        if let Some(tokens) = &tokens {
+            tokens.start("publisher_jwks", health, drain);
+        }
+        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers) })
+    }
+
+    /// Whether the sender of `headers` may do everything that a key opens.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), BadKey> {
-        if self.keys.is_empty() {
+        let holder = self.holder(self.presented(headers)?).ok_or(BadKey::Wrong)?;
+        if holder.bounds.is_none() { Ok(()) } else { Err(BadKey::Bounded) }
+    }
+
+    /// The publisher that the sender of `headers` is. Waits only for the keys of tokens that may be on their way.
+    pub async fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, BadKey> {
+        let presented = self.presented(headers)?;
+        if let Some(publisher) = self.holder(presented) {
+            return Ok(Arc::clone(publisher));
+        }
+        // No key has dots in its middle by accident; and a wrong key is no bad token.
+        let is_token = |text: &&str| text.bytes().filter(|&b| b == b'.').count() == 2;
+        let token = str::from_utf8(presented).ok().filter(is_token);
+        let (Some(tokens), Some(token)) = (&self.tokens, token) else { return Err(BadKey::Wrong) };
+        match tokens.verify_token(token).await {
+            Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant))),
+            Err(Denied::NotNow(why)) => Err(BadKey::NotNow(why)),
+            Err(denied) => Err(BadKey::Token { word: denied.word(), say: denied.to_string() }),
+        }
+    }
+
+    /// What the sender of `headers` presents.
+    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<&'h [u8], BadKey> {
+        if self.keys.is_empty() && self.tokens.is_none() {
             return Err(BadKey::Off);
         }
         let mut fields = headers.get_all(AUTHORIZATION).iter();
@@ -56,27 +145,119 @@ impl PublisherKeys {
         if fields.next().is_some() {
             return Err(BadKey::Wrong);
         }
-        let presented = bearer(field.as_bytes()).ok_or(BadKey::Missing)?;
-        if self.holds(presented) { Ok(()) } else { Err(BadKey::Wrong) }
+        bearer(field.as_bytes()).ok_or(BadKey::Missing)
     }
 
-    fn holds(&self, presented: &[u8]) -> bool {
-        let length = presented.len() as u64;
-        let presented = padded(presented, self.width);
-        // No way out before the last key.
-        let found = self.keys.iter().fold(Choice::from(0), |found, (key, key_length)| {
-            found | (key.ct_eq(&presented) & key_length.ct_eq(&length))
-        });
-        found.into()
+    fn holder(&self, presented: &[u8]) -> Option<&Arc<Publisher>> {
+        let presented = sha256(presented);
+        // Every key is looked at, whichever it is; which one of the right ones it was is no secret.
+        let same = self.keys.iter().filter(|(hash, _)| bool::from(hash.ct_eq(&presented)));
+        same.fold(None, |first, (_, publisher)| first.or(Some(publisher)))
     }
 }
 
-/// The start of `text` in `width` bytes.
-fn padded(text: &[u8], width: usize) -> Box<[u8]> {
-    let mut bytes = vec![0; width];
-    let length = text.len().min(width);
-    bytes[..length].copy_from_slice(&text[..length]);
-    bytes.into()
+impl Publisher {
+    /// Somebody who may publish to everybody.
+    pub fn unbounded() -> Self {
+        Self { name: "publish_keys".into(), subject: None, bounds: None }
+    }
+
+    /// Somebody who may publish to whom the configuration says.
+    pub fn bounded(publisher: &config::Publisher) -> Self {
+        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
+            publisher.clone();
+        let bounds = Bounds { topics: topics.into(), users, sessions, clients, broadcast };
+        Self { name: name.into(), subject: None, bounds: Some(bounds) }
+    }
+
+    fn of_token(grant: Grant) -> Self {
+        let topics = match grant.topics {
+            Topics::Only(topics) => topics,
+            // No token says so.
+            Topics::Any => Box::default(),
+        };
+        let bounds = Bounds { topics, users: false, sessions: false, clients: false, broadcast: false };
+        Self { name: "publisher_jwt".into(), subject: grant.user, bounds: Some(bounds) }
+    }
+
+    /// The operator's word for it; `publish_keys` for whoever holds one of those, `publisher_jwt` for a token's holder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether all of an event's audience is within the publisher's bounds; otherwise, what is not.
+    pub fn may_reach(&self, audience: &Audience) -> Result<(), NotAllowed> {
+        let Some(bounds) = &self.bounds else { return Ok(()) };
+        match audience.keys().iter().find(|key| !bounds.allow(key)) {
+            Some(key) => Err(NotAllowed(key.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The idempotency key that a publisher's own is kept under: what one of bounds sends counts once among its own,
+    /// so that nobody learns of, or takes away, another's event by its key. None when it is kept as it is.
+    pub fn own_idempotency_key(&self, key: &str) -> Option<Box<str>> {
+        self.bounds.as_ref()?;
+        let subject = self.subject.as_ref().map_or("", Name::as_str);
+        // Neither of the first two can hold the byte that stands between.
+        Some(hex(&sha256(&[&self.name, subject, key].join("\0").into_bytes())).into())
+    }
+}
+
+impl Bounds {
+    fn allow(&self, key: &Key) -> bool {
+        match key {
+            Key::Topic(topic) => self.topics.iter().any(|pattern| pattern.matches(topic)),
+            Key::User(_) => self.users,
+            Key::Session(_) => self.sessions,
+            Key::Client(_) => self.clients,
+            Key::Broadcast => self.broadcast,
+        }
+    }
+}
+
+impl NotAllowed {
+    /// The reason on the wire and in the metric.
+    pub fn word(&self) -> &'static str {
+        match self.0 {
+            Key::Topic(_) => "topic_not_allowed",
+            Key::User(_) => "user_not_allowed",
+            Key::Session(_) => "session_not_allowed",
+            Key::Client(_) => "client_not_allowed",
+            Key::Broadcast => "broadcast_not_allowed",
+        }
+    }
+
+    /// The topic that it was about.
+    pub fn topic(&self) -> Option<&Name> {
+        match &self.0 {
+            Key::Topic(topic) => Some(topic),
+            _ => None,
+        }
+    }
+}
+
+fn shown(key: &Key) -> String {
+    match key {
+        Key::Topic(topic) => format!("the topic `{topic}`"),
+        Key::User(_) => "users".to_owned(),
+        Key::Session(_) => "sessions".to_owned(),
+        Key::Client(_) => "single streams".to_owned(),
+        Key::Broadcast => "everybody".to_owned(),
+    }
+}
+
+/// The SHA-256 of a key, as `key_sha256` has it.
+pub fn key_sha256(key: &str) -> String {
+    hex(&sha256(key.as_bytes()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token of `Bearer <token>` (RFC 6750 § 2.1); the scheme's case does not matter.
@@ -92,7 +273,7 @@ mod tests {
     use http::HeaderValue;
 
     fn keys(keys: &[&str]) -> PublisherKeys {
-        PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>())
+        PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>(), &[])
     }
 
     fn check(keys: &PublisherKeys, fields: &[&str]) -> Result<(), BadKey> {
@@ -143,5 +324,68 @@ mod tests {
             assert_eq!(check(&none, &[]), Err(BadKey::Off));
         }
         assert_eq!(check(&keys(&["", "a"]), &["Bearer  "]), Err(BadKey::Missing));
+    }
+
+    fn bounded(name: &str, key: PublisherKey) -> config::Publisher {
+        config::Publisher {
+            name: name.to_owned(),
+            key,
+            topics: vec![Pattern::parse("chat:*").unwrap()],
+            users: true,
+            sessions: false,
+            clients: false,
+            broadcast: false,
+        }
+    }
+
+    fn of(key: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).unwrap())])
+    }
+
+    #[tokio::test]
+    async fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
+        // `printf %s hashed | sha256sum`
+        let hash = key_sha256("hashed");
+        assert_eq!(hash, "1a06df824ed741b53c785079a6347f00eec5af82f9850775409ca69dff4068a6");
+        let keys = PublisherKeys::new(
+            &[Secret::new("free"), Secret::new("both")],
+            &[
+                bounded("plain", PublisherKey::Plain(Secret::new("plain"))),
+                bounded("hashed", PublisherKey::Sha256(sha256(b"hashed"))),
+                bounded("both", PublisherKey::Plain(Secret::new("both"))),
+            ],
+        );
+        assert_eq!(check(&keys, &["Bearer free"]), Ok(()));
+        assert_eq!(keys.publisher(&of(&hash)).await.map(|_| ()), Err(BadKey::Wrong), "a hash is no key");
+        for name in ["plain", "hashed", "both"] {
+            let publisher = keys.publisher(&of(name)).await.unwrap();
+            assert_eq!(publisher.name(), name);
+            assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(BadKey::Bounded));
+            let name = |text: &str| Name::parse(text).unwrap();
+            let may = |keys: &[Key]| {
+                let audience = Audience::new(keys.to_vec(), vec![Key::Session(name("s"))]).unwrap();
+                publisher.may_reach(&audience).map_err(|NotAllowed(key)| key)
+            };
+            let (inside, outside) = (Key::Topic(name("chat:1")), Key::Topic(name("news")));
+            assert_eq!(may(&[inside.clone(), Key::User(name("u"))]), Ok(()));
+            for not in [outside, Key::Session(name("s")), Key::Client(name("c")), Key::Broadcast] {
+                assert_eq!(may(&[inside.clone(), not.clone()]), Err(not));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_publishers_idempotency_keys_are_not_anothers() {
+        let keys = PublisherKeys::new(
+            &[Secret::new("free")],
+            &[
+                bounded("a", PublisherKey::Plain(Secret::new("a"))),
+                bounded("b", PublisherKey::Plain(Secret::new("b"))),
+            ],
+        );
+        let own = async |key: &str| keys.publisher(&of(key)).await.unwrap().own_idempotency_key("order 7");
+        assert_eq!(own("free").await, None);
+        assert_eq!(own("a").await, own("a").await);
+        assert_ne!(own("a").await, own("b").await);
     }
 }

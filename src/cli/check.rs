@@ -41,15 +41,33 @@ impl Check {
 fn summary(config: &Config) -> String {
     let mut lines = format!("  public    {} in front of {}\n", config.public.listen, config.public.backend);
     let keys = match config.internal.publish_keys.len() {
+        0 if !config.internal.publishers.is_empty() => "no publish key for everything".to_owned(),
         0 => "no publish key: nobody may publish over HTTP".to_owned(),
         1 => "1 publish key".to_owned(),
         many => format!("{many} publish keys"),
     };
     let _ = writeln!(lines, "  internal  {}, {keys}", config.internal.listen);
+    for publisher in &config.internal.publishers {
+        let people = [
+            (publisher.users, "users"),
+            (publisher.sessions, "sessions"),
+            (publisher.clients, "clients"),
+            (publisher.broadcast, "broadcast"),
+        ];
+        let topics = publisher.topics.iter().map(|topic| topic.as_str());
+        let whom: Vec<&str> =
+            topics.chain(people.iter().filter(|(may, _)| *may).map(|(_, word)| *word)).collect();
+        let _ = writeln!(lines, "  publisher {}: {}", publisher.name, whom.join(", "));
+    }
     for stream in &config.streams {
         let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
         let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
         let _ = writeln!(lines, "  stream    {}: {topics}", stream.path);
+    }
+    if !config.cors.origins.is_empty() {
+        let origins: Vec<&str> = config.cors.origins.iter().map(|origin| origin.as_str()).collect();
+        let with = if config.cors.credentials { ", with credentials" } else { "" };
+        let _ = writeln!(lines, "  cors      {}{with}", origins.join(", "));
     }
     let _ = match &config.redis {
         Some(redis) => {

@@ -49,6 +49,8 @@ enum Command {
     Publish(Box<publish::Publish>),
     /// Follow an event stream
     Tail(tail::Tail),
+    /// Make publish keys, and the hashes by which a configuration can know them
+    Key(key::KeyCommand),
 }
 
 /// Runs the command that the arguments name.
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Publish(publish) => publish.run(),
         Command::Tail(tail) => tail.run(),
         Command::Check(check) => check.run(),
+        Command::Key(key) => key.run(),
     }
 }
 

@@ -7,12 +7,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
+use super::origin::{HostName, WebOrigin};
 use super::raw::{Raw, Refusal, kind};
 use super::sections::Heartbeat;
 use super::suggest::{any_of, nearest};
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::EventName;
+use crate::event::{EventName, Pattern};
 
 /// A whole number within `bounds`.
 pub(super) fn whole(bounds: RangeInclusive<usize>) -> impl Fn(&Raw<'_>) -> Result<usize, Refusal> {
@@ -26,6 +28,17 @@ pub(super) fn whole(bounds: RangeInclusive<usize>) -> impl Fn(&Raw<'_>) -> Resul
             (None, Raw::Text(_)) => None,
         };
         number.ok_or_else(|| format!("must be a whole number from {min} to {max}").into())
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn yes_or_no(raw: &Raw<'_>) -> Result<bool, Refusal> {
+    match raw {
+        Raw::Toml(DeValue::Boolean(value)) => Ok(*value),
+        Raw::Text(text) if text == "true" => Ok(true),
+        Raw::Text(text) if text == "false" => Ok(false),
+        Raw::Text(_) => Err("must be true or false".into()),
+        Raw::Toml(other) => Err(format!("must be true or false, not {}", kind(other)).into()),
     }
 }
 
@@ -187,6 +200,63 @@ pub(super) fn publish_key(raw: &Raw<'_>) -> Result<Secret, Refusal> {
         return Err("must be ASCII without spaces, because it travels in a header".into());
     }
     Ok(Secret::new(text))
+}
+
+/// The SHA-256 of a key, in hexadecimal digits.
+pub(super) fn sha256(raw: &Raw<'_>) -> Result<[u8; 32], Refusal> {
+    const WANTED: &str = "the SHA-256 of a key in 64 hexadecimal digits";
+    let refuse = || {
+        Refusal::with(
+            format!("must be {WANTED}"),
+            "`sidestream key hash` makes it of a key on its standard input",
+        )
+    };
+    let text = raw.text(WANTED)?;
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(refuse());
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = str::from_utf8(digits).expect("ASCII");
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| refuse())?;
+    }
+    Ok(hash)
+}
+
+/// A word that stands in logs and metrics.
+pub(super) fn label(raw: &Raw<'_>) -> Result<String, Refusal> {
+    const MAX: usize = 64;
+    let text = raw.text("a word")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > MAX || !text.bytes().all(plain) {
+        return Err(format!("must be a word of 1 to {MAX} letters, digits, `-`, `_` and `.`").into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Topics that may be published to, or heard.
+pub(super) fn topic_pattern(raw: &Raw<'_>) -> Result<Pattern, Refusal> {
+    let text = raw.text("a topic or a pattern such as \"conversation:*\"")?;
+    Pattern::parse(text).map_err(|why| format!("{why}").into())
+}
+
+/// An origin of web pages.
+pub(super) fn origin(raw: &Raw<'_>) -> Result<WebOrigin, Refusal> {
+    let text = raw.text("an origin such as \"https://app.example\"")?;
+    text.parse().map_err(|why| match text.trim_end_matches('/') {
+        shorter if shorter.len() < text.len() && shorter.parse::<WebOrigin>().is_ok() => {
+            Refusal::with(format!("{why}"), format!("did you mean \"{shorter}\"?"))
+        }
+        name if !text.contains("://") && format!("https://{name}").parse::<WebOrigin>().is_ok() => {
+            Refusal::with(format!("{why}"), format!("did you mean \"https://{name}\"?"))
+        }
+        _ => format!("{why}").into(),
+    })
+}
+
+/// The name of a host.
+pub(super) fn host_name(raw: &Raw<'_>) -> Result<HostName, Refusal> {
+    raw.text("the name of a host")?.parse().map_err(|why| format!("{why}").into())
 }
 
 /// Where Redis is.

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::forms::{
-    address, backend, event_name, heartbeat, log_level, network, prefix, publish_key, redis_url, size, time,
-    time_or_zero, whole, word,
+    address, backend, event_name, heartbeat, host_name, label, log_level, network, origin, prefix,
+    publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word, yes_or_no,
 };
+use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
+use super::origin::WebOrigin;
 use super::section::Section;
 use super::sections::{
-    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy, Public,
-    Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
+    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -43,6 +45,7 @@ impl Config {
             proxy: s.section("proxy", Proxy::read),
             streams: read_streams(s),
             auth: s.section("auth", Auth::read),
+            cors: s.section("cors", Cors::read),
             sse: s.section("sse", Sse::read),
             limits: s.section("limits", Limits::read),
             log: s.section("log", Log::read),
@@ -51,6 +54,18 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
+        for (at, stream) in config.streams.iter().enumerate() {
+            if stream.auth == StreamAuth::Jwt && config.auth.jwt.is_none() {
+                s.complain(
+                    &[&format!("stream[{}].auth", at + 1), "auth.jwt"],
+                    "`auth` is \"jwt\", but there is no [auth.jwt]",
+                    Some(
+                        "say there how tokens are verified: secret, public_key, jwks_file or jwks_url"
+                            .to_owned(),
+                    ),
+                );
+            }
+        }
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -109,7 +124,83 @@ impl Internal {
             head_timeout: s.take("head_timeout", d.head_timeout, time(MILLIS(10)..=HOUR)),
             body_timeout: s.take("body_timeout", d.body_timeout, time(MILLIS(10)..=HOUR)),
             max_batch: s.take("max_batch", d.max_batch, whole(1..=1_000_000)),
+            hosts: s.list("hosts", d.hosts, host_name),
+            publishers: read_publishers(s),
+            publisher_jwt: s.subsection_if_there(
+                "internal.publisher_jwt",
+                "publisher_jwt",
+                Jwt::read_for_publishers,
+            ),
         }
+    }
+}
+
+fn read_publishers(s: &mut Section<'_, '_>) -> Vec<Publisher> {
+    let publishers = s.each("internal.publisher", "publisher", Publisher::read);
+    for (at, publisher) in publishers.iter().enumerate() {
+        let key = |at: usize, key: &str| format!("publisher[{}].{key}", at + 1);
+        let earlier = &publishers[..at];
+        if let Some(other) = earlier.iter().position(|earlier| earlier.name == publisher.name) {
+            let keys = [key(at, "name"), key(other, "name")];
+            s.complain(
+                &keys.each_ref().map(String::as_str),
+                format!("`name` is {} for an earlier [[internal.publisher]] too", publisher.name),
+                None,
+            );
+        }
+        if let Some(other) = earlier.iter().position(|earlier| earlier.key == publisher.key) {
+            let keys = [key(at, "key"), key(at, "key_sha256"), key(at, "key_file"), key(other, "name")];
+            s.complain(
+                &keys.each_ref().map(String::as_str),
+                "the key is that of an earlier [[internal.publisher]] too",
+                Some("give each publisher a key of its own: `sidestream key new` makes one".to_owned()),
+            );
+        }
+    }
+    publishers
+}
+
+impl Publisher {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let lack = "say whose key it is, for the log and the metrics: name = \"chat\"";
+        let name = s.required("name", String::new(), lack, label);
+        let plain = s.secret("key", publish_key);
+        let hash = s.optional("key_sha256", sha256);
+        let key = match (plain, hash) {
+            (None, Some(hash)) => PublisherKey::Sha256(hash),
+            (Some(key), None) => PublisherKey::Plain(key),
+            (Some(key), Some(_)) => {
+                let message = "the key is given as it is and by its hash: only one of the two can be";
+                s.complain(&["key_sha256", "key", "key_file"], message, None);
+                PublisherKey::Plain(key)
+            }
+            (None, None) => {
+                s.complain(
+                    &["key", "key_file", "key_sha256"],
+                    "`key` is missing in [[internal.publisher]]",
+                    Some("`sidestream key new` makes one, and its hash for `key_sha256`".to_owned()),
+                );
+                PublisherKey::Sha256([0; 32])
+            }
+        };
+        let publisher = Self {
+            name,
+            key,
+            topics: s.list("topics", Vec::new(), topic_pattern),
+            users: s.take("users", false, yes_or_no),
+            sessions: s.take("sessions", false, yes_or_no),
+            clients: s.take("clients", false, yes_or_no),
+            broadcast: s.take("broadcast", false, yes_or_no),
+        };
+        let people = publisher.users || publisher.sessions || publisher.clients || publisher.broadcast;
+        if publisher.topics.is_empty() && !people {
+            s.complain(
+                &["topics", "users", "sessions", "clients", "broadcast"],
+                "this publisher may publish nothing",
+                Some("say to which topics it may: topics = [\"conversation:*\"]".to_owned()),
+            );
+        }
+        publisher
     }
 }
 
@@ -151,7 +242,7 @@ impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None)]));
+        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
         let template = stream_template(&path, auth != StreamAuth::None);
         Self {
             auth,
@@ -167,7 +258,29 @@ impl Auth {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
-        Self { refusals: s.take("refusals", d.refusals, word(words)) }
+        Self {
+            refusals: s.take("refusals", d.refusals, word(words)),
+            jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
+        }
+    }
+}
+
+impl Cors {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        let cors = Self {
+            origins: s.list("origins", d.origins, origin),
+            credentials: s.take("credentials", d.credentials, yes_or_no),
+            max_age: s.take("max_age", d.max_age, time_or_zero(SECOND..=DAY)),
+        };
+        if cors.credentials && cors.origins.iter().any(WebOrigin::is_any) {
+            s.complain(
+                &["origins", "credentials"],
+                "`origins` is every page (\"*\"), which `credentials` cannot be given to",
+                Some("name each origin: origins = [\"https://app.example\"]".to_owned()),
+            );
+        }
+        cors
     }
 }
 

@@ -1,10 +1,12 @@
 use std::fs;
 
-use super::super::reader::Key;
-use super::super::sections::{Channel, ChannelFormat, Redis, Stream};
+use super::super::jwt::{Jwks, Jwt};
+use super::super::reader;
+use super::super::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use super::super::values::{Backend, Secret};
 use super::*;
-use crate::event::Template;
+use crate::event::{Pattern, Template};
+use crate::jws::Key;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -50,6 +52,18 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
     settings
 }
 
+/// `[auth.jwt]` of the example with nothing commented out.
+fn jwt_in_full() -> Jwt {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----";
+    let keys = vec![
+        Key::from_secret(b"change-me").unwrap(),
+        Key::from_pem(pem).unwrap(),
+        Key::from_secret(b"change-me-too").unwrap().named("2026-11"),
+    ];
+    let url = "https://login.example/.well-known/jwks.json".parse().unwrap();
+    Jwt { keys, jwks: Some(Jwks::at(url)), ..Jwt::default() }
+}
+
 /// What the example comes to with nothing commented out: the defaults, and what has none.
 fn example_in_full() -> Config {
     let template = |text: &str| Some(Template::parse(text).unwrap());
@@ -67,7 +81,22 @@ fn example_in_full() -> Config {
         format: ChannelFormat::Raw,
     };
     let redis = Redis { channels: vec![channel], ..Redis::at(Secret::new("redis://127.0.0.1:6379")) };
-    Config { streams: vec![stream], redis: Some(redis), ..Config::for_backend(backend()) }
+    let publisher = Publisher {
+        name: "chat".to_owned(),
+        key: PublisherKey::Plain(Secret::new("0123456789abcdef0123456789abcdef01234567")),
+        topics: vec![Pattern::parse("conversation:*").unwrap()],
+        users: false,
+        sessions: false,
+        clients: false,
+        broadcast: false,
+    };
+    let auth = Auth { jwt: Some(jwt_in_full()), ..Auth::default() };
+    let mut config =
+        Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
+    config.internal.publishers.push(publisher);
+    let keys = vec![Key::from_secret(b"change-me-as-well").unwrap()];
+    config.internal.publisher_jwt = Some(Jwt { keys, ..Jwt::for_publishers() });
+    config
 }
 
 #[test]
@@ -80,11 +109,19 @@ fn the_example_shows_the_defaults() {
 #[test]
 fn the_example_shows_every_key() {
     let shown = settings();
-    for Key { section, name, .. } in Reader::keys_of(Config::read) {
-        let is_section = shown.iter().any(|(other, ..)| *other == super::super::reader::join(section, &name));
+    for reader::Key { section, name, .. } in Reader::keys_of(Config::read) {
+        // Where it is shown for callers' tokens, it is for publishers' too.
+        let same = section.replace("internal.publisher_jwt", "auth.jwt");
+        if same != section && shown.iter().any(|(other, key, _)| *other == same && *key == name) {
+            continue;
+        }
+        let section = &*same;
+        let is_section = shown.iter().any(|(other, ..)| *other == reader::join(section, &name));
         let is_key = shown.iter().any(|(other, key, _)| *other == section && *key == name);
         // The other way to give a secret cannot stand beside the first.
-        let in_prose = name.ends_with("_file") && EXAMPLE.contains(&format!("Or {name}"));
+        let in_prose = (["_file", "_sha256"].iter().any(|end| name.ends_with(end))
+            || section == "auth.jwt.key")
+            && EXAMPLE.to_lowercase().contains(&format!("or {name}"));
         assert!(is_section || is_key || in_prose, "the example lacks {name} in [{section}]");
     }
 }
@@ -93,13 +130,19 @@ fn the_example_shows_every_key() {
 fn the_environment_can_say_what_the_file_can() {
     let variables: Vec<(String, &str)> = settings()
         .into_iter()
-        .filter(|(section, _, value)| !["stream", "redis.channel"].contains(&&**section) && *value != "[]")
+        .filter(|(section, ..)| {
+            !["stream", "redis.channel", "auth.jwt.key", "internal.publisher"].contains(&&**section)
+        })
+        // A list is written without its brackets.
+        .filter(|(_, _, value)| !value.starts_with('['))
         .map(|(section, key, value)| (Environment::name(&section, key), value.trim_matches('"')))
         .collect();
     let from_variables = Config::load(None, variables.iter().map(|(name, value)| (name, value)), None);
     let mut expected = example_in_full();
     expected.streams = vec![Stream::default()];
+    expected.internal.publishers.clear();
     expected.redis.as_mut().unwrap().channels.clear();
+    expected.auth.jwt.as_mut().unwrap().keys.pop();
     assert_eq!(from_variables.unwrap(), expected);
 
     let lists = from_environment(&[

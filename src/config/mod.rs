@@ -1,13 +1,16 @@
 //! The operator's file as types: one struct a room, so that no room takes more than its own section.
 //!
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
-//! `keys`. This room knows values and their bounds, never what is done with them.
+//! `keys`; a section that is large has both in a file of its own (`jwt`). This room knows values and their bounds, never what is done with them.
 
 mod environment;
 mod forms;
+mod http_url;
+mod jwt;
 mod keys;
 mod load;
 mod names;
+mod origin;
 mod problem;
 mod raw;
 mod reader;
@@ -19,9 +22,12 @@ mod suggest;
 mod syntax;
 mod values;
 
+pub use http_url::HttpUrl;
+pub use jwt::{Jwks, Jwt, TokenSource};
+pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Auth, Channel, ChannelFormat, Config, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

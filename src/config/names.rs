@@ -123,6 +123,22 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
     }
 }
 
+/// A template of a pattern of topics that a caller is granted: its values are claims.
+pub(super) fn claim_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+    let template = template(raw)?;
+    literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
+    if template.as_str().matches('*').count() > 4 {
+        return Err("has more than 4 `*`".into());
+    }
+    if let Some(placeholder) = template.placeholders().find(|placeholder| &*placeholder.source != "claim") {
+        return Err(Refusal::with(
+            format!("has `{placeholder}`, but a grant is made of claims alone"),
+            "write it as {claim.name}",
+        ));
+    }
+    Ok(template)
+}
+
 /// A template of a channel's audience, or of its event when `event` is set.
 pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
     let stars = pattern.matches('*').count();

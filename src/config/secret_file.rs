@@ -47,6 +47,18 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
+    /// The content of the file that `key` names.
+    pub(super) fn file<T>(
+        &mut self,
+        key: &'static str,
+        form: impl Fn(&Raw<'_>) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let (raw, place) = self.find(key, false)?;
+        let Found { raw, place, .. } = self.open(key, key, raw, place)?;
+        let subject = format!("the file of {}", subject(key, &place));
+        self.judge(key, &subject, place, form(&raw))
+    }
+
     fn find_secret(&mut self, key: &'static str) -> Option<Found<'a>> {
         let file_key = format!("{key}_file");
         let direct = self.find(key, true);

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::jwt::Jwt;
+use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
-use crate::event::{EventName, Shape, Template};
+use crate::event::{EventName, Pattern, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +18,7 @@ pub struct Config {
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
     pub auth: Auth,
+    pub cors: Cors,
     pub sse: Sse,
     pub limits: Limits,
     pub log: Log,
@@ -57,6 +60,34 @@ pub struct Internal {
     pub body_timeout: Duration,
     /// How many events one publish may carry.
     pub max_batch: usize,
+    /// Names by which the listener is asked, beside its addresses and `localhost`.
+    pub hosts: Vec<HostName>,
+    pub publishers: Vec<Publisher>,
+    /// Tokens of publishers, whose claims say to which topics they may publish.
+    pub publisher_jwt: Option<Jwt>,
+}
+
+/// `[[internal.publisher]]`: a key that may publish within bounds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publisher {
+    /// Whose key it is, for the log and the metrics.
+    pub name: String,
+    pub key: PublisherKey,
+    /// The topics that it may publish to.
+    pub topics: Vec<Pattern>,
+    /// Whether it may publish to users, sessions, single streams and everybody.
+    pub users: bool,
+    pub sessions: bool,
+    pub clients: bool,
+    pub broadcast: bool,
+}
+
+/// How a publisher's key is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PublisherKey {
+    Plain(Secret),
+    /// The SHA-256 of the key.
+    Sha256([u8; 32]),
 }
 
 /// `[proxy]`: how requests go on to the backend.
@@ -90,6 +121,8 @@ pub struct Stream {
 pub enum StreamAuth {
     /// Anyone.
     None,
+    /// Whoever brings a token that `[auth.jwt]` verifies.
+    Jwt,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -97,6 +130,7 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    pub jwt: Option<Jwt>,
 }
 
 /// What a caller reads who is not let in.
@@ -106,6 +140,16 @@ pub enum Refusals {
     Explained,
     /// That it is so.
     Terse,
+}
+
+/// `[cors]`: which pages of other origins may open streams and read them. Without origins nothing is said of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    pub origins: Vec<WebOrigin>,
+    /// Whether they may do so with the browser's own credentials: cookies.
+    pub credentials: bool,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Duration,
 }
 
 /// `[sse]`: what every stream speaks.
@@ -253,6 +297,7 @@ impl Config {
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
             auth: Auth::default(),
+            cors: Cors::default(),
             sse: Sse::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -286,6 +331,9 @@ impl Default for Internal {
             head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             max_batch: 1000,
+            hosts: Vec::new(),
+            publishers: Vec::new(),
+            publisher_jwt: None,
         }
     }
 }
@@ -315,7 +363,13 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained }
+        Self { refusals: Refusals::Explained, jwt: None }
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { origins: Vec::new(), credentials: false, max_age: Duration::from_secs(600) }
     }
 }
 

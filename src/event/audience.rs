@@ -84,6 +84,17 @@ impl Audience {
     pub fn except(&self) -> &[Key] {
         &self.except
     }
+
+    /// Calls `known` with each key. A key of the same name that it gives takes the place of this one, so that both
+    /// share one name in memory.
+    pub fn share(&mut self, mut known: impl FnMut(&Key) -> Option<Key>) {
+        for key in &mut self.keys {
+            if let Some(same) = known(key) {
+                debug_assert_eq!(*key, same);
+                *key = same;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

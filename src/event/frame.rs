@@ -4,23 +4,26 @@
 //! its payload without the chunk's frame serves everything else. `id:` is the last field of a block: a cut
 //! before it makes the client ask for the event again, never skip it.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memchr2;
 
 use super::EventId;
 
 /// One block of SSE text as shared bytes. Cloning shares.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    chunk: Bytes,
+    /// One allocation of exactly the chunk's size: a log holds many of these for long.
+    chunk: Arc<[u8]>,
     /// Where the payload starts within the chunk; it ends two bytes before the chunk does.
     start: usize,
 }
 
 impl Frame {
     /// The whole chunk: size line, payload, CRLF.
-    pub fn chunk(&self) -> &Bytes {
+    pub fn chunk(&self) -> &[u8] {
         &self.chunk
     }
 
@@ -29,9 +32,14 @@ impl Frame {
         &self.chunk[self.start..self.chunk.len() - 2]
     }
 
+    /// The whole chunk, shared.
+    pub fn chunk_bytes(&self) -> Bytes {
+        Bytes::from_owner(Arc::clone(&self.chunk))
+    }
+
     /// The SSE text alone, shared.
     pub fn payload_bytes(&self) -> Bytes {
-        self.chunk.slice(self.start..self.chunk.len() - 2)
+        self.chunk_bytes().slice(self.start..self.chunk.len() - 2)
     }
 }
 
@@ -53,7 +61,8 @@ impl Block<'_> {
 
 /// A block rendered but for its id, so that the work is done before the event's place is known.
 pub struct Draft {
-    text: String,
+    /// With [`SIZE_LINE`] free bytes in front.
+    text: Vec<u8>,
 }
 
 /// Room for `<16 hex digits>CRLF` in front of the payload.
@@ -63,22 +72,21 @@ const TAIL: usize = 64;
 
 impl Draft {
     pub(super) fn of(event: Option<&str>, retry: Option<u32>, data: &str) -> Self {
-        let mut text = String::with_capacity(
-            SIZE_LINE + event.map_or(0, str::len) + data.len() + data.len() / 16 + TAIL + 64,
-        );
-        text.push_str("                  ");
+        let room = event.map_or(0, str::len) + data.len() + data.len() / 16 + 64;
+        let mut text = Vec::with_capacity(SIZE_LINE + room + TAIL);
+        text.resize(SIZE_LINE, b' ');
         if let Some(retry) = retry {
-            let _ = writeln!(text, "retry: {retry}");
+            writeln!(text, "retry: {retry}").expect("a Vec takes every byte");
         }
         if let Some(event) = event {
-            text.push_str("event: ");
-            text.push_str(event);
-            text.push('\n');
+            text.extend_from_slice(b"event: ");
+            text.extend_from_slice(event.as_bytes());
+            text.push(b'\n');
         }
         for line in lines(data) {
-            text.push_str("data: ");
-            text.push_str(line);
-            text.push('\n');
+            text.extend_from_slice(b"data: ");
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
         }
         Self { text }
     }
@@ -87,9 +95,9 @@ impl Draft {
     pub fn seal(self, id: Option<EventId>) -> Frame {
         let mut text = self.text;
         if let Some(id) = id {
-            let _ = writeln!(text, "id: {id}");
+            writeln!(text, "id: {id}").expect("a Vec takes every byte");
         }
-        text.push('\n');
+        text.push(b'\n');
         chunk(text)
     }
 }
@@ -97,8 +105,8 @@ impl Draft {
 impl Frame {
     /// A frame of text that is not a block with data: a heartbeat's comment.
     pub fn comment(text: &str) -> Self {
-        let mut reserved = " ".repeat(SIZE_LINE);
-        reserved.push_str(text);
+        let mut reserved = vec![b' '; SIZE_LINE];
+        reserved.extend_from_slice(text.as_bytes());
         chunk(reserved)
     }
 }
@@ -106,23 +114,29 @@ impl Frame {
 impl Frame {
     /// Several frames as one.
     pub fn joined(frames: &[Self]) -> Self {
-        let mut reserved = " ".repeat(SIZE_LINE);
+        let mut reserved = vec![b' '; SIZE_LINE];
         for frame in frames {
-            reserved.push_str(str::from_utf8(frame.payload()).expect("frames are made of text"));
+            reserved.extend_from_slice(frame.payload());
         }
         chunk(reserved)
     }
 }
 
 /// Makes a chunk of `text`, whose first [`SIZE_LINE`] bytes are free for the size line.
-fn chunk(mut text: String) -> Frame {
-    let size_line = format!("{:x}\r\n", text.len() - SIZE_LINE);
-    let from = SIZE_LINE - size_line.len();
-    text.push_str("\r\n");
-    text.replace_range(from..SIZE_LINE, &size_line);
-    // A log holds many of these for long: give back what the estimate was too large by.
-    text.shrink_to_fit();
-    Frame { chunk: Bytes::from(text.into_bytes()).slice(from..), start: size_line.len() }
+fn chunk(mut text: Vec<u8>) -> Frame {
+    let mut size = text.len() - SIZE_LINE;
+    text.extend_from_slice(b"\r\n");
+    let mut from = SIZE_LINE - 2;
+    text[from..SIZE_LINE].copy_from_slice(b"\r\n");
+    loop {
+        from -= 1;
+        text[from] = b"0123456789abcdef"[size % 16];
+        size /= 16;
+        if size == 0 {
+            break;
+        }
+    }
+    Frame { chunk: Arc::from(&text[from..]), start: SIZE_LINE - from }
 }
 
 /// The lines of `data`, split on CRLF, CR and LF; at least one.
@@ -130,7 +144,7 @@ fn lines(data: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(data);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some(at) = text.bytes().position(|b| b == b'\n' || b == b'\r') else {
+        let Some(at) = memchr2(b'\n', b'\r', text.as_bytes()) else {
             rest = None;
             return Some(text);
         };
@@ -187,6 +201,6 @@ mod tests {
 
     #[test]
     fn a_comment_is_sent_as_it_stands() {
-        assert_eq!(Frame::comment(": hb\n\n").chunk().as_ref(), b"6\r\n: hb\n\n\r\n");
+        assert_eq!(Frame::comment(": hb\n\n").chunk(), b"6\r\n: hb\n\n\r\n");
     }
 }

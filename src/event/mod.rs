@@ -9,6 +9,7 @@ mod frame;
 mod id;
 mod name;
 mod object;
+mod pattern;
 mod shape;
 mod template;
 
@@ -18,6 +19,7 @@ pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_ke
 pub use frame::{Block, Draft, Frame};
 pub use id::{BadId, EventId, Tag};
 pub use name::{BadName, EventName, Name};
+pub use pattern::{BadPattern, Pattern};
 pub use shape::{Read, Shape, Timestamps};
 pub use template::{BadTemplate, Missing, Placeholder, Template};
 

@@ -32,7 +32,7 @@ impl Framing {
 
     pub(super) fn shared(self, frame: &Frame) -> Bytes {
         match self {
-            Self::Chunked => frame.chunk().clone(),
+            Self::Chunked => frame.chunk_bytes(),
             Self::Plain => frame.payload_bytes(),
         }
     }

@@ -275,24 +275,17 @@ impl Subscriber {
     /// Writes a frame that is no event, behind whatever is begun. What the sink does not take is kept.
     pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut Counts) -> Wrote {
         let framing = self.sink.framing();
-        let mut bytes = framing.shared(frame);
-        if !self.rest.is_empty() {
-            let both = [&self.rest[..], &bytes[..]].concat();
-            bytes = Bytes::from(both);
-            self.rest = Bytes::new();
-        }
-        match self.write_parts(SmallVec::from_slice(&[&bytes[..]]), now, counts) {
-            Ok(written) if written == bytes.len() => Wrote::All,
-            Ok(written) => {
-                self.rest = bytes.slice(written..);
-                Wrote::Blocked
-            }
-            Err(Wrote::Blocked) => {
-                self.rest = bytes;
-                Wrote::Blocked
-            }
-            Err(wrote) => wrote,
-        }
+        let begun = std::mem::take(&mut self.rest);
+        let behind = (!begun.is_empty()).then(|| Bytes::from([&begun[..], framing.bytes(frame)].concat()));
+        let bytes = behind.as_deref().unwrap_or(framing.bytes(frame));
+        let written = match self.write_parts(SmallVec::from_slice(&[bytes]), now, counts) {
+            Ok(written) if written == bytes.len() => return Wrote::All,
+            Ok(written) => written,
+            Err(Wrote::Blocked) => 0,
+            Err(wrote) => return wrote,
+        };
+        self.rest = behind.unwrap_or_else(|| framing.shared(frame)).slice(written..);
+        Wrote::Blocked
     }
 
     /// Writes until all is out or the sink blocks; `Err` when not one byte went out.

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::feed::Feed;
 use super::members::{BadEdit, Edit, Held, MemberBounds};
-use super::store::{Bounds, Cursor, Entry, Position, Membership, Replay, Reset, Store};
+use super::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
 
 /// How much the log keeps. Whatever bound is met first trims.
@@ -93,7 +93,7 @@ impl Log {
     pub fn append(&self, event: Event) -> Appended {
         let draft = self.shape.draft(&event, SystemTime::now());
         let mut state = self.lock();
-        state.append(event, draft)
+        state.append(event, draft, Instant::now(), now_ms())
     }
 
     /// Appends all, with no other event in between.
@@ -102,7 +102,8 @@ impl Log {
         let drafted: Vec<_> =
             events.into_iter().map(|event| (self.shape.draft(&event, now), event)).collect();
         let mut state = self.lock();
-        drafted.into_iter().map(|(draft, event)| state.append(event, draft)).collect()
+        let (now, now_ms) = (Instant::now(), now_ms());
+        drafted.into_iter().map(|(draft, event)| state.append(event, draft, now, now_ms)).collect()
     }
 
     /// Tells every stream, in its place among the events, that something before it is missing.
@@ -250,31 +251,28 @@ impl Log {
 }
 
 impl State {
-    fn append(&mut self, event: Event, draft: Draft) -> Appended {
-        let now = Instant::now();
+    fn append(&mut self, mut event: Event, draft: Draft, now: Instant, now_ms: u64) -> Appended {
         if let Some(key) = &event.idempotency_key
             && let Some(id) = self.seen.get(key, now)
         {
             return Appended { id, duplicate: true };
         }
-        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms()));
+        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms));
         if let Some(key) = event.idempotency_key {
             self.seen.insert(key, id, now);
         }
+        let mut feeds = 0_u64;
+        event.audience.share(|key| {
+            let (same, wanting) = self.wanted.get_key_value(key)?;
+            feeds |= wanting;
+            Some(same.clone())
+        });
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
-        self.leave(&entry);
+        self.each_feed(feeds, |feed| feed.leave(&entry));
         Appended { id, duplicate: false }
     }
 
-    fn leave(&self, entry: &Arc<Entry>) {
-        let mut feeds = 0_u64;
-        for key in entry.audience.keys() {
-            feeds |= self.wanted.get(key).copied().unwrap_or(0);
-        }
-        self.each_feed(feeds, |feed| feed.leave(entry));
-    }
-
-    /// The feeds whose bits these are.
+    /// Leaves something at each of `feeds`, which are given as bits.
     fn each_feed(&self, mut feeds: u64, leave: impl Fn(&Feed)) {
         while feeds != 0 {
             let number = feeds.trailing_zeros();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -26,6 +26,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
 use super::problem::{Problem, refused_key, refused_publish};
 use super::public::{Chain, Open};
@@ -41,6 +42,7 @@ use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Me
 
 /// What serves the internal listener's connections.
 pub struct Internal {
+    hosts: Hosts,
     keys: PublisherKeys,
     publish: Publish,
     head_timeout: Duration,
@@ -67,6 +69,7 @@ impl Internal {
     /// can tell of that.
     pub fn new(
         section: &config::Internal,
+        keys: PublisherKeys,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         relay: Option<Arc<dyn Relay>>,
@@ -74,7 +77,8 @@ impl Internal {
         close: Drain,
     ) -> Self {
         Self {
-            keys: PublisherKeys::new(&section.publish_keys),
+            hosts: Hosts::new(&section.hosts),
+            keys,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
@@ -107,6 +111,11 @@ impl Internal {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        if !self.hosts.know(head) {
+            let say =
+                "this name of the host is not known: ask by the address, or add the name to internal.hosts";
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", say));
+        }
         if comes_from_a_page(&head.headers) {
             let say = "requests of web pages are not answered here: publish from your backend";
             return Err(Problem::new(StatusCode::FORBIDDEN, "browser", say));
@@ -141,7 +150,7 @@ impl Internal {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.keys.check(headers).map_err(refused_key)?;
+        let publisher = self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?;
         if headers
             .get_all(CONTENT_ENCODING)
             .iter()
@@ -152,7 +161,7 @@ impl Internal {
         }
         let key = idempotency_key(headers)?;
         let body = self.read(body).await?;
-        match self.publish.publish(&body, key, is_ndjson(headers)).await {
+        match self.publish.publish(&body, key, is_ndjson(headers), &publisher).await {
             Ok(published) => Ok(json(StatusCode::OK, &published)),
             Err(bad) => Ok(refused_publish(&bad)),
         }
@@ -227,8 +236,11 @@ impl Serve for Internal {
         let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
+            // Answers are short: one piece is cheaper to write than two.
+            .writev(false)
             .serve_connection(TokioIo::new(socket), service);
         let result = tokio::select! {
+            biased;
             result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
             () = self.close.started() => {
                 // An idle connection ends now, a busy one after its answer.
@@ -280,12 +292,6 @@ fn allow(method: &Method, allowed: &[Method], list: &'static str) -> Result<(), 
     }
     let say = format!("this path takes {list}");
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
-}
-
-/// Browsers say so on every request that a page of another origin makes; backends and shells send neither field.
-fn comes_from_a_page(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    headers.contains_key(ORIGIN) || matches!(site, Some(b"cross-site" | b"same-site"))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

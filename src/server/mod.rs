@@ -1,5 +1,7 @@
 //! The doors: listeners, what is ours and what is the backend's, and how errors are answered.
 
+mod cors;
+mod hosts;
 mod internal;
 mod listen;
 mod peer;

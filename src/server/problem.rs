@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::respond::json;
 use crate::auth::BadKey;
-use crate::event::BadBatch;
+use crate::event::{BadBatch, Name};
 use crate::sources::{BadPublish, RelayError};
 
 /// The JSON of a problem.
@@ -23,6 +23,11 @@ struct Words<'a> {
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// What a publisher was not allowed, as a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     /// What is known of the fate of a publish that was to be relayed: `nothing` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<&'static str>,
@@ -78,6 +83,12 @@ pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
             words.item = Some(*item);
             words.field = Some("idempotency_key");
         }
+        BadPublish::NotAllowed { item, not } => {
+            status = StatusCode::FORBIDDEN;
+            words.item = *item;
+            words.reason = Some(not.word());
+            words.topic = not.topic().map(Name::as_str);
+        }
         BadPublish::Relay(bad) => {
             status = StatusCode::SERVICE_UNAVAILABLE;
             words.published = Some(match bad {
@@ -94,15 +105,19 @@ pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
 }
 
 /// What somebody reads who may not publish.
-pub(super) fn refused_key(bad: BadKey) -> Problem {
+pub(super) fn refused_key(bad: &BadKey) -> Problem {
     let status = match bad {
-        BadKey::Off => StatusCode::FORBIDDEN,
-        BadKey::Missing | BadKey::Wrong => StatusCode::UNAUTHORIZED,
+        BadKey::Off | BadKey::Bounded => StatusCode::FORBIDDEN,
+        BadKey::Missing | BadKey::Wrong | BadKey::Token { .. } => StatusCode::UNAUTHORIZED,
+        BadKey::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, bad.word(), bad.to_string());
     match bad {
-        BadKey::Off => problem,
+        BadKey::Off | BadKey::Bounded => problem,
         BadKey::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
-        BadKey::Wrong => problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+        BadKey::NotNow(_) => problem.with(RETRY_AFTER, "1"),
+        BadKey::Wrong | BadKey::Token { .. } => {
+            problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
+        }
     }
 }

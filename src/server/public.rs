@@ -15,10 +15,12 @@ use metrics::Gauge;
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
+use super::cors::Cors;
 use super::listen::Serve;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{self, Handover, Taken};
+use crate::auth::Denied;
 use crate::config;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
@@ -31,6 +33,7 @@ pub struct Public {
     streams: Arc<Streams>,
     proxy: Proxy,
     trusted: Trusted,
+    cors: Cors,
     head_timeout: Duration,
     max_head: usize,
     drain: Drain,
@@ -41,11 +44,18 @@ pub struct Public {
 }
 
 impl Public {
-    pub fn new(settings: &config::Public, streams: Arc<Streams>, proxy: Proxy, drain: Drain) -> Self {
+    pub fn new(
+        settings: &config::Public,
+        cors: &config::Cors,
+        streams: Arc<Streams>,
+        proxy: Proxy,
+        drain: Drain,
+    ) -> Self {
         Self {
             streams,
             proxy,
             trusted: Trusted::new(&settings.trusted_proxies),
+            cors: Cors::new(cors),
             head_timeout: settings.head_timeout,
             max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
             drain,
@@ -58,7 +68,7 @@ impl Public {
     /// One request. `Err` when the connection is to be taken over.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
         connection: &Connection,
     ) -> Result<Response<Body>, Taken> {
@@ -67,8 +77,15 @@ impl Public {
         {
             let client = self.trusted.client(peer, request.headers());
             let (parts, body) = request.into_parts();
-            return match self.streams.open(&route, &parts, client).await {
-                Ok(admission) => {
+            let own = || self.trusted.origin_asked(peer, &parts, false);
+            let opened = if route.verifies() && !self.cors.admits(&parts.headers, own().as_deref()) {
+                Err(self.streams.turn_away(Denied::OriginNotAllowed))
+            } else {
+                self.streams.open(&route, &parts, client).await
+            };
+            return match opened {
+                Ok(mut admission) => {
+                    self.cors.mark(&parts.headers, &mut admission.headers);
                     // A connection that has carried a body stays with hyper: what is left of the body is its affair.
                     let bare = body.is_end_stream() && !connection.had_body.load(Ordering::Relaxed);
                     if bare && parts.version <= Version::HTTP_11 {
@@ -81,9 +98,23 @@ impl Public {
                 }
                 Err(refusal) => {
                     self.tell(client, &refusal);
-                    Ok(respond::refused(&refusal, self.streams.shape()).map(Body::Full))
+                    let mut response = respond::refused(&refusal, self.streams.shape());
+                    self.cors.mark(&parts.headers, response.headers_mut());
+                    Ok(response.map(Body::Full))
                 }
             };
+        }
+        if request.method() != Method::GET
+            && let Some(route) = self.streams.route(request.uri().path())
+        {
+            if request.method() == Method::OPTIONS
+                && let Some(answer) = self.cors.preflight(request.headers())
+            {
+                return Ok(answer.map(Body::Full));
+            }
+            let mut uri = request.uri().clone();
+            self.streams.conceal_token(&route, &mut uri, request.headers_mut());
+            *request.uri_mut() = uri;
         }
         if !request.body().is_end_stream() {
             connection.had_body.store(true, Ordering::Relaxed);
@@ -133,7 +164,7 @@ impl Public {
     /// A stream whose socket is ours.
     fn over_socket(&self, admission: Admission, framing: Framing, socket: std::net::TcpStream) {
         let preamble = match framing {
-            Framing::Chunked => &admission.preamble.chunk()[..],
+            Framing::Chunked => admission.preamble.chunk(),
             Framing::Plain => admission.preamble.payload(),
         };
         let mut opening = response_head(framing, &admission.headers);

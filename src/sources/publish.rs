@@ -3,16 +3,21 @@
 //! With Redis channels and the memory log the checked events go out over Redis instead, so that every instance's
 //! subscribers get them; they come back to this instance like any other's. This file knows no HTTP status.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
+use crate::auth::{NotAllowed, Publisher};
 use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
 use crate::log::Log;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, PUBLISHES};
 
 /// The source's name in metrics.
 const SOURCE: &str = "http";
@@ -53,6 +58,9 @@ pub enum BadPublish {
     Key(BadName),
     #[error("item {item}: its idempotency_key is not the one of the header Idempotency-Key")]
     KeysDiffer { item: usize },
+    /// `item` counts the events of a body from 0; none when it is the only one.
+    #[error("{}{not}", item.map_or(String::new(), |item| format!("item {item} (counted from 0): ")))]
+    NotAllowed { item: Option<usize>, not: NotAllowed },
     #[error("{0}")]
     Relay(#[from] RelayError),
 }
@@ -63,6 +71,7 @@ impl BadPublish {
         match self {
             Self::Batch(bad) => bad.word(),
             Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
+            Self::NotAllowed { not, .. } => not.word(),
             Self::Relay(bad) => bad.word(),
         }
     }
@@ -130,17 +139,24 @@ impl Publish {
     /// found out. `key` is the request's idempotency key: of a single event it is the key, of the nth of several
     /// (from 0) the key with `/n` behind it.
     ///
+    /// All of it has to be within the bounds of `publisher`.
+    ///
     /// Dropped half-way, a relayed publish may have been sent; one that is appended here happens at once.
     pub async fn publish(
         &self,
         body: &[u8],
         key: Option<&str>,
         lines: bool,
+        publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
-        let published = self.try_publish(body, key, lines).await;
-        if let Err(bad) = &published {
-            metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
-            tracing::debug!(reason = bad.word(), "publish refused");
+        let published = self.try_publish(body, key, lines, publisher).await;
+        let name = publisher.name();
+        match &published {
+            Ok(_) => metrics::counter!(PUBLISHES, "publisher" => name.to_owned()).increment(1),
+            Err(bad) => {
+                metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
+                tracing::debug!(publisher = name, reason = bad.word(), "publish refused");
+            }
         }
         published
     }
@@ -150,23 +166,24 @@ impl Publish {
         body: &[u8],
         key: Option<&str>,
         lines: bool,
+        publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         let mut batch = parse_events(body, self.max_batch, lines)?;
+        check_bounds(&batch, publisher)?;
         // What to write into the envelopes is known before the events take their keys.
-        let own_keys: Vec<bool> =
+        let own_keys: SmallVec<[bool; 1]> =
             batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
         if let Some(key) = key {
             give_key(&mut batch, key)?;
         }
-        let matched: Vec<_> =
+        let renamed = keep_keys_apart(&mut batch, publisher);
+        let matched: SmallVec<[usize; 1]> =
             batch.items.iter().map(|item| self.fanout.reach(&item.event.audience)).collect();
         let single = batch.single;
         let receipts = match &self.relay {
             None => self.append(batch, &matched),
             Some(relay) => {
-                let messages =
-                    batch.items.iter().zip(own_keys).map(|(item, own)| envelope(item, own)).collect();
-                relay.relay(messages).await?;
+                relay.relay(envelopes(&batch, &own_keys, renamed)).await?;
                 let receipt = |matched| Receipt { id: None, matched, duplicate: false, relayed: true };
                 matched.into_iter().map(receipt).collect()
             }
@@ -182,8 +199,11 @@ impl Publish {
     }
 
     fn append(&self, batch: Batch<'_>, matched: &[usize]) -> Vec<Receipt> {
-        let events = batch.items.into_iter().map(|item| item.event).collect();
-        let appended = self.log.append_all(events).into_iter().zip(matched);
+        let appended = match <[Item<'_>; 1]>::try_from(batch.items) {
+            Ok([item]) => vec![self.log.append(item.event)],
+            Err(items) => self.log.append_all(items.into_iter().map(|item| item.event).collect()),
+        };
+        let appended = appended.into_iter().zip(matched);
         appended
             .map(|(appended, &matched)| Receipt {
                 id: appended.id,
@@ -209,16 +229,65 @@ fn give_key(batch: &mut Batch<'_>, key: &str) -> Result<(), BadPublish> {
     Ok(())
 }
 
-/// The JSON that is relayed: the item's own text, with the key that it got from the request's header.
-fn envelope(item: &Item<'_>, has_own_key: bool) -> Bytes {
-    let Some(key) = item.event.idempotency_key.as_deref().filter(|_| !has_own_key) else {
-        return Bytes::copy_from_slice(item.json.as_bytes());
+/// Nothing is published of what is not within the publisher's bounds as a whole.
+fn check_bounds(batch: &Batch<'_>, publisher: &Publisher) -> Result<(), BadPublish> {
+    let single = batch.single;
+    batch.items.iter().enumerate().try_for_each(|(item, Item { event, .. })| {
+        let refuse = |not| BadPublish::NotAllowed { item: (!single).then_some(item), not };
+        publisher.may_reach(&event.audience).map_err(refuse)
+    })
+}
+
+/// Whether the events' idempotency keys have become the publisher's own.
+fn keep_keys_apart(batch: &mut Batch<'_>, publisher: &Publisher) -> bool {
+    let mut renamed = false;
+    for key in batch.items.iter_mut().filter_map(|item| item.event.idempotency_key.as_mut()) {
+        if let Some(own) = publisher.own_idempotency_key(key) {
+            *key = own;
+            renamed = true;
+        }
+    }
+    renamed
+}
+
+/// What is relayed of `batch`, where `own_keys` says which events brought a key, and `renamed` that it is another now.
+fn envelopes(batch: &Batch<'_>, own_keys: &[bool], renamed: bool) -> Vec<Bytes> {
+    let written = |own: &bool| match (own, renamed) {
+        (false, _) => Written::No,
+        (true, false) => Written::AsItIs,
+        (true, true) => Written::Otherwise,
+    };
+    batch.items.iter().zip(own_keys).map(|(item, own)| envelope(item, written(own))).collect()
+}
+
+/// Whether an event's idempotency key stands in its text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    AsItIs,
+    /// It has become another one.
+    Otherwise,
+    No,
+}
+
+/// The JSON that is relayed: the item's own text, with the key that the event has.
+fn envelope(item: &Item<'_>, key: Written) -> Bytes {
+    const FIELD: &str = "idempotency_key";
+    let own = || Bytes::copy_from_slice(item.json.as_bytes());
+    let key = match (item.event.idempotency_key.as_deref(), key) {
+        (Some(key), Written::No) => serde_json::Value::from(key),
+        (Some(key), Written::Otherwise) => {
+            let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
+                serde_json::from_str(item.json).expect("an item is an object");
+            let key = serde_json::value::to_raw_value(key).expect("a text is JSON");
+            fields.insert(FIELD.into(), &key);
+            return serde_json::to_vec(&fields).expect("what was JSON is JSON").into();
+        }
+        (None, _) | (Some(_), Written::AsItIs) => return own(),
     };
     // An event has at least one field, its audience, so a comma always belongs between; and where the field
     // stands with null it counts as not given, so it is not given twice.
     let rest = item.json.strip_prefix('{').expect("an item is an object");
-    let key = serde_json::Value::from(key);
-    Bytes::from(format!("{{\"idempotency_key\":{key},{rest}"))
+    Bytes::from(format!("{{\"{FIELD}\":{key},{rest}"))
 }
 
 #[cfg(test)]

@@ -47,8 +47,10 @@ fn door(relay: Option<Arc<dyn Relay>>) -> (Publish, Arc<Log>) {
 async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     let relay = Told::new(Ok(()));
     let (door, log) = door(Some(relay.clone()));
-    let published =
-        door.publish(br#"[{"topic":"a", "data":1},{"topic":"b"}]"#, Some("k"), false).await.unwrap();
+    let published = door
+        .publish(br#"[{"topic":"a", "data":1},{"topic":"b"}]"#, Some("k"), false, &Publisher::unbounded())
+        .await
+        .unwrap();
     let receipt = Receipt { id: None, matched: 0, duplicate: false, relayed: true };
     assert_eq!(published, Published::Many { events: vec![receipt; 2] });
     let wanted =
@@ -56,7 +58,9 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     assert_eq!(*relay.got.lock().unwrap(), wanted);
     assert_eq!(log.size().0, 0);
 
-    assert!(door.publish(br#"[{"topic":"a"},{"topic":""}]"#, None, false).await.is_err());
+    assert!(
+        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, None, false, &Publisher::unbounded()).await.is_err()
+    );
     assert_eq!(relay.got.lock().unwrap().len(), 2, "one bad event and none goes out");
 }
 
@@ -64,7 +68,10 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
 async fn a_relay_that_fails_says_what_is_known() {
     for bad in [RelayError::Down, RelayError::Unknown] {
         let (door, log) = door(Some(Told::new(Err(bad))));
-        assert_eq!(door.publish(br#"{"topic":"a"}"#, None, false).await, Err(BadPublish::Relay(bad)));
+        assert_eq!(
+            door.publish(br#"{"topic":"a"}"#, None, false, &Publisher::unbounded()).await,
+            Err(BadPublish::Relay(bad))
+        );
         assert_eq!(log.size().0, 0);
     }
 }
@@ -73,20 +80,22 @@ async fn a_relay_that_fails_says_what_is_known() {
 async fn without_a_relay_events_are_appended_and_repeats_are_not() {
     let (door, log) = door(None);
     let body = br#"{"topic":"a","idempotency_key":"k"}"#;
-    let Published::One(first) = door.publish(body, None, false).await.unwrap() else {
+    let Published::One(first) = door.publish(body, None, false, &Publisher::unbounded()).await.unwrap()
+    else {
         panic!("one object, one receipt")
     };
     assert!(first.id.is_some() && !first.duplicate);
-    let again = door.publish(body, None, false).await.unwrap();
+    let again = door.publish(body, None, false, &Publisher::unbounded()).await.unwrap();
     assert_eq!(again, Published::One(Receipt { duplicate: true, ..first }));
     assert_eq!(log.size().0, 1);
 }
 
-fn relayed(body: &str, key: &str) -> Vec<Bytes> {
+fn relayed(body: &str, key: &str, publisher: &Publisher) -> Vec<Bytes> {
     let mut batch = parse_events(body.as_bytes(), 10, false).unwrap();
     let own: Vec<_> = batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
     give_key(&mut batch, key).unwrap();
-    batch.items.iter().zip(own).map(|(item, own)| envelope(item, own)).collect()
+    let renamed = keep_keys_apart(&mut batch, publisher);
+    envelopes(&batch, &own, renamed)
 }
 
 #[test]
@@ -100,14 +109,47 @@ fn a_relayed_envelope_parses_to_the_same_event_with_its_key() {
             &["k\"ey/0", "k\"ey/1"],
         ),
     ] {
-        let messages = relayed(body, "k\"ey");
-        assert_eq!(messages.len(), keys.len());
-        for (message, key) in messages.iter().zip(keys) {
-            let event = parse_event(message, &EnvelopeDefaults::default()).unwrap();
-            assert_eq!(event.idempotency_key.as_deref(), Some(*key));
-            assert_eq!(&*event.data, r#"{"x" : 1.0}"#);
+        let bounded = bounded();
+        let apart = keys.iter().map(|key| bounded.own_idempotency_key(key).unwrap().into_string());
+        let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+        for (publisher, keys) in [(&Publisher::unbounded(), keys), (&bounded, apart.collect())] {
+            let messages = relayed(body, "k\"ey", publisher);
+            assert_eq!(messages.len(), keys.len());
+            for (message, key) in messages.iter().zip(keys) {
+                let event = parse_event(message, &EnvelopeDefaults::default()).unwrap();
+                assert_eq!(event.idempotency_key.as_deref(), Some(&*key));
+                assert_eq!(&*event.data, r#"{"x" : 1.0}"#);
+            }
         }
     }
+}
+
+/// A publisher to topics `a…`.
+fn bounded() -> Publisher {
+    Publisher::bounded(&crate::config::Publisher {
+        name: "a".to_owned(),
+        key: crate::config::PublisherKey::Sha256([0; 32]),
+        topics: vec![crate::event::Pattern::parse("a*").unwrap()],
+        users: false,
+        sessions: false,
+        clients: false,
+        broadcast: false,
+    })
+}
+
+#[tokio::test]
+async fn of_a_body_that_is_not_within_bounds_as_a_whole_nothing_is_published() {
+    let (door, log) = door(None);
+    for (body, item) in [
+        (&br#"[{"topic":"a1"},{"topics":["a2","b"]},{"topic":"a3"}]"#[..], Some(1)),
+        (br#"{"topics":["a1","b"]}"#, None),
+    ] {
+        let bad = door.publish(body, None, false, &bounded()).await.unwrap_err();
+        let key = crate::event::Key::Topic(crate::event::Name::parse("b").unwrap());
+        assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed(key) });
+    }
+    assert_eq!(log.size().0, 0);
+    assert!(door.publish(br#"{"topic":"a1"}"#, None, false, &bounded()).await.is_ok());
 }
 
 #[test]

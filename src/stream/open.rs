@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
@@ -32,7 +32,7 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Gates,
+    gates: Arc<Gates>,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
@@ -68,7 +68,13 @@ struct Asks<'a> {
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl Streams {
-    pub fn new(settings: Settings<'_>, log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+    pub fn new(
+        settings: Settings<'_>,
+        gates: Arc<Gates>,
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        drain: Drain,
+    ) -> Self {
         let limits = settings.limits;
         let bounds = Bounds {
             streams: limits.streams,
@@ -77,7 +83,7 @@ impl Streams {
         };
         Self {
             routes: Routes::new(settings.routes),
-            gates: Gates::new(settings.auth),
+            gates,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
@@ -104,6 +110,18 @@ impl Streams {
         self.decide(route, request, address).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
+    }
+
+    /// Takes the token out of a request on a stream's path that goes on to the backend.
+    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal_token(route.auth(), uri, headers);
+    }
+
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        refusal
     }
 
     async fn decide(

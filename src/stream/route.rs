@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::auth::claims;
 use crate::config;
 use crate::event::{Name, Placeholder, Template};
 
@@ -93,6 +94,11 @@ impl Settled {
 }
 
 impl Route<'_> {
+    /// Whether the route asks its callers who they are.
+    pub fn verifies(&self) -> bool {
+        self.settled.auth != config::StreamAuth::None
+    }
+
     pub(super) fn auth(&self) -> config::StreamAuth {
         self.settled.auth
     }
@@ -186,7 +192,7 @@ impl Route<'_> {
         let name = &*placeholder.name;
         let all: Vec<Cow<'v, str>> = match &*placeholder.source {
             "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
-            "claim" => claim(values.claims, name),
+            "claim" => claims::values(values.claims, name),
             _ => self
                 .path
                 .iter()
@@ -199,27 +205,6 @@ impl Route<'_> {
             (true, "claim") => Err(Unnamed::Claim(name.to_owned())),
             (true, _) => Err(BadRequest::MissingQuery(name.to_owned()).into()),
         }
-    }
-}
-
-/// The values of a claim, whose name may lead into objects by dots: a text, a number, or a list of them.
-fn claim<'v>(claims: &'v Map<String, Value>, name: &str) -> Vec<Cow<'v, str>> {
-    fn plain(value: &Value) -> Option<Cow<'_, str>> {
-        match value {
-            Value::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Value::Number(number) => Some(Cow::Owned(number.to_string())),
-            _ => None,
-        }
-    }
-    // A name with dots of its own goes before a way into objects.
-    let found = claims.get(name).or_else(|| {
-        let (first, rest) = name.split_once('.')?;
-        rest.split('.').try_fold(claims.get(first)?, |value, key| value.get(key))
-    });
-    match found {
-        Some(Value::Array(list)) => list.iter().filter_map(plain).collect(),
-        Some(value) => plain(value).into_iter().collect(),
-        None => Vec::new(),
     }
 }
 
@@ -327,16 +312,16 @@ mod tests {
     #[test]
     fn claims_make_topics_that_the_request_has_no_say_in() {
         let routes = routes("/events", &["t:{claim.org.id}:{query.c}", "{claim.groups}", "news"], None);
-        let claims = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
-        let claims = claims.as_object().unwrap();
+        let given = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
+        let given = given.as_object().unwrap();
         let query = Query::new(Some("c=1"));
         let route = routes.find("/events").unwrap();
-        let asked = route.topics(Values { query: &query, claims }, 0).unwrap();
+        let asked = route.topics(Values { query: &query, claims: given }, 0).unwrap();
         let shown: Vec<_> = asked.iter().map(|asked| (asked.topic.as_str(), asked.by_request)).collect();
         assert_eq!(shown, [("t:7:1", true), ("a", false), ("b", false), ("news", false)]);
         let none = route.topics(Values { query: &query, claims: &Map::new() }, 0);
         assert_eq!(none, Err(Unnamed::Claim("org.id".to_owned())));
-        assert_eq!(claim(claims, "x.y"), ["z"]);
-        assert!(claim(claims, "groups.0").is_empty() && claim(claims, "org").is_empty());
+        assert_eq!(claims::values(given, "x.y"), ["z"]);
+        assert!(claims::values(given, "groups.0").is_empty() && claims::values(given, "org").is_empty());
     }
 }

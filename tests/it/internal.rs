@@ -64,7 +64,8 @@ async fn without_keys_publishing_over_http_is_off() {
 #[tokio::test]
 async fn a_key_is_asked_for_before_the_body_is_read() {
     let daemon = Daemon::start("").await;
-    let head = "POST /publish HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
     let answer = raw(&daemon, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
@@ -79,7 +80,7 @@ async fn a_body_beyond_the_bound_is_refused_and_the_answer_arrives() {
     assert_eq!(answer.json(), json!({ "error": "the body is larger than 10240 bytes (internal.max_body)" }));
 
     // By its announced length, without a byte of it; and without any, once it turns out.
-    let head = format!("POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n");
+    let head = format!("POST /publish HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n");
     let announced = raw(&daemon, format!("{head}content-length: 99999999999\r\n\r\n").as_bytes()).await;
     assert!(announced.starts_with("HTTP/1.1 413 "), "{announced}");
     let chunk = format!("3000\r\n{}\r\n", "x".repeat(0x3000));
@@ -99,7 +100,7 @@ async fn a_body_beyond_the_bound_is_refused_and_the_answer_arrives() {
 async fn a_body_that_does_not_come_is_given_up() {
     let daemon = Daemon::start("[internal]\nbody_timeout = \"200ms\"").await;
     let head = format!(
-        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 13\r\n\r\n{{"
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\ncontent-length: 13\r\n\r\n{{"
     );
     let answer = raw(&daemon, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -109,7 +110,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 #[tokio::test]
 async fn a_head_that_does_not_come_is_given_up() {
     let daemon = Daemon::start("[internal]\nhead_timeout = \"200ms\"").await;
-    let answer = raw(&daemon, b"POST /publish HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    let answer = raw(&daemon, b"POST /publish HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
     assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
@@ -118,7 +119,7 @@ async fn a_body_that_breaks_off_publishes_nothing() {
     let daemon = Daemon::start("").await;
     let whole = "{\"topic\":\"a\"}\n{\"topic\":\"a\"}\n";
     let head = format!(
-        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n",
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n",
         whole.len() + 1
     );
     let mut socket = TcpStream::connect(daemon.internal).await.expect("a connection");
@@ -136,14 +137,14 @@ async fn what_is_not_http_is_refused() {
         "hello\r\n\r\n",
         "GET /healthz\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nbad header\r\n\r\n",
-        "POST /publish HTTP/1.1\r\nhost: x\r\ncontent-length: 5, 6\r\n\r\n",
-        "POST /publish HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5, 6\r\n\r\n",
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
     ] {
         let answer = raw(&daemon, bytes.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{bytes:?}: {answer}");
     }
     let head = format!(
-        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let answer = raw(&daemon, format!("{head}zz\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -154,7 +155,7 @@ async fn what_is_not_http_is_refused() {
 async fn a_connection_serves_many_publishes() {
     let daemon = Daemon::start("").await;
     let one = format!(
-        "POST /publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n",
+        "POST /publish HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n",
         EVENT.len()
     );
     let event = str::from_utf8(EVENT).unwrap();
@@ -259,7 +260,7 @@ async fn a_draining_daemon_is_alive_but_not_ready() {
 async fn an_idle_connection_does_not_hold_up_the_end() {
     let mut daemon = Daemon::start("").await;
     let mut idle = TcpStream::connect(daemon.internal).await.expect("a connection");
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
     idle.readable().await.expect("an answer");
     daemon.signal("TERM");
     let status = tokio::time::timeout(Duration::from_secs(10), daemon.ended()).await.expect("an end");

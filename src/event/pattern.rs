@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::event::{BadName, Name};
+use super::{BadName, Name};
 
 /// The most `*` that a pattern may have.
 const STARS: usize = 4;

@@ -1,0 +1,114 @@
+//! The gate of `auth = "jwt"`: from a request, or from a token alone, to a grant.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::request::Parts;
+use http::{HeaderMap, Uri};
+
+use super::super::denied::Denied;
+use super::super::gate::Verified;
+use super::grant::Mapping;
+use super::jwks::{Jwks, NoKeys};
+use super::presented::{conceal, presented};
+use super::verify::{self, Claims, Rules};
+use crate::config::{self, TokenSource};
+use crate::health::Health;
+use crate::jws::Key;
+use crate::shutdown::Drain;
+use crate::tls::BadTls;
+
+/// Verifies tokens, and maps their claims.
+pub struct Jwt {
+    rules: Rules,
+    mapping: Mapping,
+    from: Box<[TokenSource]>,
+    /// The configured keys.
+    keys: Box<[Key]>,
+    /// The fetched keys, where there are some, with the configured ones among them.
+    jwks: Option<Arc<Jwks>>,
+}
+
+impl Jwt {
+    /// Reads the system's authorities where keys are to be fetched by https; fetches nothing yet.
+    pub fn new(settings: &config::Jwt) -> Result<Self, BadTls> {
+        let jwks = settings.jwks.as_ref();
+        let jwks = jwks.map(|jwks| Jwks::new(jwks, &settings.algorithms, &settings.keys)).transpose()?;
+        Ok(Self {
+            rules: Rules::new(settings),
+            mapping: Mapping::new(settings),
+            from: settings.from.clone().into(),
+            keys: settings.keys.clone().into(),
+            jwks: jwks.map(Arc::new),
+        })
+    }
+
+    /// Fetches the keys of the URL in the background, from now until the drain starts; `name` is what depends on it.
+    pub fn start(&self, name: &'static str, health: &Health, drain: &Drain) {
+        if let Some(jwks) = &self.jwks {
+            drain.spawn(Arc::clone(jwks).keep(health.depend_on(name, true), drain.clone()));
+        }
+    }
+
+    /// Fetches the keys of the URL once, where there is one; for a command that verifies a single token.
+    pub async fn fetch_keys(&self) -> Result<(), impl std::error::Error + use<>> {
+        match &self.jwks {
+            Some(jwks) => jwks.fetch().await,
+            None => Ok::<(), NoKeys>(()),
+        }
+    }
+
+    /// The token that `request` brings.
+    pub fn presented<'r>(&self, request: &'r Parts) -> Result<Cow<'r, str>, Denied> {
+        presented(request, &self.from)
+    }
+
+    /// Takes every token out of a request for somebody else.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        conceal(uri, headers, &self.from);
+    }
+
+    /// Whoever sends `request`.
+    pub async fn verify(&self, request: &Parts) -> Result<Verified, Denied> {
+        self.verify_token(&self.presented(request)?).await
+    }
+
+    /// Whoever brings `token`. Waits for keys that may be on their way.
+    pub async fn verify_token(&self, token: &str) -> Result<Verified, Denied> {
+        let claims = match self.claims(token, SystemTime::now()) {
+            Err(Denied::UnknownKey | Denied::UnsupportedAlgorithm | Denied::BadSignature) => {
+                self.claims_with_newer_keys(token).await?
+            }
+            decided => decided?,
+        };
+        let grant = self.mapping.grant(&claims)?;
+        Ok(Verified { grant, claims: claims.all, headers: HeaderMap::new() })
+    }
+
+    /// The claims of `token` at `now`, with the keys that are there.
+    fn claims(&self, token: &str, now: SystemTime) -> Result<Claims, Denied> {
+        match self.jwks.as_ref().and_then(|jwks| jwks.keys()) {
+            Some(keys) => verify::verify(token, &keys, &self.rules, now),
+            None => verify::verify(token, &self.keys, &self.rules, now),
+        }
+    }
+
+    /// The same, with keys that are fetched for it, if that may help.
+    async fn claims_with_newer_keys(&self, token: &str) -> Result<Claims, Denied> {
+        if let Some(jwks) = &self.jwks
+            && !jwks.keys().is_some_and(|keys| verify::knows_key(token, &keys))
+        {
+            jwks.again().await;
+            if jwks.keys().is_none() {
+                return Err(Denied::NotNow("the keys of tokens have not been fetched yet"));
+            }
+        }
+        self.claims(token, SystemTime::now())
+    }
+
+    /// The shortest of the shared secrets, in bytes.
+    pub fn shortest_secret(&self) -> Option<usize> {
+        self.keys.iter().filter_map(Key::secret_length).min()
+    }
+}

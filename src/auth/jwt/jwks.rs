@@ -1,0 +1,189 @@
+//! The keys of an issuer, fetched from its URL: at the start, again and again in the background, and once more when a
+//! token names a key that is not among them.
+//!
+//! Invariant: however many tokens with unknown keys come, there is one fetch for them in a cool-down. Keys that were
+//! fetched stay in use until others are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use super::super::fetch::{FetchError, Fetcher};
+use crate::config;
+use crate::health::Reporter;
+use crate::jws::{Algorithm, BadKey, Key, Secrets};
+use crate::shutdown::Drain;
+use crate::telemetry;
+use crate::tls::BadTls;
+
+/// How large a set of keys may be.
+const MAX: usize = 256 << 10;
+
+/// Pauses between attempts while the URL fails: from the first to the last, each twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The fetched keys. They have to be [kept](Jwks::keep) by a task.
+pub(super) struct Jwks {
+    fetcher: Fetcher,
+    refresh: Duration,
+    cooldown: Duration,
+    patience: Duration,
+    /// What fetched keys may be used with; empty = whatever fits them.
+    algorithms: Box<[Algorithm]>,
+    /// Keys from elsewhere, which are always among them.
+    own: Box<[Key]>,
+    fetched: Mutex<Option<Arc<[Key]>>>,
+    asked: Mutex<Asked>,
+    wake: Notify,
+    /// Counts the fetches that have ended.
+    done: watch::Sender<u64>,
+}
+
+/// Who has asked for a fetch.
+struct Asked {
+    /// One is about to begin or has not ended.
+    pending: bool,
+    last: Option<Instant>,
+}
+
+/// Why a fetch gave no keys.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoKeys {
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+    #[error("the answer {0}")]
+    Content(#[from] BadKey),
+    #[error("none of the keys is for one of the `algorithms`")]
+    Algorithms,
+}
+
+impl NoKeys {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Fetch(why) => why.word(),
+            Self::Content(_) | Self::Algorithms => "content",
+        }
+    }
+}
+
+impl Jwks {
+    pub(super) fn new(
+        settings: &config::Jwks,
+        algorithms: &[Algorithm],
+        own: &[Key],
+    ) -> Result<Self, BadTls> {
+        Ok(Self {
+            fetcher: Fetcher::new(settings.url.clone(), settings.ca.as_deref(), settings.timeout, MAX)?,
+            refresh: settings.refresh,
+            cooldown: settings.cooldown,
+            // A fetch that is under way, and one more.
+            patience: settings.timeout * 2,
+            algorithms: algorithms.into(),
+            own: own.into(),
+            fetched: Mutex::new(None),
+            // Whoever comes before the first fetch has ended waits for it.
+            asked: Mutex::new(Asked { pending: true, last: None }),
+            wake: Notify::new(),
+            done: watch::Sender::new(0),
+        })
+    }
+
+    /// All keys, also those from elsewhere; None before the first fetch that gave some.
+    pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Completes when the keys have been fetched again, or could not be; at once when they have been asked for within
+    /// the cool-down. Cancel safe.
+    pub(super) async fn again(&self) {
+        let mut done = self.done.subscribe();
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if !asked.pending {
+                if asked.last.is_some_and(|last| last.elapsed() < self.cooldown) {
+                    return;
+                }
+                *asked = Asked { pending: true, last: Some(Instant::now()) };
+                self.wake.notify_one();
+            }
+        }
+        // The sender is ours: it cannot be gone.
+        let _ = tokio::time::timeout(self.patience, done.changed()).await;
+    }
+
+    /// Fetches once.
+    pub(super) async fn fetch(&self) -> Result<(), NoKeys> {
+        let document = self.fetcher.get().await?;
+        let fetched = Key::from_jwks(&document, Secrets::PassedOver)?;
+        let narrow = |key: Key| {
+            let all = key.algorithms().iter().copied();
+            let fits: Vec<_> =
+                all.filter(|one| self.algorithms.is_empty() || self.algorithms.contains(one)).collect();
+            if fits.is_empty() { None } else { key.only(&fits).ok() }
+        };
+        let fetched: Vec<Key> = fetched.into_iter().filter_map(narrow).collect();
+        if fetched.is_empty() {
+            return Err(NoKeys::Algorithms);
+        }
+        let all: Arc<[Key]> = fetched.into_iter().chain(self.own.iter().cloned()).collect();
+        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        Ok(())
+    }
+
+    /// Keeps the keys fresh until the drain starts.
+    pub(super) async fn keep(self: Arc<Self>, health: Reporter, drain: Drain) {
+        let mut failures = 0_u32;
+        loop {
+            let result = tokio::select! {
+                biased; // a stop does not wait for an issuer
+                () = drain.started() => return,
+                result = self.fetch() => result,
+            };
+            self.note(&result, &mut failures, &health);
+            // Behind the keys' change, so that whoever wakes finds them.
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).pending = false;
+            self.done.send_modify(|count| *count += 1);
+            let pause = match failures {
+                0 => self.refresh,
+                failures => self.refresh.min(LAST_PAUSE).min(FIRST_PAUSE * 2_u32.pow((failures - 1).min(5))),
+            };
+            tokio::select! {
+                biased;
+                () = drain.started() => return,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn note(&self, result: &Result<(), NoKeys>, failures: &mut u32, health: &Reporter) {
+        let outcome = match result {
+            Ok(()) => "ok",
+            Err(why) => why.word(),
+        };
+        metrics::counter!(telemetry::JWKS_FETCHES, "outcome" => outcome).increment(1);
+        let url = self.fetcher.url();
+        match result {
+            Ok(()) => {
+                if *failures > 0 || self.done.borrow().eq(&0) {
+                    info!(%url, "keys of tokens fetched");
+                }
+                *failures = 0;
+                health.up();
+                // From now on what was fetched will do.
+                health.no_longer_required();
+            }
+            Err(why) => {
+                *failures = failures.saturating_add(1);
+                health.down(format!("the keys of tokens cannot be fetched: {why}"));
+                if *failures == 1 {
+                    let stale = self.keys().is_some();
+                    warn!(%url, stale, reason = why.word(), error = %why, "keys of tokens not fetched; trying again");
+                }
+            }
+        }
+    }
+}

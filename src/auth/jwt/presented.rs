@@ -1,0 +1,187 @@
+//! Where a request brings its token: the first of the configured places that holds one. Says nothing of what it is.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+
+use super::super::conceal;
+use super::super::denied::Denied;
+use crate::config::TokenSource;
+
+/// The token of `request`.
+pub(super) fn presented<'r>(request: &'r Parts, from: &[TokenSource]) -> Result<Cow<'r, str>, Denied> {
+    for source in from {
+        let mut found: Option<Cow<'r, str>> = None;
+        for token in all(request, source)? {
+            match &found {
+                // Which of the two would count is nobody's to guess.
+                Some(other) if *other != token => return Err(Denied::SeveralTokens),
+                _ => found = Some(token),
+            }
+        }
+        if let Some(token) = found {
+            return Ok(token);
+        }
+    }
+    Err(Denied::NoToken)
+}
+
+/// Every token in this place that is not empty.
+fn all<'r>(request: &'r Parts, source: &TokenSource) -> Result<Vec<Cow<'r, str>>, Denied> {
+    let mut tokens = match source {
+        TokenSource::Header(name) => from_headers(request, name)?,
+        TokenSource::Cookie(name) => from_cookies(request, name),
+        TokenSource::Query(name) => from_query(request, name),
+    };
+    tokens.retain(|token| !token.is_empty());
+    Ok(tokens)
+}
+
+/// Takes out of a request for somebody else every token that [`presented`] would find, and what stands in its place.
+pub(super) fn conceal(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSource]) {
+    for source in from {
+        match source {
+            // Another scheme there is somebody else's.
+            TokenSource::Header(name) if name == AUTHORIZATION => {
+                let is_bearer = |value: &HeaderValue| {
+                    let scheme = value.as_bytes().split(|&b| b == b' ').next().unwrap_or_default();
+                    scheme.eq_ignore_ascii_case(b"bearer")
+                };
+                let kept: Vec<_> =
+                    headers.get_all(name).iter().filter(|value| !is_bearer(value)).cloned().collect();
+                headers.remove(name);
+                for value in kept {
+                    headers.append(name, value);
+                }
+            }
+            TokenSource::Header(name) => drop(headers.remove(name)),
+            TokenSource::Cookie(name) => conceal::cookies(headers, |cookie, _| cookie == name),
+            TokenSource::Query(name) => {
+                let hidden = |parameter: &str, _: &str| parameter == name;
+                if let Some(target) = uri.path_and_query().and_then(|target| conceal::target(target, hidden))
+                {
+                    let mut parts = std::mem::take(uri).into_parts();
+                    parts.path_and_query = Some(target);
+                    *uri = Uri::from_parts(parts).unwrap_or(Uri::from_static("/"));
+                }
+            }
+        }
+    }
+}
+
+fn from_headers<'r>(request: &'r Parts, name: &HeaderName) -> Result<Vec<Cow<'r, str>>, Denied> {
+    let mut tokens = Vec::new();
+    for value in request.headers.get_all(name) {
+        let text = value.to_str().map_err(|_| Denied::Malformed("its header is not ASCII"))?.trim();
+        let bearer = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+            _ => None,
+        };
+        match bearer {
+            Some(token) => tokens.push(Cow::Borrowed(token)),
+            // Another scheme there is somebody else's.
+            None if name == AUTHORIZATION || text.eq_ignore_ascii_case("bearer") => {}
+            None => tokens.push(Cow::Borrowed(text)),
+        }
+    }
+    Ok(tokens)
+}
+
+fn from_cookies<'r>(request: &'r Parts, name: &str) -> Vec<Cow<'r, str>> {
+    let lines = request.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let quoted =
+        |value: &'r str| value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| Cow::Borrowed(quoted(value))).collect()
+}
+
+fn from_query<'r>(request: &'r Parts, name: &str) -> Vec<Cow<'r, str>> {
+    let query = request.uri.query().unwrap_or_default();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(key, _)| key == name).map(|(_, value)| value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(from: &[TokenSource], target: &str, headers: &[(&str, &str)]) -> Result<String, &'static str> {
+        let mut request = http::Request::get(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        presented(&parts, from).map(Cow::into_owned).map_err(|denied| denied.word())
+    }
+
+    fn by_default(target: &str, headers: &[(&str, &str)]) -> Result<String, &'static str> {
+        token(&crate::config::Jwt::default().from, target, headers)
+    }
+
+    #[test]
+    fn the_first_place_that_holds_a_token_counts() {
+        let all = [("authorization", "Bearer a"), ("x-auth-token", "b")];
+        assert_eq!(by_default("/?token=c", &all).as_deref(), Ok("a"));
+        assert_eq!(by_default("/?token=c", &all[1..]).as_deref(), Ok("b"));
+        assert_eq!(by_default("/?token=c%2Ed", &[]).as_deref(), Ok("c.d"));
+        assert_eq!(by_default("/", &[("x-auth-token", "Bearer b")]).as_deref(), Ok("b"));
+        assert_eq!(by_default("/", &[("authorization", "bearer  a ")]).as_deref(), Ok("a"));
+    }
+
+    #[test]
+    fn what_is_empty_or_of_another_scheme_is_none() {
+        assert_eq!(by_default("/?token=", &[("authorization", "Basic dTpw")]), Err("no_token"));
+        assert_eq!(
+            by_default("/?token=c", &[("authorization", "Bearer "), ("x-auth-token", "")]).as_deref(),
+            Ok("c")
+        );
+        assert_eq!(by_default("/", &[("cookie", "token=a")]), Err("no_token"));
+    }
+
+    #[test]
+    fn a_cookie_counts_where_it_is_named() {
+        let from = [TokenSource::Cookie("sid".to_owned())];
+        assert_eq!(token(&from, "/", &[("cookie", "a=1; sid=x.y; xsid=2")]).as_deref(), Ok("x.y"));
+        assert_eq!(token(&from, "/", &[("cookie", "sid=\"x\"")]).as_deref(), Ok("x"));
+        assert_eq!(token(&from, "/", &[("cookie", "sid=x"), ("cookie", "sid=y")]), Err("several_tokens"));
+    }
+
+    #[test]
+    fn two_different_tokens_in_one_place_are_refused() {
+        assert_eq!(by_default("/?token=a&token=b", &[]), Err("several_tokens"));
+        assert_eq!(by_default("/?token=a&token=a", &[]).as_deref(), Ok("a"));
+        assert_eq!(by_default("/", &[("x-auth-token", "a"), ("x-auth-token", "b")]), Err("several_tokens"));
+        let headers = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(by_default("/", &headers), Err("several_tokens"));
+    }
+
+    #[test]
+    fn what_goes_on_to_somebody_else_holds_no_token() {
+        let mut from = crate::config::Jwt::default().from;
+        from.push(TokenSource::Cookie("sid".to_owned()));
+        let mut request = http::Request::post("http://a/e?x=1&token=secret&to%6ben=secret&y=%20")
+            .header("authorization", "Bearer secret")
+            .header("authorization", "Basic dTpw")
+            .header("authorization", "bearer")
+            .header("x-auth-token", "secret")
+            .header("cookie", "a=1; sid=secret; b=2")
+            .header("x-other", "kept")
+            .body(())
+            .unwrap();
+        let mut uri = request.uri().clone();
+        conceal(&mut uri, request.headers_mut(), &from);
+        assert_eq!(uri, "http://a/e?x=1&y=%20");
+        assert!(!format!("{:?}", request.headers()).contains("secret"));
+        let left: Vec<_> = ["authorization", "cookie", "x-other"]
+            .iter()
+            .flat_map(|name| request.headers().get_all(*name))
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        assert_eq!(left, ["Basic dTpw", "a=1; b=2", "kept"]);
+        let (mut parts, ()) = request.into_parts();
+        parts.uri = uri;
+        assert_eq!(presented(&parts, &from).map(drop).map_err(|denied| denied.word()), Err("no_token"));
+    }
+}
