@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,14 +11,15 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, PublisherKeys};
 use crate::config::{self, Config};
+use crate::control::{NotTold, Peers, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
-use crate::log::{Log, Retention};
+use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, Relay};
+use crate::sources::{self, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::Metrics;
 
@@ -58,7 +60,10 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log = Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events));
+        let log = Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events).bounded(MemberBounds {
+            topics: config.limits.topics_per_stream,
+            all: config.limits.given_topics,
+        }));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -78,7 +83,13 @@ impl App {
         drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
-        let relay = start_redis(&config, &health, &log, &close)?;
+        let heard = Arc::new(OnceLock::new());
+        let redis = start_redis(&config, &health, &log, &heard, &close)?;
+        let peers = redis.clone().map(|redis| Arc::new(OverRedis(redis)) as Arc<dyn Peers>);
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Topics::new(Arc::clone(&log), Arc::clone(&fanout), peers, patience);
+        let _ = heard.set(Arc::clone(&topics));
+        let relay = redis.map(|redis| Arc::new(redis) as Arc<dyn Relay>);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(
@@ -87,6 +98,7 @@ impl App {
             Arc::clone(&log),
             Arc::clone(&fanout),
             relay,
+            topics,
             standing,
             close.clone(),
         );
@@ -115,15 +127,33 @@ fn start_redis(
     config: &Config,
     health: &Health,
     log: &Arc<Log>,
+    heard: &Arc<OnceLock<Arc<Topics>>>,
     close: &Drain,
-) -> io::Result<Option<Arc<dyn Relay>>> {
+) -> io::Result<Option<RedisPublisher>> {
     let Some(redis) = &config.redis else { return Ok(None) };
     let health = health.depend_on("redis", true);
     // What may be published by HTTP has to come back over Redis.
     let max_message = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    let publisher = sources::start_redis(redis, max_message, Arc::clone(log), health, close);
-    Ok(Some(Arc::new(publisher.map_err(io::Error::other)?)))
+    let heard = Arc::clone(heard);
+    let commands: sources::Commands =
+        Arc::new(move |text| heard.get().is_some_and(|topics| topics.heard(text).is_ok()));
+    let publisher = sources::start_redis(redis, max_message, Arc::clone(log), commands, health, close);
+    publisher.map(Some).map_err(io::Error::other)
+}
+
+/// How instances tell each other what is asked of all.
+struct OverRedis(RedisPublisher);
+
+impl Peers for OverRedis {
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotTold>> + Send + '_>> {
+        Box::pin(async move {
+            self.0.tell(command).await.map_err(|why| match why {
+                RelayError::Down => NotTold::Nothing,
+                RelayError::Unknown => NotTold::Perhaps,
+            })
+        })
+    }
 }
 
 async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {

@@ -8,7 +8,7 @@
 //! | 6 | [`cli`] |
 //! | 5 | [`app`] |
 //! | 4 | [`server`] |
-//! | 3 | [`stream`] [`sources`] [`proxy`] |
+//! | 3 | [`stream`] [`sources`] [`proxy`] [`control`] |
 //! | 2 | [`fanout`] [`auth`] |
 //! | 1 | [`log`] [`config`] |
 //! | 0 | [`event`] [`health`] [`jws`] [`shutdown`] [`telemetry`] [`tls`] |
@@ -17,6 +17,7 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod fanout;
 pub mod health;

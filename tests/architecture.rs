@@ -8,7 +8,7 @@ const RANKS: &[(u8, &[&str])] = &[
     (6, &["cli"]),
     (5, &["app"]),
     (4, &["server"]),
-    (3, &["stream", "sources", "proxy"]),
+    (3, &["stream", "sources", "proxy", "control"]),
     (2, &["fanout", "auth"]),
     (1, &["log", "config"]),
     (0, &["event", "health", "jws", "shutdown", "telemetry", "tls"]),

@@ -318,6 +318,7 @@ impl Limits {
             streams_per_address: s.take("streams_per_address", d.streams_per_address, whole(0..=most)),
             streams_per_user: s.take("streams_per_user", d.streams_per_user, whole(0..=most)),
             topics_per_stream: s.take("topics_per_stream", d.topics_per_stream, whole(0..=most)),
+            given_topics: s.take("given_topics", d.given_topics, whole(0..=most)),
             history: s.take("history", d.history, whole(0..=100_000)),
         }
     }

@@ -201,6 +201,8 @@ pub struct Limits {
     pub streams_per_user: usize,
     /// Topics that one stream may hold.
     pub topics_per_stream: usize,
+    /// Topics that all users, sessions and clients together may be given.
+    pub given_topics: usize,
     /// How many of its topics' last events a fresh stream may ask for; here 0 = none.
     pub history: usize,
 }
@@ -396,6 +398,7 @@ impl Default for Limits {
             streams_per_address: 1000,
             streams_per_user: 20,
             topics_per_stream: 100,
+            given_topics: 1_000_000,
             history: 100,
         }
     }

@@ -31,8 +31,10 @@ use super::listen::Serve;
 use super::problem::{Problem, refused_key, refused_publish};
 use super::public::{Chain, Open};
 use super::respond::json;
+use super::topics;
 use crate::auth::PublisherKeys;
 use crate::config;
+use crate::control::Topics;
 use crate::fanout::Fanout;
 use crate::health::{Health, State};
 use crate::log::Log;
@@ -45,6 +47,7 @@ pub struct Internal {
     hosts: Hosts,
     keys: PublisherKeys,
     publish: Publish,
+    topics: Arc<Topics>,
     head_timeout: Duration,
     max_body: u64,
     body_timeout: Duration,
@@ -73,6 +76,7 @@ impl Internal {
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         relay: Option<Arc<dyn Relay>>,
+        topics: Arc<Topics>,
         standing: Standing,
         close: Drain,
     ) -> Self {
@@ -80,6 +84,7 @@ impl Internal {
             hosts: Hosts::new(&section.hosts),
             keys,
             publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
+            topics,
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
             body_timeout: section.body_timeout,
@@ -137,9 +142,17 @@ impl Internal {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(self.render_metrics())
             }
-            _ => {
-                let say =
-                    "nothing is here: there are POST /publish, GET /healthz, GET /readyz and GET /metrics";
+            path => {
+                if let Some(path) = topics::Path::parse(path) {
+                    // Who may not ask is not told what is wrong with the question.
+                    self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+                    let path = path?;
+                    path.allow(&head.method)?;
+                    let body = self.read(body).await?;
+                    return path.answer(&self.topics, &head.method, &body).await;
+                }
+                let say = "nothing is here: there are POST /publish, GET /healthz, GET /readyz and GET /metrics, \
+                    and /users/{user}/topics, /sessions/{session}/topics and /clients/{client}/topics";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }

@@ -9,6 +9,7 @@ mod problem;
 mod public;
 mod respond;
 mod takeover;
+mod topics;
 
 pub use internal::{Internal, Standing};
 pub use listen::{Serve, bind, serve};

@@ -4,4 +4,4 @@ mod publish;
 mod redis;
 
 pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
-pub use redis::{BadRedisUrl, RedisPublisher, start_redis};
+pub use redis::{BadRedisUrl, Commands, RedisPublisher, start_redis};

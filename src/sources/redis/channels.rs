@@ -16,6 +16,8 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
+    /// Where instances tell each other what is asked of all: no event is published there.
+    control: Box<[u8]>,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
     /// By the pattern as Redis knows it.
     patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -78,8 +80,9 @@ impl BadMessage {
 impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
-        let mut channels = Self { exact: HashMap::new(), patterns: HashMap::new() };
         let prefix = &settings.prefix;
+        let control = control_channel(prefix).into();
+        let mut channels = Self { control, exact: HashMap::new(), patterns: HashMap::new() };
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");
         channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
@@ -99,7 +102,12 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref)
+        self.exact.keys().map(AsRef::as_ref).chain([&*self.control])
+    }
+
+    /// Whether a message on `channel` is a command.
+    pub(super) fn is_control(&self, channel: &[u8]) -> bool {
+        *self.control == *channel
     }
 
     /// What to `PSUBSCRIBE` to.
@@ -116,6 +124,11 @@ impl Channels {
     pub(super) fn of_pattern(&self, pattern: &[u8]) -> &[Mapping] {
         self.patterns.get(pattern).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The channel of the commands between instances.
+pub(super) fn control_channel(prefix: &str) -> Vec<u8> {
+    [prefix.as_bytes(), b":control"].concat()
 }
 
 impl Mapping {

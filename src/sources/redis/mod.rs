@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
+pub use delivery::Commands;
 pub use publisher::RedisPublisher;
 
 use address::Address;
@@ -52,11 +53,13 @@ const RELAY_SLACK: usize = 1024;
 
 /// Appends what is published on the channels of `settings` to `log`, and publishes for `POST /publish`, until `drain`
 /// starts: best one that starts after the streams are closed, so that these miss nothing while they wait for that.
-/// Messages longer than `max_message` bytes are passed over. Returns at once; `health` tells when Redis is there.
+/// Messages longer than `max_message` bytes are passed over. What instances tell each other goes to `commands`. Returns at
+/// once; `health` tells when Redis is there.
 pub fn start_redis(
     settings: &config::Redis,
     max_message: usize,
     log: Arc<Log>,
+    commands: Commands,
     health: Reporter,
     drain: &Drain,
 ) -> Result<RedisPublisher, BadRedisUrl> {
@@ -66,7 +69,7 @@ pub fn start_redis(
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    let delivery = Delivery::new(Channels::new(settings), log);
+    let delivery = Delivery::new(Channels::new(settings), log, commands);
     let max_text = max_message.saturating_add(RELAY_SLACK);
     let subscription = Subscription::new(address.clone(), timing, max_text, delivery, health);
     let listening = subscription.listening();

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Timing;
 use super::address::Address;
+use super::channels::control_channel;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
@@ -40,6 +41,8 @@ pub struct RedisPublisher {
 
 struct Request {
     messages: Vec<Bytes>,
+    /// They are commands to all instances, not events.
+    are_commands: bool,
     answer: oneshot::Sender<Result<(), RelayError>>,
 }
 
@@ -58,6 +61,7 @@ impl RedisPublisher {
             address,
             timing,
             channel: channel.as_bytes().into(),
+            control: control_channel(channel).into(),
             listening,
             connection: None,
             told: Told::default(),
@@ -74,13 +78,22 @@ impl Relay for RedisPublisher {
         &self,
         messages: Vec<Bytes>,
     ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>> {
-        Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            let request = Request { messages, answer };
-            // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
-            self.requests.send(request).await.map_err(|_| RelayError::Down)?;
-            answered.await.unwrap_or(Err(RelayError::Down))
-        })
+        Box::pin(self.send(messages, false))
+    }
+}
+
+impl RedisPublisher {
+    /// Tells every instance that listens, this one too, something that is asked of all.
+    pub async fn tell(&self, command: Vec<u8>) -> Result<(), RelayError> {
+        self.send(vec![command.into()], true).await
+    }
+
+    async fn send(&self, messages: Vec<Bytes>, are_commands: bool) -> Result<(), RelayError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { messages, are_commands, answer };
+        // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
+        self.requests.send(request).await.map_err(|_| RelayError::Down)?;
+        answered.await.unwrap_or(Err(RelayError::Down))
     }
 }
 
@@ -89,6 +102,7 @@ struct Outbox {
     address: Address,
     timing: Timing,
     channel: Box<[u8]>,
+    control: Box<[u8]>,
     listening: Arc<AtomicBool>,
     connection: Option<Connection>,
     told: Told,
@@ -156,8 +170,11 @@ impl Outbox {
         }
         let Some(connection) = &mut self.connection else { return };
         let mut commands = Vec::with_capacity(requests.iter().map(Request::size).sum());
-        for message in requests.iter().flat_map(|request| &request.messages) {
-            write_command(&mut commands, &[b"PUBLISH", &self.channel, message]);
+        for request in &requests {
+            let channel = if request.are_commands { &self.control } else { &self.channel };
+            for message in &request.messages {
+                write_command(&mut commands, &[b"PUBLISH", channel, message]);
+            }
         }
         let mut requests = requests.into_iter();
         let exchange = exchange(connection, &commands, &mut requests, &self.listening);

@@ -21,7 +21,7 @@ impl Running {
         let channels = Channels::new(&config::Redis::at(config::Secret::new("redis://h")));
         let health = Health::new();
         let drain = Drain::new();
-        let delivery = Delivery::new(channels, Arc::clone(&log));
+        let delivery = Delivery::new(channels, Arc::clone(&log), Arc::new(|_| false));
         let subscription =
             Subscription::new(address, timing, 1000, delivery, health.depend_on("redis", true));
         let listening = subscription.listening();
