@@ -60,10 +60,11 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log = Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events).bounded(MemberBounds {
-            topics: config.limits.topics_per_stream,
-            all: config.limits.given_topics,
-        }));
+        let log =
+            Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events).bounded(MemberBounds {
+                topics: config.limits.topics_per_stream,
+                all: config.limits.given_topics,
+            }));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {

@@ -64,7 +64,9 @@ pub enum Refused {
     PassedOn,
     #[error("the other instances cannot be told now, and nothing was changed here")]
     NotTold,
-    #[error("the change was sent to all instances, and has not come back to this one: it may or may not be made")]
+    #[error(
+        "the change was sent to all instances, and has not come back to this one: it may or may not be made"
+    )]
     Unknown,
 }
 
@@ -156,7 +158,9 @@ impl Topics {
         Answer { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
+    fn waiting(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,9 +198,8 @@ impl Told {
     }
 
     fn parse(self) -> Result<(Key, Edit), BadTopics> {
-        let holder = |text: &str| {
-            Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why })
-        };
+        let holder =
+            |text: &str| Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why });
         let of = match (&self.user, &self.session, &self.client) {
             (Some(name), None, None) => Key::User(holder(name)?),
             (None, Some(name), None) => Key::Session(holder(name)?),
@@ -237,9 +240,8 @@ pub fn parse_change(text: &[u8]) -> Result<Edit, BadTopics> {
 }
 
 fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
-    let parse = |(at, text): (usize, &String)| {
-        Name::parse(text).map_err(|why| BadTopics::Name { field, at, why })
-    };
+    let parse =
+        |(at, text): (usize, &String)| Name::parse(text).map_err(|why| BadTopics::Name { field, at, why });
     texts.iter().enumerate().map(parse).collect()
 }
 

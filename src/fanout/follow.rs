@@ -10,7 +10,7 @@ use super::index::{Index, Slot};
 use super::shard::Shard;
 use super::subscriber::{State, Turn, Who};
 use crate::event::Key;
-use crate::log::{Change, Position, Membership, Via};
+use crate::log::{Change, Membership, Position, Via};
 
 impl Shard {
     /// Enters the keys of a subscriber that comes with `cursor`, and what it is given there. Returns the cursor with

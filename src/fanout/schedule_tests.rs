@@ -235,7 +235,9 @@ impl World {
 
     fn has_all(&self, at: usize) -> bool {
         let reader = &self.readers[at];
-        self.published.range(reader.next..).all(|(&number, event)| event.ephemeral || !reader.gets(number, event))
+        self.published
+            .range(reader.next..)
+            .all(|(&number, event)| event.ephemeral || !reader.gets(number, event))
     }
 
     fn read(&mut self, at: usize, deadline: Instant) {
@@ -286,7 +288,10 @@ impl World {
         assert_eq!(block.contains("\nid: "), !event.ephemeral, "{block:?}");
         assert!(number >= reader.next, "reader {at} got {number} again or late; next was {}", reader.next);
         for (&missed, event) in self.published.range(reader.next..number) {
-            assert!(event.ephemeral || !reader.gets(missed, event), "reader {at} missed {missed} before {number}");
+            assert!(
+                event.ephemeral || !reader.gets(missed, event),
+                "reader {at} missed {missed} before {number}"
+            );
         }
         reader.next = number + 1;
     }
@@ -297,7 +302,8 @@ impl Reader {
         let holds = |key: &Key| {
             let Key::Topic(topic) = key else { return self.keys.contains(key) };
             let removed = || self.removed.iter().any(|(removed, after)| removed == topic && *after < number);
-            let given = |key: &Key| event.sets.get(&format!("{key:?}")).is_some_and(|set| set.contains(topic));
+            let given =
+                |key: &Key| event.sets.get(&format!("{key:?}")).is_some_and(|set| set.contains(topic));
             (self.keys.contains(key) && !removed()) || self.keys.iter().any(given)
         };
         event.keys.iter().any(holds) && !event.except.iter().any(holds)

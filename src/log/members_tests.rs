@@ -32,7 +32,11 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     let two = members.edit(&u, Edit::Replace(names(&["c", "a"])), Position(2), now).unwrap().unwrap();
     assert_eq!((&*two.add, &*two.remove), (&names(&["c"])[..], &[(name("b"), true)][..]));
     let three = members.edit(&u, add(&["a"], &["a", "x"]), Position(3), now).unwrap().unwrap();
-    assert_eq!(&*three.remove, [(name("a"), true), (name("x"), false)], "a stream may have asked for x itself");
+    assert_eq!(
+        &*three.remove,
+        [(name("a"), true), (name("x"), false)],
+        "a stream may have asked for x itself"
+    );
     assert_eq!(topics(&members, &u), ["a", "c"]);
     let at = |position| held(&members.at(&[user("other"), u.clone()], Position(position)));
     assert_eq!(at(0), []);

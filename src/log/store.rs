@@ -226,12 +226,7 @@ impl Store {
     }
 
     /// Changes the topics of `of`, in a place of its own. None when that changes nothing.
-    pub(super) fn edit(
-        &mut self,
-        of: &Key,
-        edit: Edit,
-        at: Instant,
-    ) -> Result<Option<Arc<Change>>, BadEdit> {
+    pub(super) fn edit(&mut self, of: &Key, edit: Edit, at: Instant) -> Result<Option<Arc<Change>>, BadEdit> {
         let change = self.members.edit(of, edit, Position(self.head.0 + 1), at)?;
         if let Some(change) = &change {
             self.head = change.position;

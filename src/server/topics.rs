@@ -38,7 +38,10 @@ impl Path {
             more => Some(more.strip_prefix('/')?),
         };
         let parse = || {
-            Ok(Self { of: make(decoded(kind, name)?), topic: topic.map(|t| decoded("topics", t)).transpose()? })
+            Ok(Self {
+                of: make(decoded(kind, name)?),
+                topic: topic.map(|t| decoded("topics", t)).transpose()?,
+            })
         };
         Some(parse())
     }

@@ -11,6 +11,7 @@
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
@@ -29,6 +30,7 @@ mod config;
 mod dead_peers;
 mod demo;
 mod internal;
+mod membership;
 mod proxy;
 mod publish;
 mod redis;

@@ -174,7 +174,11 @@ mod tests {
         let age = Duration::from_secs(600);
         let retention = Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age };
         let settings = Redis::at(Secret::new("redis://h"));
-        Delivery::new(Channels::new(&settings), Arc::new(Log::new(retention)), Arc::new(|command| command == b"known"))
+        Delivery::new(
+            Channels::new(&settings),
+            Arc::new(Log::new(retention)),
+            Arc::new(|command| command == b"known"),
+        )
     }
 
     fn take(delivery: &mut Delivery, words: &[&[u8]]) {
@@ -202,7 +206,11 @@ mod tests {
         let mut delivery = delivery();
         take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
         take(&mut delivery, &[b"message", b"sidestream:control", b"known"]);
-        assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 0), "the event is appended before it");
+        assert_eq!(
+            (delivery.log.size().0, delivery.complaints.len()),
+            (1, 0),
+            "the event is appended before it"
+        );
         take(&mut delivery, &[b"message", b"sidestream:control", br#"{"topic":"a"}"#]);
         delivery.flush();
         assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
