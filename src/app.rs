@@ -80,8 +80,6 @@ impl App {
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        let door = Arc::new(server::Public::new(&config.public, &config.cors, streams, proxy, drain.clone()));
-        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         // It closes last, so that it can tell of the drain.
         let close = Drain::new();
         let heard = Arc::new(OnceLock::new());
@@ -91,6 +89,16 @@ impl App {
         let topics = Topics::new(Arc::clone(&log), Arc::clone(&fanout), peers, patience);
         let _ = heard.set(Arc::clone(&topics));
         let relay = redis.map(|redis| Arc::new(redis) as Arc<dyn Relay>);
+        let door = server::Public::new(
+            &config.public,
+            &config.cors,
+            streams,
+            Arc::clone(&topics),
+            proxy,
+            drain.clone(),
+        );
+        let door = Arc::new(door);
+        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let door = server::Internal::new(

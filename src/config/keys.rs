@@ -244,8 +244,17 @@ impl Stream {
         let path = s.take("path", d.path, path);
         let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
         let template = stream_template(&path, auth != StreamAuth::None);
+        let change_topics = s.take("change_topics", d.change_topics, yes_or_no);
+        if change_topics && auth == StreamAuth::None {
+            s.complain(
+                &["change_topics", "auth"],
+                "`change_topics` needs callers who are verified: nobody else has a grant",
+                Some("auth = \"jwt\"".to_owned()),
+            );
+        }
         Self {
             auth,
+            change_topics,
             topics: s.list("topics", d.topics, &template),
             user: s.optional("user", &template),
             session: s.optional("session", &template),

@@ -110,6 +110,8 @@ pub struct Stream {
     pub auth: StreamAuth,
     /// Templates of topics: text with `{query.x}` and `{path.x}`, and `{claim.x}` where the caller is verified.
     pub topics: Vec<Template>,
+    /// Whether a page may change its stream's topics, within its grant.
+    pub change_topics: bool,
     /// Template of the user, for `auth = "none"`.
     pub user: Option<Template>,
     /// Template of the session, for `auth = "none"`.
@@ -357,6 +359,7 @@ impl Default for Stream {
             path: "/events".to_owned(),
             auth: StreamAuth::None,
             topics: vec![Template::parse("{query.topic}").expect("a template of our own")],
+            change_topics: false,
             user: None,
             session: None,
         }

@@ -5,4 +5,4 @@
 
 mod topics;
 
-pub use topics::{Answer, BadTopics, NotTold, Peers, Refused, Topics, parse_change, parse_set};
+pub use topics::{Answer, BadTopics, NotTold, Owner, Peers, Refused, Topics, parse_change, parse_set};

@@ -59,6 +59,8 @@ pub struct Answer {
 pub enum Refused {
     #[error("{0}")]
     Edit(#[from] BadEdit),
+    #[error("this stream is somebody else's")]
+    NotYours,
     /// The stream is not here; where it is, the change is made.
     #[error("no such stream is open on this instance; the others were told")]
     PassedOn,
@@ -68,6 +70,13 @@ pub enum Refused {
         "the change was sent to all instances, and has not come back to this one: it may or may not be made"
     )]
     Unknown,
+}
+
+/// Whose a stream has to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub user: Option<Name>,
+    pub session: Option<Name>,
 }
 
 /// Why a text does not say what is to become of a set of topics.
@@ -86,6 +95,15 @@ struct Command {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     number: Option<String>,
     topics: Told,
+    /// Who the client must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<ToldOwner>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldOwner {
+    user: Option<String>,
+    session: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,7 +142,7 @@ impl Topics {
     pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
         let Some(peers) = &self.peers else { return Ok(self.answer(of, self.log.edit(of, edit)?)) };
         let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
-        let command = Command { number: Some(number.clone()), topics: Told::new(of, edit) };
+        let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
         let (sender, made) = oneshot::channel();
         let _waiting = Waiting { all: &self.waiting, number: number.clone() };
@@ -141,10 +159,37 @@ impl Topics {
         }
     }
 
+    /// Changes the topics of the stream of `client`, which must be `owner`'s. On this instance the stream may be, or on
+    /// another.
+    pub async fn edit_own(&self, client: Name, owner: Owner, edit: Edit) -> Result<Answer, Refused> {
+        let client = Key::Client(client);
+        if let Some(keys) = self.fanout.keys_of(&client) {
+            if !owner.has(&keys) {
+                return Err(Refused::NotYours);
+            }
+            return Ok(self.answer(&client, self.log.edit(&client, edit)?));
+        }
+        let Some(peers) = &self.peers else { return Err(BadEdit::NoSuchClient.into()) };
+        let text = |name: Option<Name>| name.map(|name| name.to_string());
+        let owner = ToldOwner { user: text(owner.user), session: text(owner.session) };
+        let command = Command { number: None, topics: Told::new(&client, edit), owner: Some(owner) };
+        let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
+        peers.tell(command).await.map_err(|_| Refused::NotTold)?;
+        Err(Refused::PassedOn)
+    }
+
     /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
     pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
-        let Command { number, topics } = serde_json::from_slice(text)?;
+        let Command { number, topics, owner } = serde_json::from_slice(text)?;
         let (of, edit) = topics.parse()?;
+        if let Some(owner) = owner {
+            let name = |text: Option<String>| text.as_deref().map(Name::parse).transpose();
+            let owner = name(owner.user).and_then(|user| Ok(Owner { user, session: name(owner.session)? }));
+            let owner = owner.map_err(|why| BadTopics::Name { field: "owner", at: 0, why })?;
+            if !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys)) {
+                return Ok(());
+            }
+        }
         let made = self.log.edit(&of, edit);
         if let Some(waiting) = number.and_then(|number| self.waiting().remove(&number)) {
             // Whoever asked may have gone.
@@ -162,6 +207,21 @@ impl Topics {
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner {
+    /// Whether a stream with these keys is its.
+    fn has(&self, keys: &[Key]) -> bool {
+        let is = |key: &Key| match key {
+            Key::User(user) => self.user.as_ref() == Some(user),
+            Key::Session(session) => self.session.as_ref() == Some(session),
+            _ => true,
+        };
+        let holds = |make: fn(Name) -> Key, name: &Option<Name>| {
+            name.clone().is_none_or(|name| keys.contains(&make(name)))
+        };
+        keys.iter().all(is) && holds(Key::User, &self.user) && holds(Key::Session, &self.session)
     }
 }
 
@@ -271,7 +331,7 @@ mod tests {
         ];
         for of in [Key::User(name("u")), Key::Session(name("s")), Key::Client(name("c"))] {
             for edit in &edits {
-                let command = Command { number: None, topics: Told::new(&of, edit.clone()) };
+                let command = Command { number: None, topics: Told::new(&of, edit.clone()), owner: None };
                 let text = serde_json::to_vec(&command).unwrap();
                 let back: Command = serde_json::from_slice(&text).unwrap();
                 assert_eq!(back.topics.parse().unwrap(), (of.clone(), edit.clone()));

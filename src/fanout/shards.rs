@@ -11,7 +11,7 @@ use super::mailbox::{Command, Mailbox};
 use super::settings::Settings;
 use super::shard::Shard;
 use super::subscriber::Join;
-use crate::event::Audience;
+use crate::event::{Audience, Key};
 use crate::log::Log;
 
 /// The shards.
@@ -52,6 +52,14 @@ impl Fanout {
         let count =
             |shard: &Arc<Mailbox>| shard.index.lock().unwrap_or_else(PoisonError::into_inner).count(audience);
         self.shards.iter().map(count).sum()
+    }
+
+    /// The keys of this process's stream of `client`, if it is open.
+    pub fn keys_of(&self, client: &Key) -> Option<Vec<Key>> {
+        self.shards.iter().find_map(|shard| {
+            let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.holders(client).first().map(|&slot| index.keys_of(slot))
+        })
     }
 
     /// Closes every stream, spread over `window`; later ones at once. Returns before they are closed.

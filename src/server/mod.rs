@@ -4,6 +4,7 @@ mod cors;
 mod hosts;
 mod internal;
 mod listen;
+mod own_topics;
 mod peer;
 mod problem;
 mod public;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,20 +19,23 @@ use tracing::{debug, info, warn};
 
 use super::cors::Cors;
 use super::listen::Serve;
+use super::own_topics;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{self, Handover, Taken};
 use crate::auth::Denied;
 use crate::config;
+use crate::control::Topics;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Refusal, Streams};
+use crate::stream::{Admission, Refusal, Route, Streams};
 use crate::telemetry::{self, Throttle};
 
 /// What serves the public listener's connections.
 pub struct Public {
     streams: Arc<Streams>,
+    topics: Arc<Topics>,
     proxy: Proxy,
     trusted: Trusted,
     cors: Cors,
@@ -48,11 +53,13 @@ impl Public {
         settings: &config::Public,
         cors: &config::Cors,
         streams: Arc<Streams>,
+        topics: Arc<Topics>,
         proxy: Proxy,
         drain: Drain,
     ) -> Self {
         Self {
             streams,
+            topics,
             proxy,
             trusted: Trusted::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
@@ -112,6 +119,10 @@ impl Public {
             {
                 return Ok(answer.map(Body::Full));
             }
+            if request.method() == Method::POST && self.streams.names_a_client(&route, request.uri()) {
+                connection.had_body.store(true, Ordering::Relaxed);
+                return Ok(self.change_topics(&route, request, peer).await.map(Body::Full));
+            }
             let mut uri = request.uri().clone();
             self.streams.conceal_token(&route, &mut uri, request.headers_mut());
             *request.uri_mut() = uri;
@@ -135,6 +146,25 @@ impl Public {
                 Ok(respond::not_forwarded(&error).map(Body::Full))
             }
         }
+    }
+
+    /// What a page reads that changes the topics of its stream.
+    async fn change_topics(
+        &self,
+        route: &Route<'_>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let client = self.trusted.client(peer, request.headers());
+        let (parts, body) = request.into_parts();
+        let own = self.trusted.origin_asked(peer, &parts, false);
+        let mut response = if self.cors.admits(&parts.headers, own.as_deref()) {
+            own_topics::change(&self.streams, &self.topics, route, &parts, client, body).await
+        } else {
+            respond::refused(&self.streams.turn_away(Denied::OriginNotAllowed), self.streams.shape())
+        };
+        self.cors.mark(&parts.headers, response.headers_mut());
+        response
     }
 
     /// A line about a refusal that the operator may have to act on, or the client's maker.

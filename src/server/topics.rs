@@ -104,6 +104,7 @@ pub(super) fn not_understood(bad: &BadTopics) -> Problem {
 pub(super) fn not_made(refused: Refused) -> Problem {
     let (status, word) = match refused {
         Refused::Edit(BadEdit::NoSuchClient) => (StatusCode::NOT_FOUND, "no_such_client"),
+        Refused::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
         Refused::Edit(BadEdit::TooManyTopics { .. }) => (StatusCode::CONFLICT, "too_many_topics"),
         Refused::Edit(BadEdit::Full { .. }) => (StatusCode::CONFLICT, "topics_full"),
         Refused::Edit(BadEdit::NoHolder) => (StatusCode::BAD_REQUEST, "bad_name"),

@@ -112,6 +112,43 @@ impl Streams {
         })
     }
 
+    /// Whether a request that is no stream's is about the topics of one: it names the stream's client.
+    pub fn names_a_client(&self, route: &Route<'_>, request: &Uri) -> bool {
+        route.changes_topics() && !Query::new(request.query()).all("client").is_empty()
+    }
+
+    /// The client that a request for a stream of its own is about, and what its sender is granted.
+    pub async fn caller(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        address: IpAddr,
+    ) -> Result<(Name, Grant), Refusal> {
+        let query = Query::new(request.uri.query());
+        let client = match query.all("client")[..] {
+            [one] => Name::parse(one)
+                .map_err(|why| Refusal::from(BadRequest::BadName { name: "client".to_owned(), why })),
+            _ => Err(BadRequest::Repeated("client").into()),
+        };
+        let client = client.inspect_err(|refusal| self.count(refusal))?;
+        match self.gates.verify(route.auth(), Caller { request, address }).await {
+            Ok(Some(Verified { grant, .. })) => Ok((client, grant)),
+            // Nobody is verified here, and the configuration should have been refused.
+            Ok(None) => Err(self.turn_away(Denied::NoToken)),
+            Err(Denied::NotNow(_)) => {
+                let Refusal::Later { why, retry, cursor, .. } = self.later(Why::Unverified, None) else {
+                    return Err(self.turn_away(Denied::NoToken));
+                };
+                Err(Refusal::Later { why, retry, cursor, as_status: true })
+            }
+            Err(denied) => Err(self.turn_away(denied)),
+        }
+    }
+
+    fn count(&self, refusal: &Refusal) {
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+    }
+
     /// Takes the token out of a request on a stream's path that goes on to the backend.
     pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
         self.gates.conceal_token(route.auth(), uri, headers);

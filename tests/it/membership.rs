@@ -211,6 +211,97 @@ async fn what_is_given_on_one_instance_is_followed_on_all() {
     assert_eq!((on_a.data(1).await, on_b.data(1).await), (vec!["r".into()], vec!["r".into()]));
 }
 
+/// A caller's token, signed with [`SECRET`].
+fn token(user: &str) -> String {
+    let claims = json!({ "sub": user, "topics": ["room:*"], "exp": 4_000_000_000_u64 });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    format!("Bearer {}", jsonwebtoken::encode(&header, &claims, &key).expect("a token"))
+}
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+const OWN: &str = r#"
+[auth.jwt]
+secret = "a secret of more than thirty-two bytes"
+
+[[stream]]
+path = "/events"
+auth = "jwt"
+topics = []
+change_topics = true
+
+[[stream]]
+path = "/fixed"
+auth = "jwt"
+topics = []
+"#;
+
+async fn post(daemon: &Daemon, path: &str, user: &str, body: Value) -> Answer {
+    let headers = [("authorization", &*token(user))];
+    request(daemon.public, "POST", path, &headers, body.to_string().as_bytes()).await
+}
+
+#[tokio::test]
+async fn a_page_changes_the_topics_of_its_own_stream_within_its_grant() {
+    let daemon = Daemon::start(OWN).await;
+    let mut stream = Stream::open(daemon.public, "/events", &[("authorization", &*token("u"))]).await;
+    let connected = stream.block().await.json();
+    let path = format!("/events?client={}", connected["client"].as_str().expect("its id"));
+    let answer = eventually("its shard has taken it in", async || {
+        let answer = post(&daemon, &path, "u", json!({ "add": ["room:1", "room:2"] })).await;
+        (answer.status != 404).then_some(answer)
+    })
+    .await;
+    assert_eq!(
+        (answer.status, &answer.json()["topics"]),
+        (200, &json!(["room:1", "room:2"])),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(
+        post(&daemon, &path, "u", json!({ "remove": ["room:1"] })).await.json()["topics"],
+        json!(["room:2"])
+    );
+    for (path, user, body, status) in [
+        (&*path, "u", json!({ "add": ["room:3", "other"] }), 403),
+        (&path, "v", json!({ "add": ["room:3"] }), 403),
+        (&path, "u", json!({ "topics": ["room:3"] }), 400),
+        ("/events?client=nobody", "u", json!({ "add": ["room:3"] }), 404),
+        // The backend's, which is not there.
+        (&path.replace("events", "fixed"), "u", json!({ "add": ["room:3"] }), 502),
+        ("/events", "u", json!({ "add": ["room:3"] }), 502),
+    ] {
+        let answer = post(&daemon, path, user, body).await;
+        assert_eq!(answer.status, status, "{path} {user}: {}", answer.text());
+    }
+    let nobody = request(daemon.public, "POST", &path, &[], b"{}").await;
+    assert_eq!(nobody.status, 401, "{}", nobody.text());
+    publish(&daemon, &["room:1", "room:3", "other", "room:2"]).await;
+    assert_eq!(stream.data(1).await, ["room:2"]);
+}
+
+#[tokio::test]
+async fn a_page_may_ask_another_instance_than_its_streams() {
+    let redis = Redis::start().await;
+    let config = format!("{}{OWN}", redis.section());
+    let (a, b) = tokio::join!(Daemon::start(&config), Daemon::start(&config));
+    let mut stream = Stream::open(a.public, "/events", &[("authorization", &*token("u"))]).await;
+    let client = stream.block().await.json()["client"].as_str().expect("its id").to_owned();
+    let path = format!("/events?client={client}");
+    eventually("it is followed", async || {
+        // Not theirs, wherever it is.
+        post(&b, &path, "v", json!({ "add": ["room:2"] })).await;
+        assert!([202, 503].contains(&post(&b, &path, "u", json!({ "add": ["room:1"] })).await.status));
+        let held = ask(&a, "GET", &format!("/clients/{client}/topics"), None).await.json();
+        assert!(held["topics"] == json!([]) || held["topics"] == json!(["room:1"]), "{held}");
+        (held["topics"] == json!(["room:1"])).then_some(())
+    })
+    .await;
+    b.publish(&json!({ "topic": "room:1", "data": "1" })).await;
+    assert_eq!(stream.data(1).await, ["1"]);
+}
+
 /// Ids in the order of the log.
 fn order(id: &str) -> (u64, u64) {
     let mut parts = id.split('-').map(|part| part.parse().unwrap_or(0));
