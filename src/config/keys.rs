@@ -377,7 +377,7 @@ impl Redis {
                 || channel
                     .pattern
                     .strip_prefix(&redis.prefix)
-                    .is_some_and(|rest| rest.starts_with(":topic:"));
+                    .is_some_and(|rest| rest == ":control" || rest.starts_with(":topic:"));
             if own {
                 s.complain(
                     &[&key, "prefix"],

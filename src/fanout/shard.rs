@@ -192,7 +192,7 @@ impl Shard {
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
-        let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at) + 1, end));
+        let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at).saturating_add(1), end));
         let about = About {
             client: join.client,
             opened: Instant::now(),

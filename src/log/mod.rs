@@ -2,7 +2,8 @@
 //! feeds that hold a subscriber for it.
 //!
 //! Invariant: positions are dense and only grow; whoever registers keys at a feed learns, under the same lock, the
-//! position after which everything for these keys reaches the feed. This room knows no socket and no subscriber.
+//! position after which everything for these keys reaches the feed. What users, sessions and clients are given changes
+//! in places of the same order. This room knows no socket and no subscriber.
 
 mod feed;
 mod members;

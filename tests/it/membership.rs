@@ -358,7 +358,6 @@ async fn read(
         from: order(connected.id()),
         events: Vec::new(),
     };
-    let mut last = connected.id().to_owned();
     if kind != Kind::Returning {
         got.holders.push(format!("/clients/{client}"));
     }
@@ -373,9 +372,8 @@ async fn read(
         if block.is("end") {
             return got;
         }
-        last = block.id().to_owned();
         let topic = block.data().split(' ').next().expect("a topic").to_owned();
-        got.events.push((order(&last), topic));
+        got.events.push((order(block.id()), topic));
         if kind == Kind::Slow && random.below(150) == 0 {
             tokio::time::sleep(Duration::from_millis(700)).await;
         }
@@ -383,7 +381,7 @@ async fn read(
         if until_cut == 0 {
             until_cut = 20 + random.below(60);
             if kind == Kind::Returning {
-                stream = Stream::open(daemon.public, &path, &[("last-event-id", &*last)]).await;
+                stream = Stream::open(daemon.public, &path, &[("last-event-id", block.id())]).await;
                 let connected = stream.block().await;
                 assert_eq!(connected.json()["resumed"], true);
             }
