@@ -19,7 +19,7 @@ use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, RedisPublisher, Relay, RelayError};
+use crate::sources::{self, Publish, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::Metrics;
 
@@ -89,6 +89,8 @@ impl App {
         let topics = Topics::new(Arc::clone(&log), Arc::clone(&fanout), peers, patience);
         let _ = heard.set(Arc::clone(&topics));
         let relay = redis.map(|redis| Arc::new(redis) as Arc<dyn Relay>);
+        let batch = config.internal.max_batch;
+        let publish = Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, batch);
         let door = server::Public::new(
             &config.public,
             &config.cors,
@@ -105,8 +107,7 @@ impl App {
             &config.internal,
             keys,
             Arc::clone(&log),
-            Arc::clone(&fanout),
-            relay,
+            publish,
             topics,
             standing,
             close.clone(),

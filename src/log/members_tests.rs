@@ -1,3 +1,5 @@
+use std::slice;
+
 use super::*;
 
 fn name(text: &str) -> Name {
@@ -43,9 +45,9 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     assert_eq!(at(1), [("a".to_owned(), Via::USER), ("b".to_owned(), Via::USER)]);
     assert_eq!(at(2), [("a".to_owned(), Via::USER), ("c".to_owned(), Via::USER)]);
     assert_eq!(at(3), at(2));
-    assert_eq!(members.next(&[u.clone()], Position(1)).unwrap().position, Position(2));
+    assert_eq!(members.next(slice::from_ref(&u), Position(1)).unwrap().position, Position(2));
     assert!(members.next(&[user("other")], Position(0)).is_none());
-    assert_eq!(members.removed(&[u.clone()], Position(2)), names(&["a", "x"]));
+    assert_eq!(members.removed(slice::from_ref(&u), Position(2)), names(&["a", "x"]));
     assert_eq!(
         members.edit(&Key::Broadcast, Edit::Replace(vec![]), Position(4), now).unwrap_err(),
         BadEdit::NoHolder

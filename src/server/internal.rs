@@ -35,11 +35,10 @@ use super::topics;
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Topics;
-use crate::fanout::Fanout;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::sources::{Publish, Relay};
+use crate::sources::Publish;
 use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
 
 /// What serves the internal listener's connections.
@@ -74,8 +73,7 @@ impl Internal {
         section: &config::Internal,
         keys: PublisherKeys,
         log: Arc<Log>,
-        fanout: Arc<Fanout>,
-        relay: Option<Arc<dyn Relay>>,
+        publish: Publish,
         topics: Arc<Topics>,
         standing: Standing,
         close: Drain,
@@ -83,7 +81,7 @@ impl Internal {
         Self {
             hosts: Hosts::new(&section.hosts),
             keys,
-            publish: Publish::new(Arc::clone(&log), fanout, relay, section.max_batch),
+            publish,
             topics,
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
