@@ -3,15 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, PublisherKeys};
+use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{NotTold, Peers, Topics};
+use crate::control::{self, Control, NotSent, Peers, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -21,7 +22,7 @@ use crate::server;
 use crate::shutdown::Drain;
 use crate::sources::{self, Publish, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -73,47 +74,64 @@ impl App {
             sse: &config.sse,
             limits: &config.limits,
         };
-        let gates = Gates::start(&config.auth, &health, &drain).map_err(io::Error::other)?;
-        let gates = Arc::new(gates);
-        let streams =
-            Arc::new(Streams::new(settings, gates, Arc::clone(&log), Arc::clone(&fanout), drain.clone()));
+        // What closes last, so that it can tell of the drain.
+        let close = Drain::new();
+        let tickets = start_tickets(&config, &close)?;
+        let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
+        let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let control =
+            Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), Arc::clone(&topics));
+        let control = Arc::new(control);
+        let streams = Arc::new(Streams::new(
+            settings,
+            gates,
+            Arc::clone(&revocations),
+            Arc::clone(&log),
+            Arc::clone(&fanout),
+            drain.clone(),
+        ));
         let backend = health.depend_on("backend", false);
         let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, drain.clone())
             .closing_upgrades_over(config.drain.window);
-        // It closes last, so that it can tell of the drain.
-        let close = Drain::new();
-        let heard = Arc::new(OnceLock::new());
-        let redis = start_redis(&config, &health, &log, &heard, &close)?;
-        let peers = redis.clone().map(|redis| Arc::new(OverRedis(redis)) as Arc<dyn Peers>);
-        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
-        let topics = Topics::new(Arc::clone(&log), Arc::clone(&fanout), peers, patience);
-        let _ = heard.set(Arc::clone(&topics));
-        let relay = redis.map(|redis| Arc::new(redis) as Arc<dyn Relay>);
-        let batch = config.internal.max_batch;
-        let publish = Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, batch);
-        let door = server::Public::new(
+        let mut door = server::Public::new(
             &config.public,
             &config.cors,
             streams,
-            Arc::clone(&topics),
+            Arc::clone(&control),
             proxy,
             drain.clone(),
         );
-        let door = Arc::new(door);
-        drain.spawn(server::serve(public, door, config.public.max_connections, drain.clone()));
+        if let Some(files) = &config.public.tls {
+            door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
+        }
+        drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
+        let relay = start_redis(&config, &health, &log, &topics, &close)?;
+        if let Some(redis) = &config.redis {
+            let ear = Arc::new(Ear(Arc::clone(&control)));
+            let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
+            control.connect(Arc::new(Telephone(link)));
+        }
+        let batch = config.internal.max_batch;
+        let publish = Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, batch);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
-        let door = server::Internal::new(
+        let mut door = server::Internal::new(
             &config.internal,
             keys,
             Arc::clone(&log),
             publish,
-            topics,
+            control,
             standing,
             close.clone(),
         );
+        if let (Some(tickets), Some(section)) = (tickets, &config.auth.ticket) {
+            door = door.minting(tickets, section);
+        }
         close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
-        drain.spawn(upkeep(Arc::clone(&log), metrics, drain.clone()));
+        drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
         stop.await;
         info!(streams = fanout.open(), "draining");
@@ -132,41 +150,72 @@ impl App {
     }
 }
 
+/// Brings what other instances tell to the control room.
+struct Ear(Arc<Control>);
+
+impl sources::Hear for Ear {
+    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(self.0.hear(message))
+    }
+}
+
+/// Brings what the control room tells to the other instances.
+struct Telephone(sources::Link);
+
+impl control::Bus for Telephone {
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
+        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    }
+}
+
+/// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
+fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Tickets>>> {
+    let Some(section) = &config.auth.ticket else { return Ok(None) };
+    let once = match &config.redis {
+        Some(redis) => Some(sources::start_once(redis, close).map_err(io::Error::other)?),
+        None => None,
+    };
+    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    Ok(Some(Arc::new(Tickets::new(section, once))))
+}
+
 /// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.
 fn start_redis(
     config: &Config,
     health: &Health,
     log: &Arc<Log>,
-    heard: &Arc<OnceLock<Arc<Topics>>>,
+    topics: &Arc<Topics>,
     close: &Drain,
-) -> io::Result<Option<RedisPublisher>> {
+) -> io::Result<Option<Arc<dyn Relay>>> {
     let Some(redis) = &config.redis else { return Ok(None) };
     let health = health.depend_on("redis", true);
     // What may be published by HTTP has to come back over Redis.
     let max_message = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    let heard = Arc::clone(heard);
-    let commands: sources::Commands =
-        Arc::new(move |text| heard.get().is_some_and(|topics| topics.heard(text).is_ok()));
+    let heard = Arc::clone(topics);
+    let commands: sources::Commands = Arc::new(move |text| heard.heard(text).is_ok());
     let publisher = sources::start_redis(redis, max_message, Arc::clone(log), commands, health, close);
-    publisher.map(Some).map_err(io::Error::other)
+    let publisher = publisher.map_err(io::Error::other)?;
+    topics.connect(Arc::new(OverRedis(publisher.clone())));
+    Ok(Some(Arc::new(publisher)))
 }
 
-/// How instances tell each other what is asked of all.
+/// Tells changes of topics by the connection that the events take: so they come in one order everywhere.
 struct OverRedis(RedisPublisher);
 
 impl Peers for OverRedis {
-    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotTold>> + Send + '_>> {
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {
         Box::pin(async move {
             self.0.tell(command).await.map_err(|why| match why {
-                RelayError::Down => NotTold::Nothing,
-                RelayError::Unknown => NotTold::Perhaps,
+                RelayError::Down => NotSent::Nothing,
+                RelayError::Unknown => NotSent::Perhaps,
             })
         })
     }
 }
 
-async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
+async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {
+    let in_force = metrics::gauge!(telemetry::REVOCATIONS);
     let mut every = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
@@ -174,6 +223,8 @@ async fn upkeep(log: Arc<Log>, metrics: Metrics, drain: Drain) {
             () = drain.started() => return,
             _ = every.tick() => {
                 log.trim();
+                revocations.trim();
+                in_force.set(revocations.len() as f64);
                 metrics.upkeep();
             }
         }

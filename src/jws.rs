@@ -78,7 +78,7 @@ pub enum BadKey {
     Unsupported,
     #[error("is an RSA key of {0} bits: 2048 to 8192 are supported")]
     RsaBits(usize),
-    #[error("is a key for {fits}, which {algorithm:?} is not among")]
+    #[error("is for {fits}, not for {algorithm:?}")]
     NotFor { algorithm: Algorithm, fits: String },
     #[error("is not a JWK set: {0}")]
     NotASet(&'static str),
@@ -193,6 +193,7 @@ impl Key {
     }
 
     fn new(id: Option<&str>, algorithms: &[Algorithm], material: DecodingKey) -> Self {
+        choose_back_end();
         Self(Arc::new(Inner { id: id.map(Into::into), algorithms: algorithms.into(), material }))
     }
 
@@ -291,6 +292,7 @@ impl fmt::Debug for Key {
 impl SigningKey {
     /// A private key in PEM form, with the first of `wanted` that it can sign with, or its usual algorithm.
     pub fn from_pem(text: &str, wanted: &[Algorithm]) -> Result<Self, BadKey> {
+        choose_back_end();
         let pem = text.trim().as_bytes();
         let material = EncodingKey::from_rsa_pem(pem)
             .ok()
@@ -328,6 +330,12 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
     name.parse().ok()
 }
 
+/// Said aloud, so that no other crate's choice of features changes it.
+fn choose_back_end() {
+    // It has been chosen by an earlier call.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
 fn base64_secret(text: &str) -> Result<Vec<u8>, BadKey> {
     let plain = text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(plain).map_err(|_| BadKey::NotBase64)
@@ -347,6 +355,7 @@ fn pem_is_sound(pem: &[u8]) -> bool {
 
 /// The length of an RSA key's modulus; 0 when it is no RSA key.
 fn rsa_bits(material: &DecodingKey) -> usize {
+    choose_back_end();
     let n = match Jwk::from_decoding_key(material, None).map(|jwk| jwk.algorithm) {
         Ok(AlgorithmParameters::RSA(parameters)) => URL_SAFE_NO_PAD.decode(parameters.n).unwrap_or_default(),
         _ => return 0,

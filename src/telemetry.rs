@@ -54,8 +54,18 @@ metrics_table! {
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
-    CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; streams are not among them.";
+    RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
+    REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
+    COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
+    CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
+    CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";
+    TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
+    AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers whom the application was to verify, by way: asked, shared, cached, turned_away.";
+    AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";
+    AUTH_REQUESTS_IN_FLIGHT = Gauge "sidestream_auth_requests_in_flight", "Requests that ask the application now.";
+    AUTH_SECONDS = Histogram "sidestream_auth_seconds", "From such a request to the whole of its answer, in seconds.";
+    TICKETS = Counter "sidestream_tickets_total", "Tickets, by outcome: minted, redeemed, known_by_cookie.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";
@@ -146,7 +156,9 @@ pub enum BadLogging {
 
 /// Sends the log to standard error, as text or as one JSON object a line.
 pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
-    let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
+    // HTTP/2's own lines are one a frame, and may tell of heads: they are there for whoever names them only.
+    let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=warn") };
+    let filter = tracing_subscriber::EnvFilter::builder().parse(quiet)?;
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // A log that is already there (a second daemon in one process) stays.

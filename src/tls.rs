@@ -35,13 +35,15 @@ pub enum BadTls {
     NoCertificate,
     #[error("holds no private key in PEM form (PKCS#8, PKCS#1 or SEC1, without a passphrase)")]
     NoKey,
-    #[error("is not sound PEM: {0}")]
-    BadPem(pem::Error),
+    #[error("holds a certificate that is not sound PEM: {0}")]
+    BadPem(&'static str),
+    #[error("holds a private key that is not sound PEM: {0}")]
+    BadKeyPem(&'static str),
     #[error("holds a certificate that cannot be used: {0}")]
     BadCertificate(rustls::Error),
     #[error("holds a private key that cannot be used: {0}")]
     BadKey(rustls::Error),
-    #[error("the private key is not the certificate's: is the certificate's own PEM block the first?")]
+    #[error("holds a private key that is not the one of the first certificate")]
     AnothersKey,
     #[error("the system has no trusted authorities: {0}")]
     NoAuthorities(String),
@@ -60,9 +62,9 @@ pub enum Part {
 impl BadTls {
     pub fn part(&self) -> Part {
         match self {
-            Self::NoCertificate | Self::BadCertificate(_) => Part::Certificate,
-            Self::NoKey | Self::BadKey(_) | Self::AnothersKey => Part::Key,
-            Self::BadPem(_) | Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
+            Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => Part::Certificate,
+            Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => Part::Key,
+            Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
         }
     }
 }
@@ -126,7 +128,7 @@ fn parse(
     let chain = certificates(identity.chain)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key).map_err(|bad| match bad {
         pem::Error::NoItemsFound => BadTls::NoKey,
-        bad => BadTls::BadPem(bad),
+        bad => BadTls::BadKeyPem(wrong_with(&bad)),
     })?;
     // Tried alone first, so that an error tells which of the two it is about.
     provider.key_provider.load_private_key(key.clone_key()).map_err(BadTls::BadKey)?;
@@ -140,9 +142,20 @@ fn sorted(error: rustls::Error) -> BadTls {
     }
 }
 
+/// In words of ours: its own may hold the line that it could not read.
+fn wrong_with(pem: &pem::Error) -> &'static str {
+    match pem {
+        pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken off",
+        pem::Error::Base64Decode(_) => "what stands between its BEGIN and END lines is not base64",
+        _ => "it cannot be read",
+    }
+}
+
 fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTls> {
-    let certificates =
-        CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(BadTls::BadPem)?;
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|bad| BadTls::BadPem(wrong_with(&bad)))?;
     if certificates.is_empty() { Err(BadTls::NoCertificate) } else { Ok(certificates) }
 }
 

@@ -20,7 +20,10 @@ fn pages() -> Vec<PathBuf> {
         let paths = entries.map(|entry| entry.expect("an entry").path());
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
     };
-    ["", "docs", "examples/express"].iter().flat_map(|folder| in_folder(folder)).collect()
+    ["", "docs", "examples/express", "examples/express-session"]
+        .iter()
+        .flat_map(|folder| in_folder(folder))
+        .collect()
 }
 
 /// The code blocks of `page` in this language, with the line that each starts on.

@@ -52,7 +52,6 @@ pub(super) fn cookies(headers: &mut HeaderMap, hidden: impl Fn(&str, &[u8]) -> b
 }
 
 /// Every cookie of a request: name and value.
-#[allow(dead_code, reason = "the tickets' gate reads them")]
 pub(super) fn all_cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';')).filter_map(split)
 }

@@ -39,9 +39,23 @@ pub enum Denied {
     BadClaim(Box<str>),
     #[error("the topic `{0}` is not granted")]
     TopicNotGranted(Name),
+    #[error("the grant was taken back")]
+    Revoked,
+    /// A renewal of a stream that is another user's, or of another session.
+    #[error("the stream is not of this token's user and session")]
+    NotYourStream,
     /// A claim that the route's templates need is not there, or is not a name.
     #[error("the grant has no `{0}` that makes a name")]
     NoClaim(String),
+    /// The application sends the caller to a page for people.
+    #[error("the application wants a login first")]
+    LoginRequired,
+    #[error("the ticket is not one of ours")]
+    BadTicket,
+    #[error("the ticket has been used, and its cookie is not here")]
+    TicketUsed,
+    #[error("the ticket has expired")]
+    TicketExpired,
     /// The request is a page's of another site.
     #[error("pages of this origin may not open this stream")]
     OriginNotAllowed,
@@ -79,7 +93,13 @@ impl Denied {
             Self::MissingClaim(_) => "missing_claim",
             Self::BadClaim(_) => "bad_claim",
             Self::TopicNotGranted(_) => "topic_not_granted",
+            Self::Revoked => "revoked",
+            Self::NotYourStream => "not_your_stream",
             Self::NoClaim(_) => "no_claim",
+            Self::LoginRequired => "login_required",
+            Self::BadTicket => "bad_ticket",
+            Self::TicketUsed => "ticket_used",
+            Self::TicketExpired => "ticket_expired",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",
@@ -88,7 +108,10 @@ impl Denied {
 
     /// Whether the caller is known, and merely may not have what was asked for (403, not 401).
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::TopicNotGranted(_) | Self::NoClaim(_) | Self::OriginNotAllowed)
+        matches!(
+            self,
+            Self::TopicNotGranted(_) | Self::NotYourStream | Self::NoClaim(_) | Self::OriginNotAllowed
+        )
     }
 
     /// The topic that it was about.

@@ -3,17 +3,22 @@
 //! Each way to verify is a file of its own; this one knows which is asked. Nothing a caller presents is kept, logged
 //! or shown.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use tracing::warn;
 
+use super::backend::BackendGate;
 use super::denied::Denied;
 use super::grant::Grant;
 use super::jwt::Jwt;
+use super::sender::Sender;
+use super::subrequest::BadServer;
+use super::ticket::Tickets;
 use crate::config;
+use crate::event::Name;
 use crate::health::Health;
 use crate::shutdown::Drain;
 use crate::tls::BadTls;
@@ -22,7 +27,9 @@ use crate::tls::BadTls;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     pub request: &'a Parts,
-    pub address: IpAddr,
+    pub sender: Sender,
+    /// The topics that they ask for, as far as they are known before the caller is.
+    pub asked: &'a [Name],
 }
 
 /// A caller that has been let in.
@@ -48,6 +55,8 @@ const SOUND_SECRET: usize = 32;
 #[derive(Default)]
 pub struct Gates {
     jwt: Option<Jwt>,
+    backend: Option<BackendGate>,
+    tickets: Option<Arc<Tickets>>,
 }
 
 /// Why a way to verify callers cannot be set up.
@@ -55,11 +64,20 @@ pub struct Gates {
 pub enum BadGate {
     #[error("auth.jwt.jwks_url: {0}")]
     Jwks(BadTls),
+    #[error("auth.backend.url: {0}")]
+    Backend(BadServer),
 }
 
 impl Gates {
-    /// Starts what works in the background, which ends when the drain starts.
-    pub fn start(settings: &config::Auth, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
+    /// Starts what works in the background, which ends when the drain starts. `backend` is the one of the public
+    /// listener; `tickets` are there when they are configured.
+    pub fn start(
+        settings: &config::Auth,
+        backend: &config::Backend,
+        tickets: Option<Arc<Tickets>>,
+        health: &Health,
+        drain: &Drain,
+    ) -> Result<Self, BadGate> {
         let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(jwt) = &jwt {
             jwt.start("jwks", health, drain);
@@ -70,7 +88,9 @@ impl Gates {
                 );
             }
         }
-        Ok(Self { jwt })
+        let ask = |settings| BackendGate::new(settings, backend, drain.clone());
+        let backend = settings.backend.as_ref().map(ask).transpose().map_err(BadGate::Backend)?;
+        Ok(Self { jwt, backend, tickets })
     }
 
     /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
@@ -93,6 +113,27 @@ impl Gates {
                 // Closed where the configuration should have been refused.
                 None => Err(Denied::NotNow("[auth.jwt] is missing")),
             },
+            config::StreamAuth::Backend => {
+                let Some(gate) = &self.backend else {
+                    return Err(Denied::NotNow("[auth.backend] is missing"));
+                };
+                let mut request = caller.request.clone();
+                self.conceal(&mut request.uri, &mut request.headers);
+                gate.verify(&Caller { request: &request, ..caller }).await.map(Some)
+            }
+            config::StreamAuth::Ticket => {
+                let Some(tickets) = &self.tickets else {
+                    return Err(Denied::NotNow("[auth.ticket] is missing"));
+                };
+                tickets.verify(&caller).await.map(Some)
+            }
+        }
+    }
+
+    /// Takes out of a request that goes on to the backend the tickets and their cookies.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        if let Some(tickets) = &self.tickets {
+            tickets.conceal(uri, headers);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, StreamAuth};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -39,7 +39,9 @@ impl Check {
 
 /// What the configuration comes to, in a few lines.
 fn summary(config: &Config) -> String {
-    let mut lines = format!("  public    {} in front of {}\n", config.public.listen, config.public.backend);
+    let tls = if config.public.tls.is_some() { " over TLS" } else { "" };
+    let mut lines =
+        format!("  public    {}{tls} in front of {}\n", config.public.listen, config.public.backend);
     let keys = match config.internal.publish_keys.len() {
         0 if !config.internal.publishers.is_empty() => "no publish key for everything".to_owned(),
         0 => "no publish key: nobody may publish over HTTP".to_owned(),
@@ -62,7 +64,21 @@ fn summary(config: &Config) -> String {
     for stream in &config.streams {
         let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
         let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
-        let _ = writeln!(lines, "  stream    {}: {topics}", stream.path);
+        let auth = match stream.auth {
+            StreamAuth::None => "",
+            StreamAuth::Jwt => ", for tokens",
+            StreamAuth::Backend => ", for whom the application lets in",
+            StreamAuth::Ticket => ", for tickets",
+        };
+        let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
+    }
+    if let Some(jwt) = &config.auth.jwt {
+        let keys = match jwt.keys.len() {
+            1 => "1 key".to_owned(),
+            many => format!("{many} keys"),
+        };
+        let fetched = jwt.jwks.as_ref().map(|jwks| format!(", keys from {}", jwks.url)).unwrap_or_default();
+        let _ = writeln!(lines, "  tokens    {keys}{fetched}");
     }
     if !config.cors.origins.is_empty() {
         let origins: Vec<&str> = config.cors.origins.iter().map(|origin| origin.as_str()).collect();

@@ -1,10 +1,12 @@
-//! What goes wrong in the commands that talk to a daemon. No text here holds a key, a token or a query.
+//! What goes wrong in the commands beside the daemon. No text here holds a key, a token or a query.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::StatusCode;
+
+use crate::jws;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -39,6 +41,14 @@ pub(super) enum Error {
     UnsendableIdempotencyKey,
     #[error("{0} cannot be read")]
     File(PathBuf, #[source] io::Error),
+    #[error("there is no [auth.jwt]: name the daemon's configuration by --config")]
+    NoJwt,
+    #[error("no configured secret fits: give --private-key FILE, or another --key or --algorithm")]
+    NoSecret,
+    #[error("the key {0}")]
+    BadKey(jws::BadKey),
+    #[error("the keys of tokens cannot be had: {0}")]
+    NoKeys(String),
     #[error("no data: give DATA, or pipe it in")]
     NoData,
     #[error("standard input cannot be read")]

@@ -8,6 +8,7 @@ mod key;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,8 @@ enum Command {
     Tail(tail::Tail),
     /// Make publish keys, and the hashes by which a configuration can know them
     Key(key::KeyCommand),
+    /// Make tokens, verify them, and say what they open
+    Token(token::Token),
 }
 
 /// Runs the command that the arguments name.
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Publish(publish) => publish.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Token(token) => token.run(),
         Command::Check(check) => check.run(),
         Command::Key(key) => key.run(),
     }

@@ -128,8 +128,12 @@ impl Jwt {
     /// `[auth.jwt]`
     pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
+        let from = s.list("from", d.from, source);
+        if from.is_empty() {
+            s.complain(&["from"], "`from` names no place where a token could be", None);
+        }
         Self {
-            from: s.list("from", d.from, source),
+            from,
             user: s.take("user", d.user, claim_name),
             session: s.take("session", d.session, claim_name),
             token_id: s.take("token_id", d.token_id, claim_name),

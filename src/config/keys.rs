@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::forms::{
     address, backend, event_name, heartbeat, host_name, label, log_level, network, origin, prefix,
     publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word, yes_or_no,
 };
 use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
-use super::origin::WebOrigin;
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Tls,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -54,18 +55,7 @@ impl Config {
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
-        for (at, stream) in config.streams.iter().enumerate() {
-            if stream.auth == StreamAuth::Jwt && config.auth.jwt.is_none() {
-                s.complain(
-                    &[&format!("stream[{}].auth", at + 1), "auth.jwt"],
-                    "`auth` is \"jwt\", but there is no [auth.jwt]",
-                    Some(
-                        "say there how tokens are verified: secret, public_key, jwks_file or jwks_url"
-                            .to_owned(),
-                    ),
-                );
-            }
-        }
+        check_auth(s, &config.streams, &config.auth);
         let (public, internal) = (config.public.listen, config.internal.listen);
         let same_family = public.is_ipv4() == internal.is_ipv4();
         let overlap = public.ip() == internal.ip()
@@ -110,6 +100,8 @@ impl Public {
             // hyper takes no less than 8KiB.
             max_head: s.take("max_head", d.max_head, size(ByteSize(8 * KIB)..=ByteSize(MIB))),
             max_connections: s.take("max_connections", d.max_connections, whole(0..=10_000_000)),
+            http2_max_streams: s.take("http2_max_streams", d.http2_max_streams, whole(1..=100_000)),
+            tls: Tls::read(s),
         }
     }
 }
@@ -165,7 +157,7 @@ impl Publisher {
         let lack = "say whose key it is, for the log and the metrics: name = \"chat\"";
         let name = s.required("name", String::new(), lack, label);
         let plain = s.secret("key", publish_key);
-        let hash = s.optional("key_sha256", sha256);
+        let hash = s.hidden("key_sha256", sha256);
         let key = match (plain, hash) {
             (None, Some(hash)) => PublisherKey::Sha256(hash),
             (Some(key), None) => PublisherKey::Plain(key),
@@ -238,11 +230,42 @@ fn read_streams(s: &mut Section<'_, '_>) -> Vec<Stream> {
     if streams.is_empty() { vec![Stream::default()] } else { streams }
 }
 
+/// The words of `auth`.
+const AUTHS: [(&str, StreamAuth); 4] = [
+    ("none", StreamAuth::None),
+    ("jwt", StreamAuth::Jwt),
+    ("backend", StreamAuth::Backend),
+    ("ticket", StreamAuth::Ticket),
+];
+
+/// Complains of streams whose `auth` has no section that says how.
+fn check_auth(s: &mut Section<'_, '_>, streams: &[Stream], auth: &Auth) {
+    for (at, stream) in streams.iter().enumerate() {
+        let (word, suggestion) = match stream.auth {
+            StreamAuth::Jwt if auth.jwt.is_none() => {
+                ("jwt", "say there how tokens are verified: secret, public_key, jwks_file or jwks_url")
+            }
+            StreamAuth::Backend if auth.backend.is_none() => {
+                ("backend", "say there where the application is asked: url = \"/internal/sse-auth\"")
+            }
+            StreamAuth::Ticket if auth.ticket.is_none() => {
+                ("ticket", "add it; all of its keys have defaults")
+            }
+            _ => continue,
+        };
+        s.complain(
+            &[&format!("stream[{}].auth", at + 1), &format!("auth.{word}")],
+            format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
+            Some(suggestion.to_owned()),
+        );
+    }
+}
+
 impl Stream {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let d = Self::default();
         let path = s.take("path", d.path, path);
-        let auth = s.take("auth", d.auth, word([("none", StreamAuth::None), ("jwt", StreamAuth::Jwt)]));
+        let auth = s.take("auth", d.auth, word(AUTHS));
         let template = stream_template(&path, auth != StreamAuth::None);
         let change_topics = s.take("change_topics", d.change_topics, yes_or_no);
         if change_topics && auth == StreamAuth::None {
@@ -269,7 +292,12 @@ impl Auth {
         let words = [("explained", Refusals::Explained), ("terse", Refusals::Terse)];
         Self {
             refusals: s.take("refusals", d.refusals, word(words)),
+            warn_before: s.take("warn_before", d.warn_before, time_or_zero(SECOND..=HOUR)),
+            revoke_for: s.take("revoke_for", d.revoke_for, time(SECOND..=30 * DAY)),
+            max_revocations: s.take("max_revocations", d.max_revocations, whole(1..=10_000_000)),
             jwt: s.subsection_if_there("auth.jwt", "jwt", Jwt::read),
+            backend: s.subsection_if_there("auth.backend", "backend", AuthBackend::read),
+            ticket: s.subsection_if_there("auth.ticket", "ticket", AuthTicket::read),
         }
     }
 }
@@ -282,10 +310,11 @@ impl Cors {
             credentials: s.take("credentials", d.credentials, yes_or_no),
             max_age: s.take("max_age", d.max_age, time_or_zero(SECOND..=DAY)),
         };
-        if cors.credentials && cors.origins.iter().any(WebOrigin::is_any) {
+        // Any page can make itself one without an origin, by a sandboxed frame.
+        if cors.credentials && cors.origins.iter().any(|one| one.is_any() || one.as_str() == "null") {
             s.complain(
                 &["origins", "credentials"],
-                "`origins` is every page (\"*\"), which `credentials` cannot be given to",
+                "`origins` has every page (\"*\", or \"null\"), which `credentials` cannot be given to",
                 Some("name each origin: origins = [\"https://app.example\"]".to_owned()),
             );
         }
@@ -374,10 +403,9 @@ impl Redis {
         for (at, channel) in redis.channels.iter().enumerate() {
             let key = format!("channel[{}].pattern", at + 1);
             let own = channel.pattern == redis.prefix
-                || channel
-                    .pattern
-                    .strip_prefix(&redis.prefix)
-                    .is_some_and(|rest| rest == ":control" || rest.starts_with(":topic:"));
+                || channel.pattern.strip_prefix(&redis.prefix).is_some_and(|rest| {
+                    matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:")
+                });
             if own {
                 s.complain(
                     &[&key, "prefix"],

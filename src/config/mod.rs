@@ -3,6 +3,9 @@
 //! Every default stands in one `impl Default` beside its struct (`sections`), every key's name and bounds once in
 //! `keys`; a section that is large has both in a file of its own (`jwt`). This room knows values and their bounds, never what is done with them.
 
+mod auth_backend;
+mod auth_ticket;
+mod certificate;
 mod environment;
 mod forms;
 mod http_url;
@@ -22,6 +25,8 @@ mod suggest;
 mod syntax;
 mod values;
 
+pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
+pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use http_url::HttpUrl;
 pub use jwt::{Jwks, Jwt, TokenSource};
 pub use origin::{HostName, WebOrigin};
@@ -29,5 +34,6 @@ pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
     Proxy, Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry,
+    Tls,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -59,6 +59,17 @@ impl<'r, 'a> Section<'r, 'a> {
         self.judge(key, &subject, place, form(&raw))
     }
 
+    /// The value of `key`, if there is one; what stands there by mistake may be a secret, and is not shown.
+    pub(super) fn hidden<T>(
+        &mut self,
+        key: &'static str,
+        form: impl Fn(&Raw<'_>) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let (raw, place) = self.find(key, true)?;
+        let subject = subject(key, &place);
+        self.judge(key, &subject, place, form(&raw))
+    }
+
     /// The value of `key`, which has no default: `lack` says what to do without it.
     pub(super) fn required<T>(
         &mut self,

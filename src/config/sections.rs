@@ -1,10 +1,13 @@
 //! The sections of the configuration file and their defaults.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth_backend::AuthBackend;
+use super::auth_ticket::AuthTicket;
 use super::jwt::Jwt;
 use super::origin::{HostName, WebOrigin};
 use super::values::{Backend, ByteSize, Secret};
@@ -44,6 +47,19 @@ pub struct Public {
     pub max_head: ByteSize,
     /// Connections open at once; 0 = no limit.
     pub max_connections: usize,
+    /// Requests and streams open at once on one HTTP/2 connection.
+    pub http2_max_streams: usize,
+    /// The certificate; without one the listener speaks plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// `public.tls_certificate` and `public.tls_key`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// PEM: the server's certificate, and after it those that vouch for it.
+    pub certificate: PathBuf,
+    /// PEM: the private key of the first certificate.
+    pub key: PathBuf,
 }
 
 /// `[internal]`: the listener for the backend and for operators.
@@ -125,6 +141,10 @@ pub enum StreamAuth {
     None,
     /// Whoever brings a token that `[auth.jwt]` verifies.
     Jwt,
+    /// Whom the application lets in: `[auth.backend]`.
+    Backend,
+    /// Who brings a ticket: `[auth.ticket]`.
+    Ticket,
 }
 
 /// `[auth]`: who may open a stream; each way to verify is a section below it.
@@ -132,7 +152,15 @@ pub enum StreamAuth {
 pub struct Auth {
     /// What a refused caller is told.
     pub refusals: Refusals,
+    /// How long before its grant ends a stream is told so; zero = not at all.
+    pub warn_before: Duration,
+    /// For how long a revocation keeps out, where it does not say so itself.
+    pub revoke_for: Duration,
+    /// How many revocations are kept.
+    pub max_revocations: usize,
     pub jwt: Option<Jwt>,
+    pub backend: Option<AuthBackend>,
+    pub ticket: Option<AuthTicket>,
 }
 
 /// What a caller reads who is not let in.
@@ -322,6 +350,8 @@ impl Public {
             head_timeout: Duration::from_secs(75),
             max_head: ByteSize(32 << 10),
             max_connections: 0,
+            http2_max_streams: 256,
+            tls: None,
         }
     }
 }
@@ -368,7 +398,15 @@ impl Default for Stream {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { refusals: Refusals::Explained, jwt: None }
+        Self {
+            refusals: Refusals::Explained,
+            warn_before: Duration::from_secs(30),
+            revoke_for: Duration::from_secs(3600),
+            max_revocations: 100_000,
+            jwt: None,
+            backend: None,
+            ticket: None,
+        }
     }
 }
 

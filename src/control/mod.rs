@@ -1,8 +1,130 @@
-//! What operators and backends ask of the streams that are open.
+//! What operators and backends ask of the open streams, on every instance: to end, to go on for longer, to hear other
+//! topics.
 //!
-//! Whatever is asked here is a command: it is told to every instance where there are several, and each does its part.
-//! This room knows no HTTP and no Redis; who tells the others is given to it.
+//! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
+//! HTTP status and no Redis.
 
+mod command;
+mod revoke;
 mod topics;
 
-pub use topics::{Answer, BadTopics, NotTold, Owner, Peers, Refused, Topics, parse_change, parse_set};
+pub use revoke::{BadRevoke, Revoked};
+pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use crate::auth::{Bearer, Revocations, Whose};
+use crate::config;
+use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
+use crate::telemetry::COMMANDS;
+use command::{Command, Renew, Revoke};
+
+/// Carries commands to every instance, this one included.
+pub trait Bus: Send + Sync {
+    /// Sends `message`; with `kept` it is also kept until then for instances that are away now, or not there yet.
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Telling<'_>;
+}
+
+/// A command on its way.
+pub type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), NotTold>> + Send + 'a>>;
+
+/// The other instances may not have been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("it is done on this instance, but the others could not be told: ask again when Redis is back")]
+pub struct NotTold;
+
+/// The streams of all instances.
+pub struct Control {
+    fanout: Arc<Fanout>,
+    revocations: Arc<Revocations>,
+    bus: std::sync::OnceLock<Arc<dyn Bus>>,
+    revoke_for: Duration,
+    topics: Arc<Topics>,
+}
+
+impl Control {
+    pub fn new(
+        settings: &config::Auth,
+        fanout: Arc<Fanout>,
+        revocations: Arc<Revocations>,
+        topics: Arc<Topics>,
+    ) -> Self {
+        Self { fanout, revocations, bus: std::sync::OnceLock::new(), revoke_for: settings.revoke_for, topics }
+    }
+
+    /// The topics that users, sessions and clients are given.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// From now on the other instances are told by `bus`. Once.
+    pub fn connect(&self, bus: Arc<dyn Bus>) {
+        let _ = self.bus.set(bus);
+    }
+
+    /// Takes grants back: whoever they were for is kept out from now on, and their streams end. `body` is the JSON
+    /// that says whose.
+    pub async fn revoke(&self, body: &[u8]) -> Result<Revoked, BadRevoke> {
+        let (whose, time) = revoke::parse(body, self.revoke_for)?;
+        let at = SystemTime::now();
+        let until = at + time;
+        let message = Command::Revoke(Revoke::new(&whose, at, until)).to_bytes();
+        let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
+        info!(ended, told = ?told, for_seconds = time.as_secs(), "grants revoked");
+        Ok(Revoked { ended, told, until })
+    }
+
+    /// Gives the stream of `renewal` on another instance its new time, if `bearer` may. False when there is no other
+    /// instance to ask, or none could be asked.
+    pub async fn renew_elsewhere(&self, renewal: &Renewal, bearer: &Bearer) -> bool {
+        let message = Command::Renew(Renew::new(renewal, bearer)).to_bytes();
+        matches!(self.tell(message, None).await, Some(Ok(())))
+    }
+
+    /// Does what another instance, or this one, has asked for.
+    pub async fn hear(&self, message: &[u8]) {
+        let command = Command::parse(message);
+        let kind = match &command {
+            Some(Command::Revoke(_)) => "revoke",
+            Some(Command::Renew(_)) => "renew",
+            None => "unknown",
+        };
+        metrics::counter!(COMMANDS, "kind" => kind).increment(1);
+        match command {
+            Some(Command::Revoke(revoke)) => {
+                let Some((whose, at, until)) = revoke.read() else { return };
+                if until <= SystemTime::now() {
+                    return;
+                }
+                let ended = self.end_revoked(whose, at, until).await;
+                debug!(ended, "grants revoked by another instance's word");
+            }
+            Some(Command::Renew(renew)) => {
+                let Some((renewal, bearer)) = renew.read() else { return };
+                let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
+                debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
+            }
+            None => debug!("a command that is not known here is passed over"),
+        }
+    }
+
+    async fn end_revoked(&self, whose: Whose, at: SystemTime, until: SystemTime) -> usize {
+        let which = Selector { keys: whose.keys(), token: whose.token.clone() };
+        // First, so that nobody slips in behind the end.
+        self.revocations.add(whose, at, until);
+        self.fanout.end(&which, End::Revoked).await
+    }
+
+    /// None when there is nobody to tell.
+    async fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Option<Result<(), NotTold>> {
+        match self.bus.get() {
+            Some(bus) => Some(bus.tell(message, kept).await),
+            None => None,
+        }
+    }
+}

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,12 @@ use crate::log::{BadEdit, Edit, Edited, Log};
 /// How a command gets to every instance, this one too.
 pub trait Peers: Send + Sync {
     /// Sends it.
-    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotTold>> + Send + '_>>;
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>>;
 }
 
 /// What is known of a command that did not go out as it should.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotTold {
+pub enum NotSent {
     /// Nobody was told.
     Nothing,
     /// Some may have been.
@@ -35,7 +35,7 @@ pub enum NotTold {
 pub struct Topics {
     log: Arc<Log>,
     fanout: Arc<Fanout>,
-    peers: Option<Arc<dyn Peers>>,
+    peers: OnceLock<Arc<dyn Peers>>,
     /// Who waits for a command of this instance to come back, by the command's number.
     waiting: Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
     /// How long a command may take to come back.
@@ -124,13 +124,13 @@ struct Told {
 }
 
 impl Topics {
-    pub fn new(
-        log: Arc<Log>,
-        fanout: Arc<Fanout>,
-        peers: Option<Arc<dyn Peers>>,
-        patience: Duration,
-    ) -> Arc<Self> {
-        Arc::new(Self { log, fanout, peers, waiting: Mutex::default(), patience })
+    pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
+        Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
+    }
+
+    /// From now on all instances are told by `peers`. Once.
+    pub fn connect(&self, peers: Arc<dyn Peers>) {
+        let _ = self.peers.set(peers);
     }
 
     /// The topics that `of` has been given, as this instance knows them.
@@ -140,7 +140,7 @@ impl Topics {
 
     /// Changes the topics of `of`, on every instance.
     pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
-        let Some(peers) = &self.peers else { return Ok(self.answer(of, self.log.edit(of, edit)?)) };
+        let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.log.edit(of, edit)?)) };
         let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
         let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
@@ -148,8 +148,8 @@ impl Topics {
         let _waiting = Waiting { all: &self.waiting, number: number.clone() };
         self.waiting().insert(number, sender);
         peers.tell(command).await.map_err(|why| match why {
-            NotTold::Nothing => Refused::NotTold,
-            NotTold::Perhaps => Refused::Unknown,
+            NotSent::Nothing => Refused::NotTold,
+            NotSent::Perhaps => Refused::Unknown,
         })?;
         match tokio::time::timeout(self.patience, made).await {
             Ok(Ok(Ok(edited))) => Ok(self.answer(of, edited)),
@@ -169,7 +169,7 @@ impl Topics {
             }
             return Ok(self.answer(&client, self.log.edit(&client, edit)?));
         }
-        let Some(peers) = &self.peers else { return Err(BadEdit::NoSuchClient.into()) };
+        let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
         let text = |name: Option<Name>| name.map(|name| name.to_string());
         let owner = ToldOwner { user: text(owner.user), session: text(owner.session) };
         let command = Command { number: None, topics: Told::new(&client, edit), owner: Some(owner) };

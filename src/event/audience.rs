@@ -81,6 +81,11 @@ impl Audience {
         &self.keys
     }
 
+    /// The audience of one key.
+    pub fn of(key: Key) -> Self {
+        Self { keys: [key].into_iter().collect(), except: Box::default() }
+    }
+
     pub fn except(&self) -> &[Key] {
         &self.except
     }
@@ -111,6 +116,15 @@ mod tests {
         assert_eq!(Audience::new([topic("a")], vec![Key::Broadcast]).unwrap_err(), BadAudience::ExceptAll);
         let many = (0..=Audience::MAX).map(|n| topic(&n.to_string()));
         assert_eq!(Audience::new(many, vec![]).unwrap_err(), BadAudience::TooMany { max: Audience::MAX });
+    }
+
+    #[test]
+    fn a_key_that_is_known_shares_its_name() {
+        let known = topic("a");
+        let mut audience = Audience::new([topic("a"), topic("b")], vec![]).unwrap();
+        audience.share(|key| (*key == known).then(|| known.clone()));
+        assert_eq!(audience.keys(), [topic("a"), topic("b")]);
+        assert!(std::ptr::eq(audience.keys()[0].name(), known.name()));
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub enum End {
     Stalled,
     /// The grant's time is over.
     Expired,
+    /// The grant was taken back.
+    Revoked,
     /// The stream reached the configured age.
     MaxAge,
     /// The daemon stops.
@@ -18,14 +20,22 @@ pub enum End {
 }
 
 impl End {
-    pub const ALL: [Self; 6] =
-        [Self::ClientGone, Self::Stalled, Self::Expired, Self::MaxAge, Self::Draining, Self::Lagged];
+    pub const ALL: [Self; 7] = [
+        Self::ClientGone,
+        Self::Stalled,
+        Self::Expired,
+        Self::Revoked,
+        Self::MaxAge,
+        Self::Draining,
+        Self::Lagged,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientGone => "client_gone",
             Self::Stalled => "stalled",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::MaxAge => "max_age",
             Self::Draining => "draining",
             Self::Lagged => "lagged",

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::event::{Audience, Key};
 use crate::log::Via;
@@ -25,7 +26,8 @@ pub(super) struct Index {
 
 struct Holders {
     key: Key,
-    members: Vec<Member>,
+    /// Most keys have one holder: those of a user, a session, a client.
+    members: SmallVec<[Member; 2]>,
 }
 
 /// A subscriber that holds a key, and which of its keys this is.
@@ -107,7 +109,7 @@ impl Index {
         }
         let members = &mut self.keys[key as usize].members;
         if members.capacity() > 64 && members.len() < members.capacity() / 4 {
-            members.shrink_to(members.len() * 2);
+            members.grow(members.len() * 2);
         }
         None
     }
@@ -159,10 +161,21 @@ impl Index {
         given.map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
+    /// The keys that a subscriber holds by its request.
+    pub(super) fn asked_by(&self, slot: Slot) -> Vec<Key> {
+        let asked = self.held[slot as usize].iter().filter(|held| held.via().has(Via::REQUEST));
+        asked.map(|held| self.keys[held.key() as usize].key.clone()).collect()
+    }
+
     /// The subscribers that hold `key`.
     pub(super) fn holders(&self, key: &Key) -> Vec<Slot> {
         let Some(number) = self.find(key) else { return Vec::new() };
         self.keys[number as usize].members.iter().map(|member| member.slot).collect()
+    }
+
+    /// Whether the subscriber holds `key`.
+    pub(super) fn holds(&self, slot: Slot, key: &Key) -> bool {
+        self.held[slot as usize].iter().any(|held| self.keys[held.key() as usize].key == *key)
     }
 
     /// The keys that a subscriber holds.
@@ -209,7 +222,7 @@ impl Index {
         if let Some(&number) = by_key.find(hash, |&number| keys[number as usize].key == *key) {
             return number;
         }
-        let number = keys.insert(Holders { key: key.clone(), members: Vec::new() }) as u32;
+        let number = keys.insert(Holders { key: key.clone(), members: SmallVec::new() }) as u32;
         by_key.insert_unique(hash, number, |&number| hasher.hash_one(&keys[number as usize].key));
         number
     }

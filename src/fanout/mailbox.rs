@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
+use super::asked::{EndThem, RenewIt};
 use super::index::{Index, Slot};
 use super::subscriber::{Join, Who};
 
@@ -15,6 +16,8 @@ pub(super) enum Command {
     Join(Box<Join>),
     /// The channel of this subscriber has room, or its body is gone.
     Poke(Who),
+    End(Box<EndThem>),
+    Renew(Box<RenewIt>),
     /// Close everything, spread over this time.
     Drain(Duration),
     /// Close everything now, and end.
@@ -23,7 +26,8 @@ pub(super) enum Command {
 
 /// How a shard is reached from other threads.
 pub(super) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+    /// None once the shard has stopped: what is asked then is dropped.
+    commands: Mutex<Option<Vec<Command>>>,
     waker: Waker,
     called: AtomicBool,
     /// Streams that it has been given and that are not closed yet.
@@ -39,7 +43,7 @@ impl Mailbox {
     /// The mailbox of the shard whose poll this is.
     pub(super) fn new(poll: &Registry) -> io::Result<Self> {
         Ok(Self {
-            commands: Mutex::default(),
+            commands: Mutex::new(Some(Vec::new())),
             waker: Waker::new(poll, WAKER)?,
             called: AtomicBool::new(false),
             open: AtomicUsize::new(0),
@@ -51,12 +55,21 @@ impl Mailbox {
     pub(super) fn take(&self, commands: &mut Vec<Command>) {
         // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
         self.called.store(false, Ordering::SeqCst);
-        std::mem::swap(commands, &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(asked) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+            std::mem::swap(commands, asked);
+        }
     }
 
     pub(super) fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        if let Some(asked) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+            asked.push(command);
+        }
         self.wake();
+    }
+
+    /// Nothing is taken any more.
+    pub(super) fn close(&self) {
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn poke(&self, slot: Slot, generation: u64) {

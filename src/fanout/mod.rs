@@ -3,6 +3,7 @@
 //! Live delivery, replay and a reader who is too slow are one operation: advance the cursor as far as the sink
 //! takes it. No queue stands behind a subscriber. This room knows no HTTP but the chunk, no Redis and no JSON.
 
+mod asked;
 mod batch;
 mod end;
 mod follow;
@@ -18,10 +19,11 @@ mod sink;
 mod subscriber;
 mod wheel;
 
+pub use asked::{Renewal, Renewed, Selector, Times};
 pub use end::End;
 pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
-pub use sink::{ChannelBody, Framing, Sink};
+pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::asked::{Selector, Times};
 use super::settings::Heartbeat;
 use super::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::event::{Audience, Event, Frame, Key, Name};
@@ -206,7 +207,9 @@ impl World {
             keys: keys.clone(),
             decided: head,
             client: Name::parse("test").unwrap(),
-            ends: None,
+            token: None,
+            times: Times::default(),
+            max_age: None,
             seat: Box::new(()),
         });
         let next = self.count - behind + 1;
@@ -241,11 +244,18 @@ impl World {
     }
 
     fn read(&mut self, at: usize, deadline: Instant) {
+        if !self.read_on(at, deadline) {
+            assert!(self.readers[at].may_lag, "reader {at} was closed");
+            self.readers[at].lagged = true;
+        }
+    }
+
+    /// False when the stream has ended.
+    fn read_on(&mut self, at: usize, deadline: Instant) -> bool {
         let reader = &mut self.readers[at];
         let mut buffer = [0; 8192];
         match reader.socket.read(&mut buffer) {
-            Ok(0) if reader.may_lag => reader.lagged = true,
-            Ok(0) => panic!("reader {at} was closed"),
+            Ok(0) => return false,
             Ok(read) => reader.text.push_str(str::from_utf8(&buffer[..read]).unwrap()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 assert!(
@@ -263,12 +273,38 @@ impl World {
             let block: String = self.readers[at].text.drain(..end + 2).collect();
             self.check(at, &block);
         }
+        true
+    }
+
+    /// Ends all who hold `key`: nobody else, and each after a gapless run.
+    fn kick(&mut self, key: &Key, deadline: Instant) {
+        let which = Selector { keys: [key.clone()].into(), token: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ended = runtime.block_on(self.fanout.end(&which, End::Revoked));
+        let mut at = 0;
+        let (mut kicked, mut unsure) = (0, 0);
+        while at < self.readers.len() {
+            if self.readers[at].keys.contains(key) {
+                // It may have been closed already.
+                unsure += usize::from(self.readers[at].may_lag);
+                kicked += 1;
+                while self.read_on(at, deadline) {}
+                self.readers.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        assert!((kicked - unsure..=kicked).contains(&ended), "{ended} ended of {kicked}");
     }
 
     /// Holds one block against the model.
     fn check(&mut self, at: usize, block: &str) {
         let reader = &mut self.readers[at];
         if block.starts_with(':') {
+            return;
+        }
+        if block.contains("event: closing") {
+            assert!(block.contains("revoked"), "{block}");
             return;
         }
         if block.contains("event: reset") {
@@ -328,6 +364,7 @@ fn run(seed: u64) -> (usize, usize) {
                 let at = random.below(world.readers.len() as u64) as usize;
                 world.readers.swap_remove(at);
             }
+            19 if random.below(3) == 0 => world.kick(&Key::User(name("u", random.below(3))), deadline),
             4..=5 if !world.readers.is_empty() => {
                 let at = random.below(world.readers.len() as u64) as usize;
                 let reader = &mut world.readers[at];
@@ -472,7 +509,9 @@ fn a_stream_ends_at_its_time_with_the_reason() {
         keys: vec![topic(1)],
         decided: world.log.head().position,
         client: Name::parse("test").unwrap(),
-        ends: Some((Instant::now() + Duration::from_millis(120), End::Expired)),
+        token: None,
+        times: Times { expires: Some(Instant::now() + Duration::from_millis(120)), warns: None },
+        max_age: None,
         seat: Box::new(seat),
     });
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -486,4 +525,20 @@ fn a_stream_ends_at_its_time_with_the_reason() {
     assert!(closing.starts_with(event_id), "{text}");
     assert!(text.ends_with("\r\n0\r\n\r\n"), "{text}");
     assert!(dropped.recv_timeout(Duration::from_secs(10)).is_err(), "the seat is given back");
+}
+
+#[test]
+fn a_token_ends_only_the_streams_that_came_with_it_and_a_stopped_shard_ends_none() {
+    let mut world = World::new(50, 2);
+    for _ in 0..4 {
+        world.subscribe(vec![topic(1)], 0);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let none = Selector { keys: [].into(), token: Some(Name::parse("jti").unwrap()) };
+    assert_eq!(runtime.block_on(world.fanout.end(&none, End::Revoked)), 0);
+    let both = Selector { keys: [topic(1), topic(2)].into(), token: None };
+    assert_eq!(runtime.block_on(world.fanout.end(&both, End::Revoked)), 0, "all keys have to be held");
+    world.fanout.stop();
+    let all = Selector { keys: [topic(1)].into(), token: None };
+    assert_eq!(runtime.block_on(world.fanout.end(&all, End::Revoked)), 0);
 }

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
+use super::asked::{EndThem, RenewIt, Renewal, Selector};
 use super::end::End;
 use super::index::Slot;
 use super::mailbox::{Command, Mailbox, WAKER};
@@ -20,9 +21,9 @@ use super::pass::Pass;
 use super::random::Random;
 use super::settings::Settings;
 use super::sink::{Held, Sink};
-use super::subscriber::{About, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
 use super::wheel::{Tick, Wheel};
-use crate::event::{Block, Frame, Shape};
+use crate::event::{Audience, Block, Frame, Key, Shape};
 use crate::log::{Entry, Feed, Log, Position, Taken};
 
 pub(super) struct Shard {
@@ -48,6 +49,8 @@ pub(super) struct Shard {
     random: Random,
 }
 
+/// How long a warning waits for a client that has more before it.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
 /// What a client may send on its stream in one go before it is taken for broken.
@@ -113,8 +116,16 @@ impl Shard {
                 match command {
                     Command::Join(join) => self.join(*join),
                     Command::Poke(who) => self.on_poke(who),
+                    Command::End(ask) => {
+                        let EndThem { which, end, count } = *ask;
+                        // Whoever asked may have gone.
+                        let _ = count.send(self.end(&which, end));
+                    }
+                    Command::Renew(ask) => self.renew(*ask),
                     Command::Drain(window) => self.drain(window),
                     Command::Stop => {
+                        // Whoever asks from here on learns that nobody is here.
+                        self.mailbox.close();
                         self.close_all();
                         self.flush();
                         return;
@@ -168,6 +179,12 @@ impl Shard {
     }
 
     fn join(&mut self, join: Join) {
+        let deadlines = Deadlines {
+            warns: self.deadline(join.times.warns),
+            expires: self.deadline(join.times.expires),
+            max_age: self.deadline(join.max_age),
+            drains: Tick::MAX,
+        };
         let slot = self.subscribers.vacant_key() as Slot;
         self.generation += 1;
         let generation = self.generation;
@@ -192,14 +209,8 @@ impl Shard {
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
-        let ends = join.ends.map(|(at, end)| (self.wheel.tick_of(at).saturating_add(1), end));
-        let about = About {
-            client: join.client,
-            opened: Instant::now(),
-            decided: join.decided,
-            ends,
-            _seat: join.seat,
-        };
+        let (client, token, opened, decided) = (join.client, join.token, self.now, join.decided);
+        let about = About { client, token, opened, decided, deadlines, _seat: join.seat };
         let seed = Seed { opening: join.opening, cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
@@ -207,7 +218,7 @@ impl Shard {
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
         self.schedule_heartbeat(slot, 2);
-        self.schedule(slot, ends.map(|(at, _)| at));
+        self.schedule(slot, deadlines.next());
         if self.draining {
             self.close(slot, End::Draining);
         } else if channel {
@@ -216,9 +227,14 @@ impl Shard {
         }
     }
 
+    /// The tick after `at`, so that nothing is done too early.
+    fn deadline(&self, at: Option<Instant>) -> Tick {
+        at.map_or(Tick::MAX, |at| self.wheel.tick_of(at).saturating_add(1))
+    }
+
     /// Looks at the subscriber again at `tick`, unless an earlier look is set.
-    fn schedule(&mut self, slot: Slot, tick: Option<Tick>) {
-        let (Some(tick), Some(subscriber)) = (tick, self.subscribers.get_mut(slot as usize)) else { return };
+    fn schedule(&mut self, slot: Slot, tick: Tick) {
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if tick < subscriber.due {
             subscriber.due = self.wheel.add(slot, tick);
         }
@@ -277,7 +293,7 @@ impl Shard {
             subscriber.state = State::Blocked;
             self.meters.behind += 1;
             let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
-            self.schedule(slot, Some(until));
+            self.schedule(slot, until);
         }
     }
 
@@ -327,20 +343,23 @@ impl Shard {
             return;
         }
         subscriber.due = Tick::MAX;
-        if let Some((at, end)) = subscriber.about.ends
-            && at <= self.now
-        {
+        let (at, end) = subscriber.about.deadlines.end();
+        if at <= self.now {
             return self.close(slot, end);
         }
-        let ends = subscriber.about.ends.map(|(at, _)| at);
-        self.schedule(slot, ends);
+        if subscriber.about.deadlines.warns <= self.now && !self.warn(slot) {
+            return self.close(slot, End::ClientGone);
+        }
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        let next = subscriber.about.deadlines.next();
+        self.schedule(slot, next);
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.state == State::Blocked {
             let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
             if until <= self.now {
                 return self.close(slot, End::Stalled);
             }
-            return self.schedule(slot, Some(until));
+            return self.schedule(slot, until);
         }
         let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
         let silent_until = subscriber.last_write.saturating_add(every);
@@ -364,7 +383,73 @@ impl Shard {
         let next = subscriber.last_write.saturating_add(every - early);
         // Many at a time: the kernel's way out is warm for all but the first.
         let next = next - next % (every / 40).max(1);
-        self.schedule(slot, Some(next.max(self.now + 1)));
+        self.schedule(slot, next.max(self.now + 1));
+    }
+
+    fn end(&mut self, which: &Selector, end: End) -> usize {
+        let mut slots: Vec<Slot> = Vec::new();
+        {
+            let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
+            match which.keys.first() {
+                Some(key) => index.for_each(&Audience::of(key.clone()), |slot| slots.push(slot)),
+                None => slots.extend(self.subscribers.iter().map(|(slot, _)| slot as Slot)),
+            }
+            slots.retain(|&slot| which.keys.iter().all(|key| index.holds(slot, key)));
+        }
+        if let Some(token) = &which.token {
+            let came_with =
+                |slot: &Slot| self.subscribers[*slot as usize].about.token.as_ref() == Some(token);
+            slots.retain(came_with);
+        }
+        for &slot in &slots {
+            self.close(slot, end);
+        }
+        slots.len()
+    }
+
+    fn renew(&mut self, ask: RenewIt) {
+        let RenewIt { renewal: Renewal { client, times, token }, judge } = ask;
+        let mut found = None;
+        let yes = {
+            let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.for_each(&Audience::of(Key::Client(client)), |slot| found = Some(slot));
+            // What others have given it is theirs to take away.
+            judge(found.map(|slot| index.asked_by(slot)).as_deref())
+        };
+        let Some(slot) = found.filter(|_| yes) else { return };
+        let (warns, expires) = (self.deadline(times.warns), self.deadline(times.expires));
+        let about = &mut self.subscribers[slot as usize].about;
+        about.token = token;
+        about.deadlines = Deadlines { warns, expires, ..about.deadlines };
+        let next = about.deadlines.next();
+        self.schedule(slot, next);
+    }
+
+    /// Tells the client that its grant is about to end; false when it is gone. It carries the id that the client can
+    /// resume with, since some clients forget theirs at a block without one; so a client that has more before it is
+    /// told when it is up to date.
+    fn warn(&mut self, slot: Slot) -> bool {
+        let (now, applied) = (self.now, self.applied);
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return true };
+        let About { client, deadlines, .. } = &mut *subscriber.about;
+        if subscriber.state != State::Live {
+            deadlines.warns = now.saturating_add(Wheel::ticks(WARN_AGAIN));
+            return true;
+        }
+        deadlines.warns = Tick::MAX;
+        let left = Wheel::time(deadlines.expires.saturating_sub(now)).as_secs();
+        let data = format!("{{\"client\":\"{client}\",\"expires_in\":{left}}}");
+        let id = self.log.id_at(subscriber.cursor.max(applied));
+        let block = Block { event: Some("token_expired"), data: &data, id: Some(id), retry: None };
+        let frame = self.log.shape().block(block, SystemTime::now());
+        match subscriber.write_frame(&frame, now, &mut self.counts) {
+            Wrote::All => true,
+            Wrote::Blocked => {
+                self.block(slot);
+                true
+            }
+            Wrote::Gone => false,
+        }
     }
 
     fn drain(&mut self, window: Duration) {
@@ -374,8 +459,8 @@ impl Shard {
         for slot in slots {
             let at = self.now.saturating_add(self.random.below(window));
             let subscriber = &mut self.subscribers[slot as usize];
-            subscriber.about.ends = Some((at, End::Draining));
-            self.schedule(slot, Some(at));
+            subscriber.about.deadlines.drains = at;
+            self.schedule(slot, at);
         }
     }
 
@@ -388,15 +473,16 @@ impl Shard {
 
     /// Ends a stream: says why where that helps the client, and undoes everything.
     pub(super) fn close(&mut self, slot: Slot, end: End) {
-        if matches!(end, End::Draining | End::MaxAge | End::Expired) {
+        if matches!(end, End::Draining | End::MaxAge | End::Expired | End::Revoked) {
             self.say_closing(slot, end);
         }
         let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
-        if subscriber.state == State::Blocked {
+        let blocked = subscriber.state == State::Blocked;
+        if blocked {
             self.meters.behind -= 1;
         }
         let at_boundary = subscriber.at_boundary();
-        subscriber.sink.finish(at_boundary);
+        subscriber.sink.finish(at_boundary, blocked);
         if let Held::Socket(socket, _) = &mut subscriber.sink {
             let _ = self.poll.registry().deregister(socket);
         }
@@ -406,7 +492,8 @@ impl Shard {
         self.meters.closed(end);
         let sent = subscriber.sent;
         let About { client, opened, .. } = &*subscriber.about;
-        debug!(%client, sent, seconds = opened.elapsed().as_secs(), reason = end.as_str(), "stream closed");
+        let seconds = Wheel::time(self.now - opened).as_secs();
+        debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
     }
 
     /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.

@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::asked::{EndThem, RenewIt, Renewal, Renewed, Selector};
 use super::batch::wake_politely;
+use super::end::End;
 use super::mailbox::{Command, Mailbox};
 use super::settings::Settings;
 use super::shard::Shard;
@@ -60,6 +64,60 @@ impl Fanout {
             let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
             index.holders(client).first().map(|&slot| index.keys_of(slot))
         })
+    }
+
+    /// Closes the streams that `which` names, and says how many they were.
+    pub async fn end(&self, which: &Selector, end: End) -> usize {
+        let asked: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let (count, counted) = oneshot::channel();
+                shard.send(Command::End(Box::new(EndThem { which: which.clone(), end, count })));
+                counted
+            })
+            .collect();
+        let mut ended = 0;
+        for counted in asked {
+            // A shard that has stopped has no streams.
+            ended += counted.await.unwrap_or(0);
+        }
+        ended
+    }
+
+    /// Closes the streams that `which` names, without waiting for it.
+    pub fn end_soon(&self, which: &Selector, end: End) {
+        for shard in &self.shards {
+            let (count, _) = oneshot::channel();
+            shard.send(Command::End(Box::new(EndThem { which: which.clone(), end, count })));
+        }
+    }
+
+    /// Gives the stream of `renewal` its new time, if `judge`, who is shown the keys that it holds, lets it.
+    pub async fn renew<E: Send + 'static>(
+        &self,
+        renewal: Renewal,
+        judge: impl FnOnce(&[Key]) -> Result<(), E> + Send + 'static,
+    ) -> Renewed<E> {
+        let client = Audience::of(Key::Client(renewal.client.clone()));
+        let holds = |shard: &&Arc<Mailbox>| {
+            shard.index.lock().unwrap_or_else(PoisonError::into_inner).count(&client) > 0
+        };
+        let Some(shard) = self.shards.iter().find(holds) else { return Renewed::NotHere };
+        let (answer, answered) = oneshot::channel();
+        let judge = Box::new(move |keys: Option<&[Key]>| {
+            let renewed = match keys.map(judge) {
+                Some(Ok(())) => Renewed::Yes,
+                Some(Err(no)) => Renewed::No(no),
+                None => Renewed::NotHere,
+            };
+            let yes = matches!(renewed, Renewed::Yes);
+            // Whoever asked may have gone.
+            let _ = answer.send(renewed);
+            yes
+        });
+        shard.send(Command::Renew(Box::new(RenewIt { renewal, judge })));
+        answered.await.unwrap_or(Renewed::NotHere)
     }
 
     /// Closes every stream, spread over `window`; later ones at once. Returns before they are closed.

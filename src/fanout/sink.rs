@@ -2,13 +2,13 @@
 
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame as BodyFrame};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::mailbox::Mailbox;
 use crate::event::Frame;
@@ -61,10 +61,19 @@ struct Shared {
     /// The shard met a full channel and wants to be told of room.
     waits: AtomicBool,
     /// Whom to tell: set when the subscriber has joined its shard.
-    mailbox: std::sync::OnceLock<(Arc<Mailbox>, u32)>,
+    mailbox: OnceLock<(Arc<Mailbox>, u32)>,
     /// Distinguishes the subscriber from a later one in the same slot.
     generation: AtomicU64,
+    /// The stream was ended before all of it was taken.
+    cut: AtomicBool,
+    /// Who is told when it is cut, as nobody may be reading by then.
+    at_cut: OnceLock<Arc<Notify>>,
 }
+
+/// The stream was ended in the middle: what comes after must not be taken for its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream was cut")]
+pub struct Cut;
 
 impl Sink {
     /// A channel and the body that it feeds.
@@ -72,8 +81,10 @@ impl Sink {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let shared = Arc::new(Shared {
             waits: AtomicBool::new(false),
-            mailbox: std::sync::OnceLock::new(),
+            mailbox: OnceLock::new(),
             generation: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            at_cut: OnceLock::new(),
         });
         (
             Self::Channel(ChannelSink { bytes: sender, shared: Arc::clone(&shared) }),
@@ -90,6 +101,13 @@ impl ChannelSink {
 
     pub(super) fn is_closed(&self) -> bool {
         self.bytes.is_closed()
+    }
+
+    fn cut(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+        if let Some(whom) = self.shared.at_cut.get() {
+            whom.notify_one();
+        }
     }
 
     /// As much of `parts` as one message may hold.
@@ -121,6 +139,14 @@ pub struct ChannelBody {
     shared: Arc<Shared>,
 }
 
+impl ChannelBody {
+    /// Tells `whom` when the stream is ended although not all of it was taken. A body that nobody asks for more could
+    /// not say so itself. To be called before the sink is handed over.
+    pub fn tell_when_cut(&self, whom: Arc<Notify>) {
+        let _ = self.shared.at_cut.set(whom);
+    }
+}
+
 impl Shared {
     fn poke(&self) {
         if let Some((mailbox, slot)) = self.mailbox.get() {
@@ -131,7 +157,7 @@ impl Shared {
 
 impl Body for ChannelBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -141,7 +167,10 @@ impl Body for ChannelBody {
         if polled.is_ready() && self.shared.waits.swap(false, Ordering::SeqCst) {
             self.shared.poke();
         }
-        polled.map(|bytes| bytes.map(|bytes| Ok(BodyFrame::data(bytes))))
+        polled.map(|bytes| match bytes {
+            Some(bytes) => Some(Ok(BodyFrame::data(bytes))),
+            None => self.shared.cut.load(Ordering::SeqCst).then_some(Err(Cut)),
+        })
     }
 }
 
@@ -187,14 +216,19 @@ impl Held {
         }
     }
 
-    /// Ends the sink: what was written is delivered, then the end is seen.
-    pub(super) fn finish(&mut self, at_boundary: bool) {
-        if let Self::Socket(socket, framing) = self {
-            // In the middle of a frame the missing last chunk tells the client that it was cut.
-            if at_boundary && *framing == Framing::Chunked {
-                let _ = socket.write(b"0\r\n\r\n");
+    /// Ends the sink: what was written is delivered, then the end is seen. A channel that was `blocked` is cut, as
+    /// nobody knows whether it would ever be read to its end.
+    pub(super) fn finish(&mut self, at_boundary: bool, blocked: bool) {
+        match self {
+            Self::Socket(socket, framing) => {
+                // In the middle of a frame the missing last chunk tells the client that it was cut.
+                if at_boundary && *framing == Framing::Chunked {
+                    let _ = socket.write(b"0\r\n\r\n");
+                }
+                let _ = socket.shutdown(std::net::Shutdown::Write);
             }
-            let _ = socket.shutdown(std::net::Shutdown::Write);
+            Self::Channel(channel) if blocked || !at_boundary => channel.cut(),
+            Self::Channel(_) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::asked::Times;
 use super::end::End;
 use super::index::Slot;
 use super::meters::Counts;
@@ -30,8 +31,11 @@ pub struct Join {
     pub decided: Position,
     /// For the log line.
     pub client: Name,
-    /// When the stream is closed at the latest, and why.
-    pub ends: Option<(Instant, End)>,
+    /// The id of the token that it was opened with.
+    pub token: Option<Name>,
+    pub times: Times,
+    /// When the stream is closed for its age.
+    pub max_age: Option<Instant>,
     /// Dropped when the subscriber is gone: whatever must be undone then.
     pub seat: Box<dyn Send>,
 }
@@ -60,20 +64,59 @@ pub(super) struct Subscriber {
     pub(super) generation: u64,
     /// Events that were begun.
     pub(super) sent: u64,
-    /// What of a begun write is left.
-    rest: Bytes,
+    rest: Rest,
     pub(super) about: Box<About>,
+}
+
+/// What of a begun write is left. Boxed: nearly always it is nothing, and there are many subscribers.
+struct Rest(Option<Box<Bytes>>);
+
+impl Rest {
+    fn of(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(bytes)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn take(&mut self) -> Bytes {
+        self.0.take().map_or_else(Bytes::new, |bytes| *bytes)
+    }
 }
 
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
-    pub(super) opened: Instant,
+    pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,
-    pub(super) ends: Option<(Tick, End)>,
+    pub(super) token: Option<Name>,
+    pub(super) deadlines: Deadlines,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
+}
+
+/// When something is to be done for the clock's sake; `Tick::MAX` = never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    pub(super) warns: Tick,
+    pub(super) expires: Tick,
+    pub(super) max_age: Tick,
+    pub(super) drains: Tick,
+}
+
+impl Deadlines {
+    /// The first end that there will be.
+    pub(super) fn end(&self) -> (Tick, End) {
+        let ends = [(self.drains, End::Draining), (self.expires, End::Expired), (self.max_age, End::MaxAge)];
+        ends.into_iter().min_by_key(|(tick, _)| *tick).expect("there are three")
+    }
+
+    /// The first of all.
+    pub(super) fn next(&self) -> Tick {
+        self.end().0.min(self.warns)
+    }
 }
 
 /// What came of writing.
@@ -118,7 +161,7 @@ impl Subscriber {
             due: Tick::MAX,
             generation,
             sent: 0,
-            rest: join.opening,
+            rest: Rest::of(join.opening),
             about: Box::new(join.about),
         }
     }
@@ -169,7 +212,7 @@ impl Subscriber {
         if written == bytes.len() {
             return Wrote::All;
         }
-        self.rest = framing.shared(&entry.frame).slice(written..);
+        self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
         // Until it says that it takes no more, it need not say when it does.
         self.write_entries(std::iter::empty(), None, now, counts)
     }
@@ -185,7 +228,7 @@ impl Subscriber {
     ) -> Wrote {
         let framing = self.sink.framing();
         if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
+            let rest = self.rest.take();
             let wrote = {
                 let parts: Parts<'_> = std::iter::once(&rest[..])
                     .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(&entry.frame)))
@@ -195,11 +238,11 @@ impl Subscriber {
             let written = match wrote {
                 Ok(written) if written >= rest.len() => written - rest.len(),
                 Ok(written) => {
-                    self.rest = rest.slice(written..);
+                    self.rest = Rest::of(rest.slice(written..));
                     return Wrote::Blocked;
                 }
                 Err(wrote) => {
-                    self.rest = rest;
+                    self.rest = Rest::of(rest);
                     return wrote;
                 }
             };
@@ -265,7 +308,7 @@ impl Subscriber {
             counts.deliveries += 1;
             let len = framing.bytes(&entry.frame).len();
             if written < len {
-                self.rest = framing.shared(&entry.frame).slice(written..);
+                self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
                 return;
             }
             written -= len;
@@ -275,7 +318,7 @@ impl Subscriber {
     /// Writes a frame that is no event, behind whatever is begun. What the sink does not take is kept.
     pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut Counts) -> Wrote {
         let framing = self.sink.framing();
-        let begun = std::mem::take(&mut self.rest);
+        let begun = self.rest.take();
         let behind = (!begun.is_empty()).then(|| Bytes::from([&begun[..], framing.bytes(frame)].concat()));
         let bytes = behind.as_deref().unwrap_or(framing.bytes(frame));
         let written = match self.write_parts(SmallVec::from_slice(&[bytes]), now, counts) {
@@ -284,7 +327,8 @@ impl Subscriber {
             Err(Wrote::Blocked) => 0,
             Err(wrote) => return wrote,
         };
-        self.rest = behind.unwrap_or_else(|| framing.shared(frame)).slice(written..);
+        let bytes = behind.unwrap_or_else(|| framing.shared(frame));
+        self.rest = Rest::of(bytes.slice(written..));
         Wrote::Blocked
     }
 

@@ -39,6 +39,11 @@ impl Wheel {
         time.as_millis().div_ceil(TICK.as_millis()).clamp(1, u128::from(Tick::MAX)) as Tick
     }
 
+    /// How long `ticks` take.
+    pub(super) fn time(ticks: Tick) -> Duration {
+        TICK * ticks
+    }
+
     /// Tells `slot` at `tick`, or earlier when that is beyond the wheel. Returns the tick of the telling.
     pub(super) fn add(&mut self, slot: Slot, tick: Tick) -> Tick {
         let tick = tick.clamp(self.next, self.next + SPOKES as Tick - 1);

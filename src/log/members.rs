@@ -44,6 +44,11 @@ impl Via {
         Self(self.0 & !other.0)
     }
 
+    /// Whether all of `other` is in it.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     pub fn is_nothing(self) -> bool {
         self.0 == 0
     }

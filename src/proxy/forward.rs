@@ -78,10 +78,11 @@ impl Proxy {
         caller: &Forwarded,
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let inner = &*self.inner;
+        let version = request.version();
         let outgoing = inner.outgoing(request, caller)?;
         let mut ticket = Ticket::new(&inner.tally);
         match inner.answer(outgoing, &mut ticket).await {
-            Ok(answer) => Ok(self.deliver(answer, ticket)),
+            Ok(answer) => Ok(self.deliver(answer, version, ticket)),
             Err(error) => {
                 ticket.failed(&error);
                 Err(error)
@@ -89,7 +90,7 @@ impl Proxy {
         }
     }
 
-    fn deliver(&self, answer: Answer, mut ticket: Ticket) -> Response<ProxyBody> {
+    fn deliver(&self, answer: Answer, to: Version, mut ticket: Ticket) -> Response<ProxyBody> {
         let Answer { mut response, link, mut upload, client } = answer;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -106,8 +107,10 @@ impl Proxy {
             // be used again.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let bare_length =
-            status == StatusCode::NOT_MODIFIED && response.headers().contains_key(CONTENT_LENGTH);
+        // On HTTP/2 the head itself says that nothing follows, and hyper leaves the length alone.
+        let bare_length = status == StatusCode::NOT_MODIFIED
+            && to <= Version::HTTP_11
+            && response.headers().contains_key(CONTENT_LENGTH);
         let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
         response.map(|incoming| ProxyBody::new(incoming, status, bare_length, source, ticket))
     }

@@ -15,11 +15,12 @@ pub(super) fn prepare(head: &mut Parts, fallback: &HeaderValue) -> Result<(), Ba
     if head.method == Method::CONNECT {
         return Err(BadRequest::Connect);
     }
+    // Also beside an authority: HTTP/2 has the two in fields of their own.
+    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(BadRequest::Target);
+    }
     match (head.uri.scheme(), head.uri.authority()) {
         (None, None) => {
-            if head.uri.path() == "*" && head.method != Method::OPTIONS {
-                return Err(BadRequest::Target);
-            }
             let mut hosts = head.headers.get_all(HOST).iter();
             match (hosts.next(), hosts.next()) {
                 (Some(_), Some(_)) => return Err(BadRequest::TwoHosts),
@@ -177,6 +178,28 @@ mod tests {
         assert_eq!(prepared("GET", "*", &host), Err(BadRequest::Target));
         assert_eq!(prepared("CONNECT", "h:80", &host), Err(BadRequest::Connect));
         assert_eq!(prepared("OPTIONS", "*", &host), Ok(("*".to_owned(), "h".to_owned())));
+    }
+
+    #[test]
+    fn a_path_in_a_field_of_its_own_has_to_be_one() {
+        let prepared = |method: &str, path: &'static str, whole: bool| {
+            let mut head = head(method, "/", Version::HTTP_2, &[("host", "h")]);
+            let mut parts = uri::Parts::default();
+            parts.path_and_query = Some(uri::PathAndQuery::from_static(path));
+            if whole {
+                parts.scheme = Some(Scheme::HTTPS);
+                parts.authority = Some(Authority::from_static("h"));
+            }
+            head.uri = Uri::from_parts(parts).unwrap();
+            prepare(&mut head, &HeaderValue::from_static("backend:1")).map(|()| head.uri.to_string())
+        };
+        for whole in [true, false] {
+            assert_eq!(prepared("GET", "/x?y", whole).unwrap(), "/x?y");
+            assert_eq!(prepared("OPTIONS", "*", whole).unwrap(), "*");
+            assert_eq!(prepared("GET", "*", whole), Err(BadRequest::Target), "{whole}");
+        }
+        // What starts in any other way is no path to begin with.
+        assert!(uri::PathAndQuery::try_from("http://evil.example/x").is_err());
     }
 
     #[test]

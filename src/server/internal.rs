@@ -1,4 +1,4 @@
-//! The internal listener's routes: `/publish`, `/healthz`, `/readyz`, `/metrics`.
+//! The internal listener's routes: `/publish`, `/revoke`, `/healthz`, `/readyz`, `/metrics`.
 //!
 //! Who may publish is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem
 //! says in one sentence what is wrong. Nothing here is meant for browsers, so what a page of another site sends
@@ -28,13 +28,14 @@ use tracing::debug;
 
 use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
-use super::problem::{Problem, refused_key, refused_publish};
+use super::problem::{Problem, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
 use super::respond::json;
+use super::tickets::Minting;
 use super::topics;
 use crate::auth::PublisherKeys;
 use crate::config;
-use crate::control::Topics;
+use crate::control::Control;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
@@ -44,9 +45,10 @@ use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Me
 /// What serves the internal listener's connections.
 pub struct Internal {
     hosts: Hosts,
-    keys: PublisherKeys,
+    pub(super) keys: PublisherKeys,
+    pub(super) minting: Option<Minting>,
     publish: Publish,
-    topics: Arc<Topics>,
+    control: Arc<Control>,
     head_timeout: Duration,
     max_body: u64,
     body_timeout: Duration,
@@ -74,15 +76,16 @@ impl Internal {
         keys: PublisherKeys,
         log: Arc<Log>,
         publish: Publish,
-        topics: Arc<Topics>,
+        control: Arc<Control>,
         standing: Standing,
         close: Drain,
     ) -> Self {
         Self {
             hosts: Hosts::new(&section.hosts),
             keys,
+            minting: None,
             publish,
-            topics,
+            control,
             head_timeout: section.head_timeout,
             max_body: section.max_body.0,
             body_timeout: section.body_timeout,
@@ -128,6 +131,16 @@ impl Internal {
                 allow(&head.method, &[Method::POST], "POST")?;
                 self.publish(&head.headers, body).await
             }
+            "/revoke" => {
+                allow(&head.method, &[Method::POST], "POST")?;
+                self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+                let body = self.read(body).await?;
+                Ok(revoked(self.control.revoke(&body).await))
+            }
+            "/tickets" if let Some(minting) = &self.minting => {
+                allow(&head.method, &[Method::POST], "POST")?;
+                self.mint(minting, &head.headers, body).await
+            }
             "/healthz" => {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))
@@ -147,10 +160,10 @@ impl Internal {
                     let path = path?;
                     path.allow(&head.method)?;
                     let body = self.read(body).await?;
-                    return path.answer(&self.topics, &head.method, &body).await;
+                    return path.answer(self.control.topics(), &head.method, &body).await;
                 }
-                let say = "nothing is here: there are POST /publish, GET /healthz, GET /readyz and GET /metrics, \
-                    and /users/{user}/topics, /sessions/{session}/topics and /clients/{client}/topics";
+                let say = "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and \
+                    GET /metrics, and /users/{user}/topics, /sessions/{session}/topics and /clients/{client}/topics";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }
@@ -179,7 +192,7 @@ impl Internal {
     }
 
     /// The whole body, bounded in size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
+    pub(super) async fn read<B>(&self, body: B) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,

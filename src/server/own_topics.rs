@@ -3,7 +3,6 @@
 //! Whoever asks presents a grant as for the stream itself; the grant says which topics may be added, and whose the
 //! stream must be.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use hyper::body::Incoming;
 use super::problem::Problem;
 use super::respond::{self, json};
 use super::topics::{not_made, not_understood};
-use crate::auth::Denied;
+use crate::auth::{Denied, Sender, Verified};
 use crate::control::{Owner, Refused, Topics, parse_change};
 use crate::log::Edit;
 use crate::stream::{Route, Streams};
@@ -24,36 +23,48 @@ use crate::stream::{Route, Streams};
 const MAX_BODY: usize = 64 << 10;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Answers such a request.
-pub(super) async fn change(
-    streams: &Streams,
-    topics: &Topics,
-    route: &Route<'_>,
-    request: &Parts,
-    address: IpAddr,
-    body: Incoming,
-) -> Response<Full<Bytes>> {
-    let (client, grant) = match streams.caller(route, request, address).await {
-        Ok(caller) => caller,
-        Err(refusal) => return respond::refused(&refusal, streams.shape()),
-    };
-    let edit = match read(body).await {
-        Ok(edit) => edit,
-        Err(problem) => return problem.into_response(),
-    };
-    if let Edit::Change { add, .. } = &edit
-        && let Some(topic) = add.iter().find(|topic| !grant.topics.allow(topic))
-    {
-        let refusal = streams.turn_away(Denied::TopicNotGranted(topic.clone()));
-        return respond::refused(&refusal, streams.shape());
-    }
-    let owner = Owner { user: grant.user, session: grant.session };
-    match topics.edit_own(client, owner, edit).await {
-        Ok(answer) => json(StatusCode::OK, &answer),
-        Err(refused @ Refused::PassedOn) => {
-            json(StatusCode::ACCEPTED, &serde_json::json!({ "said": refused.to_string() }))
+/// Such a request, but for its body.
+pub(super) struct Change<'a> {
+    pub(super) route: &'a Route<'a>,
+    pub(super) request: &'a Parts,
+    pub(super) sender: Sender,
+    pub(super) client: &'a str,
+}
+
+impl Change<'_> {
+    pub(super) async fn answer(
+        self,
+        streams: &Streams,
+        topics: &Topics,
+        body: Incoming,
+    ) -> Response<Full<Bytes>> {
+        let Self { route, request, sender, client } = self;
+        let refused = |refusal| respond::refused(&refusal, streams.shape());
+        let (client, verified) = match streams.caller(route, request, sender, client).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refused(refusal),
+        };
+        let Verified { grant, headers, .. } = verified;
+        let edit = match read(body).await {
+            Ok(edit) => edit,
+            Err(problem) => return problem.into_response(),
+        };
+        if let Edit::Change { add, .. } = &edit
+            && let Some(topic) = add.iter().find(|topic| !grant.topics.allow(topic))
+        {
+            return refused(streams.turn_away(Denied::TopicNotGranted(topic.clone())));
         }
-        Err(refused) => not_made(refused).into_response(),
+        let owner = Owner { user: grant.user, session: grant.session };
+        let mut response = match topics.edit_own(client, owner, edit).await {
+            Ok(answer) => json(StatusCode::OK, &answer),
+            Err(refused @ Refused::PassedOn) => {
+                json(StatusCode::ACCEPTED, &serde_json::json!({ "said": refused.to_string() }))
+            }
+            Err(Refused::NotYours) => refused(streams.turn_away(Denied::NotYourStream)),
+            Err(refused) => not_made(refused).into_response(),
+        };
+        response.headers_mut().extend(headers);
+        response
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::respond::json;
 use crate::auth::BadKey;
+use crate::control::{BadRevoke, Revoked};
 use crate::event::{BadBatch, Name};
 use crate::sources::{BadPublish, RelayError};
 
@@ -120,4 +121,33 @@ pub(super) fn refused_key(bad: &BadKey) -> Problem {
             problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
         }
     }
+}
+
+/// What came of a revocation.
+pub(super) fn revoked(outcome: Result<Revoked, BadRevoke>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Done {
+        ended: usize,
+        /// Whether the other instances know; absent when there are none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        told: Option<bool>,
+        until: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    }
+    let Revoked { ended, told, until } = match outcome {
+        Ok(revoked) => revoked,
+        Err(bad) => {
+            let words = Words { error: bad.to_string(), ..Words::default() };
+            return json(StatusCode::BAD_REQUEST, &words);
+        }
+    };
+    let error = told.and_then(Result::err).map(|not| not.to_string());
+    let status = if error.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let until = humantime::format_rfc3339_seconds(until).to_string();
+    let mut response = json(status, &Done { ended, told: told.map(|told| told.is_ok()), until, error });
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }

@@ -3,46 +3,43 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
-use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use super::certificate::Certificate;
+use super::connection::Door;
 use super::cors::Cors;
-use super::listen::Serve;
+use super::http2;
 use super::own_topics;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
-use super::takeover::{self, Handover, Taken};
-use crate::auth::Denied;
+use super::takeover::{Handover, Taken};
+use crate::auth::{Denied, Sender};
 use crate::config;
-use crate::control::Topics;
+use crate::control::Control;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Refusal, Route, Streams};
-use crate::telemetry::{self, Throttle};
+use crate::stream::{Admission, Fresh, Refusal, Renewing, Route, Streams};
+use crate::telemetry::Throttle;
 
 /// What serves the public listener's connections.
 pub struct Public {
     streams: Arc<Streams>,
-    topics: Arc<Topics>,
+    control: Arc<Control>,
     proxy: Proxy,
     trusted: Trusted,
     cors: Cors,
-    head_timeout: Duration,
-    max_head: usize,
-    drain: Drain,
-    open: Gauge,
+    pub(super) door: Door,
+    pub(super) drain: Drain,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     refused: Throttle,
     unforwarded: Throttle,
@@ -53,27 +50,31 @@ impl Public {
         settings: &config::Public,
         cors: &config::Cors,
         streams: Arc<Streams>,
-        topics: Arc<Topics>,
+        control: Arc<Control>,
         proxy: Proxy,
         drain: Drain,
     ) -> Self {
         Self {
             streams,
-            topics,
+            control,
             proxy,
             trusted: Trusted::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
-            head_timeout: settings.head_timeout,
-            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
+            door: Door::new(settings),
             drain,
-            open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
         }
     }
 
+    /// Takes TLS connections only, and shows them this certificate.
+    pub fn over_tls(mut self, certificate: Certificate) -> Self {
+        self.door.certificate = Some(certificate);
+        self
+    }
+
     /// One request. `Err` when the connection is to be taken over.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
@@ -82,26 +83,27 @@ impl Public {
         if request.method() == Method::GET
             && let Some(route) = self.streams.route(request.uri().path())
         {
-            let client = self.trusted.client(peer, request.headers());
+            let sender = self.sender(peer, request.headers(), connection.https);
+            let client = sender.address;
             let (parts, body) = request.into_parts();
-            let own = || self.trusted.origin_asked(peer, &parts, false);
+            let own = || self.trusted.origin_asked(peer, &parts, connection.https);
             let opened = if route.verifies() && !self.cors.admits(&parts.headers, own().as_deref()) {
                 Err(self.streams.turn_away(Denied::OriginNotAllowed))
             } else {
-                self.streams.open(&route, &parts, client).await
+                self.streams.open(&route, &parts, sender).await
             };
             return match opened {
                 Ok(mut admission) => {
                     self.cors.mark(&parts.headers, &mut admission.headers);
                     // A connection that has carried a body stays with hyper: what is left of the body is its affair.
                     let bare = body.is_end_stream() && !connection.had_body.load(Ordering::Relaxed);
-                    if bare && parts.version <= Version::HTTP_11 {
+                    if bare && !connection.https && parts.version <= Version::HTTP_11 {
                         let framing =
                             if parts.version == Version::HTTP_11 { Framing::Chunked } else { Framing::Plain };
                         connection.handover.leave(admission, framing);
                         return Err(Taken);
                     }
-                    Ok(self.through_hyper(admission))
+                    Ok(self.through_hyper(admission, connection))
                 }
                 Err(refusal) => {
                     self.tell(client, &refusal);
@@ -119,9 +121,26 @@ impl Public {
             {
                 return Ok(answer.map(Body::Full));
             }
-            if request.method() == Method::POST && self.streams.names_a_client(&route, request.uri()) {
+            if request.method() == Method::POST
+                && let Some(client) = self.streams.renews(&route, request.uri().query())
+            {
+                let sender = self.sender(peer, request.headers(), connection.https);
                 connection.had_body.store(true, Ordering::Relaxed);
-                return Ok(self.change_topics(&route, request, peer).await.map(Body::Full));
+                if route.changes_topics() && !request.body().is_end_stream() {
+                    let answer = self.change_topics(&route, request, peer, sender, connection.https, &client);
+                    return Ok(answer.await.map(Body::Full));
+                }
+                // What the body says does not matter; it is left to hyper, which may have to read it.
+                let (parts, _body) = request.into_parts();
+                let own = self.trusted.origin_asked(peer, &parts, connection.https);
+                let fresh = if self.cors.admits(&parts.headers, own.as_deref()) {
+                    self.streams.renew(&route, &parts, sender, &client).await
+                } else {
+                    Err(self.streams.turn_away(Denied::OriginNotAllowed))
+                };
+                let mut response = self.renewed(sender.address, fresh).await;
+                self.cors.mark(&parts.headers, response.headers_mut());
+                return Ok(response.map(Body::Full));
             }
             let mut uri = request.uri().clone();
             self.streams.conceal_token(&route, &mut uri, request.headers_mut());
@@ -131,8 +150,11 @@ impl Public {
             connection.had_body.store(true, Ordering::Relaxed);
         }
         let forwarded =
-            Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: false };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+            Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: connection.https };
+        let mut uri = request.uri().clone();
+        self.streams.conceal(&mut uri, request.headers_mut());
+        *request.uri_mut() = uri.clone();
+        let method = request.method().clone();
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {
@@ -148,22 +170,52 @@ impl Public {
         }
     }
 
+    fn sender(&self, peer: SocketAddr, headers: &HeaderMap, https: bool) -> Sender {
+        let trusted = self.trusted.contains(peer.ip());
+        Sender { address: self.trusted.client(peer, headers), peer: peer.ip(), trusted, https }
+    }
+
     /// What a page reads that changes the topics of its stream.
     async fn change_topics(
         &self,
         route: &Route<'_>,
         request: Request<Incoming>,
         peer: SocketAddr,
+        sender: Sender,
+        https: bool,
+        client: &str,
     ) -> Response<Full<Bytes>> {
-        let client = self.trusted.client(peer, request.headers());
         let (parts, body) = request.into_parts();
-        let own = self.trusted.origin_asked(peer, &parts, false);
+        let own = self.trusted.origin_asked(peer, &parts, https);
         let mut response = if self.cors.admits(&parts.headers, own.as_deref()) {
-            own_topics::change(&self.streams, &self.topics, route, &parts, client, body).await
+            let change = own_topics::Change { route, request: &parts, sender, client };
+            change.answer(&self.streams, self.control.topics(), body).await
         } else {
             respond::refused(&self.streams.turn_away(Denied::OriginNotAllowed), self.streams.shape())
         };
         self.cors.mark(&parts.headers, response.headers_mut());
+        response
+    }
+
+    async fn renewed(&self, client: IpAddr, renewing: Result<Renewing, Refusal>) -> Response<Full<Bytes>> {
+        let Renewing { fresh, expires_in, headers } = match renewing {
+            Ok(renewing) => renewing,
+            Err(refusal) => {
+                self.tell(client, &refusal);
+                return respond::refused(&refusal, self.streams.shape());
+            }
+        };
+        let mut response = match fresh {
+            Fresh::Renewed => respond::renewed(expires_in, true),
+            Fresh::Elsewhere { renewal, bearer } => {
+                if self.control.renew_elsewhere(&renewal, &bearer).await {
+                    respond::renewed(expires_in, false)
+                } else {
+                    respond::no_such_stream()
+                }
+            }
+        };
+        response.headers_mut().extend(headers);
         response
     }
 
@@ -181,8 +233,10 @@ impl Public {
     }
 
     /// A stream whose socket hyper keeps.
-    fn through_hyper(&self, admission: Admission) -> Response<Body> {
+    fn through_hyper(&self, admission: Admission, connection: &Connection) -> Response<Body> {
         let (sink, body) = Sink::channel();
+        // A client that reads nothing more cannot be told that its stream is over: it is cut off.
+        body.tell_when_cut(http2::cut_of_this_stream().unwrap_or_else(|| Arc::clone(&connection.cut)));
         let (opening, headers) = (admission.preamble.payload_bytes(), admission.headers.clone());
         self.streams.join(admission, sink, opening);
         let mut response = Response::new(Body::Stream(body));
@@ -192,7 +246,7 @@ impl Public {
     }
 
     /// A stream whose socket is ours.
-    fn over_socket(&self, admission: Admission, framing: Framing, socket: std::net::TcpStream) {
+    pub(super) fn over_socket(&self, admission: Admission, framing: Framing, socket: std::net::TcpStream) {
         let preamble = match framing {
             Framing::Chunked => admission.preamble.chunk(),
             Framing::Plain => admission.preamble.payload(),
@@ -205,46 +259,18 @@ impl Public {
 
 /// What the requests of one connection share.
 #[derive(Default)]
-struct Connection {
-    handover: Handover,
+pub(super) struct Connection {
+    pub(super) handover: Handover,
     had_body: AtomicBool,
+    /// It came over TLS: its socket is no use without hyper.
+    https: bool,
+    /// Ends the connection. On HTTP/2 each stream has its own.
+    pub(super) cut: Arc<Notify>,
 }
 
-impl Serve for Public {
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        let open = Open::new(&self.open);
-        let connection = Arc::new(Connection::default());
-        let service = {
-            let (public, connection) = (Arc::clone(&self), Arc::clone(&connection));
-            service_fn(move |request| {
-                let (public, connection) = (Arc::clone(&public), Arc::clone(&connection));
-                async move { public.answer(request, peer, &connection).await }
-            })
-        };
-        let mut serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
-            .max_buf_size(self.max_head.max(8192))
-            .serve_connection(TokioIo::new(socket), service)
-            .with_upgrades();
-        let result = tokio::select! {
-            result = &mut serving => result,
-            () = self.drain.started() => {
-                // An idle connection ends now, a busy one after its answer.
-                Pin::new(&mut serving).graceful_shutdown();
-                (&mut serving).await
-            }
-        };
-        drop(open);
-        if let Some((admission, framing)) = connection.handover.take() {
-            let Some(parts) = serving.into_parts() else { return };
-            match takeover::bare(parts.io) {
-                Ok(socket) => self.over_socket(admission, framing, socket),
-                Err(error) => warn!(%error, "a stream's socket could not be taken over"),
-            }
-        } else if let Err(error) = result {
-            debug!(%peer, error = %Chain(&error), "connection ended with an error");
-        }
+impl Connection {
+    pub(super) fn new(https: bool) -> Self {
+        Self { https, ..Self::default() }
     }
 }
 

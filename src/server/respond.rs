@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -37,7 +37,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -107,7 +107,7 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
-        Refusal::Later { why, retry, as_status: true, .. } => {
+        Refusal::Later { why, retry, as_status: true, headers, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS
             } else {
@@ -118,19 +118,33 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from_str(&seconds).expect("digits are a header value"));
+            response.headers_mut().extend((**headers).clone());
             response
         }
         // EventSource gives up for good on any other status, and comes back after the `retry:` when this one ends.
-        Refusal::Later { retry, as_status: false, why, cursor } => {
+        Refusal::Later { retry, as_status: false, why, cursor, headers } => {
             let data = serde_json::json!({ "reason": why.as_str() }).to_string();
             let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
             let block = Block { retry, event: Some("refused"), data: &data, id: *cursor };
             let frame = shape.block(block, SystemTime::now());
             let mut response = Response::new(Full::new(frame.payload_bytes()));
             response.headers_mut().extend(STREAM_HEADERS);
+            response.headers_mut().extend((**headers).clone());
             response
         }
     }
+}
+
+/// What came of a new token for an open stream.
+pub(super) fn renewed(expires_in: Option<Duration>, here: bool) -> Response<Full<Bytes>> {
+    let status = if here { StatusCode::OK } else { StatusCode::ACCEPTED };
+    json(status, &serde_json::json!({ "expires_in": expires_in.map(|left| left.as_secs()) }))
+}
+
+/// No instance that can be asked has that stream.
+pub(super) fn no_such_stream() -> Response<Full<Bytes>> {
+    let error = "no stream of this name is open: open it anew";
+    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": error, "reason": "no_such_stream" }))
 }
 
 /// What a caller reads who is not let in.

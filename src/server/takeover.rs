@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::opening::Early;
 use crate::fanout::Framing;
 use crate::stream::Admission;
 
@@ -29,6 +30,6 @@ impl Handover {
 }
 
 /// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
-pub(super) fn bare(io: TokioIo<TcpStream>) -> std::io::Result<std::net::TcpStream> {
-    io.into_inner().into_std()
+pub(super) fn bare(io: TokioIo<Early<TcpStream>>) -> std::io::Result<std::net::TcpStream> {
+    io.into_inner().into_inner().into_std()
 }

@@ -4,4 +4,6 @@ mod publish;
 mod redis;
 
 pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
-pub use redis::{BadRedisUrl, Commands, RedisPublisher, start_redis};
+pub use redis::{
+    BadRedisUrl, Commands, Hear, Link, RedisOnce, RedisPublisher, start_link, start_once, start_redis,
+};

@@ -6,9 +6,11 @@
 mod open;
 mod preamble;
 mod refusal;
+mod renew;
 mod route;
 mod seats;
 
 pub use open::{Admission, Settings, Streams};
 pub use refusal::{BadRequest, Refusal, Why};
+pub use renew::{Fresh, Renewing};
 pub use route::Route;

@@ -1,6 +1,5 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +11,10 @@ use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
 use super::route::{Query, Route, Routes, Unnamed, Values};
 use super::seats::{Bounds, Seat, Seats};
-use crate::auth::{Caller, Denied, Gates, Grant, Verified};
+use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Sender, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
-use crate::fanout::{End, Fanout, Join, Sink};
+use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
 use crate::log::{Cursor, Log, Membership, Position, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -32,14 +31,16 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     routes: Routes,
-    gates: Arc<Gates>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) revocations: Arc<Revocations>,
+    warn_before: Duration,
     terse: bool,
     sse: config::Sse,
     topics_per_stream: usize,
     history: usize,
     seats: Arc<Seats>,
     log: Arc<Log>,
-    fanout: Arc<Fanout>,
+    pub(super) fanout: Arc<Fanout>,
     drain: Drain,
 }
 
@@ -53,7 +54,8 @@ pub struct Admission {
     decided: Position,
     cursor: Cursor,
     client: Name,
-    ends: Option<(Instant, End)>,
+    grant: Grant,
+    topics: Vec<Name>,
     seat: Seat,
 }
 
@@ -71,6 +73,7 @@ impl Streams {
     pub fn new(
         settings: Settings<'_>,
         gates: Arc<Gates>,
+        revocations: Arc<Revocations>,
         log: Arc<Log>,
         fanout: Arc<Fanout>,
         drain: Drain,
@@ -84,6 +87,8 @@ impl Streams {
         Self {
             routes: Routes::new(settings.routes),
             gates,
+            revocations,
+            warn_before: settings.auth.warn_before,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: limits.topics_per_stream,
@@ -100,53 +105,22 @@ impl Streams {
         self.routes.find(path)
     }
 
-    /// Decides on a request for `route` from `address`. Changes nothing but the seat that it takes.
+    /// Takes out of a request that goes on to the backend what only we may read.
+    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        self.gates.conceal(uri, headers);
+    }
+
+    /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
+    /// it redeems.
     pub async fn open(
         &self,
         route: &Route<'_>,
         request: &Parts,
-        address: IpAddr,
+        sender: Sender,
     ) -> Result<Admission, Refusal> {
-        self.decide(route, request, address).await.inspect_err(|refusal| {
+        self.decide(route, request, sender).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
         })
-    }
-
-    /// Whether a request that is no stream's is about the topics of one: it names the stream's client.
-    pub fn names_a_client(&self, route: &Route<'_>, request: &Uri) -> bool {
-        route.changes_topics() && !Query::new(request.query()).all("client").is_empty()
-    }
-
-    /// The client that a request for a stream of its own is about, and what its sender is granted.
-    pub async fn caller(
-        &self,
-        route: &Route<'_>,
-        request: &Parts,
-        address: IpAddr,
-    ) -> Result<(Name, Grant), Refusal> {
-        let query = Query::new(request.uri.query());
-        let client = match query.all("client")[..] {
-            [one] => Name::parse(one)
-                .map_err(|why| Refusal::from(BadRequest::BadName { name: "client".to_owned(), why })),
-            _ => Err(BadRequest::Repeated("client").into()),
-        };
-        let client = client.inspect_err(|refusal| self.count(refusal))?;
-        match self.gates.verify(route.auth(), Caller { request, address }).await {
-            Ok(Some(Verified { grant, .. })) => Ok((client, grant)),
-            // Nobody is verified here, and the configuration should have been refused.
-            Ok(None) => Err(self.turn_away(Denied::NoToken)),
-            Err(Denied::NotNow(_)) => {
-                let Refusal::Later { why, retry, cursor, .. } = self.later(Why::Unverified, None) else {
-                    return Err(self.turn_away(Denied::NoToken));
-                };
-                Err(Refusal::Later { why, retry, cursor, as_status: true })
-            }
-            Err(denied) => Err(self.turn_away(denied)),
-        }
-    }
-
-    fn count(&self, refusal: &Refusal) {
-        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
     }
 
     /// Takes the token out of a request on a stream's path that goes on to the backend.
@@ -161,12 +135,7 @@ impl Streams {
         refusal
     }
 
-    async fn decide(
-        &self,
-        route: &Route<'_>,
-        request: &Parts,
-        address: IpAddr,
-    ) -> Result<Admission, Refusal> {
+    async fn decide(&self, route: &Route<'_>, request: &Parts, sender: Sender) -> Result<Admission, Refusal> {
         let query = Query::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
         let history = history(&query, self.history)?;
@@ -177,16 +146,13 @@ impl Streams {
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(address).map_err(later)?;
-        let verified = self.gates.verify(route.auth(), Caller { request, address }).await;
-        let verified = match verified {
-            Ok(Some(verified)) => verified,
-            Ok(None) => {
+        let seat = self.seats.take(sender.address).map_err(later)?;
+        let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
+            Some(verified) => verified,
+            None => {
                 let (user, session) = route.claimed(&query).map_err(|unnamed| self.unnamed(unnamed))?;
                 Verified::new(Grant::open(user, session))
             }
-            Err(Denied::NotNow(_)) => return Err(later(Why::Unverified)),
-            Err(denied) => return Err(self.denied(denied)),
         };
         let Verified { grant, claims, headers } = verified;
         let values = Values { query: &query, claims: &claims };
@@ -195,12 +161,35 @@ impl Streams {
         if let Some(refused) = refused {
             return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
         }
-        let seat = seat.of(grant.user.as_ref()).map_err(later)?;
+        // Who is to come back needs what was set, too: a ticket is redeemed once.
+        let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        Ok(self.admit(&grant, headers, topics, Asks { last_event_id, history, decided }, seat))
+        self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
+        Ok(self.admit(grant, headers, topics, Asks { last_event_id, history, decided }, seat))
     }
 
-    fn denied(&self, denied: Denied) -> Refusal {
+    /// The verdict on the caller; None on a route that asks nobody who they are.
+    pub(super) async fn verify(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        query: &Query<'_>,
+        last_event_id: Option<&str>,
+    ) -> Result<Option<Verified>, Refusal> {
+        let asked = match route.auth() {
+            config::StreamAuth::Backend => route.topics_before(query, self.topics_per_stream),
+            _ => Ok(Vec::new()),
+        };
+        let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
+        let verdict = self.gates.verify(route.auth(), Caller { request, sender, asked: &asked }).await;
+        verdict.map_err(|denied| match denied {
+            Denied::NotNow(_) => self.later(Why::Unverified, last_event_id),
+            denied => self.denied(denied),
+        })
+    }
+
+    pub(super) fn denied(&self, denied: Denied) -> Refusal {
         Refusal::Denied { denied, terse: self.terse }
     }
 
@@ -213,7 +202,7 @@ impl Streams {
 
     fn admit(
         &self,
-        grant: &Grant,
+        grant: Grant,
         headers: HeaderMap,
         mut topics: Vec<Name>,
         asks: Asks<'_>,
@@ -226,16 +215,13 @@ impl Streams {
         topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
-        for (topic, _) in held.iter() {
-            if !topics.contains(topic) {
-                topics.push(topic.clone());
-            }
-        }
-        let topics = &topics[..];
+        // What it is given comes to what it asks for; the grant answers for the latter only.
+        let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
+        let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
         let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
             None if history > 0 => {
-                let topics: Vec<Key> = topics.iter().cloned().map(Key::Topic).collect();
+                let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
                 let cursor = self.log.back(&topics, history);
                 let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
                 (cursor, Some(cursor.id), missed)
@@ -253,7 +239,7 @@ impl Streams {
             client: client.as_str(),
             user: grant.user.as_ref().map(Name::as_str),
             session: grant.session.as_ref().map(Name::as_str),
-            topics: preamble::names(topics),
+            topics: preamble::names(&all),
             resumed: matches!(located, Some(Ok(_))),
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
@@ -265,7 +251,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, decided, cursor, client, ends: self.ends(grant), seat }
+        Admission { preamble: frame, headers, keys, decided, cursor, client, grant, topics, seat }
     }
 
     /// How the streams lay out their events.
@@ -276,27 +262,56 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, decided, cursor, client, ends, seat, preamble: _, headers: _ } = admission;
+        let Admission { keys, decided, cursor, client, grant, topics, seat, preamble: _, headers: _ } =
+            admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
-        let cursor = cursor.position;
-        self.fanout.join(Join { sink, opening, cursor, keys, decided, client, ends, seat });
-    }
-
-    fn ends(&self, grant: &Grant) -> Option<(Instant, End)> {
-        // A wall clock's time becomes one that no change of the clock moves.
-        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        let expiry = grant.until.map(|at| (Instant::now() + left(at), End::Expired));
-        let age = (!self.sse.max_age.is_zero()).then(|| {
-            let tenth = self.sse.max_age / 10;
-            let age =
-                Duration::from_millis(u64::from(between(self.sse.max_age - tenth, self.sse.max_age + tenth)));
-            (Instant::now() + age, End::MaxAge)
+        self.fanout.join(Join {
+            sink,
+            opening,
+            cursor: cursor.position,
+            keys,
+            decided,
+            client: client.clone(),
+            token: grant.token.clone(),
+            times: self.times(&grant),
+            max_age: self.max_age(),
+            seat,
         });
-        expiry.into_iter().chain(age).min_by_key(|(at, _)| *at)
+        // Taken back since the verdict: who revoked found no stream to end.
+        self.end_if_revoked(&grant, &topics, &client);
     }
 
-    fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
+    pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
+        if self.revocations.check(grant, topics).is_err() {
+            let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
+            self.fanout.end_soon(&which, End::Revoked);
+        }
+    }
+
+    /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and
+    /// not before half of the time that is left.
+    pub(super) fn times(&self, grant: &Grant) -> Times {
+        // A wall clock's time becomes one that no change of the clock moves.
+        let left = grant.until.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        let now = Instant::now();
+        Times {
+            expires: left.map(|left| now + left),
+            warns: left
+                .filter(|_| !self.warn_before.is_zero())
+                .map(|left| now + (left - self.warn_before.min(left / 2))),
+        }
+    }
+
+    fn max_age(&self) -> Option<Instant> {
+        (!self.sse.max_age.is_zero()).then(|| {
+            let tenth = self.sse.max_age / 10;
+            let age = between(self.sse.max_age - tenth, self.sse.max_age + tenth);
+            Instant::now() + Duration::from_millis(u64::from(age))
+        })
+    }
+
+    pub(super) fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: whoever is refused should not be the first to come back.
         let retry = between(self.sse.retry_max, 3 * self.sse.retry_max);
         Refusal::Later {
@@ -304,6 +319,7 @@ impl Streams {
             retry: Duration::from_millis(u64::from(retry)),
             cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
             as_status: self.sse.refuse_with == config::RefuseWith::Status,
+            headers: Box::default(),
         }
     }
 }
@@ -348,10 +364,11 @@ fn count_replay(located: Option<Result<Cursor, Reset>>) {
 
 /// A name that no one guesses: 80 random bits, in lower-case letters and digits.
 fn client_id() -> Name {
-    let mut bytes = [0; 10];
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Name::parse(&text).expect("hexadecimal digits are a name")
+    let text: String = bytes.iter().map(|&byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    Name::parse(&text).expect("letters and digits are a name")
 }
 
 /// A random number of milliseconds between two times.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use crate::auth::Denied;
 use crate::event::{BadName, EventId};
 
@@ -27,10 +29,20 @@ pub enum Refusal {
         cursor: Option<EventId>,
         /// Say it as 429 or 503, for clients that are not `EventSource`.
         as_status: bool,
+        /// To be set on the answer.
+        headers: Box<HeaderMap>,
     },
 }
 
 impl Refusal {
+    /// The same with these headers on its answer, if it is one that will pass.
+    pub(super) fn with(mut self, more: &HeaderMap) -> Self {
+        if let Self::Later { headers, .. } = &mut self {
+            headers.extend(more.clone());
+        }
+        self
+    }
+
     /// The word in the metric and in the log.
     pub fn word(&self) -> &'static str {
         match self {

@@ -113,10 +113,27 @@ impl Route<'_> {
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
     /// names may have several values: each makes a topic.
     pub(super) fn topics(&self, values: Values<'_>, max: usize) -> Result<Vec<Asked>, Unnamed> {
+        self.named(self.settled.topics.iter(), values, max)
+    }
+
+    /// Those of them that are known before the caller is.
+    pub(super) fn topics_before(&self, query: &Query<'_>, max: usize) -> Result<Vec<Name>, Unnamed> {
+        let known =
+            |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
+        let values = Values { query, claims: &Map::new() };
+        let asked = self.named(self.settled.topics.iter().filter(known), values, max)?;
+        Ok(asked.into_iter().map(|asked| asked.topic).collect())
+    }
+
+    fn named<'t>(
+        &self,
+        templates: impl Iterator<Item = &'t Template>,
+        values: Values<'_>,
+        max: usize,
+    ) -> Result<Vec<Asked>, Unnamed> {
         let mut topics: Vec<Asked> = Vec::new();
-        for template in &self.settled.topics {
-            let by_request =
-                template.placeholders().any(|placeholder| matches!(&*placeholder.source, "query" | "path"));
+        for template in templates {
+            let by_request = by_request(template);
             self.each(template, values, &mut |topic| {
                 if let Some(known) = topics.iter_mut().find(|known| known.topic == topic) {
                     known.by_request &= by_request;
@@ -130,6 +147,19 @@ impl Route<'_> {
             })?;
         }
         Ok(topics)
+    }
+
+    /// The topics that templates without a say of the request's make.
+    pub(super) fn granted(&self, values: Values<'_>) -> Vec<Name> {
+        let mut names = Vec::new();
+        for template in self.settled.topics.iter().filter(|template| !by_request(template)) {
+            // A claim that is not there grants nothing.
+            let _ = self.each(template, values, &mut |name| {
+                names.push(name);
+                Ok(())
+            });
+        }
+        names
     }
 
     /// Who the request says that the caller is, on a route that does not verify it.
@@ -213,6 +243,11 @@ impl Route<'_> {
             (true, _) => Err(BadRequest::MissingQuery(name.to_owned()).into()),
         }
     }
+}
+
+/// Whether the request has a say in the names that `template` makes.
+fn by_request(template: &Template) -> bool {
+    template.placeholders().any(|placeholder| matches!(&*placeholder.source, "query" | "path"))
 }
 
 /// Why a template makes no name.

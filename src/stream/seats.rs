@@ -1,6 +1,6 @@
 //! How many streams there may be: in all, from an address, of a user. A seat is given back when it is dropped.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
@@ -25,14 +25,14 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Taken {
     streams: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Network, usize>,
     by_user: HashMap<Name, usize>,
 }
 
 /// One stream's place.
 pub(super) struct Seat {
     seats: Arc<Seats>,
-    address: IpAddr,
+    address: Network,
     user: Option<Name>,
 }
 
@@ -44,7 +44,7 @@ impl Seats {
     /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
     /// of it.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Why> {
-        let address = network(address);
+        let address = Network::of(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
         if full(self.bounds.streams, taken.streams) {
@@ -97,13 +97,23 @@ impl Drop for Seat {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+/// What counts as one address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    V4(Ipv4Addr),
+    /// A /64.
+    V6([u8; 8]),
+}
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
         }
-        v4 => v4,
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Daemon, Program, Wire, eventually};
+use crate::harness::{Authority, Daemon, Program, Wire, eventually, repository};
 
 const STREAM: &str = r#"
 [[stream]]
@@ -50,10 +50,32 @@ async fn httpx_sse_receives_everything_once_across_cuts() {
     .await;
 }
 
+#[tokio::test]
+async fn eventsource_receives_everything_once_across_cuts_over_tls() {
+    let authority = Authority::new();
+    let daemon = Daemon::start(&authority.config("", STREAM)).await;
+    let wire = Wire::to(daemon.public).await;
+    let url = format!("https://{}/events?topic=news", wire.address);
+    let script = repository().join("tests/node/eventsource.mjs");
+    let client = Program::start(
+        Command::new("node")
+            .arg(script)
+            .args([&*url, "connected", "reset", "note", "chat:änderung"])
+            .env("NODE_EXTRA_CA_CERTS", authority.file()),
+    );
+    receives(&daemon, &wire, client, false).await;
+    assert!(daemon.metric("sidestream_connections_opened_total", &["http1", "tls=\"yes\""]).await >= 4.0);
+}
+
 async fn receives_everything_once_across_cuts(sse: &str, start: impl Fn(&str) -> Program) {
     let daemon = Daemon::start(&format!("{STREAM}{sse}")).await;
     let wire = Wire::to(daemon.public).await;
-    let mut client = start(&format!("http://{}/events?topic=news", wire.address));
+    let client = start(&format!("http://{}/events?topic=news", wire.address));
+    receives(&daemon, &wire, client, true).await;
+}
+
+/// `readable`: what goes over the wire can be read there.
+async fn receives(daemon: &Daemon, wire: &Wire, mut client: Program, readable: bool) {
     assert_eq!(connected(&mut client).await, json!([false, 0]));
 
     // Names, data of several lines, text beyond ASCII, JSON byte for byte, data that is large.
@@ -65,15 +87,19 @@ async fn receives_everything_once_across_cuts(sse: &str, start: impl Fn(&str) ->
         (Some("note"), "[]", "[]"),
         (Some("note"), &format!("\"{long}\""), &long),
     ] {
-        let id = publish(&daemon, name, data).await;
+        let id = publish(daemon, name, data).await;
         let event = next(&mut client).await;
         let expected = Event { event: name.unwrap_or("message").to_owned(), data: expected.to_owned(), id };
         assert_eq!(event, expected);
     }
 
-    let beats = wire.carried(": hb");
-    eventually("two heartbeats", async || (wire.carried(": hb") >= beats + 2).then_some(())).await;
-    let after = publish(&daemon, Some("note"), "0").await;
+    let beats = async || match readable {
+        true => wire.carried(": hb") as f64,
+        false => daemon.metric("sidestream_heartbeats_total", &[]).await,
+    };
+    let before = beats().await;
+    eventually("two heartbeats", async || (beats().await >= before + 2.0).then_some(())).await;
+    let after = publish(daemon, Some("note"), "0").await;
     assert_eq!(next(&mut client).await.id, after, "a heartbeat is no event");
 
     for cuts in [1, 2] {
@@ -87,11 +113,11 @@ async fn receives_everything_once_across_cuts(sse: &str, start: impl Fn(&str) ->
         }
         let mut ids = Vec::new();
         for n in 0..5 {
-            ids.push(publish(&daemon, Some("note"), &n.to_string()).await);
+            ids.push(publish(daemon, Some("note"), &n.to_string()).await);
         }
         wire.mend();
         assert_eq!(connected(&mut client).await, json!([true, ids.len()]));
-        ids.push(publish(&daemon, Some("note"), "\"live\"").await);
+        ids.push(publish(daemon, Some("note"), "\"live\"").await);
         for id in ids {
             assert_eq!(next(&mut client).await.id, id);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Authority, Daemon, eventually};
 
 /// A network namespace, reached over a pair of virtual interfaces.
 struct Namespace {
@@ -41,9 +41,10 @@ impl Namespace {
     }
 
     /// A client inside, which reads its stream for as long as it can.
-    fn curl(&self, url: &str) -> Client {
+    fn curl(&self, flags: &[&str], url: &str) -> Client {
         let child = Command::new("ip")
-            .args(["netns", "exec", &self.name, "curl", "-sN", url])
+            .args(["netns", "exec", &self.name, "curl", "-sNk", url])
+            .args(flags)
             .stdout(Stdio::null())
             .spawn()
             .expect("curl");
@@ -73,10 +74,15 @@ impl Drop for Client {
 
 /// Opens a stream from a namespace, makes its peer vanish, and waits until it is closed.
 async fn vanishes(number: u32, config: &str, busy: bool) -> Duration {
+    vanishes_by(number, config, "http", &[], busy).await
+}
+
+/// The same of a client that speaks in another way.
+async fn vanishes_by(number: u32, config: &str, scheme: &str, flags: &[&str], busy: bool) -> Duration {
     let namespace = Namespace::new(number);
     let daemon =
         Daemon::start_with(config, &[("SIDESTREAM_PUBLIC_LISTEN", &format!("{}:0", namespace.ours))]).await;
-    let _client = namespace.curl(&format!("http://{}/events?topic=a", daemon.public));
+    let _client = namespace.curl(flags, &format!("{scheme}://{}/events?topic=a", daemon.public));
     let open = async || daemon.metric("sidestream_streams_open", &[]).await;
     eventually("the stream is open", async || (open().await == 1.0).then_some(())).await;
     namespace.swallow();
@@ -100,6 +106,24 @@ async fn a_dead_peer_is_gone_within_a_minute_idle_or_not() {
         vanishes(2, "", true),
     );
     for (what, after) in [("with heartbeats", heartbeats), ("silent", silent), ("busy", busy)] {
+        assert!(after <= Duration::from_secs(60), "{what}: {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn so_it_is_over_tls_and_http2() {
+    let authority = Authority::new();
+    let (quiet, beating) = (authority.config("", "[sse]\nheartbeat = \"1h\"\n"), authority.config("", ""));
+    let plain = "[sse]\nheartbeat = \"1h\"\n";
+    let (http1, http2, cleartext, busy) = tokio::join!(
+        vanishes_by(3, &quiet, "https", &["--http1.1"], false),
+        vanishes_by(4, &quiet, "https", &["--http2"], false),
+        vanishes_by(5, plain, "http", &["--http2-prior-knowledge"], false),
+        vanishes_by(6, &beating, "https", &["--http1.1"], true),
+    );
+    for (what, after) in
+        [("HTTP/1.1 over TLS", http1), ("HTTP/2 over TLS", http2), ("HTTP/2", cleartext), ("busy", busy)]
+    {
         assert!(after <= Duration::from_secs(60), "{what}: {after:?}");
     }
 }

@@ -58,7 +58,10 @@ async fn without_keys_publishing_over_http_is_off() {
     let daemon = Daemon::start("[internal]\npublish_keys = []").await;
     let answer = publish(&daemon, &[("authorization", "Bearer x")], EVENT).await;
     assert_eq!(answer.status, 403);
-    assert_eq!(answer.json(), json!({ "error": "publishing over HTTP is off: set internal.publish_keys" }));
+    assert_eq!(
+        answer.json(),
+        json!({ "error": "publishing over HTTP is off: set internal.publish_keys, or an [[internal.publisher]]" })
+    );
 }
 
 #[tokio::test]

@@ -3,38 +3,58 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
+//! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
+//! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dead_peers.rs` | peers that vanish without a word |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `http2.rs` | HTTP/2 on the public listener |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
+//! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
+//! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
+//! | `tenants.rs` | two tenants, and what must not cross |
+//! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
+//! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
+//! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod harness;
 
+mod auth_backend;
 mod browser;
 mod cli;
 mod clients;
 mod config;
+mod cors;
 mod dead_peers;
 mod demo;
+mod http2;
 mod internal;
+mod jwt;
 mod membership;
 mod proxy;
 mod publish;
+mod publishers;
 mod redis;
 mod redis_away;
+mod secrets;
 mod shapes;
 mod soak;
 mod streams;
+mod tenants;
+mod tickets;
+mod tls;
+mod while_open;

@@ -206,7 +206,7 @@ async fn what_is_given_on_one_instance_is_followed_on_all() {
     assert_eq!(on_b.data(2).await, ["c", "end"]);
     assert_eq!(on_a.data(1).await, ["end"]);
     // A backend may say it over Redis itself.
-    redis.publish("sidestream:control", r#"{"topics":{"user":"u","set":["r"]}}"#).await;
+    redis.publish("sidestream:topics", r#"{"topics":{"user":"u","set":["r"]}}"#).await;
     redis.publish("sidestream", r#"{"topics":["r","x"],"data":"r","except":{"topic":"x"}}"#).await;
     assert_eq!((on_a.data(1).await, on_b.data(1).await), (vec!["r".into()], vec!["r".into()]));
 }

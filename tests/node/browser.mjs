@@ -1,5 +1,6 @@
 // Chromium with one page, driven by JSON lines: `{"do": "click", "selector": "#send"}` on stdin, `{"done": …}` or
-// `{"failed": "why"}` on stdout. Arguments: an empty folder for the browser's profile. Ends when its stdin does.
+// `{"failed": "why"}` on stdout. Arguments: an empty folder for the browser's profile, and `any-certificate` to take the
+// certificates of tests. Ends when its stdin does.
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
@@ -15,6 +16,7 @@ if (!executablePath) throw new Error('no Chromium: run `make setup`, or set SIDE
 const context = await chromium.launchPersistentContext(process.argv[2], {
   executablePath,
   headless: true,
+  ignoreHTTPSErrors: process.argv[3] === 'any-certificate',
   chromiumSandbox: false, // it refuses root, as which containers run tests
   viewport: { width: 760, height: 560 },
   args: [

@@ -54,7 +54,7 @@ impl Jwt {
     /// Fetches the keys of the URL once, where there is one; for a command that verifies a single token.
     pub async fn fetch_keys(&self) -> Result<(), impl std::error::Error + use<>> {
         match &self.jwks {
-            Some(jwks) => jwks.fetch().await,
+            Some(jwks) => jwks.fetch_alone().await,
             None => Ok::<(), NoKeys>(()),
         }
     }

@@ -114,6 +114,13 @@ impl Jwks {
         let _ = tokio::time::timeout(self.patience, done.changed()).await;
     }
 
+    /// Fetches once, for want of a task that [keeps](Jwks::keep) them: nobody waits for another fetch.
+    pub(super) async fn fetch_alone(&self) -> Result<(), NoKeys> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Asked { pending: false, last: Some(Instant::now()) };
+        self.fetch().await
+    }
+
     /// Fetches once.
     pub(super) async fn fetch(&self) -> Result<(), NoKeys> {
         let document = self.fetcher.get().await?;

@@ -16,8 +16,8 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
-    /// Where instances tell each other what is asked of all: no event is published there.
-    control: Box<[u8]>,
+    /// Where instances tell each other what topics are given to whom: no event is published there.
+    given: Box<[u8]>,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
     /// By the pattern as Redis knows it.
     patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -81,8 +81,8 @@ impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
         let prefix = &settings.prefix;
-        let control = control_channel(prefix).into();
-        let mut channels = Self { control, exact: HashMap::new(), patterns: HashMap::new() };
+        let given = given_channel(prefix).into();
+        let mut channels = Self { given, exact: HashMap::new(), patterns: HashMap::new() };
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");
         channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
@@ -102,12 +102,12 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref).chain([&*self.control])
+        self.exact.keys().map(AsRef::as_ref).chain([&*self.given])
     }
 
-    /// Whether a message on `channel` is a command.
-    pub(super) fn is_control(&self, channel: &[u8]) -> bool {
-        *self.control == *channel
+    /// Whether a message on `channel` says what topics are given.
+    pub(super) fn is_given(&self, channel: &[u8]) -> bool {
+        *self.given == *channel
     }
 
     /// What to `PSUBSCRIBE` to.
@@ -126,9 +126,9 @@ impl Channels {
     }
 }
 
-/// The channel of the commands between instances.
-pub(super) fn control_channel(prefix: &str) -> Vec<u8> {
-    [prefix.as_bytes(), b":control"].concat()
+/// The channel on which it is said what topics are given.
+pub(super) fn given_channel(prefix: &str) -> Vec<u8> {
+    [prefix.as_bytes(), b":topics"].concat()
 }
 
 impl Mapping {

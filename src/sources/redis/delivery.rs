@@ -79,7 +79,7 @@ impl Delivery {
     pub(super) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
         if let Reply::Array(parts) = &reply
             && let [b"message", channel, command] = *parts.as_slice()
-            && self.channels.is_control(channel)
+            && self.channels.is_given(channel)
         {
             // What was published before it comes before it.
             self.flush();
@@ -205,13 +205,13 @@ mod tests {
     fn a_command_is_no_event_and_comes_in_its_place() {
         let mut delivery = delivery();
         take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
-        take(&mut delivery, &[b"message", b"sidestream:control", b"known"]);
+        take(&mut delivery, &[b"message", b"sidestream:topics", b"known"]);
         assert_eq!(
             (delivery.log.size().0, delivery.complaints.len()),
             (1, 0),
             "the event is appended before it"
         );
-        take(&mut delivery, &[b"message", b"sidestream:control", br#"{"topic":"a"}"#]);
+        take(&mut delivery, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
         delivery.flush();
         assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
     }

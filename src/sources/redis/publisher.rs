@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Timing;
 use super::address::Address;
-use super::channels::control_channel;
+use super::channels::given_channel;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
@@ -61,7 +61,7 @@ impl RedisPublisher {
             address,
             timing,
             channel: channel.as_bytes().into(),
-            control: control_channel(channel).into(),
+            given: given_channel(channel).into(),
             listening,
             connection: None,
             told: Told::default(),
@@ -102,7 +102,7 @@ struct Outbox {
     address: Address,
     timing: Timing,
     channel: Box<[u8]>,
-    control: Box<[u8]>,
+    given: Box<[u8]>,
     listening: Arc<AtomicBool>,
     connection: Option<Connection>,
     told: Told,
@@ -171,7 +171,7 @@ impl Outbox {
         let Some(connection) = &mut self.connection else { return };
         let mut commands = Vec::with_capacity(requests.iter().map(Request::size).sum());
         for request in &requests {
-            let channel = if request.are_commands { &self.control } else { &self.channel };
+            let channel = if request.are_commands { &self.given } else { &self.channel };
             for message in &request.messages {
                 write_command(&mut commands, &[b"PUBLISH", channel, message]);
             }

@@ -118,7 +118,7 @@ impl<'a> Cursor<'a> {
             b'$' if line == b"-1" => Reply::Nil,
             b'$' => Reply::Bulk(self.text(line, 0)?),
             b'*' => {
-                let len = usize::try_from(number(line)?).ok().filter(|len| (1..=MAX_PARTS).contains(len));
+                let len = usize::try_from(number(line)?).ok().filter(|len| (0..=MAX_PARTS).contains(len));
                 let len = len.ok_or(Stop::Broken)?;
                 let mut parts = [&b""[..]; MAX_PARTS];
                 for (n, part) in parts[..len].iter_mut().enumerate() {

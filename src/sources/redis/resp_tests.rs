@@ -77,7 +77,6 @@ fn what_is_not_resp_is_refused() {
         &b"HTTP/1.1 400 Bad Request\r\n"[..],
         b"+OK\n",
         b"\r\n",
-        b"*0\r\n",
         b"*5\r\n",
         b"*-1\r\n",
         b"*1\r\n*1\r\n",

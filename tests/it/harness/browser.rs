@@ -14,8 +14,18 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that takes the certificates of tests.
+    pub(crate) fn start_trusting() -> Self {
+        Self::start_with(&["any-certificate"])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let profile = tempfile::tempdir().expect("a folder");
-        let driver = Program::node("browser.mjs", &[profile.path().to_str().expect("text")]);
+        let arguments = [&[profile.path().to_str().expect("text")], more].concat();
+        let driver = Program::node("browser.mjs", &arguments);
         Self { driver, _profile: profile }
     }
 

@@ -4,12 +4,16 @@ mod backend;
 mod browser;
 mod daemon;
 mod express;
+mod h2;
 mod http;
 mod peer;
 mod program;
 mod redis;
+mod session_app;
 mod shell;
 mod sse;
+mod tls;
+mod token;
 mod wire;
 
 use std::future::Future;
@@ -19,12 +23,16 @@ pub(crate) use backend::{Backend, Node};
 pub(crate) use browser::Browser;
 pub(crate) use daemon::{Daemon, KEY};
 pub(crate) use express::{Express, say};
+pub(crate) use h2::{Events, H2};
 pub(crate) use http::{Answer, request};
 pub(crate) use peer::{Head, Peer};
-pub(crate) use program::Program;
+pub(crate) use program::{Program, repository};
 pub(crate) use redis::Redis;
+pub(crate) use session_app::SessionApp;
 pub(crate) use shell::{Finished, Shell};
-pub(crate) use sse::Stream;
+pub(crate) use sse::{Block, Stream};
+pub(crate) use tls::Authority;
+pub(crate) use token::{SECRET, token, token_of};
 pub(crate) use wire::Wire;
 
 /// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.

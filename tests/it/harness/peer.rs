@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::within;
 
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
 /// One end of a connection, in bytes. Everything that waits, waits for a while only.
@@ -18,7 +18,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(socket: impl Socket + 'static) -> Self {
+    pub(crate) fn new(socket: impl Socket + 'static) -> Self {
         Self { socket: Box::new(socket), read: Vec::new() }
     }
 

@@ -102,6 +102,18 @@ impl Redis {
         within(words[0], command.query_async(&mut connection)).await.expect("its answer")
     }
 
+    /// The same on a server with a password.
+    pub(crate) async fn command_as<T: redis::FromRedisValue>(&self, password: &str, words: &[&str]) -> T {
+        let client =
+            redis::Client::open(format!("redis://:{password}@127.0.0.1:{}", self.port)).expect("a URL");
+        let mut connection = within("a connection to Redis", client.get_multiplexed_async_connection())
+            .await
+            .expect("a connection");
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        within(words[0], command.query_async(&mut connection)).await.expect("its answer")
+    }
+
     /// Publishes, and gives back how many heard it.
     pub(crate) async fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> u32 {
         let mut connection = self.connection().await;

@@ -36,7 +36,7 @@ impl Block {
         serde_json::from_str(self.data()).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut block = Self::default();
         for line in text.lines() {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));

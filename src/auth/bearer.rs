@@ -1,0 +1,64 @@
+//! Who presents a new token for a stream that is open already, and whether the stream may go on with it.
+
+use super::denied::Denied;
+use super::grant::{Grant, Topics};
+use crate::event::{Key, Name};
+
+/// The holder of a new token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bearer {
+    pub user: Option<Name>,
+    pub session: Option<Name>,
+    pub topics: Topics,
+    /// Topics that the route grants to everybody whom it verifies.
+    pub of_route: Vec<Name>,
+}
+
+impl Bearer {
+    pub fn new(grant: &Grant, of_route: Vec<Name>) -> Self {
+        let Grant { user, session, topics, .. } = grant.clone();
+        Self { user, session, topics, of_route }
+    }
+
+    /// Whether a stream that holds `keys` is this bearer's, and may go on to hold them.
+    pub fn may_hold(&self, keys: &[Key]) -> Result<(), Denied> {
+        let user = keys.iter().find_map(|key| if let Key::User(name) = key { Some(name) } else { None });
+        let session =
+            keys.iter().find_map(|key| if let Key::Session(name) = key { Some(name) } else { None });
+        if user != self.user.as_ref() || session != self.session.as_ref() {
+            return Err(Denied::NotYourStream);
+        }
+        let granted = |topic: &Name| self.of_route.contains(topic) || self.topics.allow(topic);
+        let lacking = keys.iter().find_map(|key| match key {
+            Key::Topic(topic) if !granted(topic) => Some(topic.clone()),
+            _ => None,
+        });
+        lacking.map_or(Ok(()), |topic| Err(Denied::TopicNotGranted(topic)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Pattern;
+
+    #[test]
+    fn only_ones_own_stream_with_granted_topics_goes_on() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        let bearer = Bearer {
+            user: Some(name("u")),
+            session: None,
+            topics: Topics::Only([Pattern::parse("c:*").unwrap()].into()),
+            of_route: vec![name("news")],
+        };
+        let held = |user: &str, topics: &[&str]| {
+            let topics = topics.iter().map(|topic| Key::Topic(name(topic)));
+            topics.chain([Key::User(name(user)), Key::Broadcast]).collect::<Vec<_>>()
+        };
+        assert!(bearer.may_hold(&held("u", &["c:1", "news"])).is_ok());
+        assert_eq!(bearer.may_hold(&held("v", &["c:1"])).unwrap_err().word(), "not_your_stream");
+        assert_eq!(bearer.may_hold(&held("u", &["d:1"])).unwrap_err().topic(), Some(&name("d:1")));
+        let with_session = [held("u", &[]), vec![Key::Session(name("s"))]].concat();
+        assert_eq!(bearer.may_hold(&with_session).unwrap_err().word(), "not_your_stream");
+    }
+}

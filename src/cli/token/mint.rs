@@ -1,0 +1,173 @@
+//! `sidestream token mint`: a token such as an application would make.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::error::Error;
+use crate::config;
+use crate::jws::{self, Algorithm, SigningKey};
+
+/// How much is read of a private key.
+const MAX_KEY: u64 = 64 << 10;
+
+#[derive(Args, Debug)]
+pub(super) struct Mint {
+    /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Whom it is for
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The session that it is for
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// A topic that it opens, or a pattern of topics; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    topic: Vec<String>,
+    /// How long it is good
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    lifetime: Duration,
+    /// Its own id, by which it can be revoked; drawn at random without
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// A claim more; JSON, or else text. May be given several times, and goes before what the others say
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    claims: Vec<(String, Value)>,
+    /// The id (kid) of the key: the configured one to sign with, or what the token is to say
+    #[arg(long, value_name = "KID")]
+    key: Option<String>,
+    /// A private key (PEM) to sign with, instead of the configured secret
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// The algorithm, where the key fits several
+    #[arg(long, value_name = "NAME", value_parser = algorithm)]
+    algorithm: Option<Algorithm>,
+}
+
+impl Mint {
+    pub(super) fn run(self) -> ExitCode {
+        // With a private key alone the defaults say which claims mean what.
+        let alone = self.private_key.is_some() && self.config.is_none();
+        let auth = match super::load(self.config.as_deref()) {
+            Ok(config) => config.auth,
+            Err(_) if alone => config::Auth::default(),
+            Err(code) => return code,
+        };
+        match self.mint(&auth) {
+            Ok(token) => {
+                let _ = writeln!(std::io::stdout().lock(), "{token}");
+                self.warn(&auth, &token);
+                ExitCode::SUCCESS
+            }
+            Err(error) => super::super::fail(&error),
+        }
+    }
+
+    fn mint(&self, auth: &config::Auth) -> Result<String, Error> {
+        let default = config::Jwt::default();
+        let settings = auth.jwt.as_ref().unwrap_or(&default);
+        let (key, kid) = match &self.private_key {
+            Some(path) => {
+                let wanted: Vec<Algorithm> =
+                    self.algorithm.into_iter().chain(settings.algorithms.clone()).collect();
+                let key = SigningKey::from_pem(&read(path)?, &wanted).map_err(Error::BadKey)?;
+                (key, self.key.clone())
+            }
+            None => self.configured(settings)?,
+        };
+        if let Some(algorithm) = self.algorithm.filter(|algorithm| *algorithm != key.algorithm()) {
+            let fits = format!("{:?}", key.algorithm());
+            return Err(Error::BadKey(jws::BadKey::NotFor { algorithm, fits }));
+        }
+        key.sign(kid.as_deref(), &self.claims(settings)).map_err(Error::BadKey)
+    }
+
+    /// The first configured secret, or the one with the id that is asked for.
+    fn configured(&self, settings: &config::Jwt) -> Result<(SigningKey, Option<String>), Error> {
+        let asked = |id: Option<&str>| self.key.is_none() || self.key.as_deref() == id;
+        let fits = |key: &&jws::Key| self.algorithm.is_none_or(|algorithm| key.verifies(algorithm));
+        let secrets = settings.keys.iter().filter(|key| key.secret_length().is_some());
+        let key = secrets.filter(|key| asked(key.id())).find(fits).ok_or(Error::NoSecret)?;
+        let narrowed = match self.algorithm {
+            Some(algorithm) => key.clone().only(&[algorithm]).map_err(Error::BadKey)?,
+            None => key.clone(),
+        };
+        Ok((narrowed.signing().ok_or(Error::NoSecret)?, key.id().map(str::to_owned)))
+    }
+
+    /// The claims, under the names that the configuration gives them.
+    fn claims(&self, settings: &config::Jwt) -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut all = json!({ "iat": now, "exp": now.saturating_add(self.lifetime.as_secs()) });
+        if let [issuer, ..] = &settings.issuer[..] {
+            all["iss"] = json!(issuer);
+        }
+        if let [audience, ..] = &settings.audience[..] {
+            all["aud"] = json!(audience);
+        }
+        let id = self.id.clone().unwrap_or_else(|| super::super::key::random().expose().to_owned());
+        put(&mut all, &settings.token_id, json!(id));
+        for (name, value) in [(&settings.user, &self.user), (&settings.session, &self.session)] {
+            if let Some(value) = value {
+                put(&mut all, name, json!(value));
+            }
+        }
+        if !self.topic.is_empty() {
+            put(&mut all, &settings.topics, json!(self.topic));
+        }
+        for (name, value) in &self.claims {
+            put(&mut all, name, value.clone());
+        }
+        all
+    }
+
+    /// Says so when the daemon would not take the token. Keys at a URL are not asked for.
+    fn warn(&self, auth: &config::Auth, token: &str) {
+        if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
+            && let Ok(Err(denied)) = super::judge(auth, token)
+        {
+            eprintln!("sidestream: the daemon would refuse it: {denied} ({})", denied.word());
+        }
+    }
+}
+
+/// Sets a claim; dots in its name lead into objects, unless it looks like an address.
+fn put(all: &mut Value, name: &str, value: Value) {
+    if name.contains('/') {
+        all[name] = value;
+        return;
+    }
+    let mut place = all;
+    for part in name.split('.') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[part];
+    }
+    *place = value;
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).and_then(|file| file.take(MAX_KEY).read_to_string(&mut text));
+    file.map_err(|why| Error::File(path.to_owned(), why))?;
+    Ok(text)
+}
+
+fn claim(text: &str) -> Result<(String, Value), &'static str> {
+    let (name, value) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it is written NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let all = || jws::ALGORITHMS.map(|algorithm| format!("{algorithm:?}")).join(", ");
+    jws::algorithm(text).ok_or_else(|| format!("it is one of {}", all()))
+}

@@ -1,0 +1,61 @@
+//! `sidestream token verify`: whether the daemon would take a token, and for whose.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::auth::{Topics, Verified};
+
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// The token; `-`, or nothing, reads standard input
+    token: Option<String>,
+    /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> ExitCode {
+        let config = match super::load(self.config.as_deref()) {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        let judged = super::token(self.token).and_then(|token| super::judge(&config.auth, &token));
+        match judged {
+            Ok(Ok(verified)) => {
+                let _ = write!(std::io::stdout().lock(), "ok\n{}", summary(&verified));
+                ExitCode::SUCCESS
+            }
+            Ok(Err(denied)) => {
+                let _ = writeln!(std::io::stdout().lock(), "{}: {denied}", denied.word());
+                ExitCode::FAILURE
+            }
+            Err(error) => super::super::fail(&error),
+        }
+    }
+}
+
+/// Whose it is, in a few lines.
+pub(super) fn summary(verified: &Verified) -> String {
+    let grant = &verified.grant;
+    let mut lines = String::new();
+    for (what, name) in [("user", &grant.user), ("session", &grant.session), ("id", &grant.token)] {
+        if let Some(name) = name {
+            let _ = writeln!(lines, "  {what:<8} {name}");
+        }
+    }
+    let topics = match &grant.topics {
+        Topics::Any => "all".to_owned(),
+        Topics::Only(patterns) if patterns.is_empty() => {
+            "none but those that a stream gives to everybody".to_owned()
+        }
+        Topics::Only(patterns) => patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let _ = writeln!(lines, "  {:<8} {topics}", "topics");
+    let _ = writeln!(lines, "  {:<8} {}", "time", super::left(grant.until));
+    lines
+}

@@ -1,0 +1,60 @@
+//! What is asked of open streams from outside: to end, or to go on for longer. The shards that own them do it.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::end::End;
+use crate::event::{Key, Name};
+
+/// Which streams are meant: those that hold all of the keys, and came with the token where one is named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selector {
+    /// At least one of these, or a token.
+    pub keys: Box<[Key]>,
+    /// The id of a token.
+    pub token: Option<Name>,
+}
+
+/// The end of some streams.
+pub(super) struct EndThem {
+    pub(super) which: Selector,
+    pub(super) end: End,
+    /// Gets how many it were.
+    pub(super) count: oneshot::Sender<usize>,
+}
+
+/// A stream's new time.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    pub client: Name,
+    pub times: Times,
+    /// The new token's id.
+    pub token: Option<Name>,
+}
+
+/// When a stream ends for its grant's sake.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Times {
+    /// None = it does not.
+    pub expires: Option<Instant>,
+    /// When the client is told that it will.
+    pub warns: Option<Instant>,
+}
+
+/// What became of a renewal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Renewed<E> {
+    Yes,
+    /// What the judge said.
+    No(E),
+    /// No open stream of this process has that client id.
+    NotHere,
+}
+
+pub(super) struct RenewIt {
+    pub(super) renewal: Renewal,
+    /// Looks at the keys that the stream holds, or is told that it is not here; answers whoever asked. Whether the
+    /// stream gets its new time.
+    pub(super) judge: Box<dyn FnOnce(Option<&[Key]>) -> bool + Send>,
+}
