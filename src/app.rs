@@ -20,7 +20,7 @@ use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, Publish, RedisPublisher, Relay, RelayError};
+use crate::sources::{self, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
 
@@ -114,15 +114,15 @@ impl App {
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
             control.connect(Arc::new(Telephone(link)));
         }
-        let batch = config.internal.max_batch;
-        let publish = Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, batch);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
+        let publish =
+            sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay, config.internal.max_batch);
         let mut door = server::Internal::new(
             &config.internal,
             keys,
-            Arc::clone(&log),
             publish,
+            Arc::clone(&log),
             control,
             standing,
             close.clone(),

@@ -29,7 +29,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn to_bytes(self) -> Bytes {
+    pub(super) fn into_bytes(self) -> Bytes {
         serde_json::to_vec(&Message { v: VERSION, command: self }).expect("a command is JSON").into()
     }
 
@@ -164,7 +164,7 @@ mod tests {
         let named = |text: &str| Some(Name::parse(text).unwrap());
         let whose = Whose { user: named("u"), topic: named("c:1"), ..Whose::default() };
         let (at, until) = (time(1_750_000_000_123), time(1_750_003_600_123));
-        let bytes = Command::Revoke(Revoke::new(&whose, at, until)).to_bytes();
+        let bytes = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let Some(Command::Revoke(revoke)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
         assert_eq!(revoke.read(), Some((whose, at, until)));
 
@@ -174,14 +174,14 @@ mod tests {
             topics: Topics::Only([Pattern::parse("c:*").unwrap()].into()),
             of_route: vec![Name::parse("news").unwrap()],
         };
-        let expires = Some(Instant::now() + Duration::from_secs(60));
-        let times = Times { expires, warns: None };
+        let expires = Instant::now() + Duration::from_secs(60);
+        let times = Times { expires: Some(expires), warns: None };
         let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
-        let bytes = Command::Renew(Renew::new(&renewal, &bearer)).to_bytes();
+        let bytes = Command::Renew(Renew::new(&renewal, &bearer)).into_bytes();
         let Some(Command::Renew(renew)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
         let (read, by) = renew.read().unwrap();
         assert_eq!((by, read.client, read.token), (bearer, renewal.client, renewal.token));
-        let apart = read.times.expires.unwrap().duration_since(expires.unwrap() - Duration::from_secs(1));
+        let apart = read.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
         assert!(apart < Duration::from_secs(2), "{apart:?}");
     }
 

@@ -73,7 +73,7 @@ impl Control {
         let (whose, time) = revoke::parse(body, self.revoke_for)?;
         let at = SystemTime::now();
         let until = at + time;
-        let message = Command::Revoke(Revoke::new(&whose, at, until)).to_bytes();
+        let message = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
         info!(ended, told = ?told, for_seconds = time.as_secs(), "grants revoked");
         Ok(Revoked { ended, told, until })
@@ -82,7 +82,7 @@ impl Control {
     /// Gives the stream of `renewal` on another instance its new time, if `bearer` may. False when there is no other
     /// instance to ask, or none could be asked.
     pub async fn renew_elsewhere(&self, renewal: &Renewal, bearer: &Bearer) -> bool {
-        let message = Command::Renew(Renew::new(renewal, bearer)).to_bytes();
+        let message = Command::Renew(Renew::new(renewal, bearer)).into_bytes();
         matches!(self.tell(message, None).await, Some(Ok(())))
     }
 

@@ -56,5 +56,7 @@ pub(super) struct RenewIt {
     pub(super) renewal: Renewal,
     /// Looks at the keys that the stream holds, or is told that it is not here; answers whoever asked. Whether the
     /// stream gets its new time.
-    pub(super) judge: Box<dyn FnOnce(Option<&[Key]>) -> bool + Send>,
+    pub(super) judge: Judge,
 }
+
+pub(super) type Judge = Box<dyn FnOnce(Option<&[Key]>) -> bool + Send>;

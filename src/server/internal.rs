@@ -74,8 +74,8 @@ impl Internal {
     pub fn new(
         section: &config::Internal,
         keys: PublisherKeys,
-        log: Arc<Log>,
         publish: Publish,
+        log: Arc<Log>,
         control: Arc<Control>,
         standing: Standing,
         close: Drain,
