@@ -275,14 +275,26 @@ impl Stream {
                 Some("auth = \"jwt\"".to_owned()),
             );
         }
-        Self {
+        let stream = Self {
             auth,
             change_topics,
             topics: s.list("topics", d.topics, &template),
             user: s.optional("user", &template),
             session: s.optional("session", &template),
             path: path.clone(),
+        };
+        if auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
+            let (key, message) = match stream.user {
+                Some(_) => {
+                    ("user", "`user` is for auth = \"none\" alone: here the grant says who the caller is")
+                }
+                None => {
+                    ("session", "`session` is for auth = \"none\" alone: here the grant says whose it is")
+                }
+            };
+            s.complain(&[key, "auth"], message, Some("leave it out".to_owned()));
         }
+        stream
     }
 }
 

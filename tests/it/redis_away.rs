@@ -99,7 +99,8 @@ async fn a_killed_connection_is_replaced_at_once() {
     let mut stream = listening(&daemon, "/events?topic=a").await;
     for n in 1..=3 {
         let killed: u32 = redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-        assert_eq!(killed, 1);
+        // The one that delivers, and the control channel's if it is back already.
+        assert!((1..=2).contains(&killed), "{killed}");
         eventually("it listens again", async || {
             let gaps = daemon.metric("sidestream_redis_gaps_total", &[]).await;
             (gaps == f64::from(n)).then_some(())

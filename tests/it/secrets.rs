@@ -13,6 +13,8 @@ struct Planted {
     jwt: String,
     publisher_jwt: String,
     redis: String,
+    ticket: String,
+    ticket_key: String,
 }
 
 impl Planted {
@@ -24,6 +26,8 @@ impl Planted {
             jwt: secret("jwt"),
             publisher_jwt: secret("publisher-jwt"),
             redis: secret("redis"),
+            ticket: secret("ticket"),
+            ticket_key: secret("ticket-key"),
         }
     }
 
@@ -52,8 +56,22 @@ credentials = true
 path = "/events"
 auth = "jwt"
 topics = ["{{query.topic}}"]
+[auth.ticket]
+secret = "{}"
+keys = ["{}"]
+[[stream]]
+path = "/ticketed"
+auth = "ticket"
+topics = ["{{query.topic}}"]
 "#,
-            self.publish, self.publisher, self.publisher_jwt, self.jwt, self.redis, redis.port,
+            self.publish,
+            self.publisher,
+            self.publisher_jwt,
+            self.jwt,
+            self.redis,
+            redis.port,
+            self.ticket,
+            self.ticket_key,
         )
     }
 }
@@ -172,6 +190,31 @@ async fn no_planted_secret_is_to_be_read_anywhere() {
             }
         }
     }
+    // A ticket: made, used, used again, presented on a path of the backend's, and with its cookie.
+    let key = format!("Bearer {}", planted.ticket_key);
+    let body = br#"{"user": "u", "topics": ["a"]}"#;
+    let minted = request(daemon.internal, "POST", "/tickets", &[("authorization", &key)], body).await;
+    let ticket = minted.json()["ticket"].as_str().expect("a ticket").to_owned();
+    let path = format!("/ticketed?topic=a&ticket={ticket}");
+    let stream = Stream::open(daemon.public, &path, &[]).await;
+    let cookie = stream.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    let cookie = cookie.split(';').next().expect("its value").to_owned();
+    let (_, sealed) = cookie.split_once('=').expect("a name and a value");
+    seen.answer("a used ticket", &request(daemon.public, "GET", &path, &[], b"").await);
+    let headers = [("cookie", cookie.as_str())];
+    let (answer, ()) = tokio::join!(request(daemon.public, "DELETE", &path, &headers, b""), async {
+        let (mut peer, head) = backend.request().await;
+        seen.add("a request to the backend", format!("{head:?}"));
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    });
+    seen.answer("a proxied answer", &answer);
+    // Grants taken back, by the right key and by none.
+    for key in [&planted.publish, &planted.publisher, &planted.ticket_key] {
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str())];
+        let answer = request(daemon.internal, "POST", "/revoke", &headers, br#"{"user": "v"}"#).await;
+        seen.answer("a revocation", &answer);
+    }
     // What is not HTTP, but holds a secret.
     for (to, text) in [(daemon.public, &good), (daemon.internal, &planted.publish)] {
         let mut peer = Peer::send_to(to, format!("GET {text} {text}\r\nauthorization {text}\r\n\r\n")).await;
@@ -194,7 +237,7 @@ async fn no_planted_secret_is_to_be_read_anywhere() {
     seen.answer("the metrics", &daemon.ask("/metrics").await);
     daemon.logged("stream refused").await;
     seen.add("the log", daemon.log());
-    let mut secrets = vec![MARK];
+    let mut secrets = vec![MARK, &ticket, sealed];
     // Of a token each part is as telling as the whole.
     let parts =
         [&good, &wrong, &expired, &job].map(|token| token.split('.').map(str::to_owned).collect::<Vec<_>>());

@@ -180,6 +180,32 @@ async fn guessed_names_reach_nobody_and_nothing_is_heard_by_them() {
 }
 
 #[tokio::test]
+async fn nobody_ends_or_prolongs_anothers_stream() {
+    let daemon = Daemon::start(&config()).await;
+    let (mut b, said) = connected(&daemon, "/mine", &of("b", json!({})), &[]).await;
+    let client = said["client"].as_str().expect("a client");
+    // With a good token of the other tenant, even for a user and session of the same names, and by every route.
+    for token in [of("a", json!({})), of("a", json!({ "sub": "b:u", "sid": "b:s" }))] {
+        for path in ["/mine", "/events", "/of/b", "/of/a"] {
+            let path = format!("{path}?client={client}&topic=tenant:b:all");
+            let answer = request(daemon.public, "POST", &path, &[("authorization", &token)], b"").await;
+            assert_eq!(answer.status, 403, "{path} {}", answer.text());
+        }
+    }
+    for key in ["a", "b", "nobody"] {
+        let key = format!("Bearer key-of-{key}");
+        for body in [&br#"{"user": "b:u"}"#[..], br#"{"topic": "tenant:b:all"}"#] {
+            let answer = request(daemon.internal, "POST", "/revoke", &[("authorization", &key)], body).await;
+            assert!([401, 403].contains(&answer.status), "{key} {}", answer.text());
+        }
+    }
+    nothing_came(&daemon, &mut b).await;
+    let own = format!("/mine?client={client}");
+    let answer = request(daemon.public, "POST", &own, &[("authorization", &of("b", json!({})))], b"").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_tenants_publisher_reaches_nobody_of_another() {
     let daemon = Daemon::start(&config()).await;
     let (mut b, said) = connected(&daemon, "/mine", &of("b", json!({})), &[]).await;
