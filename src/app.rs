@@ -61,11 +61,11 @@ impl App {
         let Self { config, public, internal } = self;
         let drain = Drain::new();
         let health = Health::new();
-        let log =
-            Arc::new(Log::new(retention(&config.log)).shaped(config.sse.events).bounded(MemberBounds {
-                topics: config.limits.topics_per_stream,
-                all: config.limits.given_topics,
-            }));
+        let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+        let retention = retention(&config.log);
+        let log = if follows { Log::following(retention) } else { Log::new(retention) };
+        let given = MemberBounds { topics: config.limits.topics_per_stream, all: config.limits.given_topics };
+        let log = Arc::new(log.shaped(config.sse.events).bounded(given));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -179,7 +179,7 @@ fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Ticket
     Ok(Some(Arc::new(Tickets::new(section, once))))
 }
 
-/// Starts what listens to Redis, if there is one to listen to; gives back what `POST /publish` goes out by.
+/// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
 fn start_redis(
     config: &Config,
     health: &Health,
@@ -188,16 +188,17 @@ fn start_redis(
     close: &Drain,
 ) -> io::Result<Option<Arc<dyn Relay>>> {
     let Some(redis) = &config.redis else { return Ok(None) };
-    let health = health.depend_on("redis", true);
-    // What may be published by HTTP has to come back over Redis.
-    let max_message = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
+    let duty = sources::RedisDuty {
+        // What may be published by HTTP has to come back over Redis.
+        max_message: usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX),
+        idempotency_window: config.log.idempotency_window,
+    };
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
     let heard = Arc::clone(topics);
-    let commands: sources::Commands = Arc::new(move |text| heard.heard(text).is_ok());
-    let publisher = sources::start_redis(redis, max_message, Arc::clone(log), commands, health, close);
-    let publisher = publisher.map_err(io::Error::other)?;
-    topics.connect(Arc::new(OverRedis(publisher.clone())));
-    Ok(Some(Arc::new(publisher)))
+    let commands: sources::Heard = Arc::new(move |text| heard.heard(text).is_ok());
+    let ways = sources::start_redis(redis, duty, log, commands, health, close).map_err(io::Error::other)?;
+    topics.connect(Arc::new(OverRedis(ways.commands)));
+    Ok(Some(ways.relay))
 }
 
 /// Tells changes of topics by the connection that the events take: so they come in one order everywhere.

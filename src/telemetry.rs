@@ -53,9 +53,15 @@ metrics_table! {
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
     REDIS_GAPS = Counter "sidestream_redis_gaps_total", "Times that Redis was away; what was published on its channels meanwhile is lost here.";
+    REDIS_STREAM_UP = Gauge "sidestream_redis_stream_up", "1 while the connection that follows the stream in Redis answers.";
+    REDIS_STREAM_DELAY = Histogram "sidestream_redis_stream_delay_seconds", "From an entry's append, by the clock of Redis, until it was read here, in seconds.";
+    REDIS_STREAM_LOAD = Histogram "sidestream_redis_stream_load_seconds", "Time taken to load the log from the stream, in seconds.";
+    REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream was told of a gap in the stream in Redis, by reason.";
+    REDIS_STREAM_APPENDED = Counter "sidestream_redis_stream_appended_total", "Events that this instance appended to the stream in Redis.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
+    TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";

@@ -1,4 +1,4 @@
-//! Takes what only we may read out of what goes on to the backend: tickets in a query, their cookies.
+//! Takes what only we may read out of what goes on to the backend: tickets and tokens in a query or a cookie.
 //!
 //! All else stays as it is, byte for byte.
 

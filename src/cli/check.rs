@@ -90,7 +90,7 @@ fn summary(config: &Config) -> String {
             let mapped: Vec<&str> = redis.channels.iter().map(|channel| channel.pattern.as_str()).collect();
             let own = format!("{0}, {0}:topic:*", redis.prefix);
             let channels = [&[own.as_str()], mapped.as_slice()].concat().join(", ");
-            writeln!(lines, "  redis     {}, channels {channels}", redis.address())
+            writeln!(lines, "  redis     {}, channels {channels}", redis.place())
         }
         None => writeln!(lines, "  redis     none"),
     };

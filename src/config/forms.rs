@@ -263,11 +263,14 @@ pub(super) fn host_name(raw: &Raw<'_>) -> Result<HostName, Refusal> {
 pub(super) fn redis_url(raw: &Raw<'_>) -> Result<Secret, Refusal> {
     const WANTED: &str = "redis://[user:password@]host[:port][/database] or unix:/path/to.sock";
     let text = raw.text(WANTED)?;
-    if text.starts_with("rediss:") || text.starts_with("valkeys:") {
-        return Err("cannot be a TLS address: Redis over TLS is not supported yet".into());
-    }
     let no_url = || Refusal::from(format!("must be {WANTED}"));
-    let url = redis::parse_redis_url(text).ok_or_else(no_url)?;
+    if text.contains("#insecure") {
+        return Err(
+            "cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)"
+                .into(),
+        );
+    }
+    let url = redis::parse_redis_url(&without_tls(text)).ok_or_else(no_url)?;
     match redis::IntoConnectionInfo::into_connection_info(url) {
         Ok(_) => Ok(Secret::new(text)),
         // The text of the client's error holds nothing of the URL but may one day.
@@ -278,6 +281,65 @@ pub(super) fn redis_url(raw: &Raw<'_>) -> Result<Secret, Refusal> {
             _ => no_url(),
         }),
     }
+}
+
+/// The same address without TLS: the client that reads it knows none.
+fn without_tls(url: &str) -> String {
+    url.replacen("rediss:", "redis:", 1).replacen("valkeys:", "valkey:", 1)
+}
+
+/// Text that is not looked into here.
+pub(super) fn pem(raw: &Raw<'_>) -> Result<Secret, Refusal> {
+    Ok(Secret::new(raw.text("PEM")?))
+}
+
+/// A Sentinel: `host:port`, or a URL where it asks for a password.
+pub(super) fn sentinel(raw: &Raw<'_>) -> Result<Secret, Refusal> {
+    const WANTED: &str = "host:port or redis://[user:password@]host:port";
+    let text = raw.text(WANTED)?;
+    let no_sentinel = || Refusal::from(format!("must be {WANTED}"));
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        host_and_port(raw).map_err(|_| no_sentinel())?;
+        format!("redis://{text}")
+    };
+    redis::parse_redis_url(&without_tls(&url)).map(|_| Secret::new(&*url)).ok_or_else(no_sentinel)
+}
+
+/// Where a server listens: a name or an address, and a port.
+pub(super) fn host_and_port(raw: &Raw<'_>) -> Result<String, Refusal> {
+    const WANTED: &str = "host:port";
+    let text = raw.text(WANTED)?;
+    let known = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = bare.map_or_else(|| is_host(host), |bare| bare.parse::<std::net::Ipv6Addr>().is_ok());
+        host && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if known { Ok(text.to_owned()) } else { Err(format!("must be {WANTED}").into()) }
+}
+
+/// The name by which Sentinels know a master.
+pub(super) fn master(raw: &Raw<'_>) -> Result<String, Refusal> {
+    let text = raw.text("a name")?;
+    if text.is_empty() || text.len() > 100 || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("must be a name of 1 to 100 bytes without spaces".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The key of the stream: in a Cluster its part in braces, or the whole, says which node holds it.
+pub(super) fn stream_key(raw: &Raw<'_>) -> Result<String, Refusal> {
+    const MAX: usize = 200;
+    let text = raw.text("a key")?;
+    if text.is_empty() || text.len() > MAX || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(format!("must be a key of 1 to {MAX} bytes without spaces").into());
+    }
+    let braces: String = text.chars().filter(|c| matches!(c, '{' | '}')).collect();
+    if !(braces.is_empty() || braces == "{}" && !text.contains("{}")) {
+        return Err("may have one pair of braces around some text, and no other braces".into());
+    }
+    Ok(text.to_owned())
 }
 
 /// The first word of our own channels.

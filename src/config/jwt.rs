@@ -345,7 +345,8 @@ fn refused(why: BadKey) -> Refusal {
     why.to_string().into()
 }
 
-fn authorities(raw: &Raw<'_>) -> Result<String, Refusal> {
+/// Certificates of authorities.
+pub(super) fn authorities(raw: &Raw<'_>) -> Result<String, Refusal> {
     let text = raw.text("certificates in PEM form")?;
     match tls::client(Trust::Only(text.as_bytes()), None, &[]) {
         Ok(_) => Ok(text.to_owned()),

@@ -6,15 +6,17 @@ use std::time::Duration;
 use super::auth_backend::AuthBackend;
 use super::auth_ticket::AuthTicket;
 use super::forms::{
-    address, backend, event_name, heartbeat, host_name, label, log_level, network, origin, prefix,
-    publish_key, redis_url, sha256, size, time, time_or_zero, topic_pattern, whole, word, yes_or_no,
+    address, backend, event_name, heartbeat, host_and_port, host_name, label, log_level, network, origin,
+    prefix, publish_key, redis_url, sentinel, sha256, size, stream_key, time, time_or_zero, topic_pattern,
+    whole, word, yes_or_no,
 };
 use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Publisher, PublisherKey, Redis, Refusals, RefuseWith, Sse, Stream, StreamAuth, Telemetry, Tls,
+    Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth,
+    Telemetry, Tls, Trim,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -396,17 +398,53 @@ impl Fanout {
 impl Redis {
     fn read(s: &mut Section<'_, '_>) -> Self {
         let url = s.secret("url", redis_url);
-        if url.is_none() {
+        let sentinels = s.secrets("sentinels", sentinel).unwrap_or_default();
+        let nodes = s.list("nodes", Vec::new(), host_and_port);
+        if !sentinels.is_empty() && !nodes.is_empty() {
+            let message = "`sentinels` and `nodes` do not go together: Redis Cluster needs no Sentinels";
+            s.complain(&["sentinels", "nodes"], message, None);
+        }
+        if url.is_none() && sentinels.is_empty() && nodes.is_empty() {
             s.complain(
                 &["url", "url_file"],
                 "`url` is missing in [redis]",
                 Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
             );
         }
-        let d = Self::at(url.unwrap_or_else(|| Secret::new("")));
+        let authorities = s.file("ca_file", super::jwt::authorities);
+        let certificate = s.file("certificate_file", super::forms::pem);
+        let identity = match (certificate, s.file("key_file", super::forms::pem)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                let message = "`certificate_file` and `key_file` are given together or not at all";
+                s.complain(&["certificate_file", "key_file"], message, None);
+                None
+            }
+        };
+        if let Some((certificate, key)) = &identity {
+            let own =
+                crate::tls::Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
+            let anyone = crate::tls::Trust::Only(own.chain);
+            if let Err(bad) = crate::tls::client(anyone, Some(own), &[]) {
+                let key = match bad.part() {
+                    crate::tls::Part::Key => "key_file",
+                    _ => "certificate_file",
+                };
+                s.complain(&[key], format!("the file of `{key}` {bad}"), None);
+            }
+        }
+        let d = Self::at(url.unwrap_or_else(|| Secret::new("redis://127.0.0.1:6379")));
+        let prefix = s.take("prefix", d.prefix, prefix);
         let redis = Self {
             url: d.url,
-            prefix: s.take("prefix", d.prefix, prefix),
+            sentinels,
+            authorities,
+            identity,
+            master: s.take("master", d.master, super::forms::master),
+            nodes,
+            stream: s.subsection_if_there("redis.stream", "stream", |s| RedisStream::read(s, &prefix)),
+            prefix,
             timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
             ping_interval: s.take("ping_interval", d.ping_interval, time(MILLIS(100)..=HOUR)),
             max_backoff: s.take("max_backoff", d.max_backoff, time(MILLIS(100)..=HOUR)),
@@ -436,6 +474,21 @@ impl Redis {
             }
         }
         redis
+    }
+}
+
+impl RedisStream {
+    fn read(s: &mut Section<'_, '_>, prefix: &str) -> Self {
+        let d = Self::at(format!("{prefix}:log"));
+        Self {
+            key: s.take("key", d.key, stream_key),
+            // Fewer, and what is read could be trimmed before it is.
+            max_events: s.take("max_events", d.max_events, whole(1000..=1_000_000_000)),
+            max_age: s.take("max_age", d.max_age, time_or_zero(MINUTE..=30 * DAY)),
+            trim: s.take("trim", d.trim, word([("approximate", Trim::Approximate), ("exact", Trim::Exact)])),
+            timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
+            batch: s.take("batch", d.batch, whole(1..=10_000)),
+        }
     }
 }
 

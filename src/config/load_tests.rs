@@ -89,7 +89,11 @@ fn example_in_full() -> Config {
         event: template("message:new"),
         format: ChannelFormat::Raw,
     };
-    let redis = Redis { channels: vec![channel], ..Redis::at(Secret::new("redis://127.0.0.1:6379")) };
+    let redis = Redis {
+        channels: vec![channel],
+        stream: Some(crate::config::RedisStream::at("sidestream:log".to_owned())),
+        ..Redis::at(Secret::new("redis://127.0.0.1:6379"))
+    };
     let publisher = Publisher {
         name: "chat".to_owned(),
         key: PublisherKey::Plain(Secret::new("0123456789abcdef0123456789abcdef01234567")),

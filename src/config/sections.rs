@@ -254,11 +254,22 @@ pub struct Fanout {
     pub shards: usize,
 }
 
-/// `[redis]`: events over Redis channels. Without it nothing of Redis runs.
+/// `[redis]`: events over Redis. Without it nothing of Redis runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redis {
-    /// `redis://[user:password@]host:port[/database]`; secret for its password.
+    /// `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS; secret for its password. With Sentinels or a Cluster it says
+    /// only as whom we come, and to which database.
     pub url: Secret,
+    /// Sentinels, each as a URL; secret for their passwords. They tell where `master` is.
+    pub sentinels: Vec<Secret>,
+    /// The name of the master that the Sentinels watch.
+    pub master: String,
+    /// Authorities (PEM) that alone vouch for the server; without them the system's do.
+    pub authorities: Option<String>,
+    /// Our own certificate and its key (PEM), for a server that asks for one.
+    pub identity: Option<(Secret, Secret)>,
+    /// Some nodes of a Redis Cluster, each `host:port`; any one tells of the others.
+    pub nodes: Vec<String>,
     /// First word of sidestream's own channels: `<prefix>` and `<prefix>:topic:*`.
     pub prefix: String,
     /// Bound of connecting and of every command.
@@ -267,7 +278,33 @@ pub struct Redis {
     pub ping_interval: Duration,
     /// Longest pause between two attempts to connect.
     pub max_backoff: Duration,
+    /// The log in a Redis stream; without it the log is in memory.
+    pub stream: Option<RedisStream>,
     pub channels: Vec<Channel>,
+}
+
+/// `[redis.stream]`: the log in a Redis stream, the same for every instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RedisStream {
+    /// The stream's key.
+    pub key: String,
+    /// Events that the stream holds before the oldest are trimmed.
+    pub max_events: usize,
+    /// Events that are older are trimmed; zero = none for their age.
+    pub max_age: Duration,
+    pub trim: Trim,
+    /// How long an append may take.
+    pub timeout: Duration,
+    /// How many entries are read at once.
+    pub batch: usize,
+}
+
+/// How exactly the stream is held to its bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trim {
+    /// As Redis finds it cheap: some hundred entries more may stay.
+    Approximate,
+    Exact,
 }
 
 /// `[[redis.channel]]`: a legacy channel, mapped without touching its publisher.
@@ -461,12 +498,34 @@ impl Redis {
     pub fn at(url: Secret) -> Self {
         Self {
             url,
+            sentinels: Vec::new(),
+            master: "mymaster".to_owned(),
+            authorities: None,
+            identity: None,
+            nodes: Vec::new(),
             prefix: "sidestream".to_owned(),
             timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(5),
-            max_backoff: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(1),
+            stream: None,
             channels: Vec::new(),
         }
+    }
+
+    /// Where Redis is found and what of it is the log, to be shown.
+    pub fn place(&self) -> String {
+        let mut place = if !self.sentinels.is_empty() {
+            format!("the master {} of {} Sentinels", self.master, self.sentinels.len())
+        } else if !self.nodes.is_empty() {
+            format!("the cluster of {}", self.nodes.join(", "))
+        } else {
+            self.address()
+        };
+        if let Some(stream) = &self.stream {
+            place.push_str(", the log in the stream ");
+            place.push_str(&stream.key);
+        }
+        place
     }
 
     /// The address without what is secret in it, to be shown.
@@ -477,6 +536,20 @@ impl Redis {
         let _ = url.set_password(None);
         url.set_query(None);
         url.into()
+    }
+}
+
+impl RedisStream {
+    /// The defaults for a stream at `key`.
+    pub fn at(key: String) -> Self {
+        Self {
+            key,
+            max_events: 1_000_000,
+            max_age: Duration::ZERO,
+            trim: Trim::Approximate,
+            timeout: Duration::from_secs(2),
+            batch: 1000,
+        }
     }
 }
 

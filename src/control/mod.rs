@@ -75,7 +75,12 @@ impl Control {
         let until = at + time;
         let message = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
-        info!(ended, told = ?told, for_seconds = time.as_secs(), "grants revoked");
+        let others = match told {
+            None => "none",
+            Some(Ok(())) => "told",
+            Some(Err(NotTold)) => "not told",
+        };
+        info!(ended, others, for_seconds = time.as_secs(), "grants revoked");
         Ok(Revoked { ended, told, until })
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::event::{Audience, BadName, Key, Name};
 use crate::fanout::Fanout;
 use crate::log::{BadEdit, Edit, Edited, Log};
+use crate::telemetry::TOPIC_CHANGES;
 
 /// How a command gets to every instance, this one too.
 pub trait Peers: Send + Sync {
@@ -140,7 +141,7 @@ impl Topics {
 
     /// Changes the topics of `of`, on every instance.
     pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
-        let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.log.edit(of, edit)?)) };
+        let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.make(of, edit)?)) };
         let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
         let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
@@ -167,7 +168,7 @@ impl Topics {
             if !owner.has(&keys) {
                 return Err(Refused::NotYours);
             }
-            return Ok(self.answer(&client, self.log.edit(&client, edit)?));
+            return Ok(self.answer(&client, self.make(&client, edit)?));
         }
         let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
         let text = |name: Option<Name>| name.map(|name| name.to_string());
@@ -190,12 +191,25 @@ impl Topics {
                 return Ok(());
             }
         }
-        let made = self.log.edit(&of, edit);
+        let made = self.make(&of, edit);
         if let Some(waiting) = number.and_then(|number| self.waiting().remove(&number)) {
             // Whoever asked may have gone.
             let _ = waiting.send(made);
         }
         Ok(())
+    }
+
+    fn make(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
+        let made = self.log.edit(of, edit);
+        if made.as_ref().is_ok_and(|edited| edited.changed) {
+            let holder = match of {
+                Key::User(_) => "user",
+                Key::Session(_) => "session",
+                _ => "client",
+            };
+            metrics::counter!(TOPIC_CHANGES, "of" => holder).increment(1);
+        }
+        made
     }
 
     fn answer(&self, of: &Key, edited: Edited) -> Answer {

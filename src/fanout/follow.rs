@@ -10,7 +10,7 @@ use super::index::{Index, Slot};
 use super::shard::Shard;
 use super::subscriber::{State, Turn, Who};
 use crate::event::Key;
-use crate::log::{Change, Membership, Position, Via};
+use crate::log::{Change, Membership, Position, Reset, Via};
 
 impl Shard {
     /// Enters the keys of a subscriber that comes with `cursor`, and what it is given there. Returns the cursor with
@@ -81,11 +81,12 @@ impl Shard {
     }
 
     /// Brings a subscriber whose place the log has let go of to the head: its topics, the `reset`, its cursor.
-    pub(super) fn recover(&mut self, slot: Slot, keys: &[Key]) -> Turn {
+    /// None when nobody knows its topics.
+    pub(super) fn recover(&mut self, slot: Slot, keys: &[Key], why: Reset) -> Option<Turn> {
         let subscriber = &self.subscribers[slot as usize];
         let since = subscriber.cursor.max(subscriber.about.decided);
         let Membership { head, held, removed } = self.log.membership(keys, since);
-        let Some(removed) = removed else { return Turn::Lost };
+        let removed = removed?;
         let mut new = Vec::new();
         let mut gone = Vec::new();
         self.index(|index| {
@@ -104,8 +105,8 @@ impl Shard {
         });
         self.unwant(&gone);
         self.want(&new);
-        let shape = self.log.shape();
-        self.subscribers[slot as usize].reset(head, shape, self.now, &mut self.counts)
+        let frame = why.frame(head.id, self.log.shape());
+        Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
     }
 
     fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {

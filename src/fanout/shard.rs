@@ -322,17 +322,19 @@ impl Shard {
             }
             let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
             let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
-                Turn::Change(change) => self.go_over(slot, &change),
-                Turn::Lost => self.recover(slot, &keys),
-                turn => turn,
+                Turn::Change(change) => Some(self.go_over(slot, &change)),
+                Turn::Lost(why) => self.recover(slot, &keys, why),
+                turn => Some(turn),
             };
             match turn {
-                Turn::Live => self.subscribers[slot as usize].state = State::Live,
-                Turn::More => self.queue.push_back(Who { slot, generation }),
-                Turn::Blocked => self.block(slot),
-                Turn::Gone => self.close(slot, End::ClientGone),
+                Some(Turn::Live) => self.subscribers[slot as usize].state = State::Live,
+                Some(Turn::More | Turn::Change(_) | Turn::Lost(_)) => {
+                    self.queue.push_back(Who { slot, generation });
+                }
+                Some(Turn::Blocked) => self.block(slot),
+                Some(Turn::Gone) => self.close(slot, End::ClientGone),
                 // Nobody knows what it may hear: whoever comes back is asked who they are.
-                Turn::Change(_) | Turn::Lost => self.close(slot, End::Lagged),
+                None => self.close(slot, End::Lagged),
             }
         }
     }

@@ -68,17 +68,8 @@ impl Fanout {
 
     /// Closes the streams that `which` names, and says how many they were.
     pub async fn end(&self, which: &Selector, end: End) -> usize {
-        let asked: Vec<_> = self
-            .shards
-            .iter()
-            .map(|shard| {
-                let (count, counted) = oneshot::channel();
-                shard.send(Command::End(Box::new(EndThem { which: which.clone(), end, count })));
-                counted
-            })
-            .collect();
         let mut ended = 0;
-        for counted in asked {
+        for counted in self.ask_to_end(which, end) {
             // A shard that has stopped has no streams.
             ended += counted.await.unwrap_or(0);
         }
@@ -87,10 +78,17 @@ impl Fanout {
 
     /// Closes the streams that `which` names, without waiting for it.
     pub fn end_soon(&self, which: &Selector, end: End) {
-        for shard in &self.shards {
-            let (count, _) = oneshot::channel();
+        drop(self.ask_to_end(which, end));
+    }
+
+    /// Asks every shard at once; each tells how many it closed.
+    fn ask_to_end(&self, which: &Selector, end: End) -> Vec<oneshot::Receiver<usize>> {
+        let ask = |shard: &Arc<Mailbox>| {
+            let (count, counted) = oneshot::channel();
             shard.send(Command::End(Box::new(EndThem { which: which.clone(), end, count })));
-        }
+            counted
+        };
+        self.shards.iter().map(ask).collect()
     }
 
     /// Gives the stream of `renewal` its new time, if `judge`, who is shown the keys that it holds, lets it.

@@ -15,8 +15,8 @@ use super::index::Slot;
 use super::meters::Counts;
 use super::sink::{Framing, Held, Sink};
 use super::wheel::Tick;
-use crate::event::{Frame, Key, Name, Shape};
-use crate::log::{Change, Cursor, Entry, Log, Position, Reset};
+use crate::event::{Frame, Key, Name};
+use crate::log::{Change, Entry, Log, Position, Reset};
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -139,8 +139,8 @@ pub(super) enum Turn {
     More,
     /// Everything before this change of its topics is written.
     Change(Arc<Change>),
-    /// The log has let go of what it had before it.
-    Lost,
+    /// The log has let go of what it had before it: why.
+    Lost(Reset),
     Blocked,
     Gone,
 }
@@ -168,7 +168,12 @@ impl Subscriber {
 
     /// Brings the subscriber forward by one turn of what the log holds for `keys`.
     pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
-        let Ok(replay) = log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) else { return Turn::Lost };
+        let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
+            Ok(replay) => replay,
+            // It was too slow, or the log began anew.
+            Err(Reset::TooOld) => return Turn::Lost(Reset::TooSlow),
+            Err(why) => return Turn::Lost(why),
+        };
         match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
             Wrote::All => {
                 self.cursor = self.cursor.max(replay.through);
@@ -183,11 +188,11 @@ impl Subscriber {
         }
     }
 
-    /// Says that it was too slow, and that it goes on from `head`.
-    pub(super) fn reset(&mut self, head: Cursor, shape: Shape, now: Tick, counts: &mut Counts) -> Turn {
+    /// Writes the `reset` that `frame` is, after which it goes on from `head`.
+    pub(super) fn reset(&mut self, frame: &Frame, head: Position, now: Tick, counts: &mut Counts) -> Turn {
         counts.resets += 1;
-        self.cursor = head.position;
-        match self.write_frame(&Reset::TooSlow.frame(head.id, shape), now, counts) {
+        self.cursor = head;
+        match self.write_frame(frame, now, counts) {
             Wrote::All => Turn::More,
             Wrote::Blocked => Turn::Blocked,
             Wrote::Gone => Turn::Gone,

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
+use tokio::sync::Notify;
 
 use super::feed::Feed;
+use super::follow::Following;
 use super::members::{BadEdit, Edit, Held, MemberBounds};
 use super::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
@@ -46,10 +48,15 @@ pub struct Edited {
 pub struct Log {
     shape: Shape,
     state: Mutex<State>,
+    /// Told whenever a followed log has grown.
+    pub(super) grown: Notify,
 }
 
-struct State {
-    store: Store,
+pub(super) struct State {
+    pub(super) store: Store,
+    pub(super) bounds: Bounds,
+    /// Set when ids come from elsewhere: what has none is delivered live only.
+    pub(super) following: Option<Following>,
     feeds: Vec<Arc<Feed>>,
     /// Which feeds hold a subscriber for a key: one bit a feed.
     wanted: HashMap<Key, u64>,
@@ -67,11 +74,19 @@ impl Log {
         let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         // Where the system has no randomness the clock's low digits still tell two starts apart.
         let bits = getrandom::u64().unwrap_or_else(|_| u64::from(now().subsec_nanos()));
-        let store = Store::new(bounds, Some(Tag::from_bits(bits)), now_ms());
+        Self::with(&retention, Store::new(bounds, Some(Tag::from_bits(bits)), now_ms()), bounds, None)
+    }
+
+    pub(super) fn with(
+        retention: &Retention,
+        store: Store,
+        bounds: Bounds,
+        following: Option<Following>,
+    ) -> Self {
         let seen =
             Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
-        let state = State { store, feeds: Vec::new(), wanted: HashMap::new(), seen };
-        Self { shape: Shape::default(), state: Mutex::new(state) }
+        let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
+        Self { shape: Shape::default(), state: Mutex::new(state), grown: Notify::new() }
     }
 
     /// The same log with its events laid out otherwise.
@@ -108,6 +123,12 @@ impl Log {
 
     /// Tells every stream, in its place among the events, that something before it is missing.
     pub fn append_gap(&self) -> Appended {
+        let mut state = self.lock();
+        if state.following.is_some() {
+            state.tell(Reset::SourceGap, self.shape);
+            return Appended { id: None, duplicate: false };
+        }
+        drop(state);
         self.append(Event {
             audience: Audience::everybody(),
             name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
@@ -245,7 +266,7 @@ impl Log {
         (state.store.len(), state.store.bytes())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -257,23 +278,29 @@ impl State {
         {
             return Appended { id, duplicate: true };
         }
-        let id = (!event.ephemeral).then(|| self.store.next_id(now_ms));
+        let id = (!event.ephemeral && self.following.is_none()).then(|| self.store.next_id(now_ms));
         if let Some(key) = event.idempotency_key {
             self.seen.insert(key, id, now);
         }
-        let mut feeds = 0_u64;
-        event.audience.share(|key| {
-            let (same, wanting) = self.wanted.get_key_value(key)?;
-            feeds |= wanting;
-            Some(same.clone())
-        });
+        let feeds = self.feeds_of(&mut event.audience);
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
         self.each_feed(feeds, |feed| feed.leave(&entry));
         Appended { id, duplicate: false }
     }
 
+    /// The feeds that want it; its keys become the ones that they hold.
+    pub(super) fn feeds_of(&self, audience: &mut Audience) -> u64 {
+        let mut feeds = 0_u64;
+        audience.share(|key| {
+            let (same, wanting) = self.wanted.get_key_value(key)?;
+            feeds |= wanting;
+            Some(same.clone())
+        });
+        feeds
+    }
+
     /// Leaves something at each of `feeds`, which are given as bits.
-    fn each_feed(&self, mut feeds: u64, leave: impl Fn(&Feed)) {
+    pub(super) fn each_feed(&self, mut feeds: u64, leave: impl Fn(&Feed)) {
         while feeds != 0 {
             let number = feeds.trailing_zeros();
             feeds &= feeds - 1;

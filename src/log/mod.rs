@@ -6,11 +6,13 @@
 //! in places of the same order. This room knows no socket and no subscriber.
 
 mod feed;
+mod follow;
 mod members;
 mod memory;
 mod store;
 
 pub use feed::{Feed, Taken};
+pub use follow::{History, Placed};
 pub use members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
 pub use memory::{Appended, Edited, Log, Retention};
 pub use store::{Cursor, Entry, Membership, Position, Replay, Reset};

@@ -62,11 +62,23 @@ pub enum Reset {
     TooSlow,
     /// A source was away, and what was published there meanwhile never came.
     SourceGap,
+    /// The stream in Redis that is the log lost its newest part, or all of it.
+    LogLost,
+    /// The stream in Redis that is the log was trimmed past what had been read of it.
+    LogTrimmed,
 }
 
 impl Reset {
-    pub const ALL: [Self; 6] =
-        [Self::Malformed, Self::OtherLog, Self::TooOld, Self::TooNew, Self::TooSlow, Self::SourceGap];
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::OtherLog,
+        Self::TooOld,
+        Self::TooNew,
+        Self::TooSlow,
+        Self::SourceGap,
+        Self::LogLost,
+        Self::LogTrimmed,
+    ];
 
     /// The word on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -77,6 +89,8 @@ impl Reset {
             Self::TooNew => "too_new",
             Self::TooSlow => "too_slow",
             Self::SourceGap => "source_gap",
+            Self::LogLost => "log_lost",
+            Self::LogTrimmed => "log_trimmed",
         }
     }
 
@@ -142,6 +156,8 @@ pub(super) struct Store {
     head_id: EventId,
     /// The newest entry that was let go of: a cursor at or behind it has everything that is kept before it.
     trimmed: Cursor,
+    /// Why it was, for a cursor that is older.
+    why_trimmed: Reset,
 }
 
 /// What an entry costs beside its frame and names, roughly: the entry, its place and its places in the index.
@@ -163,7 +179,27 @@ impl Store {
             head: Position(0),
             head_id: origin,
             trimmed: Cursor { position: Position(0), id: origin },
+            why_trimmed: Reset::TooOld,
         }
+    }
+
+    /// Lets go of everything: what comes next stands behind `origin`, and every cursor given out before is answered
+    /// with `why`.
+    pub(super) fn begin_anew(&mut self, origin: EventId, why: Reset) {
+        self.entries.clear();
+        self.index.clear();
+        self.newest.clear();
+        self.bytes = 0;
+        // A place of its own: whoever has everything up to the old head has not got what comes now.
+        self.head = Position(self.head.0 + 1);
+        self.head_id = origin;
+        self.trimmed = Cursor { position: self.head, id: origin };
+        self.why_trimmed = why;
+    }
+
+    /// Goes on to `id`, which is no event's.
+    pub(super) fn pass(&mut self, id: EventId) {
+        self.head_id = id;
     }
 
     pub(super) fn head(&self) -> Cursor {
@@ -218,7 +254,7 @@ impl Store {
                     places.push_back(self.head);
                 }
             }
-            self.bytes += cost(&entry);
+            self.bytes += cost(&entry.audience, &entry.frame);
             self.entries.push_back(Arc::clone(&entry));
             self.trim(at);
         }
@@ -259,7 +295,7 @@ impl Store {
 
     fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
-        self.bytes -= cost(&entry);
+        self.bytes -= cost(&entry.audience, &entry.frame);
         for key in entry.audience.keys() {
             if let Some(places) = self.index.get_mut(key) {
                 if places.front() == Some(&entry.position) {
@@ -279,6 +315,7 @@ impl Store {
         }
         if let Some(id) = entry.id {
             self.trimmed = Cursor { position: entry.position, id };
+            self.why_trimmed = Reset::TooOld;
         }
     }
 
@@ -292,7 +329,7 @@ impl Store {
             return Err(Reset::TooNew);
         }
         if id.order() < self.trimmed.id.order() {
-            return Err(Reset::TooOld);
+            return Err(self.why_trimmed);
         }
         let after = self.entries.partition_point(|entry| entry.id.is_some_and(|at| at.order() <= id.order()));
         let position = match after.checked_sub(1) {
@@ -318,7 +355,10 @@ impl Store {
         max_bytes: usize,
         now: Instant,
     ) -> Result<Replay, Reset> {
-        if !self.holds(after) || self.members.has_lost(keys, after) {
+        if !self.holds(after) {
+            return Err(self.why_trimmed);
+        }
+        if self.members.has_lost(keys, after) {
             return Err(Reset::TooOld);
         }
         let change = self.members.next(keys, after).cloned();
@@ -445,10 +485,11 @@ impl Store {
     }
 }
 
-fn cost(entry: &Entry) -> usize {
-    let names: usize = entry.audience.keys().iter().map(|key| key.name().len() + KEY_COST).sum();
-    let except: usize = entry.audience.except().iter().map(|key| key.name().len() + KEY_COST).sum();
-    ENTRY_COST + names + except + entry.frame.chunk().len()
+/// Roughly the bytes that an entry takes.
+pub(super) fn cost(audience: &Audience, frame: &Frame) -> usize {
+    let names: usize = audience.keys().iter().map(|key| key.name().len() + KEY_COST).sum();
+    let except: usize = audience.except().iter().map(|key| key.name().len() + KEY_COST).sum();
+    ENTRY_COST + names + except + frame.chunk().len()
 }
 
 #[cfg(test)]

@@ -142,19 +142,15 @@ impl Public {
                 self.cors.mark(&parts.headers, response.headers_mut());
                 return Ok(response.map(Body::Full));
             }
-            let mut uri = request.uri().clone();
-            self.streams.conceal_token(&route, &mut uri, request.headers_mut());
-            *request.uri_mut() = uri;
+            self.streams.conceal_token(&route, &mut request);
         }
         if !request.body().is_end_stream() {
             connection.had_body.store(true, Ordering::Relaxed);
         }
         let forwarded =
             Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: connection.https };
-        let mut uri = request.uri().clone();
-        self.streams.conceal(&mut uri, request.headers_mut());
-        *request.uri_mut() = uri.clone();
-        let method = request.method().clone();
+        self.streams.conceal(&mut request);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.proxy.forward(request, &forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {

@@ -3,7 +3,8 @@
 mod publish;
 mod redis;
 
-pub use publish::{BadPublish, Publish, Published, Receipt, Relay, RelayError};
+pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
 pub use redis::{
-    BadRedisUrl, Commands, Hear, Link, RedisOnce, RedisPublisher, start_link, start_once, start_redis,
+    BadRedisUrl, Hear, Heard, Link, RedisDuty, RedisOnce, RedisPublisher, RedisWays, start_link, start_once,
+    start_redis,
 };

@@ -24,11 +24,29 @@ const SOURCE: &str = "http";
 
 /// Carries envelopes to every instance, this one included.
 pub trait Relay: Send + Sync {
-    /// Sends each of `messages` in order. Bounded in time.
-    fn relay(
-        &self,
-        messages: Vec<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>>;
+    /// Sends each of `messages` in order, and says of each what became of it. Bounded in time.
+    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_>;
+}
+
+/// What is relayed or not, in time.
+pub type Relaying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Relayed>, RelayError>> + Send + 'a>>;
+
+/// An envelope to be relayed.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// With its idempotency key inside.
+    pub json: Bytes,
+    pub idempotency_key: Option<Box<str>>,
+    pub ephemeral: bool,
+}
+
+/// What became of an envelope that was relayed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Relayed {
+    /// None where every instance gives it an id of its own, or it has none.
+    pub id: Option<EventId>,
+    /// The idempotency key was known: it was not relayed again, and `id` is the first one's.
+    pub duplicate: bool,
 }
 
 /// Why messages were not relayed.
@@ -183,9 +201,15 @@ impl Publish {
         let receipts = match &self.relay {
             None => self.append(batch, &matched),
             Some(relay) => {
-                relay.relay(envelopes(&batch, &own_keys, renamed)).await?;
-                let receipt = |matched| Receipt { id: None, matched, duplicate: false, relayed: true };
-                matched.into_iter().map(receipt).collect()
+                let messages = outgoing(&batch, &own_keys, renamed);
+                let relayed = relay.relay(messages).await?.into_iter().zip(matched);
+                let receipt = |(Relayed { id, duplicate }, matched)| Receipt {
+                    id,
+                    matched: if duplicate { 0 } else { matched },
+                    duplicate,
+                    relayed: id.is_none(),
+                };
+                relayed.map(receipt).collect()
             }
         };
         let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
@@ -251,13 +275,18 @@ fn keep_keys_apart(batch: &mut Batch<'_>, publisher: &Publisher) -> bool {
 }
 
 /// What is relayed of `batch`, where `own_keys` says which events brought a key, and `renamed` that it is another now.
-fn envelopes(batch: &Batch<'_>, own_keys: &[bool], renamed: bool) -> Vec<Bytes> {
+fn outgoing(batch: &Batch<'_>, own_keys: &[bool], renamed: bool) -> Vec<Outgoing> {
     let written = |own: &bool| match (own, renamed) {
         (false, _) => Written::No,
         (true, false) => Written::AsItIs,
         (true, true) => Written::Otherwise,
     };
-    batch.items.iter().zip(own_keys).map(|(item, own)| envelope(item, written(own))).collect()
+    let outgoing = |(item, own): (&Item<'_>, &bool)| Outgoing {
+        json: envelope(item, written(own)),
+        idempotency_key: item.event.idempotency_key.clone(),
+        ephemeral: item.event.ephemeral,
+    };
+    batch.items.iter().zip(own_keys).map(outgoing).collect()
 }
 
 /// Whether an event's idempotency key stands in its text.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Request, Uri};
 
 use super::preamble::{self, Connected};
 use super::refusal::{BadRequest, Refusal, Why};
@@ -62,10 +62,15 @@ pub struct Admission {
 /// Where a stream is to begin.
 struct Asks<'a> {
     last_event_id: Option<&'a str>,
+    /// Where that is.
+    located: Option<Result<Cursor, Reset>>,
     history: usize,
     /// The log's head before the caller was verified.
     decided: Position,
 }
+
+/// How long a cursor that lies ahead of the log is waited for.
+const AHEAD: Duration = Duration::from_secs(3);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -106,8 +111,8 @@ impl Streams {
     }
 
     /// Takes out of a request that goes on to the backend what only we may read.
-    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
-        self.gates.conceal(uri, headers);
+    pub fn conceal<B>(&self, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| self.gates.conceal(uri, headers));
     }
 
     /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
@@ -124,8 +129,10 @@ impl Streams {
     }
 
     /// Takes the token out of a request on a stream's path that goes on to the backend.
-    pub fn conceal_token(&self, route: &Route<'_>, uri: &mut Uri, headers: &mut HeaderMap) {
-        self.gates.conceal_token(route.auth(), uri, headers);
+    pub fn conceal_token<B>(&self, route: &Route<'_>, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| {
+            self.gates.conceal_token(route.auth(), uri, headers);
+        });
     }
 
     /// Refuses a request before it is looked into further.
@@ -142,6 +149,9 @@ impl Streams {
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
             return Err(later(Why::Draining));
+        }
+        if !self.log.is_loaded() {
+            return Err(later(Why::NotReady));
         }
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
@@ -164,8 +174,17 @@ impl Streams {
         // Who is to come back needs what was set, too: a ticket is redeemed once.
         let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
+        let located = match last_event_id {
+            None => None,
+            // Another instance has what it does not, and it will, too.
+            Some(text) => {
+                let located = self.log.locate_soon(text, AHEAD).await;
+                Some(located.ok_or_else(|| later(Why::NotReady))?)
+            }
+        };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        Ok(self.admit(grant, headers, topics, Asks { last_event_id, history, decided }, seat))
+        let asks = Asks { last_event_id, located, history, decided };
+        Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.
@@ -208,7 +227,7 @@ impl Streams {
         asks: Asks<'_>,
         seat: Seat,
     ) -> Admission {
-        let Asks { last_event_id, history, decided } = asks;
+        let Asks { last_event_id, located, history, decided } = asks;
         let client = client_id();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
@@ -218,7 +237,6 @@ impl Streams {
         // What it is given comes to what it asks for; the grant answers for the latter only.
         let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
         let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
-        let located = last_event_id.map(|text| self.log.locate(text));
         let (cursor, id, missed) = match located {
             None if history > 0 => {
                 let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
@@ -322,6 +340,13 @@ impl Streams {
             headers: Box::default(),
         }
     }
+}
+
+/// Changes both at once, which a request lends only one after the other.
+fn in_target_and_headers<B>(request: &mut Request<B>, act: impl FnOnce(&mut Uri, &mut HeaderMap)) {
+    let mut uri = std::mem::take(request.uri_mut());
+    act(&mut uri, request.headers_mut());
+    *request.uri_mut() = uri;
 }
 
 /// The id that the client has last seen: the header, or the query for clients that cannot set one. Empty = none.

@@ -92,6 +92,8 @@ pub enum Why {
     StreamsPerUser,
     /// Who could tell whether the caller may is not to be reached.
     Unverified,
+    /// The log has not been loaded, or is cut off and lies behind the caller's cursor.
+    NotReady,
 }
 
 impl Why {
@@ -103,6 +105,7 @@ impl Why {
             Self::StreamsPerAddress => "limit_streams_per_address",
             Self::StreamsPerUser => "limit_streams_per_user",
             Self::Unverified => "auth_unavailable",
+            Self::NotReady => "not_ready",
         }
     }
 
@@ -113,6 +116,7 @@ impl Why {
             Self::StreamsPerAddress => "this address holds as many streams as it may",
             Self::StreamsPerUser => "this user holds as many streams as they may",
             Self::Unverified => "it cannot be verified now who you are; come back in a moment",
+            Self::NotReady => "the server has not got its log from Redis yet; come back in a moment",
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::request::Parts;
-use serde_json::{Map, Value};
 
 use super::open::Streams;
 use super::refusal::Refusal;
@@ -92,7 +91,7 @@ impl Streams {
         let query = Query::new(request.uri.query());
         let verified = self.verify(route, request, sender, &query, None).await?;
         let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
-        let bearer = Bearer::new(&grant, self.of_route(route, &claims));
+        let bearer = Bearer::new(&grant, route.granted(Values { query: &Query::new(None), claims: &claims }));
         // The stream's topics are judged by the bearer; here only who it is counts.
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
@@ -114,10 +113,5 @@ impl Streams {
             Renewed::NotHere => Fresh::Elsewhere { renewal, bearer },
         };
         Ok(Renewing { fresh, expires_in, headers })
-    }
-
-    /// The topics that the route gives to everybody with these claims.
-    fn of_route(&self, route: &Route<'_>, claims: &Map<String, Value>) -> Vec<Name> {
-        route.granted(Values { query: &Query::new(None), claims })
     }
 }

@@ -94,7 +94,7 @@ fn what_is_wrong_outside_of_the_file_is_told_with_the_rest() {
         &["check", "--config", "unknown_key.toml", "--backend", "localhost:3000"],
         &[
             ("SIDESTREAM_SSE_HEARTBEAT", "soon"),
-            ("SIDESTREAM_REDIS_URL", "rediss://:s3cret@localhost"),
+            ("SIDESTREAM_REDIS_URL", "rediss://:s3cret@localhost/#insecure"),
             ("SIDESTREAM_REDIS_URI", "redis://:s3cret@localhost"),
             // Set by Kubernetes beside a service called sidestream.
             ("SIDESTREAM_PORT", "tcp://10.0.0.1:80"),
@@ -121,7 +121,7 @@ error: `SIDESTREAM_SSE_HEARTBEAT` must be a time such as \"10s\", \"250ms\" or \
   | SIDESTREAM_SSE_HEARTBEAT=soon
   |                          ^^^^
 
-error: `SIDESTREAM_REDIS_URL` cannot be a TLS address: Redis over TLS is not supported yet
+error: `SIDESTREAM_REDIS_URL` cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)
  --> the environment
 
 error: unknown variable `SIDESTREAM_REDIS_URI`

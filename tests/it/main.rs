@@ -5,6 +5,7 @@
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
+//! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
@@ -20,6 +21,10 @@
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
+//! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
+//! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
+//! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
+//! | `redis_tls.rs` | Redis over TLS |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `soak.rs` | many comings and goings leave nothing behind |
@@ -35,6 +40,7 @@ mod harness;
 
 mod auth_backend;
 mod browser;
+mod chaos;
 mod cli;
 mod clients;
 mod config;
@@ -50,6 +56,10 @@ mod publish;
 mod publishers;
 mod redis;
 mod redis_away;
+mod redis_groups;
+mod redis_stream;
+mod redis_stream_away;
+mod redis_tls;
 mod secrets;
 mod shapes;
 mod soak;

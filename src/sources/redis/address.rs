@@ -4,18 +4,20 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use rustls::ClientConfig;
 
 use crate::config::Secret;
 
 /// Why a URL is not one of Redis.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadRedisUrl {
     #[error("redis.url is not the address of a Redis: redis://[user:password@]host[:port][/database]")]
     Malformed,
-    #[error("redis.url asks for TLS, which is not supported yet")]
-    Tls,
+    #[error("there is no TLS to Redis with what is configured: {0}")]
+    Tls(String),
 }
 
 /// Where Redis is and as whom we come.
@@ -25,6 +27,8 @@ pub(super) struct Address {
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: i64,
+    /// TLS, and with what; without it the connection is plain.
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,17 +38,26 @@ pub(super) enum Place {
 }
 
 impl Address {
-    pub(super) fn parse(url: &Secret) -> Result<Self, BadRedisUrl> {
-        let text = url.expose();
-        if text.starts_with("rediss:") || text.starts_with("valkeys:") {
-            return Err(BadRedisUrl::Tls);
-        }
-        let url = redis::parse_redis_url(text).ok_or(BadRedisUrl::Malformed)?;
+    /// Whether a URL asks for TLS.
+    pub(super) fn is_secure(url: &Secret) -> bool {
+        ["rediss:", "valkeys:"].iter().any(|scheme| url.expose().starts_with(scheme))
+    }
+
+    /// `tls` is for a URL that asks for it.
+    pub(super) fn parse(url: &Secret, tls: Option<&Arc<ClientConfig>>) -> Result<Self, BadRedisUrl> {
+        // Redis's own client reads the rest of it, and is built without TLS.
+        let text = url.expose().replacen("rediss:", "redis:", 1).replacen("valkeys:", "valkey:", 1);
+        let tls = match (Self::is_secure(url), tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(Arc::clone(tls)),
+            (true, None) => return Err(BadRedisUrl::Tls("nothing is".to_owned())),
+        };
+        let url = redis::parse_redis_url(&text).ok_or(BadRedisUrl::Malformed)?;
         let info: ConnectionInfo = url.into_connection_info().map_err(|_| BadRedisUrl::Malformed)?;
         let place = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Place::Tcp { host: host.clone(), port: *port },
             ConnectionAddr::Unix(path) => Place::Unix(path.clone()),
-            _ => return Err(BadRedisUrl::Tls),
+            _ => return Err(BadRedisUrl::Malformed),
         };
         let redis = info.redis_settings();
         Ok(Self {
@@ -52,6 +65,7 @@ impl Address {
             user: redis.username().map(str::to_owned),
             password: redis.password().map(Secret::new),
             database: redis.db(),
+            tls,
         })
     }
 }
@@ -77,7 +91,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Result<Address, BadRedisUrl> {
-        Address::parse(&Secret::new(url))
+        Address::parse(&Secret::new(url), None)
     }
 
     #[test]
@@ -105,6 +119,17 @@ mod tests {
         for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "redis://h/x", "redis://h:99999"] {
             assert_eq!(parse(url).unwrap_err(), BadRedisUrl::Malformed, "{url}");
         }
-        assert_eq!(parse("rediss://h").unwrap_err(), BadRedisUrl::Tls);
+        assert!(matches!(parse("rediss://h").unwrap_err(), BadRedisUrl::Tls(_)), "without what it takes");
+    }
+
+    #[test]
+    fn a_secure_url_is_read_like_any_other() {
+        let made = rcgen::generate_simple_self_signed(["cache".to_owned()]).unwrap();
+        let trust = crate::tls::Trust::Only(made.cert.pem().into_bytes().leak());
+        let tls = crate::tls::client(trust, None, &[]).unwrap();
+        let address = Address::parse(&Secret::new("rediss://app:pw@cache/2"), Some(&tls)).unwrap();
+        assert_eq!((address.to_string(), address.database), ("cache:6379".to_owned(), 2));
+        assert!(address.tls.is_some());
+        assert!(Address::parse(&Secret::new("redis://cache"), Some(&tls)).unwrap().tls.is_none());
     }
 }

@@ -18,6 +18,10 @@ use crate::event::{
 pub(super) struct Channels {
     /// Where instances tell each other what topics are given to whom: no event is published there.
     given: Box<[u8]>,
+    /// Whether the operator mapped any.
+    pub(super) mapped: bool,
+    /// In a Cluster: the channel of the stream's own shard.
+    sharded: Option<Box<[u8]>>,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
     /// By the pattern as Redis knows it.
     patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -82,7 +86,9 @@ impl Channels {
     pub(super) fn new(settings: &config::Redis) -> Self {
         let prefix = &settings.prefix;
         let given = given_channel(prefix).into();
-        let mut channels = Self { given, exact: HashMap::new(), patterns: HashMap::new() };
+        let mapped = !settings.channels.is_empty();
+        let mut channels =
+            Self { given, mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");
         channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
@@ -90,6 +96,18 @@ impl Channels {
             channels.add(Mapping::new(channel));
         }
         channels
+    }
+
+    /// Adds the channel of a Cluster's shard, which has envelopes as `<prefix>` has.
+    pub(super) fn add_sharded(&mut self, channel: &str) {
+        let mapping = Mapping::envelope(&[channel], None);
+        self.sharded = Some(channel.as_bytes().into());
+        self.exact.entry(channel.as_bytes().into()).or_default().push(mapping);
+    }
+
+    /// What to `SSUBSCRIBE` to.
+    pub(super) fn sharded(&self) -> Option<&[u8]> {
+        self.sharded.as_deref()
     }
 
     fn add(&mut self, mapping: Mapping) {
@@ -102,7 +120,8 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref).chain([&*self.given])
+        let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
+        others.chain([&*self.given])
     }
 
     /// Whether a message on `channel` says what topics are given.

@@ -4,22 +4,31 @@
 //! allocate for each, so the connections are our own. This file must not know what is subscribed or published.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::address::{Address, Place};
 use super::failure::Failure;
 use super::resp::{Received, Reply, write_command};
+use super::token::Token;
 use crate::config::Secret;
+use crate::tls::server_name;
+
+type Socket = Either<Either<TcpStream, UnixStream>, Box<TlsStream<TcpStream>>>;
 
 /// An open connection that has been let in.
 pub(super) struct Connection {
-    socket: Either<TcpStream, UnixStream>,
+    socket: Socket,
     received: Received,
+    /// The address, to be shown.
+    to: String,
 }
 
 impl Connection {
@@ -28,10 +37,11 @@ impl Connection {
     pub(super) async fn open(address: &Address, limit: Duration, max_text: usize) -> Result<Self, Failure> {
         let mut doing = "connecting";
         let opening = async {
-            let socket = connect(&address.place)
+            let socket = connect(address)
                 .await
                 .map_err(|cause| Failure::Connect { address: address.to_string(), cause })?;
-            let mut connection = Self { socket, received: Received::new(max_text) };
+            let to = address.to_string();
+            let mut connection = Self { socket, received: Received::new(max_text), to };
             connection.log_in(address, &mut doing).await?;
             Ok(connection)
         };
@@ -85,9 +95,16 @@ impl Connection {
         }
     }
 
+    /// Where it leads, to be shown.
+    pub(super) fn to(&self) -> &str {
+        &self.to
+    }
+
     /// Writes all of `commands`. Not cancel safe: afterwards the connection is of no use.
     pub(super) async fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
-        Ok(self.socket.write_all(commands).await?)
+        self.socket.write_all(commands).await?;
+        // TLS may hold the last of it back.
+        Ok(self.socket.flush().await?)
     }
 
     /// Waits until there is more to read. Cancel safe.
@@ -98,19 +115,35 @@ impl Connection {
         }
     }
 
+    /// The next token; `doing` says in a failure what we were at when none came for `limit`. Cancel safe.
+    pub(super) async fn token(&mut self, limit: Duration, doing: &'static str) -> Result<Token, Failure> {
+        loop {
+            if let Some(token) = self.received.token()? {
+                return Ok(token);
+            }
+            match timeout(limit, self.receive()).await {
+                Ok(received) => received?,
+                Err(_) => return Err(Failure::Timeout { address: self.to.clone(), limit, doing }),
+            }
+        }
+    }
+
     /// The next reply that has come whole.
     pub(super) fn next(&mut self) -> Result<Option<Reply<'_>>, Failure> {
         Ok(self.received.next()?)
     }
 }
 
-async fn connect(place: &Place) -> io::Result<Either<TcpStream, UnixStream>> {
-    match place {
+async fn connect(address: &Address) -> io::Result<Socket> {
+    match &address.place {
         Place::Tcp { host, port } => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
             socket.set_nodelay(true)?;
-            Ok(Either::Left(socket))
+            let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
+            let name = server_name(host).map_err(io::Error::other)?;
+            let socket = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await?;
+            Ok(Either::Right(Box::new(socket)))
         }
-        Place::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
+        Place::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
     }
 }

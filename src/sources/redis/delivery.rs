@@ -22,14 +22,16 @@ const MAX_BATCH: usize = 1024;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes what instances tell each other; whether it was understood. Called in the order of the events.
-pub type Commands = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// Where the messages of a subscribed connection go.
 pub(super) struct Delivery {
     channels: Channels,
     log: Arc<Log>,
-    commands: Commands,
+    commands: Heard,
     batch: Vec<Event>,
+    /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
+    lasting: bool,
     taken: Counter,
     duplicates: Counter,
     /// By reason, of which there are a handful.
@@ -59,12 +61,13 @@ struct Complaint {
 }
 
 impl Delivery {
-    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Commands) -> Self {
+    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Heard) -> Self {
         Self {
             channels,
             log,
             commands,
             batch: Vec::new(),
+            lasting: false,
             taken: metrics::counter!(EVENTS, "source" => SOURCE),
             duplicates: metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE),
             complaints: Vec::new(),
@@ -87,13 +90,15 @@ impl Delivery {
                 refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
             }
         }
-        let Self { channels, batch, complaints, .. } = self;
+        let Self { channels, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
-                [b"message", channel, message] => (channels.of_channel(channel), channel, message),
+                [b"message" | b"smessage", channel, message] => {
+                    (channels.of_channel(channel), channel, message)
+                }
                 [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
                 [b"pong", _] => return Took::Pong,
-                [b"subscribe" | b"psubscribe", ..] => return Took::Subscribed,
+                [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return Took::Subscribed,
                 _ => return Took::Unexpected,
             },
             Reply::TooLarge => {
@@ -101,12 +106,17 @@ impl Delivery {
                 return Took::Message;
             }
             Reply::Status(b"PONG") => return Took::Pong,
+            // Before Redis 7 a Cluster's channels have no shards: every node has all of them.
+            Reply::Error(text) if is_without_shards(text) => return Took::Subscribed,
             Reply::Error(text) => return Took::Refused(text),
             _ => return Took::Unexpected,
         };
         for mapping in mappings {
             match mapping.event(channel, message) {
-                Ok(event) => batch.push(event),
+                Ok(event) => {
+                    *lasting |= !event.ephemeral;
+                    batch.push(event);
+                }
                 Err(bad) => refuse(complaints, bad.word(), Some(mapping), &bad),
             }
         }
@@ -116,10 +126,13 @@ impl Delivery {
         Took::Message
     }
 
-    /// Tells every stream that messages are missing here.
+    /// Tells every stream that messages may be missing here. Not where the log is a stream in Redis and nobody uses
+    /// the channels but for what is ephemeral.
     pub(super) fn gap(&mut self) {
         self.flush();
-        self.log.append_gap();
+        if self.lasting || self.channels.mapped || !self.log.is_following() {
+            self.log.append_gap();
+        }
     }
 
     /// Appends what was taken.
@@ -134,6 +147,14 @@ impl Delivery {
         self.taken.increment((count - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
     }
+}
+
+/// Whether Redis refused a command on shards' channels because it knows none.
+pub(super) fn is_without_shards(text: &[u8]) -> bool {
+    text.starts_with(b"ERR unknown command")
+        && [&b"SSUBSCRIBE"[..], b"SPUBLISH"]
+            .iter()
+            .any(|word| text.windows(word.len()).any(|part| part == *word))
 }
 
 /// Counts a refusal, and logs it unless one for the same reason was logged just now.

@@ -36,7 +36,8 @@ pub(super) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 pub(super) fn nobody() -> (TcpSocket, Address) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = Address::parse(&Secret::new(format!("redis://{}", socket.local_addr().unwrap()))).unwrap();
+    let address =
+        Address::parse(&Secret::new(format!("redis://{}", socket.local_addr().unwrap())), None).unwrap();
     (socket, address)
 }
 
@@ -49,7 +50,7 @@ impl Double {
 
     /// Its address, with what stands before the host in its URL.
     pub(super) fn address(&self, user: &str) -> Address {
-        Address::parse(&Secret::new(format!("redis://{user}{}", self.0.local_addr().unwrap()))).unwrap()
+        Address::parse(&Secret::new(format!("redis://{user}{}", self.0.local_addr().unwrap())), None).unwrap()
     }
 
     pub(super) async fn accept(&self) -> Peer {

@@ -25,6 +25,14 @@ pub(super) enum Failure {
     NotRedis(#[from] NotResp),
     #[error("Redis gave an answer that nobody asked for")]
     Unexpected,
+    #[error("Redis at {address} is no master: it says that it is a {role}")]
+    NotMaster { address: String, role: String },
+    #[error("no Sentinel knows a master of the name {name} (the last one said: {last})")]
+    NoMaster { name: String, last: String },
+    #[error("no node of the cluster says who holds the slot {slot} (the last one said: {last})")]
+    NoNode { slot: u16, last: String },
+    #[error("Redis at {address} has version {version}, and 6.2 is the first that will do")]
+    TooOld { address: String, version: String },
 }
 
 impl Failure {
@@ -37,6 +45,8 @@ impl Failure {
             Self::Closed => "closed",
             Self::Broken(_) => "broken",
             Self::NotRedis(_) | Self::Unexpected => "protocol",
+            Self::NotMaster { .. } | Self::NoMaster { .. } | Self::NoNode { .. } => "no_master",
+            Self::TooOld { .. } => "version",
         }
     }
 

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::Timing;
-use super::address::Address;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::resp::{Reply, write_command};
+use super::server::Server;
 use crate::shutdown::Drain;
 use crate::sources::publish::RelayError;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES};
@@ -58,9 +58,14 @@ struct Names {
 }
 
 impl Link {
+    /// The key of what is kept; in a Cluster it decides on the node.
+    pub(super) fn kept(prefix: &str) -> String {
+        format!("{prefix}:revocations")
+    }
+
     /// Starts both connections' tasks; they end when `drain` starts.
     pub(super) fn start(
-        address: Address,
+        server: Arc<Server>,
         timing: Timing,
         prefix: &str,
         hear: Arc<dyn Hear>,
@@ -69,11 +74,11 @@ impl Link {
         let (tellings, waiting) = mpsc::channel(MAX_WAITING);
         let names = Arc::new(Names {
             channel: format!("{prefix}:control").into_bytes().into(),
-            kept: format!("{prefix}:revocations").into_bytes().into(),
+            kept: Self::kept(prefix).into_bytes().into(),
         });
-        let ear = Ear { address: address.clone(), timing, names: Arc::clone(&names), hear };
+        let ear = Ear { server: Arc::clone(&server), timing, names: Arc::clone(&names), hear };
         drain.spawn(ear.run(drain.clone()));
-        let mouth = Mouth { address, timing, names, connection: None };
+        let mouth = Mouth { server, timing, names, connection: None };
         drain.spawn(mouth.run(waiting, drain.clone()));
         Self { tellings }
     }
@@ -89,7 +94,7 @@ impl Link {
 
 /// The connection that tells: made when it is needed, and kept.
 struct Mouth {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     names: Arc<Names>,
     connection: Option<Connection>,
@@ -113,7 +118,7 @@ impl Mouth {
             let told = told.map_err(|failure| {
                 metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => failure.word())
                     .increment(1);
-                debug!(redis = %self.address, %failure, "other instances could not be told");
+                debug!(redis = %self.server, %failure, "other instances could not be told");
                 RelayError::Unknown
             });
             // Whoever asked may have gone.
@@ -124,7 +129,7 @@ impl Mouth {
     async fn tell(&mut self, message: &[u8], kept_until: Option<u64>) -> Result<(), Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open(&self.address, self.timing).await?,
+            None => open(&self.server, self.timing).await?,
         };
         let mut commands = Vec::new();
         let mut replies = 1;
@@ -142,7 +147,7 @@ impl Mouth {
                 match connection.next()? {
                     Some(Reply::Integer(_)) => replies -= 1,
                     Some(Reply::Error(text)) => {
-                        return Err(Failure::refused("a command", text, self.address.password.as_ref()));
+                        return Err(Failure::refused("a command", text, self.server.secret()));
                     }
                     Some(_) => return Err(Failure::Unexpected),
                     None => connection.receive().await?,
@@ -150,7 +155,7 @@ impl Mouth {
             }
             Ok(())
         };
-        within(&self.address, self.timing.timeout, "telling other instances", exchange).await?;
+        within(&self.server, self.timing.timeout, "telling other instances", exchange).await?;
         self.connection = Some(connection);
         Ok(())
     }
@@ -158,7 +163,7 @@ impl Mouth {
 
 /// The connection that listens: made again for ever.
 struct Ear {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     names: Arc<Names>,
     hear: Arc<dyn Hear>,
@@ -172,7 +177,7 @@ impl Ear {
                 () = drain.started() => return,
                 failure = self.listen() => {
                     metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => failure.word()).increment(1);
-                    debug!(redis = %self.address, %failure, "not listening to other instances");
+                    debug!(redis = %self.server, %failure, "not listening to other instances");
                 }
             }
             tokio::select! {
@@ -193,7 +198,7 @@ impl Ear {
 
     async fn try_listen(&self) -> Result<std::convert::Infallible, Failure> {
         let limit = self.timing.timeout;
-        let mut connection = open(&self.address, self.timing).await?;
+        let mut connection = open(&self.server, self.timing).await?;
         let mut subscribe = Vec::new();
         write_command(&mut subscribe, &[b"SUBSCRIBE", &self.names.channel]);
         let subscribing = async {
@@ -202,21 +207,17 @@ impl Ear {
                 match connection.next()? {
                     Some(Reply::Array(_)) => return Ok(()),
                     Some(Reply::Error(text)) => {
-                        return Err(Failure::refused(
-                            "the subscription",
-                            text,
-                            self.address.password.as_ref(),
-                        ));
+                        return Err(Failure::refused("the subscription", text, self.server.secret()));
                     }
                     Some(_) => return Err(Failure::Unexpected),
                     None => connection.receive().await?,
                 }
             }
         };
-        within(&self.address, limit, "subscribing", subscribing).await?;
-        within(&self.address, limit * 10, "reading what was told before", self.catch_up()).await?;
+        within(&self.server, limit, "subscribing", subscribing).await?;
+        within(&self.server, limit * 10, "reading what was told before", self.catch_up()).await?;
         metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE).increment(1);
-        debug!(redis = %self.address, "listening to other instances");
+        debug!(redis = %self.server, "listening to other instances");
         let mut pinged = Instant::now();
         let mut waiting = false;
         loop {
@@ -239,12 +240,12 @@ impl Ear {
                 received = connection.receive() => received?,
                 () = sleep_until(due) => {
                     if waiting {
-                        return Err(timed_out(&self.address, limit, "the watchdog's ping"));
+                        return Err(timed_out(&self.server, limit, "the watchdog's ping"));
                     }
                     (pinged, waiting) = (Instant::now(), true);
                     let mut ping = Vec::new();
                     write_command(&mut ping, &[b"PING"]);
-                    within(&self.address, limit, "the watchdog's ping", connection.send(&ping)).await?;
+                    within(&self.server, limit, "the watchdog's ping", connection.send(&ping)).await?;
                 }
             }
         }
@@ -253,7 +254,7 @@ impl Ear {
     /// Hears what was told while nobody listened here, on a connection of its own: a subscribed one takes no such
     /// command.
     async fn catch_up(&self) -> Result<(), Failure> {
-        let mut connection = open(&self.address, self.timing).await?;
+        let mut connection = open(&self.server, self.timing).await?;
         let now = format!("({}", millis(SystemTime::now()));
         for page in 0.. {
             let mut command = Vec::new();
@@ -271,7 +272,7 @@ impl Ear {
                     }
                     Some(Reply::Nil) => break Vec::new(),
                     Some(Reply::Error(text)) => {
-                        return Err(Failure::refused("a command", text, self.address.password.as_ref()));
+                        return Err(Failure::refused("a command", text, self.server.secret()));
                     }
                     Some(_) => return Err(Failure::Unexpected),
                     None => connection.receive().await?,
@@ -288,21 +289,21 @@ impl Ear {
     }
 }
 
-async fn open(address: &Address, timing: Timing) -> Result<Connection, Failure> {
-    Connection::open(address, timing.timeout, MAX_TEXT).await
+async fn open(server: &Server, timing: Timing) -> Result<Connection, Failure> {
+    server.open(timing.timeout, MAX_TEXT).await
 }
 
 async fn within<T>(
-    address: &Address,
+    server: &Server,
     limit: Duration,
     doing: &'static str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(address, limit, doing)))
+    timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(server, limit, doing)))
 }
 
-fn timed_out(address: &Address, limit: Duration, doing: &'static str) -> Failure {
-    Failure::Timeout { address: address.to_string(), limit, doing }
+fn timed_out(server: &Server, limit: Duration, doing: &'static str) -> Failure {
+    Failure::Timeout { address: server.to_string(), limit, doing }
 }
 
 fn millis(at: SystemTime) -> u64 {

@@ -1,4 +1,5 @@
-//! Events over Redis channels: `<prefix>`, `<prefix>:topic:*`, and the operator's mapped ones.
+//! Events over Redis: the channels `<prefix>`, `<prefix>:topic:*` and the operator's mapped ones; and the stream that is
+//! the log, where one is configured.
 //!
 //! | file | is about |
 //! |---|---|
@@ -7,42 +8,60 @@
 //! | `subscription` | the connection that delivers: supervised, watched, made again for ever |
 //! | `once` | the connection that tells what happens for the first time |
 //! | `publisher` | the connection that publishes for `POST /publish` |
+//! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
+//! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
+//! | `append` | the connection that appends to the stream for `POST /publish` |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
-//! | `connection` `resp` `address` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
+//! | `once` | what happens once on all instances |
+//! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
+//! | `connection` `resp` `token` `address` `backoff` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
 //!
 //! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and said to be.
 
 mod address;
+mod append;
+mod backoff;
+mod census;
 mod channels;
 mod connection;
 mod delivery;
 #[cfg(test)]
 mod double;
+mod entry;
 mod failure;
 mod link;
+mod load;
 mod once;
 mod publisher;
 mod resp;
+mod server;
+mod slot;
+mod stream_state;
 mod subscription;
+mod tail;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
-pub use delivery::Commands;
+pub use delivery::Heard;
 pub use link::{Hear, Link};
 pub use once::RedisOnce;
 pub use publisher::RedisPublisher;
 
-use address::Address;
+use append::{Appender, Commands};
 use channels::Channels;
 use delivery::Delivery;
+use server::Server;
 use subscription::Subscription;
+use tail::{Reading, Tail};
 
 use crate::config;
-use crate::health::Reporter;
+use crate::health::Health;
 use crate::log::Log;
 use crate::shutdown::Drain;
+use crate::sources::publish::Relay;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -64,43 +83,83 @@ pub fn start_once(settings: &config::Redis, drain: &Drain) -> Result<RedisOnce, 
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    Ok(RedisOnce::start(Address::parse(&settings.url)?, timing, &settings.prefix, drain))
+    let prefix = &settings.prefix;
+    // In a Cluster all of them lie in one slot.
+    let keys =
+        if settings.nodes.is_empty() { format!("{prefix}:ticket:") } else { format!("{prefix}:{{ticket}}:") };
+    let server = Arc::new(Server::new(settings, &keys)?);
+    Ok(RedisOnce::start(server, timing, keys, drain))
 }
 
-/// Appends what is published on the channels of `settings` to `log`, and publishes for `POST /publish`, until `drain`
-/// starts: best one that starts after the streams are closed, so that these miss nothing while they wait for that.
-/// Messages longer than `max_message` bytes are passed over. What instances tell each other goes to `commands`. Returns at
-/// once; `health` tells when Redis is there.
+/// What Redis is to do, beside what its section says.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisDuty {
+    /// Longer messages and entries are passed over.
+    pub max_message: usize,
+    /// How long Redis remembers an idempotency key.
+    pub idempotency_window: Duration,
+}
+
+/// The ways out to Redis.
+pub struct RedisWays {
+    /// For `POST /publish`.
+    pub relay: Arc<dyn Relay>,
+    /// For what instances tell each other in the order of the events.
+    pub commands: RedisPublisher,
+}
+
+/// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
+/// one, and gives back the ways out; until `drain` starts: best one that starts after the streams are closed, so that
+/// these miss nothing while they wait for that. What instances tell each other goes to `commands`. Returns at once;
+/// `health` tells when Redis is there.
 pub fn start_redis(
     settings: &config::Redis,
-    max_message: usize,
-    log: Arc<Log>,
-    commands: Commands,
-    health: Reporter,
+    duty: RedisDuty,
+    log: &Arc<Log>,
+    commands: Heard,
+    health: &Health,
     drain: &Drain,
-) -> Result<RedisPublisher, BadRedisUrl> {
-    let address = Address::parse(&settings.url)?;
+) -> Result<RedisWays, BadRedisUrl> {
+    let key = settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key);
+    let server = Arc::new(Server::new(settings, key)?);
     let timing = Timing {
         timeout: settings.timeout,
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    let delivery = Delivery::new(Channels::new(settings), log, commands);
-    let max_text = max_message.saturating_add(RELAY_SLACK);
-    let subscription = Subscription::new(address.clone(), timing, max_text, delivery, health);
+    let mut channels = Channels::new(settings);
+    let sharded = (!settings.nodes.is_empty()).then(|| slot::sharded_channel(&settings.prefix, key));
+    if let Some(sharded) = &sharded {
+        channels.add_sharded(sharded);
+    }
+    let delivery = Delivery::new(channels, Arc::clone(log), commands);
+    let max_text = duty.max_message.saturating_add(RELAY_SLACK);
+    let reporter = health.depend_on("redis", true);
+    let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let listening = subscription.listening();
     drain.spawn(subscription.run(drain.clone()));
-    Ok(RedisPublisher::start(address, timing, &settings.prefix, listening, drain))
+    let publisher = RedisPublisher::start(Arc::clone(&server), timing, &settings.prefix, listening, drain);
+    let Some(stream) = &settings.stream else {
+        return Ok(RedisWays { relay: Arc::new(publisher.clone()), commands: publisher });
+    };
+    let reading =
+        Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
+    let reporter = health.depend_on("redis_stream", true);
+    let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
+    drain.spawn(tail.run(drain.clone()));
+    let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
+    let appender = Appender::start(server, timing, stream.timeout, commands, drain);
+    Ok(RedisWays { relay: Arc::new(appender), commands: publisher })
 }
 
 /// Starts the link between the instances that share the Redis of `settings`, until `drain` starts; `hear` gets what
 /// they tell, this one's own words too.
 pub fn start_link(settings: &config::Redis, hear: Arc<dyn Hear>, drain: &Drain) -> Result<Link, BadRedisUrl> {
-    let address = Address::parse(&settings.url)?;
+    let server = Arc::new(Server::new(settings, &Link::kept(&settings.prefix))?);
     let timing = Timing {
         timeout: settings.timeout,
         ping_interval: settings.ping_interval,
         max_backoff: settings.max_backoff,
     };
-    Ok(Link::start(address, timing, &settings.prefix, hear, drain))
+    Ok(Link::start(server, timing, &settings.prefix, hear, drain))
 }

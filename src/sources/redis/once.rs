@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,10 +13,10 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Timing;
-use super::address::Address;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
+use super::server::Server;
 use crate::auth::Once;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES};
@@ -44,15 +45,9 @@ struct Request {
 
 impl RedisOnce {
     /// Starts the task that owns the connection; it ends when `drain` starts.
-    pub(super) fn start(address: Address, timing: Timing, prefix: &str, drain: &Drain) -> Self {
+    pub(super) fn start(server: Arc<Server>, timing: Timing, prefix: String, drain: &Drain) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        let keeper = Keeper {
-            address,
-            timing,
-            prefix: format!("{prefix}:ticket:"),
-            connection: None,
-            told: Told::default(),
-        };
+        let keeper = Keeper { server, timing, prefix, connection: None, told: Told::default() };
         drain.spawn(keeper.run(waiting, drain.clone()));
         Self { requests }
     }
@@ -71,7 +66,7 @@ impl Once for RedisOnce {
 
 /// The owner of the connection.
 struct Keeper {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     prefix: String,
     connection: Option<Connection>,
@@ -115,7 +110,7 @@ impl Keeper {
             }
             Err(_) => {
                 self.connection = None;
-                let address = self.address.to_string();
+                let address = self.server.to_string();
                 Some(Failure::Timeout { address, limit, doing: "redeeming tickets" })
             }
         };
@@ -125,7 +120,7 @@ impl Keeper {
             let reason = failure.word();
             metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
             if self.told.say(reason) {
-                warn!(redis = %self.address, reason, %failure, "Redis cannot tell which tickets have been used");
+                warn!(redis = %self.server, reason, %failure, "Redis cannot tell which tickets have been used");
             }
         }
     }
@@ -139,10 +134,10 @@ impl Keeper {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let made = Connection::open(&self.address, self.timing.timeout, MAX_ANSWER).await?;
+                let made = self.server.open(self.timing.timeout, MAX_ANSWER).await?;
                 self.told.forget();
                 metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE).increment(1);
-                info!(redis = %self.address, "connected to Redis for tickets");
+                info!(redis = %self.server, "connected to Redis for tickets");
                 none.insert(made)
             }
         };

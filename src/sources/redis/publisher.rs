@@ -3,7 +3,6 @@
 //! One connection, made when it is needed and kept. Whatever waits is written in one go, and each sender learns
 //! whether Redis took its messages, surely did not, or may have. This file must not know what a message means.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,13 +14,13 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Timing;
-use super::address::Address;
 use super::channels::given_channel;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
+use super::server::Server;
 use crate::shutdown::Drain;
-use crate::sources::publish::{Relay, RelayError};
+use crate::sources::publish::{Outgoing, Relay, RelayError, Relayed, Relaying};
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES};
 
 /// What this connection is for, in metrics.
@@ -50,7 +49,7 @@ impl RedisPublisher {
     /// Starts the task that owns the connection; it ends when `drain` starts. `listening` says whether this process
     /// hears what it publishes.
     pub(super) fn start(
-        address: Address,
+        server: Arc<Server>,
         timing: Timing,
         channel: &str,
         listening: Arc<AtomicBool>,
@@ -58,7 +57,7 @@ impl RedisPublisher {
     ) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
         let outbox = Outbox {
-            address,
+            server,
             timing,
             channel: channel.as_bytes().into(),
             given: given_channel(channel).into(),
@@ -74,11 +73,12 @@ impl RedisPublisher {
 
 impl Relay for RedisPublisher {
     /// Dropped half-way, the messages may still be sent. Takes a few times the timeout at the longest.
-    fn relay(
-        &self,
-        messages: Vec<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), RelayError>> + Send + '_>> {
-        Box::pin(self.send(messages, false))
+    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
+        Box::pin(async move {
+            let count = messages.len();
+            self.send(messages.into_iter().map(|message| message.json).collect(), false).await?;
+            Ok(vec![Relayed::default(); count])
+        })
     }
 }
 
@@ -99,7 +99,7 @@ impl RedisPublisher {
 
 /// The owner of the publishing connection.
 struct Outbox {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     channel: Box<[u8]>,
     given: Box<[u8]>,
@@ -154,7 +154,7 @@ impl Outbox {
         if let Ok(Ok(())) = timeout(self.timing.timeout, exchange).await {
             return;
         }
-        debug!(redis = %self.address, "the idle connection for publishing is gone");
+        debug!(redis = %self.server, "the idle connection for publishing is gone");
         self.connection = None;
     }
 
@@ -186,7 +186,7 @@ impl Outbox {
             }
             Err(_) => {
                 self.connection = None;
-                let address = self.address.to_string();
+                let address = self.server.to_string();
                 Some(Failure::Timeout { address, limit: self.timing.timeout, doing: "publishing" })
             }
         };
@@ -201,11 +201,11 @@ impl Outbox {
     /// Sees that there is a connection.
     async fn connect(&mut self) -> Result<(), Failure> {
         if self.connection.is_none() {
-            let connection = Connection::open(&self.address, self.timing.timeout, MAX_ANSWER).await?;
+            let connection = self.server.open(self.timing.timeout, MAX_ANSWER).await?;
             self.connection = Some(connection);
             self.told.forget();
             self.connects.increment(1);
-            info!(redis = %self.address, "connected to Redis for publishing");
+            info!(redis = %self.server, "connected to Redis for publishing");
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Outbox {
         let reason = failure.word();
         metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
         if self.told.say(reason) {
-            warn!(redis = %self.address, reason, %failure, "cannot publish over Redis");
+            warn!(redis = %self.server, reason, %failure, "cannot publish over Redis");
         }
     }
 }

@@ -4,18 +4,31 @@ use crate::sources::redis::double::{Double, Peer, TIMING, nobody, within};
 fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let drain = Drain::new();
     let listening = Arc::new(AtomicBool::new(listening));
-    (RedisPublisher::start(double.address(""), TIMING, "sidestream", listening, &drain), drain)
+    (
+        RedisPublisher::start(
+            Arc::new(Server::One(double.address(""))),
+            TIMING,
+            "sidestream",
+            listening,
+            &drain,
+        ),
+        drain,
+    )
 }
 
-type Relayed = tokio::task::JoinHandle<Result<(), RelayError>>;
+fn message(json: &'static str) -> Outgoing {
+    Outgoing { json: Bytes::from_static(json.as_bytes()), idempotency_key: None, ephemeral: false }
+}
 
-fn relay(publisher: &RedisPublisher, drain: &Drain, messages: &[&'static str]) -> Relayed {
+type Outcome = tokio::task::JoinHandle<Result<(), RelayError>>;
+
+fn relay(publisher: &RedisPublisher, drain: &Drain, messages: &[&'static str]) -> Outcome {
     let publisher = publisher.clone();
-    let messages = messages.iter().map(|message| Bytes::from_static(message.as_bytes())).collect();
-    drain.spawn(async move { publisher.relay(messages).await })
+    let messages = messages.iter().map(|json| message(json)).collect();
+    drain.spawn(async move { publisher.relay(messages).await.map(drop) })
 }
 
-async fn outcome(relayed: Relayed) -> Result<(), RelayError> {
+async fn outcome(relayed: Outcome) -> Result<(), RelayError> {
     within("an outcome", relayed).await.unwrap()
 }
 
@@ -57,7 +70,8 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
 async fn without_a_connection_nothing_was_published() {
     let (_socket, address) = nobody();
     let drain = Drain::new();
-    let publisher = RedisPublisher::start(address, TIMING, "sidestream", Arc::default(), &drain);
+    let publisher =
+        RedisPublisher::start(Arc::new(Server::One(address)), TIMING, "sidestream", Arc::default(), &drain);
     assert_eq!(outcome(relay(&publisher, &drain, &["a"])).await, Err(RelayError::Down));
 
     let silent = Double::start().await;
@@ -135,5 +149,5 @@ async fn what_waits_when_the_stop_comes_was_not_published() {
     let (publisher, drain) = start(&double, true);
     drain.start();
     within("it ends", drain.finished()).await;
-    assert_eq!(publisher.relay(vec![Bytes::from_static(b"a")]).await, Err(RelayError::Down));
+    assert_eq!(publisher.relay(vec![message("a")]).await, Err(RelayError::Down));
 }

@@ -48,12 +48,12 @@ const READ: usize = 64 << 10;
 
 /// Bytes that came and are not replies yet.
 pub(super) struct Received {
-    bytes: BytesMut,
+    pub(super) bytes: BytesMut,
     /// What stands before it has been handed out.
-    at: usize,
+    pub(super) at: usize,
     /// Longest text that is kept.
-    max_text: usize,
-    skip: Option<Skip>,
+    pub(super) max_text: usize,
+    pub(super) skip: Option<Skip>,
 }
 
 impl Received {
@@ -71,12 +71,8 @@ impl Received {
 
     /// The next whole reply; None when more has to come first.
     pub(super) fn next(&mut self) -> Result<Option<Reply<'_>>, NotResp> {
-        if let Some(skip) = &mut self.skip {
-            self.at += skip.pass(&self.bytes[self.at..])?;
-            if !skip.is_done() {
-                return Ok(None);
-            }
-            self.skip = None;
+        if !self.pass_over()? {
+            return Ok(None);
         }
         let mut cursor = Cursor { bytes: &self.bytes, at: self.at, max_text: self.max_text };
         match cursor.reply() {
@@ -93,19 +89,30 @@ impl Received {
             Err(Stop::Broken) => Err(NotResp),
         }
     }
+
+    /// Passes over what is too large; false while there is more of it to come.
+    pub(super) fn pass_over(&mut self) -> Result<bool, NotResp> {
+        let Some(skip) = &mut self.skip else { return Ok(true) };
+        self.at += skip.pass(&self.bytes[self.at..])?;
+        let done = skip.is_done();
+        if done {
+            self.skip = None;
+        }
+        Ok(done)
+    }
 }
 
 /// Why there is no reply.
-enum Stop {
+pub(super) enum Stop {
     Incomplete,
     TooLarge(Skip),
     Broken,
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    max_text: usize,
+pub(super) struct Cursor<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
+    pub(super) max_text: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -137,7 +144,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A line's first byte and the rest of it.
-    fn line(&mut self) -> Result<(u8, &'a [u8]), Stop> {
+    pub(super) fn line(&mut self) -> Result<(u8, &'a [u8]), Stop> {
         let rest = &self.bytes[self.at..];
         let Some(end) = rest.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
             return Err(if rest.len() < MAX_LINE { Stop::Incomplete } else { Stop::Broken });
@@ -148,7 +155,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text behind its length's line; `items` follow it in its array.
-    fn text(&mut self, length: &[u8], items: usize) -> Result<&'a [u8], Stop> {
+    pub(super) fn text(&mut self, length: &[u8], items: usize) -> Result<&'a [u8], Stop> {
         let length = usize::try_from(number(length)?).map_err(|_| Stop::Broken)?;
         if length > self.max_text {
             return Err(Stop::TooLarge(Skip { bytes: length.saturating_add(2), items }));
@@ -165,12 +172,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn number(text: &[u8]) -> Result<i64, Stop> {
+pub(super) fn number(text: &[u8]) -> Result<i64, Stop> {
     str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Stop::Broken)
 }
 
 /// The rest of an array that is passed over.
-struct Skip {
+pub(super) struct Skip {
     /// Of the text that is being passed over, with its line end.
     bytes: usize,
     /// How many elements follow it.

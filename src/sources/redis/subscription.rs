@@ -6,18 +6,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::Timing;
-use super::address::Address;
+use super::backoff::Backoff;
 use super::connection::Connection;
 use super::delivery::{Delivery, Took};
 use super::failure::{Failure, Told};
 use super::resp::write_command;
+use super::server::Server;
 use crate::health::Reporter;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_GAPS, REDIS_UP};
@@ -27,7 +27,7 @@ const PURPOSE: &str = "subscribe";
 
 /// Keeps a connection that delivers.
 pub(super) struct Subscription {
-    address: Address,
+    server: Arc<Server>,
     timing: Timing,
     /// Longest text that is kept.
     max_text: usize,
@@ -57,7 +57,7 @@ enum State {
 
 impl Subscription {
     pub(super) fn new(
-        address: Address,
+        server: Arc<Server>,
         timing: Timing,
         max_text: usize,
         delivery: Delivery,
@@ -69,12 +69,15 @@ impl Subscription {
         let patterns: Vec<_> =
             [&b"PSUBSCRIBE"[..]].into_iter().chain(delivery.channels().patterns()).collect();
         write_command(&mut commands, &patterns);
+        if let Some(sharded) = delivery.channels().sharded() {
+            write_command(&mut commands, &[b"SSUBSCRIBE", sharded]);
+        }
         // Redis answers in order: a pong says that all subscriptions stand.
         write_command(&mut commands, &[b"PING"]);
         let up = metrics::gauge!(REDIS_UP);
         up.set(0.0);
         Self {
-            address,
+            server,
             timing,
             max_text,
             delivery,
@@ -119,7 +122,7 @@ impl Subscription {
     /// Connects, subscribes and delivers, until that fails.
     async fn listen(&mut self) -> Failure {
         let Timing { timeout: limit, .. } = self.timing;
-        let mut connection = match Connection::open(&self.address, limit, self.max_text).await {
+        let mut connection = match self.server.open(limit, self.max_text).await {
             Ok(connection) => connection,
             Err(failure) => return failure,
         };
@@ -183,7 +186,7 @@ impl Subscription {
                 Took::Message | Took::Subscribed => {}
                 Took::Pong => pong = true,
                 Took::Refused(text) => {
-                    let secret = self.address.password.as_ref();
+                    let secret = self.server.secret();
                     return Err(Failure::refused("the subscriptions", text, secret));
                 }
                 Took::Unexpected => return Err(Failure::Unexpected),
@@ -194,7 +197,7 @@ impl Subscription {
     }
 
     fn timed_out(&self, doing: &'static str) -> Failure {
-        Failure::Timeout { address: self.address.to_string(), limit: self.timing.timeout, doing }
+        Failure::Timeout { address: self.server.to_string(), limit: self.timing.timeout, doing }
     }
 
     /// Notes that everything is subscribed and answers.
@@ -209,9 +212,9 @@ impl Subscription {
             let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.gaps.increment(1);
             self.delivery.gap();
-            warn!(redis = %self.address, away_ms, "listening to Redis again; what was published on its channels meanwhile is lost here");
+            warn!(redis = %self.server, away_ms, "listening to Redis again; what was published on its channels meanwhile is lost here");
         } else {
-            info!(redis = %self.address, "listening to Redis");
+            info!(redis = %self.server, "listening to Redis");
         }
         self.health.up();
     }
@@ -230,36 +233,10 @@ impl Subscription {
         metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
         self.health.down(format!("{failure}; what is published on Redis channels meanwhile is lost here"));
         if self.told.say(reason) {
-            warn!(redis = %self.address, reason, %failure, "not listening to Redis; trying again until it answers");
+            warn!(redis = %self.server, reason, %failure, "not listening to Redis; trying again until it answers");
         } else {
-            debug!(redis = %self.address, reason, %failure, "still not listening to Redis");
+            debug!(redis = %self.server, reason, %failure, "still not listening to Redis");
         }
-    }
-}
-
-/// Pauses between attempts: short at first, twice as long each time up to a bound, and never the same for two daemons.
-struct Backoff {
-    next: Duration,
-    max: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-
-    fn new(max: Duration) -> Self {
-        Self { next: Self::FIRST, max: max.max(Self::FIRST) }
-    }
-
-    fn reset(&mut self) {
-        self.next = Self::FIRST;
-    }
-
-    /// Between half and the whole of the next step.
-    fn pause(&mut self) -> Duration {
-        let step = self.next;
-        self.next = (step * 2).min(self.max);
-        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        step.mul_f64(0.5 + 0.5 * random)
     }
 }
 

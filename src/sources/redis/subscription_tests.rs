@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::config;
 use crate::health::{Health, State as Standing};
@@ -14,7 +16,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(address: Address, timing: Timing) -> Self {
+    fn start(address: crate::sources::redis::address::Address, timing: Timing) -> Self {
         let age = Duration::from_secs(600);
         let log =
             Arc::new(Log::new(Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age }));
@@ -22,8 +24,13 @@ impl Running {
         let health = Health::new();
         let drain = Drain::new();
         let delivery = Delivery::new(channels, Arc::clone(&log), Arc::new(|_| false));
-        let subscription =
-            Subscription::new(address, timing, 1000, delivery, health.depend_on("redis", true));
+        let subscription = Subscription::new(
+            Arc::new(Server::One(address)),
+            timing,
+            1000,
+            delivery,
+            health.depend_on("redis", true),
+        );
         let listening = subscription.listening();
         drain.spawn(subscription.run(drain.clone()));
         Self { log, health, listening, drain }

@@ -1,4 +1,5 @@
-//! A Redis of a test's own: Debian's `redis-server`, on a port of its own and a Unix socket, keeping nothing on disk.
+//! A Redis of a test's own: Debian's `redis-server`, on a port of its own and a Unix socket, keeping nothing on disk
+//! unless it is asked to.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,10 +15,12 @@ pub(crate) struct Redis {
     child: Option<Child>,
     pub(crate) port: u16,
     folder: tempfile::TempDir,
+    /// More arguments; the later one of a name counts.
+    arguments: Vec<String>,
 }
 
 /// Ports below those that the system gives away by itself, so that one stays free while its Redis does not run.
-fn next_port() -> u16 {
+pub(super) fn next_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -28,7 +31,13 @@ fn next_port() -> u16 {
 impl Redis {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more arguments, such as `--appendonly yes`.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::absent();
+        redis.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         while !redis.try_start().await {
             // Somebody else's port.
             redis.port = next_port();
@@ -36,9 +45,22 @@ impl Redis {
         redis
     }
 
+    /// Starts one that speaks TLS alone, and asks who comes for a certificate. The paths are those of PEM files.
+    pub(crate) async fn start_tls(certificate: &str, key: &str, authority: &str) -> Self {
+        let mut redis = Self::absent();
+        let port = redis.port.to_string();
+        let arguments =
+            ["--port", "0", "--tls-port", &port, "--tls-cert-file", certificate, "--tls-key-file", key];
+        let authority = ["--tls-ca-cert-file", authority, "--tls-auth-clients", "yes"];
+        redis.arguments = arguments.into_iter().chain(authority).map(str::to_owned).collect();
+        assert!(redis.try_start().await, "its port is taken");
+        redis
+    }
+
     /// Has a port and does not run.
     pub(crate) fn absent() -> Self {
-        Self { child: None, port: next_port(), folder: tempfile::tempdir().expect("a folder") }
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { child: None, port: next_port(), folder, arguments: Vec::new() }
     }
 
     /// Starts it where it was, or was to be.
@@ -54,6 +76,7 @@ impl Redis {
             .arg(self.socket())
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -130,6 +153,29 @@ impl Redis {
         let _ = std::fs::remove_file(self.socket());
     }
 
+    /// A copy of what it has on disk, to be given to [`Redis::kill_and_restore`].
+    pub(crate) fn copy_of_disk(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().expect("a folder");
+        copy_files(self.folder.path(), copy.path());
+        copy
+    }
+
+    /// Ends it as a crash would and gives it an earlier disk: an empty one, or a copy of its own.
+    pub(crate) async fn kill_and_restore(&mut self, disk: Option<&tempfile::TempDir>) {
+        self.kill().await;
+        for entry in std::fs::read_dir(self.folder.path()).expect("its folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).expect("removed");
+            } else {
+                std::fs::remove_file(path).expect("removed");
+            }
+        }
+        if let Some(disk) = disk {
+            copy_files(disk.path(), self.folder.path());
+        }
+    }
+
     /// Lets it stand still with all its connections open.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
@@ -143,5 +189,20 @@ impl Redis {
         let pid = self.child.as_ref().and_then(Child::id).expect("it runs");
         let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
         assert!(status.expect("kill(1)").success());
+    }
+}
+
+/// Copies files and folders; a socket is neither.
+fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            std::fs::create_dir(&target).expect("a folder");
+            copy_files(&path, &target);
+        } else if path.is_file() {
+            // One that is just being replaced is missing from the copy, as from a crashed disk.
+            let _ = std::fs::copy(&path, &target);
+        }
     }
 }

@@ -85,6 +85,21 @@ impl Stream {
         Self::open_raw(to, request.as_bytes()).await
     }
 
+    /// As [`Stream::open`], but None when nobody listens there or the connection ends in the head.
+    pub(crate) async fn try_open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Option<Self> {
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        within("the head of a stream", async {
+            let mut socket = TcpStream::connect(to).await.ok()?;
+            socket.write_all(request.as_bytes()).await.ok()?;
+            Self::try_read_head(socket).await
+        })
+        .await
+    }
+
     /// Writes `request` as it stands and reads the response's head.
     pub(crate) async fn open_raw(to: SocketAddr, request: &[u8]) -> Self {
         within("the head of a stream", async {
@@ -96,18 +111,23 @@ impl Stream {
     }
 
     /// Reads the head of an answer that is on its way.
-    pub(crate) async fn read_head(mut socket: TcpStream) -> Self {
+    pub(crate) async fn read_head(socket: TcpStream) -> Self {
+        Self::try_read_head(socket).await.expect("the connection ended in the head")
+    }
+
+    async fn try_read_head(mut socket: TcpStream) -> Option<Self> {
         let mut raw = Vec::new();
         let end = loop {
             if let Some(at) = raw.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
-            let read = socket.read_buf(&mut raw).await.expect("a head");
-            assert_ne!(read, 0, "the connection ended in the head: {:?}", String::from_utf8_lossy(&raw));
+            if socket.read_buf(&mut raw).await.ok()? == 0 {
+                return None;
+            }
         };
         let head = String::from_utf8(raw.drain(..end).collect()).expect("text");
         let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Self {
+        Some(Self {
             socket,
             head,
             chunked,
@@ -116,7 +136,7 @@ impl Stream {
             blocks: VecDeque::new(),
             ended: false,
             ended_cleanly: false,
-        }
+        })
     }
 
     pub(crate) fn status(&self) -> u16 {

@@ -1,4 +1,4 @@
-//! A TCP line between a client and the daemon, which a test can cut, mend, and lead to another daemon.
+//! A TCP line between a client and a server, which a test can cut, hold, mend, and lead to another server.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,8 @@ pub(crate) struct Wire {
     daemon: SocketAddr,
     /// Where new connections lead; None while it is cut.
     leads_to: watch::Sender<Option<SocketAddr>>,
+    /// Whether bytes pass.
+    flows: watch::Sender<bool>,
     carried: Arc<Mutex<Vec<u8>>>,
     accepting: JoinHandle<()>,
 }
@@ -26,8 +28,9 @@ impl Wire {
         let address = listener.local_addr().expect("its address");
         let (leads_to, target) = watch::channel(Some(daemon));
         let carried = Arc::new(Mutex::new(Vec::new()));
-        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&carried)));
-        Self { address, daemon, leads_to, carried, accepting }
+        let (flows, flow) = watch::channel(true);
+        let accepting = tokio::spawn(accept(listener, target, flow, Arc::clone(&carried)));
+        Self { address, daemon, leads_to, flows, carried, accepting }
     }
 
     /// Resets every connection in both directions, and every new one until [`Wire::mend`].
@@ -35,7 +38,13 @@ impl Wire {
         self.leads_to.send_replace(None);
     }
 
+    /// Holds every byte back, on connections that stay open, until [`Wire::mend`]: as a network that swallows.
+    pub(crate) fn swallow(&self) {
+        self.flows.send_replace(false);
+    }
+
     pub(crate) fn mend(&self) {
+        self.flows.send_replace(true);
         self.leads_to.send_replace(Some(self.daemon));
     }
 
@@ -60,20 +69,22 @@ impl Drop for Wire {
 
 type Target = watch::Receiver<Option<SocketAddr>>;
 
-async fn accept(listener: TcpListener, mut target: Target, carried: Arc<Mutex<Vec<u8>>>) {
+type Flow = watch::Receiver<bool>;
+
+async fn accept(listener: TcpListener, mut target: Target, flow: Flow, carried: Arc<Mutex<Vec<u8>>>) {
     loop {
         let (mut client, _) = listener.accept().await.expect("a connection");
         let Some(daemon) = *target.borrow_and_update() else {
             reset(&client);
             continue;
         };
-        let (mut target, carried) = (target.clone(), Arc::clone(&carried));
+        let (mut target, flow, carried) = (target.clone(), flow.clone(), Arc::clone(&carried));
         tokio::spawn(async move {
             let Ok(mut daemon) = TcpStream::connect(daemon).await else {
                 return reset(&client);
             };
             tokio::select! {
-                () = pass_on(&mut client, &mut daemon, &carried) => {}
+                () = pass_on(&mut client, &mut daemon, flow, &carried) => {}
                 // Also when it was cut and mended in between.
                 _ = target.changed() => {
                     reset(&client);
@@ -85,18 +96,28 @@ async fn accept(listener: TcpListener, mut target: Target, carried: Arc<Mutex<Ve
 }
 
 /// Both directions, until both have ended.
-async fn pass_on(client: &mut TcpStream, daemon: &mut TcpStream, carried: &Mutex<Vec<u8>>) {
+async fn pass_on(client: &mut TcpStream, daemon: &mut TcpStream, flow: Flow, carried: &Mutex<Vec<u8>>) {
     let (from_client, to_client) = client.split();
     let (from_daemon, to_daemon) = daemon.split();
     tokio::join!(
-        copy(from_client, to_daemon, |_| {}),
-        copy(from_daemon, to_client, |bytes| carried.lock().expect("not poisoned").extend_from_slice(bytes)),
+        copy(from_client, to_daemon, flow.clone(), |_| {}),
+        copy(from_daemon, to_client, flow, |bytes| {
+            carried.lock().expect("not poisoned").extend_from_slice(bytes);
+        }),
     );
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, saw: impl Fn(&[u8])) {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut flow: Flow,
+    saw: impl Fn(&[u8]),
+) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if flow.wait_for(|flows| *flows).await.is_err() {
+            return;
+        }
         saw(&buffer[..read]);
         if to.write_all(&buffer[..read]).await.is_err() {
             return;

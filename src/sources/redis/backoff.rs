@@ -1,0 +1,28 @@
+//! Pauses between attempts: short at first, twice as long each time up to a bound, and never the same for two daemons.
+
+use std::time::Duration;
+
+pub(super) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(super) const FIRST: Duration = Duration::from_millis(50);
+
+    pub(super) fn new(max: Duration) -> Self {
+        Self { next: Self::FIRST, max: max.max(Self::FIRST) }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+
+    /// Between half and the whole of the next step.
+    pub(super) fn pause(&mut self) -> Duration {
+        let step = self.next;
+        self.next = (step * 2).min(self.max);
+        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        step.mul_f64(0.5 + 0.5 * random)
+    }
+}

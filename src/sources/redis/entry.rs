@@ -1,0 +1,121 @@
+//! From an entry of the stream to a place in the log.
+//!
+//! An entry is an event when its field `event` holds an envelope. Sidestream's own marks have the field `sidestream`.
+//! Everything else keeps its place and is nobody's event. Nothing of an entry's content stands in a reason.
+
+use std::time::Duration;
+
+use super::channels::BadMessage;
+use super::connection::Connection;
+use super::failure::Failure;
+use super::token::Token;
+use crate::event::{EnvelopeDefaults, Event, EventId, parse_event};
+
+/// An entry and what it means.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: EventId,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Event(Event),
+    Mark(Mark),
+    /// Not ours, for this reason.
+    Foreign(BadEntry),
+}
+
+/// What sidestream itself writes into the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mark {
+    /// The stream was not there: it begins here.
+    Begin,
+    /// Redis lost its newest part: whatever stood up to `after` may be missing.
+    Lost { after: EventId },
+}
+
+/// Why an entry is no event.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum BadEntry {
+    #[error("it has no field `event`")]
+    NoEvent,
+    #[error("its event is larger than internal.max_body")]
+    TooLarge,
+    #[error("{0}")]
+    Message(#[from] BadMessage),
+}
+
+impl BadEntry {
+    /// One word for a metric's label.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::NoEvent => "no_event",
+            Self::TooLarge => "too_large",
+            Self::Message(bad) => bad.word(),
+        }
+    }
+}
+
+/// The field that holds the envelope.
+pub(super) const EVENT: &[u8] = b"event";
+/// The field of a mark, which says what it is.
+pub(super) const MARK: &[u8] = b"sidestream";
+pub(super) const BEGIN: &[u8] = b"begin";
+pub(super) const LOST: &[u8] = b"lost";
+/// The field that says up to where something may be missing.
+pub(super) const AFTER: &[u8] = b"after";
+
+impl Connection {
+    /// Reads an entry: its id, then its fields.
+    pub(super) async fn entry(&mut self, limit: Duration, doing: &'static str) -> Result<Entry, Failure> {
+        if self.token(limit, doing).await? != Token::Array(2) {
+            return Err(Failure::Unexpected);
+        }
+        let Token::Bulk(id) = self.token(limit, doing).await? else { return Err(Failure::Unexpected) };
+        let id = id_of(&id).ok_or(Failure::Unexpected)?;
+        let fields = match self.token(limit, doing).await? {
+            Token::Array(fields) => fields,
+            Token::Nil => 0,
+            _ => return Err(Failure::Unexpected),
+        };
+        let (mut event, mut mark, mut after) = (None, None, None);
+        for _ in 0..fields / 2 {
+            let name = self.token(limit, doing).await?;
+            let value = self.token(limit, doing).await?;
+            let Token::Bulk(name) = name else { continue };
+            let of = match name.as_ref() {
+                EVENT => &mut event,
+                MARK => &mut mark,
+                AFTER => &mut after,
+                _ => continue,
+            };
+            // Of a field that is given twice the first counts.
+            of.get_or_insert(value);
+        }
+        let text = |token: &Option<Token>| match token {
+            Some(Token::Bulk(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let what = match (event, text(&mark).as_deref()) {
+            (Some(Token::Bulk(json)), _) => match parse_event(&json, &EnvelopeDefaults::default()) {
+                Ok(event) => What::Event(event),
+                Err(bad) => What::Foreign(BadEntry::Message(bad.into())),
+            },
+            (Some(_), _) => What::Foreign(BadEntry::TooLarge),
+            (None, Some(BEGIN)) => What::Mark(Mark::Begin),
+            (None, Some(LOST)) => match text(&after).as_deref().and_then(id_of) {
+                Some(after) => What::Mark(Mark::Lost { after }),
+                None => What::Foreign(BadEntry::NoEvent),
+            },
+            (None, _) => What::Foreign(BadEntry::NoEvent),
+        };
+        Ok(Entry { id, what })
+    }
+}
+
+/// The id that Redis writes so.
+pub(super) fn id_of(text: &[u8]) -> Option<EventId> {
+    let id: EventId = str::from_utf8(text).ok()?.parse().ok()?;
+    id.tag.is_none().then_some(id)
+}

@@ -1,0 +1,157 @@
+//! The log in a Redis stream where there are several Redis: Sentinels that fail over, a Cluster that moves slots.
+
+use serde_json::json;
+
+use crate::harness::{Cluster, Daemon, Sentinels, eventually};
+use crate::redis::{listening, start};
+use crate::redis_stream::{append, resumed};
+
+/// Publishes until it is taken; the key makes it count once.
+async fn published(daemon: &Daemon, data: &str) {
+    let body = json!({"topic": "a", "data": data, "idempotency_key": data}).to_string();
+    eventually("it is published", async || {
+        (daemon.try_publish(body.as_bytes()).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failover_of_sentinels_is_followed() {
+    let mut group = Sentinels::start(&[]).await;
+    let config = group.section() + "[redis.stream]\n";
+    let (one, two) = (start(&config).await, start(&config).await);
+    let mut here = listening(&one, "/events?topic=a").await;
+    let mut there = listening(&two, "/events?topic=a").await;
+    let first = one.publish(&json!({"topic": "a", "data": "first"})).await["id"].as_str().unwrap().to_owned();
+    eventually("the replica has it", async || {
+        let held: Vec<(String, Vec<String>)> =
+            group.two.command(&["XRANGE", "sidestream:log", &first, &first]).await;
+        (held.len() == 1).then_some(())
+    })
+    .await;
+    group.one.kill().await;
+    published(&one, "second").await;
+    assert_eq!(group.master().await, Some(group.two.port));
+    published(&two, "third").await;
+    for stream in [&mut here, &mut there] {
+        assert_eq!(
+            stream.data(3).await,
+            ["first", "second", "third"],
+            "and no reset: the replica had it all"
+        );
+    }
+    // The old master comes back as a replica, and is never taken for the master.
+    group.one.start_again().await;
+    published(&one, "fourth").await;
+    let late = start(&config).await;
+    assert_eq!(resumed(&late, "/events?topic=a", &first).await.data(3).await, ["second", "third", "fourth"]);
+    assert_eq!(here.event().await.data(), "fourth");
+}
+
+#[tokio::test]
+async fn a_master_that_is_made_a_replica_while_it_lives_is_left() {
+    let group = Sentinels::start(&[]).await;
+    let config = group.section() + "[redis.stream]\n";
+    let daemon = start(&config).await;
+    let mut stream = listening(&daemon, "/events?topic=a").await;
+    published(&daemon, "first").await;
+    assert_eq!(stream.event().await.data(), "first");
+    eventually("the failover is begun", async || group.failover().await.then_some(())).await;
+    eventually("the other is master", async || (group.master().await == Some(group.two.port)).then_some(()))
+        .await;
+    published(&daemon, "second").await;
+    assert_eq!(stream.event().await.data(), "second");
+}
+
+#[tokio::test]
+async fn what_a_failover_loses_is_told() {
+    let mut group = Sentinels::start(&[]).await;
+    let config = group.section() + "[redis.stream]\n";
+    let (one, two) = (start(&config).await, start(&config).await);
+    let mut here = listening(&one, "/events?topic=a").await;
+    let mut there = listening(&two, "/events?topic=a").await;
+    published(&one, "kept").await;
+    eventually("the replica has it", async || {
+        let length: usize = group.two.command(&["XLEN", "sidestream:log"]).await;
+        (length >= 2).then_some(())
+    })
+    .await;
+    // The replica stands still and is cut off, so what comes now reaches the master alone; then the master dies.
+    group.two.freeze();
+    let cut: u32 = group.one.command(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    assert_eq!(cut, 1);
+    published(&one, "lost").await;
+    for stream in [&mut here, &mut there] {
+        assert_eq!(stream.data(2).await, ["kept", "lost"]);
+    }
+    group.one.kill().await;
+    group.two.thaw();
+    for stream in [&mut here, &mut there] {
+        let told = stream.event().await;
+        assert_eq!((told.event.as_deref(), told.data()), (Some("reset"), r#"{"reason":"log_lost"}"#));
+    }
+    published(&two, "after").await;
+    for stream in [&mut here, &mut there] {
+        assert_eq!(stream.event().await.data(), "after", "and it is told once");
+    }
+}
+
+#[tokio::test]
+async fn in_a_cluster_the_node_that_holds_the_stream_is_found_and_followed() {
+    let cluster = Cluster::start().await;
+    let (holder, slot) = cluster.holder("sidestream:log").await;
+    let other = (holder + 1) % 3;
+    let config = cluster.section(other) + "[redis.stream]\n";
+    let (one, two) = (start(&config).await, start(&config).await);
+    let mut here = listening(&one, "/events?topic=a").await;
+    let mut there = listening(&two, "/events?topic=a").await;
+    published(&one, "once").await;
+    let again = json!([
+        {"topic": "a", "data": "once", "idempotency_key": "once"},
+        {"topic": "a", "data": "batch"},
+    ]);
+    let receipts = two.publish(&again).await;
+    assert_eq!(receipts["events"][0]["duplicate"], true, "{receipts}");
+    append(&cluster.nodes[holder], &json!({"topic": "a", "data": "own"})).await;
+    for stream in [&mut here, &mut there] {
+        assert_eq!(stream.data(3).await, ["once", "batch", "own"]);
+    }
+    // What is live only: by the shard's channel, and by one that every node has.
+    one.publish(&json!({"topic": "a", "data": "live", "ephemeral": true})).await;
+    let heard: u32 = cluster.nodes[holder]
+        .command(&["SPUBLISH", "sidestream:{sidestream:log}", r#"{"topic":"a","data":"shard"}"#])
+        .await;
+    assert_eq!(heard, 2);
+    for stream in [&mut here, &mut there] {
+        assert_eq!(stream.data(2).await, ["live", "shard"]);
+    }
+    // From node to node it may get lost; the key makes repeats count once.
+    let repeated = async {
+        loop {
+            let message = r#"{"data":"everywhere","idempotency_key":"e"}"#;
+            cluster.nodes[other].publish("sidestream:topic:a", message).await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let heard = async { (here.event().await, there.event().await) };
+    tokio::select! {
+        (here, there) = heard => assert_eq!((here.data(), there.data()), ("everywhere", "everywhere")),
+        () = repeated => {}
+    }
+    cluster.migrate(&slot, holder, other).await;
+    published(&one, "moved").await;
+    // The key had moved along.
+    let receipts = two.publish(&again).await;
+    assert_eq!(receipts["events"][0]["duplicate"], true, "{receipts}");
+    for stream in [&mut here, &mut there] {
+        // Channels may have been away meanwhile, which is told because they are used.
+        let mut data = Vec::new();
+        while data.len() < 2 {
+            let event = stream.event().await;
+            if !(event.is("reset") && event.data().contains("source_gap")) {
+                data.push(event.data().to_owned());
+            }
+        }
+        assert_eq!(data, ["moved", "batch"]);
+    }
+}
