@@ -162,8 +162,7 @@ impl Internal {
                     let body = self.read(body).await?;
                     return path.answer(self.control.topics(), &head.method, &body).await;
                 }
-                let say = "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and \
-                    GET /metrics, and /users/{user}/topics, /sessions/{session}/topics and /clients/{client}/topics";
+                let say = "nothing is here: GET /openapi.json says what there is";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }
