@@ -12,15 +12,15 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config, HookEvent};
-use crate::control::{self, Asks, Cluster, Control, Instances, NotSpoken, Presence};
+use crate::control::{self, Asks, Cluster, Control, Instances, NotSent, NotSpoken, Peers, Presence, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
-use crate::log::{Log, Retention};
+use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, Relay};
+use crate::sources::{self, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
 use crate::webhooks::{Notice, Webhooks};
@@ -71,7 +71,8 @@ impl App {
         let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
         let retention = retention(&config.log);
         let log = if follows { Log::following(retention) } else { Log::new(retention) };
-        let log = Arc::new(log.shaped(config.sse.events));
+        let given = MemberBounds { topics: config.limits.topics_per_stream, all: config.limits.given_topics };
+        let log = Arc::new(log.shaped(config.sse.events).bounded(given));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -90,21 +91,29 @@ impl App {
         let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
         let webhooks = start_webhooks(&config, &instances, &fanout)?;
         let told_of = |event| webhooks.as_ref().is_some_and(|webhooks| webhooks.wants(event));
-        let topics = told_of(HookEvent::TopicOccupied) || told_of(HookEvent::TopicEmpty);
+        let watch_topics = told_of(HookEvent::TopicOccupied) || told_of(HookEvent::TopicEmpty);
         let alone = config.redis.is_none();
         let presence = Presence::new(
             &config.presence,
             Arc::clone(&instances),
             Arc::clone(&asks),
             Arc::clone(&fanout),
-            topics,
+            watch_topics,
             alone,
         );
         if let Some(webhooks) = &webhooks {
             presence.heed(Arc::new(Bell(Arc::clone(webhooks))));
         }
         let cluster = Cluster { instances, asks, presence: Arc::new(presence) };
-        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), cluster);
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let control = Control::new(
+            &config.auth,
+            Arc::clone(&fanout),
+            Arc::clone(&revocations),
+            Arc::clone(&topics),
+            cluster,
+        );
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
             settings,
@@ -129,7 +138,7 @@ impl App {
             door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
         }
         drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
-        let relay = start_redis(&config, &health, &log, &close)?;
+        let relay = start_redis(&config, &health, &log, &topics, &close)?;
         if let Some(redis) = &config.redis {
             let ear = Arc::new(Ear(Arc::clone(&control)));
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
@@ -269,6 +278,7 @@ fn start_redis(
     config: &Config,
     health: &Health,
     log: &Arc<Log>,
+    topics: &Arc<Topics>,
     close: &Drain,
 ) -> io::Result<Option<Arc<dyn Relay>>> {
     let Some(redis) = &config.redis else { return Ok(None) };
@@ -278,7 +288,25 @@ fn start_redis(
         idempotency_window: config.log.idempotency_window,
     };
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    sources::start_redis(redis, duty, log, health, close).map(Some).map_err(io::Error::other)
+    let heard = Arc::clone(topics);
+    let commands: sources::Heard = Arc::new(move |text| heard.heard(text).is_ok());
+    let ways = sources::start_redis(redis, duty, log, commands, health, close).map_err(io::Error::other)?;
+    topics.connect(Arc::new(OverRedis(ways.commands)));
+    Ok(Some(ways.relay))
+}
+
+/// Tells changes of topics by the connection that the events take: so they come in one order everywhere.
+struct OverRedis(RedisPublisher);
+
+impl Peers for OverRedis {
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {
+        Box::pin(async move {
+            self.0.tell(command).await.map_err(|why| match why {
+                RelayError::Down => NotSent::Nothing,
+                RelayError::Unknown => NotSent::Perhaps,
+            })
+        })
+    }
 }
 
 async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {

@@ -1,4 +1,5 @@
-//! What operators and backends ask of the open streams, on every instance: to end, to go on for longer.
+//! What operators and backends ask of the open streams, on every instance: to end, to go on for longer, to hear other
+//! topics.
 //!
 //! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
@@ -9,6 +10,7 @@ mod crier;
 mod instances;
 mod presence;
 mod revoke;
+mod topics;
 
 pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
 pub use instances::{Instance, InstanceId, Instances};
@@ -17,6 +19,7 @@ pub use presence::{
     Voice, Where,
 };
 pub use revoke::{BadRevoke, Revoked};
+pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,6 +54,7 @@ pub struct Control {
     revocations: Arc<Revocations>,
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
+    topics: Arc<Topics>,
     instances: Arc<Instances>,
     asks: Arc<Asks>,
     presence: Arc<Presence>,
@@ -71,6 +75,7 @@ impl Control {
         settings: &config::Auth,
         fanout: Arc<Fanout>,
         revocations: Arc<Revocations>,
+        topics: Arc<Topics>,
         cluster: Cluster,
     ) -> Self {
         Self {
@@ -78,11 +83,17 @@ impl Control {
             revocations,
             bus: std::sync::OnceLock::new(),
             revoke_for: settings.revoke_for,
+            topics,
             instances: cluster.instances,
             asks: cluster.asks,
             presence: cluster.presence,
             answer_new: tokio::sync::Notify::new(),
         }
+    }
+
+    /// The topics that users, sessions and clients are given.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// From now on the other instances are told by `bus`. Once.

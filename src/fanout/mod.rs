@@ -6,6 +6,7 @@
 mod asked;
 mod batch;
 mod end;
+mod follow;
 mod holders;
 mod index;
 mod mailbox;

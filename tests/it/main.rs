@@ -17,6 +17,7 @@
 //! | `instances.rs` | instances that know of each other, and miss who dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
+//! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -52,6 +53,7 @@ mod http2;
 mod instances;
 mod internal;
 mod jwt;
+mod membership;
 mod proxy;
 mod publish;
 mod publishers;
