@@ -125,7 +125,9 @@ impl Control {
                 self.presence.left(&id, heard);
             }
             // Without a bus there is nobody to hear.
-            self.presence.turn(turn.hearing == Hearing::Yes || self.bus.get().is_none());
+            if self.presence.turn(turn.hearing == Hearing::Yes || self.bus.get().is_none()) {
+                self.answer_new.notify_one();
+            }
             known.set(self.instances.living().len() as f64);
         }
     }
