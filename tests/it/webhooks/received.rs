@@ -9,10 +9,12 @@ pub(super) const SECRET: &str = "a-webhook-secret-of-32-bytes-or-more";
 /// What every stream of these tests is opened by.
 const STREAM: &str = "[[stream]]\npath = \"/events\"\ntopics = [\"{query.topic}\"]\nuser = \"{query.user}\"\nsession = \"{query.session}\"\n[[stream]]\npath = \"/plain\"\n";
 
-/// A daemon's configuration with one webhook; `keys` are more of its keys, `more` comes in front.
+/// A daemon's configuration with one webhook, which is told of streams unless `keys`, more of its keys, say otherwise;
+/// `more` comes in front.
 pub(super) fn config(url: &str, keys: &str, more: &str) -> String {
+    let events = if keys.contains("events = ") { "" } else { "events = [\"connected\", \"disconnected\"]\n" };
     format!(
-        "{more}\n{STREAM}[[webhook]]\nname = \"app\"\nurl = \"{url}\"\nsecret = \"{SECRET}\"\nmax_delay = \"20ms\"\nretry_min = \"20ms\"\nretry_max = \"100ms\"\n{keys}"
+        "{more}\n{STREAM}[[webhook]]\nname = \"app\"\nurl = \"{url}\"\nsecret = \"{SECRET}\"\nmax_delay = \"20ms\"\nretry_min = \"20ms\"\nretry_max = \"100ms\"\n{events}{keys}"
     )
 }
 

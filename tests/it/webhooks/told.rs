@@ -154,7 +154,7 @@ async fn a_batch_goes_when_it_is_full_and_holds_what_happened_in_order() {
 async fn a_webhook_is_told_only_of_what_it_asked_for() {
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     let second = format!(
-        "[[webhook]]\nname = \"some\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\nmax_delay = 0\nevents = [\"disconnected\"]\ntopics = [\"room:*\"]\n",
+        "events = [\"connected\", \"disconnected\"]\n[[webhook]]\nname = \"some\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\nmax_delay = 0\nevents = [\"disconnected\"]\ntopics = [\"room:*\"]\n",
         some.url()
     );
     let daemon = Daemon::start(&config(&all.url(), &second, "")).await;
