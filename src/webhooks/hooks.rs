@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::notice::{Notice, Who};
 use super::queue::Queue;
-use super::sender::Sender;
+use super::sender::{Finish, Sender};
 use super::sink::BadSink;
 use crate::config::{self, HookEvent};
 use crate::event::{Name, Pattern};
@@ -22,7 +22,7 @@ use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
 pub struct Webhooks {
     hooks: Vec<Hook>,
     tasks: Drain,
-    finish: watch::Sender<Option<Instant>>,
+    finish: watch::Sender<Option<Finish>>,
 }
 
 /// One of them, as what happens sees it.
@@ -75,9 +75,10 @@ impl Webhooks {
         }
     }
 
-    /// Sends what is still queued, until `until` at the longest. What is noted from now on may be lost.
+    /// Sends what is still queued, until `until` at the longest; a receiver that fails is given two seconds. What is
+    /// noted from now on may be lost.
     pub async fn finish(&self, until: Instant) {
-        let _ = self.finish.send(Some(until));
+        let _ = self.finish.send(Some(Finish { asked: Instant::now(), until }));
         self.tasks.start();
         self.tasks.finished().await;
     }

@@ -20,6 +20,17 @@ use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
 /// The longest pause between two requests while the daemon stops.
 const HURRIED: Duration = Duration::from_millis(500);
 
+/// So long a receiver that fails is tried once the daemon stops: it has been away, and will hardly come back now.
+const FAILING: Duration = Duration::from_secs(2);
+
+/// The daemon stops.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    pub(super) asked: Instant,
+    /// Until then what is queued may be sent.
+    pub(super) until: Instant,
+}
+
 pub(super) struct Sender {
     name: Arc<str>,
     instance: Value,
@@ -28,8 +39,7 @@ pub(super) struct Sender {
     back_off: BackOff,
     max_delay: Duration,
     give_up_after: Duration,
-    /// Until when what is queued may still be sent, once the daemon stops.
-    finish: watch::Receiver<Option<Instant>>,
+    finish: watch::Receiver<Option<Finish>>,
     /// Failures since the last request that was accepted.
     failures: u64,
 }
@@ -62,7 +72,7 @@ impl Sender {
         settings: &Webhook,
         instance: &Value,
         queue: Arc<Queue>,
-        finish: watch::Receiver<Option<Instant>>,
+        finish: watch::Receiver<Option<Finish>>,
     ) -> Result<Self, BadSink> {
         Ok(Self {
             name: settings.name.as_str().into(),
@@ -137,7 +147,7 @@ impl Sender {
             let began = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                () = time_is_over(&mut self.finish) => return Fate::Unsent,
+                () = time_is_over(&mut self.finish, self.failures > 0) => return Fate::Unsent,
                 outcome = self.sink.post(&id, attempt, &body) => outcome,
             };
             self.count_request(&outcome, began);
@@ -235,18 +245,21 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 /// Completes when the notice to finish is given. Never, when there is nobody left to give it.
-async fn noticed(finish: &mut watch::Receiver<Option<Instant>>) {
+async fn noticed(finish: &mut watch::Receiver<Option<Finish>>) {
     if finish.changed().await.is_err() {
         std::future::pending().await
     }
 }
 
-/// Completes when the notice has been given and its time is over.
-async fn time_is_over(finish: &mut watch::Receiver<Option<Instant>>) {
+/// Completes when the notice has been given and its time is over; sooner for a receiver that is `failing`.
+async fn time_is_over(finish: &mut watch::Receiver<Option<Finish>>, failing: bool) {
     loop {
-        let until = *finish.borrow_and_update();
-        match until {
-            Some(until) => return tokio::time::sleep_until(until).await,
+        let notice = *finish.borrow_and_update();
+        match notice {
+            Some(Finish { asked, until }) => {
+                let until = if failing { until.min(asked + FAILING) } else { until };
+                return tokio::time::sleep_until(until).await;
+            }
             None => noticed(finish).await,
         }
     }

@@ -213,6 +213,42 @@ async fn a_full_queue_drops_its_oldest_and_says_how_many() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_away_hardly_holds_up_the_stop() {
+    let receiver = Receiver::start().await;
+    let mut daemon = Daemon::start(&config(&receiver.url(), "", "[drain]\nwindow = \"100ms\"\n")).await;
+    let _stream = daemon.stream("/plain?topic=a").await;
+    receiver.request().await.answer("500 Internal Server Error").await;
+    let refuses = async {
+        loop {
+            receiver.request().await.answer("503 Service Unavailable").await;
+        }
+    };
+    let asked = Instant::now();
+    daemon.signal("TERM");
+    tokio::select! {
+        status = daemon.ended() => assert_eq!(status.code(), Some(0)),
+        () = refuses => unreachable!("it never completes"),
+    }
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    daemon.logged("stopped before a webhook took everything").await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_receiver_that_hangs_is_bounded_in_memory() {
+    let receiver = Receiver::start().await;
+    let keys = "max_queue = 1000000\nmax_queue_bytes = \"64KiB\"\n";
+    let daemon = Daemon::start(&config(&receiver.url(), keys, "")).await;
+    come_and_go(&daemon, 1).await;
+    let _hanging = receiver.request().await;
+    come_and_go(&daemon, 400).await;
+    let waiting = daemon.metric("sidestream_webhook_waiting", &[]).await;
+    // None of them takes less than 150 bytes.
+    assert!((10.0..440.0).contains(&waiting), "{waiting}");
+    let dropped = daemon.metric("sidestream_webhook_events_total", &["outcome=\"dropped\""]).await;
+    assert!(dropped >= 360.0, "{dropped}");
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_does_not_hold_up_the_stop_beyond_its_deadline() {
     let receiver = Receiver::start().await;
     let more = "[drain]\nwindow = \"100ms\"\ndeadline = \"1s\"\n";
