@@ -22,7 +22,7 @@ use crate::control::instances::{InstanceId, Instances};
 use crate::event::Name;
 use crate::fanout::{Fanout, Watcher};
 use crate::shutdown::Drain;
-use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_RESYNCS, PRESENCE_USERS};
+use crate::telemetry::{PRESENCE_COMPLETE, PRESENCE_DROPPED, PRESENCE_RESYNCS, PRESENCE_USERS};
 
 /// Somebody is there who was not, or is gone for longer than the grace: on all instances together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -240,7 +240,7 @@ impl Presence {
     pub(in crate::control) fn to_ask(&self) -> Vec<Command> {
         let now = self.now();
         let mut state = self.state();
-        let ask = state.post.view.to_ask(now);
+        let ask = state.post.view.ask_for(now);
         let resyncs = state.post.view.resyncs;
         metrics::counter!(PRESENCE_RESYNCS)
             .increment(resyncs - std::mem::replace(&mut state.resyncs, resyncs));
@@ -294,6 +294,7 @@ impl Presence {
         let before = state.post.view.is_settled();
         let edges = state.post.view.turn(hearing, now);
         metrics::gauge!(PRESENCE_USERS).set(state.post.view.len(Kind::User) as f64);
+        metrics::gauge!(PRESENCE_COMPLETE).set(f64::from(u8::from(state.post.view.is_complete())));
         let after = state.post.view.is_settled();
         self.speak(state, edges);
         self.to_tell.notify_one();
