@@ -28,8 +28,9 @@ use tracing::debug;
 
 use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
-use super::problem::{Problem, refused_key, refused_publish, revoked};
+use super::problem::{Problem, published, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
+use super::query::Query;
 use super::respond::json;
 use super::tickets::Minting;
 use crate::auth::PublisherKeys;
@@ -38,7 +39,7 @@ use crate::control::Control;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::sources::Publish;
+use crate::sources::{Manner, Publish};
 use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
 
 /// What serves the internal listener's connections.
@@ -128,7 +129,7 @@ impl Internal {
         match head.uri.path() {
             "/publish" => {
                 allow(&head.method, &[Method::POST], "POST")?;
-                self.publish(&head.headers, body).await
+                self.publish(head, body).await
             }
             "/revoke" => {
                 allow(&head.method, &[Method::POST], "POST")?;
@@ -159,11 +160,12 @@ impl Internal {
         }
     }
 
-    async fn publish<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Full<Bytes>>, Problem>
+    async fn publish<B>(&self, head: &request::Parts, body: B) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let headers = &head.headers;
         let publisher = self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?;
         if headers
             .get_all(CONTENT_ENCODING)
@@ -174,9 +176,13 @@ impl Internal {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", say));
         }
         let key = idempotency_key(headers)?;
+        let mut query = Query::parse(head.uri.query())?;
+        let partial = query.flag("partial")?.unwrap_or(false);
+        query.end()?;
         let body = self.read(body).await?;
-        match self.publish.publish(&body, key, is_ndjson(headers), &publisher).await {
-            Ok(published) => Ok(json(StatusCode::OK, &published)),
+        let manner = Manner { key, lines: is_ndjson(headers), partial };
+        match self.publish.publish(&body, manner, &publisher).await {
+            Ok(done) => Ok(published(&done)),
             Err(bad) => Ok(refused_publish(&bad)),
         }
     }

@@ -3,5 +3,7 @@
 mod publish;
 mod redis;
 
-pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
+pub use publish::{
+    BadPublish, Heading, Manner, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
+};
 pub use redis::{BadRedisUrl, Hear, Link, RedisDuty, RedisOnce, start_link, start_once, start_redis};
