@@ -17,6 +17,7 @@ mod shard;
 mod shards;
 mod sink;
 mod subscriber;
+mod watch;
 mod wheel;
 
 pub use asked::{Renewal, Renewed, Selector, Times};
@@ -25,6 +26,7 @@ pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
 pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;
+pub use watch::{Ended, Watched, Watcher};
 
 #[cfg(test)]
 #[path = "schedule_tests.rs"]

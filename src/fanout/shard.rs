@@ -22,6 +22,7 @@ use super::random::Random;
 use super::settings::Settings;
 use super::sink::{Held, Sink};
 use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::watch::Watcher;
 use super::wheel::{Tick, Wheel};
 use crate::event::{Audience, Block, Frame, Key, Shape};
 use crate::log::{Entry, Feed, Log, Position, Taken};
@@ -47,6 +48,7 @@ pub(super) struct Shard {
     pub(super) counts: Counts,
     meters: Meters,
     random: Random,
+    pub(super) watchers: Vec<Arc<dyn Watcher>>,
 }
 
 /// How long a warning waits for a client that has more before it.
@@ -81,6 +83,7 @@ impl Shard {
             counts: Counts::default(),
             meters: Meters::new(),
             random: Random::new(),
+            watchers: Vec::new(),
         };
         Ok((shard, mailbox))
     }
@@ -122,6 +125,7 @@ impl Shard {
                         let _ = count.send(self.end(&which, end));
                     }
                     Command::Renew(ask) => self.renew(*ask),
+                    Command::Watch(watcher) => self.watch(watcher),
                     Command::Drain(window) => self.drain(window),
                     Command::Stop => {
                         // Whoever asks from here on learns that nobody is here.
@@ -209,12 +213,20 @@ impl Shard {
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
-        let (client, token, opened, decided) = (join.client, join.token, self.now, join.decided);
-        let about = About { client, token, opened, decided, deadlines, _seat: join.seat };
+        let about = About {
+            client: join.client,
+            address: join.address,
+            token: join.token,
+            opened: self.now,
+            decided: join.decided,
+            deadlines,
+            _seat: join.seat,
+        };
         let seed = Seed { opening: join.opening, cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
+        self.tell_opened(slot);
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
         self.schedule_heartbeat(slot, 2);
@@ -478,6 +490,7 @@ impl Shard {
         if matches!(end, End::Draining | End::MaxAge | End::Expired | End::Revoked) {
             self.say_closing(slot, end);
         }
+        self.tell_ended(slot, end);
         let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
         let blocked = subscriber.state == State::Blocked;
         if blocked {

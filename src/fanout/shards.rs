@@ -15,6 +15,7 @@ use super::mailbox::{Command, Mailbox};
 use super::settings::Settings;
 use super::shard::Shard;
 use super::subscriber::Join;
+use super::watch::Watcher;
 use crate::event::{Audience, Key};
 use crate::log::Log;
 
@@ -49,6 +50,13 @@ impl Fanout {
         let shard = fewest.expect("there is at least one shard");
         shard.open.fetch_add(1, Ordering::Relaxed);
         shard.send(Command::Join(Box::new(subscriber)));
+    }
+
+    /// From now on `watcher` is told of every stream of this process, of those that are open already, too.
+    pub fn watch(&self, watcher: &Arc<dyn Watcher>) {
+        for shard in &self.shards {
+            shard.send(Command::Watch(Arc::clone(watcher)));
+        }
     }
 
     /// How many open streams of this process hold a key of `audience` and none of the excepted ones.

@@ -3,6 +3,7 @@
 //! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub struct Join {
     pub decided: Position,
     /// For the log line.
     pub client: Name,
+    /// Where the client is.
+    pub address: IpAddr,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -88,6 +91,7 @@ impl Rest {
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
+    pub(super) address: IpAddr,
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,

@@ -1,5 +1,6 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,6 +55,7 @@ pub struct Admission {
     decided: Position,
     cursor: Cursor,
     client: Name,
+    address: IpAddr,
     grant: Grant,
     topics: Vec<Name>,
     seat: Seat,
@@ -67,6 +69,8 @@ struct Asks<'a> {
     history: usize,
     /// The log's head before the caller was verified.
     decided: Position,
+    /// Where its client is.
+    address: IpAddr,
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
@@ -156,7 +160,8 @@ impl Streams {
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(sender.address).map_err(later)?;
+        let address = sender.address;
+        let seat = self.seats.take(address).map_err(later)?;
         let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
             Some(verified) => verified,
             None => {
@@ -183,7 +188,7 @@ impl Streams {
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        let asks = Asks { last_event_id, located, history, decided };
+        let asks = Asks { last_event_id, located, history, decided, address };
         Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
@@ -227,7 +232,7 @@ impl Streams {
         asks: Asks<'_>,
         seat: Seat,
     ) -> Admission {
-        let Asks { last_event_id, located, history, decided } = asks;
+        let Asks { last_event_id, located, history, decided, address } = asks;
         let client = client_id();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
@@ -269,7 +274,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, decided, cursor, client, grant, topics, seat }
+        Admission { preamble: frame, headers, keys, decided, cursor, client, address, grant, topics, seat }
     }
 
     /// How the streams lay out their events.
@@ -280,8 +285,18 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, decided, cursor, client, grant, topics, seat, preamble: _, headers: _ } =
-            admission;
+        let Admission {
+            keys,
+            decided,
+            cursor,
+            client,
+            address,
+            grant,
+            topics,
+            seat,
+            preamble: _,
+            headers: _,
+        } = admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
         self.fanout.join(Join {
@@ -291,6 +306,7 @@ impl Streams {
             keys,
             decided,
             client: client.clone(),
+            address,
             token: grant.token.clone(),
             times: self.times(&grant),
             max_age: self.max_age(),
