@@ -24,6 +24,7 @@ pub enum Since {
 /// Some events of a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Page {
+    #[serde(serialize_with = "as_text")]
     pub topic: Name,
     /// Oldest first.
     pub events: Vec<Told>,
@@ -102,6 +103,6 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
     Ok(Page { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
 }
 
-fn as_text<S: serde::Serializer>(id: &EventId, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(id)
+fn as_text<S: serde::Serializer>(text: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(text)
 }

@@ -5,9 +5,11 @@
 //! HTTP status and no Redis.
 
 mod command;
+mod history;
 mod revoke;
 mod topics;
 
+pub use history::{MAX_PAGE, NoPage, Page, Since, history};
 pub use revoke::{BadRevoke, Revoked};
 pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
 

@@ -17,10 +17,14 @@ pub enum End {
     Draining,
     /// The reader fell so far behind that nobody knows any more which of its topics were taken from it.
     Lagged,
+    /// The backend closed it, and the client may come back.
+    Kicked,
+    /// The backend closed it, and the client shall stay away.
+    SentAway,
 }
 
 impl End {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
@@ -28,6 +32,8 @@ impl End {
         Self::MaxAge,
         Self::Draining,
         Self::Lagged,
+        Self::Kicked,
+        Self::SentAway,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -39,6 +45,8 @@ impl End {
             Self::MaxAge => "max_age",
             Self::Draining => "draining",
             Self::Lagged => "lagged",
+            Self::Kicked => "kicked",
+            Self::SentAway => "sent_away",
         }
     }
 }

@@ -8,6 +8,7 @@ mod batch;
 mod end;
 mod follow;
 mod index;
+mod list;
 mod mailbox;
 mod meters;
 mod pass;
@@ -22,6 +23,7 @@ mod wheel;
 
 pub use asked::{Renewal, Renewed, Selector, Times};
 pub use end::End;
+pub use list::{Filter, Listed};
 pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
 pub use sink::{ChannelBody, Cut, Framing, Sink};

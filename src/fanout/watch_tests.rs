@@ -91,6 +91,7 @@ impl World {
             decided: crate::log::Position(0),
             client: name("c"),
             address: HERE,
+            route: "/events".into(),
             token: None,
             times: Times::default(),
             max_age: None,
