@@ -21,10 +21,12 @@ pub enum End {
     Kicked,
     /// The backend closed it, and the client shall stay away.
     SentAway,
+    /// The same, and nobody will know it when it comes back all the same.
+    SentFarAway,
 }
 
 impl End {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
@@ -34,6 +36,7 @@ impl End {
         Self::Lagged,
         Self::Kicked,
         Self::SentAway,
+        Self::SentFarAway,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -46,7 +49,12 @@ impl End {
             Self::Draining => "draining",
             Self::Lagged => "lagged",
             Self::Kicked => "kicked",
-            Self::SentAway => "sent_away",
+            Self::SentAway | Self::SentFarAway => "sent_away",
         }
+    }
+
+    /// Whether the client is told: it is there and listens, and can do something with the word.
+    pub(super) fn is_said(self) -> bool {
+        !matches!(self, Self::ClientGone | Self::Stalled | Self::Lagged)
     }
 }

@@ -483,10 +483,7 @@ impl Shard {
 
     /// Ends a stream: says why where that helps the client, and undoes everything.
     pub(super) fn close(&mut self, slot: Slot, end: End) {
-        if matches!(
-            end,
-            End::Draining | End::MaxAge | End::Expired | End::Revoked | End::Kicked | End::SentAway
-        ) {
+        if end.is_said() {
             self.say_closing(slot, end);
         }
         self.tell_ended(slot, end);
@@ -519,13 +516,14 @@ impl Shard {
         }
         let (min, max) = self.settings.retry_ms;
         let retry = match end {
-            // A client that does not read the event should at least not be back soon.
-            End::SentAway => AWAY_MS,
+            // A client that does not read the event should at least not be back soon. One that is known when it
+            // comes back is told to stop then, and the sooner the better.
+            End::SentFarAway => AWAY_MS,
             _ => min + self.random.below(max.saturating_sub(min) + 1),
         };
         let reconnect = match end {
             End::Kicked => ",\"reconnect\":true",
-            End::SentAway => ",\"reconnect\":false",
+            End::SentAway | End::SentFarAway => ",\"reconnect\":false",
             _ => "",
         };
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
