@@ -6,12 +6,14 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Cluster;
 use super::ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+use super::command::{millis, time};
 use super::instances::{Instance, InstanceId, Instances};
 use crate::auth::{Revocations, Whose};
 use crate::event::{Key, Name};
@@ -128,10 +130,19 @@ pub struct Heard {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Question {
-    List { which: Told, after: Option<String>, limit: usize },
-    Count { which: Told },
+    List {
+        which: Told,
+        after: Option<String>,
+        limit: usize,
+    },
+    Count {
+        which: Told,
+    },
     /// `away` is in milliseconds since the Unix epoch; None = they may come back.
-    Close { which: Told, away: Option<u64> },
+    Close {
+        which: Told,
+        away: Option<u64>,
+    },
 }
 
 /// A filter in texts.
@@ -176,6 +187,11 @@ impl Which {
     /// Whether nothing is said of them: all are meant.
     pub fn is_everybody(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether whoever they are is known again, and can be kept out.
+    pub fn is_remembered(&self) -> bool {
+        self.whose().is_some()
     }
 
     /// Whose streams they are, when a user or a session says so and nothing that a new connection has not got.
@@ -228,13 +244,8 @@ impl Told {
 
 impl Connections {
     /// Answers for the streams of `fanout` from now on.
-    pub fn new(
-        fanout: Arc<Fanout>,
-        log: Arc<Log>,
-        revocations: Arc<Revocations>,
-        instances: Arc<Instances>,
-        asks: Arc<Asks>,
-    ) -> Self {
+    pub fn new(fanout: Arc<Fanout>, log: Arc<Log>, revocations: Arc<Revocations>, cluster: &Cluster) -> Self {
+        let Cluster { instances, asks } = cluster.clone();
         let here = Here { me: instances.me().clone(), fanout, log, revocations };
         asks.teach(KIND, Arc::new(here));
         Self { asks, instances }
@@ -254,6 +265,13 @@ impl Connections {
         });
         let (connections, next) = merge(pages, limit);
         ConnectionPage { connections, next, from }
+    }
+
+    /// The connection of a client: the other instances are asked only if it is not here.
+    pub async fn one(&self, which: &Which) -> ConnectionPage {
+        let here = Which { instance: Some(self.instances.me().id.to_string()), ..which.clone() };
+        let page = self.list(&here, None, 1).await;
+        if page.connections.is_empty() { self.list(which, None, 1).await } else { page }
     }
 
     /// How many streams there are, by instance.
@@ -335,9 +353,8 @@ impl Here {
     }
 
     fn tell(&self, one: Listed) -> Connection {
-        let named = |kind: fn(&Key) -> bool| {
-            one.keys.iter().find(|key| kind(key)).map(|key| key.name().to_owned())
-        };
+        let named =
+            |kind: fn(&Key) -> bool| one.keys.iter().find(|key| kind(key)).map(|key| key.name().to_owned());
         let (user, session) =
             (named(|key| matches!(key, Key::User(_))), named(|key| matches!(key, Key::Session(_))));
         let topics = one.keys.iter().filter(|key| matches!(key, Key::Topic(_)));
@@ -421,16 +438,6 @@ fn totals(gathered: Gathered) -> Totals {
         .map(|(instance, parts)| Total { instance, streams: number(&parts) })
         .collect();
     Totals { total: instances.iter().map(|one| one.streams).sum(), instances, from }
-}
-
-fn millis(at: SystemTime) -> u64 {
-    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time that is too far away to be told is the farthest that can be.
-fn time(ms: u64) -> SystemTime {
-    const FAR: u64 = 1 << 50;
-    UNIX_EPOCH + Duration::from_millis(ms.min(FAR))
 }
 
 #[cfg(test)]

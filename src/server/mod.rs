@@ -2,11 +2,14 @@
 
 mod certificate;
 mod connection;
+mod connections;
 mod cors;
+mod history;
 mod hosts;
 mod http2;
 mod internal;
 mod listen;
+mod openapi;
 mod opening;
 mod own_topics;
 mod peer;
@@ -14,6 +17,7 @@ mod problem;
 mod public;
 mod query;
 mod respond;
+mod routes;
 mod takeover;
 mod tickets;
 mod topics;

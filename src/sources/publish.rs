@@ -190,6 +190,9 @@ impl Publish {
             Some(relay) => relay.head().await?,
             None => None,
         };
+        if elsewhere.is_none() && !self.log.is_loaded() {
+            return Err(RelayError::Down);
+        }
         Ok(elsewhere.unwrap_or_else(|| self.log.head().id))
     }
 

@@ -14,6 +14,7 @@
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `http2.rs` | HTTP/2 on the public listener |
+//! | `instances.rs` | instances that know of each other, and miss who dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
@@ -48,6 +49,7 @@ mod cors;
 mod dead_peers;
 mod demo;
 mod http2;
+mod instances;
 mod internal;
 mod jwt;
 mod membership;
