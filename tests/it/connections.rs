@@ -217,7 +217,7 @@ async fn who_is_closed_may_come_back_unless_they_shall_not() {
         assert!(stream.next().await.is_none());
     }
     let late = Daemon::start(&config).await;
-    late.logged("listening to other instances").await;
+    late.logged("another instance has come").await;
     for daemon in [&one, &other, &late] {
         let answer = daemon.get("/events/a?user=u&session=9").await;
         assert_eq!((answer.status, answer.body.len()), (204, 0));
