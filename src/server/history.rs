@@ -24,7 +24,7 @@ pub(super) async fn events(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let topic = decoded("topics", topic)?;
     let mut query = Query::parse(query)?;
-    let since = query.text("since").filter(|since| !since.is_empty());
+    let since = query.text("since");
     let last = query.number("last", 1, MAX_PAGE)?;
     let limit = query.number("limit", 1, MAX_PAGE)?;
     query.end()?;

@@ -20,6 +20,7 @@
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
+//! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -57,6 +58,7 @@ mod instances;
 mod internal;
 mod jwt;
 mod membership;
+mod openapi;
 mod proxy;
 mod publish;
 mod publishers;
