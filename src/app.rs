@@ -10,9 +10,11 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
+use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Asks, Cluster, Connections, Control, Instances, NotSent, Peers, Topics};
+use crate::control::{
+    self, Asks, Cluster, Connections, Control, Instances, NotSent, NotSpoken, Peers, Presence, Topics,
+};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -83,13 +85,22 @@ impl App {
         let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
         let gates = Arc::new(gates.map_err(io::Error::other)?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
-        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
-        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let instances = Arc::new(Instances::new(&config.instance));
         let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
-        let cluster = Cluster { instances, asks };
+        let (watch_topics, alone) = (false, config.redis.is_none());
+        let presence = Presence::new(
+            &config.presence,
+            Arc::clone(&instances),
+            Arc::clone(&asks),
+            Arc::clone(&fanout),
+            watch_topics,
+            alone,
+        );
+        let cluster = Cluster { instances, asks, presence: Arc::new(presence) };
         let connections =
             Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let control = Control::new(
             &config.auth,
             Arc::clone(&fanout),
@@ -130,7 +141,11 @@ impl App {
         }
         // Until the last stream has gone, so that the others learn of that, too.
         let life = Drain::new();
-        control.live(&life);
+        let voice = Voice {
+            publish: sources::Publish::new(Arc::clone(&log), Arc::clone(&fanout), relay.clone(), usize::MAX),
+            publisher: Publisher::own("presence"),
+        };
+        control.live(Arc::new(voice), &life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -186,6 +201,24 @@ struct Telephone(sources::Link);
 impl control::Bus for Telephone {
     fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
         Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    }
+}
+
+/// Publishes what the control room has to say.
+struct Voice {
+    publish: sources::Publish,
+    publisher: Publisher,
+}
+
+impl control::Voice for Voice {
+    fn publish(&self, body: Bytes) -> control::Speaking<'_> {
+        Box::pin(async move {
+            match self.publish.publish(&body, sources::Manner::default(), &self.publisher).await {
+                Ok(_) => Ok(()),
+                Err(sources::BadPublish::Relay(_)) => Err(NotSpoken::Now),
+                Err(_) => Err(NotSpoken::Ever),
+            }
+        })
     }
 }
 

@@ -61,8 +61,12 @@ metrics_table! {
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
-    TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     INSTANCES = Gauge "sidestream_instances", "Living instances that share the Redis, this one too, as far as it can hear them.";
+    PRESENCE_USERS = Gauge "sidestream_presence_users", "Users online on any instance, and those who left within the grace.";
+    PRESENCE_EVENTS = Counter "sidestream_presence_events_total", "Events of users coming online and going offline that this instance published.";
+    PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not told of: more than can wait, or refused.";
+    PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";
+    TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";

@@ -162,6 +162,11 @@ impl Publisher {
         Self { name: "publish_keys".into(), subject: None, bounds: None }
     }
 
+    /// The daemon itself, as `name` in metrics.
+    pub fn own(name: &'static str) -> Self {
+        Self { name: name.into(), subject: None, bounds: None }
+    }
+
     /// Somebody who may publish to whom the configuration says.
     pub fn bounded(publisher: &config::Publisher) -> Self {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =

@@ -11,11 +11,11 @@ use super::forms::{
     whole, word, yes_or_no,
 };
 use super::jwt::Jwt;
-use super::names::{channel_template, covers, path, pattern, stream_template};
+use super::names::{channel_template, covers, path, pattern, presence_template, stream_template};
 use super::section::Section;
 use super::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Instance, Internal, Limits, Log, LogFormat,
-    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
+    Presence, Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
     StreamAuth, Telemetry, Tls, Trim,
 };
 use crate::event::{Shape, Timestamps};
@@ -55,6 +55,7 @@ impl Config {
             fanout: s.section("fanout", Fanout::read),
             redis: s.section_if_there("redis", Redis::read),
             instance: s.section("instance", Instance::read),
+            presence: s.section("presence", Presence::read),
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
@@ -525,6 +526,18 @@ impl Channel {
 impl Instance {
     fn read(s: &mut Section<'_, '_>) -> Self {
         Self { name: s.optional("name", label) }
+    }
+}
+
+impl Presence {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        let d = Self::default();
+        Self {
+            grace: s.take("grace", d.grace, time_or_zero(MILLIS(10)..=HOUR)),
+            topics: s.list("topics", d.topics, presence_template),
+            online: s.take("online", d.online, event_name),
+            offline: s.take("offline", d.offline, event_name),
+        }
     }
 }
 

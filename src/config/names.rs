@@ -182,6 +182,19 @@ pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) 
     }
 }
 
+/// A topic on which it is said who comes and goes.
+pub(super) fn presence_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+    let template = template(raw)?;
+    literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
+    if let Some(other) = template.placeholders().find(|placeholder| placeholder.to_string() != "{user}") {
+        return Err(Refusal::with(
+            format!("has an unknown placeholder `{other}`"),
+            "these topics can have `{user}`, the user who comes or goes",
+        ));
+    }
+    Ok(template)
+}
+
 fn template(raw: &Raw<'_>) -> Result<Template, Refusal> {
     let text = raw.text("a string")?;
     Template::parse(text).map_err(|why| format!("{why}").into())

@@ -28,6 +28,7 @@ pub struct Config {
     pub fanout: Fanout,
     pub redis: Option<Redis>,
     pub instance: Instance,
+    pub presence: Presence,
     pub drain: Drain,
     pub telemetry: Telemetry,
 }
@@ -338,6 +339,18 @@ pub struct Instance {
     pub name: Option<String>,
 }
 
+/// `[presence]`: who is there, on all instances.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presence {
+    /// Who comes back within this time was never gone.
+    pub grace: Duration,
+    /// Templates of the topics on which it is published that a user comes online or goes offline; none = nowhere.
+    pub topics: Vec<Template>,
+    /// The names of these events.
+    pub online: EventName,
+    pub offline: EventName,
+}
+
 /// `[drain]`: the notice to stop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drain {
@@ -381,6 +394,7 @@ impl Config {
             fanout: Fanout::default(),
             redis: None,
             instance: Instance::default(),
+            presence: Presence::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
         }
@@ -398,6 +412,18 @@ impl Public {
             max_connections: 0,
             http2_max_streams: 256,
             tls: None,
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        let name = |text| EventName::parse(text).expect("the default is a name");
+        Self {
+            grace: Duration::from_secs(10),
+            topics: Vec::new(),
+            online: name("user:online"),
+            offline: name("user:offline"),
         }
     }
 }

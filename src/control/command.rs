@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Answer, Ask};
 use super::crier::{Alive, Bye};
+use super::presence::{Changed, Everybody, Want};
 use crate::auth::{Bearer, Topics, Whose};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};
@@ -33,6 +34,9 @@ pub(super) enum Command {
     Bye(Bye),
     Ask(Ask),
     Answer(Answer),
+    Changed(Changed),
+    Everybody(Everybody),
+    Want(Want),
 }
 
 impl Command {

@@ -102,16 +102,16 @@ pub struct ConnectionPage {
 
 /// How many streams there are, or were closed.
 #[derive(Debug, Serialize)]
-pub struct Totals {
+pub struct StreamCount {
     pub total: usize,
-    pub instances: Vec<Total>,
+    pub instances: Vec<InstanceCount>,
     #[serde(flatten)]
     pub from: Heard,
 }
 
 /// The same of one instance.
 #[derive(Debug, Serialize)]
-pub struct Total {
+pub struct InstanceCount {
     #[serde(flatten)]
     pub instance: Instance,
     pub streams: usize,
@@ -245,7 +245,7 @@ impl Told {
 impl Connections {
     /// Answers for the streams of `fanout` from now on.
     pub fn new(fanout: Arc<Fanout>, log: Arc<Log>, revocations: Arc<Revocations>, cluster: &Cluster) -> Self {
-        let Cluster { instances, asks } = cluster.clone();
+        let Cluster { instances, asks, .. } = cluster.clone();
         let here = Here { me: instances.me().clone(), fanout, log, revocations };
         asks.teach(KIND, Arc::new(here));
         Self { asks, instances }
@@ -275,12 +275,12 @@ impl Connections {
     }
 
     /// How many streams there are, by instance.
-    pub async fn count(&self, which: &Which) -> Totals {
+    pub async fn count(&self, which: &Which) -> StreamCount {
         totals(self.ask(&Question::Count { which: which.told() }, which).await)
     }
 
     /// Closes them.
-    pub(super) async fn close(&self, which: &Which, parting: Parting) -> Totals {
+    pub(super) async fn close(&self, which: &Which, parting: Parting) -> StreamCount {
         let away = match parting {
             Parting::ComeBack => None,
             Parting::StayAway(until) => Some(millis(until)),
@@ -429,15 +429,15 @@ fn merge(
     (all, next)
 }
 
-fn totals(gathered: Gathered) -> Totals {
+fn totals(gathered: Gathered) -> StreamCount {
     let from = Heard::of(&gathered);
     let number = |parts: &[Value]| parts.first().and_then(Value::as_u64).unwrap_or(0) as usize;
-    let instances: Vec<Total> = gathered
+    let instances: Vec<InstanceCount> = gathered
         .answers
         .into_iter()
-        .map(|(instance, parts)| Total { instance, streams: number(&parts) })
+        .map(|(instance, parts)| InstanceCount { instance, streams: number(&parts) })
         .collect();
-    Totals { total: instances.iter().map(|one| one.streams).sum(), instances, from }
+    StreamCount { total: instances.iter().map(|one| one.streams).sum(), instances, from }
 }
 
 #[cfg(test)]

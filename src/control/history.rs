@@ -23,7 +23,7 @@ pub enum Since {
 
 /// Some events of a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Page {
+pub struct EventPage {
     #[serde(serialize_with = "as_text")]
     pub topic: Name,
     /// Oldest first.
@@ -67,7 +67,7 @@ const MAX_BYTES: usize = 4 << 20;
 const AHEAD: Duration = Duration::from_secs(3);
 
 /// At most `limit` events of `topic`.
-pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Result<Page, NoPage> {
+pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Result<EventPage, NoPage> {
     if !log.is_loaded() {
         return Err(NoPage::NotNow);
     }
@@ -100,7 +100,7 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
         // What is not of this topic need not be looked through again.
         _ => log.id_at(replay.through.max(Position(0))),
     };
-    Ok(Page { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
+    Ok(EventPage { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
 }
 
 fn as_text<S: serde::Serializer>(text: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {

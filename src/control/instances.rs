@@ -49,7 +49,6 @@ pub struct Instances {
 pub(super) struct Turn {
     /// Who is dead, and when it was last heard of.
     pub(super) dead: Vec<(InstanceId, Instant)>,
-    #[expect(dead_code, reason = "presence looks at it")]
     pub(super) hearing: Hearing,
 }
 
@@ -156,6 +155,11 @@ impl Instances {
             self.tell();
         }
         known.is_some()
+    }
+
+    /// Whether an instance is known to live.
+    pub(super) fn knows(&self, id: &InstanceId) -> bool {
+        self.roster().others.contains_key(id)
     }
 
     /// Looks who is dead at `now`.

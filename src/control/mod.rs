@@ -10,16 +10,21 @@ mod connections;
 mod crier;
 mod history;
 mod instances;
+mod presence;
 mod revoke;
 mod topics;
 
 pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
 pub use connections::{
-    CONNECTIONS, Connection, ConnectionPage, Connections, Heard, MAX_CONNECTIONS, Parting, Total, Totals,
-    Which,
+    CONNECTIONS, Connection, ConnectionPage, Connections, Heard, InstanceCount, MAX_CONNECTIONS, Parting,
+    StreamCount, Which,
 };
-pub use history::{MAX_PAGE, NoPage, Page, Since, history};
+pub use history::{EventPage, MAX_PAGE, NoPage, Since, history};
 pub use instances::{Instance, InstanceId, Instances};
+pub use presence::{
+    BadWhom, Heed, Here, Kind, NotSpoken, Noticed, OnInstance, OnTopic, Page, Presence, Speaking, Totals,
+    Voice, Where,
+};
 pub use revoke::{BadRevoke, Revoked};
 pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
 
@@ -60,15 +65,17 @@ pub struct Control {
     connections: Connections,
     instances: Arc<Instances>,
     asks: Arc<Asks>,
+    presence: Arc<Presence>,
     /// Somebody has come, and waits to hear that this instance lives.
     answer_new: tokio::sync::Notify,
 }
 
-/// The other instances, and how they are asked.
+/// The other instances, how they are asked, and who is on them.
 #[derive(Clone)]
 pub struct Cluster {
     pub instances: Arc<Instances>,
     pub asks: Arc<Asks>,
+    pub presence: Arc<Presence>,
 }
 
 impl Control {
@@ -89,6 +96,7 @@ impl Control {
             connections,
             instances: cluster.instances,
             asks: cluster.asks,
+            presence: cluster.presence,
             answer_new: tokio::sync::Notify::new(),
         }
     }
@@ -105,7 +113,7 @@ impl Control {
 
     /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
     /// answer is whether these could be told, None when there is nothing to tell.
-    pub async fn close(&self, which: &Which, parting: Parting) -> (Totals, Option<Result<(), NotTold>>) {
+    pub async fn close(&self, which: &Which, parting: Parting) -> (StreamCount, Option<Result<(), NotTold>>) {
         let away = async {
             let Parting::StayAway(until) = parting else { return None };
             let message = Command::Away(Away::new(&which.whose()?, until)).into_bytes();
@@ -126,6 +134,11 @@ impl Control {
     /// The living instances.
     pub fn instances(&self) -> &Instances {
         &self.instances
+    }
+
+    /// Who is there, on all instances.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// How the other instances are asked.
@@ -168,6 +181,7 @@ impl Control {
             Some(Command::Bye(_)) => "bye",
             Some(Command::Ask(_)) => "ask",
             Some(Command::Answer(_)) => "answer",
+            Some(Command::Changed(_) | Command::Everybody(_) | Command::Want(_)) => "presence",
             None => "unknown",
         };
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
@@ -195,6 +209,9 @@ impl Control {
             Some(Command::Bye(bye)) => self.hear_bye(&bye),
             Some(Command::Ask(ask)) => self.asks.asked(ask),
             Some(Command::Answer(answer)) => self.asks.answered(answer),
+            Some(Command::Changed(changed)) => self.presence.hear_changed(changed),
+            Some(Command::Everybody(everybody)) => self.presence.hear_everybody(everybody),
+            Some(Command::Want(want)) => self.presence.hear_want(&want),
             None => debug!("a command that is not known here is passed over"),
         }
     }

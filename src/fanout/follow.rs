@@ -61,6 +61,7 @@ impl Shard {
         let decided = self.subscribers[slot as usize].about.decided;
         // A request that came after the removal was granted all the same.
         let taken = if change.position > decided { change.via | Via::REQUEST } else { change.via };
+        let before = self.held_before(slot);
         let mut new = Vec::new();
         let mut gone = Vec::new();
         self.index(|index| {
@@ -77,6 +78,7 @@ impl Shard {
         // In this order: a topic that is in both is wanted.
         self.unwant(&gone);
         self.want(&new);
+        self.tell_changed(slot, before);
         self.wanted <= change.position
     }
 
@@ -87,6 +89,7 @@ impl Shard {
         let since = subscriber.cursor.max(subscriber.about.decided);
         let Membership { head, held, removed } = self.log.membership(keys, since);
         let removed = removed?;
+        let before = self.held_before(slot);
         let mut new = Vec::new();
         let mut gone = Vec::new();
         self.index(|index| {
@@ -105,6 +108,7 @@ impl Shard {
         });
         self.unwant(&gone);
         self.want(&new);
+        self.tell_changed(slot, before);
         let frame = why.frame(head.id, self.log.shape());
         Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
     }

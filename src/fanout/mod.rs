@@ -7,6 +7,7 @@ mod asked;
 mod batch;
 mod end;
 mod follow;
+mod holders;
 mod index;
 mod list;
 mod mailbox;

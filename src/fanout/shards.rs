@@ -22,7 +22,7 @@ use crate::log::Log;
 
 /// The shards.
 pub struct Fanout {
-    shards: Vec<Arc<Mailbox>>,
+    pub(super) shards: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 

@@ -80,6 +80,24 @@ impl Shard {
         }
     }
 
+    /// What the subscriber holds before its topics change, where somebody watches.
+    pub(super) fn held_before(&self, slot: Slot) -> Option<Vec<Key>> {
+        (!self.watchers.is_empty()).then(|| self.held(slot))
+    }
+
+    /// Tells what has become of what the subscriber held `before`.
+    pub(super) fn tell_changed(&self, slot: Slot, before: Option<Vec<Key>>) {
+        let Some(before) = before else { return };
+        self.show(slot, |stream| {
+            let lacks = |keys: &[Key], key: &&Key| !keys.contains(key);
+            let gained: Vec<Key> = stream.keys.iter().filter(|key| lacks(&before, key)).cloned().collect();
+            let lost: Vec<Key> = before.iter().filter(|key| lacks(stream.keys, key)).cloned().collect();
+            if !gained.is_empty() || !lost.is_empty() {
+                self.watchers.iter().for_each(|watcher| watcher.changed(stream, &gained, &lost));
+            }
+        });
+    }
+
     /// Tells that the subscriber is about to be removed.
     pub(super) fn tell_ended(&self, slot: Slot, why: End) {
         let Some(subscriber) = self.subscribers.get(slot as usize).filter(|_| !self.watchers.is_empty())
@@ -94,10 +112,14 @@ impl Shard {
     fn show(&self, slot: Slot, tell: impl FnOnce(&Watched<'_>)) {
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
         // The lock is not held while others are told.
-        let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
+        let keys = self.held(slot);
         let about = &subscriber.about;
         let opened = SystemTime::now() - Wheel::time(self.now - about.opened);
         tell(&Watched { client: &about.client, keys: &keys, address: about.address, opened });
+    }
+
+    fn held(&self, slot: Slot) -> Vec<Key> {
+        self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot)
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Ended, Watched, Watcher};
 use crate::event::{Frame, Key, Name};
 use crate::fanout::{End, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
-use crate::log::{Log, Retention};
+use crate::log::{Edit, Log, Retention};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -21,23 +21,36 @@ fn name(text: &str) -> Name {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Told {
     Opened { user: Name, topics: Vec<Name>, address: IpAddr },
+    Changed { gained: Vec<Key>, lost: Vec<Key>, topics: Vec<Name> },
     Ended { user: Name, topics: Vec<Name>, why: End },
 }
 
 struct Notes(SyncSender<Told>);
 
+impl Notes {
+    fn note(&self, told: Told) {
+        // At a test's end nobody reads any more.
+        let _ = self.0.try_send(told);
+    }
+}
+
 impl Watcher for Notes {
     fn opened(&self, stream: &Watched<'_>) {
         assert!(SystemTime::now().duration_since(stream.opened).unwrap() < Duration::from_secs(60));
         let (user, topics) = (stream.user().unwrap().clone(), stream.topics().cloned().collect());
-        self.0.send(Told::Opened { user, topics, address: stream.address }).unwrap();
+        self.note(Told::Opened { user, topics, address: stream.address });
+    }
+
+    fn changed(&self, stream: &Watched<'_>, gained: &[Key], lost: &[Key]) {
+        let (gained, lost, topics) = (gained.to_vec(), lost.to_vec(), stream.topics().cloned().collect());
+        self.note(Told::Changed { gained, lost, topics });
     }
 
     fn ended(&self, stream: &Watched<'_>, how: Ended) {
         assert!(how.open_for < Duration::from_secs(60));
         assert_eq!(how.sent, 0);
         let (user, topics) = (stream.user().unwrap().clone(), stream.topics().cloned().collect());
-        self.0.send(Told::Ended { user, topics, why: how.why }).unwrap();
+        self.note(Told::Ended { user, topics, why: how.why });
     }
 }
 
@@ -88,7 +101,7 @@ impl World {
             opening: Bytes::new(),
             cursor: self.log.head().position,
             keys: vec![Key::Broadcast, Key::User(name(user)), Key::Topic(name("t"))],
-            decided: crate::log::Position(0),
+            decided: self.log.head().position,
             client: name("c"),
             address: HERE,
             route: "/events".into(),
@@ -140,6 +153,29 @@ fn who_watches_late_is_told_of_the_open_streams_and_of_those_that_a_stop_ends() 
     for told in [one, other] {
         assert_eq!([next(&told), next(&told)], [ended("a", End::Draining), ended("a", End::Draining)]);
     }
+}
+
+#[test]
+fn what_a_stream_gains_and_loses_is_told() {
+    let world = World::new();
+    let told = world.watch();
+    let user = Key::User(name("a"));
+    let topic = |text| Key::Topic(name(text));
+    let _client = world.join("a");
+    assert_eq!(next(&told), opened("a"));
+    let edit = Edit::Change { add: vec![name("t"), name("x")], remove: vec![] };
+    world.log.edit(&user, edit).unwrap();
+    let topics = vec![name("t"), name("x")];
+    assert_eq!(next(&told), Told::Changed { gained: vec![topic("x")], lost: vec![], topics });
+    let edit = Edit::Change { add: vec![], remove: vec![name("t"), name("x")] };
+    world.log.edit(&user, edit).unwrap();
+    let lost = vec![topic("t"), topic("x")];
+    assert_eq!(next(&told), Told::Changed { gained: vec![], lost, topics: vec![] });
+    // What it is given before it joins it has from its beginning.
+    world.log.edit(&Key::User(name("b")), Edit::Replace(vec![name("y")])).unwrap();
+    let _other = world.join("b");
+    let Told::Opened { topics, .. } = next(&told) else { panic!() };
+    assert_eq!(topics, [name("t"), name("y")]);
 }
 
 #[test]

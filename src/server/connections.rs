@@ -37,7 +37,7 @@ pub(super) enum Of<'a> {
 #[derive(Serialize)]
 struct Closed {
     closed: usize,
-    instances: Vec<crate::control::Total>,
+    instances: Vec<crate::control::InstanceCount>,
     /// Until when who is known again is kept out.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,

@@ -34,7 +34,7 @@ use super::public::{Chain, Open};
 use super::query::Query;
 use super::respond::json;
 use super::tickets::Minting;
-use super::{connections, history, openapi, routes, topics};
+use super::{connections, history, openapi, presence, routes, topics};
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Control;
@@ -161,6 +161,12 @@ impl Internal {
             ("/users/{user}/connections", [user]) => self.connections(head, Of::User(user)).await,
             ("/sessions/{session}/connections", [session]) => {
                 self.connections(head, Of::Session(session)).await
+            }
+            _ if template.starts_with("/presence") => {
+                let path = presence::Path::parse(path).ok_or_else(nothing_here)??;
+                path.allow(&head.method)?;
+                let body = self.read(body).await?;
+                path.answer(self.control.presence(), head, &body).await
             }
             _ => {
                 let path = topics::Path::parse(path).ok_or_else(nothing_here)??;

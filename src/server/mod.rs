@@ -13,6 +13,7 @@ mod openapi;
 mod opening;
 mod own_topics;
 mod peer;
+mod presence;
 mod problem;
 mod public;
 mod query;

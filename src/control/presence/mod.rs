@@ -1,0 +1,19 @@
+//! Who is there, on all instances: users with a stream, and topics that somebody listens to.
+//!
+//! Each instance counts its own, tells the others what changes, and so has the whole in memory: it answers without
+//! asking around. One of them speaks of who comes and goes.
+
+mod crowd;
+mod herald;
+mod local;
+mod people;
+mod topic;
+mod view;
+mod wire;
+
+pub use herald::{NotSpoken, Speaking, Voice};
+pub use people::{BadWhom, Heed, Here, Noticed, OnInstance, Page, Presence, Totals, Where};
+pub use topic::OnTopic;
+pub use view::Kind;
+
+pub(super) use wire::{Changed, Everybody, People, Want};

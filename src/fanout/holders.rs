@@ -1,0 +1,35 @@
+//! Who holds a key, while streams come and go: a look at some of them at a time, so that no shard waits for it.
+
+use std::sync::PoisonError;
+
+use super::index::Slot;
+use super::shards::Fanout;
+use crate::event::{Audience, Key};
+
+/// How many are looked at under one lock.
+const AT_ONCE: usize = 256;
+
+impl Fanout {
+    /// Shows `each` the keys of every open stream of this process that holds `key`. A stream that comes or goes
+    /// meanwhile is shown or not.
+    pub async fn holders(&self, key: &Key, mut each: impl FnMut(&[Key]) + Send) {
+        let audience = Audience::of(key.clone());
+        for shard in &self.shards {
+            let mut slots: Vec<Slot> = Vec::new();
+            {
+                let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+                index.for_each(&audience, |slot| slots.push(slot));
+            }
+            for some in slots.chunks(AT_ONCE) {
+                let held: Vec<Vec<Key>> = {
+                    let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+                    // The slot may be another stream's by now.
+                    let still = some.iter().filter(|slot| index.holds(**slot, key));
+                    still.map(|slot| index.keys_of(*slot)).collect()
+                };
+                held.iter().for_each(|keys| each(keys));
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
