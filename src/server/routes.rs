@@ -27,6 +27,10 @@ pub(super) const ROUTES: &[Row] = &[
     ("/connections/{client}", "GET, HEAD, DELETE"),
     ("/users/{user}/connections", "DELETE"),
     ("/sessions/{session}/connections", "DELETE"),
+    ("/presence", "GET, HEAD"),
+    ("/presence/users", "GET, HEAD, POST"),
+    ("/presence/users/{user}", "GET, HEAD"),
+    ("/presence/topics/{topic}", "GET, HEAD"),
 ];
 
 /// The first row whose template `path` is of, and the texts that its braces stand for, as they stand in the path.

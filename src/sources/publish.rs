@@ -232,6 +232,7 @@ impl Publish {
         manner: Manner<'_>,
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
+        manner.key.map_or(Ok(()), check_idempotency_key).map_err(BadPublish::Key)?;
         let batch = parse_events(body, self.max_batch, manner.lines)?;
         let (single, key) = (batch.single, manner.key);
         let partial = manner.partial && !single;
