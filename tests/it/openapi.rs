@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Daemon, KEY, repository, request};
+use crate::harness::{Daemon, KEY, Stream, repository, request};
 
 #[tokio::test]
 async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
@@ -41,13 +41,18 @@ async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
 async fn schemathesis_finds_no_answer_that_the_description_does_not_have() {
     let st = repository().join(".cache/python/bin/st");
     assert!(st.exists(), "the Python packages are missing; run `make setup`");
-    let config = format!(
-        "[[stream]]\npath = \"/events\"\nauth = \"none\"\nuser = \"u\"\ntopics = [\"a\"]\n{}",
-        "[auth.ticket]\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
-    );
-    let daemon = Daemon::start(&config).await;
-    let mut stream = daemon.stream("/events").await;
-    stream.block().await;
+    let config = "[sse]\nheartbeat = \"1s\"\n[[stream]]\npath = \"/events\"\nauth = \"none\"\nuser = \"u\"\ntopics = [\"a\"]\n\
+        [auth.ticket]\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+    let daemon = Daemon::start(config).await;
+    let public = daemon.public;
+    // There is a stream to be told of, whoever closes it.
+    tokio::spawn(async move {
+        while let Some(mut stream) = Stream::try_open(public, "/events", &[]).await
+            && stream.head.starts_with("HTTP/1.1 200")
+        {
+            while stream.next().await.is_some() {}
+        }
+    });
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(st);
     command
