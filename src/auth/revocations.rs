@@ -203,6 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn who_was_sent_away_is_kept_out_whatever_they_come_with() {
+        let now = SystemTime::now();
+        let later = now + Duration::from_secs(60);
+        let revocations = Revocations::new(10);
+        let user = Whose { user: Some(name("u")), ..Whose::default() };
+        revocations.send_away(user.clone(), later);
+        for issued in [None, Some(now), Some(now + Duration::from_secs(30))] {
+            let grant = grant("u", "s", "t", issued);
+            assert!(revocations.is_away(&grant, &[]));
+            assert!(revocations.check(&grant, &[]).is_ok(), "the grant is good");
+        }
+        assert!(!revocations.is_away(&grant("v", "s", "t", None), &[]));
+        revocations.send_away(Whose { user: Some(name("w")), ..user }, now);
+        assert!(!revocations.is_away(&grant("w", "s", "t", None), &[]), "its time is over");
+        assert!(revocations.is_empty(), "nothing was revoked");
+    }
+
+    #[test]
     fn all_that_is_named_has_to_match() {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::event::{EventId, Key, Name};
-use crate::log::{Cursor, Log, Position, Reset};
+use crate::log::{Cursor, Log, Reset};
 
 /// From where a page is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +98,7 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
     let next = match events.last() {
         Some(last) if !replay.complete => last.id,
         // What is not of this topic need not be looked through again.
-        _ => log.id_at(replay.through.max(Position(0))),
+        _ => log.id_at(replay.through),
     };
     Ok(EventPage { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
 }

@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::index::{Index, Slot};
+use super::index::Slot;
 use super::shard::Shard;
-use super::subscriber::State;
+use super::subscriber::{State, Subscriber};
 use super::wheel::Wheel;
-use crate::event::{Audience, Key, Name};
+use crate::event::{Key, Name};
 use crate::log::Position;
 
 /// Which streams are meant: all that is given has to be so of each.
@@ -68,9 +68,8 @@ impl Shard {
         let ListThem { filter, after, limit, answer } = ask;
         // The first of them by client id, without sorting all that match.
         let mut first: BTreeMap<&Name, Slot> = BTreeMap::new();
-        let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.each(&index, &filter, |slot| {
-            let client = &self.subscribers[slot as usize].about.client;
+        self.each(&filter, |slot, subscriber| {
+            let client = &subscriber.about.client;
             let behind = after.as_ref().is_none_or(|after| client > after);
             let full = first.len() >= limit;
             if !behind || (full && first.last_key_value().is_some_and(|(last, _)| client > *last)) {
@@ -81,37 +80,27 @@ impl Shard {
                 first.pop_last();
             }
         });
-        let listed = first.into_values().map(|slot| self.listed(&index, slot)).collect();
-        drop(index);
         // Whoever asked may have gone.
-        let _ = answer.send(listed);
+        let _ = answer.send(first.into_values().map(|slot| self.listed(slot)).collect());
     }
 
     pub(super) fn count(&self, ask: CountThem) {
         let mut count = 0;
-        let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.each(&index, &ask.filter, |_| count += 1);
-        drop(index);
+        self.each(&ask.filter, |_, _| count += 1);
         let _ = ask.answer.send(count);
     }
 
     /// The streams that `filter` lets through.
     pub(super) fn chosen(&self, filter: &Filter) -> Vec<Slot> {
         let mut slots = Vec::new();
-        let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.each(&index, filter, |slot| slots.push(slot));
+        self.each(filter, |slot, _| slots.push(slot));
         slots
     }
 
-    fn each(&self, index: &Index, filter: &Filter, mut take: impl FnMut(Slot)) {
+    fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(Slot, &'a Subscriber)) {
         let Filter { keys, address } = filter;
-        let mut look = |slot: Slot| {
-            let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
-            let there = address.is_none_or(|address| subscriber.about.address == address);
-            if there && keys.iter().all(|key| index.holds(slot, key)) {
-                take(slot);
-            }
-        };
+        let is_there =
+            |subscriber: &Subscriber| address.is_none_or(|address| subscriber.about.address == address);
         // The fewest hold a client's, the most a topic's.
         let rank = |key: &&Key| match key {
             Key::Client(_) => 0,
@@ -120,20 +109,28 @@ impl Shard {
             Key::Topic(_) => 3,
             Key::Broadcast => 4,
         };
-        match keys.iter().min_by_key(rank) {
-            Some(key) => index.for_each(&Audience::of(key.clone()), look),
-            None => self.subscribers.iter().for_each(|(slot, _)| look(slot as Slot)),
+        let Some(key) = keys.iter().min_by_key(rank) else {
+            let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));
+            return there.for_each(|(slot, subscriber)| take(slot as Slot, subscriber));
+        };
+        // Who publishes waits for the index: it is held for each step, not for all of them.
+        for slot in self.index(|index| index.holders(key)) {
+            let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
+            let holds = |key: &Key| self.index(|index| index.holds(slot, key));
+            if is_there(subscriber) && (keys.len() == 1 || keys.iter().all(holds)) {
+                take(slot, subscriber);
+            }
         }
     }
 
-    fn listed(&self, index: &Index, slot: Slot) -> Listed {
+    fn listed(&self, slot: Slot) -> Listed {
         let subscriber = &self.subscribers[slot as usize];
         let about = &subscriber.about;
         let live = subscriber.state == State::Live;
         let open_for = Wheel::time(self.now - about.opened);
         Listed {
             client: about.client.clone(),
-            keys: index.keys_of(slot),
+            keys: self.index(|index| index.keys_of(slot)),
             address: about.address,
             route: Arc::clone(&about.route),
             opened: SystemTime::now() - open_for,

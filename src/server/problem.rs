@@ -62,7 +62,7 @@ impl Problem {
 }
 
 /// What the publisher of a body reads.
-pub(super) fn published(published: &Published) -> Response<Full<Bytes>> {
+pub(super) fn published<'a>(published: &'a Published) -> Response<Full<Bytes>> {
     /// One event of several, of which each has its own answer.
     #[derive(Serialize)]
     #[serde(untagged)]
@@ -80,9 +80,9 @@ pub(super) fn published(published: &Published) -> Response<Full<Bytes>> {
         Published::Many(events) => json(StatusCode::OK, &serde_json::json!({ "events": events })),
         Published::Each(events) => {
             let refused = events.iter().filter(|event| event.is_err()).count();
-            let outcome = |event| match event {
-                &Ok(ref receipt) => Outcome::Receipt(receipt),
-                &Err(ref bad) => {
+            let outcome = |event: &'a Result<Receipt, BadPublish>| match event {
+                Ok(receipt) => Outcome::Receipt(receipt),
+                Err(bad) => {
                     let (status, words) = say_of(bad);
                     Outcome::Refused { status: status.as_u16(), words }
                 }
