@@ -63,6 +63,7 @@ metrics_table! {
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
     INSTANCES = Gauge "sidestream_instances", "Living instances that share the Redis, this one too, as far as it can hear them.";
     PRESENCE_USERS = Gauge "sidestream_presence_users", "Users online on any instance, and those who left within the grace.";
+    PRESENCE_COMPLETE = Gauge "sidestream_presence_complete", "1 while this instance knows the users of all living instances.";
     PRESENCE_EVENTS = Counter "sidestream_presence_events_total", "Events of users coming online and going offline that this instance published.";
     PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not told of: more than can wait, or refused.";
     PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
 
 use super::Control;
 use super::command::Command;
@@ -17,6 +18,9 @@ use crate::telemetry::INSTANCES;
 
 /// How often it is looked who is silent.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Who is deaf for so long says so.
+const WARN: Duration = Duration::from_secs(10);
 
 /// An instance lives.
 #[derive(Serialize, Deserialize)]
@@ -112,6 +116,8 @@ impl Control {
     /// Looks who is silent, and lets time pass for those who may be gone.
     async fn look(self: Arc<Self>, life: Drain) {
         let known = metrics::gauge!(INSTANCES);
+        let mut deaf_since: Option<Instant> = None;
+        let mut warned = false;
         let mut every = interval(LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -125,7 +131,21 @@ impl Control {
                 self.presence.left(&id, heard);
             }
             // Without a bus there is nobody to hear.
-            self.presence.turn(turn.hearing == Hearing::Yes || self.bus.get().is_none());
+            let hearing = turn.hearing == Hearing::Yes || self.bus.get().is_none();
+            if hearing {
+                deaf_since = None;
+                if std::mem::take(&mut warned) {
+                    info!("other instances are heard again");
+                }
+            } else if deaf_since.get_or_insert_with(Instant::now).elapsed() >= WARN && !warned {
+                warned = true;
+                warn!(
+                    "other instances are not heard over Redis: what is known of their users is old, or nothing"
+                );
+            }
+            if self.presence.turn(hearing) {
+                self.answer_new.notify_one();
+            }
             known.set(self.instances.living().len() as f64);
         }
     }

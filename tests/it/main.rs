@@ -12,6 +12,7 @@
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dead_peers.rs` | peers that vanish without a word |
+//! | `presence.rs` | who is there, on all instances, and what is said of who comes and goes |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `http2.rs` | HTTP/2 on the public listener |
@@ -59,6 +60,7 @@ mod internal;
 mod jwt;
 mod membership;
 mod openapi;
+mod presence;
 mod proxy;
 mod publish;
 mod publishers;

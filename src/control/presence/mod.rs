@@ -7,6 +7,7 @@ mod crowd;
 mod herald;
 mod local;
 mod people;
+mod post;
 mod topic;
 mod view;
 mod wire;

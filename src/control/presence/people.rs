@@ -2,7 +2,7 @@
 //!
 //! Invariant: no lock is held while something is told or spoken. This file must not know how a message travels.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::crowd::{Moment, Slot};
 use super::local::Local;
+use super::post::Post;
 use super::view::{Edge, Entry, Kind, Piece, Says, View};
 use super::wire::{Changed, Everybody, NAMES, People, Want};
 use crate::config;
@@ -21,7 +22,7 @@ use crate::control::instances::{InstanceId, Instances};
 use crate::event::Name;
 use crate::fanout::{Fanout, Watcher};
 use crate::shutdown::Drain;
-use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_RESYNCS, PRESENCE_USERS};
+use crate::telemetry::{PRESENCE_COMPLETE, PRESENCE_DROPPED, PRESENCE_RESYNCS, PRESENCE_USERS};
 
 /// Somebody is there who was not, or is gone for longer than the grace: on all instances together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,13 +59,7 @@ pub struct Presence {
 }
 
 struct State {
-    view: View,
-    /// Whose numbers have to be told.
-    outbox: BTreeSet<(Kind, Name)>,
-    /// The messages that were told.
-    seq: u64,
-    /// Somebody wants everything.
-    wanted: bool,
+    post: Post,
     spoken: VecDeque<Edge>,
     resyncs: u64,
 }
@@ -155,14 +150,7 @@ impl Presence {
         fanout.watch(&(Arc::clone(&local) as Arc<dyn Watcher>));
         let grace = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX / 2);
         let view = View::new(instances.me().id.clone(), grace, alone);
-        let state = State {
-            view,
-            outbox: BTreeSet::new(),
-            seq: 0,
-            wanted: false,
-            spoken: VecDeque::new(),
-            resyncs: 0,
-        };
+        let state = State { post: Post::new(view), spoken: VecDeque::new(), resyncs: 0 };
         Self {
             instances,
             asks,
@@ -210,15 +198,8 @@ impl Presence {
         }
         let now = self.now();
         let mut state = self.state();
-        let others = state.view.others().next().is_some();
-        if others {
-            state.outbox.extend(changed.iter().map(|(kind, name, _)| (*kind, name.clone())));
-        } else {
-            // Nobody hears it; who comes later sees by the number that there is something to ask for.
-            state.outbox.clear();
-            state.seq += 1;
-        }
-        let edges = state.view.here(changed, now);
+        let others = state.post.has_others();
+        let edges = state.post.here(changed, now);
         self.speak(state, edges);
         if others {
             self.to_tell.notify_one();
@@ -229,42 +210,21 @@ impl Presence {
     pub(in crate::control) fn says(&self) -> People {
         let streams = self.local.streams();
         let state = self.state();
-        People::new(Says { seq: state.seq, settled: state.view.is_settled(), streams })
+        People::new(Says { seq: state.post.seq, settled: state.post.view.is_settled(), streams })
     }
 
     /// The next message to the others; None when all is told. What is wanted as a whole comes by `everybody`.
     pub(in crate::control) fn next_message(&self) -> Option<Command> {
         let now = self.now();
-        let mut state = self.state();
-        if state.wanted {
-            return None;
-        }
-        let State { view, outbox, seq, .. } = &mut *state;
-        if outbox.is_empty() {
-            return None;
-        }
-        let mut entries = Vec::new();
-        while entries.len() < NAMES
-            && let Some((kind, name)) = outbox.pop_first()
-        {
-            entries.push(view.entry(kind, name, now));
-        }
-        *seq += 1;
-        let changed = Changed::new(self.instances.me().id.clone(), *seq, entries);
+        let (seq, entries) = self.state().post.next(NAMES, now)?;
+        let changed = Changed::new(self.instances.me().id.clone(), seq, entries);
         Some(Command::Changed(changed))
     }
 
     /// Everything that is here, in pieces, if somebody wants it.
     pub(in crate::control) fn everybody(&self) -> Option<impl Iterator<Item = Command> + use<>> {
         let now = self.now();
-        let (entries, seq) = {
-            let mut state = self.state();
-            if !std::mem::take(&mut state.wanted) {
-                return None;
-            }
-            // What waits to be told is in it and is told again: a number that is said twice is the same.
-            (state.view.everything(now), state.seq)
-        };
+        let (seq, entries) = self.state().post.everything(now)?;
         debug!(names = entries.len(), "another instance is told everybody who is here");
         let from = self.instances.me().id.clone();
         let count = entries.len().div_ceil(NAMES).max(1);
@@ -280,8 +240,8 @@ impl Presence {
     pub(in crate::control) fn to_ask(&self) -> Vec<Command> {
         let now = self.now();
         let mut state = self.state();
-        let ask = state.view.to_ask(now);
-        let resyncs = state.view.resyncs;
+        let ask = state.post.view.to_ask(now);
+        let resyncs = state.post.view.resyncs;
         metrics::counter!(PRESENCE_RESYNCS)
             .increment(resyncs - std::mem::replace(&mut state.resyncs, resyncs));
         ask.into_iter().map(|of| Command::Want(Want { of })).collect()
@@ -289,7 +249,7 @@ impl Presence {
 
     pub(in crate::control) fn hear_alive(&self, from: &InstanceId, people: People) {
         let now = self.now();
-        self.state().view.alive(from, people.read(), now);
+        self.state().post.view.alive(from, people.read(), now);
         self.to_tell.notify_one();
     }
 
@@ -297,7 +257,7 @@ impl Presence {
         let (from, seq, now) = (changed.from.clone(), changed.seq, self.now());
         let entries = changed.read();
         let mut state = self.state();
-        let edges = state.view.told(&from, seq, &entries, now);
+        let edges = state.post.view.told(&from, seq, &entries, now);
         self.speak(state, edges);
     }
 
@@ -305,13 +265,13 @@ impl Presence {
         let (from, now) = (everybody.from.clone(), self.now());
         let piece = everybody.read();
         let mut state = self.state();
-        let edges = state.view.piece(&from, piece, now);
+        let edges = state.post.view.piece(&from, piece, now);
         self.speak(state, edges);
     }
 
     pub(in crate::control) fn hear_want(&self, want: &Want) {
         if want.of == self.instances.me().id {
-            self.state().wanted = true;
+            self.state().post.wanted = true;
             self.to_tell.notify_one();
         }
     }
@@ -322,18 +282,23 @@ impl Presence {
         let mono = BEFORE + millis(heard.saturating_duration_since(self.start));
         let heard = Moment { mono, wall: now.wall.saturating_sub(now.mono.saturating_sub(mono)) };
         let mut state = self.state();
-        let edges = state.view.left(id, heard, now);
+        let edges = state.post.view.left(id, heard, now);
         self.speak(state, edges);
     }
 
-    /// Time passes; `hearing` says whether the others are heard.
-    pub(in crate::control) fn turn(&self, hearing: bool) {
+    /// Time passes; `hearing` says whether the others are heard. Returns whether this instance has come to know enough
+    /// to speak, or does so no longer: the others want to know at once.
+    pub(in crate::control) fn turn(&self, hearing: bool) -> bool {
         let now = self.now();
         let mut state = self.state();
-        let edges = state.view.turn(hearing, now);
-        metrics::gauge!(PRESENCE_USERS).set(state.view.len(Kind::User) as f64);
+        let before = state.post.view.is_settled();
+        let edges = state.post.view.turn(hearing, now);
+        metrics::gauge!(PRESENCE_USERS).set(state.post.view.len(Kind::User) as f64);
+        metrics::gauge!(PRESENCE_COMPLETE).set(f64::from(u8::from(state.post.view.is_complete())));
+        let after = state.post.view.is_settled();
         self.speak(state, edges);
         self.to_tell.notify_one();
+        before != after
     }
 
     /// Leaves the edges to the herald, in their order.
@@ -368,11 +333,12 @@ impl Presence {
     /// Where a user is.
     pub fn user(&self, user: &Name) -> Where {
         let state = self.state();
-        let complete = state.view.is_complete();
-        let standing = state.view.standing(Kind::User, user);
+        let complete = state.post.view.is_complete();
+        let standing = state.post.view.standing(Kind::User, user);
         let on = standing.iter().flat_map(|standing| &standing.on);
-        let on: Vec<(InstanceId, u64)> =
-            on.filter_map(|(slot, count)| Some((state.view.at(*slot)?.clone(), u64::from(*count)))).collect();
+        let on: Vec<(InstanceId, u64)> = on
+            .filter_map(|(slot, count)| Some((state.post.view.at(*slot)?.clone(), u64::from(*count))))
+            .collect();
         drop(state);
         let instances: Vec<OnInstance> =
             on.into_iter().map(|(id, streams)| self.on_instance(&id, None, streams)).collect();
@@ -405,8 +371,9 @@ impl Presence {
             return Err(BadWhom::TooMany { max: MAX_ASKED });
         }
         let state = self.state();
-        let here = |user: &String| Name::parse(user).is_ok_and(|user| state.view.is_here(Kind::User, &user));
-        let complete = state.view.is_complete();
+        let here =
+            |user: &String| Name::parse(user).is_ok_and(|user| state.post.view.is_here(Kind::User, &user));
+        let complete = state.post.view.is_complete();
         let users =
             users.into_iter().map(|user| (here(&user), user)).map(|(here, user)| (user, here)).collect();
         Ok(Here { users, complete })
@@ -415,8 +382,8 @@ impl Presence {
     /// Up to `limit` users who are here, after the one that `cursor` names.
     pub fn page(&self, cursor: Option<&Name>, limit: usize) -> Page {
         let state = self.state();
-        let complete = state.view.is_complete();
-        let mut users = state.view.page(Kind::User, cursor, limit + 1);
+        let complete = state.post.view.is_complete();
+        let mut users = state.post.view.page(Kind::User, cursor, limit + 1);
         drop(state);
         let more = users.len() > limit;
         users.truncate(limit);
@@ -428,13 +395,13 @@ impl Presence {
     pub fn totals(&self) -> Totals {
         let own = self.local.streams();
         let state = self.state();
-        let complete = state.view.is_complete();
-        let users = state.view.len(Kind::User);
-        let by_slot = state.view.by_slot(Kind::User);
+        let complete = state.post.view.is_complete();
+        let users = state.post.view.len(Kind::User);
+        let by_slot = state.post.view.by_slot(Kind::User);
         let count = |slot: Slot| Some(by_slot.get(&slot).copied().unwrap_or(0));
         let me = self.instances.me().id.clone();
         let mut all = vec![(me.clone(), count(0), own)];
-        all.extend(state.view.others().map(|(id, slot, says)| (id.clone(), count(slot), says.streams)));
+        all.extend(state.post.view.others().map(|(id, slot, says)| (id.clone(), count(slot), says.streams)));
         drop(state);
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let streams = all.iter().map(|(.., streams)| streams).sum();
@@ -445,7 +412,7 @@ impl Presence {
 
     /// Whether everything is known that the others have.
     pub(super) fn hears_all(&self) -> bool {
-        self.state().view.is_complete()
+        self.state().post.view.is_complete()
     }
 
     fn on_instance(&self, id: &InstanceId, users: Option<usize>, streams: u64) -> OnInstance {

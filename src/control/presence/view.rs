@@ -272,7 +272,9 @@ impl View {
             return edges;
         }
         let since = *self.hearing_since.get_or_insert(now.mono);
-        let known = self.others.values().all(|other| other.seq.is_some());
+        // Who started before has the first word: two that begin at once would both speak.
+        let mut others = self.others.iter();
+        let known = others.all(|(id, other)| other.seq.is_some() && (other.says.settled || *id > self.me));
         if self.frozen && now.mono >= since + if known { LISTEN } else { ENOUGH } {
             // Those who are there have said who was there before us.
             let told = !self.settled_once && self.others.values().any(|other| other.says.settled);
@@ -393,3 +395,7 @@ impl View {
         self.others.iter().map(|(id, other)| (id, other.slot, other.says))
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

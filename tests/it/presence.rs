@@ -1,0 +1,303 @@
+//! Who is there, on all instances: what is answered, and what is said of who comes and goes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
+use crate::instances::know;
+use crate::redis::{listening, start};
+
+const ROUTES: &str = r#"
+[presence]
+grace = "1500ms"
+topics = ["presence", "friends-of:{user}"]
+
+[[stream]]
+path = "/events"
+auth = "none"
+user = "{query.user}"
+topics = ["{query.topic}"]
+
+[[stream]]
+path = "/watch"
+auth = "none"
+topics = ["{query.topic}"]
+"#;
+const GRACE: Duration = Duration::from_millis(1500);
+
+async fn ask(daemon: &Daemon, method: &str, path: &str, body: Value) -> Answer {
+    let key = format!("Bearer {KEY}");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    request(daemon.internal, method, path, &[("authorization", &key)], body.as_bytes()).await
+}
+
+async fn get(daemon: &Daemon, path: &str) -> Value {
+    let answer = ask(daemon, "GET", path, Value::Null).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+async fn come(daemon: &Daemon, user: &str) -> Stream {
+    listening(daemon, &format!("/events?user={user}&topic=t")).await
+}
+
+/// Waits until a user is online or not, and has so many streams.
+async fn stands(daemon: &Daemon, user: &str, online: bool, streams: u64) -> Value {
+    eventually(&format!("{user} is online: {online}, with {streams} streams"), async || {
+        let answer = get(daemon, &format!("/presence/users/{user}")).await;
+        (answer["online"] == online && answer["streams"] == streams).then_some(answer)
+    })
+    .await
+}
+
+/// The next thing that is said: `on user` or `off user`, or the data of another event.
+async fn said(stream: &mut Stream) -> String {
+    let event = stream.event().await;
+    let user = || event.json()["user"].as_str().expect("a user").to_owned();
+    match event.event.as_deref() {
+        Some("user:online") => format!("on {}", user()),
+        Some("user:offline") => format!("off {}", user()),
+        _ => event.data().to_owned(),
+    }
+}
+
+/// Everything that is said until now, by user.
+async fn all_said(daemon: &Daemon, stream: &mut Stream, mark: &str) -> BTreeMap<String, Vec<String>> {
+    daemon.publish(&json!({ "topic": "presence", "data": mark })).await;
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    loop {
+        let said = said(stream).await;
+        match said.split_once(' ') {
+            Some((word, user)) => all.entry(user.to_owned()).or_default().push(word.to_owned()),
+            None => return all,
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_instance_says_who_is_there_comes_and_goes() {
+    let daemon = Daemon::start(ROUTES).await;
+    let mut watch = listening(&daemon, "/watch?topic=presence").await;
+    let mut friends = listening(&daemon, "/watch?topic=friends-of:ann%2Fx").await;
+    let first = come(&daemon, "ann/x").await;
+    assert_eq!(said(&mut watch).await, "on ann/x");
+    assert_eq!(said(&mut friends).await, "on ann/x");
+    let second = come(&daemon, "ann/x").await;
+    let bob = come(&daemon, "bob").await;
+    assert_eq!(said(&mut watch).await, "on bob");
+
+    let ann = stands(&daemon, "ann%2Fx", true, 2).await;
+    assert_eq!((&ann["user"], &ann["complete"]), (&json!("ann/x"), &json!(true)), "{ann}");
+    assert_eq!(ann["instances"].as_array().map(Vec::len), Some(1), "{ann}");
+    assert!(ann["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{ann}");
+    let nobody = get(&daemon, "/presence/users/eve").await;
+    assert_eq!(nobody, json!({"user":"eve","online":false,"streams":0,"instances":[],"complete":true}));
+    let body = json!({ "users": ["ann/x", "eve"] });
+    let some = ask(&daemon, "POST", "/presence/users", body).await.json();
+    assert_eq!(some, json!({ "users": { "ann/x": true, "eve": false }, "complete": true }));
+    assert_eq!(ask(&daemon, "POST", "/presence/users", json!(["bob"])).await.json()["users"]["bob"], true);
+    let page = get(&daemon, "/presence/users?limit=1").await;
+    assert_eq!(page, json!({ "users": ["ann/x"], "next": "ann/x", "complete": true }));
+    let page = get(&daemon, "/presence/users?limit=1&cursor=ann%2Fx").await;
+    assert_eq!(page, json!({ "users": ["bob"], "next": null, "complete": true }));
+    let totals = get(&daemon, "/presence").await;
+    assert_eq!((&totals["users"], &totals["streams"]), (&json!(2), &json!(5)), "{totals}");
+    assert_eq!(totals["instances"][0]["users"], 2);
+    let topic = get(&daemon, "/presence/topics/t").await;
+    let expected =
+        json!({"topic":"t","streams":3,"anonymous":0,"users":2,"names":["ann/x","bob"],"complete":true});
+    assert_eq!(topic, expected);
+    let count = get(&daemon, "/presence/topics/presence?count").await;
+    assert_eq!(count, json!({"topic":"presence","streams":1,"anonymous":1,"users":0,"complete":true}));
+    let page = get(&daemon, "/presence/topics/t?limit=1").await;
+    assert_eq!((&page["names"], &page["next"]), (&json!(["ann/x"]), &json!("ann/x")), "{page}");
+    let page = get(&daemon, "/presence/topics/t?limit=1&cursor=ann%2Fx").await;
+    assert_eq!((&page["names"], &page["next"]), (&json!(["bob"]), &Value::Null), "{page}");
+
+    // One of two streams, a reconnect within the grace: neither is said.
+    drop(first);
+    stands(&daemon, "ann%2Fx", true, 1).await;
+    drop(bob);
+    stands(&daemon, "bob", true, 0).await;
+    let bob = come(&daemon, "bob").await;
+    stands(&daemon, "bob", true, 1).await;
+    let left = Instant::now();
+    drop(second);
+    assert_eq!(said(&mut watch).await, "off ann/x");
+    assert!(
+        (GRACE - Duration::from_millis(100)..GRACE * 3).contains(&left.elapsed()),
+        "{:?}",
+        left.elapsed()
+    );
+    assert_eq!(said(&mut friends).await, "off ann/x");
+    stands(&daemon, "ann%2Fx", false, 0).await;
+    assert_eq!(all_said(&daemon, &mut watch, "end").await, BTreeMap::new());
+    drop(bob);
+    assert_eq!(said(&mut watch).await, "off bob");
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_is_refused() {
+    let daemon = Daemon::start(ROUTES).await;
+    for (method, path, body, status, says) in [
+        ("PUT", "/presence/users", json!([]), 405, "GET, HEAD, POST"),
+        ("POST", "/presence", json!([]), 405, "GET, HEAD"),
+        ("GET", "/presence/users/", Value::Null, 400, "/users/ is empty"),
+        ("GET", "/presence/topics/%ff", Value::Null, 400, "not UTF-8"),
+        ("GET", "/presence/users?limit=0", Value::Null, 400, "from 1 to 5000"),
+        ("GET", "/presence/users?limit=1000000", Value::Null, 400, "from 1 to 5000"),
+        ("GET", "/presence/users?page=2", Value::Null, 400, "`cursor`, `limit` and `count`"),
+        ("POST", "/presence/users", json!({ "user": "a" }), 400, "unknown field `user`"),
+        ("POST", "/presence/users", json!(vec!["a"; 10_001]), 400, "more than 10000 users"),
+        ("GET", "/presence/nothing", Value::Null, 404, "nothing is here"),
+    ] {
+        let answer = ask(&daemon, method, path, body).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.text().contains(says), "{method} {path}: {}", answer.text());
+    }
+    assert_eq!(daemon.ask("/presence/users/a").await.status, 401, "without a key");
+}
+
+#[tokio::test]
+async fn instances_know_each_others_users_and_one_of_them_speaks() {
+    let redis = Redis::start().await;
+    let config = redis.section() + ROUTES;
+    let a = start(&config).await;
+    let b = start(&config).await;
+    know(&[&a, &b], 2).await;
+    let mut watch = listening(&b, "/watch?topic=presence").await;
+    let on_a = come(&a, "ann").await;
+    let on_b = come(&b, "ann").await;
+    let bob = come(&b, "bob").await;
+    for daemon in [&a, &b] {
+        let ann = stands(daemon, "ann", true, 2).await;
+        assert_eq!(ann["instances"].as_array().map(Vec::len), Some(2), "{ann}");
+        stands(daemon, "bob", true, 1).await;
+        let totals = eventually("all streams are known", async || {
+            let totals = get(daemon, "/presence").await;
+            (totals["streams"] == 4 && totals["complete"] == true).then_some(totals)
+        })
+        .await;
+        assert_eq!(totals["users"], 2, "{totals}");
+        let topic = get(daemon, "/presence/topics/t").await;
+        let expected =
+            json!({"topic":"t","streams":3,"anonymous":0,"users":2,"names":["ann","bob"],"complete":true});
+        assert_eq!(topic, expected);
+        assert_eq!(get(daemon, "/presence/topics/t?limit=1").await["names"], json!(["ann"]));
+    }
+    // Ann stays, and moves all to b; bob moves to a and is there within the grace.
+    drop(on_a);
+    drop(bob);
+    stands(&a, "bob", true, 0).await;
+    let bob = come(&a, "bob").await;
+    stands(&b, "bob", true, 1).await;
+    stands(&a, "ann", true, 1).await;
+    // Who starts later knows as much, and says nothing of it.
+    let c = start(&config).await;
+    know(&[&a, &b, &c], 3).await;
+    stands(&c, "ann", true, 1).await;
+    let since = stands(&c, "bob", true, 1).await["since"].clone();
+    assert_eq!(stands(&a, "bob", true, 1).await["since"], since);
+    drop((on_b, bob));
+    let mut gone =
+        [said(&mut watch).await, said(&mut watch).await, said(&mut watch).await, said(&mut watch).await];
+    gone.sort();
+    assert_eq!(gone, ["off ann", "off bob", "on ann", "on bob"]);
+    for daemon in [&a, &b, &c] {
+        stands(daemon, "ann", false, 0).await;
+    }
+    assert_eq!(all_said(&b, &mut watch, "end").await, BTreeMap::new(), "each is said once");
+}
+
+/// Kills one of two instances; `speaker` says which: the first one started speaks.
+async fn an_instance_is_killed(speaker: bool) {
+    let redis = Redis::start().await;
+    let config = redis.section() + ROUTES;
+    let first = start(&config).await;
+    know(&[&first], 1).await;
+    let second = start(&config).await;
+    know(&[&first, &second], 2).await;
+    let (stays, dies) = if speaker { (second, first) } else { (first, second) };
+    let mut watch = listening(&stays, "/watch?topic=presence").await;
+    let mut there = Vec::new();
+    for user in ["moves", "goes", "goes-too"] {
+        there.push(come(&dies, user).await);
+    }
+    let _stay = come(&stays, "stays").await;
+    for user in ["moves", "goes", "goes-too", "stays"] {
+        stands(&stays, user, true, 1).await;
+    }
+    let mut seen: Vec<String> = Vec::new();
+    for _ in 0..4 {
+        seen.push(said(&mut watch).await);
+    }
+    seen.sort();
+    assert_eq!(seen, ["on goes", "on goes-too", "on moves", "on stays"]);
+    let killed = Instant::now();
+    // Dropped is killed.
+    drop(dies);
+    let _moved = come(&stays, "moves").await;
+    stands(&stays, "goes", false, 0).await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    let mut gone = [said(&mut watch).await, said(&mut watch).await];
+    gone.sort();
+    assert_eq!(gone, ["off goes", "off goes-too"]);
+    assert_eq!(stands(&stays, "moves", true, 1).await["instances"].as_array().map(Vec::len), Some(1));
+    assert_eq!(all_said(&stays, &mut watch, "end").await, BTreeMap::new(), "who moved was never gone");
+}
+
+#[tokio::test]
+async fn a_killed_instance_takes_its_users_along_and_no_others() {
+    an_instance_is_killed(false).await;
+}
+
+#[tokio::test]
+async fn when_the_one_that_speaks_is_killed_the_next_one_speaks() {
+    an_instance_is_killed(true).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_takes_nobody_along() {
+    let mut redis = Redis::start().await;
+    let config = redis.section() + ROUTES;
+    let a = start(&config).await;
+    let b = start(&config).await;
+    know(&[&a, &b], 2).await;
+    let mut watch = listening(&a, "/watch?topic=presence").await;
+    let _ann = come(&a, "ann").await;
+    let bob = come(&b, "bob").await;
+    for daemon in [&a, &b] {
+        stands(daemon, "ann", true, 1).await;
+        stands(daemon, "bob", true, 1).await;
+    }
+    let mut seen = [said(&mut watch).await, said(&mut watch).await];
+    seen.sort();
+    assert_eq!(seen, ["on ann", "on bob"]);
+    redis.kill().await;
+    drop(bob);
+    let _carl = come(&b, "carl").await;
+    stands(&b, "carl", true, 1).await;
+    eventually("that something is missing is said", async || {
+        (get(&a, "/presence/users/carl").await["complete"] == false).then_some(())
+    })
+    .await;
+    tokio::time::sleep(GRACE * 2).await;
+    assert_eq!(get(&a, "/presence/users/bob").await["online"], true, "nobody could say that he left");
+    redis.start_again().await;
+    stands(&a, "carl", true, 1).await;
+    stands(&a, "bob", false, 0).await;
+    stands(&a, "ann", true, 1).await;
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    eventually("both are said", async || {
+        for (user, words) in all_said(&a, &mut watch, "end").await {
+            all.entry(user).or_default().extend(words);
+        }
+        (all.len() == 2).then_some(())
+    })
+    .await;
+    let words = |user: &str| all.get(user).map(|words| words.join(" "));
+    assert_eq!((words("carl"), words("bob"), words("ann")), (Some("on".into()), Some("off".into()), None));
+}
