@@ -17,7 +17,7 @@ async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
     assert_eq!(description["openapi"], "3.1.0");
     let key = format!("Bearer {KEY}");
     for (path, item) in description["paths"].as_object().expect("paths") {
-        let asked = path.replace('{', "").replace('}', "");
+        let asked = path.replace(['{', '}'], "");
         for method in ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"] {
             let like = if method == "HEAD" { "get" } else { &method.to_lowercase() };
             let answer = request(daemon.internal, method, &asked, &[("authorization", &key)], b"").await;
