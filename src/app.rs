@@ -12,7 +12,9 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config, HookEvent};
-use crate::control::{self, Asks, Cluster, Control, Instances, NotSent, NotSpoken, Peers, Presence, Topics};
+use crate::control::{
+    self, Asks, Cluster, Connections, Control, Instances, NotSent, NotSpoken, Peers, Presence, Topics,
+};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
@@ -105,6 +107,8 @@ impl App {
             presence.heed(Arc::new(Bell(Arc::clone(webhooks))));
         }
         let cluster = Cluster { instances, asks, presence: Arc::new(presence) };
+        let connections =
+            Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
         let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let control = Control::new(
@@ -113,6 +117,7 @@ impl App {
             Arc::clone(&revocations),
             Arc::clone(&topics),
             cluster,
+            connections,
         );
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
@@ -237,7 +242,7 @@ struct Voice {
 impl control::Voice for Voice {
     fn publish(&self, body: Bytes) -> control::Speaking<'_> {
         Box::pin(async move {
-            match self.publish.publish(&body, None, false, &self.publisher).await {
+            match self.publish.publish(&body, sources::Manner::default(), &self.publisher).await {
                 Ok(_) => Ok(()),
                 Err(sources::BadPublish::Relay(_)) => Err(NotSpoken::Now),
                 Err(_) => Err(NotSpoken::Ever),

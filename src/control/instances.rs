@@ -30,7 +30,7 @@ const MAX_OTHERS: usize = 1000;
 pub struct InstanceId(Arc<str>);
 
 /// A living instance.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Instance {
     pub id: InstanceId,
     /// What operators call it.

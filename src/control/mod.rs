@@ -6,13 +6,20 @@
 
 mod ask;
 mod command;
+mod connections;
 mod crier;
+mod history;
 mod instances;
 mod presence;
 mod revoke;
 mod topics;
 
 pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+pub use connections::{
+    CONNECTIONS, Connection, ConnectionPage, Connections, Heard, InstanceCount, MAX_CONNECTIONS, Parting,
+    StreamCount, Which,
+};
+pub use history::{EventPage, MAX_PAGE, NoPage, Since, history};
 pub use instances::{Instance, InstanceId, Instances};
 pub use presence::{
     BadWhom, Heed, Here, Kind, NotSpoken, Noticed, OnInstance, OnTopic, Page, Presence, Speaking, Totals,
@@ -32,7 +39,7 @@ use crate::auth::{Bearer, Revocations, Whose};
 use crate::config;
 use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
 use crate::telemetry::COMMANDS;
-use command::{Command, Renew, Revoke};
+use command::{Away, Command, Renew, Revoke};
 
 /// Carries commands to every instance, this one included.
 pub trait Bus: Send + Sync {
@@ -55,6 +62,7 @@ pub struct Control {
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
     topics: Arc<Topics>,
+    connections: Connections,
     instances: Arc<Instances>,
     asks: Arc<Asks>,
     presence: Arc<Presence>,
@@ -77,6 +85,7 @@ impl Control {
         revocations: Arc<Revocations>,
         topics: Arc<Topics>,
         cluster: Cluster,
+        connections: Connections,
     ) -> Self {
         Self {
             fanout,
@@ -84,6 +93,7 @@ impl Control {
             bus: std::sync::OnceLock::new(),
             revoke_for: settings.revoke_for,
             topics,
+            connections,
             instances: cluster.instances,
             asks: cluster.asks,
             presence: cluster.presence,
@@ -94,6 +104,25 @@ impl Control {
     /// The topics that users, sessions and clients are given.
     pub fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// The open streams of all instances.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
+    /// answer is whether these could be told, None when there is nothing to tell.
+    pub async fn close(&self, which: &Which, parting: Parting) -> (StreamCount, Option<Result<(), NotTold>>) {
+        let away = async {
+            let Parting::StayAway(until) = parting else { return None };
+            let message = Command::Away(Away::new(&which.whose()?, until)).into_bytes();
+            self.tell(message, Some(until)).await
+        };
+        let (totals, told) = tokio::join!(self.connections.close(which, parting), away);
+        let (closed, complete) = (totals.total, totals.from.complete);
+        info!(closed, complete, come_back = parting == Parting::ComeBack, "streams closed on request");
+        (totals, told)
     }
 
     /// From now on the other instances are told by `bus`. Once.
@@ -147,6 +176,7 @@ impl Control {
         let kind = match &command {
             Some(Command::Revoke(_)) => "revoke",
             Some(Command::Renew(_)) => "renew",
+            Some(Command::Away(_)) => "away",
             Some(Command::Alive(_)) => "alive",
             Some(Command::Bye(_)) => "bye",
             Some(Command::Ask(_)) => "ask",
@@ -168,6 +198,12 @@ impl Control {
                 let Some((renewal, bearer)) = renew.read() else { return };
                 let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
+            }
+            Some(Command::Away(away)) => {
+                let Some((whose, until)) = away.read() else { return };
+                if until > SystemTime::now() {
+                    self.revocations.send_away(whose, until);
+                }
             }
             Some(Command::Alive(alive)) => self.hear_alive(&alive),
             Some(Command::Bye(bye)) => self.hear_bye(&bye),

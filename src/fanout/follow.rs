@@ -113,7 +113,7 @@ impl Shard {
         Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
     }
 
-    fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {
+    pub(super) fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {
         act(&mut self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

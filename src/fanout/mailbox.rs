@@ -9,6 +9,7 @@ use mio::{Registry, Token, Waker};
 
 use super::asked::{EndThem, RenewIt};
 use super::index::{Index, Slot};
+use super::list::{CountThem, ListThem};
 use super::subscriber::{Join, Who};
 use super::watch::Watcher;
 
@@ -19,6 +20,8 @@ pub(super) enum Command {
     Poke(Who),
     End(Box<EndThem>),
     Renew(Box<RenewIt>),
+    List(Box<ListThem>),
+    Count(Box<CountThem>),
     /// Tell this one of every stream from now on.
     Watch(Arc<dyn Watcher>),
     /// Close everything, spread over this time.

@@ -9,6 +9,7 @@ mod end;
 mod follow;
 mod holders;
 mod index;
+mod list;
 mod mailbox;
 mod meters;
 mod pass;
@@ -23,6 +24,7 @@ mod wheel;
 
 pub use asked::{Renewal, Renewed, Selector, Times};
 pub use end::End;
+pub use list::{Filter, Listed};
 pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
 pub use sink::{ChannelBody, Cut, Framing, Sink};

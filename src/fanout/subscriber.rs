@@ -34,6 +34,8 @@ pub struct Join {
     pub client: Name,
     /// Where the client is.
     pub address: IpAddr,
+    /// The path of the route that it came by, as it is configured.
+    pub route: Arc<str>,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -92,6 +94,7 @@ impl Rest {
 pub(super) struct About {
     pub(super) client: Name,
     pub(super) address: IpAddr,
+    pub(super) route: Arc<str>,
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,

@@ -104,6 +104,7 @@ impl World {
             decided: self.log.head().position,
             client: name("c"),
             address: HERE,
+            route: "/events".into(),
             token: None,
             times: Times::default(),
             max_age: None,

@@ -103,7 +103,13 @@ impl Query {
                     let say = || refuse(format!("`limit` must be a whole number from 1 to {MAX_LIMIT}"));
                     query.limit = Some(limit.ok_or_else(say)?);
                 }
-                "count" => query.count = !matches!(&*value, "0" | "false"),
+                "count" => {
+                    query.count = match &*value {
+                        "" | "1" | "true" => true,
+                        "0" | "false" => false,
+                        _ => return Err(refuse("`count` is true or false".to_owned())),
+                    }
+                }
                 _ => return Err(refuse("there are `cursor`, `limit` and `count`".to_owned())),
             }
         }

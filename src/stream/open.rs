@@ -56,6 +56,7 @@ pub struct Admission {
     cursor: Cursor,
     client: Name,
     address: IpAddr,
+    route: Arc<str>,
     grant: Grant,
     topics: Vec<Name>,
     seat: Seat,
@@ -69,6 +70,9 @@ struct Asks<'a> {
     history: usize,
     /// The log's head before the caller was verified.
     decided: Position,
+    /// Where its client is.
+    address: IpAddr,
+    route: Arc<str>,
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
@@ -186,8 +190,12 @@ impl Streams {
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        let asks = Asks { last_event_id, located, history, decided };
-        Ok(self.admit(grant, headers, topics, asks, (address, seat)))
+        if self.revocations.is_away(&grant, &topics) {
+            return Err(Refusal::Away);
+        }
+        let asks =
+            Asks { last_event_id, located, history, decided, address, route: Arc::clone(route.text()) };
+        Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.
@@ -228,9 +236,9 @@ impl Streams {
         headers: HeaderMap,
         mut topics: Vec<Name>,
         asks: Asks<'_>,
-        (address, seat): (IpAddr, Seat),
+        seat: Seat,
     ) -> Admission {
-        let Asks { last_event_id, located, history, decided } = asks;
+        let Asks { last_event_id, located, history, decided, address, route } = asks;
         let client = client_id();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
@@ -272,7 +280,19 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, decided, cursor, client, address, grant, topics, seat }
+        Admission {
+            preamble: frame,
+            headers,
+            keys,
+            decided,
+            cursor,
+            client,
+            address,
+            route,
+            grant,
+            topics,
+            seat,
+        }
     }
 
     /// How the streams lay out their events.
@@ -289,6 +309,7 @@ impl Streams {
             cursor,
             client,
             address,
+            route,
             grant,
             topics,
             seat,
@@ -305,6 +326,7 @@ impl Streams {
             decided,
             client: client.clone(),
             address,
+            route,
             token: grant.token.clone(),
             times: self.times(&grant),
             max_age: self.max_age(),
@@ -315,10 +337,13 @@ impl Streams {
     }
 
     pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
-        if self.revocations.check(grant, topics).is_err() {
-            let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
-            self.fanout.end_soon(&which, End::Revoked);
-        }
+        let end = match self.revocations.check(grant, topics) {
+            Err(_) => End::Revoked,
+            Ok(()) if self.revocations.is_away(grant, topics) => End::SentAway,
+            Ok(()) => return,
+        };
+        let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
+        self.fanout.end_soon(&which, end);
     }
 
     /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and

@@ -1,0 +1,144 @@
+//! Which streams are open: a page of them, how many, one of them. Asked of every shard; nothing is changed.
+//!
+//! A page goes by client ids, which are random: a stream that is open while all pages are read is in exactly one of
+//! them, whoever comes and goes meanwhile.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::index::Slot;
+use super::shard::Shard;
+use super::subscriber::{State, Subscriber};
+use super::wheel::Wheel;
+use crate::event::{Key, Name};
+use crate::log::Position;
+
+/// Which streams are meant: all that is given has to be so of each.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Filter {
+    /// Each is held.
+    pub keys: Vec<Key>,
+    /// Where the client is.
+    pub address: Option<IpAddr>,
+}
+
+/// An open stream.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub client: Name,
+    /// How it is reached.
+    pub keys: Vec<Key>,
+    pub address: IpAddr,
+    /// The path of the route that it came by, as it is configured.
+    pub route: Arc<str>,
+    pub opened: SystemTime,
+    pub open_for: Duration,
+    /// Events that were begun.
+    pub sent: u64,
+    /// Everything for it up to here has been written, or is begun.
+    pub cursor: Position,
+    /// It has everything that there is.
+    pub live: bool,
+    /// Its client takes no more for now.
+    pub blocked: bool,
+}
+
+/// A question for a page.
+pub(super) struct ListThem {
+    pub(super) filter: Filter,
+    /// Only clients behind this one.
+    pub(super) after: Option<Name>,
+    pub(super) limit: usize,
+    /// Gets them by their clients.
+    pub(super) answer: oneshot::Sender<Vec<Listed>>,
+}
+
+/// A question for a number.
+pub(super) struct CountThem {
+    pub(super) filter: Filter,
+    pub(super) answer: oneshot::Sender<usize>,
+}
+
+impl Shard {
+    pub(super) fn list(&self, ask: ListThem) {
+        let ListThem { filter, after, limit, answer } = ask;
+        // The first of them by client id, without sorting all that match.
+        let mut first: BTreeMap<&Name, Slot> = BTreeMap::new();
+        self.each(&filter, |slot, subscriber| {
+            let client = &subscriber.about.client;
+            let behind = after.as_ref().is_none_or(|after| client > after);
+            let full = first.len() >= limit;
+            if !behind || (full && first.last_key_value().is_some_and(|(last, _)| client > *last)) {
+                return;
+            }
+            first.insert(client, slot);
+            if first.len() > limit {
+                first.pop_last();
+            }
+        });
+        // Whoever asked may have gone.
+        let _ = answer.send(first.into_values().map(|slot| self.listed(slot)).collect());
+    }
+
+    pub(super) fn count(&self, ask: CountThem) {
+        let mut count = 0;
+        self.each(&ask.filter, |_, _| count += 1);
+        let _ = ask.answer.send(count);
+    }
+
+    /// The streams that `filter` lets through.
+    pub(super) fn chosen(&self, filter: &Filter) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        self.each(filter, |slot, _| slots.push(slot));
+        slots
+    }
+
+    fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(Slot, &'a Subscriber)) {
+        let Filter { keys, address } = filter;
+        let is_there =
+            |subscriber: &Subscriber| address.is_none_or(|address| subscriber.about.address == address);
+        // The fewest hold a client's, the most a topic's.
+        let rank = |key: &&Key| match key {
+            Key::Client(_) => 0,
+            Key::Session(_) => 1,
+            Key::User(_) => 2,
+            Key::Topic(_) => 3,
+            Key::Broadcast => 4,
+        };
+        let Some(key) = keys.iter().min_by_key(rank) else {
+            let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));
+            return there.for_each(|(slot, subscriber)| take(slot as Slot, subscriber));
+        };
+        // Who publishes waits for the index: it is held for each step, not for all of them.
+        for slot in self.index(|index| index.holders(key)) {
+            let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
+            let holds = |key: &Key| self.index(|index| index.holds(slot, key));
+            if is_there(subscriber) && (keys.len() == 1 || keys.iter().all(holds)) {
+                take(slot, subscriber);
+            }
+        }
+    }
+
+    fn listed(&self, slot: Slot) -> Listed {
+        let subscriber = &self.subscribers[slot as usize];
+        let about = &subscriber.about;
+        let live = subscriber.state == State::Live;
+        let open_for = Wheel::time(self.now - about.opened);
+        Listed {
+            client: about.client.clone(),
+            keys: self.index(|index| index.keys_of(slot)),
+            address: about.address,
+            route: Arc::clone(&about.route),
+            opened: SystemTime::now() - open_for,
+            open_for,
+            sent: subscriber.sent,
+            cursor: if live { subscriber.cursor.max(self.applied) } else { subscriber.cursor },
+            live,
+            blocked: subscriber.state == State::Blocked,
+        }
+    }
+}
