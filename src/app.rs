@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Control, NotSent, Peers, Topics};
+use crate::control::{self, Asks, Cluster, Connections, Control, Instances, NotSent, Peers, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
@@ -36,6 +36,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// How long requests to the internal listener may still take when everything else has ended.
 const CLOSE: Duration = Duration::from_secs(2);
+
+/// How long it may take to tell the other instances that this one stops.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl App {
     /// Takes the ports. An error names the address.
@@ -82,8 +85,19 @@ impl App {
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
         let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
-        let control =
-            Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), Arc::clone(&topics));
+        let instances = Arc::new(Instances::new(&config.instance));
+        let asks = Arc::new(Asks::new(Arc::clone(&instances), close.clone()));
+        let cluster = Cluster { instances, asks };
+        let connections =
+            Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
+        let control = Control::new(
+            &config.auth,
+            Arc::clone(&fanout),
+            Arc::clone(&revocations),
+            Arc::clone(&topics),
+            cluster,
+            connections,
+        );
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
             settings,
@@ -114,6 +128,9 @@ impl App {
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
             control.connect(Arc::new(Telephone(link)));
         }
+        // Until the last stream has gone, so that the others learn of that, too.
+        let life = Drain::new();
+        control.live(&life);
         let keys = PublisherKeys::start(&config.internal, &health, &drain).map_err(io::Error::other)?;
         let standing = server::Standing { health, metrics: metrics.clone(), drain: drain.clone() };
         let publish =
@@ -139,6 +156,10 @@ impl App {
         fanout.drain(config.drain.window);
         if tokio::time::timeout(config.drain.deadline, drain.finished()).await.is_err() {
             warn!(streams = fanout.open(), "the drain's deadline has passed; what is still open is cut");
+        }
+        life.start();
+        if tokio::time::timeout(GOODBYE, life.finished()).await.is_err() {
+            warn!("the other instances could not be told that this one stops");
         }
         close.start();
         if tokio::time::timeout(CLOSE, close.finished()).await.is_err() {

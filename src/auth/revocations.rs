@@ -2,6 +2,8 @@
 //!
 //! A grant that was issued after it was taken back is a new one, and good: a new login works. One that does not say when
 //! it was issued is kept out until the time is over. Bounded: at the bound the one that ends first is forgotten.
+//!
+//! Beside them those who were sent away: their grants are good, and still they shall not come back for a while.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -72,20 +74,33 @@ struct Span {
 /// All that are in force.
 pub struct Revocations {
     max: usize,
-    spans: Mutex<HashMap<Handle, Vec<(Whose, Span)>>>,
+    spans: Mutex<Spans>,
+    away: Mutex<Spans>,
 }
+
+type Spans = HashMap<Handle, Vec<(Whose, Span)>>;
 
 impl Revocations {
     /// At most `max` are kept.
     pub fn new(max: usize) -> Self {
-        Self { max, spans: Mutex::default() }
+        Self { max, spans: Mutex::default(), away: Mutex::default() }
     }
 
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
     /// later times count.
     pub fn add(&self, whose: Whose, at: SystemTime, until: SystemTime) {
+        self.enter(&self.spans, whose, Span { at, until });
+    }
+
+    /// From now on whoever they are is sent away until `until`, whatever they come with.
+    pub fn send_away(&self, whose: Whose, until: SystemTime) {
+        // No grant is newer than one that will be issued when it is over.
+        self.enter(&self.away, whose, Span { at: until, until });
+    }
+
+    fn enter(&self, spans: &Mutex<Spans>, whose: Whose, Span { at, until }: Span) {
         let Some(handle) = whose.handle() else { return };
-        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
         let same = spans.entry(handle).or_default();
         match same.iter_mut().find(|(known, _)| *known == whose) {
             Some((_, span)) => *span = Span { at: span.at.max(at), until: span.until.max(until) },
@@ -101,27 +116,19 @@ impl Revocations {
 
     /// Whether a stream for `topics` may be opened with `grant`.
     pub fn check(&self, grant: &Grant, topics: &[Name]) -> Result<(), Denied> {
-        let now = SystemTime::now();
-        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        if spans.is_empty() {
-            return Ok(());
-        }
-        let token = grant.token.clone().map(Handle::Token);
-        let session = grant.session.clone().map(Handle::Session);
-        let user = grant.user.clone().map(Handle::User);
-        let handles = token.into_iter().chain(session).chain(user);
-        let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
-        let in_force = |(whose, span): &(Whose, Span)| {
-            let newer = grant.issued.is_some_and(|issued| issued > span.at);
-            span.until > now && !newer && whose.matches(grant, topics)
-        };
-        let revoked = handles.filter_map(|handle| spans.get(&handle)).flatten().any(in_force);
-        if revoked { Err(Denied::Revoked) } else { Ok(()) }
+        if has(&self.spans, grant, topics) { Err(Denied::Revoked) } else { Ok(()) }
+    }
+
+    /// Whether whoever comes with `grant` for `topics` was sent away.
+    pub fn is_away(&self, grant: &Grant, topics: &[Name]) -> bool {
+        has(&self.away, grant, topics)
     }
 
     /// Lets go of those whose time is over.
     pub fn trim(&self) {
-        trim(&mut self.spans.lock().unwrap_or_else(PoisonError::into_inner), SystemTime::now());
+        for spans in [&self.spans, &self.away] {
+            trim(&mut spans.lock().unwrap_or_else(PoisonError::into_inner), SystemTime::now());
+        }
     }
 
     /// How many are kept.
@@ -134,14 +141,33 @@ impl Revocations {
     }
 }
 
-fn trim(spans: &mut HashMap<Handle, Vec<(Whose, Span)>>, now: SystemTime) {
+/// Whether one that is in force is for `grant` and `topics`.
+fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
+    let now = SystemTime::now();
+    let spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
+    if spans.is_empty() {
+        return false;
+    }
+    let token = grant.token.clone().map(Handle::Token);
+    let session = grant.session.clone().map(Handle::Session);
+    let user = grant.user.clone().map(Handle::User);
+    let handles = token.into_iter().chain(session).chain(user);
+    let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
+    let in_force = |(whose, span): &(Whose, Span)| {
+        let newer = grant.issued.is_some_and(|issued| issued > span.at);
+        span.until > now && !newer && whose.matches(grant, topics)
+    };
+    handles.filter_map(|handle| spans.get(&handle)).flatten().any(in_force)
+}
+
+fn trim(spans: &mut Spans, now: SystemTime) {
     spans.retain(|_, same| {
         same.retain(|(_, span)| span.until > now);
         !same.is_empty()
     });
 }
 
-fn forget_first(spans: &mut HashMap<Handle, Vec<(Whose, Span)>>) {
+fn forget_first(spans: &mut Spans) {
     let ends = spans.iter().flat_map(|(handle, same)| same.iter().map(move |(_, span)| (span.until, handle)));
     let Some((until, handle)) =
         ends.min_by_key(|(until, _)| *until).map(|(until, handle)| (until, handle.clone()))

@@ -14,9 +14,9 @@ use super::jwt::Jwt;
 use super::names::{channel_template, covers, path, pattern, stream_template};
 use super::section::Section;
 use super::sections::{
-    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Internal, Limits, Log, LogFormat, Proxy,
-    Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream, StreamAuth,
-    Telemetry, Tls, Trim,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Instance, Internal, Limits, Log, LogFormat,
+    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
+    StreamAuth, Telemetry, Tls, Trim,
 };
 use crate::event::{Shape, Timestamps};
 
@@ -54,6 +54,7 @@ impl Config {
             log: s.section("log", Log::read),
             fanout: s.section("fanout", Fanout::read),
             redis: s.section_if_there("redis", Redis::read),
+            instance: s.section("instance", Instance::read),
             drain: s.section("drain", Drain::read),
             telemetry: s.section("telemetry", Telemetry::read),
         };
@@ -518,6 +519,12 @@ impl Channel {
             );
         }
         channel
+    }
+}
+
+impl Instance {
+    fn read(s: &mut Section<'_, '_>) -> Self {
+        Self { name: s.optional("name", label) }
     }
 }
 

@@ -118,6 +118,7 @@ fn example_in_full() -> Config {
     };
     let mut config =
         Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
+    config.instance.name = Some("sidestream-1".to_owned());
     config.internal.publishers.push(publisher);
     let keys = vec![Key::from_secret(b"change-me-as-well").unwrap()];
     config.internal.publisher_jwt = Some(Jwt { keys, ..Jwt::for_publishers() });

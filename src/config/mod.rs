@@ -32,8 +32,8 @@ pub use jwt::{Jwks, Jwt, TokenSource};
 pub use origin::{HostName, WebOrigin};
 pub use problem::{BadConfig, Origin, Problem};
 pub use sections::{
-    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Internal, Limits, Log, LogFormat,
-    Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
+    Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log,
+    LogFormat, Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
     StreamAuth, Telemetry, Tls, Trim,
 };
 pub use values::{Backend, BadValue, ByteSize, Secret};

@@ -27,6 +27,7 @@ pub struct Config {
     pub log: Log,
     pub fanout: Fanout,
     pub redis: Option<Redis>,
+    pub instance: Instance,
     pub drain: Drain,
     pub telemetry: Telemetry,
 }
@@ -330,6 +331,13 @@ pub enum ChannelFormat {
     Envelope,
 }
 
+/// `[instance]`: this daemon among those that share a Redis.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Instance {
+    /// What operators call it; None = by the machine's name. Nothing depends on it: every start has an id of its own.
+    pub name: Option<String>,
+}
+
 /// `[drain]`: the notice to stop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drain {
@@ -372,6 +380,7 @@ impl Config {
             log: Log::default(),
             fanout: Fanout::default(),
             redis: None,
+            instance: Instance::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
         }

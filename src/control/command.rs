@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::ask::{Answer, Ask};
+use super::crier::{Alive, Bye};
 use crate::auth::{Bearer, Topics, Whose};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};
@@ -26,6 +28,11 @@ struct Message {
 pub(super) enum Command {
     Revoke(Revoke),
     Renew(Renew),
+    Away(Away),
+    Alive(Alive),
+    Bye(Bye),
+    Ask(Ask),
+    Answer(Answer),
 }
 
 impl Command {
@@ -71,6 +78,37 @@ impl Revoke {
             topic: name(self.topic)?,
         };
         (!whose.is_nobody()).then(|| (whose, time(self.at), time(self.until)))
+    }
+}
+
+/// Who shall stay away, and until when.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Away {
+    user: Option<String>,
+    session: Option<String>,
+    topic: Option<String>,
+    until: u64,
+}
+
+impl Away {
+    pub(super) fn new(whose: &Whose, until: SystemTime) -> Self {
+        Self {
+            user: text(&whose.user),
+            session: text(&whose.session),
+            topic: text(&whose.topic),
+            until: millis(until),
+        }
+    }
+
+    /// None where a name is none.
+    pub(super) fn read(self) -> Option<(Whose, SystemTime)> {
+        let whose = Whose {
+            user: name(self.user)?,
+            session: name(self.session)?,
+            topic: name(self.topic)?,
+            token: None,
+        };
+        (!whose.is_nobody()).then(|| (whose, time(self.until)))
     }
 }
 
@@ -145,12 +183,12 @@ fn name(text: Option<String>) -> Option<Option<Name>> {
     text.map_or(Some(None), |text| Name::parse(&text).ok().map(Some))
 }
 
-fn millis(at: SystemTime) -> u64 {
+pub(super) fn millis(at: SystemTime) -> u64 {
     u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A time that is too far away to be told is the farthest that can be.
-fn time(ms: u64) -> SystemTime {
+pub(super) fn time(ms: u64) -> SystemTime {
     const FAR: u64 = 1 << 50;
     UNIX_EPOCH + Duration::from_millis(ms.min(FAR))
 }

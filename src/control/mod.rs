@@ -4,10 +4,22 @@
 //! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
 
+mod ask;
 mod command;
+mod connections;
+mod crier;
+mod history;
+mod instances;
 mod revoke;
 mod topics;
 
+pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+pub use connections::{
+    CONNECTIONS, Connection, ConnectionPage, Connections, Heard, MAX_CONNECTIONS, Parting, Total, Totals,
+    Which,
+};
+pub use history::{MAX_PAGE, NoPage, Page, Since, history};
+pub use instances::{Instance, InstanceId, Instances};
 pub use revoke::{BadRevoke, Revoked};
 pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
 
@@ -22,7 +34,7 @@ use crate::auth::{Bearer, Revocations, Whose};
 use crate::config;
 use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
 use crate::telemetry::COMMANDS;
-use command::{Command, Renew, Revoke};
+use command::{Away, Command, Renew, Revoke};
 
 /// Carries commands to every instance, this one included.
 pub trait Bus: Send + Sync {
@@ -45,6 +57,18 @@ pub struct Control {
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
     topics: Arc<Topics>,
+    connections: Connections,
+    instances: Arc<Instances>,
+    asks: Arc<Asks>,
+    /// Somebody has come, and waits to hear that this instance lives.
+    answer_new: tokio::sync::Notify,
+}
+
+/// The other instances, and how they are asked.
+#[derive(Clone)]
+pub struct Cluster {
+    pub instances: Arc<Instances>,
+    pub asks: Arc<Asks>,
 }
 
 impl Control {
@@ -53,8 +77,20 @@ impl Control {
         fanout: Arc<Fanout>,
         revocations: Arc<Revocations>,
         topics: Arc<Topics>,
+        cluster: Cluster,
+        connections: Connections,
     ) -> Self {
-        Self { fanout, revocations, bus: std::sync::OnceLock::new(), revoke_for: settings.revoke_for, topics }
+        Self {
+            fanout,
+            revocations,
+            bus: std::sync::OnceLock::new(),
+            revoke_for: settings.revoke_for,
+            topics,
+            connections,
+            instances: cluster.instances,
+            asks: cluster.asks,
+            answer_new: tokio::sync::Notify::new(),
+        }
     }
 
     /// The topics that users, sessions and clients are given.
@@ -62,9 +98,39 @@ impl Control {
         &self.topics
     }
 
+    /// The open streams of all instances.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
+    /// answer is whether these could be told, None when there is nothing to tell.
+    pub async fn close(&self, which: &Which, parting: Parting) -> (Totals, Option<Result<(), NotTold>>) {
+        let away = async {
+            let Parting::StayAway(until) = parting else { return None };
+            let message = Command::Away(Away::new(&which.whose()?, until)).into_bytes();
+            self.tell(message, Some(until)).await
+        };
+        let (totals, told) = tokio::join!(self.connections.close(which, parting), away);
+        let (closed, complete) = (totals.total, totals.from.complete);
+        info!(closed, complete, come_back = parting == Parting::ComeBack, "streams closed on request");
+        (totals, told)
+    }
+
     /// From now on the other instances are told by `bus`. Once.
     pub fn connect(&self, bus: Arc<dyn Bus>) {
+        self.asks.connect(Arc::clone(&bus));
         let _ = self.bus.set(bus);
+    }
+
+    /// The living instances.
+    pub fn instances(&self) -> &Instances {
+        &self.instances
+    }
+
+    /// How the other instances are asked.
+    pub fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// Takes grants back: whoever they were for is kept out from now on, and their streams end. `body` is the JSON
@@ -97,6 +163,11 @@ impl Control {
         let kind = match &command {
             Some(Command::Revoke(_)) => "revoke",
             Some(Command::Renew(_)) => "renew",
+            Some(Command::Away(_)) => "away",
+            Some(Command::Alive(_)) => "alive",
+            Some(Command::Bye(_)) => "bye",
+            Some(Command::Ask(_)) => "ask",
+            Some(Command::Answer(_)) => "answer",
             None => "unknown",
         };
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
@@ -114,6 +185,16 @@ impl Control {
                 let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
             }
+            Some(Command::Away(away)) => {
+                let Some((whose, until)) = away.read() else { return };
+                if until > SystemTime::now() {
+                    self.revocations.send_away(whose, until);
+                }
+            }
+            Some(Command::Alive(alive)) => self.hear_alive(&alive),
+            Some(Command::Bye(bye)) => self.hear_bye(&bye),
+            Some(Command::Ask(ask)) => self.asks.asked(ask),
+            Some(Command::Answer(answer)) => self.asks.answered(answer),
             None => debug!("a command that is not known here is passed over"),
         }
     }

@@ -1,6 +1,7 @@
 //! Many events in one body: a JSON object, an array of objects, or NDJSON (one object a line, blank lines allowed).
 //!
-//! All or nothing: one bad event refuses the whole, and the refusal says which one it was.
+//! A body that is not one of these is refused as a whole. Of one that is, each event is read for itself, so that the
+//! caller may take the good ones and say of the bad ones which they were.
 
 use serde_json::value::RawValue;
 
@@ -11,7 +12,7 @@ use super::envelope::{BadEnvelope, EnvelopeDefaults, parse_text};
 #[derive(Debug)]
 pub struct Batch<'a> {
     /// In the order in which they stand; at least one.
-    pub items: Vec<Item<'a>>,
+    pub items: Vec<Result<Item<'a>, BadBatch>>,
     /// The body was one object, neither an array nor NDJSON.
     pub single: bool,
 }
@@ -19,6 +20,8 @@ pub struct Batch<'a> {
 /// One event and the object that it was parsed from.
 #[derive(Debug)]
 pub struct Item<'a> {
+    /// From 0.
+    pub place: usize,
     pub event: Event,
     pub json: &'a str,
 }
@@ -58,7 +61,7 @@ impl BadBatch {
     }
 }
 
-/// The events that `body` holds, at most `max`. `lines` says that it is known to be NDJSON; otherwise it is found out.
+/// The events that `body` holds, good and bad, at most `max`. `lines` says that it is known to be NDJSON; otherwise it is found out.
 pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<Batch<'_>, BadBatch> {
     let whole = str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?;
     let text = whole.trim_ascii();
@@ -73,7 +76,7 @@ pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<Batch<'_>, B
         return parse_array(text, max, &defaults);
     }
     match parse_text(text, &defaults) {
-        Ok(event) => Ok(Batch { items: vec![Item { event, json: text }], single: true }),
+        Ok(event) => Ok(Batch { items: vec![Ok(Item { place: 0, event, json: text })], single: true }),
         Err(_) if is_ndjson(text) => parse_lines(whole, max, &defaults),
         Err(bad) => Err(BadBatch::Single(bad)),
     }
@@ -94,13 +97,12 @@ fn parse_array<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Re
     if array.len() > max {
         return Err(BadBatch::TooMany { max });
     }
-    let parse = |(item, raw): (usize, &'a RawValue)| {
+    let parse = |(place, raw): (usize, &'a RawValue)| {
         let json = raw.get();
-        let event = parse_text(json, defaults).map_err(|bad| BadBatch::Item { item, bad })?;
-        Ok(Item { event, json })
+        let event = parse_text(json, defaults).map_err(|bad| BadBatch::Item { item: place, bad })?;
+        Ok(Item { place, event, json })
     };
-    let items = array.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-    Ok(Batch { items, single: false })
+    Ok(Batch { items: array.into_iter().enumerate().map(parse).collect(), single: false })
 }
 
 fn parse_lines<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Result<Batch<'a>, BadBatch> {
@@ -110,13 +112,14 @@ fn parse_lines<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Re
         if json.is_empty() {
             continue;
         }
-        let item = items.len();
-        if item == max {
+        let place = items.len();
+        if place == max {
             return Err(BadBatch::TooMany { max });
         }
-        let event =
-            parse_text(json, defaults).map_err(|bad| BadBatch::Line { item, line: index + 1, bad })?;
-        items.push(Item { event, json });
+        let item = parse_text(json, defaults)
+            .map(|event| Item { place, event, json })
+            .map_err(|bad| BadBatch::Line { item: place, line: index + 1, bad });
+        items.push(item);
     }
     Ok(Batch { items, single: false })
 }
@@ -127,11 +130,16 @@ mod tests {
     use crate::event::{BadField, BadName};
 
     fn topics<'a>(batch: &'a Batch<'_>) -> Vec<&'a str> {
-        batch.items.iter().map(|item| item.event.audience.keys()[0].name()).collect()
+        let name =
+            |item: &'a Result<Item<'_>, BadBatch>| item.as_ref().unwrap().event.audience.keys()[0].name();
+        batch.items.iter().map(name).collect()
     }
 
     fn refused(body: &str) -> BadBatch {
-        parse_events(body.as_bytes(), 3, false).unwrap_err()
+        match parse_events(body.as_bytes(), 3, false) {
+            Ok(batch) => batch.items.into_iter().find_map(Result::err).unwrap(),
+            Err(bad) => bad,
+        }
     }
 
     #[test]
@@ -140,7 +148,7 @@ mod tests {
             let batch = parse_events(body.as_bytes(), 3, false).unwrap();
             assert!(batch.single);
             assert_eq!(topics(&batch), ["a"]);
-            assert_eq!(batch.items[0].json, body.trim());
+            assert_eq!(batch.items[0].as_ref().unwrap().json, body.trim());
         }
     }
 
@@ -154,7 +162,7 @@ mod tests {
             let batch = parse_events(body.as_bytes(), 3, false).unwrap();
             assert!(!batch.single);
             assert_eq!(topics(&batch), ["a", "b", "c"], "{body:?}");
-            assert_eq!(batch.items[1].json, "{\"topic\": \"b\"}");
+            assert_eq!(batch.items[1].as_ref().unwrap().json, "{\"topic\": \"b\"}");
         }
     }
 
@@ -163,7 +171,7 @@ mod tests {
         let batch = parse_events(b"{\"topic\":\"a\"}\n", 3, true).unwrap();
         assert!(!batch.single);
         assert_eq!(topics(&batch), ["a"]);
-        let bad = parse_events(b"[{\"topic\":\"a\"}]\n", 3, true).unwrap_err();
+        let bad = parse_events(b"[{\"topic\":\"a\"}]\n", 3, true).unwrap().items.remove(0).unwrap_err();
         let wanted = BadField::Type { wanted: "a JSON object", got: "a list" }.of_whole();
         assert_eq!(bad, BadBatch::Line { item: 0, line: 1, bad: wanted });
     }

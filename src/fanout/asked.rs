@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::end::End;
+use super::list::Filter;
 use crate::event::{Key, Name};
 
 /// Which streams are meant: those that hold all of the keys, and came with the token where one is named.
@@ -16,9 +17,17 @@ pub struct Selector {
     pub token: Option<Name>,
 }
 
+impl Selector {
+    pub(super) fn filter(&self) -> Filter {
+        Filter { keys: self.keys.to_vec(), address: None }
+    }
+}
+
 /// The end of some streams.
 pub(super) struct EndThem {
-    pub(super) which: Selector,
+    pub(super) filter: Filter,
+    /// The id of the token that they came with.
+    pub(super) token: Option<Name>,
     pub(super) end: End,
     /// Gets how many it were.
     pub(super) count: oneshot::Sender<usize>,

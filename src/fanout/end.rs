@@ -17,10 +17,16 @@ pub enum End {
     Draining,
     /// The reader fell so far behind that nobody knows any more which of its topics were taken from it.
     Lagged,
+    /// The backend closed it, and the client may come back.
+    Kicked,
+    /// The backend closed it, and the client shall stay away.
+    SentAway,
+    /// The same, and nobody will know it when it comes back all the same.
+    SentFarAway,
 }
 
 impl End {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
@@ -28,6 +34,9 @@ impl End {
         Self::MaxAge,
         Self::Draining,
         Self::Lagged,
+        Self::Kicked,
+        Self::SentAway,
+        Self::SentFarAway,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -39,6 +48,13 @@ impl End {
             Self::MaxAge => "max_age",
             Self::Draining => "draining",
             Self::Lagged => "lagged",
+            Self::Kicked => "kicked",
+            Self::SentAway | Self::SentFarAway => "sent_away",
         }
+    }
+
+    /// Whether the client is told: it is there and listens, and can do something with the word.
+    pub(super) fn is_said(self) -> bool {
+        !matches!(self, Self::ClientGone | Self::Stalled | Self::Lagged)
     }
 }

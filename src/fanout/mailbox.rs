@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
 use super::asked::{EndThem, RenewIt};
 use super::index::{Index, Slot};
+use super::list::{CountThem, ListThem};
 use super::subscriber::{Join, Who};
+use super::watch::Watcher;
 
 /// What others ask of a shard.
 pub(super) enum Command {
@@ -18,6 +20,10 @@ pub(super) enum Command {
     Poke(Who),
     End(Box<EndThem>),
     Renew(Box<RenewIt>),
+    List(Box<ListThem>),
+    Count(Box<CountThem>),
+    /// Tell this one of every stream from now on.
+    Watch(Arc<dyn Watcher>),
     /// Close everything, spread over this time.
     Drain(Duration),
     /// Close everything now, and end.

@@ -8,6 +8,7 @@ mod batch;
 mod end;
 mod follow;
 mod index;
+mod list;
 mod mailbox;
 mod meters;
 mod pass;
@@ -17,14 +18,17 @@ mod shard;
 mod shards;
 mod sink;
 mod subscriber;
+mod watch;
 mod wheel;
 
 pub use asked::{Renewal, Renewed, Selector, Times};
 pub use end::End;
+pub use list::{Filter, Listed};
 pub use settings::{Heartbeat, Settings};
 pub use shards::Fanout;
 pub use sink::{ChannelBody, Cut, Framing, Sink};
 pub use subscriber::Join;
+pub use watch::{Ended, Watched, Watcher};
 
 #[cfg(test)]
 #[path = "schedule_tests.rs"]

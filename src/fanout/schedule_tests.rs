@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -207,6 +207,8 @@ impl World {
             keys: keys.clone(),
             decided: head,
             client: Name::parse("test").unwrap(),
+            address: IpAddr::from([127, 0, 0, 1]),
+            route: "/events".into(),
             token: None,
             times: Times::default(),
             max_age: None,
@@ -509,6 +511,8 @@ fn a_stream_ends_at_its_time_with_the_reason() {
         keys: vec![topic(1)],
         decided: world.log.head().position,
         client: Name::parse("test").unwrap(),
+        address: IpAddr::from([127, 0, 0, 1]),
+        route: "/events".into(),
         token: None,
         times: Times { expires: Some(Instant::now() + Duration::from_millis(120)), warns: None },
         max_age: None,

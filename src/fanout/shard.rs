@@ -12,9 +12,10 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
-use super::asked::{EndThem, RenewIt, Renewal, Selector};
+use super::asked::{EndThem, RenewIt, Renewal};
 use super::end::End;
 use super::index::Slot;
+use super::list::Filter;
 use super::mailbox::{Command, Mailbox, WAKER};
 use super::meters::{Counts, Meters};
 use super::pass::Pass;
@@ -22,8 +23,9 @@ use super::random::Random;
 use super::settings::Settings;
 use super::sink::{Held, Sink};
 use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use super::watch::Watcher;
 use super::wheel::{Tick, Wheel};
-use crate::event::{Audience, Block, Frame, Key, Shape};
+use crate::event::{Audience, Block, Frame, Key, Name, Shape};
 use crate::log::{Entry, Feed, Log, Position, Taken};
 
 pub(super) struct Shard {
@@ -47,10 +49,13 @@ pub(super) struct Shard {
     pub(super) counts: Counts,
     meters: Meters,
     random: Random,
+    pub(super) watchers: Vec<Arc<dyn Watcher>>,
 }
 
 /// How long a warning waits for a client that has more before it.
 const WARN_AGAIN: Duration = Duration::from_secs(1);
+/// The `retry:` of a client that shall stay away: a day, the longest that can be published.
+const AWAY_MS: u32 = 24 * 3600 * 1000;
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
 /// What a client may send on its stream in one go before it is taken for broken.
@@ -81,6 +86,7 @@ impl Shard {
             counts: Counts::default(),
             meters: Meters::new(),
             random: Random::new(),
+            watchers: Vec::new(),
         };
         Ok((shard, mailbox))
     }
@@ -117,11 +123,14 @@ impl Shard {
                     Command::Join(join) => self.join(*join),
                     Command::Poke(who) => self.on_poke(who),
                     Command::End(ask) => {
-                        let EndThem { which, end, count } = *ask;
+                        let EndThem { filter, token, end, count } = *ask;
                         // Whoever asked may have gone.
-                        let _ = count.send(self.end(&which, end));
+                        let _ = count.send(self.end(&filter, token.as_ref(), end));
                     }
                     Command::Renew(ask) => self.renew(*ask),
+                    Command::List(ask) => self.list(*ask),
+                    Command::Count(ask) => self.count(*ask),
+                    Command::Watch(watcher) => self.watch(watcher),
                     Command::Drain(window) => self.drain(window),
                     Command::Stop => {
                         // Whoever asks from here on learns that nobody is here.
@@ -209,12 +218,21 @@ impl Shard {
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
-        let (client, token, opened, decided) = (join.client, join.token, self.now, join.decided);
-        let about = About { client, token, opened, decided, deadlines, _seat: join.seat };
+        let about = About {
+            client: join.client,
+            address: join.address,
+            route: join.route,
+            token: join.token,
+            opened: self.now,
+            decided: join.decided,
+            deadlines,
+            _seat: join.seat,
+        };
         let seed = Seed { opening: join.opening, cursor, about };
         let channel = matches!(sink, Held::Channel(_));
         self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
+        self.tell_opened(slot);
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
         self.schedule_heartbeat(slot, 2);
@@ -388,20 +406,10 @@ impl Shard {
         self.schedule(slot, next.max(self.now + 1));
     }
 
-    fn end(&mut self, which: &Selector, end: End) -> usize {
-        let mut slots: Vec<Slot> = Vec::new();
-        {
-            let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
-            match which.keys.first() {
-                Some(key) => index.for_each(&Audience::of(key.clone()), |slot| slots.push(slot)),
-                None => slots.extend(self.subscribers.iter().map(|(slot, _)| slot as Slot)),
-            }
-            slots.retain(|&slot| which.keys.iter().all(|key| index.holds(slot, key)));
-        }
-        if let Some(token) = &which.token {
-            let came_with =
-                |slot: &Slot| self.subscribers[*slot as usize].about.token.as_ref() == Some(token);
-            slots.retain(came_with);
+    fn end(&mut self, filter: &Filter, token: Option<&Name>, end: End) -> usize {
+        let mut slots = self.chosen(filter);
+        if token.is_some() {
+            slots.retain(|&slot| self.subscribers[slot as usize].about.token.as_ref() == token);
         }
         for &slot in &slots {
             self.close(slot, end);
@@ -475,9 +483,10 @@ impl Shard {
 
     /// Ends a stream: says why where that helps the client, and undoes everything.
     pub(super) fn close(&mut self, slot: Slot, end: End) {
-        if matches!(end, End::Draining | End::MaxAge | End::Expired | End::Revoked) {
+        if end.is_said() {
             self.say_closing(slot, end);
         }
+        self.tell_ended(slot, end);
         let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
         let blocked = subscriber.state == State::Blocked;
         if blocked {
@@ -506,8 +515,18 @@ impl Shard {
             return;
         }
         let (min, max) = self.settings.retry_ms;
-        let retry = min + self.random.below(max.saturating_sub(min) + 1);
-        let data = format!("{{\"reason\":\"{}\"}}", end.as_str());
+        let retry = match end {
+            // A client that does not read the event should at least not be back soon. One that is known when it
+            // comes back is told to stop then, and the sooner the better.
+            End::SentFarAway => AWAY_MS,
+            _ => min + self.random.below(max.saturating_sub(min) + 1),
+        };
+        let reconnect = match end {
+            End::Kicked => ",\"reconnect\":true",
+            End::SentAway | End::SentFarAway => ",\"reconnect\":false",
+            _ => "",
+        };
+        let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
         let id = self.log.id_at(subscriber.cursor.max(self.applied));
         let block = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) };
         let frame = self.log.shape().block(block, SystemTime::now());

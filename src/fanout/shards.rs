@@ -11,11 +11,13 @@ use tokio::sync::oneshot;
 use super::asked::{EndThem, RenewIt, Renewal, Renewed, Selector};
 use super::batch::wake_politely;
 use super::end::End;
+use super::list::{CountThem, Filter, ListThem, Listed};
 use super::mailbox::{Command, Mailbox};
 use super::settings::Settings;
 use super::shard::Shard;
 use super::subscriber::Join;
-use crate::event::{Audience, Key};
+use super::watch::Watcher;
+use crate::event::{Audience, Key, Name};
 use crate::log::Log;
 
 /// The shards.
@@ -51,6 +53,13 @@ impl Fanout {
         shard.send(Command::Join(Box::new(subscriber)));
     }
 
+    /// From now on `watcher` is told of every stream of this process, of those that are open already, too.
+    pub fn watch(&self, watcher: &Arc<dyn Watcher>) {
+        for shard in &self.shards {
+            shard.send(Command::Watch(Arc::clone(watcher)));
+        }
+    }
+
     /// How many open streams of this process hold a key of `audience` and none of the excepted ones.
     pub fn reach(&self, audience: &Audience) -> usize {
         let count =
@@ -68,24 +77,55 @@ impl Fanout {
 
     /// Closes the streams that `which` names, and says how many they were.
     pub async fn end(&self, which: &Selector, end: End) -> usize {
-        let mut ended = 0;
-        for counted in self.ask_to_end(which, end) {
+        sum(self.ask_to_end(&which.filter(), which.token.as_ref(), end)).await
+    }
+
+    /// Closes the streams that `filter` lets through, and says how many they were.
+    pub async fn end_all(&self, filter: &Filter, end: End) -> usize {
+        sum(self.ask_to_end(filter, None, end)).await
+    }
+
+    /// At most `limit` of the streams that `filter` lets through, by their clients, and only clients behind `after`.
+    pub async fn list(&self, filter: &Filter, after: Option<&Name>, limit: usize) -> Vec<Listed> {
+        let ask = |shard: &Arc<Mailbox>| {
+            let (answer, answered) = oneshot::channel();
+            let (filter, after) = (filter.clone(), after.cloned());
+            shard.send(Command::List(Box::new(ListThem { filter, after, limit, answer })));
+            answered
+        };
+        let asked: Vec<_> = self.shards.iter().map(ask).collect();
+        let mut all = Vec::new();
+        for answered in asked {
             // A shard that has stopped has no streams.
-            ended += counted.await.unwrap_or(0);
+            all.append(&mut answered.await.unwrap_or_default());
         }
-        ended
+        all.sort_unstable_by(|one, other| one.client.cmp(&other.client));
+        all.truncate(limit);
+        all
+    }
+
+    /// How many streams `filter` lets through.
+    pub async fn count(&self, filter: &Filter) -> usize {
+        let ask = |shard: &Arc<Mailbox>| {
+            let (answer, answered) = oneshot::channel();
+            shard.send(Command::Count(Box::new(CountThem { filter: filter.clone(), answer })));
+            answered
+        };
+        let asked = self.shards.iter().map(ask).collect();
+        sum(asked).await
     }
 
     /// Closes the streams that `which` names, without waiting for it.
     pub fn end_soon(&self, which: &Selector, end: End) {
-        drop(self.ask_to_end(which, end));
+        drop(self.ask_to_end(&which.filter(), which.token.as_ref(), end));
     }
 
     /// Asks every shard at once; each tells how many it closed.
-    fn ask_to_end(&self, which: &Selector, end: End) -> Vec<oneshot::Receiver<usize>> {
+    fn ask_to_end(&self, filter: &Filter, token: Option<&Name>, end: End) -> Vec<oneshot::Receiver<usize>> {
         let ask = |shard: &Arc<Mailbox>| {
             let (count, counted) = oneshot::channel();
-            shard.send(Command::End(Box::new(EndThem { which: which.clone(), end, count })));
+            let (filter, token) = (filter.clone(), token.cloned());
+            shard.send(Command::End(Box::new(EndThem { filter, token, end, count })));
             counted
         };
         self.shards.iter().map(ask).collect()
@@ -146,6 +186,15 @@ impl Drop for Fanout {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What all shards have counted; one that has stopped has no streams.
+async fn sum(asked: Vec<oneshot::Receiver<usize>>) -> usize {
+    let mut all = 0;
+    for counted in asked {
+        all += counted.await.unwrap_or(0);
+    }
+    all
 }
 
 /// Ends the process when a shard panics: its streams would hang without a sign, and everything else look well.

@@ -3,6 +3,7 @@
 //! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,10 @@ pub struct Join {
     pub decided: Position,
     /// For the log line.
     pub client: Name,
+    /// Where the client is.
+    pub address: IpAddr,
+    /// The path of the route that it came by, as it is configured.
+    pub route: Arc<str>,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -88,6 +93,8 @@ impl Rest {
 /// What is seldom looked at.
 pub(super) struct About {
     pub(super) client: Name,
+    pub(super) address: IpAddr,
+    pub(super) route: Arc<str>,
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,

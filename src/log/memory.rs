@@ -180,6 +180,13 @@ impl Log {
         self.lock().store.head()
     }
 
+    /// Where somebody starts who wants all that is kept.
+    pub fn origin(&self) -> Cursor {
+        let mut state = self.lock();
+        state.store.trim(Instant::now());
+        state.store.origin()
+    }
+
     /// The cursor that the text of a `Last-Event-ID` stands for, or why it cannot be served.
     pub fn locate(&self, last_event_id: &str) -> Result<Cursor, Reset> {
         let mut state = self.lock();

@@ -206,6 +206,11 @@ impl Store {
         Cursor { position: self.head, id: self.head_id }
     }
 
+    /// Everything that is kept stands behind it.
+    pub(super) fn origin(&self) -> Cursor {
+        self.trimmed
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

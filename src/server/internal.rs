@@ -1,4 +1,4 @@
-//! The internal listener's routes: `/publish`, `/revoke`, `/healthz`, `/readyz`, `/metrics`.
+//! The internal listener: from a request to whoever answers it, by the list in `routes.rs`.
 //!
 //! Who may publish is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem
 //! says in one sentence what is wrong. Nothing here is meant for browsers, so what a page of another site sends
@@ -26,20 +26,22 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::connections::Of;
 use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
-use super::problem::{Problem, refused_key, refused_publish, revoked};
+use super::problem::{Problem, published, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
+use super::query::Query;
 use super::respond::json;
 use super::tickets::Minting;
-use super::topics;
+use super::{connections, history, openapi, routes, topics};
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Control;
 use crate::health::{Health, State};
 use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::sources::Publish;
+use crate::sources::{Manner, Publish};
 use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Metrics};
 
 /// What serves the internal listener's connections.
@@ -126,53 +128,59 @@ impl Internal {
             let say = "requests of web pages are not answered here: publish from your backend";
             return Err(Problem::new(StatusCode::FORBIDDEN, "browser", say));
         }
-        match head.uri.path() {
-            "/publish" => {
-                allow(&head.method, &[Method::POST], "POST")?;
-                self.publish(&head.headers, body).await
-            }
-            "/revoke" => {
-                allow(&head.method, &[Method::POST], "POST")?;
-                self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+        let path = head.uri.path();
+        let Some(((template, methods), values)) = routes::find(path) else { return Err(nothing_here()) };
+        if template == "/tickets" && self.minting.is_none() {
+            return Err(nothing_here());
+        }
+        allow(&head.method, methods)?;
+        let open = ["/publish", "/tickets", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+        if !open.contains(&template) {
+            // Who may not ask is not told what is wrong with the question.
+            self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+        }
+        let query = head.uri.query();
+        match (template, &values[..]) {
+            ("/publish", _) => self.publish(head, body).await,
+            ("/revoke", _) => {
                 let body = self.read(body).await?;
                 Ok(revoked(self.control.revoke(&body).await))
             }
-            "/tickets" if let Some(minting) = &self.minting => {
-                allow(&head.method, &[Method::POST], "POST")?;
+            ("/tickets", _) if let Some(minting) = &self.minting => {
                 self.mint(minting, &head.headers, body).await
             }
-            "/healthz" => {
-                allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-                Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))
+            ("/healthz", _) => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
+            ("/readyz", _) => Ok(self.readiness()),
+            ("/metrics", _) => Ok(self.render_metrics()),
+            ("/openapi.json", _) => Ok(openapi::answer()),
+            ("/position", _) => history::position(&self.publish, query).await,
+            ("/topics/{topic}/events", [topic]) => history::events(&self.log, topic, query).await,
+            ("/connections", _) => self.connections(head, Of::Chosen).await,
+            ("/connections/count", _) => self.connections(head, Of::Count).await,
+            ("/connections/{client}", [client]) => self.connections(head, Of::Client(client)).await,
+            ("/users/{user}/connections", [user]) => self.connections(head, Of::User(user)).await,
+            ("/sessions/{session}/connections", [session]) => {
+                self.connections(head, Of::Session(session)).await
             }
-            "/readyz" => {
-                allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-                Ok(self.readiness())
-            }
-            "/metrics" => {
-                allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-                Ok(self.render_metrics())
-            }
-            path => {
-                if let Some(path) = topics::Path::parse(path) {
-                    // Who may not ask is not told what is wrong with the question.
-                    self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
-                    let path = path?;
-                    path.allow(&head.method)?;
-                    let body = self.read(body).await?;
-                    return path.answer(self.control.topics(), &head.method, &body).await;
-                }
-                let say = "nothing is here: GET /openapi.json says what there is";
-                Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
+            _ => {
+                let path = topics::Path::parse(path).ok_or_else(nothing_here)??;
+                path.allow(&head.method)?;
+                let body = self.read(body).await?;
+                path.answer(self.control.topics(), &head.method, &body).await
             }
         }
     }
 
-    async fn publish<B>(&self, headers: &HeaderMap, body: B) -> Result<Response<Full<Bytes>>, Problem>
+    async fn connections(&self, head: &request::Parts, of: Of<'_>) -> Result<Response<Full<Bytes>>, Problem> {
+        connections::answer(&self.control, &head.method, of, head.uri.query()).await
+    }
+
+    async fn publish<B>(&self, head: &request::Parts, body: B) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let headers = &head.headers;
         let publisher = self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?;
         if headers
             .get_all(CONTENT_ENCODING)
@@ -183,9 +191,13 @@ impl Internal {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", say));
         }
         let key = idempotency_key(headers)?;
+        let mut query = Query::parse(head.uri.query())?;
+        let partial = query.flag("partial")?.unwrap_or(false);
+        query.end()?;
         let body = self.read(body).await?;
-        match self.publish.publish(&body, key, is_ndjson(headers), &publisher).await {
-            Ok(published) => Ok(json(StatusCode::OK, &published)),
+        let manner = Manner { key, lines: is_ndjson(headers), partial };
+        match self.publish.publish(&body, manner, &publisher).await {
+            Ok(done) => Ok(published(&done)),
             Err(bad) => Ok(refused_publish(&bad)),
         }
     }
@@ -309,12 +321,17 @@ struct Dependency {
     why: Option<String>,
 }
 
-fn allow(method: &Method, allowed: &[Method], list: &'static str) -> Result<(), Problem> {
-    if allowed.contains(method) {
+fn allow(method: &Method, list: &'static str) -> Result<(), Problem> {
+    if list.split(", ").any(|allowed| allowed == method.as_str()) {
         return Ok(());
     }
     let say = format!("this path takes {list}");
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
+}
+
+fn nothing_here() -> Problem {
+    let say = "nothing is here: GET /openapi.json says what there is";
+    Problem::new(StatusCode::NOT_FOUND, "no_route", say)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -2,17 +2,22 @@
 
 mod certificate;
 mod connection;
+mod connections;
 mod cors;
+mod history;
 mod hosts;
 mod http2;
 mod internal;
 mod listen;
+mod openapi;
 mod opening;
 mod own_topics;
 mod peer;
 mod problem;
 mod public;
+mod query;
 mod respond;
+mod routes;
 mod takeover;
 mod tickets;
 mod topics;

@@ -10,7 +10,7 @@ use super::respond::json;
 use crate::auth::BadKey;
 use crate::control::{BadRevoke, Revoked};
 use crate::event::{BadBatch, Name};
-use crate::sources::{BadPublish, RelayError};
+use crate::sources::{BadPublish, Published, Receipt, RelayError};
 
 /// The JSON of a problem.
 #[derive(Serialize, Default)]
@@ -61,8 +61,49 @@ impl Problem {
     }
 }
 
+/// What the publisher of a body reads.
+pub(super) fn published(published: &Published) -> Response<Full<Bytes>> {
+    /// One event of several, of which each has its own answer.
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Outcome<'a> {
+        Receipt(&'a Receipt),
+        Refused {
+            /// The status that it would have had alone.
+            status: u16,
+            #[serde(flatten)]
+            words: Words<'a>,
+        },
+    }
+    match published {
+        Published::One(receipt) => json(StatusCode::OK, receipt),
+        Published::Many(events) => json(StatusCode::OK, &serde_json::json!({ "events": events })),
+        Published::Each(events) => {
+            let refused = events.iter().filter(|event| event.is_err()).count();
+            let outcome = |event| match event {
+                &Ok(ref receipt) => Outcome::Receipt(receipt),
+                &Err(ref bad) => {
+                    let (status, words) = say_of(bad);
+                    Outcome::Refused { status: status.as_u16(), words }
+                }
+            };
+            let events: Vec<Outcome<'_>> = events.iter().map(outcome).collect();
+            json(StatusCode::OK, &serde_json::json!({ "events": events, "refused": refused }))
+        }
+    }
+}
+
 /// What the publisher of a refused body reads.
 pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
+    let (status, words) = say_of(bad);
+    let mut response = json(status, &words);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn say_of(bad: &BadPublish) -> (StatusCode, Words<'_>) {
     let error = bad.to_string();
     let mut words = Words { error, ..Words::default() };
     let mut status = StatusCode::BAD_REQUEST;
@@ -98,11 +139,7 @@ pub(super) fn refused_publish(bad: &BadPublish) -> Response<Full<Bytes>> {
             });
         }
     }
-    let mut response = json(status, &words);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
+    (status, words)
 }
 
 /// What somebody reads who may not publish.

@@ -107,6 +107,13 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
+        // The one answer at which an `EventSource` stops without an error.
+        Refusal::Away => {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
         Refusal::Later { why, retry, as_status: true, headers, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS

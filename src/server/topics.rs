@@ -88,7 +88,7 @@ impl Path {
     }
 }
 
-fn decoded(field: &str, text: &str) -> Result<Name, Problem> {
+pub(super) fn decoded(field: &str, text: &str) -> Result<Name, Problem> {
     let text = percent_encoding::percent_decode_str(text).decode_utf8();
     let bad = |why: String| {
         Problem::new(StatusCode::BAD_REQUEST, "bad_name", format!("the name behind /{field}/ {why}"))

@@ -3,7 +3,9 @@
 mod publish;
 mod redis;
 
-pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
+pub use publish::{
+    BadPublish, Heading, Manner, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
+};
 pub use redis::{
     BadRedisUrl, Hear, Heard, Link, RedisDuty, RedisOnce, RedisPublisher, RedisWays, start_link, start_once,
     start_redis,

@@ -1,4 +1,5 @@
-//! Events that come as the body of a `POST /publish`: checked as a whole, then appended as a whole.
+//! Events that come as the body of a `POST /publish`: checked as a whole, then appended as a whole; or, if its sender
+//! wishes, the good ones of them, with a word about each of the others.
 //!
 //! With Redis channels and the memory log the checked events go out over Redis instead, so that every instance's
 //! subscribers get them; they come back to this instance like any other's. This file knows no HTTP status.
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use crate::auth::{NotAllowed, Publisher};
-use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
+use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
 use crate::log::Log;
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, PUBLISHES};
@@ -26,10 +27,19 @@ const SOURCE: &str = "http";
 pub trait Relay: Send + Sync {
     /// Sends each of `messages` in order, and says of each what became of it. Bounded in time.
     fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_>;
+
+    /// The id at or before which everything stands that was published before the question; None where every instance
+    /// has a log of its own.
+    fn head(&self) -> Heading<'_> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What is relayed or not, in time.
 pub type Relaying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Relayed>, RelayError>> + Send + 'a>>;
+
+/// Where the log ends, in time.
+pub type Heading<'a> = Pin<Box<dyn Future<Output = Result<Option<EventId>, RelayError>> + Send + 'a>>;
 
 /// An envelope to be relayed.
 #[derive(Clone, Debug)]
@@ -84,6 +94,14 @@ pub enum BadPublish {
 }
 
 impl BadPublish {
+    /// The same, said of the only event of a body where it is.
+    fn of(self, single: bool) -> Self {
+        match self {
+            Self::NotAllowed { not, .. } if single => Self::NotAllowed { item: None, not },
+            bad => bad,
+        }
+    }
+
     /// One word for a metric's label.
     pub fn word(&self) -> &'static str {
         match self {
@@ -95,16 +113,28 @@ impl BadPublish {
     }
 }
 
+/// How a body is to be published.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Manner<'a> {
+    /// The request's idempotency key: of a single event it is the key, of the nth of several (from 0) the key with `/n`
+    /// behind it.
+    pub key: Option<&'a str>,
+    /// The body is NDJSON; otherwise it is found out.
+    pub lines: bool,
+    /// Of several events the good ones are published, and what is wrong with the others is said of each. Otherwise one
+    /// bad event refuses all.
+    pub partial: bool,
+}
+
 /// What became of a publish: the JSON of its answer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Published {
     /// The body was one object.
     One(Receipt),
-    Many {
-        /// In the order of the body.
-        events: Vec<Receipt>,
-    },
+    /// In the order of the body.
+    Many(Vec<Receipt>),
+    /// The same, when the good ones of several were to be published.
+    Each(Vec<Result<Receipt, BadPublish>>),
 }
 
 /// What became of one event.
@@ -153,26 +183,43 @@ impl Publish {
         Self { log, fanout, relay, max_batch, taken, duplicates }
     }
 
-    /// Publishes all events of `body` in their order, or none. `lines` says that the body is NDJSON; otherwise it is
-    /// found out. `key` is the request's idempotency key: of a single event it is the key, of the nth of several
-    /// (from 0) the key with `/n` behind it.
-    ///
-    /// All of it has to be within the bounds of `publisher`.
+    /// Where the log ends: everything published before the call stands at or before it, if Redis or this instance has
+    /// said so to whoever published.
+    pub async fn head(&self) -> Result<EventId, RelayError> {
+        let elsewhere = match &self.relay {
+            Some(relay) => relay.head().await?,
+            None => None,
+        };
+        if elsewhere.is_none() && !self.log.is_loaded() {
+            return Err(RelayError::Down);
+        }
+        Ok(elsewhere.unwrap_or_else(|| self.log.head().id))
+    }
+
+    /// Publishes the events of `body` in their order: all, or none if one of them is bad or not within the bounds of
+    /// `publisher`, unless the manner is another.
     ///
     /// Dropped half-way, a relayed publish may have been sent; one that is appended here happens at once.
     pub async fn publish(
         &self,
         body: &[u8],
-        key: Option<&str>,
-        lines: bool,
+        manner: Manner<'_>,
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
-        let published = self.try_publish(body, key, lines, publisher).await;
+        let refused = |bad: &BadPublish| {
+            metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
+        };
+        let published = self.try_publish(body, manner, publisher).await;
         let name = publisher.name();
         match &published {
-            Ok(_) => metrics::counter!(PUBLISHES, "publisher" => name.to_owned()).increment(1),
+            Ok(published) => {
+                metrics::counter!(PUBLISHES, "publisher" => name.to_owned()).increment(1);
+                if let Published::Each(events) = published {
+                    events.iter().filter_map(|event| event.as_ref().err()).for_each(refused);
+                }
+            }
             Err(bad) => {
-                metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
+                refused(bad);
                 tracing::debug!(publisher = name, reason = bad.word(), "publish refused");
             }
         }
@@ -182,50 +229,63 @@ impl Publish {
     async fn try_publish(
         &self,
         body: &[u8],
-        key: Option<&str>,
-        lines: bool,
+        manner: Manner<'_>,
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
-        let mut batch = parse_events(body, self.max_batch, lines)?;
-        check_bounds(&batch, publisher)?;
-        // What to write into the envelopes is known before the events take their keys.
-        let own_keys: SmallVec<[bool; 1]> =
-            batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
-        if let Some(key) = key {
-            give_key(&mut batch, key)?;
-        }
-        let renamed = keep_keys_apart(&mut batch, publisher);
-        let matched: SmallVec<[usize; 1]> =
-            batch.items.iter().map(|item| self.fanout.reach(&item.event.audience)).collect();
-        let single = batch.single;
-        let receipts = match &self.relay {
-            None => self.append(batch, &matched),
-            Some(relay) => {
-                let messages = outgoing(&batch, &own_keys, renamed);
-                let relayed = relay.relay(messages).await?.into_iter().zip(matched);
-                let receipt = |(Relayed { id, duplicate }, matched)| Receipt {
-                    id,
-                    matched: if duplicate { 0 } else { matched },
-                    duplicate,
-                    relayed: id.is_none(),
-                };
-                relayed.map(receipt).collect()
+        let batch = parse_events(body, self.max_batch, manner.lines)?;
+        let (single, key) = (batch.single, manner.key);
+        let partial = manner.partial && !single;
+        let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.items.len());
+        let mut refused = Vec::new();
+        for (place, item) in batch.items.into_iter().enumerate() {
+            let checked = item.map_err(BadPublish::from);
+            match checked.and_then(|item| Ready::new(item, key.map(|key| (key, single)), publisher)) {
+                Ok(item) => ready.push(item),
+                // A bad key of the request is nothing of an event's own.
+                Err(bad) if partial && !matches!(bad, BadPublish::Key(_)) => refused.push((place, bad)),
+                Err(bad) => return Err(bad.of(single)),
             }
-        };
+        }
+        let receipts = if ready.is_empty() { Vec::new() } else { self.send(ready).await? };
         let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
         self.taken.increment((receipts.len() - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
-        tracing::debug!(events = receipts.len(), duplicates, relayed = self.relay.is_some(), "published");
+        let (events, relayed) = (receipts.len(), self.relay.is_some());
+        tracing::debug!(events, refused = refused.len(), duplicates, relayed, "published");
         Ok(match receipts[..] {
             [receipt] if single => Published::One(receipt),
-            _ => Published::Many { events: receipts },
+            _ if partial => {
+                let mut each: Vec<_> = receipts.into_iter().map(Ok).collect();
+                for (place, bad) in refused {
+                    // In ascending order: all that stand before it are there.
+                    each.insert(place, Err(bad));
+                }
+                Published::Each(each)
+            }
+            _ => Published::Many(receipts),
         })
     }
 
-    fn append(&self, batch: Batch<'_>, matched: &[usize]) -> Vec<Receipt> {
-        let appended = match <[Item<'_>; 1]>::try_from(batch.items) {
-            Ok([item]) => vec![self.log.append(item.event)],
-            Err(items) => self.log.append_all(items.into_iter().map(|item| item.event).collect()),
+    /// Brings checked events to where they are published.
+    async fn send(&self, ready: Vec<Ready<'_>>) -> Result<Vec<Receipt>, BadPublish> {
+        let reach = |item: &Ready<'_>| self.fanout.reach(&item.item.event.audience);
+        let matched: SmallVec<[usize; 1]> = ready.iter().map(reach).collect();
+        let Some(relay) = &self.relay else { return Ok(self.append(ready, &matched)) };
+        let messages = ready.iter().map(Ready::outgoing).collect();
+        let relayed = relay.relay(messages).await?.into_iter().zip(matched);
+        let receipt = |(Relayed { id, duplicate }, matched)| Receipt {
+            id,
+            matched: if duplicate { 0 } else { matched },
+            duplicate,
+            relayed: id.is_none(),
+        };
+        Ok(relayed.map(receipt).collect())
+    }
+
+    fn append(&self, ready: Vec<Ready<'_>>, matched: &[usize]) -> Vec<Receipt> {
+        let appended = match <[Ready<'_>; 1]>::try_from(ready) {
+            Ok([ready]) => vec![self.log.append(ready.item.event)],
+            Err(ready) => self.log.append_all(ready.into_iter().map(|ready| ready.item.event).collect()),
         };
         let appended = appended.into_iter().zip(matched);
         appended
@@ -239,54 +299,51 @@ impl Publish {
     }
 }
 
-/// Gives every event the request's key. A key of its own has to be the same.
-fn give_key(batch: &mut Batch<'_>, key: &str) -> Result<(), BadPublish> {
-    let single = batch.single;
-    for (item, Item { event, .. }) in batch.items.iter_mut().enumerate() {
-        let key: Box<str> = if single { key.into() } else { format!("{key}/{item}").into() };
-        check_idempotency_key(&key).map_err(BadPublish::Key)?;
-        match &event.idempotency_key {
-            Some(own) if *own != key => return Err(BadPublish::KeysDiffer { item }),
-            _ => event.idempotency_key = Some(key),
+/// An event that may be published, with the idempotency key that it is known by.
+struct Ready<'a> {
+    item: Item<'a>,
+    written: Written,
+}
+
+impl<'a> Ready<'a> {
+    /// Checks an event against the publisher's bounds and gives it its key: the request's, which goes along with
+    /// whether the event is its only one. A key of its own has to be the same.
+    fn new(
+        mut item: Item<'a>,
+        request: Option<(&str, bool)>,
+        publisher: &Publisher,
+    ) -> Result<Self, BadPublish> {
+        let Item { place, event, .. } = &mut item;
+        let place = *place;
+        let refuse = |not| BadPublish::NotAllowed { item: Some(place), not };
+        publisher.may_reach(&event.audience).map_err(refuse)?;
+        let own = event.idempotency_key.is_some();
+        if let Some((key, single)) = request {
+            let key: Box<str> = if single { key.into() } else { format!("{key}/{place}").into() };
+            check_idempotency_key(&key).map_err(BadPublish::Key)?;
+            match &event.idempotency_key {
+                Some(own) if *own != key => return Err(BadPublish::KeysDiffer { item: place }),
+                _ => event.idempotency_key = Some(key),
+            }
+        }
+        let mut written = if own { Written::AsItIs } else { Written::No };
+        // Its keys are the publisher's own.
+        if let Some(key) = &event.idempotency_key
+            && let Some(apart) = publisher.own_idempotency_key(key)
+        {
+            event.idempotency_key = Some(apart);
+            written = if own { Written::Otherwise } else { Written::No };
+        }
+        Ok(Self { item, written })
+    }
+
+    fn outgoing(&self) -> Outgoing {
+        Outgoing {
+            json: envelope(&self.item, self.written),
+            idempotency_key: self.item.event.idempotency_key.clone(),
+            ephemeral: self.item.event.ephemeral,
         }
     }
-    Ok(())
-}
-
-/// Nothing is published of what is not within the publisher's bounds as a whole.
-fn check_bounds(batch: &Batch<'_>, publisher: &Publisher) -> Result<(), BadPublish> {
-    let single = batch.single;
-    batch.items.iter().enumerate().try_for_each(|(item, Item { event, .. })| {
-        let refuse = |not| BadPublish::NotAllowed { item: (!single).then_some(item), not };
-        publisher.may_reach(&event.audience).map_err(refuse)
-    })
-}
-
-/// Whether the events' idempotency keys have become the publisher's own.
-fn keep_keys_apart(batch: &mut Batch<'_>, publisher: &Publisher) -> bool {
-    let mut renamed = false;
-    for key in batch.items.iter_mut().filter_map(|item| item.event.idempotency_key.as_mut()) {
-        if let Some(own) = publisher.own_idempotency_key(key) {
-            *key = own;
-            renamed = true;
-        }
-    }
-    renamed
-}
-
-/// What is relayed of `batch`, where `own_keys` says which events brought a key, and `renamed` that it is another now.
-fn outgoing(batch: &Batch<'_>, own_keys: &[bool], renamed: bool) -> Vec<Outgoing> {
-    let written = |own: &bool| match (own, renamed) {
-        (false, _) => Written::No,
-        (true, false) => Written::AsItIs,
-        (true, true) => Written::Otherwise,
-    };
-    let outgoing = |(item, own): (&Item<'_>, &bool)| Outgoing {
-        json: envelope(item, written(own)),
-        idempotency_key: item.event.idempotency_key.clone(),
-        ephemeral: item.event.ephemeral,
-    };
-    batch.items.iter().zip(own_keys).map(outgoing).collect()
 }
 
 /// Whether an event's idempotency key stands in its text.

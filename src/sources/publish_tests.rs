@@ -46,18 +46,20 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     let relay = Told::new(Ok(()));
     let (door, log) = door(Some(relay.clone()));
     let published = door
-        .publish(br#"[{"topic":"a", "data":1},{"topic":"b"}]"#, Some("k"), false, &Publisher::unbounded())
+        .publish(br#"[{"topic":"a", "data":1},{"topic":"b"}]"#, keyed("k"), &Publisher::unbounded())
         .await
         .unwrap();
     let receipt = Receipt { id: None, matched: 0, duplicate: false, relayed: true };
-    assert_eq!(published, Published::Many { events: vec![receipt; 2] });
+    assert_eq!(published, Published::Many(vec![receipt; 2]));
     let wanted =
         [r#"{"idempotency_key":"k/0","topic":"a", "data":1}"#, r#"{"idempotency_key":"k/1","topic":"b"}"#];
     assert_eq!(*relay.got.lock().unwrap(), wanted);
     assert_eq!(log.size().0, 0);
 
     assert!(
-        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, None, false, &Publisher::unbounded()).await.is_err()
+        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, Manner::default(), &Publisher::unbounded())
+            .await
+            .is_err()
     );
     assert_eq!(relay.got.lock().unwrap().len(), 2, "one bad event and none goes out");
 }
@@ -67,7 +69,7 @@ async fn a_relay_that_fails_says_what_is_known() {
     for bad in [RelayError::Down, RelayError::Unknown] {
         let (door, log) = door(Some(Told::new(Err(bad))));
         assert_eq!(
-            door.publish(br#"{"topic":"a"}"#, None, false, &Publisher::unbounded()).await,
+            door.publish(br#"{"topic":"a"}"#, Manner::default(), &Publisher::unbounded()).await,
             Err(BadPublish::Relay(bad))
         );
         assert_eq!(log.size().0, 0);
@@ -78,22 +80,28 @@ async fn a_relay_that_fails_says_what_is_known() {
 async fn without_a_relay_events_are_appended_and_repeats_are_not() {
     let (door, log) = door(None);
     let body = br#"{"topic":"a","idempotency_key":"k"}"#;
-    let Published::One(first) = door.publish(body, None, false, &Publisher::unbounded()).await.unwrap()
+    let Published::One(first) = door.publish(body, Manner::default(), &Publisher::unbounded()).await.unwrap()
     else {
         panic!("one object, one receipt")
     };
     assert!(first.id.is_some() && !first.duplicate);
-    let again = door.publish(body, None, false, &Publisher::unbounded()).await.unwrap();
+    let again = door.publish(body, Manner::default(), &Publisher::unbounded()).await.unwrap();
     assert_eq!(again, Published::One(Receipt { duplicate: true, ..first }));
     assert_eq!(log.size().0, 1);
 }
 
+fn keyed(key: &str) -> Manner<'_> {
+    Manner { key: Some(key), ..Manner::default() }
+}
+
+fn ready<'a>(body: &'a str, key: &str, publisher: &Publisher) -> Result<Vec<Ready<'a>>, BadPublish> {
+    let batch = parse_events(body.as_bytes(), 10, false).unwrap();
+    let key = Some((key, batch.single));
+    batch.items.into_iter().map(|item| Ready::new(item.unwrap(), key, publisher)).collect()
+}
+
 fn relayed(body: &str, key: &str, publisher: &Publisher) -> Vec<Bytes> {
-    let mut batch = parse_events(body.as_bytes(), 10, false).unwrap();
-    let own: Vec<_> = batch.items.iter().map(|item| item.event.idempotency_key.is_some()).collect();
-    give_key(&mut batch, key).unwrap();
-    let renamed = keep_keys_apart(&mut batch, publisher);
-    outgoing(&batch, &own, renamed).into_iter().map(|message| message.json).collect()
+    ready(body, key, publisher).unwrap().iter().map(|ready| ready.outgoing().json).collect()
 }
 
 #[test]
@@ -142,12 +150,12 @@ async fn of_a_body_that_is_not_within_bounds_as_a_whole_nothing_is_published() {
         (&br#"[{"topic":"a1"},{"topics":["a2","b"]},{"topic":"a3"}]"#[..], Some(1)),
         (br#"{"topics":["a1","b"]}"#, None),
     ] {
-        let bad = door.publish(body, None, false, &bounded()).await.unwrap_err();
+        let bad = door.publish(body, Manner::default(), &bounded()).await.unwrap_err();
         let key = crate::event::Key::Topic(crate::event::Name::parse("b").unwrap());
         assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed(key) });
     }
     assert_eq!(log.size().0, 0);
-    assert!(door.publish(br#"{"topic":"a1"}"#, None, false, &bounded()).await.is_ok());
+    assert!(door.publish(br#"{"topic":"a1"}"#, Manner::default(), &bounded()).await.is_ok());
 }
 
 #[test]
@@ -156,26 +164,48 @@ fn a_key_of_its_own_has_to_be_the_requests() {
         (r#"{"topic":"a","idempotency_key":"x"}"#, 0),
         (r#"[{"topic":"a"},{"topic":"a","idempotency_key":"k"}]"#, 1),
     ] {
-        let mut batch = parse_events(body.as_bytes(), 10, false).unwrap();
-        assert_eq!(give_key(&mut batch, "k"), Err(BadPublish::KeysDiffer { item }));
+        let bad = ready(body, "k", &Publisher::unbounded()).map(|_| ());
+        assert_eq!(bad, Err(BadPublish::KeysDiffer { item }));
     }
-    let mut batch = parse_events(br#"[{"topic":"a"}]"#, 10, false).unwrap();
-    let bad = give_key(&mut batch, &"k".repeat(256)).unwrap_err();
-    assert_eq!(bad, BadPublish::Key(BadName::TooLong { max: 256 }), "the place behind the key counts too");
+    let bad = ready(r#"[{"topic":"a"}]"#, &"k".repeat(256), &Publisher::unbounded()).map(|_| ());
+    let why = "the place behind the key counts too";
+    assert_eq!(bad, Err(BadPublish::Key(BadName::TooLong { max: 256 })), "{why}");
+}
+
+#[tokio::test]
+async fn of_a_partial_publish_the_good_events_are_published_in_order_under_their_own_places() {
+    let relay = Told::new(Ok(()));
+    let (door, _) = door(Some(relay.clone()));
+    let body = br#"[{"topic":"a1"}, {"topic":""}, {"topic":"b"}, 7, {"topic":"a2"}]"#;
+    let manner = Manner { partial: true, ..keyed("k") };
+    let Published::Each(each) = door.publish(body, manner, &bounded()).await.unwrap() else { panic!() };
+    let receipt = Receipt { id: None, matched: 0, duplicate: false, relayed: true };
+    assert_eq!((&each[0], &each[4]), (&Ok(receipt), &Ok(receipt)));
+    assert!(matches!(each[1], Err(BadPublish::Batch(BadBatch::Item { item: 1, .. }))), "{:?}", each[1]);
+    assert!(matches!(each[2], Err(BadPublish::NotAllowed { item: Some(2), .. })), "{:?}", each[2]);
+    assert!(matches!(each[3], Err(BadPublish::Batch(BadBatch::Item { item: 3, .. }))), "{:?}", each[3]);
+    let keys: Vec<_> = ["k/0", "k/4"].iter().map(|key| bounded().own_idempotency_key(key)).collect();
+    let event = |json: &Bytes| parse_event(json, &EnvelopeDefaults::default()).unwrap().idempotency_key;
+    assert_eq!(relay.got.lock().unwrap().iter().map(event).collect::<Vec<_>>(), keys);
+
+    let nothing = door.publish(br#"[{"topic":"b"}]"#, manner, &bounded()).await.unwrap();
+    assert!(matches!(&nothing, Published::Each(each) if each.len() == 1 && each[0].is_err()));
+    let single = door.publish(br#"{"topic":"b"}"#, manner, &bounded()).await;
+    assert!(matches!(single, Err(BadPublish::NotAllowed { item: None, .. })), "{single:?}");
+    let broken = door.publish(br#"[{"topic":"b"}"#, manner, &bounded()).await;
+    assert!(matches!(broken, Err(BadPublish::Batch(BadBatch::NotJson(_)))), "{broken:?}");
+    assert_eq!(relay.got.lock().unwrap().len(), 2, "nothing more has gone out");
 }
 
 #[test]
 fn a_receipt_is_written_without_what_is_not_so() {
     let receipt = Receipt { id: "5-0".parse().ok(), matched: 3, duplicate: false, relayed: false };
-    let one = serde_json::to_string(&Published::One(receipt)).unwrap();
+    let one = serde_json::to_string(&receipt).unwrap();
     assert_eq!(one, r#"{"id":"5-0","matched":3}"#);
     let events = vec![
         Receipt { duplicate: true, matched: 0, ..receipt },
         Receipt { id: None, relayed: true, ..receipt },
     ];
-    let many = serde_json::to_string(&Published::Many { events }).unwrap();
-    assert_eq!(
-        many,
-        r#"{"events":[{"id":"5-0","matched":0,"duplicate":true},{"id":null,"matched":3,"relayed":true}]}"#
-    );
+    let many = serde_json::to_string(&events).unwrap();
+    assert_eq!(many, r#"[{"id":"5-0","matched":0,"duplicate":true},{"id":null,"matched":3,"relayed":true}]"#);
 }

@@ -1,5 +1,6 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,6 +55,8 @@ pub struct Admission {
     decided: Position,
     cursor: Cursor,
     client: Name,
+    address: IpAddr,
+    route: Arc<str>,
     grant: Grant,
     topics: Vec<Name>,
     seat: Seat,
@@ -67,6 +70,9 @@ struct Asks<'a> {
     history: usize,
     /// The log's head before the caller was verified.
     decided: Position,
+    /// Where its client is.
+    address: IpAddr,
+    route: Arc<str>,
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
@@ -156,7 +162,8 @@ impl Streams {
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
-        let seat = self.seats.take(sender.address).map_err(later)?;
+        let address = sender.address;
+        let seat = self.seats.take(address).map_err(later)?;
         let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
             Some(verified) => verified,
             None => {
@@ -183,7 +190,11 @@ impl Streams {
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        let asks = Asks { last_event_id, located, history, decided };
+        if self.revocations.is_away(&grant, &topics) {
+            return Err(Refusal::Away);
+        }
+        let asks =
+            Asks { last_event_id, located, history, decided, address, route: Arc::clone(route.text()) };
         Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
@@ -227,7 +238,7 @@ impl Streams {
         asks: Asks<'_>,
         seat: Seat,
     ) -> Admission {
-        let Asks { last_event_id, located, history, decided } = asks;
+        let Asks { last_event_id, located, history, decided, address, route } = asks;
         let client = client_id();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
@@ -269,7 +280,19 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, decided, cursor, client, grant, topics, seat }
+        Admission {
+            preamble: frame,
+            headers,
+            keys,
+            decided,
+            cursor,
+            client,
+            address,
+            route,
+            grant,
+            topics,
+            seat,
+        }
     }
 
     /// How the streams lay out their events.
@@ -280,8 +303,19 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, decided, cursor, client, grant, topics, seat, preamble: _, headers: _ } =
-            admission;
+        let Admission {
+            keys,
+            decided,
+            cursor,
+            client,
+            address,
+            route,
+            grant,
+            topics,
+            seat,
+            preamble: _,
+            headers: _,
+        } = admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
         self.fanout.join(Join {
@@ -291,6 +325,8 @@ impl Streams {
             keys,
             decided,
             client: client.clone(),
+            address,
+            route,
             token: grant.token.clone(),
             times: self.times(&grant),
             max_age: self.max_age(),
@@ -301,10 +337,13 @@ impl Streams {
     }
 
     pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
-        if self.revocations.check(grant, topics).is_err() {
-            let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
-            self.fanout.end_soon(&which, End::Revoked);
-        }
+        let end = match self.revocations.check(grant, topics) {
+            Err(_) => End::Revoked,
+            Ok(()) if self.revocations.is_away(grant, topics) => End::SentAway,
+            Ok(()) => return,
+        };
+        let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
+        self.fanout.end_soon(&which, end);
     }
 
     /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and

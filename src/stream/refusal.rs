@@ -20,6 +20,9 @@ pub enum Refusal {
         /// The caller is not told why.
         terse: bool,
     },
+    /// Whoever it is shall not come back.
+    #[error("whoever this is was sent away")]
+    Away,
     /// It will pass: the client should come back after `retry`.
     #[error("{}", why.sentence())]
     Later {
@@ -48,6 +51,7 @@ impl Refusal {
         match self {
             Self::BadRequest(problem) => problem.as_str(),
             Self::Denied { denied, .. } => denied.word(),
+            Self::Away => "sent_away",
             Self::Later { why, .. } => why.as_str(),
         }
     }

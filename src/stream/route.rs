@@ -1,6 +1,7 @@
 //! Which path is a stream, and the topics that a request for it names.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -14,6 +15,8 @@ use super::refusal::BadRequest;
 pub(super) struct Routes(Box<[Settled]>);
 
 struct Settled {
+    /// The path as it is configured.
+    text: Arc<str>,
     segments: Box<[Segment]>,
     auth: config::StreamAuth,
     change_topics: bool,
@@ -53,6 +56,7 @@ pub(super) struct Values<'a> {
 impl Routes {
     pub(super) fn new(streams: &[config::Stream]) -> Self {
         let settle = |stream: &config::Stream| Settled {
+            text: stream.path.as_str().into(),
             segments: stream
                 .path
                 .split('/')
@@ -96,6 +100,11 @@ impl Settled {
 }
 
 impl Route<'_> {
+    /// The path as it is configured.
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.settled.text
+    }
+
     /// Whether the route asks its callers who they are.
     pub fn verifies(&self) -> bool {
         self.settled.auth != config::StreamAuth::None

@@ -9,11 +9,14 @@
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
+//! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dead_peers.rs` | peers that vanish without a word |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `http2.rs` | HTTP/2 on the public listener |
+//! | `instances.rs` | instances that know of each other, and miss who dies |
+//! | `history.rs` | what the log keeps of a topic, where it ends, and results of a publish an item |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
@@ -45,10 +48,13 @@ mod chaos;
 mod cli;
 mod clients;
 mod config;
+mod connections;
 mod cors;
 mod dead_peers;
 mod demo;
+mod history;
 mod http2;
+mod instances;
 mod internal;
 mod jwt;
 mod membership;

@@ -22,10 +22,12 @@ use super::failure::{Failure, Told};
 use super::resp::write_command;
 use super::server::Server;
 use super::slot::tag;
+use super::stream_state::ask_info;
 use super::token::Token;
 use crate::config::{self, Trim};
+use crate::event::EventId;
 use crate::shutdown::Drain;
-use crate::sources::publish::{Outgoing, Relay, RelayError, Relayed, Relaying};
+use crate::sources::publish::{Heading, Outgoing, Relay, RelayError, Relayed, Relaying};
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_STREAM_APPENDED};
 
 /// What this connection is for, in metrics.
@@ -52,7 +54,11 @@ return {id, 0}";
 #[derive(Clone)]
 pub(super) struct Appender {
     requests: mpsc::Sender<Request>,
+    heads: mpsc::Sender<Head>,
 }
+
+/// Somebody who asks where the stream ends.
+type Head = oneshot::Sender<Result<Option<EventId>, RelayError>>;
 
 struct Request {
     messages: Vec<Outgoing>,
@@ -148,6 +154,7 @@ impl Appender {
         drain: &Drain,
     ) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
+        let (heads, asking) = mpsc::channel(MAX_WAITING);
         let outbox = Outbox {
             server,
             timing,
@@ -158,8 +165,8 @@ impl Appender {
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
             appended: metrics::counter!(REDIS_STREAM_APPENDED),
         };
-        drain.spawn(outbox.run(waiting, drain.clone()));
-        Self { requests }
+        drain.spawn(outbox.run(waiting, asking, drain.clone()));
+        Self { requests, heads }
     }
 }
 
@@ -170,6 +177,14 @@ impl Relay for Appender {
             let (answer, answered) = oneshot::channel();
             // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
             self.requests.send(Request { messages, answer }).await.map_err(|_| RelayError::Down)?;
+            answered.await.unwrap_or(Err(RelayError::Down))
+        })
+    }
+
+    fn head(&self) -> Heading<'_> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.heads.send(answer).await.map_err(|_| RelayError::Down)?;
             answered.await.unwrap_or(Err(RelayError::Down))
         })
     }
@@ -189,7 +204,12 @@ struct Outbox {
 }
 
 impl Outbox {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Request>, drain: Drain) {
+    async fn run(
+        mut self,
+        mut waiting: mpsc::Receiver<Request>,
+        mut asking: mpsc::Receiver<Head>,
+        drain: Drain,
+    ) {
         let mut upkeep = interval(TRIM_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -207,8 +227,44 @@ impl Outbox {
                     let requests = gather(first, &mut waiting);
                     self.serve(requests, &mut waiting).await;
                 }
+                first = asking.recv() => {
+                    let Some(first) = first else { return };
+                    // All who ask now are served by one look, which comes after their questions.
+                    let all: Vec<Head> =
+                        std::iter::once(first).chain(std::iter::from_fn(|| asking.try_recv().ok())).collect();
+                    let head = self.tell_head().await;
+                    for asked in all {
+                        let _ = asked.send(head);
+                    }
+                }
             }
         }
+    }
+
+    /// The last id that the stream gave away; None where there is no stream yet.
+    async fn tell_head(&mut self) -> Result<Option<EventId>, RelayError> {
+        for _ in 0..2 {
+            if let Err(failure) = self.connect().await {
+                self.note(&failure);
+                return Err(RelayError::Down);
+            }
+            let Some(connection) = &mut self.connection else { break };
+            let mut command = Vec::new();
+            ask_info(&mut command, &self.commands.key);
+            let limit = self.limit;
+            let look = async {
+                connection.send(&command).await?;
+                connection.info(limit).await
+            };
+            match timeout(limit, look).await {
+                Ok(Ok(info)) => return Ok(info.map(|info| info.last)),
+                Ok(Err(failure)) => self.note(&failure),
+                Err(_) => {}
+            }
+            // Gone, out of step, or another one has the stream now: whoever has it is asked once more.
+            self.connection = None;
+        }
+        Err(RelayError::Down)
     }
 
     /// Holds the stream to its bounds, and keeps the connection from being forgotten on the way.

@@ -1,0 +1,108 @@
+//! What the log keeps of a topic, for the backend: pages of events, oldest first.
+//!
+//! A page reads what streams would get on a replay: what is over (`ttl`), superseded (`coalesce`) or ephemeral is not in
+//! it. This file knows no HTTP.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::{EventId, Key, Name};
+use crate::log::{Cursor, Log, Position, Reset};
+
+/// From where a page is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// All that is kept.
+    Origin,
+    /// What came after the event with this id.
+    Id(String),
+    /// So many of the newest events.
+    Last(usize),
+}
+
+/// Some events of a topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Page {
+    #[serde(serialize_with = "as_text")]
+    pub topic: Name,
+    /// Oldest first.
+    pub events: Vec<Told>,
+    /// Where the next page begins: behind the last of these events, or where the log ends.
+    #[serde(serialize_with = "as_text")]
+    pub next: EventId,
+    /// Whether there was more behind `next` already.
+    pub more: bool,
+    /// Why there is nothing behind the id that was given: the page begins with the oldest that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<&'static str>,
+}
+
+/// An event as a browser reads it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Told {
+    #[serde(serialize_with = "as_text")]
+    pub id: EventId,
+    /// None = `message`.
+    pub event: Option<String>,
+    pub data: String,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoPage {
+    #[error("`since` is no id of an event")]
+    Malformed,
+    #[error("the log is not loaded yet, or the end of it could not be asked for: ask again")]
+    NotNow,
+}
+
+/// How many events a page holds at most.
+pub const MAX_PAGE: usize = 1000;
+/// Frames of a page, but for one more.
+const MAX_BYTES: usize = 4 << 20;
+/// How long an id is waited for that another instance gave away a moment ago.
+const AHEAD: Duration = Duration::from_secs(3);
+
+/// At most `limit` events of `topic`.
+pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Result<Page, NoPage> {
+    if !log.is_loaded() {
+        return Err(NoPage::NotNow);
+    }
+    let keys = [Key::Topic(topic.clone())];
+    let (mut from, mut reset) = match since {
+        Since::Origin => (log.origin().position, None),
+        Since::Last(count) => (log.back(&keys, count).position, None),
+        Since::Id(text) => match log.locate_soon(&text, AHEAD).await {
+            None => return Err(NoPage::NotNow),
+            Some(Ok(Cursor { position, .. })) => (position, None),
+            Some(Err(Reset::Malformed)) => return Err(NoPage::Malformed),
+            Some(Err(why)) => (log.origin().position, Some(why)),
+        },
+    };
+    let replay = loop {
+        match log.replay(&keys, from, limit.clamp(1, MAX_PAGE), MAX_BYTES) {
+            Ok(replay) => break replay,
+            // Trimmed between the two looks.
+            Err(why) => (from, reset) = (log.origin().position, reset.or(Some(why))),
+        }
+    };
+    let shape = log.shape();
+    let told = |entry: &crate::log::Entry| {
+        let (id, read) = (entry.id?, shape.read(&entry.frame)?);
+        Some(Told { id, event: read.event, data: read.data, at: id.ms })
+    };
+    let events: Vec<Told> = replay.entries.iter().filter_map(|entry| told(entry)).collect();
+    let next = match events.last() {
+        Some(last) if !replay.complete => last.id,
+        // What is not of this topic need not be looked through again.
+        _ => log.id_at(replay.through.max(Position(0))),
+    };
+    Ok(Page { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
+}
+
+fn as_text<S: serde::Serializer>(text: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(text)
+}

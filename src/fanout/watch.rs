@@ -1,0 +1,106 @@
+//! Who is told of the streams that come, change and go: presence and webhooks, each a watcher.
+//!
+//! Invariant: a stream is opened once and ended once for every watcher, whatever becomes of it in between. A watcher is
+//! called on the shard's thread; this file must not know what it does with the word.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::end::End;
+use super::index::Slot;
+use super::shard::Shard;
+use super::wheel::Wheel;
+use crate::event::{Key, Name};
+
+/// Is told of every stream of this process, on the thread of the shard that owns it: it must not wait, and hold a lock
+/// for no longer than a look into a table takes.
+///
+/// The calls for one stream come in their order. Those for two streams may come at the same time, from two shards.
+pub trait Watcher: Send + Sync {
+    /// The stream has joined. It may end at once: in a drain, or when its client has left already.
+    fn opened(&self, stream: &Watched<'_>);
+
+    /// The stream's topics have changed: `stream` holds what it has now.
+    fn changed(&self, _stream: &Watched<'_>, _gained: &[Key], _lost: &[Key]) {}
+
+    /// The stream has ended. `stream` holds what it had until then.
+    fn ended(&self, stream: &Watched<'_>, how: Ended);
+}
+
+/// An open stream, as a watcher sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    pub client: &'a Name,
+    /// How it is reached: its user and session, if it has them, its client and its topics.
+    pub keys: &'a [Key],
+    /// Where its client is.
+    pub address: IpAddr,
+    pub opened: SystemTime,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    pub why: End,
+    /// To a twentieth of a second.
+    pub open_for: Duration,
+    /// Events that were begun.
+    pub sent: u64,
+}
+
+impl Watched<'_> {
+    /// Whose it is.
+    pub fn user(&self) -> Option<&Name> {
+        self.keys.iter().find_map(|key| if let Key::User(user) = key { Some(user) } else { None })
+    }
+
+    pub fn session(&self) -> Option<&Name> {
+        self.keys.iter().find_map(|key| if let Key::Session(session) = key { Some(session) } else { None })
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = &Name> {
+        self.keys.iter().filter_map(|key| if let Key::Topic(topic) = key { Some(topic) } else { None })
+    }
+}
+
+impl Shard {
+    /// From now on `watcher` is told, first of the streams that are open already.
+    pub(super) fn watch(&mut self, watcher: Arc<dyn Watcher>) {
+        for (slot, _) in &self.subscribers {
+            self.show(slot as Slot, |stream| watcher.opened(stream));
+        }
+        self.watchers.push(watcher);
+    }
+
+    /// Tells that the subscriber has joined.
+    pub(super) fn tell_opened(&self, slot: Slot) {
+        if !self.watchers.is_empty() {
+            self.show(slot, |stream| self.watchers.iter().for_each(|watcher| watcher.opened(stream)));
+        }
+    }
+
+    /// Tells that the subscriber is about to be removed.
+    pub(super) fn tell_ended(&self, slot: Slot, why: End) {
+        let Some(subscriber) = self.subscribers.get(slot as usize).filter(|_| !self.watchers.is_empty())
+        else {
+            return;
+        };
+        let open_for = Wheel::time(self.now - subscriber.about.opened);
+        let how = Ended { why, open_for, sent: subscriber.sent };
+        self.show(slot, |stream| self.watchers.iter().for_each(|watcher| watcher.ended(stream, how)));
+    }
+
+    fn show(&self, slot: Slot, tell: impl FnOnce(&Watched<'_>)) {
+        let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
+        // The lock is not held while others are told.
+        let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
+        let about = &subscriber.about;
+        let opened = SystemTime::now() - Wheel::time(self.now - about.opened);
+        tell(&Watched { client: &about.client, keys: &keys, address: about.address, opened });
+    }
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

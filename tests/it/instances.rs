@@ -1,0 +1,56 @@
+//! Instances that share a Redis know of each other, and miss who dies.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Daemon, Redis, eventually};
+use crate::redis::start;
+
+/// Waits until every one of `daemons` knows of `count` living instances.
+pub(crate) async fn know(daemons: &[&Daemon], count: usize) {
+    for daemon in daemons {
+        eventually(&format!("{count} instances are known"), async || {
+            (daemon.metric("sidestream_instances", &[]).await == count as f64).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_killed_is_missed_within_seconds_and_who_stops_at_once() {
+    let redis = Redis::start().await;
+    let section = redis.section();
+    let (a, mut b, c) = tokio::join!(start(&section), start(&section), start(&section));
+    know(&[&a, &b, &c], 3).await;
+    let began = Instant::now();
+    // Dropped is killed.
+    drop(c);
+    know(&[&a, &b], 2).await;
+    let took = began.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(7)).contains(&took), "{took:?}");
+    b.signal("TERM");
+    b.ended().await;
+    let began = Instant::now();
+    know(&[&a], 1).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn nobody_is_missed_while_redis_is_away() {
+    let mut redis = Redis::start().await;
+    let section = redis.section();
+    let (a, b) = tokio::join!(start(&section), start(&section));
+    know(&[&a, &b], 2).await;
+    redis.kill().await;
+    let until = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < until {
+        know(&[&a, &b], 2).await;
+    }
+    redis.start_again().await;
+    crate::redis::ready(&a, 200).await;
+    crate::redis::ready(&b, 200).await;
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        know(&[&a, &b], 2).await;
+    }
+    assert!(!a.log().contains("another instance is dead"), "{}", a.log());
+}
