@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -30,9 +31,14 @@ struct Language {
     module: &'static str,
     /// What calls a function of it.
     caller: &'static str,
-    /// How the caller is run.
+    /// How the caller is built first, where it has to be.
+    build: &'static [&'static str],
+    /// How it is run.
     run: &'static [&'static str],
 }
+
+/// How long a compiler may take that has built nothing before.
+const BUILD: Duration = Duration::from_secs(180);
 
 /// A language's code, ready to be called.
 struct Code {
@@ -42,7 +48,7 @@ struct Code {
 }
 
 impl Code {
-    fn take(language: Language, daemon: &Daemon) -> Self {
+    async fn take(language: Language, daemon: &Daemon) -> Self {
         let page = repository().join("docs/replacing.md");
         let page = std::fs::read_to_string(page).expect("the page");
         let block = page.split(&format!("\n```{}\n", language.block)).nth(1).expect("its block");
@@ -54,28 +60,27 @@ impl Code {
         write(language.module, block.as_bytes());
         let caller = repository().join("tests/replacing").join(language.caller);
         write(language.caller, &std::fs::read(caller).expect("the caller"));
-        Self { folder, language, daemon: format!("http://{}", daemon.internal) }
+        let code = Self { folder, language, daemon: format!("http://{}", daemon.internal) };
+        if !code.language.build.is_empty() {
+            let built = tokio::time::timeout(BUILD, code.run(code.language.build, &[]));
+            built.await.expect("it is built in time");
+        }
+        code
     }
 
-    async fn run(&self, arguments: &[&str]) -> String {
-        let [program, fixed @ ..] = self.language.run else { panic!("no program") };
+    async fn run(&self, command: &[&str], arguments: &[&str]) -> String {
+        let [program, fixed @ ..] = command else { panic!("no program") };
         let mut command = Command::new(program);
         command.args(fixed).args(arguments).current_dir(self.folder.path());
         command.env("SIDESTREAM_URL", &self.daemon).env("SIDESTREAM_KEY", KEY);
         // Go's own, where the environment has no home for it.
-        command.env("GOCACHE", self.go_cache()).env("GO111MODULE", "off");
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = within(&format!("{program} {arguments:?}"), output).await;
-        let output = output.unwrap_or_else(|error| {
-            panic!("{program}: {error}; `make setup` installs what is missing")
-        });
+        command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go")).env("GO111MODULE", "off");
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = output
+            .unwrap_or_else(|error| panic!("{program}: {error}; `make setup` installs what is missing"));
         let said = String::from_utf8(output.stdout).expect("text");
         assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
         said
-    }
-
-    fn go_cache(&self) -> std::path::PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("go")
     }
 
     /// Calls a function with JSON arguments.
@@ -91,7 +96,7 @@ impl Code {
             })
             .collect();
         let all: Vec<&str> = std::iter::once(name).chain(texts.iter().map(String::as_str)).collect();
-        let said = self.run(&all).await;
+        let said = within(name, self.run(self.language.run, &all)).await;
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
     }
 }
@@ -108,6 +113,7 @@ fn is_json(name: &str, at: usize) -> bool {
 
 async fn open(daemon: &Daemon, query: &str) -> (Stream, String) {
     let mut stream = daemon.stream(&format!("/events?{query}")).await;
+    assert_eq!(stream.status(), 200, "{}", stream.head);
     let client = stream.block().await.json()["client"].as_str().expect("a name").to_owned();
     (stream, client)
 }
@@ -124,9 +130,9 @@ async fn every_call(language: Language) {
     let redis = Redis::start().await;
     let config = redis.section() + "[redis.stream]\n" + ROUTE;
     let (one, two) = (start(&config).await, start(&config).await);
-    let code = Code::take(language, &one);
+    let code = Code::take(language, &one).await;
     let (mut anna, anna_client) = open(&two, "userId=anna%2F1+%26&sessionId=s1&conversationId=42").await;
-    let (mut ben, ben_client) = open(&one, "userId=ben&conversationId=42").await;
+    let (mut ben, ben_client) = open(&one, "userId=ben&sessionId=s2&conversationId=42").await;
     let data = |number: u64| json!({ "n": number });
     let anna_name = "anna/1 &";
 
@@ -178,6 +184,7 @@ async fn every_call_has_its_request_in_node() {
         block: "js",
         module: "push.mjs",
         caller: "call.mjs",
+        build: &[],
         run: &["node", "call.mjs"],
     })
     .await;
@@ -189,6 +196,7 @@ async fn every_call_has_its_request_in_python() {
         block: "python",
         module: "push.py",
         caller: "call.py",
+        build: &[],
         run: &["python3", "call.py"],
     })
     .await;
@@ -200,6 +208,7 @@ async fn every_call_has_its_request_in_php() {
         block: "php",
         module: "push.php",
         caller: "call.php",
+        build: &[],
         run: &["php", "call.php"],
     })
     .await;
@@ -207,8 +216,14 @@ async fn every_call_has_its_request_in_php() {
 
 #[tokio::test]
 async fn every_call_has_its_request_in_ruby() {
-    every_call(Language { block: "ruby", module: "push.rb", caller: "call.rb", run: &["ruby", "call.rb"] })
-        .await;
+    every_call(Language {
+        block: "ruby",
+        module: "push.rb",
+        caller: "call.rb",
+        build: &[],
+        run: &["ruby", "call.rb"],
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -217,13 +232,20 @@ async fn every_call_has_its_request_in_go() {
         block: "go",
         module: "push.go",
         caller: "call.go",
-        run: &["go", "run", "push.go", "call.go"],
+        build: &["go", "build", "-o", "push", "push.go", "call.go"],
+        run: &["./push"],
     })
     .await;
 }
 
 #[tokio::test]
 async fn every_call_has_its_request_with_curl() {
-    every_call(Language { block: "sh", module: "push.sh", caller: "call.sh", run: &["bash", "call.sh"] })
-        .await;
+    every_call(Language {
+        block: "sh",
+        module: "push.sh",
+        caller: "call.sh",
+        build: &[],
+        run: &["bash", "call.sh"],
+    })
+    .await;
 }
