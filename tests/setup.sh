@@ -18,6 +18,10 @@ have npm || missing+=(npm)
 have curl || missing+=(curl)
 have ip || missing+=(iproute2)
 have python3 || missing+=(python3)
+# The languages in which docs/replacing.md has code.
+have php || missing+=(php-cli)
+have ruby || missing+=(ruby)
+have go || missing+=(golang-go)
 # A Python that cannot make a virtual environment is one of Debian's without this package.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

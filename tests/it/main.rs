@@ -31,6 +31,7 @@
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `redis_tls.rs` | Redis over TLS |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
+//! | `replacing.rs` | the page for those who replace a service of their own: its code in every language |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
@@ -71,6 +72,7 @@ mod redis_groups;
 mod redis_stream;
 mod redis_stream_away;
 mod redis_tls;
+mod replacing;
 mod secrets;
 mod shapes;
 mod soak;

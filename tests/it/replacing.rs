@@ -1,0 +1,251 @@
+//! The page that maps the calls of an in-process SSE service to requests (docs/replacing.md): its code is run as it stands,
+//! against two instances and their Redis.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{Daemon, KEY, Redis, Stream, eventually, repository, within};
+use crate::redis::start;
+
+const ROUTE: &str = r#"
+[[stream]]
+path    = "/events"
+auth    = "none"
+user    = "{query.userId}"
+session = "{query.sessionId}"
+topics  = ["conversation:{query.conversationId}"]
+
+[sse]
+heartbeat = "0s"
+"#;
+
+/// A language of the page.
+struct Language {
+    /// As the page names its block.
+    block: &'static str,
+    /// The file that the block is.
+    module: &'static str,
+    /// What calls a function of it.
+    caller: &'static str,
+    /// How the caller is built first, where it has to be.
+    build: &'static [&'static str],
+    /// How it is run.
+    run: &'static [&'static str],
+}
+
+/// How long a compiler may take that has built nothing before.
+const BUILD: Duration = Duration::from_secs(180);
+
+/// A language's code, ready to be called.
+struct Code {
+    folder: tempfile::TempDir,
+    language: Language,
+    daemon: String,
+}
+
+impl Code {
+    async fn take(language: Language, daemon: &Daemon) -> Self {
+        let page = repository().join("docs/replacing.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let block = page.split(&format!("\n```{}\n", language.block)).nth(1).expect("its block");
+        let block = block.split("\n```").next().expect("its end");
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |file: &str, text: &[u8]| {
+            std::fs::write(folder.path().join(file), text).expect("a file");
+        };
+        write(language.module, block.as_bytes());
+        let caller = repository().join("tests/replacing").join(language.caller);
+        write(language.caller, &std::fs::read(caller).expect("the caller"));
+        let code = Self { folder, language, daemon: format!("http://{}", daemon.internal) };
+        if !code.language.build.is_empty() {
+            let built = tokio::time::timeout(BUILD, code.run(code.language.build, &[]));
+            built.await.expect("it is built in time");
+        }
+        code
+    }
+
+    async fn run(&self, command: &[&str], arguments: &[&str]) -> String {
+        let [program, fixed @ ..] = command else { panic!("no program") };
+        let mut command = Command::new(program);
+        command.args(fixed).args(arguments).current_dir(self.folder.path());
+        command.env("SIDESTREAM_URL", &self.daemon).env("SIDESTREAM_KEY", KEY);
+        // Go's own, where the environment has no home for it.
+        command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go")).env("GO111MODULE", "off");
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = output
+            .unwrap_or_else(|error| panic!("{program}: {error}; `make setup` installs what is missing"));
+        let said = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+
+    /// Calls a function with JSON arguments.
+    async fn call(&self, name: &str, arguments: &[Value]) -> Value {
+        let is_shell = self.language.block == "sh";
+        let texts: Vec<String> = arguments
+            .iter()
+            .enumerate()
+            .map(|(at, argument)| match argument {
+                // Whom and what are JSON there; all else stands as it is.
+                Value::String(text) if is_shell && !is_json(name, at) => text.clone(),
+                argument => argument.to_string(),
+            })
+            .collect();
+        let all: Vec<&str> = std::iter::once(name).chain(texts.iter().map(String::as_str)).collect();
+        let said = within(name, self.run(self.language.run, &all)).await;
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
+    }
+}
+
+/// Whether the page's shell function takes this argument as JSON.
+fn is_json(name: &str, at: usize) -> bool {
+    match name {
+        "sendToUser" | "sendToSession" => at != 1,
+        "broadcastToConversation" => at >= 2,
+        "sendToAll" => at == 1,
+        _ => false,
+    }
+}
+
+async fn open(daemon: &Daemon, query: &str) -> (Stream, String) {
+    let mut stream = daemon.stream(&format!("/events?{query}")).await;
+    assert_eq!(stream.status(), 200, "{}", stream.head);
+    let client = stream.block().await.json()["client"].as_str().expect("a name").to_owned();
+    (stream, client)
+}
+
+/// The next event, which must be this one.
+async fn gets(stream: &mut Stream, name: &str, number: u64) {
+    let event = stream.event().await;
+    assert!(event.is(name), "{name}: {event:?}");
+    assert_eq!(event.json(), json!({ "n": number }));
+}
+
+/// Every row of the page's table. The names have what a path, a query and a JSON text have to escape.
+async fn every_call(language: Language) {
+    let redis = Redis::start().await;
+    let config = redis.section() + "[redis.stream]\n" + ROUTE;
+    let (one, two) = (start(&config).await, start(&config).await);
+    let code = Code::take(language, &one).await;
+    let (mut anna, anna_client) = open(&two, "userId=anna%2F1+%26&sessionId=s1&conversationId=42").await;
+    let (mut ben, ben_client) = open(&one, "userId=ben&sessionId=s2&conversationId=42").await;
+    let data = |number: u64| json!({ "n": number });
+    let anna_name = "anna/1 &";
+
+    code.call("sendToUser", &[json!(anna_name), json!("direct"), data(1)]).await;
+    code.call("sendToUsers", &[json!([anna_name, "ben"]), json!("both"), data(2)]).await;
+    code.call("broadcastToConversation", &[json!("42"), json!("talk"), data(3), json!(anna_name)]).await;
+    code.call("broadcastToConversation", &[json!("42"), json!("talk"), data(4)]).await;
+    code.call("sendToSession", &[json!("s1"), json!("session"), data(5)]).await;
+    let sent = code.call("sendToAll", &[json!("all"), data(6)]).await;
+    assert!(sent["id"].is_string() || sent["ID"].is_string(), "{sent}");
+    for (name, number) in [("direct", 1), ("both", 2), ("talk", 4), ("session", 5), ("all", 6)] {
+        gets(&mut anna, name, number).await;
+    }
+    for (name, number) in [("both", 2), ("talk", 3), ("talk", 4), ("all", 6)] {
+        gets(&mut ben, name, number).await;
+    }
+
+    let yes = |said: Value| said.as_bool().unwrap_or_else(|| said["total"].as_u64().expect("a number") > 0);
+    // In a query as curl has it.
+    let asked = if code.language.block == "sh" { "anna%2F1%20%26" } else { anna_name };
+    assert!(yes(code.call("hasConnection", &[json!(asked)]).await));
+    assert!(!yes(code.call("hasConnection", &[json!("nobody")]).await));
+    let count = |said: Value| said.as_u64().unwrap_or_else(|| said["total"].as_u64().expect("a number"));
+    assert_eq!(count(code.call("getConnectionCount", &[]).await), 2);
+    let listed = code.call("getActiveConnections", &[]).await;
+    let listed = listed.as_array().or_else(|| listed["connections"].as_array()).expect("a list").clone();
+    let mut clients: Vec<&str> = listed.iter().map(|one| one["client"].as_str().expect("a name")).collect();
+    clients.sort_unstable();
+    let mut expected = [anna_client.as_str(), ben_client.as_str()];
+    expected.sort_unstable();
+    assert_eq!(clients, expected);
+    let stats = code.call("getStats", &[]).await;
+    let instances = stats["instances"].as_array().or_else(|| stats["Instances"].as_array()).expect("a list");
+    assert_eq!(instances.len(), 2, "{stats}");
+
+    code.call("disconnectClient", &[json!(anna_client)]).await;
+    let closing = anna.event().await;
+    assert!(closing.is("closing"), "{closing:?}");
+    assert!(anna.next().await.is_none());
+    eventually("one is left", async || {
+        (count(code.call("getConnectionCount", &[]).await) == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_in_node() {
+    every_call(Language {
+        block: "js",
+        module: "push.mjs",
+        caller: "call.mjs",
+        build: &[],
+        run: &["node", "call.mjs"],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_in_python() {
+    every_call(Language {
+        block: "python",
+        module: "push.py",
+        caller: "call.py",
+        build: &[],
+        run: &["python3", "call.py"],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_in_php() {
+    every_call(Language {
+        block: "php",
+        module: "push.php",
+        caller: "call.php",
+        build: &[],
+        run: &["php", "call.php"],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_in_ruby() {
+    every_call(Language {
+        block: "ruby",
+        module: "push.rb",
+        caller: "call.rb",
+        build: &[],
+        run: &["ruby", "call.rb"],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_in_go() {
+    every_call(Language {
+        block: "go",
+        module: "push.go",
+        caller: "call.go",
+        build: &["go", "build", "-o", "push", "push.go", "call.go"],
+        run: &["./push"],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_has_its_request_with_curl() {
+    every_call(Language {
+        block: "sh",
+        module: "push.sh",
+        caller: "call.sh",
+        build: &[],
+        run: &["bash", "call.sh"],
+    })
+    .await;
+}
