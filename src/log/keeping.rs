@@ -91,6 +91,11 @@ impl History {
         self.base = Some((at, Sets::default()));
     }
 
+    /// At which id the sets are known.
+    pub fn known(&self) -> Option<EventId> {
+        self.base.as_ref().map(|(at, _)| *at)
+    }
+
     /// What one user or session had been given there.
     pub fn give(&mut self, of: &Key, topics: Vec<Name>) {
         if let Some((_, sets)) = &mut self.base {

@@ -5,6 +5,6 @@ mod redis;
 
 pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
 pub use redis::{
-    BadRedisUrl, Hear, Heard, Link, RedisDuty, RedisOnce, RedisPublisher, RedisWays, start_link, start_once,
+    BadRedisUrl, Changes, Hear, Link, RedisCommands, RedisDuty, RedisOnce, RedisWays, start_link, start_once,
     start_redis,
 };
