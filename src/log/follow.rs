@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::members::{BadEdit, Edit, MemberBounds};
 use super::memory::{Edited, Log, Retention, State};
-use super::sets::{Sets, is_shared};
+use super::sets::{Sets, Unkept, is_shared};
 use super::store::{Bounds, Cursor, Reset, Store, cost};
 use crate::event::{Audience, Event, EventId, Frame, Key, Shape};
 
@@ -82,6 +82,8 @@ pub struct History {
     oldest: Option<EventId>,
     /// What users and sessions had been given at some id, where that is known.
     pub(super) base: Option<(EventId, Sets)>,
+    /// Whose sets differ there from what is kept.
+    pub(super) unkept: Unkept,
     pub(super) members: MemberBounds,
 }
 
@@ -195,6 +197,7 @@ impl Log {
             bytes: 0,
             oldest: None,
             base: None,
+            unkept: Unkept::default(),
             members: state.store.members.bounds,
         }
     }
@@ -206,7 +209,7 @@ impl Log {
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
     /// known any more. Without known sets, what is held goes on.
     pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<Made> {
-        let History { places, oldest, base, .. } = history;
+        let History { places, oldest, base, unkept: differ, .. } = history;
         let origin = oldest.unwrap_or(end);
         let mut all = Vec::new();
         {
@@ -222,7 +225,7 @@ impl Log {
                         state.store.members.replace(sets);
                     }
                     if let Some(unkept) = &mut state.store.members.unkept {
-                        unkept.take();
+                        *unkept = differ;
                     }
                     at
                 }

@@ -111,6 +111,7 @@ impl History {
             if super::sets::is_shared(of) {
                 // Refused here, refused everywhere.
                 let _ = sets.edit(of, edit, bounds);
+                self.unkept.add(of, Instant::now());
             }
         }
     }
@@ -136,3 +137,7 @@ impl State {
         self.store.members.bounds = bounds;
     }
 }
+
+#[cfg(test)]
+#[path = "keeping_tests.rs"]
+mod tests;

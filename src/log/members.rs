@@ -191,7 +191,8 @@ impl Members {
         if self.lost.is_empty() {
             self.lost = vec![Position(0); LOST];
         }
-        self.lost[self.hasher.hash_one(of) as usize % LOST] = position;
+        let newest = &mut self.lost[self.hasher.hash_one(of) as usize % LOST];
+        *newest = position.max(*newest);
     }
 
     /// Whether nobody was given anything of late.
@@ -247,11 +248,17 @@ impl Members {
 
     /// Whether a change after `position` of a holder among `keys` may have been let go of.
     pub(super) fn has_lost(&self, keys: &[Key], position: Position) -> bool {
-        position < self.newest_lost
-            && keys
-                .iter()
-                .filter(|key| Via::of(key).is_some())
-                .any(|key| position < self.lost[self.hasher.hash_one(key) as usize % LOST])
+        position < self.newest_lost && position < self.known_from(keys)
+    }
+
+    /// The newest change that may have been one of a holder among `keys`, and of which nobody knows what it was.
+    pub(super) fn known_from(&self, keys: &[Key]) -> Position {
+        if self.lost.is_empty() {
+            return Position(0);
+        }
+        let holders = keys.iter().filter(|key| Via::of(key).is_some());
+        let lost = holders.map(|key| self.lost[self.hasher.hash_one(key) as usize % LOST]);
+        lost.max().unwrap_or_default()
     }
 
     /// The newest change that was let go of.

@@ -151,10 +151,15 @@ impl Log {
         Ok(Edited { topics, position: state.store.head().id, changed })
     }
 
-    /// Whether it is known what the user, session and client among `keys` gave at every position after `after`.
-    pub fn knows(&self, keys: &[Key], after: Position) -> bool {
-        let state = self.lock();
-        !state.store.members.has_lost(keys, after.max(state.store.members.trimmed()))
+    /// `cursor`, or, where it is not known what the user, session and client among `keys` gave from there on, the first
+    /// one behind it from which it is.
+    pub fn known_from(&self, keys: &[Key], cursor: Cursor) -> Cursor {
+        let store = &self.lock().store;
+        let position = store.members.known_from(keys);
+        if position <= cursor.position.max(store.members.trimmed()) {
+            return cursor;
+        }
+        Cursor { position, id: store.id_at(position) }
     }
 
     /// The topics of a user, a session or a client, and the last event before which they were these.
