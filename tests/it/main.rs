@@ -47,6 +47,7 @@ mod config;
 mod cors;
 mod dead_peers;
 mod demo;
+mod given;
 mod http2;
 mod internal;
 mod jwt;
