@@ -18,11 +18,11 @@ use crate::control::{
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
-use crate::log::{Log, MemberBounds, Retention};
+use crate::log::{Log, Made, MemberBounds, Place, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, RedisPublisher, Relay, RelayError};
+use crate::sources::{self, RedisCommands, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
 use crate::webhooks::{Notice, Webhooks};
@@ -293,15 +293,31 @@ fn start_redis(
         idempotency_window: config.log.idempotency_window,
     };
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    let heard = Arc::clone(topics);
-    let commands: sources::Heard = Arc::new(move |text| heard.heard(text).is_ok());
-    let ways = sources::start_redis(redis, duty, log, commands, health, close).map_err(io::Error::other)?;
+    let changes = Arc::new(Understood(Arc::clone(topics)));
+    let ways = sources::start_redis(redis, duty, log, changes, health, close).map_err(io::Error::other)?;
     topics.connect(Arc::new(OverRedis(ways.commands)));
     Ok(Some(ways.relay))
 }
 
-/// Tells changes of topics by the connection that the events take: so they come in one order everywhere.
-struct OverRedis(RedisPublisher);
+/// Brings changes of topics that came over Redis to the control room.
+struct Understood(Arc<Topics>);
+
+impl sources::Changes for Understood {
+    fn hear(&self, text: &[u8]) -> bool {
+        self.0.heard(text).is_ok()
+    }
+
+    fn read(&self, text: &[u8]) -> Option<Place> {
+        self.0.read(text).ok()
+    }
+
+    fn made(&self, made: Vec<Made>) {
+        self.0.made(made);
+    }
+}
+
+/// Tells changes of topics by the way that the events take: so they come in one order everywhere.
+struct OverRedis(RedisCommands);
 
 impl Peers for OverRedis {
     fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {

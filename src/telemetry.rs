@@ -68,6 +68,8 @@ metrics_table! {
     PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not told of: more than can wait, or refused.";
     PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";
     TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
+    TOPICS_KEPT = Counter "sidestream_topics_kept_total", "Times that what users and sessions are given was to be written to Redis, by result.";
+    TOPICS_UNKEPT_SECONDS = Gauge "sidestream_topics_unkept_seconds", "For how long the oldest change that is not known to be kept in Redis has been waiting, in seconds.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";

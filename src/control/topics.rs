@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::event::{Audience, BadName, Key, Name};
 use crate::fanout::Fanout;
-use crate::log::{BadEdit, Edit, Edited, Log};
+use crate::log::{Asked, BadEdit, Edit, Edited, Log, Made, Place};
 use crate::telemetry::TOPIC_CHANGES;
 
 /// How a command gets to every instance, this one too.
@@ -48,7 +48,8 @@ pub struct Topics {
 pub struct Answer {
     #[serde(serialize_with = "as_texts")]
     pub topics: Vec<Name>,
-    /// The id of the last event before the change: it holds for every later one, and for none before.
+    /// The id of the last event before the change, or of the change itself where it has one: it holds for every
+    /// later event, and for none before.
     #[serde(serialize_with = "as_text")]
     pub position: crate::event::EventId,
     /// The holder's open streams on this instance.
@@ -101,6 +102,14 @@ struct Command {
     owner: Option<ToldOwner>,
 }
 
+/// A command, or only what it is about: all that a backend has to say.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Whole(Command),
+    Bare(Told),
+}
+
 #[derive(Serialize, Deserialize)]
 struct ToldOwner {
     user: Option<String>,
@@ -125,6 +134,7 @@ struct Told {
 }
 
 impl Topics {
+    /// A command that is told to all is waited for as long as `patience`.
     pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
         Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
     }
@@ -181,34 +191,46 @@ impl Topics {
 
     /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
     pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
-        let Command { number, topics, owner } = serde_json::from_slice(text)?;
+        if let Place::Change(Asked { number, of, edit }) = self.read(text)? {
+            let result = self.log.edit(&of, edit);
+            self.made(vec![Made { number, of, result }]);
+        }
+        Ok(())
+    }
+
+    /// What a text asks for that some instance, or the backend itself, has put among the events; nothing where it is
+    /// about a stream that is not here, or not its asker's. `Err` when it is no command of this kind.
+    pub fn read(&self, text: &[u8]) -> Result<Place, BadTopics> {
+        let Command { number, topics, owner } = match serde_json::from_slice(text)? {
+            Said::Whole(command) => command,
+            Said::Bare(topics) => Command { number: None, topics, owner: None },
+        };
         let (of, edit) = topics.parse()?;
         if let Some(owner) = owner {
             let name = |text: Option<String>| text.as_deref().map(Name::parse).transpose();
             let owner = name(owner.user).and_then(|user| Ok(Owner { user, session: name(owner.session)? }));
             let owner = owner.map_err(|why| BadTopics::Name { field: "owner", at: 0, why })?;
             if !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys)) {
-                return Ok(());
+                return Ok(Place::Nothing);
             }
         }
-        let made = self.make(&of, edit);
-        if let Some(waiting) = number.and_then(|number| self.waiting().remove(&number)) {
-            // Whoever asked may have gone.
-            let _ = waiting.send(made);
+        Ok(Place::Change(Asked { number: number.map(String::into_boxed_str), of, edit }))
+    }
+
+    /// Takes note of changes that the log has made, and tells those who asked here.
+    pub fn made(&self, all: Vec<Made>) {
+        for Made { number, of, result } in all {
+            count(&of, &result);
+            if let Some(waiting) = number.and_then(|number| self.waiting().remove(&*number)) {
+                // Whoever asked may have gone.
+                let _ = waiting.send(result);
+            }
         }
-        Ok(())
     }
 
     fn make(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
         let made = self.log.edit(of, edit);
-        if made.as_ref().is_ok_and(|edited| edited.changed) {
-            let holder = match of {
-                Key::User(_) => "user",
-                Key::Session(_) => "session",
-                _ => "client",
-            };
-            metrics::counter!(TOPIC_CHANGES, "of" => holder).increment(1);
-        }
+        count(of, &made);
         made
     }
 
@@ -236,6 +258,17 @@ impl Owner {
             name.clone().is_none_or(|name| keys.contains(&make(name)))
         };
         keys.iter().all(is) && holds(Key::User, &self.user) && holds(Key::Session, &self.session)
+    }
+}
+
+fn count(of: &Key, made: &Result<Edited, BadEdit>) {
+    if made.as_ref().is_ok_and(|edited| edited.changed) {
+        let holder = match of {
+            Key::User(_) => "user",
+            Key::Session(_) => "session",
+            _ => "client",
+        };
+        metrics::counter!(TOPIC_CHANGES, "of" => holder).increment(1);
     }
 }
 

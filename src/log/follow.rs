@@ -5,9 +5,11 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::memory::{Log, Retention, State};
+use super::members::{BadEdit, Edit, MemberBounds};
+use super::memory::{Edited, Log, Retention, State};
+use super::sets::{Sets, Unkept, is_shared};
 use super::store::{Bounds, Cursor, Reset, Store, cost};
-use crate::event::{Audience, Event, EventId, Frame, Shape};
+use crate::event::{Audience, Event, EventId, Frame, Key, Shape};
 
 /// The last millisecond of the year 9999, the latest that can be written.
 const LATEST: u64 = 253_402_300_799_999;
@@ -24,10 +26,46 @@ pub(super) struct Following {
 #[derive(Debug)]
 pub struct Placed {
     pub id: EventId,
-    /// None where something stands that is no event.
-    pub event: Option<Event>,
+    pub what: Place,
     /// How long ago it was appended.
     pub age: Duration,
+}
+
+/// What stands at a place.
+#[derive(Debug)]
+pub enum Place {
+    Event(Event),
+    /// A change of the topics that somebody is given.
+    Change(Asked),
+    /// Nothing of ours.
+    Nothing,
+}
+
+/// A change that is asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// By which whoever asked knows it again.
+    pub number: Option<Box<str>>,
+    pub of: Key,
+    pub edit: Edit,
+}
+
+/// What became of a change that was asked for.
+#[derive(Debug)]
+pub struct Made {
+    pub number: Option<Box<str>>,
+    pub of: Key,
+    /// Without the topics where nobody has numbered it.
+    pub result: Result<Edited, BadEdit>,
+}
+
+/// What became of what was appended.
+#[derive(Default, Debug)]
+pub struct Copied {
+    /// Places that were refused because their ids do not lie behind the log's end.
+    pub refused: usize,
+    /// The changes, in order.
+    pub made: Vec<Made>,
 }
 
 /// The newest part of a log, gathered from its end backwards within the retention.
@@ -36,11 +74,27 @@ pub struct History {
     shape: Shape,
     now: Instant,
     /// Newest first.
-    entries: Vec<Ready>,
+    places: Vec<Kept>,
+    /// How many of them are events.
+    events: usize,
     bytes: usize,
     /// The oldest place that was looked at; nothing before it is known.
     oldest: Option<EventId>,
+    /// What users and sessions had been given at some id, where that is known.
+    pub(super) base: Option<(EventId, Sets)>,
+    /// Whose sets differ there from what is kept.
+    pub(super) unkept: Unkept,
+    pub(super) members: MemberBounds,
 }
+
+/// A place that is kept.
+enum Kept {
+    Event(Ready),
+    Change { id: EventId, asked: Asked, at: Instant },
+}
+
+/// Roughly what a change takes.
+const CHANGE_BYTES: usize = 512;
 
 /// An event that only needs its position.
 struct Ready {
@@ -56,23 +110,30 @@ impl History {
     /// Takes the place before all that it has. False when it has enough: that one and whatever is older is not to be
     /// kept.
     pub fn add_older(&mut self, placed: Placed) -> bool {
-        let Placed { id, event, age } = placed;
-        // What is delivered live only is over.
-        let event = event.filter(|event| !event.ephemeral);
-        if age > self.bounds.age || self.entries.len() >= self.bounds.events {
+        let Placed { id, what, age } = placed;
+        if age > self.bounds.age || self.places.len() >= self.bounds.events {
             // A cursor at this very place has all that is kept before it.
             self.oldest = Some(id);
             return false;
         }
-        if let Some(event) = event.filter(|event| event.ttl.is_none_or(|ttl| ttl > age)) {
-            let ready = Ready::new(id, event, self.now.checked_sub(age).unwrap_or(self.now), self.shape);
-            let bytes = cost(&ready.audience, &ready.frame);
+        let at = self.now.checked_sub(age).unwrap_or(self.now);
+        let (bytes, kept) = match what {
+            // What is delivered live only, or was to be for a time, may be over.
+            Place::Event(event) if !event.ephemeral && event.ttl.is_none_or(|ttl| ttl > age) => {
+                let ready = Ready::new(id, event, at, self.shape);
+                (cost(&ready.audience, &ready.frame), Some(Kept::Event(ready)))
+            }
+            Place::Change(asked) => (CHANGE_BYTES, Some(Kept::Change { id, asked, at })),
+            Place::Event(_) | Place::Nothing => (0, None),
+        };
+        if let Some(kept) = kept {
             if self.bytes + bytes > self.bounds.bytes {
                 self.oldest = Some(id);
                 return false;
             }
             self.bytes += bytes;
-            self.entries.push(ready);
+            self.events += usize::from(matches!(kept, Kept::Event(_)));
+            self.places.push(kept);
         }
         self.oldest = Some(before(id));
         true
@@ -83,13 +144,18 @@ impl History {
         self.oldest = Some(id);
     }
 
+    /// Nothing at or before it is in the history. None while nothing was looked at.
+    pub fn begins_behind(&self) -> Option<EventId> {
+        self.oldest
+    }
+
     /// How many events it has.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.events
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.events == 0
     }
 }
 
@@ -121,20 +187,65 @@ impl Log {
 
     /// A history to be filled for [`Log::restart`].
     pub fn history(&self) -> History {
-        let bounds = self.lock().bounds;
-        let now = Instant::now();
-        History { bounds, shape: self.shape(), now, entries: Vec::new(), bytes: 0, oldest: None }
+        let state = self.lock();
+        History {
+            bounds: state.bounds,
+            shape: self.shape(),
+            now: Instant::now(),
+            places: Vec::new(),
+            events: 0,
+            bytes: 0,
+            oldest: None,
+            base: None,
+            unkept: Unkept::default(),
+            members: state.store.members.bounds,
+        }
     }
 
     /// Lets go of everything and takes `history` instead, which ends with `end`, the last id that was given away
-    /// there. Nothing of it is delivered; with `told`, every open stream is told that it may have missed something.
-    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) {
-        let origin = history.oldest.unwrap_or(end);
+    /// there. No event of it is delivered; with `told`, every open stream is told that it may have missed something.
+    ///
+    /// Sets that the history knows replace those that are held: what differs is changed in the history's first place,
+    /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
+    /// known any more. Without known sets, what is held goes on.
+    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<Made> {
+        let History { places, oldest, base, unkept: differ, .. } = history;
+        let origin = oldest.unwrap_or(end);
+        let mut all = Vec::new();
         {
             let mut state = self.lock();
+            let had = state.store.head().id;
             state.store.begin_anew(origin, told.unwrap_or(Reset::TooOld));
-            for Ready { id, audience, frame, at, ttl, coalesce } in history.entries.into_iter().rev() {
-                state.store.push(Some(id), audience, frame, at, ttl, coalesce);
+            let known = match base {
+                Some((at, sets)) => {
+                    if state.following.as_ref().is_some_and(|following| following.loaded) {
+                        let edits = state.store.members.sets().towards(&sets);
+                        state.give(edits);
+                    } else {
+                        state.store.members.replace(sets);
+                    }
+                    if let Some(unkept) = &mut state.store.members.unkept {
+                        *unkept = differ;
+                    }
+                    at
+                }
+                None => had,
+            };
+            for place in places.into_iter().rev() {
+                match place {
+                    Kept::Event(Ready { id, audience, frame, at, ttl, coalesce }) => {
+                        state.store.push(Some(id), audience, frame, at, ttl, coalesce);
+                    }
+                    Kept::Change { id, asked, at } => {
+                        // What a client is given, no other instance keeps.
+                        let since = if is_shared(&asked.of) { known } else { had };
+                        if id.order() > since.order() {
+                            all.push(state.make(id, asked, at));
+                        } else if is_shared(&asked.of) {
+                            state.store.lose(&asked.of);
+                        }
+                    }
+                }
             }
             state.store.pass(end);
             state.store.trim(Instant::now());
@@ -146,46 +257,60 @@ impl Log {
             }
         }
         self.grown.notify_waiters();
+        all
     }
 
-    /// Appends what came, in order, and delivers it. Gives back how many were refused because their ids do not lie
-    /// behind the log's end.
-    pub fn append_at(&self, placed: Vec<Placed>) -> usize {
+    /// Appends what came, in order, and delivers it; changes of topics are made in their places.
+    pub fn append_at(&self, placed: Vec<Placed>) -> Copied {
+        enum Next {
+            Event(bool, Ready),
+            Change(Asked),
+            Nothing,
+        }
         let (now, shape) = (Instant::now(), self.shape());
         let ready: Vec<_> = placed
             .into_iter()
-            .map(|Placed { id, event, age }| {
-                let event = event.and_then(|mut event| match event.ttl {
-                    // What is left of its time.
-                    Some(ttl) => {
-                        event.ttl = Some(ttl.checked_sub(age)?);
-                        Some(event)
+            .map(|Placed { id, what, age }| {
+                let next = match what {
+                    Place::Event(mut event) => {
+                        // What is left of its time.
+                        let left = event.ttl.map(|ttl| ttl.checked_sub(age));
+                        event.ttl = left.flatten();
+                        match left {
+                            Some(None) => Next::Nothing,
+                            _ => Next::Event(event.ephemeral, Ready::new(id, event, now, shape)),
+                        }
                     }
-                    None => Some(event),
-                });
-                (id, event.map(|event| (event.ephemeral, Ready::new(id, event, now, shape))))
+                    Place::Change(asked) => Next::Change(asked),
+                    Place::Nothing => Next::Nothing,
+                };
+                (id, next)
             })
             .collect();
-        let mut refused = 0;
+        let mut copied = Copied::default();
         {
             let mut state = self.lock();
-            for (id, ready) in ready {
+            for (id, next) in ready {
                 if id.order() <= state.store.head().id.order() {
-                    refused += 1;
+                    copied.refused += 1;
                     continue;
                 }
-                if let Some((live_only, ready)) = ready {
-                    let Ready { mut audience, frame, ttl, coalesce, .. } = ready;
-                    let feeds = state.feeds_of(&mut audience);
-                    let id = (!live_only).then_some(id);
-                    let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
-                    state.each_feed(feeds, |feed| feed.leave(&entry));
+                match next {
+                    Next::Event(live_only, ready) => {
+                        let Ready { mut audience, frame, ttl, coalesce, .. } = ready;
+                        let feeds = state.feeds_of(&mut audience);
+                        let id = (!live_only).then_some(id);
+                        let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
+                        state.each_feed(feeds, |feed| feed.leave(&entry));
+                    }
+                    Next::Change(asked) => copied.made.push(state.make(id, asked, now)),
+                    Next::Nothing => {}
                 }
                 state.store.pass(id);
             }
         }
         self.grown.notify_waiters();
-        refused
+        copied
     }
 
     /// Notes that it has just been seen that nothing was left to be copied.
@@ -222,6 +347,17 @@ impl Log {
 }
 
 impl State {
+    /// Makes the change that stands at `id`.
+    fn make(&mut self, id: EventId, Asked { number, of, edit }: Asked, at: Instant) -> Made {
+        let changed = self.edit(&of, edit, at);
+        let result = changed.map(|changed| {
+            let asked = number.is_some();
+            let topics = self.store.members.topics(&of).filter(|_| asked).cloned().collect();
+            Edited { topics, position: id, changed }
+        });
+        Made { number, of, result }
+    }
+
     /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
     /// log's own beginning.
     pub(super) fn tell(&mut self, why: Reset, shape: Shape) {

@@ -15,9 +15,12 @@ fn id(ms: u64) -> EventId {
 }
 
 fn placed(ms: u64) -> Placed {
-    let audience = Audience::new(vec![topic()], vec![]).unwrap();
-    let event = Event {
-        audience,
+    Placed { id: id(ms), what: Place::Event(event(ms)), age: Duration::ZERO }
+}
+
+fn event(ms: u64) -> Event {
+    Event {
+        audience: Audience::new(vec![topic()], vec![]).unwrap(),
         name: None,
         data: ms.to_string().into(),
         is_text: false,
@@ -26,8 +29,7 @@ fn placed(ms: u64) -> Placed {
         retry: None,
         ttl: None,
         idempotency_key: None,
-    };
-    Placed { id: id(ms), event: Some(event), age: Duration::ZERO }
+    }
 }
 
 fn topic() -> Key {
@@ -35,7 +37,7 @@ fn topic() -> Key {
 }
 
 fn foreign(ms: u64) -> Placed {
-    Placed { event: None, ..placed(ms) }
+    Placed { what: Place::Nothing, ..placed(ms) }
 }
 
 /// A log with these places; `true` where the whole of them fits.
@@ -65,10 +67,10 @@ fn a_cursor_is_served_by_order_and_only_within_what_was_loaded() {
     assert_eq!(after(&log, "9-9"), Err(Reset::TooOld), "nobody knows what stood before the first");
     assert_eq!(after(&log, "30-1"), Err(Reset::TooNew));
     assert_eq!(after(&log, "10-0-abcdef"), Err(Reset::OtherLog));
-    assert_eq!(log.append_at(vec![placed(40), foreign(50)]), 0);
+    assert_eq!(log.append_at(vec![placed(40), foreign(50)]).refused, 0);
     assert_eq!(after(&log, "30-0"), Ok(vec![40]));
     assert_eq!(log.head().id, id(50));
-    assert_eq!(log.append_at(vec![placed(50), placed(45), placed(60)]), 2);
+    assert_eq!(log.append_at(vec![placed(50), placed(45), placed(60)]).refused, 2);
     assert_eq!(after(&log, "40-0"), Ok(vec![60]));
 }
 
@@ -119,7 +121,7 @@ fn what_has_no_id_is_live_only() {
     loaded(&log, [placed(10)], 10);
     let feed = log.open_feed(|| {});
     log.want(&feed, &[topic(), Key::Broadcast]);
-    assert_eq!(log.append(placed(0).event.unwrap()).id, None);
+    assert_eq!(log.append(event(0)).id, None);
     assert_eq!(log.append_gap().id, None);
     log.append_at(vec![placed(20)]);
     let mut taken = Taken::default();
@@ -137,7 +139,7 @@ fn a_time_to_live_counts_from_the_append() {
     let seconds = Duration::from_secs;
     let with_ttl = |ms, age| {
         let mut placed = Placed { age: seconds(age), ..placed(ms) };
-        placed.event.as_mut().unwrap().ttl = Some(seconds(60));
+        placed.what = Place::Event(Event { ttl: Some(seconds(60)), ..event(ms) });
         placed
     };
     loaded(&log, [with_ttl(30, 59), with_ttl(20, 61)], 30);

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
+use super::sets::{Sets, Unkept};
 use super::store::Position;
 use crate::event::{Key, Name};
 
@@ -121,15 +122,17 @@ pub struct MemberBounds {
 #[derive(Default)]
 pub(super) struct Members {
     pub(super) bounds: MemberBounds,
-    sets: HashMap<Key, BTreeSet<Name>>,
-    /// Topics in all sets.
-    held: usize,
+    sets: Sets,
+    /// Whose sets are to be kept elsewhere; None where nobody keeps them.
+    pub(super) unkept: Option<Unkept>,
     changes: VecDeque<Arc<Change>>,
     /// The positions of each holder's changes, oldest first.
     index: HashMap<Key, VecDeque<Position>>,
     bytes: usize,
-    /// The newest change that was let go of.
+    /// The newest change that was let go of, with all events before it.
     trimmed: Position,
+    /// The newest change of which nobody knows any more what it was, among events that are kept.
+    newest_lost: Position,
     /// The same by the holder's hash: one that is not named here has lost none, whatever others have.
     lost: Vec<Position>,
     hasher: DefaultHashBuilder,
@@ -152,41 +155,9 @@ impl Members {
         at: Instant,
     ) -> Result<Option<Arc<Change>>, BadEdit> {
         let via = Via::of(of).ok_or(BadEdit::NoHolder)?;
-        let before = self.sets.get(of);
-        let count = before.map_or(0, BTreeSet::len);
-        let mut set = before.cloned().unwrap_or_default();
-        let (add, remove) = match edit {
-            Edit::Change { add, remove } => (add, remove),
-            Edit::Replace(topics) => {
-                let topics: BTreeSet<Name> = topics.into_iter().collect();
-                let remove = set.difference(&topics).cloned().collect();
-                (topics.into_iter().collect(), remove)
-            }
-        };
-        let remove: Box<[(Name, bool)]> = remove
-            .into_iter()
-            .map(|topic| {
-                let was = set.remove(&topic);
-                (topic, was)
-            })
-            .collect();
-        let add: Box<[Name]> = add.into_iter().filter(|topic| set.insert(topic.clone())).collect();
-        if add.is_empty() && remove.is_empty() {
-            return Ok(None);
-        }
-        let MemberBounds { topics, all } = self.bounds;
-        if topics > 0 && set.len() > topics && set.len() > count {
-            return Err(BadEdit::TooManyTopics { max: topics });
-        }
-        let held = self.held - count + set.len();
-        if all > 0 && held > all && held > self.held {
-            return Err(BadEdit::Full { max: all });
-        }
-        self.held = held;
-        if set.is_empty() {
-            self.sets.remove(of);
-        } else {
-            self.sets.insert(of.clone(), set);
+        let Some((add, remove)) = self.sets.edit(of, edit, self.bounds)? else { return Ok(None) };
+        if let Some(unkept) = &mut self.unkept {
+            unkept.add(of, at);
         }
         let change = Arc::new(Change { position, of: of.clone(), via, add, remove, at });
         self.bytes += cost(&change);
@@ -197,14 +168,31 @@ impl Members {
 
     /// Lets go of the set of a holder that is gone for good. No stream holds it, so that there is nothing to follow.
     pub(super) fn forget(&mut self, of: &Key) {
-        if let Some(set) = self.sets.remove(of) {
-            self.held -= set.len();
-        }
+        self.sets.put(of, BTreeSet::new());
     }
 
     /// The topics that are in the set of `of`, in order.
     pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &Name> {
-        self.sets.get(of).into_iter().flatten()
+        self.sets.topics(of)
+    }
+
+    pub(super) fn sets(&self) -> &Sets {
+        &self.sets
+    }
+
+    /// Takes `sets` for what users and sessions are given. Nothing follows that: it is for before there are streams.
+    pub(super) fn replace(&mut self, sets: Sets) {
+        self.sets = sets;
+    }
+
+    /// Notes that a change of `of` stands at `position` of which nobody knows what it was.
+    pub(super) fn lose(&mut self, of: &Key, position: Position) {
+        self.newest_lost = self.newest_lost.max(position);
+        if self.lost.is_empty() {
+            self.lost = vec![Position(0); LOST];
+        }
+        let newest = &mut self.lost[self.hasher.hash_one(of) as usize % LOST];
+        *newest = position.max(*newest);
     }
 
     /// Whether nobody was given anything of late.
@@ -260,11 +248,17 @@ impl Members {
 
     /// Whether a change after `position` of a holder among `keys` may have been let go of.
     pub(super) fn has_lost(&self, keys: &[Key], position: Position) -> bool {
-        position < self.trimmed
-            && keys
-                .iter()
-                .filter(|key| Via::of(key).is_some())
-                .any(|key| position < self.lost[self.hasher.hash_one(key) as usize % LOST])
+        position < self.newest_lost && position < self.known_from(keys)
+    }
+
+    /// The newest change that may have been one of a holder among `keys`, and of which nobody knows what it was.
+    pub(super) fn known_from(&self, keys: &[Key]) -> Position {
+        if self.lost.is_empty() {
+            return Position(0);
+        }
+        let holders = keys.iter().filter(|key| Via::of(key).is_some());
+        let lost = holders.map(|key| self.lost[self.hasher.hash_one(key) as usize % LOST]);
+        lost.max().unwrap_or_default()
     }
 
     /// The newest change that was let go of.
@@ -295,10 +289,7 @@ impl Members {
             }
         }
         self.trimmed = change.position;
-        if self.lost.is_empty() {
-            self.lost = vec![Position(0); LOST];
-        }
-        self.lost[self.hasher.hash_one(&change.of) as usize % LOST] = change.position;
+        self.lose(&change.of, change.position);
     }
 }
 

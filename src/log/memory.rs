@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::feed::Feed;
 use super::follow::Following;
-use super::members::{BadEdit, Edit, Held, MemberBounds};
+use super::members::{BadEdit, Change, Edit, Held, MemberBounds};
 use super::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
 
@@ -146,15 +146,20 @@ impl Log {
     /// whoever joins later holds them; what a client was given ends with its stream.
     pub fn edit(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
         let mut state = self.lock();
-        if matches!(of, Key::Client(_)) && !state.wanted.contains_key(of) {
-            return Err(BadEdit::NoSuchClient);
-        }
-        let change = state.store.edit(of, edit, Instant::now())?;
-        if let Some(change) = &change {
-            state.each_feed(state.wanted.get(of).copied().unwrap_or(0), |feed| feed.leave_change(change));
-        }
+        let changed = state.edit(of, edit, Instant::now())?;
         let topics = state.store.members.topics(of).cloned().collect();
-        Ok(Edited { topics, position: state.store.head().id, changed: change.is_some() })
+        Ok(Edited { topics, position: state.store.head().id, changed })
+    }
+
+    /// `cursor`, or, where it is not known what the user, session and client among `keys` gave from there on, the first
+    /// one behind it from which it is.
+    pub fn known_from(&self, keys: &[Key], cursor: Cursor) -> Cursor {
+        let store = &self.lock().store;
+        let position = store.members.known_from(keys);
+        if position <= cursor.position.max(store.members.trimmed()) {
+            return cursor;
+        }
+        Cursor { position, id: store.id_at(position) }
     }
 
     /// The topics of a user, a session or a client, and the last event before which they were these.
@@ -293,6 +298,22 @@ impl State {
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
         self.each_feed(feeds, |feed| feed.leave(&entry));
         Appended { id, duplicate: false }
+    }
+
+    /// Changes a set of topics, and tells whether that changed anything.
+    pub(super) fn edit(&mut self, of: &Key, edit: Edit, now: Instant) -> Result<bool, BadEdit> {
+        if matches!(of, Key::Client(_)) && !self.wanted.contains_key(of) {
+            return Err(BadEdit::NoSuchClient);
+        }
+        let change = self.store.edit(of, edit, now)?;
+        if let Some(change) = &change {
+            self.leave_change(change);
+        }
+        Ok(change.is_some())
+    }
+
+    pub(super) fn leave_change(&self, change: &Arc<Change>) {
+        self.each_feed(self.wanted.get(&change.of).copied().unwrap_or(0), |feed| feed.leave_change(change));
     }
 
     /// The feeds that want it; its keys become the ones that they hold.

@@ -7,12 +7,15 @@
 
 mod feed;
 mod follow;
+mod keeping;
 mod members;
 mod memory;
+mod sets;
 mod store;
 
 pub use feed::{Feed, Taken};
-pub use follow::{History, Placed};
+pub use follow::{Asked, Copied, History, Made, Place, Placed};
+pub use keeping::{Given, ToKeep};
 pub use members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
 pub use memory::{Appended, Edited, Log, Retention};
 pub use store::{Cursor, Entry, Membership, Position, Replay, Reset};

@@ -276,6 +276,12 @@ impl Store {
         Ok(change)
     }
 
+    /// Notes, in a place of its own, that the topics of `of` changed there in a way that nobody knows any more.
+    pub(super) fn lose(&mut self, of: &Key) {
+        self.head = Position(self.head.0 + 1);
+        self.members.lose(of, self.head);
+    }
+
     /// Lets go of what is beyond the bounds at `now`, in the order of its places: no change before the events that
     /// stand before it.
     pub(super) fn trim(&mut self, now: Instant) {
@@ -416,7 +422,8 @@ impl Store {
             return (self.members.at(keys, self.head), after);
         }
         let after = after.max(self.members.trimmed());
-        (self.members.at(keys, after), after)
+        let at = if self.members.has_lost(keys, after) { self.head } else { after };
+        (self.members.at(keys, at), after)
     }
 
     /// What the user, session and client among `keys` give now, and what was taken from them after `since`.

@@ -248,10 +248,15 @@ impl Streams {
         // What it is given comes to what it asks for; the grant answers for the latter only.
         let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
         let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
+        let located = match located {
+            // What it held there, nobody knows any more.
+            Some(Ok(cursor)) if self.log.known_from(&keys, cursor) != cursor => Some(Err(Reset::TooOld)),
+            located => located,
+        };
         let (cursor, id, missed) = match located {
             None if history > 0 => {
                 let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
-                let cursor = self.log.back(&topics, history);
+                let cursor = self.log.known_from(&keys, self.log.back(&topics, history));
                 let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
                 (cursor, Some(cursor.id), missed)
             }

@@ -56,6 +56,7 @@ mod cors;
 mod dead_peers;
 mod demo;
 mod history;
+mod given;
 mod http2;
 mod instances;
 mod internal;

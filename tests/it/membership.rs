@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
 
-const ROUTE: &str = r#"
+pub(crate) const ROUTE: &str = r#"
 [[stream]]
 path = "/events"
 auth = "none"
@@ -16,21 +16,21 @@ session = "{query.session}"
 topics = ["own"]
 "#;
 
-async fn ask(daemon: &Daemon, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub(crate) async fn ask(daemon: &Daemon, method: &str, path: &str, body: Option<Value>) -> Answer {
     let key = format!("Bearer {KEY}");
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     request(daemon.internal, method, path, &[("authorization", &key)], body.as_bytes()).await
 }
 
 /// What must be done.
-async fn done(daemon: &Daemon, method: &str, path: &str, body: Value) -> Value {
+pub(crate) async fn done(daemon: &Daemon, method: &str, path: &str, body: Value) -> Value {
     let answer = ask(daemon, method, path, Some(body)).await;
     assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
     answer.json()
 }
 
 /// A stream and its `connected`.
-async fn open(daemon: &Daemon, user: &str, session: &str) -> (Stream, Value) {
+pub(crate) async fn open(daemon: &Daemon, user: &str, session: &str) -> (Stream, Value) {
     let mut stream = daemon.stream(&format!("/events?user={user}&session={session}")).await;
     let connected = stream.block().await.json();
     (stream, connected)
@@ -343,15 +343,16 @@ enum Kind {
 }
 
 async fn read(
-    daemon: &Daemon,
+    daemons: &[Daemon],
     number: u64,
     kind: Kind,
-    ready: tokio::sync::mpsc::Sender<Option<String>>,
+    ready: tokio::sync::mpsc::Sender<Option<(usize, String)>>,
 ) -> Got {
     let mut random = Random(number);
     let (user, session) = (format!("u{}", number % 6), format!("s{}", number % 9));
     let path = format!("/events?user={user}&session={session}");
-    let mut stream = daemon.stream(&path).await;
+    let mut at = number as usize % daemons.len();
+    let mut stream = daemons[at].stream(&path).await;
     let connected = stream.block().await;
     let client = connected.json()["client"].as_str().expect("its id").to_owned();
     let mut got = Got {
@@ -363,7 +364,7 @@ async fn read(
         got.holders.push(format!("/clients/{client}"));
     }
     // Whoever comes back has another name then.
-    let steady = (kind != Kind::Returning).then_some(client);
+    let steady = (kind != Kind::Returning).then_some((at, client));
     ready.send(steady).await.expect("somebody waits");
     drop(ready);
     let mut until_cut = 20 + random.below(60);
@@ -382,7 +383,9 @@ async fn read(
         if until_cut == 0 {
             until_cut = 20 + random.below(60);
             if kind == Kind::Returning {
-                stream = Stream::open(daemon.public, &path, &[("last-event-id", block.id())]).await;
+                at = (at + 1) % daemons.len();
+                let headers = [("last-event-id", block.id())];
+                stream = Stream::open(daemons[at].public, &path, &headers).await;
                 let connected = stream.block().await;
                 assert_eq!(connected.json()["resumed"], true);
             }
@@ -392,7 +395,7 @@ async fn read(
 
 /// Publishes some events a tick until it is told that enough is changed; gives back every event's id and topic.
 async fn publish_until(
-    daemon: &Daemon,
+    daemons: &[Daemon],
     mut enough: tokio::sync::watch::Receiver<bool>,
 ) -> BTreeMap<(u64, u64), String> {
     let mut random = Random(7);
@@ -406,6 +409,7 @@ async fn publish_until(
             .iter()
             .map(|topic| json!({ "topic": topic, "data": format!("{topic} {padding}") }))
             .collect();
+        let daemon = &daemons[random.below(daemons.len() as u64) as usize];
         let answer = daemon.publish(&Value::Array(events)).await;
         let results = answer["events"].as_array().expect("an answer for each");
         for (topic, result) in topics.into_iter().zip(results) {
@@ -416,16 +420,22 @@ async fn publish_until(
 }
 
 /// Makes 1,000 changes, as the API states them.
-async fn change(daemon: &Daemon, clients: &[String]) -> Vec<Change> {
+async fn change(daemons: &[Daemon], clients: &[(usize, String)]) -> Vec<Change> {
     let mut random = Random(3);
     let mut changes = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     for _ in 0..1000 {
         tick.tick().await;
+        let mut daemon = &daemons[random.below(daemons.len() as u64) as usize];
         let holder = match random.below(4) {
             0 | 1 => format!("/users/u{}", random.below(6)),
             2 => format!("/sessions/s{}", random.below(9)),
-            _ => format!("/clients/{}", clients[random.below(clients.len() as u64) as usize]),
+            _ => {
+                let (at, client) = &clients[random.below(clients.len() as u64) as usize];
+                // Where it is, one learns what became of it.
+                daemon = &daemons[*at];
+                format!("/clients/{client}")
+            }
         };
         let path = format!("{holder}/topics");
         let some = |random: &mut Random, most: u64| -> Vec<String> {
@@ -458,10 +468,23 @@ async fn change(daemon: &Daemon, clients: &[String]) -> Vec<Change> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_changes_among_a_thousand_events_a_second_are_followed_exactly() {
     let config = format!("[limits]\nstreams_per_user = 0\n{ROUTE}");
-    let daemon = Daemon::start(&config).await;
+    thousand_changes(&[Daemon::start(&config).await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_changes_on_two_instances_are_followed_exactly_on_both() {
+    let redis = Redis::start().await;
+    let limits = "[limits]\nstreams_per_user = 0\n";
+    let config = format!("{}[redis.stream]\n{limits}{ROUTE}", redis.section());
+    let daemons = [crate::redis::start(&config).await, crate::redis::start(&config).await];
+    thousand_changes(&daemons).await;
+}
+
+/// Readers of all kinds, a thousand events a second, a thousand changes: each reader gets what its membership was.
+async fn thousand_changes(daemons: &[Daemon]) {
     let (ready, mut opened) = tokio::sync::mpsc::channel(64);
     let kinds = [Kind::Steady, Kind::Slow, Kind::Returning];
-    let readers = (0..27).map(|number| read(&daemon, number, kinds[number as usize / 9], ready.clone()));
+    let readers = (0..27).map(|number| read(daemons, number, kinds[number as usize / 9], ready.clone()));
     let readers: Vec<_> = readers.collect();
     drop(ready);
     let work = async {
@@ -469,23 +492,23 @@ async fn a_thousand_changes_among_a_thousand_events_a_second_are_followed_exactl
         while let Some(client) = opened.recv().await {
             steady.extend(client);
         }
-        for client in &steady {
+        for (at, client) in &steady {
             let path = format!("/clients/{client}/topics");
             eventually("it has been taken in", async || {
-                (ask(&daemon, "GET", &path, None).await.json()["streams"] == 1).then_some(())
+                (ask(&daemons[*at], "GET", &path, None).await.json()["streams"] == 1).then_some(())
             })
             .await;
         }
         let (tell, enough) = tokio::sync::watch::channel(false);
         let (changes, published) = tokio::join!(
             async {
-                let changes = change(&daemon, &steady).await;
+                let changes = change(daemons, &steady).await;
                 let _ = tell.send(true);
                 changes
             },
-            publish_until(&daemon, enough)
+            publish_until(daemons, enough)
         );
-        daemon.publish(&json!({ "broadcast": true, "event": "end" })).await;
+        daemons[0].publish(&json!({ "broadcast": true, "event": "end" })).await;
         (changes, published)
     };
     let (got, (changes, published)) = tokio::join!(join_all(readers), work);

@@ -183,6 +183,7 @@ async fn what_is_no_event_keeps_its_place_and_is_counted() {
         (&["event", r#"{"data":"hunter2"}"#], "audience"),
         (&["event", &large], "too_large"),
         (&["a", "1", "event", r#"{"topic":"a","hunter2":1}"#, "b", "2"], "unknown_field"),
+        (&["topics", r#"{"user":"u","hunter2":[]}"#], "topics"),
     ];
     let mut ids = Vec::new();
     for (n, (fields, _)) in bad.iter().enumerate() {
@@ -268,9 +269,9 @@ async fn channels_and_ephemeral_events_are_live_without_an_id() {
 async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +publish +ping +select +xadd +xread +xrange +xrevrange +xtrim +xinfo \
-                  +time +get +set +eval +multi +exec";
+                  +time +get +set +eval +multi +exec +hget +hgetall +hset +hdel +del +pexpire +persist +rename";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
-    command.extend(["~push:log", "~push:once:*", "&push", "&push:topic:*", "&push:topics"]);
+    command.extend(["~push:log", "~push:once:*", "~push:given:*", "&push", "&push:topic:*"]);
     command.extend(rights.split_whitespace());
     let _: () = redis.command(&command).await;
     let config = format!(
@@ -382,7 +383,7 @@ async fn who_may_only_read_follows_what_others_append() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +ping +xread +xrange +xrevrange +xinfo +time";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
-    command.extend(["~sidestream:log", "&sidestream", "&sidestream:topic:*", "&sidestream:topics"]);
+    command.extend(["~sidestream:log", "&sidestream", "&sidestream:topic:*"]);
     command.extend(rights.split_whitespace());
     let _: () = redis.command(&command).await;
     let config = format!("[redis]\nurl = \"redis://app:pw@127.0.0.1:{}\"\n[redis.stream]\n", redis.port);

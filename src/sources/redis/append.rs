@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::Timing;
 use super::connection::Connection;
 use super::delivery::is_without_shards;
-use super::entry::{EVENT, id_of};
+use super::entry::{EVENT, TOPICS, id_of};
 use super::failure::{Failure, Told};
 use super::resp::write_command;
 use super::server::Server;
@@ -62,6 +62,8 @@ type Head = oneshot::Sender<Result<Option<EventId>, RelayError>>;
 
 struct Request {
     messages: Vec<Outgoing>,
+    /// What they are: the field of an entry.
+    field: &'static [u8],
     answer: oneshot::Sender<Result<Vec<Relayed>, RelayError>>,
 }
 
@@ -103,7 +105,7 @@ impl Commands {
         }
     }
 
-    fn write(&self, to: &mut Vec<u8>, messages: &[Outgoing]) {
+    fn write(&self, to: &mut Vec<u8>, field: &[u8], messages: &[Outgoing]) {
         let together = messages.len() > 1;
         if together {
             // All or nothing, and nothing of anybody else in between.
@@ -134,7 +136,7 @@ impl Commands {
             } else {
                 write_command(
                     to,
-                    &[b"XADD", &self.key, b"MAXLEN", self.trim, &self.max_events, b"*", EVENT, json],
+                    &[b"XADD", &self.key, b"MAXLEN", self.trim, &self.max_events, b"*", field, json],
                 );
             }
         }
@@ -173,12 +175,26 @@ impl Appender {
 impl Relay for Appender {
     /// Dropped half-way, the events may still be appended. Takes a few times the timeout at the longest.
     fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
-        Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
-            self.requests.send(Request { messages, answer }).await.map_err(|_| RelayError::Down)?;
-            answered.await.unwrap_or(Err(RelayError::Down))
-        })
+        Box::pin(self.send(EVENT, messages))
+    }
+}
+
+impl Appender {
+    /// Appends what is asked of all instances: they do it where it stands among the events.
+    pub(super) async fn tell(&self, command: Bytes) -> Result<(), RelayError> {
+        let message = Outgoing { json: command, idempotency_key: None, ephemeral: false };
+        self.send(TOPICS, vec![message]).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        field: &'static [u8],
+        messages: Vec<Outgoing>,
+    ) -> Result<Vec<Relayed>, RelayError> {
+        let (answer, answered) = oneshot::channel();
+        // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
+        self.requests.send(Request { messages, field, answer }).await.map_err(|_| RelayError::Down)?;
+        answered.await.unwrap_or(Err(RelayError::Down))
     }
 
     fn head(&self) -> Heading<'_> {
@@ -339,7 +355,7 @@ impl Outbox {
         let Some(connection) = &mut self.connection else { return };
         let mut commands = Vec::with_capacity(requests.iter().map(Request::size).sum());
         for request in &requests {
-            self.commands.write(&mut commands, &request.messages);
+            self.commands.write(&mut commands, request.field, &request.messages);
         }
         let mut requests = requests.into_iter();
         let exchange = exchange(connection, &commands, &mut requests, moved, self.limit, &self.appended);

@@ -16,8 +16,9 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
-    /// Where instances tell each other what topics are given to whom: no event is published there.
-    given: Box<[u8]>,
+    /// Where instances tell each other what topics are given to whom: no event is published there. With a stream that
+    /// stands in the stream.
+    given: Option<Box<[u8]>>,
     /// Whether the operator mapped any.
     pub(super) mapped: bool,
     /// In a Cluster: the channel of the stream's own shard.
@@ -85,7 +86,7 @@ impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
         let prefix = &settings.prefix;
-        let given = given_channel(prefix).into();
+        let given = settings.stream.is_none().then(|| given_channel(prefix).into());
         let mapped = !settings.channels.is_empty();
         let mut channels =
             Self { given, mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
@@ -121,12 +122,12 @@ impl Channels {
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
         let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
-        others.chain([&*self.given])
+        others.chain(self.given.as_deref())
     }
 
     /// Whether a message on `channel` says what topics are given.
     pub(super) fn is_given(&self, channel: &[u8]) -> bool {
-        *self.given == *channel
+        self.given.as_deref() == Some(channel)
     }
 
     /// What to `PSUBSCRIBE` to.

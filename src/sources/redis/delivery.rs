@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 1024;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes what instances tell each other; whether it was understood. Called in the order of the events.
-pub type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub(super) type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// Where the messages of a subscribed connection go.
 pub(super) struct Delivery {

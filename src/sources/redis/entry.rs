@@ -1,9 +1,12 @@
 //! From an entry of the stream to a place in the log.
 //!
-//! An entry is an event when its field `event` holds an envelope. Sidestream's own marks have the field `sidestream`.
+//! An entry is an event when its field `event` holds an envelope, and a change of topics when it has none and its field
+//! `topics` holds one. Sidestream's own marks have the field `sidestream`.
 //! Everything else keeps its place and is nobody's event. Nothing of an entry's content stands in a reason.
 
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::channels::BadMessage;
 use super::connection::Connection;
@@ -21,6 +24,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum What {
     Event(Event),
+    /// A change of topics, as it is written.
+    Change(Bytes),
     Mark(Mark),
     /// Not ours, for this reason.
     Foreign(BadEntry),
@@ -38,10 +43,12 @@ pub(super) enum Mark {
 /// Why an entry is no event.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum BadEntry {
-    #[error("it has no field `event`")]
+    #[error("it has no field `event` and none `topics`")]
     NoEvent,
-    #[error("its event is larger than internal.max_body")]
+    #[error("what it holds is larger than internal.max_body")]
     TooLarge,
+    #[error("its field `topics` is no change of topics that this version knows")]
+    Topics,
     #[error("{0}")]
     Message(#[from] BadMessage),
 }
@@ -52,6 +59,7 @@ impl BadEntry {
         match self {
             Self::NoEvent => "no_event",
             Self::TooLarge => "too_large",
+            Self::Topics => "topics",
             Self::Message(bad) => bad.word(),
         }
     }
@@ -59,6 +67,8 @@ impl BadEntry {
 
 /// The field that holds the envelope.
 pub(super) const EVENT: &[u8] = b"event";
+/// The field that holds a change of topics, where there is no event.
+pub(super) const TOPICS: &[u8] = b"topics";
 /// The field of a mark, which says what it is.
 pub(super) const MARK: &[u8] = b"sidestream";
 pub(super) const BEGIN: &[u8] = b"begin";
@@ -79,13 +89,14 @@ impl Connection {
             Token::Nil => 0,
             _ => return Err(Failure::Unexpected),
         };
-        let (mut event, mut mark, mut after) = (None, None, None);
+        let (mut event, mut topics, mut mark, mut after) = (None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
             let Token::Bulk(name) = name else { continue };
             let of = match name.as_ref() {
                 EVENT => &mut event,
+                TOPICS => &mut topics,
                 MARK => &mut mark,
                 AFTER => &mut after,
                 _ => continue,
@@ -97,18 +108,19 @@ impl Connection {
             Some(Token::Bulk(text)) => Some(text.clone()),
             _ => None,
         };
-        let what = match (event, text(&mark).as_deref()) {
-            (Some(Token::Bulk(json)), _) => match parse_event(&json, &EnvelopeDefaults::default()) {
+        let what = match (event, topics, text(&mark).as_deref()) {
+            (Some(Token::Bulk(json)), ..) => match parse_event(&json, &EnvelopeDefaults::default()) {
                 Ok(event) => What::Event(event),
                 Err(bad) => What::Foreign(BadEntry::Message(bad.into())),
             },
-            (Some(_), _) => What::Foreign(BadEntry::TooLarge),
-            (None, Some(BEGIN)) => What::Mark(Mark::Begin),
-            (None, Some(LOST)) => match text(&after).as_deref().and_then(id_of) {
+            (None, Some(Token::Bulk(json)), _) => What::Change(json),
+            (Some(_), ..) | (None, Some(_), _) => What::Foreign(BadEntry::TooLarge),
+            (None, None, Some(BEGIN)) => What::Mark(Mark::Begin),
+            (None, None, Some(LOST)) => match text(&after).as_deref().and_then(id_of) {
                 Some(after) => What::Mark(Mark::Lost { after }),
                 None => What::Foreign(BadEntry::NoEvent),
             },
-            (None, _) => What::Foreign(BadEntry::NoEvent),
+            (None, None, _) => What::Foreign(BadEntry::NoEvent),
         };
         Ok(Entry { id, what })
     }

@@ -11,7 +11,8 @@ use super::stream_state::ask_info;
 use super::tail::{At, BEFORE_ALL, Clock, Reading};
 use super::token::Token;
 use crate::event::EventId;
-use crate::log::{History, Placed};
+use crate::log::{Asked, History, Place, Placed};
+use crate::sources::redis::Changes;
 
 const LOADING: &str = "loading the stream";
 const MARKING: &str = "to mark the stream";
@@ -32,6 +33,7 @@ pub(super) async fn load(
     connection: &mut Connection,
     reading: &Reading,
     history: &mut History,
+    changes: &dyn Changes,
 ) -> Result<Loaded, Failure> {
     let Reading { key, limit, batch, .. } = reading;
     let clock = connection.clock(*limit).await?;
@@ -68,29 +70,77 @@ pub(super) async fn load(
                 (at.id, at.added) = (entry.id, None);
             }
             to = format!("({}", entry.id);
-            let event = match entry.what {
-                What::Event(event) => Some(event),
-                What::Foreign(bad) => {
+            let what = match understood(entry.what, changes) {
+                Ok(place) => place,
+                Err(What::Foreign(bad)) => {
                     if foreign.len() < MAX_FOREIGN {
                         foreign.push(bad);
                     }
-                    None
+                    Place::Nothing
                 }
-                What::Mark(Mark::Begin) => None,
-                What::Mark(Mark::Lost { .. }) => {
+                Err(What::Mark(Mark::Lost { .. })) => {
                     at.mark = Some(entry.id);
                     history.end_at(entry.id);
                     more = false;
                     continue;
                 }
+                Err(_) => Place::Nothing,
             };
-            more = history.add_older(Placed { id: entry.id, event, age: clock.age(entry.id) });
+            more = history.add_older(Placed { id: entry.id, what, age: clock.age(entry.id) });
         }
         if !more || entries < *batch {
             break 'pages;
         }
     }
     Ok(Loaded { at, foreign })
+}
+
+/// Makes the changes that stand behind `from` and in front of what `history` has in what it knows of the sets.
+pub(super) async fn advance(
+    connection: &mut Connection,
+    reading: &Reading,
+    history: &mut History,
+    from: EventId,
+    changes: &dyn Changes,
+) -> Result<(), Failure> {
+    let Reading { key, limit, batch, .. } = reading;
+    let Some(to) = history.begins_behind() else { return Ok(()) };
+    let (to, mut from, count) = (to.to_string(), from, batch.to_string());
+    loop {
+        if from.order() >= history.begins_behind().unwrap_or(from).order() {
+            return Ok(());
+        }
+        let after = format!("({from}");
+        let mut commands = Vec::new();
+        let words = [b"XRANGE", &**key, after.as_bytes(), to.as_bytes(), b"COUNT", count.as_bytes()];
+        write_command(&mut commands, &words);
+        connection.send(&commands).await?;
+        let entries = match connection.token(*limit, LOADING).await? {
+            Token::Array(entries) => entries,
+            Token::Error(text) => return Err(Failure::refused("to let the stream be read", &text, None)),
+            _ => return Err(Failure::Unexpected),
+        };
+        for _ in 0..entries {
+            let entry = connection.entry(*limit, LOADING).await?;
+            from = entry.id;
+            if let Ok(Place::Change(Asked { of, edit, .. })) = understood(entry.what, changes) {
+                history.advance(entry.id, &of, edit);
+            }
+        }
+        if entries < *batch {
+            return Ok(());
+        }
+    }
+}
+
+/// What an entry stands for in the log; or what else it is.
+pub(super) fn understood(what: What, changes: &dyn Changes) -> Result<Place, What> {
+    match what {
+        What::Event(event) => Ok(Place::Event(event)),
+        What::Change(text) => changes.read(&text).ok_or(What::Foreign(BadEntry::Topics)),
+        What::Mark(Mark::Begin) => Ok(Place::Nothing),
+        other => Err(other),
+    }
 }
 
 /// Writes a mark: of the stream's beginning, or of a loss of what stood up to `lost`, with an id behind that one

@@ -10,6 +10,7 @@
 //! | `publisher` | the connection that publishes for `POST /publish` |
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
+//! | `given` `keeper` | what users and sessions are given: the hash that keeps it, the connection that writes it |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
@@ -29,6 +30,8 @@ mod delivery;
 mod double;
 mod entry;
 mod failure;
+mod given;
+mod keeper;
 mod link;
 mod load;
 mod once;
@@ -45,23 +48,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
-pub use delivery::Heard;
 pub use link::{Hear, Link};
 pub use once::RedisOnce;
-pub use publisher::RedisPublisher;
 
 use append::{Appender, Commands};
 use channels::Channels;
-use delivery::Delivery;
+use delivery::{Delivery, Heard};
+use given::hash_name;
+use keeper::{Hash, Keeper};
+use publisher::RedisPublisher;
 use server::Server;
 use subscription::Subscription;
 use tail::{Reading, Tail};
 
 use crate::config;
 use crate::health::Health;
-use crate::log::Log;
+use crate::log::{Log, Made, Place};
 use crate::shutdown::Drain;
-use crate::sources::publish::Relay;
+use crate::sources::publish::{Relay, RelayError};
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -105,18 +109,47 @@ pub struct RedisWays {
     /// For `POST /publish`.
     pub relay: Arc<dyn Relay>,
     /// For what instances tell each other in the order of the events.
-    pub commands: RedisPublisher,
+    pub commands: RedisCommands,
+}
+
+/// Tells every instance, this one too, what is asked of all, in a place among the events.
+pub struct RedisCommands(Way);
+
+enum Way {
+    Channel(RedisPublisher),
+    Stream(Appender),
+}
+
+impl RedisCommands {
+    pub async fn tell(&self, command: Vec<u8>) -> Result<(), RelayError> {
+        match &self.0 {
+            Way::Channel(publisher) => publisher.tell(command).await,
+            Way::Stream(appender) => appender.tell(command.into()).await,
+        }
+    }
+}
+
+/// Understands what instances, or the backend itself, tell each other of given topics.
+pub trait Changes: Send + Sync {
+    /// Makes the change that a text asks for; false when it asks for none that is known.
+    fn hear(&self, text: &[u8]) -> bool;
+
+    /// What a text asks for, where the log makes the change in its place; None when it asks for none that is known.
+    fn read(&self, text: &[u8]) -> Option<Place>;
+
+    /// Takes note of what the log has made of them.
+    fn made(&self, made: Vec<Made>);
 }
 
 /// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
 /// one, and gives back the ways out; until `drain` starts: best one that starts after the streams are closed, so that
-/// these miss nothing while they wait for that. What instances tell each other goes to `commands`. Returns at once;
-/// `health` tells when Redis is there.
+/// these miss nothing while they wait for that. What instances tell each other is understood by `changes`. Returns at
+/// once; `health` tells when Redis is there.
 pub fn start_redis(
     settings: &config::Redis,
     duty: RedisDuty,
     log: &Arc<Log>,
-    commands: Heard,
+    changes: Arc<dyn Changes>,
     health: &Health,
     drain: &Drain,
 ) -> Result<RedisWays, BadRedisUrl> {
@@ -132,24 +165,42 @@ pub fn start_redis(
     if let Some(sharded) = &sharded {
         channels.add_sharded(sharded);
     }
+    let hash = Arc::new(Hash::new(hash_name(&settings.prefix, key)));
+    let keeper = Keeper::new(
+        Arc::clone(&server),
+        timing,
+        Arc::clone(log),
+        Arc::clone(&hash),
+        settings.stream.is_some(),
+    );
+    let (heard, changed) = (Arc::clone(&changes), Arc::clone(&hash));
+    let commands: Heard = Arc::new(move |text| {
+        let known = heard.hear(text);
+        changed.changed();
+        known
+    });
     let delivery = Delivery::new(channels, Arc::clone(log), commands);
     let max_text = duty.max_message.saturating_add(RELAY_SLACK);
     let reporter = health.depend_on("redis", true);
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
+    let subscription = subscription.telling(Arc::clone(&hash));
     let listening = subscription.listening();
     drain.spawn(subscription.run(drain.clone()));
+    drain.spawn(keeper.run(drain.clone()));
     let publisher = RedisPublisher::start(Arc::clone(&server), timing, &settings.prefix, listening, drain);
     let Some(stream) = &settings.stream else {
-        return Ok(RedisWays { relay: Arc::new(publisher.clone()), commands: publisher });
+        let commands = RedisCommands(Way::Channel(publisher.clone()));
+        return Ok(RedisWays { relay: Arc::new(publisher), commands });
     };
     let reading =
         Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
     let reporter = health.depend_on("redis_stream", true);
-    let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
+    let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), changes, hash, reporter);
     drain.spawn(tail.run(drain.clone()));
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     let appender = Appender::start(server, timing, stream.timeout, commands, drain);
-    Ok(RedisWays { relay: Arc::new(appender), commands: publisher })
+    let commands = RedisCommands(Way::Stream(appender.clone()));
+    Ok(RedisWays { relay: Arc::new(appender), commands })
 }
 
 /// Starts the link between the instances that share the Redis of `settings`, until `drain` starts; `hear` gets what

@@ -34,7 +34,7 @@ const MAX_ANSWER: usize = 4096;
 
 /// Publishes on the channel that every instance listens to. Cloning shares.
 #[derive(Clone)]
-pub struct RedisPublisher {
+pub(super) struct RedisPublisher {
     requests: mpsc::Sender<Request>,
 }
 
@@ -84,7 +84,7 @@ impl Relay for RedisPublisher {
 
 impl RedisPublisher {
     /// Tells every instance that listens, this one too, something that is asked of all.
-    pub async fn tell(&self, command: Vec<u8>) -> Result<(), RelayError> {
+    pub(super) async fn tell(&self, command: Vec<u8>) -> Result<(), RelayError> {
         self.send(vec![command.into()], true).await
     }
 

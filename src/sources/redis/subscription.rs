@@ -16,6 +16,7 @@ use super::backoff::Backoff;
 use super::connection::Connection;
 use super::delivery::{Delivery, Took};
 use super::failure::{Failure, Told};
+use super::keeper::Hash;
 use super::resp::write_command;
 use super::server::Server;
 use crate::health::Reporter;
@@ -40,6 +41,8 @@ pub(super) struct Subscription {
     heard: Instant,
     /// Whether everything is subscribed and answers, for others to see.
     listening: Arc<AtomicBool>,
+    /// Told when the connection stands.
+    hash: Option<Arc<Hash>>,
     told: Told,
     up: Gauge,
     connects: Counter,
@@ -86,11 +89,17 @@ impl Subscription {
             state: State::Away { since: Instant::now(), tried: false },
             heard: Instant::now(),
             listening: Arc::default(),
+            hash: None,
             told: Told::default(),
             up,
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
             gaps: metrics::counter!(REDIS_GAPS),
         }
+    }
+
+    /// The same, telling `hash` whenever it stands: what was said meanwhile may be found there.
+    pub(super) fn telling(self, hash: Arc<Hash>) -> Self {
+        Self { hash: Some(hash), ..self }
     }
 
     /// Whether everything is subscribed and answers.
@@ -208,6 +217,9 @@ impl Subscription {
         self.listening.store(true, Ordering::Release);
         self.up.set(1.0);
         self.connects.increment(1);
+        if let Some(hash) = &self.hash {
+            hash.read_again();
+        }
         if tried {
             let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.gaps.increment(1);

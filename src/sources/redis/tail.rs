@@ -12,20 +12,22 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::Timing;
+use super::{Changes, Timing};
 use super::backoff::Backoff;
 use super::census::Census;
 use super::connection::Connection;
 use super::entry::{BadEntry, Entry, Mark, What};
 use super::failure::{Failure, Told};
-use super::load::{Loaded, begin, load};
+use super::given::{Kept, KeptAt, MAX_SET, Step};
+use super::keeper::{Hash, seed};
+use super::load::{Loaded, advance, begin, load, understood};
 use super::resp::write_command;
 use super::server::Server;
 use super::stream_state::{Verdict, ask_info};
 use super::token::Token;
 use crate::event::EventId;
 use crate::health::Reporter;
-use crate::log::{Log, Placed, Reset};
+use crate::log::{Copied, History, Log, Place, Placed, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry::{
     EVENTS, EVENTS_REFUSED, REDIS_CONNECTS, REDIS_FAILURES, REDIS_STREAM_DELAY, REDIS_STREAM_LOAD,
@@ -40,6 +42,10 @@ const SOURCE: &str = "stream";
 const READING: &str = "reading the stream";
 /// How long a read waits for entries: as often the connection is probed.
 const BLOCK: Duration = Duration::from_millis(1000);
+/// Longest text of an answer that is no entry.
+const MAX_ANSWER: usize = 4096;
+/// How often a load begins anew because what is kept of given topics has changed meanwhile.
+const MAX_LOADS: usize = 8;
 /// How many entries wait at most while a reply is being read.
 const FLUSH: usize = 256;
 
@@ -61,6 +67,9 @@ pub(super) struct Tail {
     reading: Reading,
     max_backoff: Duration,
     log: Arc<Log>,
+    changes: Arc<dyn Changes>,
+    /// Where what users and sessions are given is kept.
+    hash: Arc<Hash>,
     health: Reporter,
     /// Up to where the log has everything; None before the first load.
     at: Option<At>,
@@ -68,6 +77,8 @@ pub(super) struct Tail {
     count: usize,
     /// Entries that were read and not appended yet.
     fresh: Vec<Placed>,
+    /// A mark of a loss has come: what stands behind it is to be read anew.
+    marked: bool,
     away: Option<Away>,
     told: Told,
     census: Census,
@@ -131,6 +142,8 @@ enum Read {
     More,
     /// What was read last is no longer there: a look has to tell what that means. Nothing was read.
     Doubt,
+    /// Another instance has marked a loss: the log begins anew. Nothing behind the mark was read.
+    Marked,
 }
 
 impl Tail {
@@ -139,6 +152,8 @@ impl Tail {
         reading: Reading,
         timing: Timing,
         log: Arc<Log>,
+        changes: Arc<dyn Changes>,
+        hash: Arc<Hash>,
         health: Reporter,
     ) -> Self {
         let meters = Meters {
@@ -155,9 +170,12 @@ impl Tail {
             reading,
             max_backoff: timing.max_backoff,
             log,
+            changes,
+            hash,
             health,
             at: None,
             fresh: Vec::new(),
+            marked: false,
             away: Some(Away { since: Instant::now(), tried: false }),
             told: Told::default(),
             census: Census::default(),
@@ -215,6 +233,10 @@ impl Tail {
                     self.rejoin(&mut connection, at).await?;
                     Asked { doubtless: true, idle: false, block: false }
                 }
+                Read::Marked => {
+                    self.load(&mut connection, Some(Reset::LogLost)).await?;
+                    Asked { doubtless: true, idle: false, block: false }
+                }
             };
             if matches!(read, Read::Nothing | Read::Entries) {
                 // Nothing was left behind: what comes now is new.
@@ -227,18 +249,92 @@ impl Tail {
     /// Takes the newest part of the stream for the log; `told` goes to every open stream.
     async fn load(&mut self, connection: &mut Connection, told: Option<Reset>) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut history = self.log.history();
-        let Loaded { at, foreign } = load(connection, &self.reading, &mut history).await?;
-        let events = history.len();
-        self.log.restart(history, at.id, told);
-        self.at = Some(at);
-        for bad in foreign {
-            self.complain(&bad);
+        for _ in 0..MAX_LOADS {
+            let mut history = self.log.history();
+            // Before the stream, so that what is behind it is found there.
+            let kept = self.given(&mut history).await?;
+            let changes = &*self.changes;
+            let Loaded { at, foreign } = load(connection, &self.reading, &mut history, changes).await?;
+            let Some(kept) = self.claim(kept, at.mark, &history).await? else { continue };
+            if let Some(KeptAt { id, .. }) = kept {
+                advance(connection, &self.reading, &mut history, id, changes).await?;
+            }
+            let events = history.len();
+            let made = self.log.restart(history, at.id, told);
+            if let Some(kept) = kept {
+                self.hash.loaded(kept);
+            }
+            self.changes.made(made);
+            self.at = Some(at);
+            for bad in foreign {
+                self.complain(&bad);
+            }
+            let took = began.elapsed();
+            self.meters.load.record(took);
+            info!(redis = %self.server, events, ms = took.as_millis() as u64, "the log is loaded from its stream");
+            return Ok(());
         }
-        let took = began.elapsed();
-        self.meters.load.record(took);
-        info!(redis = %self.server, events, ms = took.as_millis() as u64, "the log is loaded from its stream");
-        Ok(())
+        Err(Failure::Unexpected)
+    }
+
+    /// Reads what users and sessions are given, and up to where that holds.
+    async fn given(&self, history: &mut History) -> Result<Kept, Failure> {
+        // A set may be longer than an entry.
+        let mut connection = self.server.open(self.reading.limit, MAX_SET).await?;
+        let mut kept = connection.given(&self.hash.name, self.reading.limit).await?;
+        match &mut kept {
+            Kept::Sets(Some(at), given) => {
+                history.known_at(at.id);
+                for (of, topics) in std::mem::take(given) {
+                    history.give(&of, topics);
+                }
+            }
+            Kept::Nothing if self.at.is_none() => history.known_at(BEFORE_ALL),
+            Kept::Nothing | Kept::Unreadable | Kept::Sets(None, _) => {}
+        }
+        Ok(kept)
+    }
+
+    /// Begins a new life where the stream has a mark of which the hash does not know yet. Where there is no hash, what
+    /// this instance knows becomes it. Gives back up to where the sets are known, or None when the hash has changed and
+    /// is to be read again.
+    async fn claim(
+        &self,
+        kept: Kept,
+        mark: Option<EventId>,
+        history: &History,
+    ) -> Result<Option<Option<KeptAt>>, Failure> {
+        let limit = self.reading.limit;
+        let mark = mark.unwrap_or(BEFORE_ALL);
+        match kept {
+            Kept::Sets(Some(at), _) if mark.order() > at.life.order() => {
+                let id = if at.id.order() > mark.order() { mark } else { at.id };
+                let new = KeptAt { id, life: mark };
+                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
+                match connection.claim_given(&self.hash.name, at, new, limit).await {
+                    Ok(Step::Made) => Ok(Some(Some(new))),
+                    Ok(_) => Ok(None),
+                    Err(Failure::Refused { text, .. }) if text.starts_with("NOPERM") => Ok(Some(Some(new))),
+                    Err(failure) => Err(failure),
+                }
+            }
+            Kept::Sets(Some(at), _) => Ok(Some(Some(at))),
+            Kept::Nothing if self.at.is_none() => {
+                Ok(Some(history.known().map(|id| KeptAt { id, life: mark })))
+            }
+            Kept::Nothing => {
+                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
+                match seed(&mut connection, &self.hash.name, &self.log, Some(mark), limit).await {
+                    Ok(_) => Ok(None),
+                    Err(Failure::Refused { .. }) => Ok(Some(None)),
+                    Err(failure) => Err(failure),
+                }
+            }
+            Kept::Unreadable | Kept::Sets(None, _) => {
+                warn!(redis = %self.server, hash = self.hash.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
+                Ok(Some(None))
+            }
+        }
     }
 
     /// Finds out what became of the stream meanwhile.
@@ -285,15 +381,12 @@ impl Tail {
         at: At,
         last: Option<EventId>,
     ) -> Result<(), Failure> {
-        let mark = begin(connection, &self.reading, Some(at.id), last).await?;
-        let end = match (mark, last) {
-            (Some(mark), _) => mark,
-            (None, last) => {
-                warn!(redis = %self.server, "Redis does not let sidestream mark the loss in the stream: instances that start later will not know of it");
-                last.unwrap_or(BEFORE_ALL)
-            }
-        };
-        // Nothing from before the mark is kept: what is missing there, nobody knows.
+        if begin(connection, &self.reading, Some(at.id), last).await?.is_some() {
+            // Nothing from before the mark is kept: what is missing there, nobody knows.
+            return self.load(connection, Some(Reset::LogLost)).await;
+        }
+        warn!(redis = %self.server, "Redis does not let sidestream mark the loss in the stream: instances that start later will not know of it");
+        let end = last.unwrap_or(BEFORE_ALL);
         self.log.restart(self.log.history(), end, Some(Reset::LogLost));
         self.at = Some(At { id: end, added: None, mark: Some(end) });
         Ok(())
@@ -374,7 +467,7 @@ impl Tail {
         for _ in 0..came {
             let entry = connection.entry(limit, READING).await?;
             // Where it is not sure that nothing is missing before them they are read again afterwards.
-            if !doubt {
+            if !doubt && !self.marked {
                 self.take(entry, clock);
             }
         }
@@ -389,6 +482,7 @@ impl Tail {
         }
         Ok(match came {
             _ if doubt => Read::Doubt,
+            _ if std::mem::take(&mut self.marked) => Read::Marked,
             0 => Read::Nothing,
             _ if more => Read::More,
             _ => Read::Entries,
@@ -396,31 +490,34 @@ impl Tail {
     }
 
     fn take(&mut self, Entry { id, what }: Entry, clock: Clock) {
-        let event = match what {
-            What::Event(event) => {
-                self.meters.events.increment(1);
-                Some(event)
+        let what = match understood(what, &*self.changes) {
+            Ok(place) => {
+                if matches!(place, Place::Event(_)) {
+                    self.meters.events.increment(1);
+                }
+                place
             }
-            What::Foreign(bad) => {
+            Err(What::Foreign(bad)) => {
                 self.complain(&bad);
-                None
+                Place::Nothing
             }
-            What::Mark(Mark::Begin) => None,
-            What::Mark(Mark::Lost { after }) => {
+            Err(What::Mark(Mark::Lost { after })) => {
                 let known = self.at.and_then(|at| at.mark).is_some_and(|mark| mark.order() > after.order());
                 if !known {
                     self.flush();
                     warn!(redis = %self.server, read_to = %after, "another instance found that Redis lost a part of the stream; every open stream is told");
                     self.count_reset(Reset::LogLost);
-                    self.log.restart(self.log.history(), id, Some(Reset::LogLost));
-                    let added = self.at.and_then(|at| at.added).map(|added| added + 1);
-                    self.at = Some(At { id, added, mark: Some(id) });
+                    self.marked = true;
                     return;
                 }
-                None
+                // It was told already, and is the beginning of the stream's newest life all the same.
+                self.flush();
+                self.hash.lives(id);
+                Place::Nothing
             }
+            Err(_) => Place::Nothing,
         };
-        self.fresh.push(Placed { id, event, age: clock.age(id) });
+        self.fresh.push(Placed { id, what, age: clock.age(id) });
         if self.fresh.len() >= FLUSH {
             self.flush();
         }
@@ -431,7 +528,11 @@ impl Tail {
         let (Some(at), Some(newest)) = (&mut self.at, self.fresh.last()) else { return };
         at.id = newest.id;
         at.added = at.added.map(|added| added + self.fresh.len() as u64);
-        let refused = self.log.append_at(std::mem::take(&mut self.fresh));
+        let Copied { refused, made } = self.log.append_at(std::mem::take(&mut self.fresh));
+        if !made.is_empty() {
+            self.hash.changed();
+            self.changes.made(made);
+        }
         if refused > 0 {
             warn!(refused, "Redis gave entries of its stream out of their order");
         }

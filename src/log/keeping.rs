@@ -1,0 +1,143 @@
+//! The sets of topics as they are kept elsewhere, so that they survive a restart of this process.
+//!
+//! Whoever keeps them asks whose sets have changed, and gets what they are now with the id up to which that holds: both
+//! of one moment. This file must not know where they are kept.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::follow::History;
+use super::members::{Edit, MemberBounds};
+use super::memory::{Log, State};
+use super::sets::{Sets, Unkept};
+use crate::event::{EventId, Key, Name};
+
+/// The topics of each of some users and sessions.
+pub type Given = Vec<(Key, Vec<Name>)>;
+
+/// Sets that have changed since they were kept.
+#[derive(Debug)]
+pub struct ToKeep {
+    /// The log's head, at which the sets are these.
+    pub at: EventId,
+    /// None when they are too many to be named: all are to be kept anew.
+    pub sets: Option<Given>,
+}
+
+impl Log {
+    /// From now on notes whose sets change.
+    pub fn keep(&self) {
+        self.lock().store.members.unkept.get_or_insert_default();
+    }
+
+    /// The sets that have changed since it was asked last.
+    pub fn to_keep(&self) -> ToKeep {
+        let mut state = self.lock();
+        let at = state.store.head().id;
+        let named = state.store.members.unkept.as_mut().map_or_else(|| Some(Vec::new()), Unkept::take);
+        let sets = named.map(|named| state.given(named));
+        ToKeep { at, sets }
+    }
+
+    /// Notes that what [`Log::to_keep`] gave was not kept after all.
+    pub fn not_kept(&self, to_keep: &ToKeep) {
+        let mut state = self.lock();
+        let Some(unkept) = &mut state.store.members.unkept else { return };
+        let now = Instant::now();
+        match &to_keep.sets {
+            None => unkept.add_all(now),
+            Some(sets) => sets.iter().for_each(|(of, _)| unkept.add(of, now)),
+        }
+    }
+
+    /// All users and sessions that have been given topics; whose sets change from here on, [`Log::to_keep`] tells.
+    pub fn holders(&self) -> Vec<Key> {
+        let mut state = self.lock();
+        if let Some(unkept) = &mut state.store.members.unkept {
+            unkept.take();
+        }
+        state.store.members.sets().holders().cloned().collect()
+    }
+
+    /// What the sets of `holders` are now.
+    pub fn given(&self, holders: &[Key]) -> Given {
+        self.lock().given(holders.iter().cloned())
+    }
+
+    /// For how long a change has been waiting to be kept.
+    pub fn unkept_for(&self) -> Duration {
+        let since = self.lock().store.members.unkept.as_ref().and_then(Unkept::since);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Takes what is kept elsewhere for what users and sessions are given; streams follow. What has changed here and is
+    /// not kept yet stays.
+    pub fn adopt(&self, given: Given) {
+        let mut kept = Sets::default();
+        for (of, topics) in given {
+            kept.put(&of, topics.into_iter().collect());
+        }
+        let mut state = self.lock();
+        let members = &state.store.members;
+        let mut edits = members.sets().towards(&kept);
+        edits.retain(|(of, _)| members.unkept.as_ref().is_none_or(|unkept| !unkept.names(of)));
+        state.give(edits);
+    }
+}
+
+impl History {
+    /// The sets are known as they were at `at`: nobody has any, but for what is said next.
+    pub fn known_at(&mut self, at: EventId) {
+        self.base = Some((at, Sets::default()));
+    }
+
+    /// At which id the sets are known.
+    pub fn known(&self) -> Option<EventId> {
+        self.base.as_ref().map(|(at, _)| *at)
+    }
+
+    /// What one user or session had been given there.
+    pub fn give(&mut self, of: &Key, topics: Vec<Name>) {
+        if let Some((_, sets)) = &mut self.base {
+            sets.put(of, topics.into_iter().collect::<BTreeSet<_>>());
+        }
+    }
+
+    /// Makes a change that stands at `id`, in front of all that the history has.
+    pub fn advance(&mut self, id: EventId, of: &Key, edit: Edit) {
+        let bounds = self.members;
+        if let Some((at, sets)) = &mut self.base {
+            *at = id;
+            if super::sets::is_shared(of) {
+                // Refused here, refused everywhere.
+                let _ = sets.edit(of, edit, bounds);
+                self.unkept.add(of, Instant::now());
+            }
+        }
+    }
+}
+
+impl State {
+    fn given(&self, holders: impl IntoIterator<Item = Key>) -> Given {
+        let topics = |of: &Key| self.store.members.topics(of).cloned().collect();
+        holders.into_iter().map(|of| (topics(&of), of)).map(|(topics, of)| (of, topics)).collect()
+    }
+
+    /// Makes changes that have been allowed elsewhere, each in a place of its own, and counts them as kept.
+    pub(super) fn give(&mut self, edits: Vec<(Key, Edit)>) {
+        let now = Instant::now();
+        let bounds = std::mem::replace(&mut self.store.members.bounds, MemberBounds::default());
+        let unkept = self.store.members.unkept.take();
+        for (of, edit) in edits {
+            if let Ok(Some(change)) = self.store.edit(&of, edit, now) {
+                self.leave_change(&change);
+            }
+        }
+        self.store.members.unkept = unkept;
+        self.store.members.bounds = bounds;
+    }
+}
+
+#[cfg(test)]
+#[path = "keeping_tests.rs"]
+mod tests;

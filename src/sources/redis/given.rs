@@ -1,0 +1,402 @@
+//! The hash in Redis that keeps what users and sessions are given: one field a holder, and `@`, which says up to which
+//! entry of the stream it holds.
+//!
+//! `@` is `<id> <life>`. Of one life of the stream all instances read the same, so it is all the same who writes. When
+//! Redis has lost a part of the stream a new life begins with the mark of the loss (`claim`), and what somebody writes
+//! who does not know of it yet is refused. Whatever moves `@` is one script. This file decides nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::connection::Connection;
+use super::entry::id_of;
+use super::failure::Failure;
+use super::resp::write_command;
+use super::slot::tag;
+use super::token::Token;
+use crate::event::{EventId, Key, Name};
+use crate::log::Given;
+
+const READING: &str = "reading what users and sessions are given";
+const KEEPING: &str = "keeping what users and sessions are given";
+
+/// Longest set that is read: its JSON.
+pub(super) const MAX_SET: usize = 256 << 20;
+/// How much is written at once of what is no single step.
+const MAX_WRITE: usize = 1 << 20;
+/// How long a copy that nobody finishes is left standing.
+const COPY_MS: &[u8] = b"600000";
+
+/// The field that says up to where the hash holds.
+const AT: &[u8] = b"@";
+
+/// Whether one id is less than another: numbers of any length.
+macro_rules! less {
+    () => {
+        "local function less(a, b) \
+           local am, as = string.match(a, '^(%d+)-(%d+)$') \
+           local bm, bs = string.match(b, '^(%d+)-(%d+)$') \
+           if am == bm then am, bm = as, bs end \
+           if #am ~= #bm then return #am < #bm end \
+           return am < bm \
+         end "
+    };
+}
+
+/// `FOLD hash: id life from, holder set, …`: 1 when it is written, 0 when the hash was there already, -1 when there is
+/// no hash, -2 when it is of another life, -3 when it lacks what came before `from`.
+const FOLD: &str = concat!(
+    less!(),
+    "local now = redis.call('HGET', KEYS[1], '@') \
+     if not now then return -1 end \
+     local id, life = string.match(now, '^(%S+) (%S+)$') \
+     if life ~= ARGV[2] then return -2 end \
+     if less(id, ARGV[3]) then return -3 end \
+     if not less(id, ARGV[1]) then return 0 end \
+     for n = 4, #ARGV, 2 do \
+       if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[n]) \
+       else redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end \
+     end \
+     redis.call('HSET', KEYS[1], '@', ARGV[1] .. ' ' .. ARGV[2]) \
+     return 1"
+);
+
+/// `SEED hash copy: id life, holder set, …`: the copy, with these changes, takes the hash's place. Answers as `FOLD`.
+const SEED: &str = concat!(
+    less!(),
+    "local now = redis.call('HGET', KEYS[1], '@') \
+     if now then \
+       local id, life = string.match(now, '^(%S+) (%S+)$') \
+       if life ~= ARGV[2] then redis.call('DEL', KEYS[2]) return -2 end \
+       if not less(id, ARGV[1]) then redis.call('DEL', KEYS[2]) return 0 end \
+     end \
+     for n = 3, #ARGV, 2 do \
+       if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[2], ARGV[n]) \
+       else redis.call('HSET', KEYS[2], ARGV[n], ARGV[n + 1]) end \
+     end \
+     redis.call('HSET', KEYS[2], '@', ARGV[1] .. ' ' .. ARGV[2]) \
+     redis.call('PERSIST', KEYS[2]) \
+     redis.call('RENAME', KEYS[2], KEYS[1]) \
+     return 1"
+);
+
+/// `CLAIM hash: before after`: what `@` is, if it is what it was.
+const CLAIM: &str = "if redis.call('HGET', KEYS[1], '@') ~= ARGV[1] then return 0 end \
+     redis.call('HSET', KEYS[1], '@', ARGV[2]) \
+     return 1";
+
+/// `REPLACE hash copy`, where the log is no stream: a copy of nothing is not there.
+const REPLACE: &str = "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[1]) return 1 end \
+     redis.call('PERSIST', KEYS[2]) \
+     redis.call('RENAME', KEYS[2], KEYS[1]) \
+     return 1";
+
+/// `PUT hash: holder set, …`, where the log is no stream.
+const PUT: &str = "for n = 1, #ARGV, 2 do \
+       if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[n]) \
+       else redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end \
+     end \
+     return 1";
+
+/// Up to where the hash holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct KeptAt {
+    pub(super) id: EventId,
+    /// The mark with which the stream's life began.
+    pub(super) life: EventId,
+}
+
+/// What is in the hash.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// With up to where it holds; None where the log is no stream.
+    Sets(Option<KeptAt>, Given),
+    /// There is none.
+    Nothing,
+    /// We may not read it, or it is no hash.
+    Unreadable,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Made,
+    /// Somebody else was faster.
+    Known,
+    Absent,
+    OtherLife,
+    /// The hash has lost what it had.
+    Behind,
+}
+
+/// What a holder is given, as the value of its field.
+#[derive(Serialize, Deserialize)]
+struct Value<T> {
+    topics: Vec<T>,
+}
+
+/// The hash's name: it lies in the slot of `key`.
+pub(super) fn hash_name(prefix: &str, key: &str) -> String {
+    let tag = String::from_utf8_lossy(tag(key.as_bytes())).into_owned();
+    format!("{prefix}:given:{{{tag}}}")
+}
+
+fn field(of: &Key) -> Vec<u8> {
+    let kind: &[u8] = if matches!(of, Key::User(_)) { b"user:" } else { b"session:" };
+    [kind, of.name().as_bytes()].concat()
+}
+
+/// The holder of a field; None for what is none of ours.
+fn holder(field: &[u8]) -> Option<Key> {
+    let (kind, name) = str::from_utf8(field).ok()?.split_once(':')?;
+    let name = Name::parse(name).ok()?;
+    match kind {
+        "user" => Some(Key::User(name)),
+        "session" => Some(Key::Session(name)),
+        _ => None,
+    }
+}
+
+/// The value of a field; empty for nobody's set.
+fn value(topics: &[Name]) -> Vec<u8> {
+    if topics.is_empty() {
+        return Vec::new();
+    }
+    let topics = topics.iter().map(Name::as_str).collect();
+    serde_json::to_vec(&Value { topics }).expect("texts are JSON")
+}
+
+fn topics(value: &[u8]) -> Option<Vec<Name>> {
+    let Value { topics } = serde_json::from_slice::<Value<String>>(value).ok()?;
+    topics.iter().map(|topic| Name::parse(topic).ok()).collect()
+}
+
+impl KeptAt {
+    fn text(self) -> String {
+        format!("{} {}", self.id, self.life)
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let at = text.iter().position(|&byte| byte == b' ')?;
+        Some(Self { id: id_of(&text[..at])?, life: id_of(&text[at + 1..])? })
+    }
+}
+
+/// About how much `given` takes as text.
+pub(super) fn size(given: &Given) -> usize {
+    const AROUND: usize = 32;
+    let topics = |topics: &Vec<Name>| topics.iter().map(|topic| topic.as_str().len() + 3).sum::<usize>();
+    given.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
+}
+
+impl Connection {
+    /// Reads the whole hash, in one step of Redis. The connection has to take texts of [`MAX_SET`].
+    pub(super) async fn given(&mut self, hash: &str, limit: Duration) -> Result<Kept, Failure> {
+        let mut command = Vec::new();
+        write_command(&mut command, &[b"HGETALL", hash.as_bytes()]);
+        self.send(&command).await?;
+        let fields = match self.token(limit, READING).await? {
+            Token::Array(0) => return Ok(Kept::Nothing),
+            Token::Array(fields) => fields / 2,
+            Token::Error(text) if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) => {
+                return Ok(Kept::Unreadable);
+            }
+            Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
+            _ => return Err(Failure::Unexpected),
+        };
+        let (mut at, mut given, mut strange) = (None, Given::new(), 0_usize);
+        for _ in 0..fields {
+            let (name, text) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
+            match (name, text) {
+                (Token::Bulk(name), Token::Bulk(text)) if name == AT => at = KeptAt::parse(&text),
+                (Token::Bulk(name), Token::Bulk(text)) => match (holder(&name), topics(&text)) {
+                    (Some(of), Some(topics)) => given.push((of, topics)),
+                    _ => strange += 1,
+                },
+                _ => strange += 1,
+            }
+        }
+        if strange > 0 {
+            warn!(strange, "fields of the hash of given topics were passed over: they are none of sidestream's");
+        }
+        Ok(Kept::Sets(at, given))
+    }
+
+    /// Reads up to where the hash holds, and of which life it is.
+    pub(super) async fn given_at(&mut self, hash: &str, limit: Duration) -> Result<Option<KeptAt>, Failure> {
+        let mut command = Vec::new();
+        write_command(&mut command, &[b"HGET", hash.as_bytes(), AT]);
+        self.send(&command).await?;
+        match self.token(limit, READING).await? {
+            Token::Bulk(text) => Ok(KeptAt::parse(&text)),
+            Token::Nil => Ok(None),
+            Token::Error(text) => Err(Failure::refused(READING, &text, None)),
+            _ => Err(Failure::Unexpected),
+        }
+    }
+
+    /// Moves the hash from `before` to `after`, if it is still there.
+    pub(super) async fn claim_given(
+        &mut self,
+        hash: &str,
+        before: KeptAt,
+        after: KeptAt,
+        limit: Duration,
+    ) -> Result<Step, Failure> {
+        let (before, after) = (before.text(), after.text());
+        let words = [b"EVAL", CLAIM.as_bytes(), b"1", hash.as_bytes(), before.as_bytes(), after.as_bytes()];
+        let mut command = Vec::new();
+        write_command(&mut command, &words);
+        self.step(&command, limit).await
+    }
+
+    /// Writes what the holders in `given` have at `at`, which is all that has changed behind `from`.
+    pub(super) async fn fold_given(
+        &mut self,
+        hash: &str,
+        at: KeptAt,
+        from: EventId,
+        given: &Given,
+        limit: Duration,
+    ) -> Result<Step, Failure> {
+        let words = [at.id.to_string(), at.life.to_string(), from.to_string()];
+        self.step(&eval(FOLD, &[hash], &words, given), limit).await
+    }
+
+    /// Writes what the holders in `given` have, where the log is no stream.
+    pub(super) async fn put_given(
+        &mut self,
+        hash: &str,
+        given: &Given,
+        limit: Duration,
+    ) -> Result<Step, Failure> {
+        self.step(&eval(PUT, &[hash], &[], given), limit).await
+    }
+
+    /// Puts the copy in the place of the hash, where the log is no stream.
+    pub(super) async fn replace_given(
+        &mut self,
+        hash: &str,
+        copy: &str,
+        limit: Duration,
+    ) -> Result<Step, Failure> {
+        self.step(&eval(REPLACE, &[hash, copy], &[], &Given::new()), limit).await
+    }
+
+    /// Adds to a copy of the hash, which somebody else does not see.
+    pub(super) async fn copy_given(
+        &mut self,
+        copy: &str,
+        given: &Given,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        let mut rest = given.as_slice();
+        while !rest.is_empty() {
+            let mut count = 0;
+            let mut words: Vec<Vec<u8>> = vec![b"HSET".to_vec(), copy.as_bytes().to_vec()];
+            let mut bytes = 0;
+            for (of, all) in rest {
+                count += 1;
+                if all.is_empty() {
+                    continue;
+                }
+                words.extend([field(of), value(all)]);
+                bytes += words[words.len() - 1].len();
+                if bytes > MAX_WRITE {
+                    break;
+                }
+            }
+            rest = &rest[count..];
+            if words.len() == 2 {
+                continue;
+            }
+            let mut commands = Vec::new();
+            write_command(&mut commands, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            write_command(&mut commands, &[b"PEXPIRE", copy.as_bytes(), COPY_MS]);
+            self.send(&commands).await?;
+            for _ in 0..2 {
+                match self.token(limit, KEEPING).await? {
+                    Token::Integer(_) => {}
+                    Token::Error(text) => return Err(Failure::refused(KEEPING, &text, None)),
+                    _ => return Err(Failure::Unexpected),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the copy, with what has changed since it was begun, in the place of the hash.
+    pub(super) async fn seed_given(
+        &mut self,
+        hash: &str,
+        copy: &str,
+        at: KeptAt,
+        given: &Given,
+        limit: Duration,
+    ) -> Result<Step, Failure> {
+        let words = [at.id.to_string(), at.life.to_string()];
+        self.step(&eval(SEED, &[hash, copy], &words, given), limit).await
+    }
+
+    async fn step(&mut self, command: &[u8], limit: Duration) -> Result<Step, Failure> {
+        match tokio::time::timeout(limit, self.send(command)).await {
+            Ok(sent) => sent?,
+            Err(_) => {
+                let address = self.to().to_owned();
+                return Err(Failure::Timeout { address, limit, doing: KEEPING });
+            }
+        }
+        match self.token(limit, KEEPING).await? {
+            Token::Integer(1) => Ok(Step::Made),
+            Token::Integer(0) => Ok(Step::Known),
+            Token::Integer(-1) => Ok(Step::Absent),
+            Token::Integer(-2) => Ok(Step::OtherLife),
+            Token::Integer(-3) => Ok(Step::Behind),
+            Token::Error(text) => Err(Failure::refused(KEEPING, &text, None)),
+            _ => Err(Failure::Unexpected),
+        }
+    }
+}
+
+fn eval(script: &str, keys: &[&str], words: &[String], given: &Given) -> Vec<u8> {
+    let count = keys.len().to_string();
+    let texts: Vec<Vec<u8>> = given.iter().flat_map(|(of, all)| [field(of), value(all)]).collect();
+    let mut all: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), count.as_bytes()];
+    all.extend(keys.iter().map(|key| key.as_bytes()));
+    all.extend(words.iter().map(String::as_bytes));
+    all.extend(texts.iter().map(Vec::as_slice));
+    let mut command = Vec::new();
+    write_command(&mut command, &all);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_comes_out_as_it_went_in() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        for of in [Key::User(name("a:b")), Key::Session(name("☂ x"))] {
+            assert_eq!(holder(&field(&of)), Some(of));
+        }
+        assert_eq!((holder(b"@"), holder(b"client:c"), holder(b"user:")), (None, None, None));
+        let all = vec![name("a\"b"), name("☂")];
+        assert_eq!(topics(&value(&all)), Some(all));
+        assert_eq!(value(&[]), b"");
+        assert_eq!(topics(br#"{"topics":["a",""]}"#), None);
+    }
+
+    #[test]
+    fn a_place_comes_out_as_it_went_in() {
+        let at = KeptAt {
+            id: EventId { ms: 17, seq: u64::MAX, tag: None },
+            life: EventId { ms: 0, seq: 0, tag: None },
+        };
+        assert_eq!(KeptAt::parse(at.text().as_bytes()), Some(at));
+        assert_eq!((KeptAt::parse(b"1-0"), KeptAt::parse(b"1-0-abcdef 0-0")), (None, None));
+        assert_eq!(hash_name("p", "a{b}c"), "p:given:{b}");
+    }
+}
