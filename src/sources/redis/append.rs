@@ -74,6 +74,12 @@ pub(super) struct Commands {
     trim: &'static [u8],
 }
 
+/// What the names of idempotency keys in Redis begin with: in a Cluster they lie in the stream's slot.
+pub(super) fn once_keys(stream: &config::RedisStream, prefix: &str) -> Box<[u8]> {
+    let tag = String::from_utf8_lossy(tag(stream.key.as_bytes()));
+    format!("{prefix}:once:{{{tag}}}:").into_bytes().into()
+}
+
 impl Commands {
     pub(super) fn new(
         stream: &config::RedisStream,
@@ -81,12 +87,11 @@ impl Commands {
         sharded: Option<String>,
         idempotency_window: Duration,
     ) -> Self {
-        let tag = String::from_utf8_lossy(tag(stream.key.as_bytes())).into_owned();
         Self {
             key: stream.key.as_bytes().into(),
             channel: prefix.as_bytes().into(),
             sharded: sharded.map(|channel| channel.into_bytes().into()),
-            once: format!("{prefix}:once:{{{tag}}}:").into_bytes().into(),
+            once: once_keys(stream, prefix),
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
             max_events: stream.max_events.to_string().into_bytes().into(),
             max_age: stream.max_age,

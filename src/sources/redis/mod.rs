@@ -11,6 +11,7 @@
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
+//! | `bridge` `ear` `heard` `lease` | from channels to the stream, on one instance: the task, what it hears and in which order, whose turn it is |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
 //! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
@@ -21,14 +22,18 @@
 mod address;
 mod append;
 mod backoff;
+mod bridge;
 mod census;
 mod channels;
 mod connection;
 mod delivery;
 #[cfg(test)]
 mod double;
+mod ear;
 mod entry;
 mod failure;
+mod heard;
+mod lease;
 mod link;
 mod load;
 mod once;
@@ -49,9 +54,12 @@ pub use link::{Hear, Link};
 pub use once::RedisOnce;
 use publisher::RedisPublisher;
 
-use append::{Appender, Commands};
+use append::{Appender, Commands, once_keys};
+use bridge::{Banks, Bridge};
 use channels::Channels;
 use delivery::Delivery;
+use ear::Ear;
+use lease::Lease;
 use server::Server;
 use subscription::Subscription;
 use tail::{Reading, Tail};
@@ -122,8 +130,13 @@ pub fn start_redis(
     if let Some(sharded) = &sharded {
         channels.add_sharded(sharded);
     }
-    let delivery = Delivery::new(channels, Arc::clone(log));
     let max_text = duty.max_message.saturating_add(RELAY_SLACK);
+    let bridged = settings.stream.as_ref().filter(|_| channels.is_bridged());
+    let ear = bridged.map(|stream| {
+        let max_bytes = usize::try_from(stream.bridge_buffer.0).unwrap_or(usize::MAX);
+        Ear::new(&settings.prefix, channels.bridged(), max_text, max_bytes)
+    });
+    let delivery = Delivery::new(channels, Arc::clone(log), ear.clone());
     let reporter = health.depend_on("redis", true);
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let listening = subscription.listening();
@@ -137,6 +150,15 @@ pub fn start_redis(
     let reporter = health.depend_on("redis_stream", true);
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
     drain.spawn(tail.run(drain.clone()));
+    if let Some(ear) = ear {
+        let once = once_keys(stream, &settings.prefix);
+        let lease = Lease::new(stream, &settings.prefix, once, duty.idempotency_window);
+        let (server, length) = (Arc::clone(&server), stream.bridge_lease);
+        let stream = stream.key.as_bytes().into();
+        let banks = Banks { server, timing, lease, length, stream, max_text, ear };
+        let bridge = Bridge::new(banks, health.depend_on("redis_bridge", true));
+        drain.spawn(bridge.run(drain.clone()));
+    }
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     Ok(Arc::new(Appender::start(server, timing, stream.timeout, commands, drain)))
 }
