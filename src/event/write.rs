@@ -17,17 +17,7 @@ pub struct Envelope {
 
 /// The event as an envelope.
 pub fn write_event(event: &Event) -> Envelope {
-    let Event {
-        audience,
-        name,
-        data,
-        is_text,
-        coalesce,
-        ephemeral,
-        retry,
-        ttl,
-        idempotency_key,
-    } = event;
+    let Event { audience, name, data, is_text, coalesce, ephemeral, retry, ttl, idempotency_key } = event;
     let embedded = if *is_text { None } else { embeddable(data) };
     let fields = Fields {
         whom: Whom::of(audience.keys()),

@@ -8,12 +8,14 @@ mod http2;
 mod internal;
 mod listen;
 mod opening;
+mod own_topics;
 mod peer;
 mod problem;
 mod public;
 mod respond;
 mod takeover;
 mod tickets;
+mod topics;
 
 pub use certificate::{BadCertificate, Certificate};
 pub use internal::{Internal, Standing};

@@ -155,7 +155,9 @@ impl Bridge {
 
     /// Sees that this instance can be told the place: sets a marker where none that it heard says it.
     async fn set_marker(&mut self) -> Result<(), Failure> {
-        let Some((stretch, has_marker)) = self.banks.ear.look(|heard| heard.listening()) else { return Ok(()) };
+        let Some((stretch, has_marker)) = self.banks.ear.look(|heard| heard.listening()) else {
+            return Ok(());
+        };
         if has_marker && (self.lead.is_some() || self.could_go_on()) {
             return Ok(());
         }
@@ -267,7 +269,8 @@ impl Bridge {
     /// Appends what is there, while the lease is ours.
     async fn append(&mut self) -> Result<(), Failure> {
         while let Some(Lead { cursor, gap, alone }) = self.lead {
-            let (at_break, listening) = self.banks.ear.look(|heard| (heard.is_at_break(cursor), heard.listening()));
+            let (at_break, listening) =
+                self.banks.ear.look(|heard| (heard.is_at_break(cursor), heard.listening()));
             if at_break && !alone {
                 // Another instance may have heard what this one missed.
                 return self.leave("its connection that listens was away").await;

@@ -16,6 +16,8 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
+    /// Where instances tell each other what topics are given to whom: no event is published there.
+    given: Box<[u8]>,
     /// Whether the operator mapped any whose messages are delivered live only.
     pub(super) mapped: bool,
     /// Whether sidestream's own channels are bridged into the stream.
@@ -87,14 +89,16 @@ impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
         let own_bridged = settings.stream.as_ref().is_some_and(|stream| stream.bridge);
+        let prefix = &settings.prefix;
+        let given = given_channel(prefix).into();
         let mut channels = Self {
+            given,
             mapped: settings.channels.iter().any(|channel| !channel.bridge),
             own_bridged,
             sharded: None,
             exact: HashMap::new(),
             patterns: HashMap::new(),
         };
-        let prefix = &settings.prefix;
         channels.add(Mapping::envelope(&[prefix], None, own_bridged));
         let rest = Template::parse("{1}").expect("a template of our own");
         channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest), own_bridged));
@@ -137,7 +141,13 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded())
+        let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
+        others.chain([&*self.given])
+    }
+
+    /// Whether a message on `channel` says what topics are given.
+    pub(super) fn is_given(&self, channel: &[u8]) -> bool {
+        *self.given == *channel
     }
 
     /// What to `PSUBSCRIBE` to.
@@ -154,6 +164,11 @@ impl Channels {
     pub(super) fn of_pattern(&self, pattern: &[u8]) -> &[Mapping] {
         self.patterns.get(pattern).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The channel on which it is said what topics are given.
+pub(super) fn given_channel(prefix: &str) -> Vec<u8> {
+    [prefix.as_bytes(), b":topics"].concat()
 }
 
 impl Mapping {

@@ -23,10 +23,14 @@ const MAX_BATCH: usize = 1024;
 /// How often refusals for one reason are logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
+/// Takes what instances tell each other; whether it was understood. Called in the order of the events.
+pub type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// Where the messages of a subscribed connection go.
 pub(super) struct Delivery {
     channels: Channels,
     log: Arc<Log>,
+    commands: Heard,
     /// Where the messages of bridged channels go.
     ear: Option<Ear>,
     /// How the Redis calls itself that the ear listens to.
@@ -67,10 +71,11 @@ struct Complaint {
 
 impl Delivery {
     /// `ear` gets the messages of bridged channels.
-    pub(super) fn new(channels: Channels, log: Arc<Log>, ear: Option<Ear>) -> Self {
+    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Heard, ear: Option<Ear>) -> Self {
         Self {
             channels,
             log,
+            commands,
             ear,
             server: String::new(),
             listens: false,
@@ -124,12 +129,24 @@ impl Delivery {
                     return Took::Message;
                 }
                 // A mapping that takes every channel does not mean that one.
-                [b"pmessage", _, channel, _] if self.bridge_channel() == Some(channel) => return Took::Message,
+                [b"pmessage", _, channel, _] if self.bridge_channel() == Some(channel) => {
+                    return Took::Message;
+                }
                 [b"pong", _] => self.stands(),
                 _ => {}
             },
             Reply::Status(b"PONG") => self.stands(),
             _ => {}
+        }
+        if let Reply::Array(parts) = &reply
+            && let [b"message", channel, command] = *parts.as_slice()
+            && self.channels.is_given(channel)
+        {
+            // What was published before it comes before it.
+            self.flush();
+            if !(self.commands)(command) {
+                refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
+            }
         }
         let Self { channels, ear, heard, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
@@ -246,7 +263,12 @@ mod tests {
         let age = Duration::from_secs(600);
         let retention = Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age };
         let settings = Redis::at(Secret::new("redis://h"));
-        Delivery::new(Channels::new(&settings), Arc::new(Log::new(retention)), None)
+        Delivery::new(
+            Channels::new(&settings),
+            Arc::new(Log::new(retention)),
+            Arc::new(|command| command == b"known"),
+            None,
+        )
     }
 
     fn take(delivery: &mut Delivery, words: &[&[u8]]) {
@@ -267,6 +289,21 @@ mod tests {
         assert_eq!(delivery.log.size().0, 0);
         delivery.flush();
         assert_eq!(delivery.log.size().0, 2);
+    }
+
+    #[test]
+    fn a_command_is_no_event_and_comes_in_its_place() {
+        let mut delivery = delivery();
+        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut delivery, &[b"message", b"sidestream:topics", b"known"]);
+        assert_eq!(
+            (delivery.log.size().0, delivery.complaints.len()),
+            (1, 0),
+            "the event is appended before it"
+        );
+        take(&mut delivery, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
+        delivery.flush();
+        assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
     }
 
     #[test]

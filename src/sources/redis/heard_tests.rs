@@ -321,7 +321,11 @@ fn whoever_leads_and_whenever_that_changes_nothing_is_lost_or_written_twice_with
                 Written::Message(number) => {
                     let missing = (next..*number).any(|number| !number.is_multiple_of(7));
                     assert!(*number >= next, "seed {seed}: {number} twice: {:?}", world.stream);
-                    assert!(!missing || gap, "seed {seed}: something before {number} was lost: {:?}", world.stream);
+                    assert!(
+                        !missing || gap,
+                        "seed {seed}: something before {number} was lost: {:?}",
+                        world.stream
+                    );
                     (next, gap) = (number + 1, false);
                 }
             }
