@@ -21,6 +21,7 @@
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
+//! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
@@ -56,6 +57,7 @@ mod publish;
 mod publishers;
 mod redis;
 mod redis_away;
+mod redis_bridge;
 mod redis_groups;
 mod redis_stream;
 mod redis_stream_away;

@@ -57,6 +57,7 @@ pub(super) struct Bridge {
     marked: Option<(u64, Instant)>,
     /// When to look at the lease again.
     due: Instant,
+    began: Instant,
     told: Told,
     meters: Meters,
 }
@@ -112,6 +113,7 @@ impl Bridge {
             free: None,
             marked: None,
             due: Instant::now(),
+            began: Instant::now(),
             told: Told::default(),
             meters,
         }
@@ -215,7 +217,9 @@ impl Bridge {
                     self.stands();
                     // As soon as it can end, at different times on different instances.
                     let soon = left + LOOK.mul_f64(0.1 + f64::from(random() as u8) / 256.0);
-                    self.due = now + soon.clamp(LOOK, self.banks.length / 3);
+                    // The place is told by a marker of ours in a moment: until then nothing could go on here.
+                    let most = if self.could_go_on() { self.banks.length / 3 } else { 5 * LOOK };
+                    self.due = now + soon.clamp(LOOK, most);
                 }
                 Standing::Free => {
                     self.lose("it was not renewed in time");
@@ -389,12 +393,17 @@ impl Bridge {
         Ok((lease, connection))
     }
 
-    /// Notes that channels are bridged, by whichever instance: what is said from now on goes into the stream.
+    /// Notes that channels are bridged, by whichever instance, and that this one could go on.
     fn stands(&self) {
-        if self.place.as_deref().is_some_and(|place| !place.is_empty()) {
+        let is_placed = self.place.as_deref().is_some_and(|place| !place.is_empty());
+        // At another server of a Cluster it may never be able to.
+        let has_tried = self.began.elapsed() > self.banks.length * 2;
+        if is_placed && (has_tried || self.could_go_on()) {
             self.health.up();
             // Later on the daemon serves what is in the stream all the same.
             self.health.no_longer_required();
+        } else {
+            self.health.down("it is not known yet up to where other instances have bridged");
         }
     }
 
