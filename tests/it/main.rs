@@ -6,6 +6,7 @@
 //! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
+//! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
@@ -42,6 +43,7 @@ mod harness;
 mod auth_backend;
 mod browser;
 mod chaos;
+mod chaos_bridge;
 mod cli;
 mod clients;
 mod config;

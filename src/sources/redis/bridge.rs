@@ -253,11 +253,11 @@ impl Bridge {
             None => {
                 let (tail, is_cut) = self.tail().await?;
                 self.banks.ear.look(|heard| {
-                    heard.keep_last_stretch();
+                    let lost = heard.keep_last_stretch();
                     let all: Vec<&[u8]> = heard.all().map(|message| &*message.json).collect();
                     let tail: Vec<&[u8]> = tail.iter().map(|json| &**json).collect();
                     let known = overlap(&tail, is_cut, &all);
-                    let gap = !place.is_empty() || (!tail.is_empty() && known == 0);
+                    let gap = lost || !place.is_empty() || (!tail.is_empty() && known == 0);
                     // Of what was heard before a break it cannot be told.
                     (heard.behind(known).filter(|_| heard.is_listening()), gap)
                 })

@@ -229,13 +229,16 @@ impl<T: Clone + Weigh> Heard<T> {
         Some(Batch { gap, messages, to: Cursor { number, ..cursor }, position })
     }
 
-    /// Lets go of all that was heard before the last break: of that nobody can tell whether it was appended.
-    pub(super) fn keep_last_stretch(&mut self) {
+    /// Lets go of all that was heard before the last break: of that nobody can tell whether it was appended. Gives back
+    /// whether there was any.
+    pub(super) fn keep_last_stretch(&mut self) -> bool {
+        let first = self.first;
         while self.stretches.len() > 1 {
             self.stretches.pop_front();
         }
         let start = self.stretches.front().map_or(self.next(), |stretch| stretch.start);
         self.let_go(start);
+        self.first > first
     }
 
     /// What the messages from the oldest on are, without those that are nothing.
