@@ -247,7 +247,7 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
                 }
                 let unsure = run.unsure.lock().expect("not poisoned");
                 missing.retain(|n| !unsure.contains(n));
-                assert_eq!(missing, [], "heard by an instance, not on this stream, and not a word of it");
+                assert!(missing.is_empty(), "heard, not on this stream, and not a word of it: {missing:?}");
                 return moves;
             }
         }
