@@ -34,7 +34,8 @@ pub(crate) async fn leader(daemons: &[Daemon]) -> usize {
 pub(crate) async fn written(redis: &Redis) -> Vec<String> {
     let held: Vec<(String, Vec<String>)> = redis.command(&["XRANGE", "sidestream:log", "-", "+"]).await;
     let events = held.iter().filter(|(_, fields)| fields[0] == "event");
-    let data = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["data"].to_string();
+    let data =
+        |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["data"].to_string();
     events.map(|(_, fields)| data(&fields[1])).collect()
 }
 
@@ -45,7 +46,8 @@ async fn a_plain_publish_gains_one_id_on_every_instance_and_can_be_resumed_from(
     let (one, two) = (start(&config).await, start(&config).await);
     let mut here = listening(&one, "/events?topic=a").await;
     let mut there = listening(&two, "/events?topic=a").await;
-    let messages = ["plain text", "\"a JSON string\"", r#"{"a": 1.0}"#, "two\nlines", "plain text", "plain text"];
+    let messages =
+        ["plain text", "\"a JSON string\"", r#"{"a": 1.0}"#, "two\nlines", "plain text", "plain text"];
     for message in messages {
         assert_eq!(redis.publish("chat:new", message).await, 2);
     }

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use metrics::{Counter, Gauge};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -17,15 +16,12 @@ use super::Timing;
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::ear::Ear;
-use super::entry::{BRIDGE, EVENT};
 use super::failure::{Failure, Told};
 use super::heard::{Batch, Cursor, Position, overlap};
 use super::lease::{Entry, Lease, Standing, random};
-use super::resp::write_command;
 use super::server::Server;
-use super::token::Token;
+use super::stream_end::gap_event;
 use crate::health::Reporter;
-use crate::log::Reset;
 use crate::shutdown::Drain;
 use crate::telemetry::{
     REDIS_BRIDGE_EVENTS, REDIS_BRIDGE_GAPS, REDIS_BRIDGE_LEADER, REDIS_BRIDGE_WAITING, REDIS_CONNECTS,
@@ -34,12 +30,9 @@ use crate::telemetry::{
 
 /// What this connection is for, in metrics.
 const PURPOSE: &str = "bridge";
-const READING: &str = "reading the end of the stream";
 /// How many messages are appended at once, and about how many bytes.
 const MAX_BATCH: usize = 256;
 const MAX_WRITE: usize = 1 << 20;
-/// How many entries at the stream's end are compared with what was heard.
-const MAX_TAIL: usize = 1000;
 /// The shortest time between two looks at a lease that somebody else has or nobody may take yet.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -251,7 +244,9 @@ impl Bridge {
                 return self.leave("it cannot be told where to go on").await;
             }
             None => {
-                let (tail, is_cut) = self.tail().await?;
+                let (limit, stream) = (self.banks.timing.timeout, self.banks.stream.clone());
+                let (_, connection) = self.connected().await?;
+                let (tail, is_cut) = connection.bridged_end(&stream, limit).await?;
                 self.banks.ear.look(|heard| {
                     let lost = heard.keep_last_stretch();
                     let all: Vec<&[u8]> = heard.all().map(|message| &*message.json).collect();
@@ -328,53 +323,6 @@ impl Bridge {
             }
         }
         Ok(())
-    }
-
-    /// The newest bridged messages in the stream, the oldest of them first, and whether there may be more before.
-    async fn tail(&mut self) -> Result<(Vec<Bytes>, bool), Failure> {
-        let limit = self.banks.timing.timeout;
-        let (stream, count) = (self.banks.stream.clone(), MAX_TAIL.to_string());
-        let (_, connection) = self.connected().await?;
-        let mut command = Vec::new();
-        write_command(&mut command, &[b"XREVRANGE", &stream, b"+", b"-", b"COUNT", count.as_bytes()]);
-        connection.send(&command).await?;
-        let entries = match connection.token(limit, READING).await? {
-            Token::Array(entries) => entries,
-            Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
-            _ => return Err(Failure::Unexpected),
-        };
-        let (mut tail, mut bytes, mut is_cut) = (Vec::new(), 0, entries == MAX_TAIL);
-        for _ in 0..entries {
-            let (Token::Array(2), Token::Bulk(_)) =
-                (connection.token(limit, READING).await?, connection.token(limit, READING).await?)
-            else {
-                return Err(Failure::Unexpected);
-            };
-            let Token::Array(fields) = connection.token(limit, READING).await? else {
-                return Err(Failure::Unexpected);
-            };
-            let (mut event, mut is_bridged) = (None, false);
-            for _ in 0..fields / 2 {
-                let name = connection.token(limit, READING).await?;
-                let value = connection.token(limit, READING).await?;
-                match (name, value) {
-                    (Token::Bulk(name), Token::Bulk(json)) if *name == *EVENT => event = Some(json),
-                    (Token::Bulk(name), _) if *name == *BRIDGE => is_bridged = true,
-                    _ => {}
-                }
-            }
-            let is_message = |json: &Bytes| is_bridged && *json != gap_event().as_bytes();
-            if let Some(json) = event.filter(is_message) {
-                is_cut |= bytes >= MAX_WRITE;
-                if bytes < MAX_WRITE {
-                    bytes += json.len();
-                    // A copy: it came in a larger piece.
-                    tail.push(Bytes::copy_from_slice(&json));
-                }
-            }
-        }
-        tail.reverse();
-        Ok((tail, is_cut))
     }
 
     /// Sees that there is a connection.
@@ -463,9 +411,4 @@ impl Bridge {
             warn!(redis = %self.banks.server, reason, %failure, "the bridge cannot reach the stream in Redis; trying again until it answers");
         }
     }
-}
-
-/// What stands in the stream where messages may be missing: everybody is told.
-fn gap_event() -> String {
-    format!(r#"{{"broadcast":true,"event":"{}","data":{}}}"#, Reset::EVENT, Reset::SourceGap.data())
 }

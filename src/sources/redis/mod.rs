@@ -11,7 +11,7 @@
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
-//! | `bridge` `ear` `heard` `lease` | from channels to the stream, on one instance: the task, what it hears and in which order, whose turn it is |
+//! | `bridge` `ear` `heard` `lease` `stream_end` | from channels to the stream, on one instance: the task, what it hears, in which order, whose turn it is, what it wrote last |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
 //! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
@@ -41,6 +41,7 @@ mod publisher;
 mod resp;
 mod server;
 mod slot;
+mod stream_end;
 mod stream_state;
 mod subscription;
 mod tail;
