@@ -22,7 +22,7 @@ setup: ## What the tests need beside Rust
 
 FAULTS ?= 100
 chaos: ## Random faults against several instances and a real Redis, for long (FAULTS=100; SIDESTREAM_CHAOS_SEED repeats a run)
-	SIDESTREAM_CHAOS_FAULTS=$(FAULTS) cargo test --locked --test it chaos:: -- --nocapture --test-threads 1
+	SIDESTREAM_CHAOS_FAULTS=$(FAULTS) cargo test --locked --test it chaos -- --nocapture --test-threads 1
 
 BENCH ?= run
 bench: build ## sidestream and its peers side by side; the result goes to bench/results/ (BENCH="run --only steady" for one row)

@@ -58,6 +58,10 @@ metrics_table! {
     REDIS_STREAM_LOAD = Histogram "sidestream_redis_stream_load_seconds", "Time taken to load the log from the stream, in seconds.";
     REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream was told of a gap in the stream in Redis, by reason.";
     REDIS_STREAM_APPENDED = Counter "sidestream_redis_stream_appended_total", "Events that this instance appended to the stream in Redis.";
+    REDIS_BRIDGE_LEADER = Gauge "sidestream_redis_bridge_leader", "1 while this instance appends what comes on bridged channels to the stream in Redis.";
+    REDIS_BRIDGE_WAITING = Gauge "sidestream_redis_bridge_waiting", "Messages of bridged channels that were heard here and are not known to be in the stream.";
+    REDIS_BRIDGE_EVENTS = Counter "sidestream_redis_bridge_events_total", "Messages of bridged channels, by outcome: appended, duplicate, dropped.";
+    REDIS_BRIDGE_GAPS = Counter "sidestream_redis_bridge_gaps_total", "Times that messages of bridged channels may have been missed, which every stream was told.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";

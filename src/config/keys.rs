@@ -467,6 +467,14 @@ impl Redis {
                     None,
                 );
             }
+            if channel.bridge && redis.stream.is_none() {
+                let key = format!("channel[{}].bridge", at + 1);
+                s.complain(
+                    &[&key],
+                    "`bridge` needs a stream to lead to",
+                    Some("add the section [redis.stream]".to_owned()),
+                );
+            }
             let same = |earlier: &Channel| earlier.pattern == channel.pattern;
             if let Some(earlier) = redis.channels[..at].iter().position(same) {
                 let other = format!("channel[{}].pattern", earlier + 1);
@@ -492,6 +500,13 @@ impl RedisStream {
             trim: s.take("trim", d.trim, word([("approximate", Trim::Approximate), ("exact", Trim::Exact)])),
             timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
             batch: s.take("batch", d.batch, whole(1..=10_000)),
+            bridge: s.take("bridge", d.bridge, yes_or_no),
+            bridge_lease: s.take("bridge_lease", d.bridge_lease, time(MILLIS(500)..=MINUTE)),
+            bridge_buffer: s.take(
+                "bridge_buffer",
+                d.bridge_buffer,
+                size(ByteSize(64 * KIB)..=ByteSize(16 * GIB)),
+            ),
         }
     }
 }
@@ -511,6 +526,7 @@ impl Channel {
                 ChannelFormat::Raw,
                 word([("raw", ChannelFormat::Raw), ("envelope", ChannelFormat::Envelope)]),
             ),
+            bridge: s.take("bridge", false, yes_or_no),
             pattern: pattern.clone(),
         };
         let nobody = channel.topic.is_none() && channel.user.is_none() && channel.session.is_none();

@@ -89,6 +89,7 @@ fn example_in_full() -> Config {
         session: template("{1}"),
         event: template("message:new"),
         format: ChannelFormat::Raw,
+        bridge: false,
     };
     let redis = Redis {
         channels: vec![channel],

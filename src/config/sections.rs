@@ -301,6 +301,12 @@ pub struct RedisStream {
     pub timeout: Duration,
     /// How many entries are read at once.
     pub batch: usize,
+    /// Whether what is published on sidestream's own channels goes into the stream, too.
+    pub bridge: bool,
+    /// For how long one instance has the right to bridge channels into the stream, unless it renews it.
+    pub bridge_lease: Duration,
+    /// How much of bridged channels is kept that is not known to be in the stream.
+    pub bridge_buffer: ByteSize,
 }
 
 /// How exactly the stream is held to its bounds.
@@ -323,6 +329,8 @@ pub struct Channel {
     /// Template of the event's name.
     pub event: Option<Template>,
     pub format: ChannelFormat,
+    /// Whether its messages go into the stream.
+    pub bridge: bool,
 }
 
 /// What a message on a mapped channel is.
@@ -587,6 +595,9 @@ impl RedisStream {
             trim: Trim::Approximate,
             timeout: Duration::from_secs(2),
             batch: 1000,
+            bridge: false,
+            bridge_lease: Duration::from_secs(5),
+            bridge_buffer: ByteSize(64 << 20),
         }
     }
 }

@@ -12,6 +12,7 @@ mod object;
 mod pattern;
 mod shape;
 mod template;
+mod write;
 
 pub use audience::{Audience, BadAudience, Key};
 pub use batch::{BadBatch, Batch, Item, parse_events};
@@ -22,6 +23,7 @@ pub use name::{BadName, EventName, Name};
 pub use pattern::{BadPattern, Pattern};
 pub use shape::{Read, Shape, Timestamps};
 pub use template::{BadTemplate, Missing, Placeholder, Template};
+pub use write::{Envelope, write_event};
 
 use std::time::Duration;
 

@@ -101,9 +101,10 @@ impl Reset {
     }
 
     /// The name of the event.
-    pub(super) const EVENT: &str = "reset";
+    pub const EVENT: &str = "reset";
 
-    pub(super) fn data(self) -> String {
+    /// The event's data.
+    pub fn data(self) -> String {
         format!("{{\"reason\":\"{}\"}}", self.as_str())
     }
 }

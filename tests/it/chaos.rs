@@ -24,10 +24,10 @@ const SETTLE: Duration = Duration::from_secs(60);
 
 /// A generator of its own, so that a seed gives the same faults everywhere.
 #[derive(Clone)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -35,11 +35,11 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    fn ms(&mut self, from: u64, to: u64) -> Duration {
+    pub(crate) fn ms(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.next() % (to - from))
     }
 }
@@ -48,7 +48,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     number("SIDESTREAM_CHAOS_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.expect("a clock").as_nanos() as u64
@@ -383,7 +383,7 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
     }
 }
 
-fn faults(few: usize) -> usize {
+pub(crate) fn faults(few: usize) -> usize {
     number("SIDESTREAM_CHAOS_FAULTS").map_or(few, |faults| faults as usize)
 }
 

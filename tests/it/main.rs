@@ -6,6 +6,7 @@
 //! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
+//! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
 //! | `clients.rs` | clients that nobody here wrote |
 //! | `config.rs` | the operator's file: what is taken, and how what is not is told |
@@ -26,6 +27,7 @@
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
+//! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
@@ -48,6 +50,7 @@ mod harness;
 mod auth_backend;
 mod browser;
 mod chaos;
+mod chaos_bridge;
 mod cli;
 mod clients;
 mod config;
@@ -55,8 +58,8 @@ mod connections;
 mod cors;
 mod dead_peers;
 mod demo;
-mod history;
 mod given;
+mod history;
 mod http2;
 mod instances;
 mod internal;
@@ -69,6 +72,7 @@ mod publish;
 mod publishers;
 mod redis;
 mod redis_away;
+mod redis_bridge;
 mod redis_groups;
 mod redis_stream;
 mod redis_stream_away;

@@ -5,6 +5,8 @@ use serde_json::json;
 use crate::harness::{Cluster, Daemon, Sentinels, eventually};
 use crate::redis::{listening, start};
 use crate::redis_stream::{append, resumed};
+use crate::tickets::{self, cookie, grant, present, reason, ticket};
+use crate::while_open::{ended, revoke};
 
 /// Publishes until it is taken; the key makes it count once.
 async fn published(daemon: &Daemon, data: &str) {
@@ -153,5 +155,42 @@ async fn in_a_cluster_the_node_that_holds_the_stream_is_found_and_followed() {
             }
         }
         assert_eq!(data, ["moved", "batch"]);
+    }
+}
+
+#[tokio::test]
+async fn in_a_cluster_tickets_are_good_once_and_revocations_reach_everybody() {
+    let cluster = Cluster::start().await;
+    let config = |nth| format!("{}\n{}", tickets::STREAM, cluster.section(nth));
+    let (one, two) = (start(&config(0)).await, start(&config(1)).await);
+    let made = ticket(&one, &grant()).await;
+    let mut stream = present(&two, &made, "").await;
+    assert_eq!(stream.status(), 200, "{}", stream.head);
+    let pair = cookie(&stream.head);
+    assert_eq!(reason(&one, &made, "").await, "ticket_used");
+    // Several, whose keys would lie in different slots if each had its own.
+    for _ in 0..10 {
+        let made = ticket(&two, &grant()).await;
+        assert_eq!(present(&one, &made, "").await.status(), 200);
+        assert_eq!(reason(&two, &made, "").await, "ticket_used");
+    }
+    // The channel between instances has a connection of its own, which may come a little later.
+    eventually("everybody is told", async || {
+        let answer = revoke(&one, &json!({"user": "nobody"})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let heard = two.metric("sidestream_commands_total", &["kind=\"revoke\""]).await;
+        (answer.json()["told"] == true && heard >= 1.0).then_some(())
+    })
+    .await;
+    let answer = revoke(&one, &json!({"user": "u"})).await;
+    assert_eq!((answer.status, &answer.json()["told"]), (200, &json!(true)), "{}", answer.text());
+    assert_eq!(ended(&mut stream).await.as_deref(), Some("revoked"));
+    let late = start(&config(2)).await;
+    eventually("an instance that starts later knows", async || {
+        (late.metric("sidestream_revocations", &[]).await == 2.0).then_some(())
+    })
+    .await;
+    for daemon in [&one, &two, &late] {
+        assert_eq!(reason(daemon, &made, &pair).await, "revoked");
     }
 }

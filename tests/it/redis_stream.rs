@@ -327,12 +327,25 @@ async fn what_redis_lacks_is_said_at_the_start() {
     ready(&daemon, 200).await;
 }
 
-#[tokio::test]
-async fn clients_that_come_back_cost_redis_nothing() {
+/// Lets this process, and those that it starts from now on, have so many descriptors.
+async fn allow_descriptors(count: usize) {
+    let pid = std::process::id().to_string();
+    // Only the soft limit, which may be raised up to the hard one.
+    let limit = format!("--nofile={count}:");
+    let raised = tokio::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().await;
+    assert!(raised.expect("prlimit(1), of util-linux").success(), "{count} descriptors are not allowed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_clients_that_come_back_cost_redis_nothing() {
+    const CLIENTS: usize = 10_000;
+    const AT_ONCE: usize = 100;
+    allow_descriptors(CLIENTS + 2000).await;
     let redis = Redis::start().await;
-    let daemon = start(&(section(&redis) + "[limits]\nstreams_per_address = 0\n")).await;
+    let config = section(&redis) + "[limits]\nstreams_per_address = 0\n";
+    let daemon = std::sync::Arc::new(start(&config).await);
     let first = append(&redis, &json!({"topic": "a", "data": 0})).await;
-    let batch: Vec<_> = (1..500).map(|n| json!({"topic": "a", "data": n})).collect();
+    let batch: Vec<_> = (1..=10).map(|n| json!({"topic": "a", "data": n})).collect();
     daemon.publish(&json!(batch)).await;
     let reads = async || {
         let info: String = redis.command(&["INFO", "commandstats"]).await;
@@ -344,13 +357,27 @@ async fn clients_that_come_back_cost_redis_nothing() {
     };
     let before = reads().await;
     let began = std::time::Instant::now();
-    for _ in 0..300 {
-        let mut stream = resumed(&daemon, "/events?topic=a", &first).await;
-        assert_eq!(stream.event().await.data(), "1");
+    let mut coming = tokio::task::JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (daemon, first) = (std::sync::Arc::clone(&daemon), first.clone());
+        coming.spawn(async move {
+            let mut open = Vec::new();
+            for _ in 0..CLIENTS / AT_ONCE {
+                let mut stream = resumed(&daemon, "/events?topic=a", &first).await;
+                assert_eq!(stream.data(10).await, (1..=10).map(|n| n.to_string()).collect::<Vec<_>>());
+                open.push(stream);
+            }
+            open
+        });
     }
+    let open = coming.join_all().await;
+    println!("{CLIENTS} clients resumed in {:?}", began.elapsed());
     // What follows the stream asks twice a second, streams or not.
     let by_itself = 2 * began.elapsed().as_secs() + 6;
-    assert!(reads().await - before <= by_itself, "300 replays were not answered from memory alone");
+    let asked = reads().await - before;
+    assert!(asked <= by_itself, "{asked} reads: {CLIENTS} replays were not answered from memory alone");
+    assert_eq!(daemon.metric("sidestream_streams_open", &[]).await, CLIENTS as f64);
+    drop(open);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::harness::{
     Answer, Backend, Browser, Daemon, KEY, Redis, SessionApp, Stream, Wire, eventually, request,
 };
 
-const STREAM: &str = r#"
+pub(crate) const STREAM: &str = r#"
 [[stream]]
 path = "/events"
 auth = "ticket"
@@ -22,20 +22,20 @@ async fn ask(daemon: &Daemon, key: &str, body: &Value) -> Answer {
         .await
 }
 
-async fn ticket(daemon: &Daemon, body: &Value) -> String {
+pub(crate) async fn ticket(daemon: &Daemon, body: &Value) -> String {
     let answer = ask(daemon, KEY, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["ticket"].as_str().expect("a ticket").to_owned()
 }
 
-async fn present(daemon: &Daemon, ticket: &str, cookie: &str) -> Stream {
+pub(crate) async fn present(daemon: &Daemon, ticket: &str, cookie: &str) -> Stream {
     let headers = [("cookie", cookie)];
     let headers = if cookie.is_empty() { &[][..] } else { &headers };
     Stream::open(daemon.public, &format!("/events?c=1&ticket={ticket}"), headers).await
 }
 
 /// Why a ticket is refused.
-async fn reason(daemon: &Daemon, ticket: &str, cookie: &str) -> String {
+pub(crate) async fn reason(daemon: &Daemon, ticket: &str, cookie: &str) -> String {
     let path = format!("/events?c=1&ticket={ticket}");
     let answer = request(daemon.public, "GET", &path, &[("cookie", cookie)], b"").await;
     assert_eq!(answer.status, 401, "{}", answer.text());
@@ -43,12 +43,12 @@ async fn reason(daemon: &Daemon, ticket: &str, cookie: &str) -> String {
 }
 
 /// Name and value of the cookie that an answer sets.
-fn cookie(head: &str) -> String {
+pub(crate) fn cookie(head: &str) -> String {
     let line = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
     line.split(';').next().expect("a pair").to_owned()
 }
 
-fn grant() -> Value {
+pub(crate) fn grant() -> Value {
     json!({"user": "u", "session": "s", "topics": ["c:1"]})
 }
 

@@ -53,14 +53,14 @@ async fn renew(daemon: &Daemon, client: &str, token: &str) -> Answer {
     request(daemon.public, "POST", &path, &[("authorization", &bearer)], b"").await
 }
 
-async fn revoke(daemon: &Daemon, body: &Value) -> Answer {
+pub(crate) async fn revoke(daemon: &Daemon, body: &Value) -> Answer {
     let bearer = format!("Bearer {KEY}");
     let body = body.to_string();
     request(daemon.internal, "POST", "/revoke", &[("authorization", &bearer)], body.as_bytes()).await
 }
 
 /// Reads to the end; the `closing` event's reason, if there was one.
-async fn ended(stream: &mut Stream) -> Option<String> {
+pub(crate) async fn ended(stream: &mut Stream) -> Option<String> {
     within("the end of a stream", async {
         let mut reason = None;
         while let Some(block) = stream.next().await {

@@ -82,6 +82,12 @@ pub(super) struct Commands {
     trim: &'static [u8],
 }
 
+/// What the names of idempotency keys in Redis begin with: in a Cluster they lie in the stream's slot.
+pub(super) fn once_keys(stream: &config::RedisStream, prefix: &str) -> Box<[u8]> {
+    let tag = String::from_utf8_lossy(tag(stream.key.as_bytes()));
+    format!("{prefix}:once:{{{tag}}}:").into_bytes().into()
+}
+
 impl Commands {
     pub(super) fn new(
         stream: &config::RedisStream,
@@ -89,12 +95,11 @@ impl Commands {
         sharded: Option<String>,
         idempotency_window: Duration,
     ) -> Self {
-        let tag = String::from_utf8_lossy(tag(stream.key.as_bytes())).into_owned();
         Self {
             key: stream.key.as_bytes().into(),
             channel: prefix.as_bytes().into(),
             sharded: sharded.map(|channel| channel.into_bytes().into()),
-            once: format!("{prefix}:once:{{{tag}}}:").into_bytes().into(),
+            once: once_keys(stream, prefix),
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
             max_events: stream.max_events.to_string().into_bytes().into(),
             max_age: stream.max_age,
@@ -177,6 +182,14 @@ impl Relay for Appender {
     fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
         Box::pin(self.send(EVENT, messages))
     }
+
+    fn head(&self) -> Heading<'_> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.heads.send(answer).await.map_err(|_| RelayError::Down)?;
+            answered.await.unwrap_or(Err(RelayError::Down))
+        })
+    }
 }
 
 impl Appender {
@@ -186,23 +199,11 @@ impl Appender {
         self.send(TOPICS, vec![message]).await.map(drop)
     }
 
-    async fn send(
-        &self,
-        field: &'static [u8],
-        messages: Vec<Outgoing>,
-    ) -> Result<Vec<Relayed>, RelayError> {
+    async fn send(&self, field: &'static [u8], messages: Vec<Outgoing>) -> Result<Vec<Relayed>, RelayError> {
         let (answer, answered) = oneshot::channel();
         // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
         self.requests.send(Request { messages, field, answer }).await.map_err(|_| RelayError::Down)?;
         answered.await.unwrap_or(Err(RelayError::Down))
-    }
-
-    fn head(&self) -> Heading<'_> {
-        Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            self.heads.send(answer).await.map_err(|_| RelayError::Down)?;
-            answered.await.unwrap_or(Err(RelayError::Down))
-        })
     }
 }
 

@@ -27,6 +27,23 @@ struct Found {
     saves: Option<bool>,
 }
 
+impl Connection {
+    /// How the server calls itself, differently after each start; empty where it does not tell.
+    pub(super) async fn run_id(&mut self, limit: Duration) -> Result<String, Failure> {
+        let mut command = Vec::new();
+        write_command(&mut command, &[b"INFO", b"server"]);
+        self.send(&command).await?;
+        Ok(match self.token(limit, LOOKING).await? {
+            Token::Bulk(info) => {
+                let info = String::from_utf8_lossy(&info);
+                let id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+                id.unwrap_or_default().trim().to_owned()
+            }
+            _ => String::new(),
+        })
+    }
+}
+
 impl Census {
     /// Looks at the Redis behind `connection`, says what it lacks unless that was said before, and gives back its
     /// clock. Fails when it is too old.

@@ -19,8 +19,10 @@ pub(super) struct Channels {
     /// Where instances tell each other what topics are given to whom: no event is published there. With a stream that
     /// stands in the stream.
     given: Option<Box<[u8]>>,
-    /// Whether the operator mapped any.
+    /// Whether the operator mapped any whose messages are delivered live only.
     pub(super) mapped: bool,
+    /// Whether sidestream's own channels are bridged into the stream.
+    own_bridged: bool,
     /// In a Cluster: the channel of the stream's own shard.
     sharded: Option<Box<[u8]>>,
     exact: HashMap<Box<[u8]>, Vec<Mapping>>,
@@ -39,6 +41,8 @@ pub(super) struct Mapping {
     session: Option<Template>,
     event: Option<Template>,
     format: ChannelFormat,
+    /// Its messages go into the stream.
+    pub(super) is_bridged: bool,
 }
 
 /// Why a message is not an event. The text holds nothing of the message or the channel.
@@ -85,14 +89,20 @@ impl BadMessage {
 impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
+        let own_bridged = settings.stream.as_ref().is_some_and(|stream| stream.bridge);
         let prefix = &settings.prefix;
         let given = settings.stream.is_none().then(|| given_channel(prefix).into());
-        let mapped = !settings.channels.is_empty();
-        let mut channels =
-            Self { given, mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
-        channels.add(Mapping::envelope(&[prefix], None));
+        let mut channels = Self {
+            given,
+            mapped: settings.channels.iter().any(|channel| !channel.bridge),
+            own_bridged,
+            sharded: None,
+            exact: HashMap::new(),
+            patterns: HashMap::new(),
+        };
+        channels.add(Mapping::envelope(&[prefix], None, own_bridged));
         let rest = Template::parse("{1}").expect("a template of our own");
-        channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
+        channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest), own_bridged));
         for channel in &settings.channels {
             channels.add(Mapping::new(channel));
         }
@@ -101,9 +111,20 @@ impl Channels {
 
     /// Adds the channel of a Cluster's shard, which has envelopes as `<prefix>` has.
     pub(super) fn add_sharded(&mut self, channel: &str) {
-        let mapping = Mapping::envelope(&[channel], None);
+        let mapping = Mapping::envelope(&[channel], None, self.own_bridged);
         self.sharded = Some(channel.as_bytes().into());
         self.exact.entry(channel.as_bytes().into()).or_default().push(mapping);
+    }
+
+    /// Whether the messages of any subscription go into the stream.
+    pub(super) fn is_bridged(&self) -> bool {
+        self.bridged().next().is_some()
+    }
+
+    /// The subscriptions whose messages go into the stream.
+    pub(super) fn bridged(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.exact.iter().chain(&self.patterns);
+        all.filter(|(_, mappings)| mappings.iter().any(|mapping| mapping.is_bridged)).map(|(name, _)| &**name)
     }
 
     /// What to `SSUBSCRIBE` to.
@@ -161,10 +182,11 @@ impl Mapping {
             session: channel.session.clone(),
             event: channel.event.clone(),
             format: channel.format,
+            is_bridged: channel.bridge,
         }
     }
 
-    fn envelope(literals: &[&str], topic: Option<Template>) -> Self {
+    fn envelope(literals: &[&str], topic: Option<Template>, is_bridged: bool) -> Self {
         Self {
             pattern: literals.join("*").into(),
             literals: literals.iter().copied().map(Into::into).collect(),
@@ -173,6 +195,7 @@ impl Mapping {
             session: None,
             event: None,
             format: ChannelFormat::Envelope,
+            is_bridged,
         }
     }
 

@@ -13,6 +13,7 @@ fn channel(pattern: &str, topic: Option<&str>, format: ChannelFormat) -> Channel
         session: None,
         event: None,
         format,
+        bridge: false,
     }
 }
 

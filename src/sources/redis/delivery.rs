@@ -1,7 +1,8 @@
 //! From what Redis delivers to events in the log.
 //!
 //! Whatever is there is appended in one go. A bad message is counted and now and then logged, never fatal, and
-//! nothing of it stands in the log line. This file knows no connection.
+//! nothing of it stands in the log line. What is bridged goes to the bridge instead, and comes back by the stream. This
+//! file knows no connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use metrics::Counter;
 
 use super::channels::{Channels, Mapping};
+use super::ear::Ear;
 use super::resp::Reply;
 use crate::event::Event;
 use crate::log::Log;
@@ -29,6 +31,13 @@ pub(super) struct Delivery {
     channels: Channels,
     log: Arc<Log>,
     commands: Heard,
+    /// Where the messages of bridged channels go.
+    ear: Option<Ear>,
+    /// How the Redis calls itself that the ear listens to.
+    server: String,
+    listens: bool,
+    /// Whether the ear has something new.
+    heard: bool,
     batch: Vec<Event>,
     /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
     lasting: bool,
@@ -61,11 +70,16 @@ struct Complaint {
 }
 
 impl Delivery {
-    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Heard) -> Self {
+    /// `ear` gets the messages of bridged channels.
+    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Heard, ear: Option<Ear>) -> Self {
         Self {
             channels,
             log,
             commands,
+            ear,
+            server: String::new(),
+            listens: false,
+            heard: false,
             batch: Vec::new(),
             lasting: false,
             taken: metrics::counter!(EVENTS, "source" => SOURCE),
@@ -78,8 +92,52 @@ impl Delivery {
         &self.channels
     }
 
+    /// The channel on which the bridge tells its own, if there is one.
+    pub(super) fn bridge_channel(&self) -> Option<&[u8]> {
+        self.ear.as_ref().map(Ear::channel)
+    }
+
+    /// How the Redis calls itself whose messages come next.
+    pub(super) fn comes_from(&mut self, server: String) {
+        self.server = server;
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn silence(&mut self) {
+        self.listens = false;
+        if let Some(ear) = &self.ear {
+            ear.end();
+        }
+    }
+
+    /// Everything is subscribed. What came before that may have holes, which nobody could number.
+    fn stands(&mut self) {
+        if let Some(ear) = self.ear.as_ref().filter(|_| !self.listens) {
+            self.listens = true;
+            ear.begin(&self.server);
+        }
+    }
+
     /// Takes a reply; a message's events wait for [`Delivery::flush`].
     pub(super) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
+        match &reply {
+            Reply::Array(parts) => match *parts.as_slice() {
+                [b"message", channel, text] if self.bridge_channel() == Some(channel) => {
+                    if let Some(ear) = &self.ear {
+                        ear.control(text);
+                    }
+                    return Took::Message;
+                }
+                // A mapping that takes every channel does not mean that one.
+                [b"pmessage", _, channel, _] if self.bridge_channel() == Some(channel) => {
+                    return Took::Message;
+                }
+                [b"pong", _] => self.stands(),
+                _ => {}
+            },
+            Reply::Status(b"PONG") => self.stands(),
+            _ => {}
+        }
         if let Reply::Array(parts) = &reply
             && let [b"message", channel, command] = *parts.as_slice()
             && self.channels.is_given(channel)
@@ -90,7 +148,7 @@ impl Delivery {
                 refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
             }
         }
-        let Self { channels, batch, complaints, lasting, .. } = self;
+        let Self { channels, ear, heard, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
                 [b"message" | b"smessage", channel, message] => {
@@ -112,7 +170,14 @@ impl Delivery {
             _ => return Took::Unexpected,
         };
         for mapping in mappings {
-            match mapping.event(channel, message) {
+            let event = mapping.event(channel, message);
+            if let Some(ear) = ear.as_ref().filter(|_| mapping.is_bridged) {
+                // One that is not kept counts as well, so that every version of sidestream counts alike.
+                ear.hear(event.as_ref().ok().filter(|event| !event.ephemeral));
+                *heard = true;
+            }
+            match event {
+                Ok(event) if mapping.is_bridged && !event.ephemeral && ear.is_some() => {}
                 Ok(event) => {
                     *lasting |= !event.ephemeral;
                     batch.push(event);
@@ -137,6 +202,9 @@ impl Delivery {
 
     /// Appends what was taken.
     pub(super) fn flush(&mut self) {
+        if let Some(ear) = self.ear.as_ref().filter(|_| std::mem::take(&mut self.heard)) {
+            ear.wake();
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -199,6 +267,7 @@ mod tests {
             Channels::new(&settings),
             Arc::new(Log::new(retention)),
             Arc::new(|command| command == b"known"),
+            None,
         )
     }
 

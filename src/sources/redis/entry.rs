@@ -69,6 +69,10 @@ impl BadEntry {
 pub(super) const EVENT: &[u8] = b"event";
 /// The field that holds a change of topics, where there is no event.
 pub(super) const TOPICS: &[u8] = b"topics";
+/// The field of what was bridged from a channel: its place in what was said there.
+pub(super) const BRIDGE: &[u8] = b"bridge";
+/// The field that says that the data stands in the envelope as a text although it was not published as one.
+const QUOTED: &[u8] = b"quoted";
 /// The field of a mark, which says what it is.
 pub(super) const MARK: &[u8] = b"sidestream";
 pub(super) const BEGIN: &[u8] = b"begin";
@@ -89,7 +93,7 @@ impl Connection {
             Token::Nil => 0,
             _ => return Err(Failure::Unexpected),
         };
-        let (mut event, mut topics, mut mark, mut after) = (None, None, None, None);
+        let (mut event, mut topics, mut mark, mut after, mut quoted) = (None, None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
@@ -99,6 +103,7 @@ impl Connection {
                 TOPICS => &mut topics,
                 MARK => &mut mark,
                 AFTER => &mut after,
+                QUOTED => &mut quoted,
                 _ => continue,
             };
             // Of a field that is given twice the first counts.
@@ -110,7 +115,7 @@ impl Connection {
         };
         let what = match (event, topics, text(&mark).as_deref()) {
             (Some(Token::Bulk(json)), ..) => match parse_event(&json, &EnvelopeDefaults::default()) {
-                Ok(event) => What::Event(event),
+                Ok(event) => What::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
                 Err(bad) => What::Foreign(BadEntry::Message(bad.into())),
             },
             (None, Some(Token::Bulk(json)), _) => What::Change(json),

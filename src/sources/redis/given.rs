@@ -200,7 +200,9 @@ impl Connection {
         let fields = match self.token(limit, READING).await? {
             Token::Array(0) => return Ok(Kept::Nothing),
             Token::Array(fields) => fields / 2,
-            Token::Error(text) if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) => {
+            Token::Error(text)
+                if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) =>
+            {
                 return Ok(Kept::Unreadable);
             }
             Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
@@ -219,7 +221,10 @@ impl Connection {
             }
         }
         if strange > 0 {
-            warn!(strange, "fields of the hash of given topics were passed over: they are none of sidestream's");
+            warn!(
+                strange,
+                "fields of the hash of given topics were passed over: they are none of sidestream's"
+            );
         }
         Ok(Kept::Sets(at, given))
     }

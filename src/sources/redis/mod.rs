@@ -12,6 +12,7 @@
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
 //! | `given` `keeper` | what users and sessions are given: the hash that keeps it, the connection that writes it |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
+//! | `bridge` `ear` `heard` `lease` `stream_end` | from channels to the stream, on one instance: the task, what it hears, in which order, whose turn it is, what it wrote last |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
 //! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
@@ -22,16 +23,20 @@
 mod address;
 mod append;
 mod backoff;
+mod bridge;
 mod census;
 mod channels;
 mod connection;
 mod delivery;
 #[cfg(test)]
 mod double;
+mod ear;
 mod entry;
 mod failure;
 mod given;
+mod heard;
 mod keeper;
+mod lease;
 mod link;
 mod load;
 mod once;
@@ -39,6 +44,7 @@ mod publisher;
 mod resp;
 mod server;
 mod slot;
+mod stream_end;
 mod stream_state;
 mod subscription;
 mod tail;
@@ -51,11 +57,14 @@ pub use address::BadRedisUrl;
 pub use link::{Hear, Link};
 pub use once::RedisOnce;
 
-use append::{Appender, Commands};
+use append::{Appender, Commands, once_keys};
+use bridge::{Banks, Bridge};
 use channels::Channels;
 use delivery::{Delivery, Heard};
+use ear::Ear;
 use given::hash_name;
 use keeper::{Hash, Keeper};
+use lease::Lease;
 use publisher::RedisPublisher;
 use server::Server;
 use subscription::Subscription;
@@ -179,8 +188,13 @@ pub fn start_redis(
         changed.changed();
         known
     });
-    let delivery = Delivery::new(channels, Arc::clone(log), commands);
     let max_text = duty.max_message.saturating_add(RELAY_SLACK);
+    let bridged = settings.stream.as_ref().filter(|_| channels.is_bridged());
+    let ear = bridged.map(|stream| {
+        let max_bytes = usize::try_from(stream.bridge_buffer.0).unwrap_or(usize::MAX);
+        Ear::new(&settings.prefix, channels.bridged(), max_text, max_bytes)
+    });
+    let delivery = Delivery::new(channels, Arc::clone(log), commands, ear.clone());
     let reporter = health.depend_on("redis", true);
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let subscription = subscription.telling(Arc::clone(&hash));
@@ -197,6 +211,15 @@ pub fn start_redis(
     let reporter = health.depend_on("redis_stream", true);
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), changes, hash, reporter);
     drain.spawn(tail.run(drain.clone()));
+    if let Some(ear) = ear {
+        let once = once_keys(stream, &settings.prefix);
+        let lease = Lease::new(stream, &settings.prefix, once, duty.idempotency_window);
+        let (server, length) = (Arc::clone(&server), stream.bridge_lease);
+        let stream = stream.key.as_bytes().into();
+        let banks = Banks { server, timing, lease, length, stream, max_text, ear };
+        let bridge = Bridge::new(banks, health.depend_on("redis_bridge", true));
+        drain.spawn(bridge.run(drain.clone()));
+    }
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     let appender = Appender::start(server, timing, stream.timeout, commands, drain);
     let commands = RedisCommands(Way::Stream(appender.clone()));

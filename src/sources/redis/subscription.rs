@@ -67,7 +67,11 @@ impl Subscription {
         health: Reporter,
     ) -> Self {
         let mut commands = Vec::new();
-        let exact: Vec<_> = [&b"SUBSCRIBE"[..]].into_iter().chain(delivery.channels().exact()).collect();
+        let exact: Vec<_> = [&b"SUBSCRIBE"[..]]
+            .into_iter()
+            .chain(delivery.channels().exact())
+            .chain(delivery.bridge_channel())
+            .collect();
         write_command(&mut commands, &exact);
         let patterns: Vec<_> =
             [&b"PSUBSCRIBE"[..]].into_iter().chain(delivery.channels().patterns()).collect();
@@ -135,6 +139,12 @@ impl Subscription {
             Ok(connection) => connection,
             Err(failure) => return failure,
         };
+        if self.delivery.bridge_channel().is_some() {
+            match connection.run_id(limit).await {
+                Ok(server) => self.delivery.comes_from(server),
+                Err(failure) => return failure,
+            }
+        }
         match timeout(limit, connection.send(&self.commands)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => return failure,
@@ -239,6 +249,7 @@ impl Subscription {
             State::Up { .. } => Instant::now(),
         };
         self.state = State::Away { since, tried: true };
+        self.delivery.silence();
         self.listening.store(false, Ordering::Release);
         self.up.set(0.0);
         let reason = failure.word();

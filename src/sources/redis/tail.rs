@@ -12,7 +12,6 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Changes, Timing};
 use super::backoff::Backoff;
 use super::census::Census;
 use super::connection::Connection;
@@ -25,6 +24,7 @@ use super::resp::write_command;
 use super::server::Server;
 use super::stream_state::{Verdict, ask_info};
 use super::token::Token;
+use super::{Changes, Timing};
 use crate::event::EventId;
 use crate::health::Reporter;
 use crate::log::{Copied, History, Log, Place, Placed, Reset};

@@ -19,6 +19,11 @@ pub(crate) struct Redis {
     arguments: Vec<String>,
 }
 
+/// The server's program: Redis as the system has it, or another one that `SIDESTREAM_REDIS_SERVER` names.
+pub(super) fn server() -> String {
+    std::env::var("SIDESTREAM_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// Ports below those that the system gives away by itself, so that one stays free while its Redis does not run.
 pub(super) fn next_port() -> u16 {
     const FIRST: u16 = 20_000;
@@ -70,7 +75,7 @@ impl Redis {
 
     /// Whether it came up; not when its port is taken.
     async fn try_start(&mut self) -> bool {
-        let mut child = Command::new("redis-server")
+        let mut child = Command::new(server())
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .arg("--unixsocket")
             .arg(self.socket())

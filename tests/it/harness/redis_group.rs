@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use super::redis::{Redis, next_port};
+use super::redis::{Redis, next_port, server};
 use super::{eventually, within};
 
 /// A master and a replica under the eyes of three Sentinels.
@@ -35,7 +35,7 @@ impl Sentinels {
                 folder.path().display()
             );
             std::fs::write(&file, config).expect("a file");
-            let child = Command::new("redis-server")
+            let child = Command::new(server())
                 .arg(&file)
                 .arg("--sentinel")
                 .stdin(Stdio::null())
