@@ -3,6 +3,7 @@
 //! Dropping what is made here, future or body, closes the backend's connection: a client that leaves cancels its
 //! request. Nothing is sent twice that could count twice.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,17 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::body::{ProxyBody, Source};
+use super::body::{Content, ProxyBody, Source};
 use super::connect::Connector;
 use super::error::{BadAnswer, ProxyError};
 use super::exchange::{Failure, exchange};
 use super::headers::{self, Forwarded};
-use super::pool::{Link, Pool};
+use super::link::Link;
+use super::plain::{self, Outcome};
+use super::pool::Pool;
 use super::tally::{Tally, Ticket};
 use super::upload::{self, Upload, UploadBody};
 use super::{target, tunnel};
@@ -112,7 +116,7 @@ impl Proxy {
             && to <= Version::HTTP_11
             && response.headers().contains_key(CONTENT_LENGTH);
         let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
-        response.map(|incoming| ProxyBody::new(incoming, status, bare_length, source, ticket))
+        response.map(|content| ProxyBody::new(content, status, bare_length, source, ticket))
     }
 }
 
@@ -126,7 +130,7 @@ struct Outgoing {
 
 /// The head of an answer, and what its body still needs.
 struct Answer {
-    response: Response<Incoming>,
+    response: Response<Content>,
     /// The connection that the rest of it comes from. None when that is known to be over.
     link: Option<Box<Link>>,
     upload: Option<Arc<Upload>>,
@@ -156,15 +160,37 @@ impl Inner {
 
     async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
         let Outgoing { mut request, upload, client } = outgoing;
+        let fits = plain::fits(&request);
         let mut slot = self.pool.take();
+        let mut late = pin!(sleep(self.head_timeout));
         let (mut response, mut link) = loop {
-            if slot.is_none() {
-                slot = Some(self.connect().await?);
+            let mut link = match slot.take() {
+                Some(link) => link,
+                None => self.connect().await?,
+            };
+            let reused = link.reused;
+            link.forget();
+            if fits && let Some(bare) = link.bare() {
+                match bare.exchange(&request, late.as_mut()).await {
+                    Outcome::Answer(response) => break (response.map(Content::Whole), Some(link)),
+                    Outcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
+                    Outcome::Unsent if reused => {
+                        debug!("an idle connection to the backend had ended; trying another");
+                        slot = self.pool.take();
+                        continue;
+                    }
+                    Outcome::Unsent | Outcome::Hyper => {}
+                }
             }
-            let reused = slot.as_ref().is_some_and(|link| link.reused);
             let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
-            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout).await {
-                Ok(response) => break (response, slot),
+            slot = Some(link);
+            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, late.as_mut()).await {
+                Ok(response) => {
+                    if let Some(link) = &mut slot {
+                        link.was_plain(fits && plain::is_plain(&response));
+                    }
+                    break (response.map(Content::Incoming), slot);
+                }
                 Err(Failure::Unsent(again, error)) if reused => {
                     debug!(%error, "an idle connection to the backend had ended; trying another");
                     request = *again;
@@ -178,6 +204,7 @@ impl Inner {
                         debug!(%error, "an idle connection to the backend ended under a request; trying afresh");
                         request = again;
                         slot = Some(self.connect().await?);
+                        late.as_mut().reset(Instant::now() + self.head_timeout);
                     }
                     _ => return Err(error),
                 },
@@ -201,10 +228,7 @@ impl Inner {
     }
 
     async fn connect(&self) -> Result<Box<Link>, ProxyError> {
-        let connected = match self.connector.connect().await {
-            Ok(io) => Link::new(io).await.map_err(ProxyError::BrokeOff),
-            Err(error) => Err(error),
-        };
+        let connected = self.connector.connect().await.map(Link::new);
         match &connected {
             Ok(_) => self.health.up(),
             Err(ProxyError::Connect(cause)) => {
