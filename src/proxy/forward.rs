@@ -19,7 +19,7 @@ use super::body::{Content, ProxyBody, Source};
 use super::connect::Connector;
 use super::error::{BadAnswer, ProxyError};
 use super::exchange::{Failure, exchange};
-use super::headers::{self, Forwarded};
+use super::headers::{self, Forwarded, Kinds};
 use super::link::Link;
 use super::plain::{self, Outcome};
 use super::pool::Pool;
@@ -123,6 +123,8 @@ impl Proxy {
 /// A request as the backend gets it.
 struct Outgoing {
     request: Request<UploadBody>,
+    /// It may begin a plain exchange.
+    plain: bool,
     upload: Option<Arc<Upload>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
@@ -140,10 +142,15 @@ struct Answer {
 impl Inner {
     fn outgoing(&self, request: Request<Incoming>, caller: &Forwarded) -> Result<Outgoing, ProxyError> {
         let (mut head, body) = request.into_parts();
-        let expects = target::expects_continue(&head.headers, head.version);
+        let kinds = Kinds::of(&head.headers);
+        let expects = kinds.expect && target::expects_continue(&head.headers, head.version);
         target::prepare(&mut head, &self.host).map_err(ProxyError::BadRequest)?;
-        target::frame_request(&mut head.headers, !body.is_end_stream()).map_err(ProxyError::BadRequest)?;
-        let upgrade = headers::to_backend(&mut head.headers, caller);
+        let has_body = !body.is_end_stream();
+        if kinds.framing || has_body {
+            target::frame_request(&mut head.headers, has_body).map_err(ProxyError::BadRequest)?;
+        }
+        let upgrade = headers::to_backend(&mut head.headers, kinds, caller);
+        let plain = !kinds.framing && upgrade.is_none() && plain::fits(&head) && !has_body;
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
         head.extensions.clear();
         let (body, upload) = upload::new(body, expects, &self.drain);
@@ -155,12 +162,11 @@ impl Inner {
                 }
             });
         }
-        Ok(Outgoing { request, upload, client })
+        Ok(Outgoing { request, plain, upload, client })
     }
 
     async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
-        let Outgoing { mut request, upload, client } = outgoing;
-        let fits = plain::fits(&request);
+        let Outgoing { mut request, plain, upload, client } = outgoing;
         let mut slot = self.pool.take();
         let mut late = pin!(sleep(self.head_timeout));
         let (mut response, mut link) = loop {
@@ -170,7 +176,7 @@ impl Inner {
             };
             let reused = link.reused;
             link.forget();
-            if fits && let Some(bare) = link.bare() {
+            if plain && let Some(bare) = link.bare() {
                 match bare.exchange(&request, late.as_mut()).await {
                     Outcome::Answer(response) => break (response.map(Content::Whole), Some(link)),
                     Outcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
@@ -187,7 +193,7 @@ impl Inner {
             match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, late.as_mut()).await {
                 Ok(response) => {
                     if let Some(link) = &mut slot {
-                        link.was_plain(fits && plain::is_plain(&response));
+                        link.was_plain(plain && plain::is_plain(&response));
                     }
                     break (response.map(Content::Incoming), slot);
                 }
@@ -213,17 +219,24 @@ impl Inner {
         ticket.answered();
         // Ours, not the backend's: hyper brings it down to what the client speaks.
         *response.version_mut() = Version::HTTP_11;
+        let kinds = Kinds::of(response.headers());
         if let Some(link) = &mut link {
-            link.keep_for(headers::keep_alive_timeout(response.headers()));
+            link.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
         }
         let status = response.status();
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if switching && client.is_none() {
             return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
         }
-        target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
-            .map_err(ProxyError::BadAnswer)?;
-        headers::to_client(response.headers_mut(), switching || status == StatusCode::UPGRADE_REQUIRED);
+        if kinds.framing {
+            target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
+                .map_err(ProxyError::BadAnswer)?;
+        }
+        headers::to_client(
+            response.headers_mut(),
+            kinds,
+            switching || status == StatusCode::UPGRADE_REQUIRED,
+        );
         Ok(Answer { response, link, upload, client })
     }
 

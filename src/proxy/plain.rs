@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body::Body as _;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Sleep;
 
@@ -49,14 +49,10 @@ pub(super) enum Outcome {
     Late,
 }
 
-/// Whether the request may begin a plain exchange.
-pub(super) fn fits(request: &Request<UploadBody>) -> bool {
-    let headers = request.headers();
-    *request.method() == Method::GET
-        && request.body().is_end_stream()
-        && request.uri().authority().is_none()
-        && request.uri().path_and_query().is_some()
-        && ![CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].iter().any(|name| headers.contains_key(name))
+/// Whether a request with this head may begin a plain exchange, if it has no body, says nothing of one, and does not ask to
+/// switch protocols.
+pub(super) fn fits(head: &Parts) -> bool {
+    head.method == Method::GET && head.uri.authority().is_none() && head.uri.path_and_query().is_some()
 }
 
 /// Whether an answer that hyper has read could have been a plain one.
@@ -185,7 +181,8 @@ fn plain(all: &Bytes, head: usize, parsed: &httparse::Response<'_, '_>) -> Optio
     if bare || parsed.version != Some(1) || parsed.reason != status.canonical_reason() {
         return None;
     }
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    // hyper uses the map again for the client's next request, which needs room for some fields more.
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len().max(12));
     let mut length = None;
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use super::hosts::{Hosts, comes_from_a_page};
 use super::listen::Serve;
 use super::problem::{Problem, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
+use super::rare::Rare;
 use super::respond::json;
 use super::tickets::Minting;
 use crate::auth::PublisherKeys;
@@ -253,10 +255,12 @@ impl Serve for Internal {
             // Answers are short: one piece is cheaper to write than two.
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
+        let close = pin!(self.close.started());
+        let close = Rare::new(close);
         let result = tokio::select! {
             biased;
             result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
-            () = self.close.started() => {
+            () = close => {
                 // An idle connection ends now, a busy one after its answer.
                 Pin::new(&mut serving).graceful_shutdown();
                 poll_fn(|cx| serving.poll_without_shutdown(cx)).await

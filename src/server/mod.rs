@@ -11,6 +11,7 @@ mod opening;
 mod peer;
 mod problem;
 mod public;
+mod rare;
 mod respond;
 mod takeover;
 mod tickets;
