@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -312,9 +312,11 @@ fn allow(method: &Method, allowed: &[Method], list: &'static str) -> Result<(), 
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
 }
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let refuse = |say| Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", say);
-    let mut fields = headers.get_all("idempotency-key").iter();
+    let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
         return Err(refuse("the header Idempotency-Key is given twice"));

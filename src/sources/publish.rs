@@ -17,7 +17,7 @@ use crate::auth::{NotAllowed, Publisher};
 use crate::event::{BadBatch, BadName, Batch, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
 use crate::log::Log;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, PUBLISHES};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
 
 /// The source's name in metrics.
 const SOURCE: &str = "http";
@@ -168,12 +168,11 @@ impl Publish {
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         let published = self.try_publish(body, key, lines, publisher).await;
-        let name = publisher.name();
         match &published {
-            Ok(_) => metrics::counter!(PUBLISHES, "publisher" => name.to_owned()).increment(1),
+            Ok(_) => publisher.count(),
             Err(bad) => {
                 metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
-                tracing::debug!(publisher = name, reason = bad.word(), "publish refused");
+                tracing::debug!(publisher = publisher.name(), reason = bad.word(), "publish refused");
             }
         }
         published
