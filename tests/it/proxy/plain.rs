@@ -66,6 +66,13 @@ fn answers() -> Vec<(&'static str, Vec<String>, u16, String)> {
     ]
 }
 
+/// Reads an answer, which may have none of the body whose length it tells.
+async fn read(client: &mut Peer) -> (u16, String) {
+    let head = client.head().await;
+    let body = if let 204 | 304 = head.status() { String::new() } else { client.body(&head).await };
+    (head.status(), body)
+}
+
 #[tokio::test]
 async fn one_connection_carries_answers_of_every_kind_after_each_other() {
     let (backend, daemon) = start("").await;
@@ -96,7 +103,7 @@ async fn one_connection_carries_answers_of_every_kind_after_each_other() {
                     // So that the pieces do not come together.
                     tokio::task::yield_now().await;
                 }
-                assert_eq!(answer(&mut client).await, (*status, body.clone()), "{what} at {asked}");
+                assert_eq!(read(&mut client).await, (*status, body.clone()), "{what} at {asked}");
             }
         }
     }
