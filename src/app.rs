@@ -12,15 +12,15 @@ use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config};
-use crate::control::{self, Control};
+use crate::control::{self, Control, NotSent, Peers, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat};
 use crate::health::Health;
-use crate::log::{Log, Retention};
+use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, Relay};
+use crate::sources::{self, RedisPublisher, Relay, RelayError};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
 
@@ -64,7 +64,8 @@ impl App {
         let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
         let retention = retention(&config.log);
         let log = if follows { Log::following(retention) } else { Log::new(retention) };
-        let log = Arc::new(log.shaped(config.sse.events));
+        let given = MemberBounds { topics: config.limits.topics_per_stream, all: config.limits.given_topics };
+        let log = Arc::new(log.shaped(config.sse.events).bounded(given));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(&config))?);
 
         let settings = stream::Settings {
@@ -79,7 +80,10 @@ impl App {
         let gates = Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &drain);
         let gates = Arc::new(gates.map_err(io::Error::other)?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
-        let control = Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations));
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let control =
+            Control::new(&config.auth, Arc::clone(&fanout), Arc::clone(&revocations), Arc::clone(&topics));
         let control = Arc::new(control);
         let streams = Arc::new(Streams::new(
             settings,
@@ -104,7 +108,7 @@ impl App {
             door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
         }
         drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
-        let relay = start_redis(&config, &health, &log, &close)?;
+        let relay = start_redis(&config, &health, &log, &topics, &close)?;
         if let Some(redis) = &config.redis {
             let ear = Arc::new(Ear(Arc::clone(&control)));
             let link = sources::start_link(redis, ear, &close).map_err(io::Error::other)?;
@@ -180,6 +184,7 @@ fn start_redis(
     config: &Config,
     health: &Health,
     log: &Arc<Log>,
+    topics: &Arc<Topics>,
     close: &Drain,
 ) -> io::Result<Option<Arc<dyn Relay>>> {
     let Some(redis) = &config.redis else { return Ok(None) };
@@ -189,7 +194,25 @@ fn start_redis(
         idempotency_window: config.log.idempotency_window,
     };
     // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-    sources::start_redis(redis, duty, log, health, close).map(Some).map_err(io::Error::other)
+    let heard = Arc::clone(topics);
+    let commands: sources::Heard = Arc::new(move |text| heard.heard(text).is_ok());
+    let ways = sources::start_redis(redis, duty, log, commands, health, close).map_err(io::Error::other)?;
+    topics.connect(Arc::new(OverRedis(ways.commands)));
+    Ok(Some(ways.relay))
+}
+
+/// Tells changes of topics by the connection that the events take: so they come in one order everywhere.
+struct OverRedis(RedisPublisher);
+
+impl Peers for OverRedis {
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {
+        Box::pin(async move {
+            self.0.tell(command).await.map_err(|why| match why {
+                RelayError::Down => NotSent::Nothing,
+                RelayError::Unknown => NotSent::Perhaps,
+            })
+        })
+    }
 }
 
 async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {

@@ -61,6 +61,7 @@ metrics_table! {
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
+    TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";

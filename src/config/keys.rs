@@ -269,8 +269,17 @@ impl Stream {
         let path = s.take("path", d.path, path);
         let auth = s.take("auth", d.auth, word(AUTHS));
         let template = stream_template(&path, auth != StreamAuth::None);
+        let change_topics = s.take("change_topics", d.change_topics, yes_or_no);
+        if change_topics && auth == StreamAuth::None {
+            s.complain(
+                &["change_topics", "auth"],
+                "`change_topics` needs callers who are verified: nobody else has a grant",
+                Some("auth = \"jwt\"".to_owned()),
+            );
+        }
         let stream = Self {
             auth,
+            change_topics,
             topics: s.list("topics", d.topics, &template),
             user: s.optional("user", &template),
             session: s.optional("session", &template),
@@ -361,6 +370,7 @@ impl Limits {
             streams_per_address: s.take("streams_per_address", d.streams_per_address, whole(0..=most)),
             streams_per_user: s.take("streams_per_user", d.streams_per_user, whole(0..=most)),
             topics_per_stream: s.take("topics_per_stream", d.topics_per_stream, whole(0..=most)),
+            given_topics: s.take("given_topics", d.given_topics, whole(0..=most)),
             history: s.take("history", d.history, whole(0..=100_000)),
         }
     }
@@ -443,10 +453,9 @@ impl Redis {
         for (at, channel) in redis.channels.iter().enumerate() {
             let key = format!("channel[{}].pattern", at + 1);
             let own = channel.pattern == redis.prefix
-                || channel
-                    .pattern
-                    .strip_prefix(&redis.prefix)
-                    .is_some_and(|rest| rest.starts_with(":topic:"));
+                || channel.pattern.strip_prefix(&redis.prefix).is_some_and(|rest| {
+                    matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:")
+                });
             if own {
                 s.complain(
                     &[&key, "prefix"],

@@ -126,6 +126,8 @@ pub struct Stream {
     pub auth: StreamAuth,
     /// Templates of topics: text with `{query.x}` and `{path.x}`, and `{claim.x}` where the caller is verified.
     pub topics: Vec<Template>,
+    /// Whether a page may change its stream's topics, within its grant.
+    pub change_topics: bool,
     /// Template of the user, for `auth = "none"`.
     pub user: Option<Template>,
     /// Template of the session, for `auth = "none"`.
@@ -229,6 +231,8 @@ pub struct Limits {
     pub streams_per_user: usize,
     /// Topics that one stream may hold.
     pub topics_per_stream: usize,
+    /// Topics that all users, sessions and clients together may be given.
+    pub given_topics: usize,
     /// How many of its topics' last events a fresh stream may ask for; here 0 = none.
     pub history: usize,
 }
@@ -422,6 +426,7 @@ impl Default for Stream {
             path: "/events".to_owned(),
             auth: StreamAuth::None,
             topics: vec![Template::parse("{query.topic}").expect("a template of our own")],
+            change_topics: false,
             user: None,
             session: None,
         }
@@ -471,6 +476,7 @@ impl Default for Limits {
             streams_per_address: 1000,
             streams_per_user: 20,
             topics_per_stream: 100,
+            given_topics: 1_000_000,
             history: 100,
         }
     }

@@ -1,12 +1,15 @@
-//! What operators and backends ask of the open streams, on every instance: to end, to go on for longer.
+//! What operators and backends ask of the open streams, on every instance: to end, to go on for longer, to hear other
+//! topics.
 //!
 //! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
 
 mod command;
 mod revoke;
+mod topics;
 
 pub use revoke::{BadRevoke, Revoked};
+pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,11 +44,22 @@ pub struct Control {
     revocations: Arc<Revocations>,
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
+    topics: Arc<Topics>,
 }
 
 impl Control {
-    pub fn new(settings: &config::Auth, fanout: Arc<Fanout>, revocations: Arc<Revocations>) -> Self {
-        Self { fanout, revocations, bus: std::sync::OnceLock::new(), revoke_for: settings.revoke_for }
+    pub fn new(
+        settings: &config::Auth,
+        fanout: Arc<Fanout>,
+        revocations: Arc<Revocations>,
+        topics: Arc<Topics>,
+    ) -> Self {
+        Self { fanout, revocations, bus: std::sync::OnceLock::new(), revoke_for: settings.revoke_for, topics }
+    }
+
+    /// The topics that users, sessions and clients are given.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// From now on the other instances are told by `bus`. Once.

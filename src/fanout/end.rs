@@ -15,11 +15,20 @@ pub enum End {
     MaxAge,
     /// The daemon stops.
     Draining,
+    /// The reader fell so far behind that nobody knows any more which of its topics were taken from it.
+    Lagged,
 }
 
 impl End {
-    pub const ALL: [Self; 6] =
-        [Self::ClientGone, Self::Stalled, Self::Expired, Self::Revoked, Self::MaxAge, Self::Draining];
+    pub const ALL: [Self; 7] = [
+        Self::ClientGone,
+        Self::Stalled,
+        Self::Expired,
+        Self::Revoked,
+        Self::MaxAge,
+        Self::Draining,
+        Self::Lagged,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,6 +38,7 @@ impl End {
             Self::Revoked => "revoked",
             Self::MaxAge => "max_age",
             Self::Draining => "draining",
+            Self::Lagged => "lagged",
         }
     }
 }

@@ -10,6 +10,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::event::{Audience, Key};
+use crate::log::Via;
 
 /// The number of a subscriber in its shard.
 pub(super) type Slot = u32;
@@ -39,18 +40,36 @@ struct Member {
 /// A key that a subscriber holds, and its place among the key's members.
 #[derive(Clone, Copy)]
 struct Held {
-    key: u32,
+    /// The key's number, and in the lowest bits by what it is held: there is one of these for every key of every
+    /// subscriber.
+    key_via: u32,
     place: u32,
 }
 
+impl Held {
+    fn new(key: u32, via: Via, place: u32) -> Self {
+        assert!(key < 1 << (u32::BITS - Via::BITS), "more keys than a shard can number");
+        Self { key_via: key << Via::BITS | via.bits(), place }
+    }
+
+    fn key(self) -> u32 {
+        self.key_via >> Via::BITS
+    }
+
+    fn via(self) -> Via {
+        Via::from_bits(self.key_via)
+    }
+}
+
 impl Index {
-    /// Enters a subscriber. Returns the keys that nobody here held before. Doubled keys count once.
+    /// Enters a subscriber with the keys of its request. Returns the keys that nobody here held before. Doubled keys
+    /// count once.
     pub(super) fn join(&mut self, slot: Slot, keys: &[Key]) -> Vec<Key> {
         let mut new = Vec::new();
         let mut held: Vec<Held> = Vec::with_capacity(keys.len());
         for key in keys {
             let number = self.number_of(key);
-            if held.iter().any(|held| held.key == number) {
+            if held.iter().any(|held| held.key() == number) {
                 continue;
             }
             let members = &mut self.keys[number as usize].members;
@@ -59,7 +78,7 @@ impl Index {
             }
             let place = members.len() as u32;
             members.push(Member { slot, nth: held.len() as u32 });
-            held.push(Held { key: number, place });
+            held.push(Held::new(number, Via::REQUEST, place));
         }
         let at = slot as usize;
         if self.held.len() <= at {
@@ -72,31 +91,96 @@ impl Index {
     /// Removes a subscriber. Returns the keys that nobody here holds any more.
     pub(super) fn leave(&mut self, slot: Slot) -> Vec<Key> {
         let mut gone = Vec::new();
-        for Held { key, place } in std::mem::take(&mut self.held[slot as usize]) {
-            let members = &mut self.keys[key as usize].members;
-            members.swap_remove(place as usize);
-            if let Some(&moved) = members.get(place as usize) {
-                self.held[moved.slot as usize][moved.nth as usize].place = place;
-            } else if members.is_empty() {
-                gone.push(self.forget(key));
-                continue;
-            }
-            let members = &mut self.keys[key as usize].members;
-            if members.capacity() > 64 && members.len() < members.capacity() / 4 {
-                members.grow(members.len() * 2);
-            }
+        for held in std::mem::take(&mut self.held[slot as usize]) {
+            let (key, place) = (held.key(), held.place);
+            gone.extend(self.unlist(key, place));
         }
         gone
     }
 
+    /// Takes a member out of a key's list. Returns the key when it was the last.
+    fn unlist(&mut self, key: u32, place: u32) -> Option<Key> {
+        let members = &mut self.keys[key as usize].members;
+        members.swap_remove(place as usize);
+        if let Some(&moved) = members.get(place as usize) {
+            self.held[moved.slot as usize][moved.nth as usize].place = place;
+        } else if members.is_empty() {
+            return Some(self.forget(key));
+        }
+        let members = &mut self.keys[key as usize].members;
+        if members.capacity() > 64 && members.len() < members.capacity() / 4 {
+            members.grow(members.len() * 2);
+        }
+        None
+    }
+
+    /// Gives a subscriber a key, by `via` beside what it may hold it by already. Whether nobody here held the key
+    /// before.
+    pub(super) fn give(&mut self, slot: Slot, key: &Key, via: Via) -> bool {
+        let number = self.number_of(key);
+        let held = &mut self.held[slot as usize];
+        if let Some(held) = held.iter_mut().find(|held| held.key() == number) {
+            held.key_via |= via.bits();
+            return false;
+        }
+        let members = &mut self.keys[number as usize].members;
+        let first = members.is_empty();
+        let one = Held::new(number, via, members.len() as u32);
+        members.push(Member { slot, nth: held.len() as u32 });
+        let mut more = std::mem::take(held).into_vec();
+        more.push(one);
+        *held = more.into();
+        first
+    }
+
+    /// Takes from a subscriber what it holds of `key` by `via`; what it holds by nothing then, it does not hold any
+    /// more. Returns the key when nobody here does.
+    pub(super) fn take(&mut self, slot: Slot, key: &Key, via: Via) -> Option<Key> {
+        let number = self.find(key)?;
+        let held = &mut self.held[slot as usize];
+        let nth = held.iter().position(|held| held.key() == number)?;
+        let left = held[nth].via().without(via);
+        let place = held[nth].place;
+        if !left.is_nothing() {
+            held[nth] = Held::new(number, left, place);
+            return None;
+        }
+        let mut fewer = std::mem::take(held).into_vec();
+        fewer.swap_remove(nth);
+        let moved = fewer.get(nth).copied();
+        *held = fewer.into();
+        if let Some(moved) = moved {
+            self.keys[moved.key() as usize].members[moved.place as usize].nth = nth as u32;
+        }
+        self.unlist(number, place)
+    }
+
+    /// The topics that a subscriber holds otherwise than by its request.
+    pub(super) fn given_to(&self, slot: Slot) -> Vec<Key> {
+        let given = self.held[slot as usize].iter().filter(|held| held.via() != Via::REQUEST);
+        given.map(|held| self.keys[held.key() as usize].key.clone()).collect()
+    }
+
+    /// The keys that a subscriber holds by its request.
+    pub(super) fn asked_by(&self, slot: Slot) -> Vec<Key> {
+        let asked = self.held[slot as usize].iter().filter(|held| held.via().has(Via::REQUEST));
+        asked.map(|held| self.keys[held.key() as usize].key.clone()).collect()
+    }
+
+    /// The subscribers that hold `key`.
+    pub(super) fn holders(&self, key: &Key) -> Vec<Slot> {
+        let Some(number) = self.find(key) else { return Vec::new() };
+        self.keys[number as usize].members.iter().map(|member| member.slot).collect()
+    }
+
     /// Whether the subscriber holds `key`.
     pub(super) fn holds(&self, slot: Slot, key: &Key) -> bool {
-        self.held[slot as usize].iter().any(|held| self.keys[held.key as usize].key == *key)
+        self.held[slot as usize].iter().any(|held| self.keys[held.key() as usize].key == *key)
     }
 
     /// The keys that a subscriber holds.
     pub(super) fn keys_of(&self, slot: Slot) -> Vec<Key> {
-        self.held[slot as usize].iter().map(|held| self.keys[held.key as usize].key.clone()).collect()
+        self.held[slot as usize].iter().map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
     /// Calls `reach` for the subscribers of `audience`. One that holds several of its keys may be named several
@@ -107,7 +191,7 @@ impl Index {
             let Some(number) = self.find(key) else { continue };
             for member in &self.keys[number as usize].members {
                 let excepted = !except.is_empty()
-                    && self.held[member.slot as usize].iter().any(|held| except.contains(&held.key));
+                    && self.held[member.slot as usize].iter().any(|held| except.contains(&held.key()));
                 if !excepted {
                     reach(member.slot);
                 }
@@ -198,20 +282,63 @@ mod tests {
             (state >> 33) % below
         };
         let mut index = Index::default();
-        let mut there: Vec<Option<Vec<Key>>> = vec![None; 50];
-        for _ in 0..5000 {
+        let mut there: Vec<Option<Vec<(Key, Via)>>> = vec![None; 50];
+        let held_by = |there: &[Option<Vec<(Key, Via)>>], key: &Key| -> Vec<Slot> {
+            let holds = |held: &Vec<(Key, Via)>| held.iter().any(|(held, _)| held == key);
+            (0..50).filter(|&slot| there[slot as usize].as_ref().is_some_and(holds)).collect()
+        };
+        for _ in 0..20_000 {
             let slot = random(50) as usize;
-            if there[slot].take().is_some() {
-                index.leave(slot as Slot);
-            } else {
-                let keys: Vec<Key> = (0..random(5)).map(|_| topic(&random(9).to_string())).collect();
-                index.join(slot as Slot, &keys);
-                there[slot] = Some(keys);
+            let key = topic(&random(9).to_string());
+            let via = Via::from_bits(1 << random(4));
+            let holders = held_by(&there, &key).len();
+            match (&mut there[slot], random(6)) {
+                (None, _) => {
+                    let keys: Vec<Key> = (0..random(5)).map(|_| topic(&random(9).to_string())).collect();
+                    index.join(slot as Slot, &keys);
+                    let mut held: Vec<(Key, Via)> = Vec::new();
+                    for key in keys {
+                        if !held.iter().any(|(other, _)| *other == key) {
+                            held.push((key, Via::REQUEST));
+                        }
+                    }
+                    there[slot] = Some(held);
+                }
+                (taken @ Some(_), 0) => {
+                    *taken = None;
+                    index.leave(slot as Slot);
+                }
+                (Some(held), 1..=3) => {
+                    assert_eq!(index.give(slot as Slot, &key, via), holders == 0);
+                    match held.iter_mut().find(|(other, _)| *other == key) {
+                        Some((_, by)) => *by = *by | via,
+                        None => held.push((key.clone(), via)),
+                    }
+                }
+                (Some(held), _) => {
+                    for (_, by) in held.iter_mut().filter(|(other, _)| *other == key) {
+                        *by = by.without(via);
+                    }
+                    let had = held.len();
+                    held.retain(|(_, by)| !by.is_nothing());
+                    let last = had > held.len() && holders == 1;
+                    assert_eq!(index.take(slot as Slot, &key, via), last.then(|| key.clone()));
+                }
+            }
+            if let Some(held) = &there[slot] {
+                let mut given: Vec<_> =
+                    held.iter().filter(|(_, by)| *by != Via::REQUEST).map(|(key, _)| key.name()).collect();
+                given.sort_unstable();
+                let mut names: Vec<Key> = index.given_to(slot as Slot);
+                names.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+                assert_eq!(names.iter().map(Key::name).collect::<Vec<_>>(), given);
+                assert_eq!(index.keys_of(slot as Slot).len(), held.len());
             }
             let asked = topic(&random(9).to_string());
-            let expected: Vec<Slot> = (0..50)
-                .filter(|&slot| there[slot as usize].as_ref().is_some_and(|keys| keys.contains(&asked)))
-                .collect();
+            let expected = held_by(&there, &asked);
+            let mut holders = index.holders(&asked);
+            holders.sort_unstable();
+            assert_eq!(holders, expected);
             assert_eq!(reached(&index, &Audience::new([asked], vec![]).unwrap()), expected);
         }
         for slot in 0..50 {

@@ -6,6 +6,7 @@
 mod asked;
 mod batch;
 mod end;
+mod follow;
 mod index;
 mod mailbox;
 mod meters;

@@ -24,20 +24,22 @@ use super::sink::{Held, Sink};
 use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
 use super::wheel::{Tick, Wheel};
 use crate::event::{Audience, Block, Frame, Key, Shape};
-use crate::log::{Feed, Log, Position, Taken};
+use crate::log::{Entry, Feed, Log, Position, Taken};
 
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
-    feed: Arc<Feed>,
-    mailbox: Arc<Mailbox>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) mailbox: Arc<Mailbox>,
     poll: Poll,
     pub(super) subscribers: Slab<Subscriber>,
     wheel: Wheel,
     /// Who has more to be written; front first.
-    queue: std::collections::VecDeque<Who>,
+    pub(super) queue: std::collections::VecDeque<Who>,
     pub(super) now: Tick,
     /// Every live subscriber has everything up to here.
     pub(super) applied: Position,
+    /// Whatever is for a key that somebody here holds, and stands after this position, has reached the inbox.
+    pub(super) wanted: Position,
     settings: Settings,
     heartbeat: Frame,
     draining: bool,
@@ -71,6 +73,7 @@ impl Shard {
             queue: std::collections::VecDeque::new(),
             now: 0,
             applied: Position::default(),
+            wanted: Position::default(),
             heartbeat: settings.heartbeat_as.frame(Shape::default()),
             settings,
             draining: false,
@@ -132,9 +135,8 @@ impl Shard {
             self.feed.take(&mut taken);
             if let Some(after) = taken.missed_after {
                 self.all_behind(after);
-            } else if !taken.entries.is_empty() {
-                pass.run(&mut self, &taken.entries);
-                self.applied = taken.entries.last().map_or(self.applied, |entry| entry.position);
+            } else {
+                self.deliver(&taken, &mut pass);
             }
             self.turns();
             self.wheel.turn(Instant::now(), &mut due);
@@ -151,6 +153,27 @@ impl Shard {
         }
     }
 
+    /// Brings to all live subscribers what is new: events and changes of topics, in their order.
+    fn deliver(&mut self, taken: &Taken, pass: &mut Pass) {
+        let mut entries = &taken.entries[..];
+        for change in &taken.changes {
+            let (before, after) =
+                entries.split_at(entries.partition_point(|entry| entry.position < change.position));
+            self.deliver_events(before, pass);
+            self.follow(change);
+            self.applied = change.position;
+            entries = after;
+        }
+        self.deliver_events(entries, pass);
+    }
+
+    fn deliver_events(&mut self, entries: &[Arc<Entry>], pass: &mut Pass) {
+        if let Some(last) = entries.last() {
+            pass.run(self, entries);
+            self.applied = last.position;
+        }
+    }
+
     pub(super) fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }
@@ -162,8 +185,7 @@ impl Shard {
             max_age: self.deadline(join.max_age),
             drains: Tick::MAX,
         };
-        let entry = self.subscribers.vacant_entry();
-        let slot = entry.key() as Slot;
+        let slot = self.subscribers.vacant_key() as Slot;
         self.generation += 1;
         let generation = self.generation;
         let sink = match join.sink {
@@ -186,15 +208,12 @@ impl Shard {
                 Held::Channel(channel)
             }
         };
-        let new = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).join(slot, &join.keys);
-        // Before the backlog is read: what is appended in between reaches the inbox, and the cursor tells whether
-        // it has been replayed already.
-        self.log.want(&self.feed, &new);
-        let (client, token, opened) = (join.client, join.token, self.now);
-        let about = About { client, token, opened, deadlines, _seat: join.seat };
-        let seed = Seed { opening: join.opening, cursor: join.cursor, about };
+        let cursor = self.enter(slot, &join.keys, join.cursor);
+        let (client, token, opened, decided) = (join.client, join.token, self.now, join.decided);
+        let about = About { client, token, opened, decided, deadlines, _seat: join.seat };
+        let seed = Seed { opening: join.opening, cursor, about };
         let channel = matches!(sink, Held::Channel(_));
-        entry.insert(Subscriber::new(sink, generation, self.now, seed));
+        self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
         self.queue.push_back(Who { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
@@ -302,11 +321,20 @@ impl Shard {
                 continue;
             }
             let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
-            match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
-                Turn::Live => subscriber.state = State::Live,
-                Turn::More => self.queue.push_back(Who { slot, generation }),
-                Turn::Blocked => self.block(slot),
-                Turn::Gone => self.close(slot, End::ClientGone),
+            let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
+                Turn::Change(change) => Some(self.go_over(slot, &change)),
+                Turn::Lost(why) => self.recover(slot, &keys, why),
+                turn => Some(turn),
+            };
+            match turn {
+                Some(Turn::Live) => self.subscribers[slot as usize].state = State::Live,
+                Some(Turn::More | Turn::Change(_) | Turn::Lost(_)) => {
+                    self.queue.push_back(Who { slot, generation });
+                }
+                Some(Turn::Blocked) => self.block(slot),
+                Some(Turn::Gone) => self.close(slot, End::ClientGone),
+                // Nobody knows what it may hear: whoever comes back is asked who they are.
+                None => self.close(slot, End::Lagged),
             }
         }
     }
@@ -387,7 +415,8 @@ impl Shard {
         let yes = {
             let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
             index.for_each(&Audience::of(Key::Client(client)), |slot| found = Some(slot));
-            judge(found.map(|slot| index.keys_of(slot)).as_deref())
+            // What others have given it is theirs to take away.
+            judge(found.map(|slot| index.asked_by(slot)).as_deref())
         };
         let Some(slot) = found.filter(|_| yes) else { return };
         let (warns, expires) = (self.deadline(times.warns), self.deadline(times.expires));
@@ -460,7 +489,7 @@ impl Shard {
             let _ = self.poll.registry().deregister(socket);
         }
         let gone = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).leave(slot);
-        self.log.unwant(&self.feed, &gone);
+        self.unwant(&gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
         let sent = subscriber.sent;

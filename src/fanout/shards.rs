@@ -58,6 +58,14 @@ impl Fanout {
         self.shards.iter().map(count).sum()
     }
 
+    /// The keys of this process's stream of `client`, if it is open.
+    pub fn keys_of(&self, client: &Key) -> Option<Vec<Key>> {
+        self.shards.iter().find_map(|shard| {
+            let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.holders(client).first().map(|&slot| index.keys_of(slot))
+        })
+    }
+
     /// Closes the streams that `which` names, and says how many they were.
     pub async fn end(&self, which: &Selector, end: End) -> usize {
         let mut ended = 0;

@@ -3,6 +3,7 @@
 //! Invariant: whatever stands at or before the cursor has been written, or is begun and its remainder is in `rest`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::meters::Counts;
 use super::sink::{Framing, Held, Sink};
 use super::wheel::Tick;
 use crate::event::{Frame, Key, Name};
-use crate::log::{Entry, Log, Position, Reset};
+use crate::log::{Change, Entry, Log, Position, Reset};
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -24,8 +25,10 @@ pub struct Join {
     pub opening: Bytes,
     /// Everything after this position is delivered.
     pub cursor: Position,
-    /// How it can be reached.
+    /// How it can be reached. What its user, session and client were given at the cursor comes to them.
     pub keys: Vec<Key>,
+    /// The log's head when the keys were decided upon: what is removed later, it lets go of.
+    pub decided: Position,
     /// For the log line.
     pub client: Name,
     /// The id of the token that it was opened with.
@@ -86,6 +89,8 @@ impl Rest {
 pub(super) struct About {
     pub(super) client: Name,
     pub(super) opened: Tick,
+    /// See [`Join::decided`].
+    pub(super) decided: Position,
     pub(super) token: Option<Name>,
     pub(super) deadlines: Deadlines,
     /// Held for its drop.
@@ -126,12 +131,16 @@ pub(super) enum Wrote {
 }
 
 /// What came of a turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Turn {
     /// It has everything that the log holds for it.
     Live,
     /// There is more; others come first.
     More,
+    /// Everything before this change of its topics is written.
+    Change(Arc<Change>),
+    /// The log has let go of what it had before it: why.
+    Lost(Reset),
     Blocked,
     Gone,
 }
@@ -161,25 +170,30 @@ impl Subscriber {
     pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
         let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
             Ok(replay) => replay,
-            Err(why) => {
-                // It was too slow, or the log began anew: say so, and go on from the head.
-                let head = log.head();
-                counts.resets += 1;
-                let why = if why == Reset::TooOld { Reset::TooSlow } else { why };
-                let reset = why.frame(head.id, log.shape());
-                self.cursor = head.position;
-                return match self.write_frame(&reset, now, counts) {
-                    Wrote::All => Turn::More,
-                    Wrote::Blocked => Turn::Blocked,
-                    Wrote::Gone => Turn::Gone,
-                };
-            }
+            // It was too slow, or the log began anew.
+            Err(Reset::TooOld) => return Turn::Lost(Reset::TooSlow),
+            Err(why) => return Turn::Lost(why),
         };
         match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
             Wrote::All => {
                 self.cursor = self.cursor.max(replay.through);
-                if replay.complete { Turn::Live } else { Turn::More }
+                match replay.change {
+                    Some(change) => Turn::Change(change),
+                    None if replay.complete => Turn::Live,
+                    None => Turn::More,
+                }
             }
+            Wrote::Blocked => Turn::Blocked,
+            Wrote::Gone => Turn::Gone,
+        }
+    }
+
+    /// Writes the `reset` that `frame` is, after which it goes on from `head`.
+    pub(super) fn reset(&mut self, frame: &Frame, head: Position, now: Tick, counts: &mut Counts) -> Turn {
+        counts.resets += 1;
+        self.cursor = head;
+        match self.write_frame(frame, now, counts) {
+            Wrote::All => Turn::More,
             Wrote::Blocked => Turn::Blocked,
             Wrote::Gone => Turn::Gone,
         }

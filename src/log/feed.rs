@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::members::Change;
 use super::store::{Entry, Position};
 
 /// One shard's inbox, filled by the log in order.
@@ -21,8 +22,10 @@ pub struct Feed {
 pub struct Taken {
     /// In order.
     pub entries: Vec<Arc<Entry>>,
-    /// Set when the shard fell so far behind that the entries after this position were let go of: they are to be
-    /// replayed from the log. `entries` is then empty.
+    /// In order; their positions say where they stand among the entries.
+    pub changes: Vec<Arc<Change>>,
+    /// Set when the shard fell so far behind that what stands after this position was let go of: it is to be
+    /// replayed from the log. `entries` and `changes` are then empty.
     pub missed_after: Option<Position>,
     bytes: usize,
 }
@@ -35,6 +38,7 @@ impl Feed {
     /// Swaps what waits into `taken`, which is cleared first; its capacity is used again.
     pub fn take(&self, taken: &mut Taken) {
         taken.entries.clear();
+        taken.changes.clear();
         taken.missed_after = None;
         taken.bytes = 0;
         // Cleared before the swap: an entry left in between wakes once too often rather than never.
@@ -49,17 +53,46 @@ impl Feed {
             if inbox.missed_after.is_some() {
                 // Already to be replayed from the log.
             } else if inbox.bytes > self.max_bytes {
-                let first = inbox.entries.first().map_or(entry.position, |entry| entry.position);
-                inbox.missed_after = Some(Position(first.0 - 1));
-                inbox.entries = Vec::new();
-                inbox.bytes = 0;
+                inbox.overflow(entry.position);
             } else {
                 inbox.bytes += entry.frame.chunk().len() + 64;
                 inbox.entries.push(Arc::clone(entry));
             }
         }
+        self.call();
+    }
+
+    pub(super) fn leave_change(&self, change: &Arc<Change>) {
+        {
+            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            if inbox.missed_after.is_some() {
+                // The log has it as well.
+            } else if inbox.bytes > self.max_bytes {
+                inbox.overflow(change.position);
+            } else {
+                inbox.bytes += CHANGE_BYTES;
+                inbox.changes.push(Arc::clone(change));
+            }
+        }
+        self.call();
+    }
+
+    fn call(&self) {
         if !self.called.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
     }
 }
+
+impl Taken {
+    /// Lets go of everything, and of what stands at `next`.
+    fn overflow(&mut self, next: Position) {
+        let entry = self.entries.first().map(|entry| entry.position);
+        let change = self.changes.first().map(|change| change.position);
+        let first = entry.into_iter().chain(change).min().unwrap_or(next);
+        *self = Self { missed_after: Some(Position(first.0 - 1)), ..Self::default() };
+    }
+}
+
+/// What a change counts for; the log holds its names.
+const CHANGE_BYTES: usize = 256;

@@ -179,7 +179,7 @@ impl Log {
                     let feeds = state.feeds_of(&mut audience);
                     let id = (!live_only).then_some(id);
                     let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
-                    state.leave(&entry, feeds);
+                    state.each_feed(feeds, |feed| feed.leave(&entry));
                 }
                 state.store.pass(id);
             }
@@ -229,7 +229,7 @@ impl State {
         let mut audience = Audience::everybody();
         let feeds = self.feeds_of(&mut audience);
         let entry = self.store.push(None, audience, frame, Instant::now(), None, None);
-        self.leave(&entry, feeds);
+        self.each_feed(feeds, |feed| feed.leave(&entry));
     }
 }
 

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use super::feed::Feed;
 use super::follow::Following;
-use super::store::{Bounds, Cursor, Entry, Position, Replay, Reset, Store};
-use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Shape, Tag};
+use super::members::{BadEdit, Edit, Held, MemberBounds};
+use super::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
+use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,17 @@ pub struct Appended {
     pub id: Option<EventId>,
     /// The idempotency key was known: nothing was appended, and `id` is the first one's.
     pub duplicate: bool,
+}
+
+/// What became of a set of topics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edited {
+    /// The topics that are in it now, in order.
+    pub topics: Vec<Name>,
+    /// The last event that was before the change: it applies to every later one, and to none before.
+    pub position: EventId,
+    /// Whether anything changed.
+    pub changed: bool,
 }
 
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
@@ -82,6 +94,12 @@ impl Log {
         Self { shape, ..self }
     }
 
+    /// The same log with bounds for the topics that users, sessions and clients are given.
+    pub fn bounded(self, bounds: MemberBounds) -> Self {
+        self.lock().store.members.bounds = bounds;
+        self
+    }
+
     pub fn shape(&self) -> Shape {
         self.shape
     }
@@ -124,6 +142,39 @@ impl Log {
         })
     }
 
+    /// Changes the topics of a user, a session or a client, in one place among the events. Streams follow, and
+    /// whoever joins later holds them; what a client was given ends with its stream.
+    pub fn edit(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
+        let mut state = self.lock();
+        if matches!(of, Key::Client(_)) && !state.wanted.contains_key(of) {
+            return Err(BadEdit::NoSuchClient);
+        }
+        let change = state.store.edit(of, edit, Instant::now())?;
+        if let Some(change) = &change {
+            state.each_feed(state.wanted.get(of).copied().unwrap_or(0), |feed| feed.leave_change(change));
+        }
+        let topics = state.store.members.topics(of).cloned().collect();
+        Ok(Edited { topics, position: state.store.head().id, changed: change.is_some() })
+    }
+
+    /// The topics of a user, a session or a client, and the last event before which they were these.
+    pub fn topics(&self, of: &Key) -> Edited {
+        let state = self.lock();
+        let topics = state.store.members.topics(of).cloned().collect();
+        Edited { topics, position: state.store.head().id, changed: false }
+    }
+
+    /// What the user, session and client among `keys` give at `after`, and the cursor with which a subscriber of
+    /// theirs goes on from there.
+    pub fn enter(&self, keys: &[Key], after: Position) -> (Held, Position) {
+        self.lock().store.enter(keys, after)
+    }
+
+    /// What the user, session and client among `keys` give at the head, and what was taken from them after `since`.
+    pub fn membership(&self, keys: &[Key], since: Position) -> Membership {
+        self.lock().store.membership(keys, since)
+    }
+
     /// Where a stream starts that wants only what comes from now on.
     pub fn head(&self) -> Cursor {
         self.lock().store.head()
@@ -137,7 +188,8 @@ impl Log {
     }
 
     /// What is kept after `after` for a holder of `keys`: at most `max_events`, and no more than one entry beyond
-    /// `max_bytes`. `Err` when entries after `after` have been let go of.
+    /// `max_bytes`; it ends where the holder's topics change. `Err` when entries or changes after `after` have been let
+    /// go of.
     pub fn replay(
         &self,
         keys: &[Key],
@@ -192,6 +244,9 @@ impl Log {
                 *feeds &= !(1 << feed.number);
                 if *feeds == 0 {
                     state.wanted.remove(key);
+                    if matches!(key, Key::Client(_)) {
+                        state.store.members.forget(key);
+                    }
                 }
             }
         }
@@ -229,7 +284,7 @@ impl State {
         }
         let feeds = self.feeds_of(&mut event.audience);
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
-        self.leave(&entry, feeds);
+        self.each_feed(feeds, |feed| feed.leave(&entry));
         Appended { id, duplicate: false }
     }
 
@@ -244,12 +299,12 @@ impl State {
         feeds
     }
 
-    /// Leaves the entry at each of `feeds`.
-    pub(super) fn leave(&self, entry: &Arc<Entry>, mut feeds: u64) {
+    /// Leaves something at each of `feeds`, which are given as bits.
+    pub(super) fn each_feed(&self, mut feeds: u64, leave: impl Fn(&Feed)) {
         while feeds != 0 {
             let number = feeds.trailing_zeros();
             feeds &= feeds - 1;
-            self.feeds[number as usize].leave(entry);
+            leave(&self.feeds[number as usize]);
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 
-use crate::event::{Audience, Block, EventId, Frame, Key, Shape, Tag};
+use super::members::{BadEdit, Change, Edit, Held, Members};
+use crate::event::{Audience, Block, EventId, Frame, Key, Name, Shape, Tag};
 
 /// A place in the log. Dense: the next event's is one more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -116,6 +117,17 @@ pub struct Replay {
     pub through: Position,
     /// Whether `through` is the log's head.
     pub complete: bool,
+    /// What changes the topics of the keys' holder right behind `through`.
+    pub change: Option<Arc<Change>>,
+}
+
+/// What a user, a session and a client give at the log's head.
+#[derive(Debug)]
+pub struct Membership {
+    pub head: Cursor,
+    pub held: Held,
+    /// The topics that were taken from them of late; None when nobody knows any more.
+    pub removed: Option<Vec<Name>>,
 }
 
 /// How much the store keeps. Whatever is met first trims.
@@ -136,6 +148,8 @@ pub(super) struct Store {
     /// The newest stored entry of each coalescing key and audience.
     newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
     bytes: usize,
+    /// Who was given which topics.
+    pub(super) members: Members,
     /// The last position given away, stored or not.
     head: Position,
     /// The last id given away; the start's own before the first.
@@ -161,6 +175,7 @@ impl Store {
             index: HashMap::new(),
             newest: HashMap::new(),
             bytes: 0,
+            members: Members::default(),
             head: Position(0),
             head_id: origin,
             trimmed: Cursor { position: Position(0), id: origin },
@@ -246,16 +261,35 @@ impl Store {
         entry
     }
 
-    /// Lets go of what is beyond the bounds at `now`.
+    /// Changes the topics of `of`, in a place of its own. None when that changes nothing.
+    pub(super) fn edit(&mut self, of: &Key, edit: Edit, at: Instant) -> Result<Option<Arc<Change>>, BadEdit> {
+        let change = self.members.edit(of, edit, Position(self.head.0 + 1), at)?;
+        if let Some(change) = &change {
+            self.head = change.position;
+            self.trim(at);
+        }
+        Ok(change)
+    }
+
+    /// Lets go of what is beyond the bounds at `now`, in the order of its places: no change before the events that
+    /// stand before it.
     pub(super) fn trim(&mut self, now: Instant) {
-        while let Some(oldest) = self.entries.front() {
-            let keep = self.entries.len() <= self.bounds.events
-                && self.bytes <= self.bounds.bytes
-                && now.saturating_duration_since(oldest.at) <= self.bounds.age;
+        loop {
+            let entry = self.entries.front().map(|entry| (entry.position, entry.at));
+            let change = self.members.oldest();
+            let oldest = [entry, change].into_iter().flatten().min_by_key(|(position, _)| *position);
+            let Some((position, at)) = oldest else { return };
+            let keep = self.entries.len() + self.members.len() <= self.bounds.events
+                && self.bytes + self.members.bytes() <= self.bounds.bytes
+                && now.saturating_duration_since(at) <= self.bounds.age;
             if keep {
                 return;
             }
-            self.drop_oldest();
+            if entry.is_some_and(|entry| entry.0 == position) {
+                self.drop_oldest();
+            } else {
+                self.members.drop_oldest();
+            }
         }
     }
 
@@ -311,7 +345,8 @@ impl Store {
     }
 
     /// What is kept after `after` for somebody who holds `keys`: at most `max_events`, and no more than one entry
-    /// beyond `max_bytes` of frames. `Err` when entries after `after` have been let go of.
+    /// beyond `max_bytes` of frames. It ends before the first change of the holder's topics. `Err` when entries or
+    /// such changes after `after` have been let go of.
     pub(super) fn replay(
         &self,
         keys: &[Key],
@@ -323,12 +358,18 @@ impl Store {
         if !self.holds(after) {
             return Err(self.why_trimmed);
         }
-        let mut replay = Replay { entries: Vec::new(), through: self.head, complete: true };
+        if self.members.has_lost(keys, after) {
+            return Err(Reset::TooOld);
+        }
+        let change = self.members.next(keys, after).cloned();
+        let through = change.as_ref().map_or(self.head, |change| Position(change.position.0 - 1));
+        let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
         let mut bytes = 0;
-        for entry in self.after(keys, after, now) {
+        for entry in self.after(keys, after, now).take_while(|entry| entry.position <= through) {
             if replay.entries.len() >= max_events || bytes >= max_bytes {
                 replay.through = Position(entry.position.0 - 1);
                 replay.complete = false;
+                replay.change = None;
                 break;
             }
             bytes += entry.frame.chunk().len();
@@ -337,9 +378,50 @@ impl Store {
         Ok(replay)
     }
 
-    /// How many entries are kept after `after` for a holder of `keys`; counting stops at `max`.
-    pub(super) fn count(&self, keys: &[Key], after: Position, max: usize, now: Instant) -> usize {
-        self.after(keys, after, now).take(max).count()
+    /// How many entries are kept after `after` for a holder of `keys`, whose topics change on the way; counting stops
+    /// at `max`.
+    pub(super) fn count(&self, keys: &[Key], mut after: Position, max: usize, now: Instant) -> usize {
+        if self.members.is_idle() {
+            return self.after(keys, after, now).take(max).count();
+        }
+        let mut held = self.members.at(keys, after);
+        let mut count = 0;
+        loop {
+            let given = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
+            let all: Vec<Key> = keys.iter().cloned().chain(given).collect();
+            let change = self.members.next(keys, after);
+            let through = change.map_or(self.head, |change| change.position);
+            let entries = self.after(&all, after, now).take_while(|entry| entry.position <= through);
+            count += entries.take(max - count).count();
+            match change {
+                Some(change) if count < max => {
+                    held.follow(change);
+                    after = change.position;
+                }
+                _ => return count,
+            }
+        }
+    }
+
+    /// What the user, session and client among `keys` give at `after`, and from where a subscriber of theirs goes on:
+    /// `after`, or, where changes have been let go of with all events before them, behind those.
+    pub(super) fn enter(&self, keys: &[Key], after: Position) -> (Held, Position) {
+        if !self.holds(after) {
+            // It begins with a reset.
+            return (self.members.at(keys, self.head), after);
+        }
+        let after = after.max(self.members.trimmed());
+        (self.members.at(keys, after), after)
+    }
+
+    /// What the user, session and client among `keys` give now, and what was taken from them after `since`.
+    pub(super) fn membership(&self, keys: &[Key], since: Position) -> Membership {
+        let known = !self.members.has_lost(keys, since);
+        Membership {
+            head: self.head(),
+            held: self.members.at(keys, self.head),
+            removed: known.then(|| self.members.removed(keys, since)),
+        }
     }
 
     /// The entries after `after` for a holder of `keys`: a merge of the keys' lists, in which a position that

@@ -34,6 +34,7 @@ use super::public::{Chain, Open};
 use super::rare::Rare;
 use super::respond::json;
 use super::tickets::Minting;
+use super::topics;
 use crate::auth::PublisherKeys;
 use crate::config;
 use crate::control::Control;
@@ -154,8 +155,16 @@ impl Internal {
                 allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(self.render_metrics())
             }
-            _ => {
-                let say = "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and GET /metrics";
+            path => {
+                if let Some(path) = topics::Path::parse(path) {
+                    // Who may not ask is not told what is wrong with the question.
+                    self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
+                    let path = path?;
+                    path.allow(&head.method)?;
+                    let body = self.read(body).await?;
+                    return path.answer(self.control.topics(), &head.method, &body).await;
+                }
+                let say = "nothing is here: GET /openapi.json says what there is";
                 Err(Problem::new(StatusCode::NOT_FOUND, "no_route", say))
             }
         }

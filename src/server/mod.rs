@@ -8,6 +8,7 @@ mod http2;
 mod internal;
 mod listen;
 mod opening;
+mod own_topics;
 mod peer;
 mod problem;
 mod public;
@@ -15,6 +16,7 @@ mod rare;
 mod respond;
 mod takeover;
 mod tickets;
+mod topics;
 
 pub use certificate::{BadCertificate, Certificate};
 pub use internal::{Internal, Standing};

@@ -18,6 +18,7 @@ use super::certificate::Certificate;
 use super::connection::Door;
 use super::cors::Cors;
 use super::http2;
+use super::own_topics;
 use super::peer::Trusted;
 use super::respond::{self, Body, STREAM_HEADERS};
 use super::takeover::{Handover, Taken};
@@ -27,7 +28,7 @@ use crate::control::Control;
 use crate::fanout::{Framing, Sink};
 use crate::proxy::{Forwarded, Proxy};
 use crate::shutdown::Drain;
-use crate::stream::{Admission, Fresh, Refusal, Renewing, Streams};
+use crate::stream::{Admission, Fresh, Refusal, Renewing, Route, Streams};
 use crate::telemetry::Throttle;
 
 /// What serves the public listener's connections.
@@ -124,8 +125,12 @@ impl Public {
                 && let Some(client) = self.streams.renews(&route, request.uri().query())
             {
                 let sender = self.sender(peer, request.headers(), connection.https);
-                // What the body says does not matter; it is left to hyper, which may have to read it.
                 connection.had_body.store(true, Ordering::Relaxed);
+                if route.changes_topics() && !request.body().is_end_stream() {
+                    let answer = self.change_topics(&route, request, peer, sender, connection.https, &client);
+                    return Ok(answer.await.map(Body::Full));
+                }
+                // What the body says does not matter; it is left to hyper, which may have to read it.
                 let (parts, _body) = request.into_parts();
                 let own = self.trusted.origin_asked(peer, &parts, connection.https);
                 let fresh = if self.cors.admits(&parts.headers, own.as_deref()) {
@@ -162,6 +167,28 @@ impl Public {
     fn sender(&self, peer: SocketAddr, headers: &HeaderMap, https: bool) -> Sender {
         let trusted = self.trusted.contains(peer.ip());
         Sender { address: self.trusted.client(peer, headers), peer: peer.ip(), trusted, https }
+    }
+
+    /// What a page reads that changes the topics of its stream.
+    async fn change_topics(
+        &self,
+        route: &Route<'_>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        sender: Sender,
+        https: bool,
+        client: &str,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let own = self.trusted.origin_asked(peer, &parts, https);
+        let mut response = if self.cors.admits(&parts.headers, own.as_deref()) {
+            let change = own_topics::Change { route, request: &parts, sender, client };
+            change.answer(&self.streams, self.control.topics(), body).await
+        } else {
+            respond::refused(&self.streams.turn_away(Denied::OriginNotAllowed), self.streams.shape())
+        };
+        self.cors.mark(&parts.headers, response.headers_mut());
+        response
     }
 
     async fn renewed(&self, client: IpAddr, renewing: Result<Renewing, Refusal>) -> Response<Full<Bytes>> {

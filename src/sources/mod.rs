@@ -4,4 +4,7 @@ mod publish;
 mod redis;
 
 pub use publish::{BadPublish, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying};
-pub use redis::{BadRedisUrl, Hear, Link, RedisDuty, RedisOnce, start_link, start_once, start_redis};
+pub use redis::{
+    BadRedisUrl, Hear, Heard, Link, RedisDuty, RedisOnce, RedisPublisher, RedisWays, start_link, start_once,
+    start_redis,
+};

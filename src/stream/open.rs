@@ -15,7 +15,7 @@ use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Sender, Verified};
 use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
-use crate::log::{Cursor, Log, Reset};
+use crate::log::{Cursor, Log, Membership, Position, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry;
 
@@ -51,11 +51,22 @@ pub struct Admission {
     /// To be set on the answer, beside the headers that every stream has.
     pub headers: HeaderMap,
     keys: Vec<Key>,
+    decided: Position,
     cursor: Cursor,
     client: Name,
     grant: Grant,
     topics: Vec<Name>,
     seat: Seat,
+}
+
+/// Where a stream is to begin.
+struct Asks<'a> {
+    last_event_id: Option<&'a str>,
+    /// Where that is.
+    located: Option<Result<Cursor, Reset>>,
+    history: usize,
+    /// The log's head before the caller was verified.
+    decided: Position,
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
@@ -142,6 +153,8 @@ impl Streams {
         if !self.log.is_loaded() {
             return Err(later(Why::NotReady));
         }
+        // What is taken from the caller while somebody is asked is not given by the answer.
+        let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
         let seat = self.seats.take(sender.address).map_err(later)?;
         let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
@@ -170,7 +183,8 @@ impl Streams {
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        Ok(self.admit(grant, headers, topics, (last_event_id, located), history, seat))
+        let asks = Asks { last_event_id, located, history, decided };
+        Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.
@@ -209,19 +223,23 @@ impl Streams {
         &self,
         grant: Grant,
         headers: HeaderMap,
-        topics: Vec<Name>,
-        (last_event_id, located): (Option<&str>, Option<Result<Cursor, Reset>>),
-        history: usize,
+        mut topics: Vec<Name>,
+        asks: Asks<'_>,
         seat: Seat,
     ) -> Admission {
+        let Asks { last_event_id, located, history, decided } = asks;
         let client = client_id();
+        // The head is taken first: an event between this line and the shard's is replayed, not lost.
+        let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
+        topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
-        // An event between this line and the shard's is replayed, not lost.
-        let head = self.log.head();
+        // What it is given comes to what it asks for; the grant answers for the latter only.
+        let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
+        let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
         let (cursor, id, missed) = match located {
             None if history > 0 => {
-                let topics: Vec<Key> = topics.iter().cloned().map(Key::Topic).collect();
+                let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
                 let cursor = self.log.back(&topics, history);
                 let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
                 (cursor, Some(cursor.id), missed)
@@ -239,7 +257,7 @@ impl Streams {
             client: client.as_str(),
             user: grant.user.as_ref().map(Name::as_str),
             session: grant.session.as_ref().map(Name::as_str),
-            topics: preamble::names(&topics),
+            topics: preamble::names(&all),
             resumed: matches!(located, Some(Ok(_))),
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
@@ -251,7 +269,7 @@ impl Streams {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
         }
         count_replay(located);
-        Admission { preamble: frame, headers, keys, cursor, client, grant, topics, seat }
+        Admission { preamble: frame, headers, keys, decided, cursor, client, grant, topics, seat }
     }
 
     /// How the streams lay out their events.
@@ -262,7 +280,8 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission { keys, cursor, client, grant, topics, seat, preamble: _, headers: _ } = admission;
+        let Admission { keys, decided, cursor, client, grant, topics, seat, preamble: _, headers: _ } =
+            admission;
         // The drain waits until the last stream is closed.
         let seat = Box::new((seat, self.drain.hold()));
         self.fanout.join(Join {
@@ -270,6 +289,7 @@ impl Streams {
             opening,
             cursor: cursor.position,
             keys,
+            decided,
             client: client.clone(),
             token: grant.token.clone(),
             times: self.times(&grant),

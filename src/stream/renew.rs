@@ -65,6 +65,22 @@ impl Streams {
         fresh
     }
 
+    /// What the caller is granted who wants to change the stream of `client`, and that client.
+    pub async fn caller(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        client: &str,
+    ) -> Result<(Name, Verified), Refusal> {
+        let query = Query::new(request.uri.query());
+        let verified = self.verify(route, request, sender, &query, None).await?;
+        let verified = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
+        self.revocations.check(&verified.grant, &[]).map_err(|denied| self.denied(denied))?;
+        let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
+        Ok((client, verified))
+    }
+
     async fn try_renew(
         &self,
         route: &Route<'_>,

@@ -16,6 +16,7 @@ pub(super) struct Routes(Box<[Settled]>);
 struct Settled {
     segments: Box<[Segment]>,
     auth: config::StreamAuth,
+    change_topics: bool,
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
@@ -61,6 +62,7 @@ impl Routes {
                 })
                 .collect(),
             auth: stream.auth,
+            change_topics: stream.change_topics,
             topics: stream.topics.clone().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
@@ -97,6 +99,11 @@ impl Route<'_> {
     /// Whether the route asks its callers who they are.
     pub fn verifies(&self) -> bool {
         self.settled.auth != config::StreamAuth::None
+    }
+
+    /// Whether pages may change the topics of their streams.
+    pub fn changes_topics(&self) -> bool {
+        self.settled.change_topics
     }
 
     pub(super) fn auth(&self) -> config::StreamAuth {

@@ -195,8 +195,7 @@ async fn paths_and_methods_that_are_not_there_are_said_to_be_so() {
         assert!(answer.json()["error"].is_string());
     }
     let nowhere = daemon.ask("/nowhere").await.json();
-    let error =
-        "nothing is here: there are POST /publish, POST /revoke, GET /healthz, GET /readyz and GET /metrics";
+    let error = "nothing is here: GET /openapi.json says what there is";
     assert_eq!(nowhere, json!({ "error": error }));
     for path in ["/healthz", "/readyz", "/metrics"] {
         let head = request(daemon.internal, "HEAD", path, &[], b"").await;

@@ -16,6 +16,7 @@
 //! | `http2.rs` | HTTP/2 on the public listener |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
+//! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -49,6 +50,7 @@ mod demo;
 mod http2;
 mod internal;
 mod jwt;
+mod membership;
 mod proxy;
 mod publish;
 mod publishers;

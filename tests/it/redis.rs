@@ -229,7 +229,7 @@ async fn a_user_with_no_more_rights_than_needed_and_a_database_are_enough() {
     let redis = Redis::start().await;
     let rights = ["+subscribe", "+psubscribe", "+publish", "+ping", "+select"];
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">p@ss/word", "resetkeys", "resetchannels"];
-    command.extend(["&sidestream", "&sidestream:topic:*"]);
+    command.extend(["&sidestream", "&sidestream:topic:*", "&sidestream:topics"]);
     command.extend(rights);
     let _: () = redis.command(&command).await;
     let url = format!("redis://app:p%40ss%2Fword@127.0.0.1:{}/3", redis.port);

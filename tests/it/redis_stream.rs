@@ -270,7 +270,7 @@ async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do(
     let rights = "+subscribe +psubscribe +publish +ping +select +xadd +xread +xrange +xrevrange +xtrim +xinfo \
                   +time +get +set +eval +multi +exec";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
-    command.extend(["~push:log", "~push:once:*", "&push", "&push:topic:*"]);
+    command.extend(["~push:log", "~push:once:*", "&push", "&push:topic:*", "&push:topics"]);
     command.extend(rights.split_whitespace());
     let _: () = redis.command(&command).await;
     let config = format!(
@@ -382,7 +382,7 @@ async fn who_may_only_read_follows_what_others_append() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +ping +xread +xrange +xrevrange +xinfo +time";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
-    command.extend(["~sidestream:log", "&sidestream", "&sidestream:topic:*"]);
+    command.extend(["~sidestream:log", "&sidestream", "&sidestream:topic:*", "&sidestream:topics"]);
     command.extend(rights.split_whitespace());
     let _: () = redis.command(&command).await;
     let config = format!("[redis]\nurl = \"redis://app:pw@127.0.0.1:{}\"\n[redis.stream]\n", redis.port);

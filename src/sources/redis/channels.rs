@@ -16,6 +16,8 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(super) struct Channels {
+    /// Where instances tell each other what topics are given to whom: no event is published there.
+    given: Box<[u8]>,
     /// Whether the operator mapped any.
     pub(super) mapped: bool,
     /// In a Cluster: the channel of the stream's own shard.
@@ -82,9 +84,11 @@ impl BadMessage {
 impl Channels {
     /// Sidestream's own channels and the mapped ones.
     pub(super) fn new(settings: &config::Redis) -> Self {
-        let mapped = !settings.channels.is_empty();
-        let mut channels = Self { mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
         let prefix = &settings.prefix;
+        let given = given_channel(prefix).into();
+        let mapped = !settings.channels.is_empty();
+        let mut channels =
+            Self { given, mapped, sharded: None, exact: HashMap::new(), patterns: HashMap::new() };
         channels.add(Mapping::envelope(&[prefix], None));
         let rest = Template::parse("{1}").expect("a template of our own");
         channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest)));
@@ -116,7 +120,13 @@ impl Channels {
 
     /// What to `SUBSCRIBE` to.
     pub(super) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded())
+        let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
+        others.chain([&*self.given])
+    }
+
+    /// Whether a message on `channel` says what topics are given.
+    pub(super) fn is_given(&self, channel: &[u8]) -> bool {
+        *self.given == *channel
     }
 
     /// What to `PSUBSCRIBE` to.
@@ -133,6 +143,11 @@ impl Channels {
     pub(super) fn of_pattern(&self, pattern: &[u8]) -> &[Mapping] {
         self.patterns.get(pattern).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The channel on which it is said what topics are given.
+pub(super) fn given_channel(prefix: &str) -> Vec<u8> {
+    [prefix.as_bytes(), b":topics"].concat()
 }
 
 impl Mapping {

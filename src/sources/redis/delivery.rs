@@ -21,10 +21,14 @@ const MAX_BATCH: usize = 1024;
 /// How often refusals for one reason are logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
+/// Takes what instances tell each other; whether it was understood. Called in the order of the events.
+pub type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// Where the messages of a subscribed connection go.
 pub(super) struct Delivery {
     channels: Channels,
     log: Arc<Log>,
+    commands: Heard,
     batch: Vec<Event>,
     /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
     lasting: bool,
@@ -57,10 +61,11 @@ struct Complaint {
 }
 
 impl Delivery {
-    pub(super) fn new(channels: Channels, log: Arc<Log>) -> Self {
+    pub(super) fn new(channels: Channels, log: Arc<Log>, commands: Heard) -> Self {
         Self {
             channels,
             log,
+            commands,
             batch: Vec::new(),
             lasting: false,
             taken: metrics::counter!(EVENTS, "source" => SOURCE),
@@ -75,6 +80,16 @@ impl Delivery {
 
     /// Takes a reply; a message's events wait for [`Delivery::flush`].
     pub(super) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
+        if let Reply::Array(parts) = &reply
+            && let [b"message", channel, command] = *parts.as_slice()
+            && self.channels.is_given(channel)
+        {
+            // What was published before it comes before it.
+            self.flush();
+            if !(self.commands)(command) {
+                refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
+            }
+        }
         let Self { channels, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             Reply::Array(parts) => match *parts.as_slice() {
@@ -180,7 +195,11 @@ mod tests {
         let age = Duration::from_secs(600);
         let retention = Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age };
         let settings = Redis::at(Secret::new("redis://h"));
-        Delivery::new(Channels::new(&settings), Arc::new(Log::new(retention)))
+        Delivery::new(
+            Channels::new(&settings),
+            Arc::new(Log::new(retention)),
+            Arc::new(|command| command == b"known"),
+        )
     }
 
     fn take(delivery: &mut Delivery, words: &[&[u8]]) {
@@ -201,6 +220,21 @@ mod tests {
         assert_eq!(delivery.log.size().0, 0);
         delivery.flush();
         assert_eq!(delivery.log.size().0, 2);
+    }
+
+    #[test]
+    fn a_command_is_no_event_and_comes_in_its_place() {
+        let mut delivery = delivery();
+        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut delivery, &[b"message", b"sidestream:topics", b"known"]);
+        assert_eq!(
+            (delivery.log.size().0, delivery.complaints.len()),
+            (1, 0),
+            "the event is appended before it"
+        );
+        take(&mut delivery, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
+        delivery.flush();
+        assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
     }
 
     #[test]

@@ -106,11 +106,12 @@ impl Peer {
     /// Lets the client in and confirms its subscriptions.
     pub(super) async fn subscribe(&mut self) {
         self.welcome().await;
-        assert_eq!(self.expect("SUBSCRIBE").await, ["SUBSCRIBE", "sidestream"]);
+        assert_eq!(self.expect("SUBSCRIBE").await, ["SUBSCRIBE", "sidestream", "sidestream:topics"]);
         assert_eq!(self.expect("PSUBSCRIBE").await, ["PSUBSCRIBE", "sidestream:topic:*"]);
         self.expect("PING").await;
         self.say(b"*3\r\n$9\r\nsubscribe\r\n$10\r\nsidestream\r\n:1\r\n").await;
-        self.say(b"*3\r\n$10\r\npsubscribe\r\n$18\r\nsidestream:topic:*\r\n:2\r\n").await;
+        self.say(b"*3\r\n$9\r\nsubscribe\r\n$17\r\nsidestream:topics\r\n:2\r\n").await;
+        self.say(b"*3\r\n$10\r\npsubscribe\r\n$18\r\nsidestream:topic:*\r\n:3\r\n").await;
         self.pong().await;
     }
 

@@ -45,9 +45,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::BadRedisUrl;
+pub use delivery::Heard;
 pub use link::{Hear, Link};
 pub use once::RedisOnce;
-use publisher::RedisPublisher;
+pub use publisher::RedisPublisher;
 
 use append::{Appender, Commands};
 use channels::Channels;
@@ -99,17 +100,26 @@ pub struct RedisDuty {
     pub idempotency_window: Duration,
 }
 
+/// The ways out to Redis.
+pub struct RedisWays {
+    /// For `POST /publish`.
+    pub relay: Arc<dyn Relay>,
+    /// For what instances tell each other in the order of the events.
+    pub commands: RedisPublisher,
+}
+
 /// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
-/// one, and gives back the way out for `POST /publish`; until `drain` starts: best one that starts after the streams
-/// are closed, so that these miss nothing while they wait for that. Returns at once; `health` tells when Redis is
-/// there.
+/// one, and gives back the ways out; until `drain` starts: best one that starts after the streams are closed, so that
+/// these miss nothing while they wait for that. What instances tell each other goes to `commands`. Returns at once;
+/// `health` tells when Redis is there.
 pub fn start_redis(
     settings: &config::Redis,
     duty: RedisDuty,
     log: &Arc<Log>,
+    commands: Heard,
     health: &Health,
     drain: &Drain,
-) -> Result<Arc<dyn Relay>, BadRedisUrl> {
+) -> Result<RedisWays, BadRedisUrl> {
     let key = settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key);
     let server = Arc::new(Server::new(settings, key)?);
     let timing = Timing {
@@ -122,15 +132,15 @@ pub fn start_redis(
     if let Some(sharded) = &sharded {
         channels.add_sharded(sharded);
     }
-    let delivery = Delivery::new(channels, Arc::clone(log));
+    let delivery = Delivery::new(channels, Arc::clone(log), commands);
     let max_text = duty.max_message.saturating_add(RELAY_SLACK);
     let reporter = health.depend_on("redis", true);
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let listening = subscription.listening();
     drain.spawn(subscription.run(drain.clone()));
+    let publisher = RedisPublisher::start(Arc::clone(&server), timing, &settings.prefix, listening, drain);
     let Some(stream) = &settings.stream else {
-        let publisher = RedisPublisher::start(server, timing, &settings.prefix, listening, drain);
-        return Ok(Arc::new(publisher));
+        return Ok(RedisWays { relay: Arc::new(publisher.clone()), commands: publisher });
     };
     let reading =
         Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
@@ -138,7 +148,8 @@ pub fn start_redis(
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), reporter);
     drain.spawn(tail.run(drain.clone()));
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
-    Ok(Arc::new(Appender::start(server, timing, stream.timeout, commands, drain)))
+    let appender = Appender::start(server, timing, stream.timeout, commands, drain);
+    Ok(RedisWays { relay: Arc::new(appender), commands: publisher })
 }
 
 /// Starts the link between the instances that share the Redis of `settings`, until `drain` starts; `hear` gets what

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Timing;
+use super::channels::given_channel;
 use super::connection::Connection;
 use super::failure::{Failure, Told};
 use super::resp::{Reply, write_command};
@@ -33,12 +34,14 @@ const MAX_ANSWER: usize = 4096;
 
 /// Publishes on the channel that every instance listens to. Cloning shares.
 #[derive(Clone)]
-pub(super) struct RedisPublisher {
+pub struct RedisPublisher {
     requests: mpsc::Sender<Request>,
 }
 
 struct Request {
     messages: Vec<Bytes>,
+    /// They are commands to all instances, not events.
+    are_commands: bool,
     answer: oneshot::Sender<Result<(), RelayError>>,
 }
 
@@ -57,6 +60,7 @@ impl RedisPublisher {
             server,
             timing,
             channel: channel.as_bytes().into(),
+            given: given_channel(channel).into(),
             listening,
             connection: None,
             told: Told::default(),
@@ -71,15 +75,25 @@ impl Relay for RedisPublisher {
     /// Dropped half-way, the messages may still be sent. Takes a few times the timeout at the longest.
     fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
             let count = messages.len();
-            let messages = messages.into_iter().map(|message| message.json).collect();
-            let request = Request { messages, answer };
-            // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
-            self.requests.send(request).await.map_err(|_| RelayError::Down)?;
-            answered.await.unwrap_or(Err(RelayError::Down))?;
+            self.send(messages.into_iter().map(|message| message.json).collect(), false).await?;
             Ok(vec![Relayed::default(); count])
         })
+    }
+}
+
+impl RedisPublisher {
+    /// Tells every instance that listens, this one too, something that is asked of all.
+    pub async fn tell(&self, command: Vec<u8>) -> Result<(), RelayError> {
+        self.send(vec![command.into()], true).await
+    }
+
+    async fn send(&self, messages: Vec<Bytes>, are_commands: bool) -> Result<(), RelayError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { messages, are_commands, answer };
+        // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
+        self.requests.send(request).await.map_err(|_| RelayError::Down)?;
+        answered.await.unwrap_or(Err(RelayError::Down))
     }
 }
 
@@ -88,6 +102,7 @@ struct Outbox {
     server: Arc<Server>,
     timing: Timing,
     channel: Box<[u8]>,
+    given: Box<[u8]>,
     listening: Arc<AtomicBool>,
     connection: Option<Connection>,
     told: Told,
@@ -155,8 +170,11 @@ impl Outbox {
         }
         let Some(connection) = &mut self.connection else { return };
         let mut commands = Vec::with_capacity(requests.iter().map(Request::size).sum());
-        for message in requests.iter().flat_map(|request| &request.messages) {
-            write_command(&mut commands, &[b"PUBLISH", &self.channel, message]);
+        for request in &requests {
+            let channel = if request.are_commands { &self.given } else { &self.channel };
+            for message in &request.messages {
+                write_command(&mut commands, &[b"PUBLISH", channel, message]);
+            }
         }
         let mut requests = requests.into_iter();
         let exchange = exchange(connection, &commands, &mut requests, &self.listening);

@@ -23,7 +23,7 @@ impl Running {
         let channels = Channels::new(&config::Redis::at(config::Secret::new("redis://h")));
         let health = Health::new();
         let drain = Drain::new();
-        let delivery = Delivery::new(channels, Arc::clone(&log));
+        let delivery = Delivery::new(channels, Arc::clone(&log), Arc::new(|_| false));
         let subscription = Subscription::new(
             Arc::new(Server::One(address)),
             timing,

@@ -1,0 +1,369 @@
+//! The topics that a backend gives to users, sessions and clients, on this instance and on the others.
+//!
+//! Alone, a change is made at once. With others it is told to all of them, this one too, and made where it is heard: so
+//! it stands at the same place among the events everywhere. This file knows neither HTTP nor Redis.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::event::{Audience, BadName, Key, Name};
+use crate::fanout::Fanout;
+use crate::log::{BadEdit, Edit, Edited, Log};
+use crate::telemetry::TOPIC_CHANGES;
+
+/// How a command gets to every instance, this one too.
+pub trait Peers: Send + Sync {
+    /// Sends it.
+    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>>;
+}
+
+/// What is known of a command that did not go out as it should.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSent {
+    /// Nobody was told.
+    Nothing,
+    /// Some may have been.
+    Perhaps,
+}
+
+/// The topics of users, sessions and clients.
+pub struct Topics {
+    log: Arc<Log>,
+    fanout: Arc<Fanout>,
+    peers: OnceLock<Arc<dyn Peers>>,
+    /// Who waits for a command of this instance to come back, by the command's number.
+    waiting: Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
+    /// How long a command may take to come back.
+    patience: Duration,
+}
+
+/// What a holder's topics are.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    #[serde(serialize_with = "as_texts")]
+    pub topics: Vec<Name>,
+    /// The id of the last event before the change: it holds for every later one, and for none before.
+    #[serde(serialize_with = "as_text")]
+    pub position: crate::event::EventId,
+    /// The holder's open streams on this instance.
+    pub streams: usize,
+}
+
+/// Why a change is not made, or not known to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{0}")]
+    Edit(#[from] BadEdit),
+    #[error("this stream is somebody else's")]
+    NotYours,
+    /// The stream is not here; where it is, the change is made.
+    #[error("no such stream is open on this instance; the others were told")]
+    PassedOn,
+    #[error("the other instances cannot be told now, and nothing was changed here")]
+    NotTold,
+    #[error(
+        "the change was sent to all instances, and has not come back to this one: it may or may not be made"
+    )]
+    Unknown,
+}
+
+/// Whose a stream has to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub user: Option<Name>,
+    pub session: Option<Name>,
+}
+
+/// Why a text does not say what is to become of a set of topics.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTopics {
+    #[error("not the JSON that is expected here: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("`{field}[{at}]` {why}")]
+    Name { field: &'static str, at: usize, why: BadName },
+}
+
+/// A command as it goes from instance to instance.
+#[derive(Serialize, Deserialize)]
+struct Command {
+    /// For the instance that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
+    topics: Told,
+    /// Who the client must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<ToldOwner>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldOwner {
+    user: Option<String>,
+    session: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    set: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    add: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remove: Vec<String>,
+}
+
+impl Topics {
+    pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
+        Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
+    }
+
+    /// From now on all instances are told by `peers`. Once.
+    pub fn connect(&self, peers: Arc<dyn Peers>) {
+        let _ = self.peers.set(peers);
+    }
+
+    /// The topics that `of` has been given, as this instance knows them.
+    pub fn get(&self, of: &Key) -> Answer {
+        self.answer(of, self.log.topics(of))
+    }
+
+    /// Changes the topics of `of`, on every instance.
+    pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
+        let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.make(of, edit)?)) };
+        let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
+        let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
+        let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
+        let (sender, made) = oneshot::channel();
+        let _waiting = Waiting { all: &self.waiting, number: number.clone() };
+        self.waiting().insert(number, sender);
+        peers.tell(command).await.map_err(|why| match why {
+            NotSent::Nothing => Refused::NotTold,
+            NotSent::Perhaps => Refused::Unknown,
+        })?;
+        match tokio::time::timeout(self.patience, made).await {
+            Ok(Ok(Ok(edited))) => Ok(self.answer(of, edited)),
+            Ok(Ok(Err(BadEdit::NoSuchClient))) => Err(Refused::PassedOn),
+            Ok(Ok(Err(bad))) => Err(bad.into()),
+            Ok(Err(_)) | Err(_) => Err(Refused::Unknown),
+        }
+    }
+
+    /// Changes the topics of the stream of `client`, which must be `owner`'s. On this instance the stream may be, or on
+    /// another.
+    pub async fn edit_own(&self, client: Name, owner: Owner, edit: Edit) -> Result<Answer, Refused> {
+        let client = Key::Client(client);
+        if let Some(keys) = self.fanout.keys_of(&client) {
+            if !owner.has(&keys) {
+                return Err(Refused::NotYours);
+            }
+            return Ok(self.answer(&client, self.make(&client, edit)?));
+        }
+        let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
+        let text = |name: Option<Name>| name.map(|name| name.to_string());
+        let owner = ToldOwner { user: text(owner.user), session: text(owner.session) };
+        let command = Command { number: None, topics: Told::new(&client, edit), owner: Some(owner) };
+        let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
+        peers.tell(command).await.map_err(|_| Refused::NotTold)?;
+        Err(Refused::PassedOn)
+    }
+
+    /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
+    pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
+        let Command { number, topics, owner } = serde_json::from_slice(text)?;
+        let (of, edit) = topics.parse()?;
+        if let Some(owner) = owner {
+            let name = |text: Option<String>| text.as_deref().map(Name::parse).transpose();
+            let owner = name(owner.user).and_then(|user| Ok(Owner { user, session: name(owner.session)? }));
+            let owner = owner.map_err(|why| BadTopics::Name { field: "owner", at: 0, why })?;
+            if !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys)) {
+                return Ok(());
+            }
+        }
+        let made = self.make(&of, edit);
+        if let Some(waiting) = number.and_then(|number| self.waiting().remove(&number)) {
+            // Whoever asked may have gone.
+            let _ = waiting.send(made);
+        }
+        Ok(())
+    }
+
+    fn make(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
+        let made = self.log.edit(of, edit);
+        if made.as_ref().is_ok_and(|edited| edited.changed) {
+            let holder = match of {
+                Key::User(_) => "user",
+                Key::Session(_) => "session",
+                _ => "client",
+            };
+            metrics::counter!(TOPIC_CHANGES, "of" => holder).increment(1);
+        }
+        made
+    }
+
+    fn answer(&self, of: &Key, edited: Edited) -> Answer {
+        let holder = Audience::new([of.clone()], Vec::new()).expect("one key is an audience");
+        Answer { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
+    }
+
+    fn waiting(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner {
+    /// Whether a stream with these keys is its.
+    fn has(&self, keys: &[Key]) -> bool {
+        let is = |key: &Key| match key {
+            Key::User(user) => self.user.as_ref() == Some(user),
+            Key::Session(session) => self.session.as_ref() == Some(session),
+            _ => true,
+        };
+        let holds = |make: fn(Name) -> Key, name: &Option<Name>| {
+            name.clone().is_none_or(|name| keys.contains(&make(name)))
+        };
+        keys.iter().all(is) && holds(Key::User, &self.user) && holds(Key::Session, &self.session)
+    }
+}
+
+/// Takes a number out of those that are waited for, whatever ends the wait.
+struct Waiting<'a> {
+    all: &'a Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
+    number: String,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+impl Told {
+    fn new(of: &Key, edit: Edit) -> Self {
+        let texts = |names: Vec<Name>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let [mut user, mut session, mut client] = [None, None, None];
+        match of {
+            Key::User(name) => user = Some(name.to_string()),
+            Key::Session(name) => session = Some(name.to_string()),
+            Key::Client(name) => client = Some(name.to_string()),
+            Key::Topic(_) | Key::Broadcast => {}
+        }
+        match edit {
+            Edit::Replace(topics) => {
+                Self { user, session, client, set: Some(texts(topics)), add: vec![], remove: vec![] }
+            }
+            Edit::Change { add, remove } => {
+                Self { user, session, client, set: None, add: texts(add), remove: texts(remove) }
+            }
+        }
+    }
+
+    fn parse(self) -> Result<(Key, Edit), BadTopics> {
+        let holder =
+            |text: &str| Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why });
+        let of = match (&self.user, &self.session, &self.client) {
+            (Some(name), None, None) => Key::User(holder(name)?),
+            (None, Some(name), None) => Key::Session(holder(name)?),
+            (None, None, Some(name)) => Key::Client(holder(name)?),
+            _ => return Err(BadTopics::Name { field: "holder", at: 0, why: BadName::Empty }),
+        };
+        let edit = match &self.set {
+            Some(set) => Edit::Replace(names("set", set)?),
+            None => Edit::Change { add: names("add", &self.add)?, remove: names("remove", &self.remove)? },
+        };
+        Ok((of, edit))
+    }
+}
+
+/// The whole set: `{"topics": ["a", "b"]}`.
+pub fn parse_set(text: &[u8]) -> Result<Edit, BadTopics> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Set {
+        topics: Vec<String>,
+    }
+    let Set { topics } = serde_json::from_slice(text)?;
+    Ok(Edit::Replace(names("topics", &topics)?))
+}
+
+/// What is put in and what is taken out: `{"add": ["a"], "remove": ["b"]}`.
+pub fn parse_change(text: &[u8]) -> Result<Edit, BadTopics> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Change {
+        #[serde(default)]
+        add: Vec<String>,
+        #[serde(default)]
+        remove: Vec<String>,
+    }
+    let Change { add, remove } = serde_json::from_slice(text)?;
+    Ok(Edit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
+}
+
+fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
+    let parse =
+        |(at, text): (usize, &String)| Name::parse(text).map_err(|why| BadTopics::Name { field, at, why });
+    texts.iter().enumerate().map(parse).collect()
+}
+
+fn as_text<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_texts<S: serde::Serializer>(names: &[Name], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(Name::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_command_comes_out_as_it_went_in() {
+        let edits = [
+            Edit::Replace(vec![name("a"), name("☂")]),
+            Edit::Replace(vec![]),
+            Edit::Change { add: vec![name("a")], remove: vec![name("b"), name("c")] },
+            Edit::Change { add: vec![], remove: vec![] },
+        ];
+        for of in [Key::User(name("u")), Key::Session(name("s")), Key::Client(name("c"))] {
+            for edit in &edits {
+                let command = Command { number: None, topics: Told::new(&of, edit.clone()), owner: None };
+                let text = serde_json::to_vec(&command).unwrap();
+                let back: Command = serde_json::from_slice(&text).unwrap();
+                assert_eq!(back.topics.parse().unwrap(), (of.clone(), edit.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let said = |bad: Result<Edit, BadTopics>| bad.unwrap_err().to_string();
+        assert_eq!(said(parse_set(br#"{"topics":["a",""]}"#)), "`topics[1]` is empty");
+        assert!(said(parse_set(b"{}")).contains("missing field `topics`"));
+        assert!(said(parse_change(br#"{"ad":["a"]}"#)).contains("unknown field `ad`"));
+        assert!(said(parse_change(b"[")).starts_with("not the JSON that is expected here"));
+        assert_eq!(parse_change(b"{}").unwrap(), Edit::Change { add: vec![], remove: vec![] });
+        for text in [r#"{"topics":{"set":[]}}"#, r#"{"topics":{"user":"u","client":"c","set":[]}}"#] {
+            let command: Command = serde_json::from_str(text).unwrap();
+            assert!(command.topics.parse().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! How the topics of an open stream change: every subscriber goes over every change in its place among the events.
+//!
+//! Invariant: a subscriber holds what its user, session and client were given at its cursor, and of what it asked for
+//! itself whatever has not been removed since. Who is live goes over a change as the inbox brings it, who is behind as
+//! the log does: a cursor at or after a change has it.
+
+use std::sync::PoisonError;
+
+use super::index::{Index, Slot};
+use super::shard::Shard;
+use super::subscriber::{State, Turn, Who};
+use crate::event::Key;
+use crate::log::{Change, Membership, Position, Reset, Via};
+
+impl Shard {
+    /// Enters the keys of a subscriber that comes with `cursor`, and what it is given there. Returns the cursor with
+    /// which it goes on.
+    pub(super) fn enter(&mut self, slot: Slot, keys: &[Key], cursor: Position) -> Position {
+        let new = self.index(|index| index.join(slot, keys));
+        // Before the log is asked, for events as for changes: what is appended in between reaches the inbox as well,
+        // and the cursor tells whether it has been replayed already.
+        self.want(&new);
+        let (held, cursor) = self.log.enter(keys, cursor);
+        if !held.is_empty() {
+            let new = self.index(|index| {
+                let held = held.iter().map(|(topic, via)| (Key::Topic(topic.clone()), via));
+                held.filter(|(key, via)| index.give(slot, key, *via)).map(|(key, _)| key).collect::<Vec<_>>()
+            });
+            self.want(&new);
+        }
+        cursor
+    }
+
+    /// Lets all live subscribers go over a change that the inbox brought. Whoever is behind will find it in the log.
+    pub(super) fn follow(&mut self, change: &Change) {
+        for slot in self.index(|index| index.holders(&change.of)) {
+            let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
+            if subscriber.state != State::Live || change.position <= subscriber.cursor {
+                continue;
+            }
+            let complete = self.change(slot, change);
+            let subscriber = &mut self.subscribers[slot as usize];
+            subscriber.cursor = change.position;
+            if !complete {
+                // What has been appended since for its new topics did not come here: the log has it.
+                subscriber.state = State::Queued;
+                self.queue.push_back(Who { slot, generation: subscriber.generation });
+            }
+        }
+    }
+
+    /// Takes a subscriber that is behind, and has everything before `change`, over it.
+    pub(super) fn go_over(&mut self, slot: Slot, change: &Change) -> Turn {
+        self.change(slot, change);
+        self.subscribers[slot as usize].cursor = change.position;
+        Turn::More
+    }
+
+    /// Changes what a subscriber holds. Whether everything after the change that is for it reaches the inbox.
+    fn change(&mut self, slot: Slot, change: &Change) -> bool {
+        let decided = self.subscribers[slot as usize].about.decided;
+        // A request that came after the removal was granted all the same.
+        let taken = if change.position > decided { change.via | Via::REQUEST } else { change.via };
+        let mut new = Vec::new();
+        let mut gone = Vec::new();
+        self.index(|index| {
+            for (topic, _) in &change.remove {
+                gone.extend(index.take(slot, &Key::Topic(topic.clone()), taken));
+            }
+            for topic in &change.add {
+                let key = Key::Topic(topic.clone());
+                if index.give(slot, &key, change.via) {
+                    new.push(key);
+                }
+            }
+        });
+        // In this order: a topic that is in both is wanted.
+        self.unwant(&gone);
+        self.want(&new);
+        self.wanted <= change.position
+    }
+
+    /// Brings a subscriber whose place the log has let go of to the head: its topics, the `reset`, its cursor.
+    /// None when nobody knows its topics.
+    pub(super) fn recover(&mut self, slot: Slot, keys: &[Key], why: Reset) -> Option<Turn> {
+        let subscriber = &self.subscribers[slot as usize];
+        let since = subscriber.cursor.max(subscriber.about.decided);
+        let Membership { head, held, removed } = self.log.membership(keys, since);
+        let removed = removed?;
+        let mut new = Vec::new();
+        let mut gone = Vec::new();
+        self.index(|index| {
+            for key in index.given_to(slot) {
+                gone.extend(index.take(slot, &key, Via::GIVEN));
+            }
+            for topic in removed {
+                gone.extend(index.take(slot, &Key::Topic(topic), Via::REQUEST));
+            }
+            for (topic, via) in held.iter() {
+                let key = Key::Topic(topic.clone());
+                if index.give(slot, &key, via) {
+                    new.push(key);
+                }
+            }
+        });
+        self.unwant(&gone);
+        self.want(&new);
+        let frame = why.frame(head.id, self.log.shape());
+        Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
+    }
+
+    fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {
+        act(&mut self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on the inbox gets what is for `keys`.
+    fn want(&mut self, keys: &[Key]) {
+        if !keys.is_empty() {
+            self.wanted = self.wanted.max(self.log.want(&self.feed, keys));
+        }
+    }
+
+    pub(super) fn unwant(&self, keys: &[Key]) {
+        if !keys.is_empty() {
+            self.log.unwant(&self.feed, keys);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The topics that were given to users, sessions and clients: now, and at every position from which the log replays.
+//!
+//! A change has a position of its own among the events, so that a stream's topics are a matter of its cursor. The
+//! changes are kept as long as the events before them; what a set was earlier is today's with the later changes undone.
+//! This file knows no subscriber.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::BuildHasher;
+use std::ops::BitOr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+
+use super::store::Position;
+use crate::event::{Key, Name};
+
+/// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Via(u8);
+
+impl Via {
+    pub const NOTHING: Self = Self(0);
+    pub const REQUEST: Self = Self(1);
+    const USER: Self = Self(2);
+    const SESSION: Self = Self(4);
+    const CLIENT: Self = Self(8);
+    /// Whatever is not the request's.
+    pub const GIVEN: Self = Self(2 | 4 | 8);
+    /// How many bits one takes.
+    pub const BITS: u32 = 4;
+
+    /// None for what topics cannot be given to.
+    fn of(key: &Key) -> Option<Self> {
+        match key {
+            Key::User(_) => Some(Self::USER),
+            Key::Session(_) => Some(Self::SESSION),
+            Key::Client(_) => Some(Self::CLIENT),
+            _ => None,
+        }
+    }
+
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn bits(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    /// The one whose [`bits`](Self::bits) these are; higher ones are not looked at.
+    pub fn from_bits(bits: u32) -> Self {
+        Self((bits & ((1 << Self::BITS) - 1)) as u8)
+    }
+}
+
+impl BitOr for Via {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What is to become of a set of topics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// These and no others.
+    Replace(Vec<Name>),
+    /// First some are taken out, then some put in.
+    Change { add: Vec<Name>, remove: Vec<Name> },
+}
+
+/// A change of the topics of a user, a session or a client, in its place among the events.
+#[derive(Debug)]
+pub struct Change {
+    pub position: Position,
+    pub of: Key,
+    /// By what a stream holds what is added.
+    pub via: Via,
+    /// Topics that were not in the set.
+    pub add: Box<[Name]>,
+    /// Topics that were taken out, before those of `add` were put in; and whether they were in the set. A stream that
+    /// held one by its own request lets go of it as well.
+    pub remove: Box<[(Name, bool)]>,
+    at: Instant,
+}
+
+/// Why a set is not changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadEdit {
+    #[error("topics are given to users, sessions and clients")]
+    NoHolder,
+    #[error("no such stream is open here")]
+    NoSuchClient,
+    #[error("it would have more than {max} topics")]
+    TooManyTopics { max: usize },
+    #[error("more than {max} topics would be held by all users, sessions and clients together")]
+    Full { max: usize },
+}
+
+/// How much is held. 0 = without a bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemberBounds {
+    /// Topics of one user, session or client.
+    pub topics: usize,
+    /// Topics of all of them together.
+    pub all: usize,
+}
+
+/// The sets, and the changes that are kept.
+#[derive(Default)]
+pub(super) struct Members {
+    pub(super) bounds: MemberBounds,
+    sets: HashMap<Key, BTreeSet<Name>>,
+    /// Topics in all sets.
+    held: usize,
+    changes: VecDeque<Arc<Change>>,
+    /// The positions of each holder's changes, oldest first.
+    index: HashMap<Key, VecDeque<Position>>,
+    bytes: usize,
+    /// The newest change that was let go of.
+    trimmed: Position,
+    /// The same by the holder's hash: one that is not named here has lost none, whatever others have.
+    lost: Vec<Position>,
+    hasher: DefaultHashBuilder,
+}
+
+/// Roughly what a change costs beside its names: itself and its place in the index.
+const CHANGE_COST: usize = 256;
+const NAME_COST: usize = 40;
+
+/// Places in [`Members::lost`].
+const LOST: usize = 4096;
+
+impl Members {
+    /// Changes the set of `of`, at `position`. None when that changes nothing for anybody.
+    pub(super) fn edit(
+        &mut self,
+        of: &Key,
+        edit: Edit,
+        position: Position,
+        at: Instant,
+    ) -> Result<Option<Arc<Change>>, BadEdit> {
+        let via = Via::of(of).ok_or(BadEdit::NoHolder)?;
+        let before = self.sets.get(of);
+        let count = before.map_or(0, BTreeSet::len);
+        let mut set = before.cloned().unwrap_or_default();
+        let (add, remove) = match edit {
+            Edit::Change { add, remove } => (add, remove),
+            Edit::Replace(topics) => {
+                let topics: BTreeSet<Name> = topics.into_iter().collect();
+                let remove = set.difference(&topics).cloned().collect();
+                (topics.into_iter().collect(), remove)
+            }
+        };
+        let remove: Box<[(Name, bool)]> = remove
+            .into_iter()
+            .map(|topic| {
+                let was = set.remove(&topic);
+                (topic, was)
+            })
+            .collect();
+        let add: Box<[Name]> = add.into_iter().filter(|topic| set.insert(topic.clone())).collect();
+        if add.is_empty() && remove.is_empty() {
+            return Ok(None);
+        }
+        let MemberBounds { topics, all } = self.bounds;
+        if topics > 0 && set.len() > topics && set.len() > count {
+            return Err(BadEdit::TooManyTopics { max: topics });
+        }
+        let held = self.held - count + set.len();
+        if all > 0 && held > all && held > self.held {
+            return Err(BadEdit::Full { max: all });
+        }
+        self.held = held;
+        if set.is_empty() {
+            self.sets.remove(of);
+        } else {
+            self.sets.insert(of.clone(), set);
+        }
+        let change = Arc::new(Change { position, of: of.clone(), via, add, remove, at });
+        self.bytes += cost(&change);
+        self.index.entry_ref(of).or_default().push_back(position);
+        self.changes.push_back(Arc::clone(&change));
+        Ok(Some(change))
+    }
+
+    /// Lets go of the set of a holder that is gone for good. No stream holds it, so that there is nothing to follow.
+    pub(super) fn forget(&mut self, of: &Key) {
+        if let Some(set) = self.sets.remove(of) {
+            self.held -= set.len();
+        }
+    }
+
+    /// The topics that are in the set of `of`, in order.
+    pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &Name> {
+        self.sets.get(of).into_iter().flatten()
+    }
+
+    /// Whether nobody was given anything of late.
+    pub(super) fn is_idle(&self) -> bool {
+        self.changes.is_empty() && self.sets.is_empty()
+    }
+
+    /// What the holders among `keys` gave at `position`: today's sets with the later changes undone.
+    pub(super) fn at(&self, keys: &[Key], position: Position) -> Held {
+        let mut held = Held::default();
+        for key in keys {
+            let Some(via) = Via::of(key) else { continue };
+            for topic in self.topics(key) {
+                held.give(topic, via);
+            }
+            for change in self.of(key, position).rev() {
+                for topic in &change.add {
+                    held.take(topic, via);
+                }
+                for (topic, _) in change.remove.iter().filter(|(_, was)| *was) {
+                    held.give(topic, via);
+                }
+            }
+        }
+        held
+    }
+
+    /// The first change after `position` of a holder among `keys`.
+    pub(super) fn next(&self, keys: &[Key], position: Position) -> Option<&Arc<Change>> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        keys.iter().filter_map(|key| self.of(key, position).next()).min_by_key(|change| change.position)
+    }
+
+    /// The topics that the changes after `position` took from holders among `keys`.
+    pub(super) fn removed(&self, keys: &[Key], position: Position) -> Vec<Name> {
+        let changes = keys.iter().flat_map(|key| self.of(key, position));
+        changes.flat_map(|change| change.remove.iter().map(|(topic, _)| topic.clone())).collect()
+    }
+
+    /// The changes of one holder after `position`, in order.
+    fn of(&self, key: &Key, position: Position) -> impl DoubleEndedIterator<Item = &Arc<Change>> {
+        self.index.get(key).into_iter().flat_map(move |places| {
+            let from = places.partition_point(|&place| place <= position);
+            places.range(from..).map(|&place| self.get(place))
+        })
+    }
+
+    fn get(&self, position: Position) -> &Arc<Change> {
+        &self.changes[self.changes.partition_point(|change| change.position < position)]
+    }
+
+    /// Whether a change after `position` of a holder among `keys` may have been let go of.
+    pub(super) fn has_lost(&self, keys: &[Key], position: Position) -> bool {
+        position < self.trimmed
+            && keys
+                .iter()
+                .filter(|key| Via::of(key).is_some())
+                .any(|key| position < self.lost[self.hasher.hash_one(key) as usize % LOST])
+    }
+
+    /// The newest change that was let go of.
+    pub(super) fn trimmed(&self) -> Position {
+        self.trimmed
+    }
+
+    pub(super) fn oldest(&self) -> Option<(Position, Instant)> {
+        self.changes.front().map(|change| (change.position, change.at))
+    }
+
+    /// How many changes are kept.
+    pub(super) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn drop_oldest(&mut self) {
+        let Some(change) = self.changes.pop_front() else { return };
+        self.bytes -= cost(&change);
+        if let Some(places) = self.index.get_mut(&change.of) {
+            places.pop_front();
+            if places.is_empty() {
+                self.index.remove(&change.of);
+            }
+        }
+        self.trimmed = change.position;
+        if self.lost.is_empty() {
+            self.lost = vec![Position(0); LOST];
+        }
+        self.lost[self.hasher.hash_one(&change.of) as usize % LOST] = change.position;
+    }
+}
+
+fn cost(change: &Change) -> usize {
+    let add: usize = change.add.iter().map(|topic| topic.as_str().len() + NAME_COST).sum();
+    let remove: usize = change.remove.iter().map(|(topic, _)| topic.as_str().len() + NAME_COST).sum();
+    CHANGE_COST + change.of.name().len() + add + remove
+}
+
+/// Topics, and by what each is held.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Held(BTreeMap<Name, Via>);
+
+impl Held {
+    pub(super) fn give(&mut self, topic: &Name, via: Via) {
+        let held = self.0.entry(topic.clone()).or_default();
+        *held = *held | via;
+    }
+
+    pub(super) fn take(&mut self, topic: &Name, via: Via) {
+        if let Some(held) = self.0.get_mut(topic) {
+            *held = held.without(via);
+            if held.is_nothing() {
+                self.0.remove(topic);
+            }
+        }
+    }
+
+    /// Goes over `change`, but for what the stream's own request asked for.
+    pub(super) fn follow(&mut self, change: &Change) {
+        for (topic, _) in &change.remove {
+            self.take(topic, change.via);
+        }
+        for topic in &change.add {
+            self.give(topic, change.via);
+        }
+    }
+
+    /// In the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, Via)> {
+        self.0.iter().map(|(topic, &via)| (topic, via))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;
