@@ -193,7 +193,8 @@ impl Inner {
             match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, late.as_mut()).await {
                 Ok(response) => {
                     if let Some(link) = &mut slot {
-                        link.was_plain(plain && plain::is_plain(&response));
+                        // Idle: all of the answer came at once.
+                        link.was_plain(plain && plain::is_plain(&response) && link.is_idle());
                     }
                     break (response.map(Content::Incoming), slot);
                 }

@@ -106,6 +106,8 @@ impl Bare {
             match read(&all) {
                 Read::Plain(answer) => {
                     self.head.clear();
+                    // What was room for a long head is not kept.
+                    self.head.shrink_to(LONGEST / 8);
                     self.sent = 0;
                     return Poll::Ready(Outcome::Answer(answer));
                 }
