@@ -4,11 +4,12 @@
 //! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. Whoever
 //! is not known to be free of bounds has some.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use metrics::Counter;
 use subtle::ConstantTimeEq as _;
 
 use super::denied::Denied;
@@ -19,6 +20,7 @@ use crate::config::{self, PublisherKey, Secret};
 use crate::event::{Audience, Key, Name, Pattern};
 use crate::health::Health;
 use crate::shutdown::Drain;
+use crate::telemetry::PUBLISHES;
 
 /// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
@@ -34,6 +36,8 @@ pub struct Publisher {
     subject: Option<Name>,
     /// None = to everybody.
     bounds: Option<Bounds>,
+    /// Of publishes, looked up at the first one.
+    published: OnceLock<Counter>,
 }
 
 /// To whom a publisher may publish.
@@ -159,12 +163,12 @@ impl PublisherKeys {
 impl Publisher {
     /// Somebody who may publish to everybody.
     pub fn unbounded() -> Self {
-        Self { name: "publish_keys".into(), subject: None, bounds: None }
+        Self { name: "publish_keys".into(), subject: None, bounds: None, published: OnceLock::new() }
     }
 
     /// The daemon itself, as `name` in metrics.
     pub fn own(name: &'static str) -> Self {
-        Self { name: name.into(), subject: None, bounds: None }
+        Self { name: name.into(), subject: None, bounds: None, published: OnceLock::new() }
     }
 
     /// Somebody who may publish to whom the configuration says.
@@ -172,7 +176,7 @@ impl Publisher {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
             publisher.clone();
         let bounds = Bounds { topics: topics.into(), users, sessions, clients, broadcast };
-        Self { name: name.into(), subject: None, bounds: Some(bounds) }
+        Self { name: name.into(), subject: None, bounds: Some(bounds), published: OnceLock::new() }
     }
 
     fn of_token(grant: Grant) -> Self {
@@ -182,12 +186,23 @@ impl Publisher {
             Topics::Any => Box::default(),
         };
         let bounds = Bounds { topics, users: false, sessions: false, clients: false, broadcast: false };
-        Self { name: "publisher_jwt".into(), subject: grant.user, bounds: Some(bounds) }
+        Self {
+            name: "publisher_jwt".into(),
+            subject: grant.user,
+            bounds: Some(bounds),
+            published: OnceLock::new(),
+        }
     }
 
     /// The operator's word for it; `publish_keys` for whoever holds one of those, `publisher_jwt` for a token's holder.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Counts a publish that was taken.
+    pub fn count(&self) {
+        let look_up = || metrics::counter!(PUBLISHES, "publisher" => self.name().to_owned());
+        self.published.get_or_init(look_up).increment(1);
     }
 
     /// Whether all of an event's audience is within the publisher's bounds; otherwise, what is not.

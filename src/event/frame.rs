@@ -95,7 +95,9 @@ impl Draft {
     pub fn seal(self, id: Option<EventId>) -> Frame {
         let mut text = self.text;
         if let Some(id) = id {
-            writeln!(text, "id: {id}").expect("a Vec takes every byte");
+            text.extend_from_slice(b"id: ");
+            id.append_to(&mut text);
+            text.push(b'\n');
         }
         text.push(b'\n');
         chunk(text)

@@ -59,13 +59,47 @@ impl EventId {
     }
 }
 
+impl EventId {
+    /// Puts the id's text behind `text`. Every event needs its own twice: formatted, it would take longer than all the
+    /// rest of a frame.
+    pub(super) fn append_to(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.spell(&mut [0; MAX_LEN]));
+    }
+
+    /// From its last byte to the first.
+    fn spell<'b>(&self, buffer: &'b mut [u8; MAX_LEN]) -> &'b [u8] {
+        let mut at = MAX_LEN;
+        if let Some(Tag(letters)) = self.tag {
+            at -= letters.len();
+            buffer[at..].copy_from_slice(&letters);
+            at -= 1;
+            buffer[at] = b'-';
+        }
+        at = digits(self.seq, buffer, at) - 1;
+        buffer[at] = b'-';
+        at = digits(self.ms, buffer, at);
+        &buffer[at..]
+    }
+}
+
+/// Two numbers, a tag, and what stands between them.
+const MAX_LEN: usize = 2 * 20 + Tag::LEN + 2;
+
+/// Writes the number so that it ends before `at`, and says where it begins.
+fn digits(mut number: u64, buffer: &mut [u8], mut at: usize) -> usize {
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return at;
+        }
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)?;
-        match self.tag {
-            Some(tag) => write!(f, "-{tag}"),
-            None => Ok(()),
-        }
+        f.write_str(str::from_utf8(self.spell(&mut [0; MAX_LEN])).map_err(|_| fmt::Error)?)
     }
 }
 

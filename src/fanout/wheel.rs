@@ -20,11 +20,13 @@ pub(super) struct Wheel {
     next: Tick,
     spokes: Vec<Vec<(Slot, Tick)>>,
     waiting: usize,
+    /// Nobody waits for a tick between `next` and this one.
+    soonest: Tick,
 }
 
 impl Wheel {
     pub(super) fn new(start: Instant) -> Self {
-        Self { start, next: 0, spokes: vec![Vec::new(); SPOKES], waiting: 0 }
+        Self { start, next: 0, spokes: vec![Vec::new(); SPOKES], waiting: 0, soonest: 0 }
     }
 
     /// The tick that `at` falls into.
@@ -49,6 +51,7 @@ impl Wheel {
         let tick = tick.clamp(self.next, self.next + SPOKES as Tick - 1);
         self.spokes[tick as usize % SPOKES].push((slot, tick));
         self.waiting += 1;
+        self.soonest = self.soonest.min(tick);
         tick
     }
 
@@ -69,12 +72,13 @@ impl Wheel {
     }
 
     /// How long until the next tick that somebody waits for; None when nobody waits.
-    pub(super) fn until_next(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn until_next(&mut self, now: Instant) -> Option<Duration> {
         if self.waiting == 0 {
             return None;
         }
-        let tick = (self.next..).find(|&tick| !self.spokes[tick as usize % SPOKES].is_empty())?;
-        Some((self.start + TICK * tick).saturating_duration_since(now))
+        let from = self.next.max(self.soonest);
+        self.soonest = (from..).find(|&tick| !self.spokes[tick as usize % SPOKES].is_empty())?;
+        Some((self.start + TICK * self.soonest).saturating_duration_since(now))
     }
 }
 
@@ -94,7 +98,11 @@ mod tests {
         wheel.turn(start, &mut due);
         assert_eq!(due, [(2, 0)]);
         assert_eq!(wheel.until_next(start), Some(TICK * 3));
+        wheel.add(5, 2);
+        assert_eq!(wheel.until_next(start), Some(TICK * 2), "what comes later may be due sooner");
+        wheel.turn(start + TICK * 2, &mut due);
         due.clear();
+        assert_eq!(wheel.until_next(start), Some(TICK * 3));
         wheel.turn(start + TICK * 3, &mut due);
         assert_eq!(due, [(1, 3)]);
         due.clear();

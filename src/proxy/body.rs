@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::error::ProxyError;
-use super::pool::{Link, Pool};
+use super::link::Link;
+use super::pool::Pool;
 use super::tally::Ticket;
 use super::upload::Upload;
 use crate::shutdown::Drain;
@@ -23,7 +24,7 @@ use crate::shutdown::Drain;
 /// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is
 /// logged here, as the client has the head by then; it must cut the client's connection.
 pub struct ProxyBody {
-    incoming: Incoming,
+    content: Content,
     /// It ended well.
     complete: bool,
     /// hyper must not learn that there is no body: it would correct the head's length.
@@ -34,6 +35,37 @@ pub struct ProxyBody {
     failure: Option<ProxyError>,
     /// None for an answer that has none.
     ticket: Option<Ticket>,
+}
+
+/// What the body is made of.
+pub(super) enum Content {
+    Incoming(Incoming),
+    /// Here in whole.
+    Whole(Bytes),
+}
+
+impl Content {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
 }
 
 /// What drives the backend's connection.
@@ -71,15 +103,15 @@ impl Source {
 impl ProxyBody {
     /// `bare_length`: the head names a length that is not this body's (304).
     pub(super) fn new(
-        incoming: Incoming,
+        content: Content,
         status: StatusCode,
         bare_length: bool,
         source: Source,
         ticket: Ticket,
     ) -> Self {
         Self {
-            complete: incoming.is_end_stream(),
-            incoming,
+            complete: content.is_end_stream(),
+            content,
             bare_length,
             status,
             source,
@@ -89,10 +121,10 @@ impl ProxyBody {
     }
 
     /// The body of an answer that switches protocols: none.
-    pub(super) fn empty(incoming: Incoming) -> Self {
+    pub(super) fn empty(content: Content) -> Self {
         let status = StatusCode::SWITCHING_PROTOCOLS;
         let source = Source::Read;
-        Self { incoming, complete: true, bare_length: false, status, source, failure: None, ticket: None }
+        Self { content, complete: true, bare_length: false, status, source, failure: None, ticket: None }
     }
 
     fn fail(&mut self, error: hyper::Error) -> ProxyError {
@@ -154,9 +186,9 @@ impl Body for ProxyBody {
         // What this body drives itself cannot be ready at any other time than now.
         let mut nobody = Context::from_waker(Waker::noop());
         let waker = if matches!(this.source, Source::Here(..)) { &mut nobody } else { &mut *cx };
-        match ready!(Pin::new(&mut this.incoming).poll_frame(waker)) {
+        match ready!(this.content.poll_frame(waker)) {
             Some(Ok(frame)) => {
-                this.complete = this.incoming.is_end_stream();
+                this.complete = this.content.is_end_stream();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -172,11 +204,11 @@ impl Body for ProxyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream() && !self.bare_length
+        self.content.is_end_stream() && !self.bare_length
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.bare_length { SizeHint::default() } else { self.incoming.size_hint() }
+        if self.bare_length { SizeHint::default() } else { self.content.size_hint() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -42,7 +43,7 @@ impl Connector {
             }
         };
         match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok(socket)) => Ok(Io { socket, heard: Arc::default() }),
+            Ok(Ok(socket)) => Ok(Io { socket, heard: Arc::default(), sent: false, ahead: Bytes::new() }),
             Ok(Err(error)) => Err(ProxyError::Connect(error)),
             Err(_) => Err(ProxyError::ConnectTimeout(self.timeout)),
         }
@@ -64,6 +65,10 @@ impl Connector {
 pub(super) struct Io {
     socket: Socket,
     heard: Arc<AtomicBool>,
+    /// The next thing that is written has been sent before.
+    sent: bool,
+    /// Was read before, and comes first.
+    ahead: Bytes,
 }
 
 enum Socket {
@@ -76,11 +81,35 @@ impl Io {
     pub(super) fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
     }
+
+    /// The socket for whoever begins an exchange anew that has been begun already: with `sent`, what is written first
+    /// is the request, which has been sent, and only then is `ahead` read, and whatever follows it.
+    pub(super) fn begun(self, sent: bool, ahead: Bytes) -> Self {
+        Self { sent, ahead, ..self }
+    }
+
+    /// Whether what is being written, all of it in one call, has been sent before.
+    fn has_sent(&mut self, cx: &Context<'_>) -> bool {
+        let sent = std::mem::take(&mut self.sent);
+        if sent {
+            // Reading was put off until now.
+            cx.waker().wake_by_ref();
+        }
+        sent
+    }
 }
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.sent {
+            return Poll::Pending;
+        }
+        if !this.ahead.is_empty() {
+            let some = this.ahead.len().min(into.remaining());
+            into.put_slice(&this.ahead.split_to(some));
+            return Poll::Ready(Ok(()));
+        }
         let before = into.filled().len();
         let result = match &mut this.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
@@ -95,7 +124,11 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        if this.has_sent(cx) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        match &mut this.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
@@ -106,7 +139,11 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        if this.has_sent(cx) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        match &mut this.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }

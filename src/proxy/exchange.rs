@@ -3,7 +3,7 @@
 //! Knows no headers. Says how much of a failed request may have reached the backend, as that decides on a retry.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::error::ProxyError;
-use super::pool::Link;
+use super::link::Link;
 use super::upload::{Upload, UploadBody};
 
 /// How long a body that waits for `100 Continue` is held back from a backend that says nothing: many never do.
@@ -28,20 +28,24 @@ pub(super) enum Failure {
     Sent { error: ProxyError, heard: bool },
 }
 
-/// Sends `request` and waits for the head of its answer: for `patience` from the last movement of its body. Takes the
+/// Sends `request` and waits for the head of its answer: for `patience` from the last movement of its body; `late` tells when
+/// that may be over. Takes the
 /// connection out of `slot` when it is over. Dropping the future leaves the connection in the middle of things.
 pub(super) async fn exchange(
     slot: &mut Option<Box<Link>>,
     request: Request<UploadBody>,
     upload: Option<&Arc<Upload>>,
     patience: Duration,
+    mut late: Pin<&mut Sleep>,
 ) -> Result<Response<Incoming>, Failure> {
     let link = slot.as_mut().expect("an exchange begins with a connection");
-    link.forget();
+    let sender = match link.sender().await {
+        Ok(sender) => sender,
+        Err(error) => return Err(Failure::Unsent(Box::new(request), error)),
+    };
     // Only polling the connection, just before, can make it ready: it needs to wake nobody, and it must not make use
     // of the budget by which tokio may put a task off.
-    let mut answer = pin!(unconstrained(link.sender.try_send_request(request)));
-    let mut late = pin!(sleep(patience));
+    let mut answer = pin!(unconstrained(sender.try_send_request(request)));
     let mut held = upload.filter(|upload| upload.is_held());
     let mut go_on = pin!(held.map(|_| sleep(CONTINUE_AFTER)));
     poll_fn(|cx| {

@@ -3,6 +3,7 @@
 //! Dropping what is made here, future or body, closes the backend's connection: a client that leaves cancels its
 //! request. Nothing is sent twice that could count twice.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,17 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::body::{ProxyBody, Source};
+use super::body::{Content, ProxyBody, Source};
 use super::connect::Connector;
 use super::error::{BadAnswer, ProxyError};
 use super::exchange::{Failure, exchange};
-use super::headers::{self, Forwarded};
-use super::pool::{Link, Pool};
+use super::headers::{self, Forwarded, Kinds};
+use super::link::Link;
+use super::plain::{self, Outcome};
+use super::pool::Pool;
 use super::tally::{Tally, Ticket};
 use super::upload::{self, Upload, UploadBody};
 use super::{target, tunnel};
@@ -112,13 +116,15 @@ impl Proxy {
             && to <= Version::HTTP_11
             && response.headers().contains_key(CONTENT_LENGTH);
         let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
-        response.map(|incoming| ProxyBody::new(incoming, status, bare_length, source, ticket))
+        response.map(|content| ProxyBody::new(content, status, bare_length, source, ticket))
     }
 }
 
 /// A request as the backend gets it.
 struct Outgoing {
     request: Request<UploadBody>,
+    /// It may begin a plain exchange.
+    plain: bool,
     upload: Option<Arc<Upload>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
@@ -126,7 +132,7 @@ struct Outgoing {
 
 /// The head of an answer, and what its body still needs.
 struct Answer {
-    response: Response<Incoming>,
+    response: Response<Content>,
     /// The connection that the rest of it comes from. None when that is known to be over.
     link: Option<Box<Link>>,
     upload: Option<Arc<Upload>>,
@@ -136,10 +142,15 @@ struct Answer {
 impl Inner {
     fn outgoing(&self, request: Request<Incoming>, caller: &Forwarded) -> Result<Outgoing, ProxyError> {
         let (mut head, body) = request.into_parts();
-        let expects = target::expects_continue(&head.headers, head.version);
+        let kinds = Kinds::of(&head.headers);
+        let expects = kinds.expect && target::expects_continue(&head.headers, head.version);
         target::prepare(&mut head, &self.host).map_err(ProxyError::BadRequest)?;
-        target::frame_request(&mut head.headers, !body.is_end_stream()).map_err(ProxyError::BadRequest)?;
-        let upgrade = headers::to_backend(&mut head.headers, caller);
+        let has_body = !body.is_end_stream();
+        if kinds.framing || has_body {
+            target::frame_request(&mut head.headers, has_body).map_err(ProxyError::BadRequest)?;
+        }
+        let upgrade = headers::to_backend(&mut head.headers, kinds, caller);
+        let plain = !kinds.framing && upgrade.is_none() && plain::fits(&head) && !has_body;
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
         head.extensions.clear();
         let (body, upload) = upload::new(body, expects, &self.drain);
@@ -151,20 +162,42 @@ impl Inner {
                 }
             });
         }
-        Ok(Outgoing { request, upload, client })
+        Ok(Outgoing { request, plain, upload, client })
     }
 
     async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
-        let Outgoing { mut request, upload, client } = outgoing;
+        let Outgoing { mut request, plain, upload, client } = outgoing;
         let mut slot = self.pool.take();
+        let mut late = pin!(sleep(self.head_timeout));
         let (mut response, mut link) = loop {
-            if slot.is_none() {
-                slot = Some(self.connect().await?);
+            let mut link = match slot.take() {
+                Some(link) => link,
+                None => self.connect().await?,
+            };
+            let reused = link.reused;
+            link.forget();
+            if plain && let Some(bare) = link.bare() {
+                match bare.exchange(&request, late.as_mut()).await {
+                    Outcome::Answer(response) => break (response.map(Content::Whole), Some(link)),
+                    Outcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
+                    Outcome::Unsent if reused => {
+                        debug!("an idle connection to the backend had ended; trying another");
+                        slot = self.pool.take();
+                        continue;
+                    }
+                    Outcome::Unsent | Outcome::Hyper => {}
+                }
             }
-            let reused = slot.as_ref().is_some_and(|link| link.reused);
             let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
-            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout).await {
-                Ok(response) => break (response, slot),
+            slot = Some(link);
+            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, late.as_mut()).await {
+                Ok(response) => {
+                    if let Some(link) = &mut slot {
+                        // Idle: all of the answer came at once.
+                        link.was_plain(plain && plain::is_plain(&response) && link.is_idle());
+                    }
+                    break (response.map(Content::Incoming), slot);
+                }
                 Err(Failure::Unsent(again, error)) if reused => {
                     debug!(%error, "an idle connection to the backend had ended; trying another");
                     request = *again;
@@ -178,6 +211,7 @@ impl Inner {
                         debug!(%error, "an idle connection to the backend ended under a request; trying afresh");
                         request = again;
                         slot = Some(self.connect().await?);
+                        late.as_mut().reset(Instant::now() + self.head_timeout);
                     }
                     _ => return Err(error),
                 },
@@ -186,25 +220,29 @@ impl Inner {
         ticket.answered();
         // Ours, not the backend's: hyper brings it down to what the client speaks.
         *response.version_mut() = Version::HTTP_11;
+        let kinds = Kinds::of(response.headers());
         if let Some(link) = &mut link {
-            link.keep_for(headers::keep_alive_timeout(response.headers()));
+            link.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
         }
         let status = response.status();
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if switching && client.is_none() {
             return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
         }
-        target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
-            .map_err(ProxyError::BadAnswer)?;
-        headers::to_client(response.headers_mut(), switching || status == StatusCode::UPGRADE_REQUIRED);
+        if kinds.framing {
+            target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
+                .map_err(ProxyError::BadAnswer)?;
+        }
+        headers::to_client(
+            response.headers_mut(),
+            kinds,
+            switching || status == StatusCode::UPGRADE_REQUIRED,
+        );
         Ok(Answer { response, link, upload, client })
     }
 
     async fn connect(&self) -> Result<Box<Link>, ProxyError> {
-        let connected = match self.connector.connect().await {
-            Ok(io) => Link::new(io).await.map_err(ProxyError::BrokeOff),
-            Err(error) => Err(error),
-        };
+        let connected = self.connector.connect().await.map(Link::new);
         match &connected {
             Ok(_) => self.health.up(),
             Err(ProxyError::Connect(cause)) => {

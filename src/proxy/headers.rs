@@ -2,7 +2,6 @@
 //!
 //! Works on headers alone. All others go on as they are, values of one name in their order.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
@@ -20,18 +19,67 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Who sent the request, as the `X-Forwarded-*` headers are to say it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forwarded {
     /// The socket's peer.
-    pub peer: IpAddr,
+    peer: HeaderValue,
     /// The peer is a trusted proxy: its `X-Forwarded-*` are kept and added to. Otherwise what came is thrown away.
-    pub trusted: bool,
+    trusted: bool,
     /// Our own listener spoke TLS.
-    pub https: bool,
+    https: bool,
 }
 
-/// Leaves what the backend is to see of the client's headers. Returns the protocol that the client asks to switch to.
-pub(super) fn to_backend(headers: &mut HeaderMap, caller: &Forwarded) -> Option<HeaderValue> {
+impl Forwarded {
+    pub fn new(peer: IpAddr, trusted: bool, https: bool) -> Self {
+        let text = bytes::Bytes::from(peer.to_canonical().to_string());
+        let peer = HeaderValue::from_maybe_shared(text).expect("an address is a value");
+        Self { peer, trusted, https }
+    }
+}
+
+/// What kinds of fields a head has: one look at each name costs less than asking for every name.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kinds {
+    /// For one hop, or named by what is.
+    hop: bool,
+    /// Who the client is.
+    who: bool,
+    /// Where the body ends.
+    pub(super) framing: bool,
+    pub(super) expect: bool,
+}
+
+impl Kinds {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut kinds = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection"
+                | "upgrade"
+                | "te"
+                | "keep-alive"
+                | "proxy-connection"
+                | "proxy-authorization"
+                | "proxy-authenticate"
+                | "http2-settings" => kinds.hop = true,
+                "content-length" | "transfer-encoding" => kinds.framing = true,
+                "expect" => kinds.expect = true,
+                _ => kinds.who |= says_who(name),
+            }
+        }
+        kinds
+    }
+}
+
+/// Leaves what the backend is to see of the client's headers, which are of these kinds. Returns the protocol that the
+/// client asks to switch to.
+pub(super) fn to_backend(headers: &mut HeaderMap, kinds: Kinds, caller: &Forwarded) -> Option<HeaderValue> {
+    let upgrade = if kinds.hop { hop_to_backend(headers) } else { None };
+    forwarded(headers, kinds.who, caller);
+    upgrade
+}
+
+fn hop_to_backend(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let named = take_connection(headers);
     let upgrade =
         headers.remove(UPGRADE).filter(|protocol| has_token(&named, "upgrade") && !is_h2c(protocol));
@@ -53,12 +101,15 @@ pub(super) fn to_backend(headers: &mut HeaderMap, caller: &Forwarded) -> Option<
         }
         (None, false) => {}
     }
-    forwarded(headers, caller);
     upgrade
 }
 
-/// Leaves what the client is to see of the backend's headers; `upgrading` keeps the protocol that is switched to.
-pub(super) fn to_client(headers: &mut HeaderMap, upgrading: bool) {
+/// Leaves what the client is to see of the backend's headers, which are of these kinds; `upgrading` keeps the protocol
+/// that is switched to.
+pub(super) fn to_client(headers: &mut HeaderMap, kinds: Kinds, upgrading: bool) {
+    if !kinds.hop {
+        return;
+    }
     let named = take_connection(headers);
     let upgrade = headers.remove(UPGRADE);
     remove_named(headers, &named);
@@ -72,7 +123,10 @@ pub(super) fn to_client(headers: &mut HeaderMap, upgrading: bool) {
 }
 
 /// How long the backend says that it keeps an idle connection, in seconds.
-pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn keep_alive_timeout(headers: &HeaderMap, kinds: Kinds) -> Option<u64> {
+    if !kinds.hop {
+        return None;
+    }
     let seconds = tokens(headers.get(KEEP_ALIVE)?).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         if name.trim().eq_ignore_ascii_case("timeout") { Some(value.trim().trim_matches('"')) } else { None }
@@ -121,23 +175,24 @@ fn says_who(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || *name == REAL_IP
 }
 
-/// Says who the client is. Of a stranger nothing is believed, so nothing of it reaches the backend.
-fn forwarded(headers: &mut HeaderMap, caller: &Forwarded) {
-    if !caller.trusted {
+/// Says who the client is. Of a stranger nothing is believed, so nothing of it reaches the backend. `claims`: something
+/// is said already.
+fn forwarded(headers: &mut HeaderMap, claims: bool, caller: &Forwarded) {
+    if claims && !caller.trusted {
         let claims: SmallVec<[HeaderName; 4]> =
             headers.keys().filter(|name| says_who(name)).cloned().collect();
         for name in claims {
             headers.remove(name);
         }
     }
-    headers.reserve(3);
-    let peer = peer_after(headers, caller.peer.to_canonical());
+    let claims = claims && caller.trusted;
+    let peer = if claims { peer_after(headers, &caller.peer) } else { caller.peer.clone() };
     headers.insert(FORWARDED_FOR, peer);
-    if !headers.contains_key(FORWARDED_PROTO) {
+    if !(claims && headers.contains_key(FORWARDED_PROTO)) {
         headers
             .insert(FORWARDED_PROTO, HeaderValue::from_static(if caller.https { "https" } else { "http" }));
     }
-    if !headers.contains_key(FORWARDED_HOST)
+    if !(claims && headers.contains_key(FORWARDED_HOST))
         && let Some(host) = headers.get(HOST).cloned()
     {
         headers.insert(FORWARDED_HOST, host);
@@ -145,13 +200,13 @@ fn forwarded(headers: &mut HeaderMap, caller: &Forwarded) {
 }
 
 /// The `X-Forwarded-For` that came, in one line, and the peer behind it.
-fn peer_after(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
+fn peer_after(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
     let mut text = Vec::with_capacity(40);
     for line in headers.get_all(FORWARDED_FOR) {
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(b", ");
     }
-    write!(text, "{peer}").expect("a vector takes all that is written");
+    text.extend_from_slice(peer.as_bytes());
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("values and an address are a value")
 }
 
@@ -159,9 +214,14 @@ fn peer_after(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
 mod tests {
     use super::*;
 
-    const STRANGER: Forwarded =
-        Forwarded { peer: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), trusted: false, https: false };
-    const PROXY: Forwarded = Forwarded { trusted: true, ..STRANGER };
+    fn to_backend(headers: &mut HeaderMap, trusted: bool) -> Option<HeaderValue> {
+        let caller = Forwarded::new("192.0.2.1".parse().unwrap(), trusted, false);
+        super::to_backend(headers, Kinds::of(headers), &caller)
+    }
+
+    fn to_client(headers: &mut HeaderMap, upgrading: bool) {
+        super::to_client(headers, Kinds::of(headers), upgrading);
+    }
 
     fn map(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -186,7 +246,7 @@ mod tests {
     /// What reaches the backend, but for what is said of the client.
     fn request(sent: &[&str]) -> Vec<String> {
         let mut headers = map(sent);
-        to_backend(&mut headers, &STRANGER);
+        to_backend(&mut headers, false);
         lines(&headers).into_iter().filter(|line| !line.starts_with("x-forwarded-")).collect()
     }
 
@@ -253,7 +313,7 @@ mod tests {
             "x-forwarded-for: 203.0.113.9",
             "x-forwarded-proto: https",
         ]);
-        to_backend(&mut headers, &PROXY);
+        to_backend(&mut headers, true);
         let kept = [
             "content-length: 5",
             "host: h",
@@ -274,7 +334,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_needs_both_headers_and_is_never_h2c() {
-        let asked = |sent: &[&str]| to_backend(&mut map(sent), &STRANGER);
+        let asked = |sent: &[&str]| to_backend(&mut map(sent), false);
         assert_eq!(asked(&["connection: keep-alive, Upgrade", "upgrade: websocket"]).unwrap(), "websocket");
         assert_eq!(asked(&["upgrade: websocket"]), None);
         assert_eq!(asked(&["connection: upgrade"]), None);
@@ -301,7 +361,7 @@ mod tests {
             "x-forwarded-proto: https",
             "x-real-ip: 10.0.0.1",
         ]);
-        to_backend(&mut headers, &STRANGER);
+        to_backend(&mut headers, false);
         let said = [
             "host: shop.example",
             "x-forwarded-for: 192.0.2.1",
@@ -311,7 +371,8 @@ mod tests {
         assert_eq!(lines(&headers), said);
         let mut headers = map(&[]);
         let mapped = "::ffff:192.0.2.7".parse().unwrap();
-        to_backend(&mut headers, &Forwarded { peer: mapped, trusted: false, https: true });
+        let kinds = Kinds::of(&headers);
+        super::to_backend(&mut headers, kinds, &Forwarded::new(mapped, false, true));
         assert_eq!(lines(&headers), ["x-forwarded-for: 192.0.2.7", "x-forwarded-proto: https"]);
     }
 
@@ -326,7 +387,7 @@ mod tests {
             "x-forwarded-port: 443",
             "x-forwarded-proto: https",
         ]);
-        to_backend(&mut headers, &PROXY);
+        to_backend(&mut headers, true);
         let said = [
             "forwarded: for=203.0.113.9",
             "host: inner",
@@ -340,11 +401,14 @@ mod tests {
 
     #[test]
     fn the_backend_may_say_how_long_it_keeps_a_connection() {
-        let said = |value: &str| keep_alive_timeout(&map(&[&format!("keep-alive: {value}")]));
+        let said = |value: &str| {
+            let headers = map(&[&format!("keep-alive: {value}")]);
+            keep_alive_timeout(&headers, Kinds::of(&headers))
+        };
         assert_eq!(said("timeout=5"), Some(5));
         assert_eq!(said("max=100, Timeout = \"15\""), Some(15));
         assert_eq!(said("timeout=soon"), None);
         assert_eq!(said("max=100"), None);
-        assert_eq!(keep_alive_timeout(&HeaderMap::new()), None);
+        assert_eq!(keep_alive_timeout(&HeaderMap::new(), Kinds::default()), None);
     }
 }

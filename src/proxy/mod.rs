@@ -6,6 +6,8 @@ mod error;
 mod exchange;
 mod forward;
 mod headers;
+mod link;
+mod plain;
 mod pool;
 mod tally;
 mod target;

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tracing::debug;
 
-use super::pool::Link;
+use super::link::Link;
 use super::tally::Ticket;
 use crate::shutdown::Drain;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(
     let copy = async {
         // A request that came with a body may still be on its way.
         poll_fn(|cx| link.poll(cx)).await;
-        let backend = link.into_parts();
+        let backend = link.into_parts().expect("hyper has read the answer that switches");
         let mut client = TokioIo::new(client.await?);
         client.write_all(&backend.read_buf).await?;
         copy_bidirectional(&mut client, &mut backend.io.into_inner())

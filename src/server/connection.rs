@@ -22,6 +22,7 @@ use super::http2;
 use super::listen::Serve;
 use super::opening::{self, Protocol};
 use super::public::{Chain, Connection, Open, Public};
+use super::rare::Rare;
 use super::takeover;
 use crate::config;
 use crate::fanout::Framing;
@@ -143,7 +144,7 @@ impl Public {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.door.http1.increment(1);
-        let connection = Arc::new(Connection::new(https));
+        let connection = Arc::new(Connection::new(self, peer, https));
         let service = {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
             service_fn(move |request| {
@@ -157,11 +158,14 @@ impl Public {
             .max_buf_size(self.door.max_head.max(8192))
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let mut cut = pin!(connection.cut.notified());
+        let (cut, stop) = (pin!(connection.cut.notified()), pin!(self.drain.started()));
+        let (mut cut, mut stop) = (Rare::new(cut), Rare::new(stop));
         let result = tokio::select! {
+            // Serving stops by itself when it has done enough at a time.
+            biased;
             result = &mut serving => result,
-            () = cut.as_mut() => return None,
-            () = self.drain.started() => {
+            () = &mut cut => return None,
+            () = &mut stop => {
                 // An idle connection ends now, a busy one after its answer.
                 Pin::new(&mut serving).graceful_shutdown();
                 tokio::select! {
@@ -184,7 +188,7 @@ impl Public {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.door.http2.increment(1);
-        let connection = Arc::new(Connection::new(https));
+        let connection = Arc::new(Connection::new(self, peer, https));
         let answer = |request| {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
             async move { public.answer(request, peer, &connection).await }

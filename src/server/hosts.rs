@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, ORIGIN};
+use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use http::request::Parts;
 
 use crate::config::HostName;
@@ -45,11 +45,13 @@ impl Hosts {
     }
 }
 
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Whether a browser says that a page made the request, not the person at the address bar. Browsers say so of every
 /// page's request; backends and shells send neither field.
 pub(super) fn comes_from_a_page(headers: &HeaderMap) -> bool {
     // A page of this very origin could only be an answer of ours.
-    let mut sites = headers.get_all("sec-fetch-site").iter();
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     headers.contains_key(ORIGIN) || sites.any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"))
 }
 

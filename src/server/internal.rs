@@ -9,11 +9,12 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -32,6 +33,7 @@ use super::listen::Serve;
 use super::problem::{Problem, published, refused_key, refused_publish, revoked};
 use super::public::{Chain, Open};
 use super::query::Query;
+use super::rare::Rare;
 use super::respond::json;
 use super::tickets::Minting;
 use super::{connections, history, openapi, presence, routes, topics};
@@ -280,10 +282,12 @@ impl Serve for Internal {
             // Answers are short: one piece is cheaper to write than two.
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
+        let close = pin!(self.close.started());
+        let close = Rare::new(close);
         let result = tokio::select! {
             biased;
             result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
-            () = self.close.started() => {
+            () = close => {
                 // An idle connection ends now, a busy one after its answer.
                 Pin::new(&mut serving).graceful_shutdown();
                 poll_fn(|cx| serving.poll_without_shutdown(cx)).await
@@ -340,9 +344,11 @@ fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_route", say)
 }
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let refuse = |say| Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", say);
-    let mut fields = headers.get_all("idempotency-key").iter();
+    let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
         return Err(refuse("the header Idempotency-Key is given twice"));

@@ -17,6 +17,7 @@ mod presence;
 mod problem;
 mod public;
 mod query;
+mod rare;
 mod respond;
 mod routes;
 mod takeover;

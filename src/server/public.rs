@@ -147,11 +147,9 @@ impl Public {
         if !request.body().is_end_stream() {
             connection.had_body.store(true, Ordering::Relaxed);
         }
-        let forwarded =
-            Forwarded { peer: peer.ip(), trusted: self.trusted.contains(peer.ip()), https: connection.https };
         self.streams.conceal(&mut request);
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        match self.proxy.forward(request, &forwarded).await {
+        match self.proxy.forward(request, &connection.forwarded).await {
             Ok(response) => Ok(response.map(Body::Backend)),
             Err(error) => {
                 // The path without its query, which may hold a token.
@@ -254,19 +252,26 @@ impl Public {
 }
 
 /// What the requests of one connection share.
-#[derive(Default)]
 pub(super) struct Connection {
     pub(super) handover: Handover,
     had_body: AtomicBool,
     /// It came over TLS: its socket is no use without hyper.
     https: bool,
+    /// Whose requests they are, as the backend is told.
+    forwarded: Forwarded,
     /// Ends the connection. On HTTP/2 each stream has its own.
     pub(super) cut: Arc<Notify>,
 }
 
 impl Connection {
-    pub(super) fn new(https: bool) -> Self {
-        Self { https, ..Self::default() }
+    pub(super) fn new(public: &Public, peer: SocketAddr, https: bool) -> Self {
+        Self {
+            handover: Handover::default(),
+            had_body: AtomicBool::default(),
+            https,
+            forwarded: Forwarded::new(peer.ip(), public.trusted.contains(peer.ip()), https),
+            cut: Arc::default(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::auth::{NotAllowed, Publisher};
 use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
 use crate::log::Log;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, PUBLISHES};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
 
 /// The source's name in metrics.
 const SOURCE: &str = "http";
@@ -210,17 +210,16 @@ impl Publish {
             metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
         };
         let published = self.try_publish(body, manner, publisher).await;
-        let name = publisher.name();
         match &published {
             Ok(published) => {
-                metrics::counter!(PUBLISHES, "publisher" => name.to_owned()).increment(1);
+                publisher.count();
                 if let Published::Each(events) = published {
                     events.iter().filter_map(|event| event.as_ref().err()).for_each(refused);
                 }
             }
             Err(bad) => {
                 refused(bad);
-                tracing::debug!(publisher = name, reason = bad.word(), "publish refused");
+                tracing::debug!(publisher = publisher.name(), reason = bad.word(), "publish refused");
             }
         }
         published

@@ -6,6 +6,7 @@ mod failures;
 mod framing;
 mod heads;
 mod node;
+mod plain;
 mod pool;
 mod upgrade;
 

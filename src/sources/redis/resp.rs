@@ -173,6 +173,10 @@ impl<'a> Cursor<'a> {
 }
 
 pub(super) fn number(text: &[u8]) -> Result<i64, Stop> {
+    // Lengths, of which every message has five, are at most these many digits.
+    if (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        return Ok(text.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')));
+    }
     str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Stop::Broken)
 }
 
