@@ -301,3 +301,46 @@ async fn a_redis_that_is_away_takes_nobody_along() {
     let words = |user: &str| all.get(user).map(|words| words.join(" "));
     assert_eq!((words("carl"), words("bob"), words("ann")), (Some("on".into()), Some("off".into()), None));
 }
+
+#[tokio::test]
+async fn an_instance_that_stops_hands_over_and_its_users_may_move() {
+    let redis = Redis::start().await;
+    let config = redis.section() + ROUTES + "[drain]\nwindow = \"100ms\"\n";
+    let mut first = start(&config).await;
+    know(&[&first], 1).await;
+    let second = start(&config).await;
+    know(&[&first, &second], 2).await;
+    let mut watch = listening(&second, "/watch?topic=presence").await;
+    let _streams = (come(&first, "moves").await, come(&first, "goes").await);
+    let mut seen = [said(&mut watch).await, said(&mut watch).await];
+    seen.sort();
+    assert_eq!(seen, ["on goes", "on moves"]);
+    stands(&second, "goes", true, 1).await;
+    first.signal("TERM");
+    eventually("its streams have ended", async || {
+        (get(&second, "/presence/users/moves").await["streams"] == 0).then_some(())
+    })
+    .await;
+    let _moved = come(&second, "moves").await;
+    first.ended().await;
+    assert_eq!(said(&mut watch).await, "off goes");
+    stands(&second, "moves", true, 1).await;
+    assert_eq!(all_said(&second, &mut watch, "end").await, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn with_the_log_in_redis_what_is_said_has_one_id_everywhere() {
+    let redis = Redis::start().await;
+    let config = redis.section() + "[redis.stream]\n" + ROUTES;
+    let a = start(&config).await;
+    let b = start(&config).await;
+    know(&[&a, &b], 2).await;
+    let mut on_a = listening(&a, "/watch?topic=presence").await;
+    let mut on_b = listening(&b, "/watch?topic=presence").await;
+    let ann = come(&b, "ann").await;
+    let event = on_a.event().await;
+    assert_eq!((event.event.as_deref(), &event.json()["user"]), (Some("user:online"), &json!("ann")));
+    assert_eq!(on_b.event().await.id(), event.id());
+    drop(ann);
+    assert_eq!((said(&mut on_a).await, said(&mut on_b).await), ("off ann".to_owned(), "off ann".to_owned()));
+}

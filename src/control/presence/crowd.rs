@@ -21,6 +21,17 @@ pub(super) struct Moment {
     pub(super) wall: u64,
 }
 
+/// Who says it when somebody comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Word {
+    /// This view finds the edges.
+    Ours,
+    /// It has just begun, and others who know more say it.
+    Others,
+    /// Nobody can: it is found out later.
+    Nobodys,
+}
+
 /// Somebody has come, or gone for longer than the grace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Change {
@@ -57,17 +68,16 @@ pub(super) struct Standing {
 }
 
 impl Crowd {
-    /// Sets how many streams `name` has on an instance; `at` says since when it is there, or when it left. While
-    /// `frozen`, nothing is said.
+    /// Sets how many streams `name` has on an instance; `at` says since when it is there, or when it left.
     pub(super) fn set(
         &mut self,
         name: &Name,
         (slot, streams, at): (Slot, u32, u64),
         gone_at: u64,
-        frozen: bool,
+        word: Word,
     ) -> Option<Change> {
         if streams == 0 {
-            self.leave(name, slot, at, gone_at, frozen);
+            self.leave(name, slot, at, gone_at, word);
             return None;
         }
         if !self.people.contains_key(name) {
@@ -80,10 +90,10 @@ impl Crowd {
             None => person.on.push((slot, streams)),
         }
         person.turn = 0;
-        person.say(name, frozen)
+        person.say(name, word)
     }
 
-    fn leave(&mut self, name: &Name, slot: Slot, at: u64, gone_at: u64, frozen: bool) {
+    fn leave(&mut self, name: &Name, slot: Slot, at: u64, gone_at: u64, word: Word) {
         let Some(person) = self.people.get_mut(name) else { return };
         let had = person.on.len();
         person.on.retain(|(other, _)| *other != slot);
@@ -93,16 +103,16 @@ impl Crowd {
         person.left = at;
         if !person.said {
             self.people.remove(name);
-        } else if !frozen {
+        } else if word == Word::Ours {
             person.turn = next(&mut self.turn);
             self.leaving.push(Reverse((gone_at, person.turn, name.clone())));
         }
     }
 
     /// Takes an instance away from everybody. Their grace ends at `gone_at`.
-    pub(super) fn remove(&mut self, slot: Slot, at: u64, gone_at: u64, frozen: bool) {
+    pub(super) fn remove(&mut self, slot: Slot, at: u64, gone_at: u64, word: Word) {
         for name in self.on(slot) {
-            self.leave(&name, slot, at, gone_at, frozen);
+            self.leave(&name, slot, at, gone_at, word);
         }
     }
 
@@ -129,7 +139,7 @@ impl Crowd {
             } else if known && person.on.iter().any(|(slot, _)| *slot != 0) {
                 person.said = true;
             } else {
-                changes.extend(person.say(name, false));
+                changes.extend(person.say(name, Word::Ours));
             }
         }
     }
@@ -189,12 +199,12 @@ impl Person {
         !self.on.is_empty() || (self.said && !frozen)
     }
 
-    fn say(&mut self, name: &Name, frozen: bool) -> Option<Change> {
-        if self.said || frozen {
+    fn say(&mut self, name: &Name, word: Word) -> Option<Change> {
+        if self.said || word == Word::Nobodys {
             return None;
         }
         self.said = true;
-        Some(Change { name: name.clone(), here: true, at: self.since })
+        (word == Word::Ours).then(|| Change { name: name.clone(), here: true, at: self.since })
     }
 }
 

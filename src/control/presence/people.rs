@@ -440,3 +440,7 @@ fn time(ms: u64) -> String {
     const FAR: u64 = 1 << 47;
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(FAR))).to_string()
 }
+
+#[cfg(test)]
+#[path = "people_tests.rs"]
+mod tests;

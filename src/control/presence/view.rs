@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::crowd::{Change, Crowd, Moment, Slot, Standing};
+use super::crowd::{Change, Crowd, Moment, Slot, Standing, Word};
 use crate::control::instances::InstanceId;
 use crate::event::Name;
 
@@ -253,8 +253,9 @@ impl View {
     pub(super) fn left(&mut self, id: &InstanceId, heard: Moment, now: Moment) -> Vec<Edge> {
         let Some(other) = self.others.remove(id) else { return Vec::new() };
         let gone_at = (heard.mono + MARGIN + self.grace).max(now.mono);
+        let word = self.word();
         for crowd in &mut self.crowds {
-            crowd.remove(other.slot, heard.wall, gone_at, self.frozen);
+            crowd.remove(other.slot, heard.wall, gone_at, word);
         }
         self.free.push(other.slot);
         self.speak(Vec::new(), now)
@@ -313,8 +314,9 @@ impl View {
 
     fn set(&mut self, entry: &Entry, slot: Slot, gone_at: u64, edges: &mut Vec<Edge>) {
         let Entry { kind, name, streams, at } = entry;
+        let word = self.word();
         let crowd = &mut self.crowds[*kind as usize];
-        let change = crowd.set(name, (slot, *streams, *at), gone_at, self.frozen);
+        let change = crowd.set(name, (slot, *streams, *at), gone_at, word);
         edges.extend(change.map(|change| Edge { kind: *kind, change }));
     }
 
@@ -336,6 +338,17 @@ impl View {
         let over = self.held.len().saturating_sub(MAX_HELD);
         self.held.drain(..over);
         Vec::new()
+    }
+
+    /// Who says it when somebody comes now.
+    fn word(&self) -> Word {
+        if !self.frozen {
+            Word::Ours
+        } else if self.hearing_since.is_some() && self.others.values().any(|other| other.says.settled) {
+            Word::Others
+        } else {
+            Word::Nobodys
+        }
     }
 
     /// The one who speaks: of those who know enough, the one who started first.

@@ -342,6 +342,24 @@ fn nobody_comes_or_goes_because_the_channel_was_away() {
 }
 
 #[test]
+fn who_goes_with_the_one_that_speaks_while_the_next_has_just_begun_is_said_to_be_gone() {
+    for wait in [1350, 1400, 1450, 1600] {
+        let mut world = World::new(5);
+        let first = world.start();
+        (0..3).for_each(|user| world.count(&first, user, true));
+        world.run(5000);
+        world.start();
+        world.run(wait);
+        world.count(&first, 0, false);
+        world.run(1000);
+        world.kill(&first);
+        world.run(15_000);
+        world.check();
+        assert_eq!(world.said_of(0), [true, false], "{wait}");
+    }
+}
+
+#[test]
 fn who_is_back_within_the_grace_on_any_instance_was_never_gone() {
     let mut world = World::new(3);
     let ids: Vec<_> = (0..3).map(|_| world.start()).collect();

@@ -1,0 +1,109 @@
+//! What one instance notices of its own streams, topics among them.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::control::presence::{NotSpoken, Speaking, Voice};
+use crate::event::{Frame, Key};
+use crate::fanout::{Framing, Heartbeat, Join, Settings, Sink, Times};
+use crate::log::{Edit, Log, Retention};
+
+struct Notes(SyncSender<String>);
+
+impl Heed for Notes {
+    fn noticed(&self, noticed: &Noticed) {
+        let Noticed { kind, name, here, .. } = noticed;
+        let word = if *here { "here" } else { "gone" };
+        let _ = self.0.try_send(format!("{kind:?} {name} {word}"));
+    }
+}
+
+struct Silence;
+
+impl Voice for Silence {
+    fn publish(&self, _body: Bytes) -> Speaking<'_> {
+        Box::pin(async { Err(NotSpoken::Ever) })
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    fanout.join(Join {
+        sink: Sink::Socket(server, Framing::Plain),
+        opening: Bytes::new(),
+        cursor: crate::log::Position::default(),
+        keys: vec![Key::User(name("ann")), Key::Topic(name(topic))],
+        decided: crate::log::Position::default(),
+        client: name("c"),
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        token: None,
+        times: Times::default(),
+        max_age: None,
+        seat: Box::new(()),
+    });
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
+    let retention = Retention {
+        events: 100,
+        bytes: usize::MAX,
+        age: Duration::from_secs(3600),
+        idempotency_window: Duration::from_secs(1),
+    };
+    let log = Arc::new(Log::new(retention));
+    let settings = Settings {
+        shards: 2,
+        heartbeat: None,
+        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
+        write_timeout: Duration::from_secs(10),
+        retry_ms: (1, 2),
+    };
+    let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
+    let instances = Arc::new(Instances::new(&config::Instance::default()));
+    let life = Drain::new();
+    let asks = Arc::new(Asks::new(Arc::clone(&instances), life.clone()));
+    let section = config::Presence { grace: Duration::from_millis(50), ..config::Presence::default() };
+    let presence = Presence::new(&section, instances, asks, Arc::clone(&fanout), true, true);
+    let presence = Arc::new(presence);
+    let (notes, noticed) = sync_channel(100);
+    presence.heed(Arc::new(Notes(notes)));
+    life.spawn(Arc::clone(&presence).gather_all(life.clone()));
+    presence.speak_all(Arc::new(Silence), &life);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+
+    let next = async |noticed: &Receiver<String>, count: usize| {
+        let mut all = Vec::new();
+        let until = Instant::now() + Duration::from_secs(10);
+        while all.len() < count {
+            assert!(Instant::now() < until, "only {all:?}");
+            presence.turn(true);
+            all.extend(noticed.try_recv());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        all.sort();
+        all
+    };
+    let first = join(&fanout, &listener, "x");
+    assert_eq!(next(&noticed, 2).await, ["Topic x here", "User ann here"]);
+    let second = join(&fanout, &listener, "y");
+    assert_eq!(next(&noticed, 1).await, ["Topic y here"]);
+    log.edit(&Key::User(name("ann")), Edit::Replace(vec![name("z")])).unwrap();
+    assert_eq!(next(&noticed, 1).await, ["Topic z here"]);
+    drop(first);
+    assert_eq!(next(&noticed, 1).await, ["Topic x gone"]);
+    drop(second);
+    assert_eq!(next(&noticed, 3).await, ["Topic y gone", "Topic z gone", "User ann gone"]);
+    life.start();
+    life.finished().await;
+}
