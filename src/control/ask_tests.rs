@@ -92,7 +92,7 @@ async fn all_are_asked_and_their_answers_gathered_whole() {
     assert!(gathered.is_complete(), "{gathered:?}");
     assert_eq!(numbers(&gathered), [(0, 1), (1, 3), (99, 0)]);
     let third = all[2].instances.me().id.clone();
-    let gathered = all[0].ask("number", json!("q"), Whom::Only(&[third.clone()]), LONG).await;
+    let gathered = all[0].ask("number", json!("q"), Whom::Only(std::slice::from_ref(&third)), LONG).await;
     assert_eq!((gathered.answers.len(), &gathered.answers[0].0.id), (1, &third));
     assert!(all[0].waiting().questions.is_empty());
 }

@@ -229,8 +229,9 @@ impl Roster {
             }
         }
         let is_dead = |other: &Other| now.saturating_duration_since(other.heard) >= DEAD;
-        let dead = self.others.extract_if(.., |_, other| is_dead(other));
-        let dead = dead.map(|(id, other)| (id, other.heard)).collect();
+        let dead = self.others.iter().filter(|(_, other)| is_dead(other));
+        let dead: Vec<_> = dead.map(|(id, other)| (id.clone(), other.heard)).collect();
+        self.others.retain(|_, other| !is_dead(other));
         Turn { dead, hearing: if deaf { Hearing::No } else { Hearing::Yes } }
     }
 }

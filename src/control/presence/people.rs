@@ -240,7 +240,7 @@ impl Presence {
     pub(in crate::control) fn to_ask(&self) -> Vec<Command> {
         let now = self.now();
         let mut state = self.state();
-        let ask = state.post.view.to_ask(now);
+        let ask = state.post.view.ask_for(now);
         let resyncs = state.post.view.resyncs;
         metrics::counter!(PRESENCE_RESYNCS)
             .increment(resyncs - std::mem::replace(&mut state.resyncs, resyncs));

@@ -297,7 +297,7 @@ impl View {
     }
 
     /// Who has to be asked for everything now.
-    pub(super) fn to_ask(&mut self, now: Moment) -> Vec<InstanceId> {
+    pub(super) fn ask_for(&mut self, now: Moment) -> Vec<InstanceId> {
         let mut ask = Vec::new();
         for (id, other) in &mut self.others {
             let waited = other.asked.is_none_or(|asked| now.mono >= asked + PATIENCE);

@@ -159,18 +159,20 @@ impl World {
             });
             edges.extend(one.post.here(changed.collect(), now));
             let mut tell = Vec::new();
-            if self.now % 250 == 0 {
+            if self.now.is_multiple_of(250) {
                 if !one.deaf {
-                    let dead = one.heard.extract_if(.., |other, at| *other != id && *at + DEAD <= self.now);
+                    let dead = one.heard.iter().filter(|(other, at)| **other != id && *at + DEAD <= self.now);
+                    let dead: Vec<_> = dead.map(|(other, at)| (other.clone(), *at)).collect();
                     for (dead, at) in dead {
+                        one.heard.remove(&dead);
                         let heard = Moment { mono: 100_000 + at, wall: 1_000_000 + at };
                         edges.extend(one.post.view.left(&dead, heard, now));
                     }
                 }
                 edges.extend(one.post.view.turn(!one.deaf, now));
-                tell.extend(one.post.view.to_ask(now).into_iter().map(Message::Want));
+                tell.extend(one.post.view.ask_for(now).into_iter().map(Message::Want));
             }
-            if self.now % 1000 == 0 || one.heard.len() < 2 {
+            if self.now.is_multiple_of(1000) || one.heard.len() < 2 {
                 let says = Says { seq: one.post.seq, settled: one.post.view.is_settled(), streams: 0 };
                 tell.push(Message::Alive(says));
             }
