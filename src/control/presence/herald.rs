@@ -35,8 +35,8 @@ pub enum NotSpoken {
     Ever,
 }
 
-/// How many events may wait to be published.
-const MAX_WAITING: usize = 20_000;
+/// How many events may wait to be published: those of all users of a large instance that dies.
+const MAX_WAITING: usize = 200_000;
 /// How many are published in one go.
 const AT_ONCE: usize = 100;
 /// The pause before what was not published is tried again.
@@ -62,10 +62,10 @@ impl Presence {
     pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
         let (waiting, to_publish) = mpsc::channel(MAX_WAITING);
         life.spawn(Arc::clone(self).note_all(waiting, life.clone()));
-        life.spawn(publish_all(voice, to_publish, life.clone()));
+        life.spawn(Arc::clone(self).publish_all(voice, to_publish, life.clone()));
     }
 
-    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<Bytes>, life: Drain) {
+    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<Noticed>, life: Drain) {
         loop {
             let last = tokio::select! {
                 biased;
@@ -77,14 +77,12 @@ impl Presence {
                 if spoken.is_empty() {
                     break;
                 }
-                for noticed in &spoken {
+                for noticed in spoken {
                     if let Some(heeds) = self.heeds.get() {
-                        heeds.noticed(noticed);
+                        heeds.noticed(&noticed);
                     }
-                    if noticed.kind == Kind::User
-                        && let Some(envelope) = self.envelope(noticed)
-                        && waiting.try_send(envelope).is_err()
-                    {
+                    let published = noticed.kind == Kind::User && !self.settings.topics.is_empty();
+                    if published && waiting.try_send(noticed).is_err() {
                         metrics::counter!(PRESENCE_DROPPED).increment(1);
                     }
                 }
@@ -119,35 +117,43 @@ impl Presence {
         };
         serde_json::to_vec(&envelope).ok().map(Bytes::from)
     }
-}
 
-async fn publish_all(voice: Arc<dyn Voice>, mut to_publish: mpsc::Receiver<Bytes>, life: Drain) {
-    let mut batch: Vec<Bytes> = Vec::new();
-    // Ends when who notes has ended, and everything is published.
-    while to_publish.recv_many(&mut batch, AT_ONCE).await > 0 {
-        let body: Bytes = [b"[".as_slice(), &batch.join(&b","[..]), b"]"].concat().into();
-        let count = batch.len() as u64;
-        let mut failures = 0;
-        loop {
-            match voice.publish(body.clone()).await {
-                Ok(()) => {
-                    metrics::counter!(PRESENCE_EVENTS).increment(count);
-                    break;
-                }
-                Err(NotSpoken::Now) if !life.has_started() => {
-                    failures += 1;
-                    if failures == 1 {
-                        warn!("who comes and goes cannot be published now; it is tried again");
+    async fn publish_all(
+        self: Arc<Self>,
+        voice: Arc<dyn Voice>,
+        mut to_publish: mpsc::Receiver<Noticed>,
+        life: Drain,
+    ) {
+        let mut batch: Vec<Noticed> = Vec::new();
+        // Ends when who notes has ended, and everything is published.
+        while to_publish.recv_many(&mut batch, AT_ONCE).await > 0 {
+            let envelopes: Vec<Bytes> =
+                batch.drain(..).filter_map(|noticed| self.envelope(&noticed)).collect();
+            let count = envelopes.len() as u64;
+            if count == 0 {
+                continue;
+            }
+            let body: Bytes = [b"[".as_slice(), &envelopes.join(&b","[..]), b"]"].concat().into();
+            let mut failed = false;
+            loop {
+                match voice.publish(body.clone()).await {
+                    Ok(()) => {
+                        metrics::counter!(PRESENCE_EVENTS).increment(count);
+                        break;
                     }
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(_) => {
-                    metrics::counter!(PRESENCE_DROPPED).increment(count);
-                    warn!(events = count, "who came and went could not be published");
-                    break;
+                    Err(NotSpoken::Now) if !life.has_started() => {
+                        if !std::mem::replace(&mut failed, true) {
+                            warn!("who comes and goes cannot be published now; it is tried again");
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(_) => {
+                        metrics::counter!(PRESENCE_DROPPED).increment(count);
+                        warn!(events = count, "who came and went could not be published");
+                        break;
+                    }
                 }
             }
         }
-        batch.clear();
     }
 }
