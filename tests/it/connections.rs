@@ -168,6 +168,27 @@ async fn pages_name_everybody_once_while_others_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_larger_than_a_message_comes_whole_from_another_instance() {
+    let redis = Redis::start().await;
+    let config =
+        format!("{}[[stream]]\npath = \"/events\"\ntopics = [\"{{query.topic}}\"]\n", redis.section());
+    let (one, other) = (Daemon::start(&config).await, Daemon::start(&config).await);
+    let topics: Vec<String> = (0..90).map(|n| format!("topic={n:0>60}")).collect();
+    let path = format!("/events?{}", topics.join("&"));
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        streams.push(other.stream(&path).await);
+    }
+    counted(&one, "", 100).await;
+    let page = ask(&one, "GET", "/connections?limit=1000").await;
+    assert!(page.body.len() > 512 << 10, "{}", page.body.len());
+    let page = page.json();
+    assert_eq!((&page["complete"], &page["next"]), (&json!(true), &Value::Null));
+    assert_eq!(clients(&page).len(), 100);
+    assert!(page["connections"].as_array().unwrap().iter().all(|one| one["topics_total"] == 90));
+}
+
+#[tokio::test]
 async fn a_reader_who_takes_nothing_is_seen_to_be_behind() {
     let daemon = Daemon::start(ROUTE).await;
     let (stream, client) = open(&daemon, "a", "slow", "s").await;
