@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::follow::History;
-use super::members::{Edit, MemberBounds};
+use super::members::Edit;
 use super::memory::{Log, State};
 use super::sets::{Sets, Unkept};
 use crate::event::{EventId, Key, Name};
@@ -96,6 +96,11 @@ impl History {
         self.base.as_ref().map(|(at, _)| *at)
     }
 
+    /// What is held already is better: it goes on.
+    pub fn forget_known(&mut self) {
+        self.base = None;
+    }
+
     /// What one user or session had been given there.
     pub fn give(&mut self, of: &Key, topics: Vec<Name>) {
         if let Some((_, sets)) = &mut self.base {
@@ -126,7 +131,7 @@ impl State {
     /// Makes changes that have been allowed elsewhere, each in a place of its own, and counts them as kept.
     pub(super) fn give(&mut self, edits: Vec<(Key, Edit)>) {
         let now = Instant::now();
-        let bounds = std::mem::replace(&mut self.store.members.bounds, MemberBounds::default());
+        let bounds = std::mem::take(&mut self.store.members.bounds);
         let unkept = self.store.members.unkept.take();
         for (of, edit) in edits {
             if let Ok(Some(change)) = self.store.edit(&of, edit, now) {

@@ -60,10 +60,9 @@ impl World {
             0..5 => Stands::Event(random.below(TOPICS)),
             5 => Stands::Foreign,
             6 => Stands::Change(random.below(USERS), Edit::Replace(some(random))),
-            _ => Stands::Change(
-                random.below(USERS),
-                Edit::Change { add: some(random), remove: some(random) },
-            ),
+            _ => {
+                Stands::Change(random.below(USERS), Edit::Change { add: some(random), remove: some(random) })
+            }
         };
         let mut sets = self.sets.last().cloned().unwrap_or_default();
         if let Stands::Change(of, edit) = &stands {
@@ -230,8 +229,7 @@ fn sets_survive_restarts_and_are_exact_at_every_place_or_said_not_to_be_known() 
         let bounds = MemberBounds { topics: 3, all: 8 };
         let mut world = World { bounds, stream: Vec::new(), sets: Vec::new() };
         let mut hash = Hash::default();
-        let mut instances: Vec<Instance> =
-            (0..2).map(|_| Instance::start(&world, &hash, 40)).collect();
+        let mut instances: Vec<Instance> = (0..2).map(|_| Instance::start(&world, &hash, 40)).collect();
         let (mut exact, mut unknown) = (0, 0);
         for _ in 0..300 {
             let one = random.below(2) as usize;

@@ -58,9 +58,8 @@ async fn a_change_has_one_id_on_every_instance_whoever_makes_it() {
     assert_eq!(entries.len(), 1, "the change is an entry of the stream");
     assert_eq!(entries[0].1[0], "topics");
     // The backend's own, in both forms.
-    let own: String = redis
-        .command(&["XADD", "sidestream:log", "*", "topics", r#"{"user":"u","add":["own"]}"#])
-        .await;
+    let own: String =
+        redis.command(&["XADD", "sidestream:log", "*", "topics", r#"{"user":"u","add":["own"]}"#]).await;
     let wrapped = r#"{"topics":{"session":"s","set":["wrapped"]}}"#;
     let _: String = redis.command(&["XADD", "sidestream:log", "*", "topics", wrapped]).await;
     for topic in ["t", "own", "wrapped"] {

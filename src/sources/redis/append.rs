@@ -179,11 +179,7 @@ impl Appender {
         self.send(TOPICS, vec![message]).await.map(drop)
     }
 
-    async fn send(
-        &self,
-        field: &'static [u8],
-        messages: Vec<Outgoing>,
-    ) -> Result<Vec<Relayed>, RelayError> {
+    async fn send(&self, field: &'static [u8], messages: Vec<Outgoing>) -> Result<Vec<Relayed>, RelayError> {
         let (answer, answered) = oneshot::channel();
         // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
         self.requests.send(Request { messages, field, answer }).await.map_err(|_| RelayError::Down)?;

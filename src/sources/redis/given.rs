@@ -87,14 +87,15 @@ const CLAIM: &str = "if redis.call('HGET', KEYS[1], '@') ~= ARGV[1] then return 
      redis.call('HSET', KEYS[1], '@', ARGV[2]) \
      return 1";
 
-/// `REPLACE hash copy`, where the log is no stream: a copy of nothing is not there.
-const REPLACE: &str = "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[1]) return 1 end \
+/// `REPLACE hash copy`, where the log is no stream. `@` says that the hash is whole.
+const REPLACE: &str = "redis.call('HSET', KEYS[2], '@', '0-0 0-0') \
      redis.call('PERSIST', KEYS[2]) \
      redis.call('RENAME', KEYS[2], KEYS[1]) \
      return 1";
 
-/// `PUT hash: holder set, …`, where the log is no stream.
-const PUT: &str = "for n = 1, #ARGV, 2 do \
+/// `PUT hash: holder set, …`, where the log is no stream: -1 when there is no hash, which is never begun with a part.
+const PUT: &str = "if redis.call('HEXISTS', KEYS[1], '@') == 0 then return -1 end \
+     for n = 1, #ARGV, 2 do \
        if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[n]) \
        else redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end \
      end \
@@ -200,7 +201,9 @@ impl Connection {
         let fields = match self.token(limit, READING).await? {
             Token::Array(0) => return Ok(Kept::Nothing),
             Token::Array(fields) => fields / 2,
-            Token::Error(text) if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) => {
+            Token::Error(text)
+                if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) =>
+            {
                 return Ok(Kept::Unreadable);
             }
             Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
@@ -219,7 +222,10 @@ impl Connection {
             }
         }
         if strange > 0 {
-            warn!(strange, "fields of the hash of given topics were passed over: they are none of sidestream's");
+            warn!(
+                strange,
+                "fields of the hash of given topics were passed over: they are none of sidestream's"
+            );
         }
         Ok(Kept::Sets(at, given))
     }

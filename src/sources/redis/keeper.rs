@@ -183,6 +183,9 @@ impl Keeper {
                 let hash = Arc::clone(&self.hash);
                 let step = self.connect().await?.put_given(&hash.name, given, limit).await?;
                 count(step);
+                if step == Step::Absent {
+                    return self.keep_all(at).await;
+                }
             }
             return Ok(true);
         };
@@ -241,8 +244,9 @@ impl Keeper {
             }
             // Perhaps Redis came back empty: what is known here is known.
             Kept::Nothing => {
-                let given = self.log.given(&self.log.holders());
-                self.log.not_kept(&ToKeep { at: self.log.head().id, sets: Some(given) });
+                if !self.log.holders().is_empty() {
+                    self.log.not_kept(&ToKeep { at: self.log.head().id, sets: None });
+                }
             }
             Kept::Unreadable => {
                 warn!(redis = %self.server, "Redis does not let sidestream read what users and sessions are given: it will not outlast a restart");

@@ -12,19 +12,19 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Changes, Timing};
 use super::backoff::Backoff;
 use super::census::Census;
 use super::connection::Connection;
-use super::entry::{BadEntry, Entry, Mark, What};
+use super::entry::{BadEntry, Entry};
 use super::failure::{Failure, Told};
 use super::given::{Kept, KeptAt, MAX_SET, Step};
 use super::keeper::{Hash, seed};
-use super::load::{Loaded, advance, begin, load, understood};
+use super::load::{Loaded, NoPlace, advance, begin, load, understood};
 use super::resp::write_command;
 use super::server::Server;
-use super::stream_state::{Verdict, ask_info};
+use super::stream_state::{Info, Verdict, ask_info};
 use super::token::Token;
+use super::{Changes, Timing};
 use crate::event::EventId;
 use crate::health::Reporter;
 use crate::log::{Copied, History, Log, Place, Placed, Reset};
@@ -255,9 +255,21 @@ impl Tail {
             let kept = self.given(&mut history).await?;
             let changes = &*self.changes;
             let Loaded { at, foreign } = load(connection, &self.reading, &mut history, changes).await?;
-            let Some(kept) = self.claim(kept, at.mark, &history).await? else { continue };
-            if let Some(KeptAt { id, .. }) = kept {
-                advance(connection, &self.reading, &mut history, id, changes).await?;
+            let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
+            if let Some(KeptAt { id, .. }) = &mut kept
+                && history.begins_behind().is_some_and(|first| first.order() > id.order())
+            {
+                let had = self.at.map_or(BEFORE_ALL, |at| at.id);
+                if *id == BEFORE_ALL || self.look(connection, *id, None).await?.0 != Verdict::Trimmed {
+                    advance(connection, &self.reading, &mut history, *id, changes).await?;
+                } else if had.order() > id.order() {
+                    // What this instance knows is newer than what was kept.
+                    history.forget_known();
+                    *id = had;
+                } else {
+                    warn!(redis = %self.server, kept = %id, "the stream was trimmed past what is kept of given topics: changes in between are lost");
+                    advance(connection, &self.reading, &mut history, *id, changes).await?;
+                }
             }
             let events = history.len();
             let made = self.log.restart(history, at.id, told);
@@ -337,10 +349,15 @@ impl Tail {
         }
     }
 
-    /// Finds out what became of the stream meanwhile.
-    async fn rejoin(&mut self, connection: &mut Connection, at: At) -> Result<(), Failure> {
+    /// What the stream is to somebody who has all of it up to `read`.
+    async fn look(
+        &self,
+        connection: &mut Connection,
+        read: EventId,
+        added: Option<u64>,
+    ) -> Result<(Verdict, Option<Info>), Failure> {
         let Reading { key, limit, .. } = &self.reading;
-        let (limit, id) = (*limit, at.id.to_string());
+        let (limit, id) = (*limit, read.to_string());
         let mut commands = Vec::new();
         ask_info(&mut commands, key);
         write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
@@ -350,10 +367,16 @@ impl Tail {
         let there = connection.one_id(limit).await?.is_some();
         let first = connection.one_id(limit).await?;
         let verdict = match info {
-            Some(info) => info.judge(at.id, at.added, there, first),
-            None if at.is_before_all() => Verdict::Whole,
+            Some(info) => info.judge(read, added, there, first),
+            None if read == BEFORE_ALL => Verdict::Whole,
             None => Verdict::Lost,
         };
+        Ok((verdict, info))
+    }
+
+    /// Finds out what became of the stream meanwhile.
+    async fn rejoin(&mut self, connection: &mut Connection, at: At) -> Result<(), Failure> {
+        let (verdict, info) = self.look(connection, at.id, at.added).await?;
         match verdict {
             Verdict::Whole => {
                 if let Some(info) = info.filter(|info| info.last.order() == at.id.order()) {
@@ -497,11 +520,11 @@ impl Tail {
                 }
                 place
             }
-            Err(What::Foreign(bad)) => {
+            Err(NoPlace::Foreign(bad)) => {
                 self.complain(&bad);
                 Place::Nothing
             }
-            Err(What::Mark(Mark::Lost { after })) => {
+            Err(NoPlace::Lost { after }) => {
                 let known = self.at.and_then(|at| at.mark).is_some_and(|mark| mark.order() > after.order());
                 if !known {
                     self.flush();
@@ -515,7 +538,6 @@ impl Tail {
                 self.hash.lives(id);
                 Place::Nothing
             }
-            Err(_) => Place::Nothing,
         };
         self.fresh.push(Placed { id, what, age: clock.age(id) });
         if self.fresh.len() >= FLUSH {
