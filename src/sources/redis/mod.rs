@@ -10,7 +10,7 @@
 //! | `publisher` | the connection that publishes for `POST /publish` |
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
-//! | `given` `keeper` | what users and sessions are given: the hash that keeps it, the connection that writes it |
+//! | `given` `claim` `keeper` | what users and sessions are given: the hash that keeps it; who reads it, and who writes it |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
@@ -24,6 +24,7 @@ mod append;
 mod backoff;
 mod census;
 mod channels;
+mod claim;
 mod connection;
 mod delivery;
 #[cfg(test)]

@@ -17,8 +17,8 @@ use super::census::Census;
 use super::connection::Connection;
 use super::entry::{BadEntry, Entry};
 use super::failure::{Failure, Told};
-use super::given::{Kept, KeptAt, MAX_SET, Step};
-use super::keeper::{Hash, seed};
+use super::given::KeptAt;
+use super::keeper::Hash;
 use super::load::{Loaded, NoPlace, advance, begin, load, understood};
 use super::resp::write_command;
 use super::server::Server;
@@ -27,7 +27,7 @@ use super::token::Token;
 use super::{Changes, Timing};
 use crate::event::EventId;
 use crate::health::Reporter;
-use crate::log::{Copied, History, Log, Place, Placed, Reset};
+use crate::log::{Copied, Log, Place, Placed, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry::{
     EVENTS, EVENTS_REFUSED, REDIS_CONNECTS, REDIS_FAILURES, REDIS_STREAM_DELAY, REDIS_STREAM_LOAD,
@@ -42,8 +42,6 @@ const SOURCE: &str = "stream";
 const READING: &str = "reading the stream";
 /// How long a read waits for entries: as often the connection is probed.
 const BLOCK: Duration = Duration::from_millis(1000);
-/// Longest text of an answer that is no entry.
-const MAX_ANSWER: usize = 4096;
 /// How often a load begins anew because what is kept of given topics has changed meanwhile.
 const MAX_LOADS: usize = 8;
 /// How many entries wait at most while a reply is being read.
@@ -63,16 +61,16 @@ pub(super) struct Reading {
 
 /// Keeps the log a copy of the stream's newest part.
 pub(super) struct Tail {
-    server: Arc<Server>,
-    reading: Reading,
+    pub(super) server: Arc<Server>,
+    pub(super) reading: Reading,
     max_backoff: Duration,
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     changes: Arc<dyn Changes>,
     /// Where what users and sessions are given is kept.
-    hash: Arc<Hash>,
+    pub(super) hash: Arc<Hash>,
     health: Reporter,
     /// Up to where the log has everything; None before the first load.
-    at: Option<At>,
+    pub(super) at: Option<At>,
     /// Entries asked for at once: fewer after a connection that broke under an answer, which may be too large for it.
     count: usize,
     /// Entries that were read and not appended yet.
@@ -287,66 +285,6 @@ impl Tail {
             return Ok(());
         }
         Err(Failure::Unexpected)
-    }
-
-    /// Reads what users and sessions are given, and up to where that holds.
-    async fn given(&self, history: &mut History) -> Result<Kept, Failure> {
-        // A set may be longer than an entry.
-        let mut connection = self.server.open(self.reading.limit, MAX_SET).await?;
-        let mut kept = connection.given(&self.hash.name, self.reading.limit).await?;
-        match &mut kept {
-            Kept::Sets(Some(at), given) => {
-                history.known_at(at.id);
-                for (of, topics) in std::mem::take(given) {
-                    history.give(&of, topics);
-                }
-            }
-            Kept::Nothing if self.at.is_none() => history.known_at(BEFORE_ALL),
-            Kept::Nothing | Kept::Unreadable | Kept::Sets(None, _) => {}
-        }
-        Ok(kept)
-    }
-
-    /// Begins a new life where the stream has a mark of which the hash does not know yet. Where there is no hash, what
-    /// this instance knows becomes it. Gives back up to where the sets are known, or None when the hash has changed and
-    /// is to be read again.
-    async fn claim(
-        &self,
-        kept: Kept,
-        mark: Option<EventId>,
-        history: &History,
-    ) -> Result<Option<Option<KeptAt>>, Failure> {
-        let limit = self.reading.limit;
-        let mark = mark.unwrap_or(BEFORE_ALL);
-        match kept {
-            Kept::Sets(Some(at), _) if mark.order() > at.life.order() => {
-                let id = if at.id.order() > mark.order() { mark } else { at.id };
-                let new = KeptAt { id, life: mark };
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match connection.claim_given(&self.hash.name, at, new, limit).await {
-                    Ok(Step::Made) => Ok(Some(Some(new))),
-                    Ok(_) => Ok(None),
-                    Err(Failure::Refused { text, .. }) if text.starts_with("NOPERM") => Ok(Some(Some(new))),
-                    Err(failure) => Err(failure),
-                }
-            }
-            Kept::Sets(Some(at), _) => Ok(Some(Some(at))),
-            Kept::Nothing if self.at.is_none() => {
-                Ok(Some(history.known().map(|id| KeptAt { id, life: mark })))
-            }
-            Kept::Nothing => {
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match seed(&mut connection, &self.hash.name, &self.log, Some(mark), limit).await {
-                    Ok(_) => Ok(None),
-                    Err(Failure::Refused { .. }) => Ok(Some(None)),
-                    Err(failure) => Err(failure),
-                }
-            }
-            Kept::Unreadable | Kept::Sets(None, _) => {
-                warn!(redis = %self.server, hash = self.hash.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
-                Ok(Some(None))
-            }
-        }
     }
 
     /// What the stream is to somebody who has all of it up to `read`.
