@@ -367,10 +367,10 @@ async fn whatever_fails_every_instance_has_what_the_stream_says() {
         if round % 10 == 9 {
             let expected = by_the_stream(&redis, USERS).await;
             for (n, daemon) in daemons.iter().enumerate() {
-                for user in 0..USERS as usize {
+                for (user, expected) in expected.iter().enumerate() {
                     let of = format!("users/u{user}");
-                    eventually(&format!("seed {seed}: on {n} {of} is {}", expected[user]), async || {
-                        (held(daemon, &of).await == expected[user]).then_some(())
+                    eventually(&format!("seed {seed}: on {n} {of} is {expected}"), async || {
+                        (held(daemon, &of).await == *expected).then_some(())
                     })
                     .await;
                 }

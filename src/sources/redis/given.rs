@@ -63,7 +63,8 @@ const FOLD: &str = concat!(
      return 1"
 );
 
-/// `SEED hash copy: id life, holder set, …`: the copy, with these changes, takes the hash's place. Answers as `FOLD`.
+/// `SEED hash copy: id life fields, holder set, …`: the copy, with these changes, takes the hash's place. Answers as
+/// `FOLD`; -3 when the copy is not whole: Redis may have evicted it on the way.
 const SEED: &str = concat!(
     less!(),
     "local now = redis.call('HGET', KEYS[1], '@') \
@@ -72,7 +73,8 @@ const SEED: &str = concat!(
        if life ~= ARGV[2] then redis.call('DEL', KEYS[2]) return -2 end \
        if not less(id, ARGV[1]) then redis.call('DEL', KEYS[2]) return 0 end \
      end \
-     for n = 3, #ARGV, 2 do \
+     if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) then redis.call('DEL', KEYS[2]) return -3 end \
+     for n = 4, #ARGV, 2 do \
        if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[2], ARGV[n]) \
        else redis.call('HSET', KEYS[2], ARGV[n], ARGV[n + 1]) end \
      end \
@@ -87,8 +89,9 @@ const CLAIM: &str = "if redis.call('HGET', KEYS[1], '@') ~= ARGV[1] then return 
      redis.call('HSET', KEYS[1], '@', ARGV[2]) \
      return 1";
 
-/// `REPLACE hash copy`, where the log is no stream. `@` says that the hash is whole.
-const REPLACE: &str = "redis.call('HSET', KEYS[2], '@', '0-0 0-0') \
+/// `REPLACE hash copy: fields`, where the log is no stream. `@` says that the hash is whole.
+const REPLACE: &str = "if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[1]) then return -3 end \
+     redis.call('HSET', KEYS[2], '@', '0-0 0-0') \
      redis.call('PERSIST', KEYS[2]) \
      redis.call('RENAME', KEYS[2], KEYS[1]) \
      return 1";
@@ -285,19 +288,20 @@ impl Connection {
     pub(super) async fn replace_given(
         &mut self,
         hash: &str,
-        copy: &str,
+        (copy, copied): (&str, u64),
         limit: Duration,
     ) -> Result<Step, Failure> {
-        self.step(&eval(REPLACE, &[hash, copy], &[], &Given::new()), limit).await
+        self.step(&eval(REPLACE, &[hash, copy], &[copied.to_string()], &Given::new()), limit).await
     }
 
-    /// Adds to a copy of the hash, which somebody else does not see.
+    /// Adds to a copy of the hash, which nobody else sees; gives back how many fields.
     pub(super) async fn copy_given(
         &mut self,
         copy: &str,
         given: &Given,
         limit: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
+        let mut copied = 0;
         let mut rest = given.as_slice();
         while !rest.is_empty() {
             let mut count = 0;
@@ -329,20 +333,21 @@ impl Connection {
                     _ => return Err(Failure::Unexpected),
                 }
             }
+            copied += words.len() as u64 / 2 - 1;
         }
-        Ok(())
+        Ok(copied)
     }
 
     /// Puts the copy, with what has changed since it was begun, in the place of the hash.
     pub(super) async fn seed_given(
         &mut self,
         hash: &str,
-        copy: &str,
+        (copy, copied): (&str, u64),
         at: KeptAt,
         given: &Given,
         limit: Duration,
     ) -> Result<Step, Failure> {
-        let words = [at.id.to_string(), at.life.to_string()];
+        let words = [at.id.to_string(), at.life.to_string(), copied.to_string()];
         self.step(&eval(SEED, &[hash, copy], &words, given), limit).await
     }
 
