@@ -152,6 +152,10 @@ impl Topics {
     /// Changes the topics of `of`, on every instance.
     pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
         let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.make(of, edit)?)) };
+        if !self.log.is_loaded() {
+            // It would not come back to us.
+            return Err(Refused::NotTold);
+        }
         let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
         let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::follow::History;
-use super::members::{Edit, MemberBounds};
+use super::members::Edit;
 use super::memory::{Log, State};
 use super::sets::{Sets, Unkept};
 use crate::event::{EventId, Key, Name};
@@ -22,6 +22,8 @@ pub struct ToKeep {
     pub at: EventId,
     /// None when they are too many to be named: all are to be kept anew.
     pub sets: Option<Given>,
+    /// When the first of them changed.
+    pub since: Option<Instant>,
 }
 
 impl Log {
@@ -34,19 +36,27 @@ impl Log {
     pub fn to_keep(&self) -> ToKeep {
         let mut state = self.lock();
         let at = state.store.head().id;
+        let since = state.store.members.unkept.as_ref().and_then(Unkept::since);
         let named = state.store.members.unkept.as_mut().map_or_else(|| Some(Vec::new()), Unkept::take);
         let sets = named.map(|named| state.given(named));
-        ToKeep { at, sets }
+        ToKeep { at, sets, since }
     }
 
     /// Notes that what [`Log::to_keep`] gave was not kept after all.
     pub fn not_kept(&self, to_keep: &ToKeep) {
         let mut state = self.lock();
         let Some(unkept) = &mut state.store.members.unkept else { return };
-        let now = Instant::now();
+        let since = to_keep.since.unwrap_or_else(Instant::now);
         match &to_keep.sets {
-            None => unkept.add_all(now),
-            Some(sets) => sets.iter().for_each(|(of, _)| unkept.add(of, now)),
+            None => unkept.add_all(since),
+            Some(sets) => sets.iter().for_each(|(of, _)| unkept.add(of, since)),
+        }
+    }
+
+    /// Notes that all sets are to be kept anew.
+    pub fn nothing_kept(&self) {
+        if let Some(unkept) = &mut self.lock().store.members.unkept {
+            unkept.add_all(Instant::now());
         }
     }
 
@@ -96,6 +106,11 @@ impl History {
         self.base.as_ref().map(|(at, _)| *at)
     }
 
+    /// What is held already is better: it goes on.
+    pub fn forget_known(&mut self) {
+        self.base = None;
+    }
+
     /// What one user or session had been given there.
     pub fn give(&mut self, of: &Key, topics: Vec<Name>) {
         if let Some((_, sets)) = &mut self.base {
@@ -126,7 +141,7 @@ impl State {
     /// Makes changes that have been allowed elsewhere, each in a place of its own, and counts them as kept.
     pub(super) fn give(&mut self, edits: Vec<(Key, Edit)>) {
         let now = Instant::now();
-        let bounds = std::mem::replace(&mut self.store.members.bounds, MemberBounds::default());
+        let bounds = std::mem::take(&mut self.store.members.bounds);
         let unkept = self.store.members.unkept.take();
         for (of, edit) in edits {
             if let Ok(Some(change)) = self.store.edit(&of, edit, now) {

@@ -141,7 +141,7 @@ struct Hash {
 
 impl Hash {
     /// As the script does it.
-    fn fold(&mut self, from: u64, ToKeep { at, sets }: &ToKeep) {
+    fn fold(&mut self, from: u64, ToKeep { at, sets, .. }: &ToKeep) {
         assert!(self.at >= from, "what came before is there");
         if at.ms <= self.at {
             return;
@@ -303,7 +303,9 @@ fn too_many_changed_sets_are_all_kept_anew() {
     assert_eq!(log.holders().len() as u64, many);
     assert_eq!(log.to_keep().sets.expect("none").len(), 0, "all is being kept");
     log.not_kept(&to_keep);
-    assert!(log.to_keep().sets.is_none(), "or not");
+    let again = log.to_keep();
+    assert!(again.sets.is_none(), "or not");
+    assert_eq!((again.since, again.since.is_some()), (to_keep.since, true), "it has been waiting since then");
     assert_eq!(log.unkept_for(), Duration::ZERO);
 }
 

@@ -112,23 +112,24 @@ impl Sets {
 }
 
 impl Unkept {
-    pub(super) fn add(&mut self, of: &Key, now: Instant) {
+    /// Its set has changed, at the latest at `since`.
+    pub(super) fn add(&mut self, of: &Key, since: Instant) {
         if !is_shared(of) {
             return;
         }
-        self.since.get_or_insert(now);
+        self.since = Some(self.since.map_or(since, |known| known.min(since)));
         if self.all || self.holders.contains(of) {
             return;
         }
         if self.holders.len() >= MAX_NAMED {
-            self.add_all(now);
+            self.add_all(since);
         } else {
             self.holders.insert(of.clone());
         }
     }
 
-    pub(super) fn add_all(&mut self, now: Instant) {
-        self.since.get_or_insert(now);
+    pub(super) fn add_all(&mut self, since: Instant) {
+        self.since = Some(self.since.map_or(since, |known| known.min(since)));
         self.all = true;
         self.holders.clear();
     }

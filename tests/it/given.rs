@@ -285,3 +285,103 @@ async fn with_channels_what_was_given_outlasts_a_restart_too() {
     done(&a, "DELETE", "/users/u/topics", json!({})).await;
     eventually("nothing is left of it", async || there().await.is_none().then_some(())).await;
 }
+
+/// What the stream makes of the sets: the entries are all there.
+async fn by_the_stream(redis: &Redis, users: u64) -> Vec<Value> {
+    let entries: Vec<(String, Vec<String>)> = redis.command(&["XRANGE", "sidestream:log", "-", "+"]).await;
+    let mut sets = vec![std::collections::BTreeSet::new(); users as usize];
+    for (_, fields) in entries {
+        if fields[0] != "topics" {
+            continue;
+        }
+        let command: Value = serde_json::from_str(&fields[1]).expect("JSON");
+        let told = command.get("topics").unwrap_or(&command);
+        let user = told["user"].as_str().and_then(|user| user.strip_prefix('u')?.parse::<usize>().ok());
+        let set = &mut sets[user.expect("a user's")];
+        let names = |field: &str| -> Vec<String> {
+            let names = told[field].as_array().into_iter().flatten();
+            names.map(|name| name.as_str().expect("a name").to_owned()).collect()
+        };
+        if told.get("set").is_some() {
+            set.clear();
+            set.extend(names("set"));
+        }
+        for gone in names("remove") {
+            set.remove(&gone);
+        }
+        set.extend(names("add"));
+    }
+    sets.into_iter().map(|set| json!(set)).collect()
+}
+
+#[tokio::test]
+async fn whatever_fails_every_instance_has_what_the_stream_says() {
+    const USERS: u64 = 6;
+    let seed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
+    println!("seed {seed}");
+    let mut random = seed as u64;
+    let mut below = move |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let small = format!("{}\n[log]\nmax_events = 15\n", config(&redis));
+    let large = config(&redis);
+    let mut daemons = [start(&large).await, start(&small).await];
+    for round in 0..60 {
+        for _ in 0..below(8) {
+            let (user, topic) = (format!("u{}", below(USERS)), format!("t{}", below(5)));
+            let daemon = &daemons[below(2) as usize];
+            let path = format!("/users/{user}/topics");
+            // Whether it is answered is not the question here.
+            match below(5) {
+                0 => drop(ask(daemon, "PUT", &path, Some(json!({ "topics": [topic] }))).await),
+                1 => drop(ask(daemon, "DELETE", &format!("{path}/{topic}"), Some(json!({}))).await),
+                2 => drop(append(&redis, &json!({ "topic": topic })).await),
+                3 => drop(ask(daemon, "PUT", &format!("{path}/{topic}"), Some(json!({}))).await),
+                _ => {
+                    let add = json!({ "user": user, "add": [topic, "x"], "remove": ["t1"] }).to_string();
+                    let _: String = redis.command(&["XADD", "sidestream:log", "*", "topics", &add]).await;
+                }
+            }
+        }
+        match below(12) {
+            0 => {
+                let which = below(2) as usize;
+                daemons[which].signal("KILL");
+                daemons[which] = start(if below(2) == 0 { &small } else { &large }).await;
+            }
+            1 => {
+                let _: i64 = redis.command(&["DEL", "sidestream:given:{sidestream:log}"]).await;
+            }
+            2 => {
+                redis.kill().await;
+                redis.start_again().await;
+            }
+            3 => {
+                let _: i64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            }
+            _ => {}
+        }
+        if round % 10 == 9 {
+            let expected = by_the_stream(&redis, USERS).await;
+            for (n, daemon) in daemons.iter().enumerate() {
+                for (user, expected) in expected.iter().enumerate() {
+                    let of = format!("users/u{user}");
+                    eventually(&format!("seed {seed}: on {n} {of} is {expected}"), async || {
+                        (held(daemon, &of).await == *expected).then_some(())
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+    let expected = by_the_stream(&redis, USERS).await;
+    let fresh = start(&small).await;
+    for (user, expected) in expected.iter().enumerate() {
+        assert_eq!(held(&fresh, &format!("users/u{user}")).await, *expected, "seed {seed}");
+        let topics = (!expected.as_array().expect("a list").is_empty()).then(|| expected.clone());
+        kept(&redis, &format!("user:u{user}"), topics).await;
+    }
+}

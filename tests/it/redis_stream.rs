@@ -269,7 +269,7 @@ async fn channels_and_ephemeral_events_are_live_without_an_id() {
 async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +publish +ping +select +xadd +xread +xrange +xrevrange +xtrim +xinfo \
-                  +time +get +set +eval +multi +exec +hget +hgetall +hset +hdel +del +pexpire +persist +rename";
+                  +time +get +set +eval +multi +exec +hget +hgetall +hset +hdel +hlen +del +pexpire +persist +rename";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];
     command.extend(["~push:log", "~push:once:*", "~push:given:*", "&push", "&push:topic:*"]);
     command.extend(rights.split_whitespace());
@@ -287,6 +287,15 @@ async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do(
     let mut data = stream.data(3).await;
     data.sort();
     assert_eq!(data, ["1", "2", "3"]);
+    crate::membership::done(&daemon, "PUT", "/users/u/topics/a", json!({})).await;
+    crate::membership::done(&daemon, "DELETE", "/users/u/topics/a", json!({})).await;
+    eventually("it is kept", async || {
+        let all = daemon.metric("sidestream_topics_kept_total", &[]).await;
+        let waiting = daemon.metric("sidestream_topics_unkept_seconds", &[]).await;
+        (all > 1.0 && waiting == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.metric("sidestream_topics_kept_total", &["result=\"failed\""]).await, 0.0);
 }
 
 #[tokio::test]

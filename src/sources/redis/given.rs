@@ -63,7 +63,8 @@ const FOLD: &str = concat!(
      return 1"
 );
 
-/// `SEED hash copy: id life, holder set, …`: the copy, with these changes, takes the hash's place. Answers as `FOLD`.
+/// `SEED hash copy: id life fields, holder set, …`: the copy, with these changes, takes the hash's place. Answers as
+/// `FOLD`; -3 when the copy is not whole: Redis may have evicted it on the way.
 const SEED: &str = concat!(
     less!(),
     "local now = redis.call('HGET', KEYS[1], '@') \
@@ -72,7 +73,8 @@ const SEED: &str = concat!(
        if life ~= ARGV[2] then redis.call('DEL', KEYS[2]) return -2 end \
        if not less(id, ARGV[1]) then redis.call('DEL', KEYS[2]) return 0 end \
      end \
-     for n = 3, #ARGV, 2 do \
+     if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) then redis.call('DEL', KEYS[2]) return -3 end \
+     for n = 4, #ARGV, 2 do \
        if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[2], ARGV[n]) \
        else redis.call('HSET', KEYS[2], ARGV[n], ARGV[n + 1]) end \
      end \
@@ -87,14 +89,16 @@ const CLAIM: &str = "if redis.call('HGET', KEYS[1], '@') ~= ARGV[1] then return 
      redis.call('HSET', KEYS[1], '@', ARGV[2]) \
      return 1";
 
-/// `REPLACE hash copy`, where the log is no stream: a copy of nothing is not there.
-const REPLACE: &str = "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[1]) return 1 end \
+/// `REPLACE hash copy: fields`, where the log is no stream. `@` says that the hash is whole.
+const REPLACE: &str = "if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[1]) then return -3 end \
+     redis.call('HSET', KEYS[2], '@', '0-0 0-0') \
      redis.call('PERSIST', KEYS[2]) \
      redis.call('RENAME', KEYS[2], KEYS[1]) \
      return 1";
 
-/// `PUT hash: holder set, …`, where the log is no stream.
-const PUT: &str = "for n = 1, #ARGV, 2 do \
+/// `PUT hash: holder set, …`, where the log is no stream: -1 when there is no hash, which is never begun with a part.
+const PUT: &str = "if redis.call('HEXISTS', KEYS[1], '@') == 0 then return -1 end \
+     for n = 1, #ARGV, 2 do \
        if ARGV[n + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[n]) \
        else redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end \
      end \
@@ -284,19 +288,20 @@ impl Connection {
     pub(super) async fn replace_given(
         &mut self,
         hash: &str,
-        copy: &str,
+        (copy, copied): (&str, u64),
         limit: Duration,
     ) -> Result<Step, Failure> {
-        self.step(&eval(REPLACE, &[hash, copy], &[], &Given::new()), limit).await
+        self.step(&eval(REPLACE, &[hash, copy], &[copied.to_string()], &Given::new()), limit).await
     }
 
-    /// Adds to a copy of the hash, which somebody else does not see.
+    /// Adds to a copy of the hash, which nobody else sees; gives back how many fields.
     pub(super) async fn copy_given(
         &mut self,
         copy: &str,
         given: &Given,
         limit: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
+        let mut copied = 0;
         let mut rest = given.as_slice();
         while !rest.is_empty() {
             let mut count = 0;
@@ -328,20 +333,21 @@ impl Connection {
                     _ => return Err(Failure::Unexpected),
                 }
             }
+            copied += words.len() as u64 / 2 - 1;
         }
-        Ok(())
+        Ok(copied)
     }
 
     /// Puts the copy, with what has changed since it was begun, in the place of the hash.
     pub(super) async fn seed_given(
         &mut self,
         hash: &str,
-        copy: &str,
+        (copy, copied): (&str, u64),
         at: KeptAt,
         given: &Given,
         limit: Duration,
     ) -> Result<Step, Failure> {
-        let words = [at.id.to_string(), at.life.to_string()];
+        let words = [at.id.to_string(), at.life.to_string(), copied.to_string()];
         self.step(&eval(SEED, &[hash, copy], &words, given), limit).await
     }
 
@@ -378,30 +384,5 @@ fn eval(script: &str, keys: &[&str], words: &[String], given: &Given) -> Vec<u8>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_set_comes_out_as_it_went_in() {
-        let name = |text: &str| Name::parse(text).unwrap();
-        for of in [Key::User(name("a:b")), Key::Session(name("☂ x"))] {
-            assert_eq!(holder(&field(&of)), Some(of));
-        }
-        assert_eq!((holder(b"@"), holder(b"client:c"), holder(b"user:")), (None, None, None));
-        let all = vec![name("a\"b"), name("☂")];
-        assert_eq!(topics(&value(&all)), Some(all));
-        assert_eq!(value(&[]), b"");
-        assert_eq!(topics(br#"{"topics":["a",""]}"#), None);
-    }
-
-    #[test]
-    fn a_place_comes_out_as_it_went_in() {
-        let at = KeptAt {
-            id: EventId { ms: 17, seq: u64::MAX, tag: None },
-            life: EventId { ms: 0, seq: 0, tag: None },
-        };
-        assert_eq!(KeptAt::parse(at.text().as_bytes()), Some(at));
-        assert_eq!((KeptAt::parse(b"1-0"), KeptAt::parse(b"1-0-abcdef 0-0")), (None, None));
-        assert_eq!(hash_name("p", "a{b}c"), "p:given:{b}");
-    }
-}
+#[path = "given_tests.rs"]
+mod tests;

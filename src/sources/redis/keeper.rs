@@ -183,6 +183,9 @@ impl Keeper {
                 let hash = Arc::clone(&self.hash);
                 let step = self.connect().await?.put_given(&hash.name, given, limit).await?;
                 count(step);
+                if step == Step::Absent {
+                    return self.keep_all(at).await;
+                }
             }
             return Ok(true);
         };
@@ -217,7 +220,7 @@ impl Keeper {
     async fn keep_all(&mut self, at: Option<KeptAt>) -> Result<bool, Failure> {
         let (log, hash, limit) = (Arc::clone(&self.log), Arc::clone(&self.hash), self.timing.timeout);
         let connection = self.connect().await?;
-        let (life, head) = (at.map(|at| at.life), log.head().id);
+        let life = at.map(|at| at.life);
         let seeded = seed(connection, &hash.name, &log, life, limit).await;
         if let Ok((id, Step::Made | Step::Known)) = seeded {
             if let Some(life) = life {
@@ -226,7 +229,7 @@ impl Keeper {
             return Ok(true);
         }
         // What had been noted is no longer.
-        log.not_kept(&ToKeep { at: head, sets: None });
+        log.nothing_kept();
         seeded.map(|_| false)
     }
 
@@ -241,8 +244,9 @@ impl Keeper {
             }
             // Perhaps Redis came back empty: what is known here is known.
             Kept::Nothing => {
-                let given = self.log.given(&self.log.holders());
-                self.log.not_kept(&ToKeep { at: self.log.head().id, sets: Some(given) });
+                if !self.log.holders().is_empty() {
+                    self.log.nothing_kept();
+                }
             }
             Kept::Unreadable => {
                 warn!(redis = %self.server, "Redis does not let sidestream read what users and sessions are given: it will not outlast a restart");
@@ -290,18 +294,21 @@ pub(super) async fn seed(
 ) -> Result<(EventId, Step), Failure> {
     let copy = format!("{hash}:new:{:016x}", getrandom::u64().unwrap_or_default());
     let holders = log.holders();
+    let mut copied = 0;
     for holders in holders.chunks(PIECE) {
-        connection.copy_given(&copy, &log.given(holders), limit).await?;
+        copied += connection.copy_given(&copy, &log.given(holders), limit).await?;
     }
     // What has changed while that went on.
-    let ToKeep { at, sets } = log.to_keep();
+    let ToKeep { at, sets, .. } = log.to_keep();
     let Some(changed) = sets else { return Ok((at, Step::Behind)) };
     let step = match life {
-        Some(life) => connection.seed_given(hash, &copy, KeptAt { id: at, life }, &changed, limit).await?,
-        None => {
-            connection.replace_given(hash, &copy, limit).await?;
-            connection.put_given(hash, &changed, limit).await?
+        Some(life) => {
+            connection.seed_given(hash, (&copy, copied), KeptAt { id: at, life }, &changed, limit).await?
         }
+        None => match connection.replace_given(hash, (&copy, copied), limit).await? {
+            Step::Made => connection.put_given(hash, &changed, limit).await?,
+            step => step,
+        },
     };
     metrics::counter!(TOPICS_KEPT, "result" => "whole").increment(1);
     info!(holders = holders.len(), at = %at, ?step, "what users and sessions are given is written to Redis anew");

@@ -72,19 +72,18 @@ pub(super) async fn load(
             to = format!("({}", entry.id);
             let what = match understood(entry.what, changes) {
                 Ok(place) => place,
-                Err(What::Foreign(bad)) => {
+                Err(NoPlace::Foreign(bad)) => {
                     if foreign.len() < MAX_FOREIGN {
                         foreign.push(bad);
                     }
                     Place::Nothing
                 }
-                Err(What::Mark(Mark::Lost { .. })) => {
+                Err(NoPlace::Lost { .. }) => {
                     at.mark = Some(entry.id);
                     history.end_at(entry.id);
                     more = false;
                     continue;
                 }
-                Err(_) => Place::Nothing,
             };
             more = history.add_older(Placed { id: entry.id, what, age: clock.age(entry.id) });
         }
@@ -133,13 +132,23 @@ pub(super) async fn advance(
     }
 }
 
-/// What an entry stands for in the log; or what else it is.
-pub(super) fn understood(what: What, changes: &dyn Changes) -> Result<Place, What> {
+/// Why an entry is no place of the log.
+pub(super) enum NoPlace {
+    Foreign(BadEntry),
+    /// It is a mark: what stood up to `after` may be missing.
+    Lost {
+        after: EventId,
+    },
+}
+
+/// What an entry stands for in the log.
+pub(super) fn understood(what: What, changes: &dyn Changes) -> Result<Place, NoPlace> {
     match what {
         What::Event(event) => Ok(Place::Event(event)),
-        What::Change(text) => changes.read(&text).ok_or(What::Foreign(BadEntry::Topics)),
+        What::Change(text) => changes.read(&text).ok_or(NoPlace::Foreign(BadEntry::Topics)),
         What::Mark(Mark::Begin) => Ok(Place::Nothing),
-        other => Err(other),
+        What::Mark(Mark::Lost { after }) => Err(NoPlace::Lost { after }),
+        What::Foreign(bad) => Err(NoPlace::Foreign(bad)),
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `publisher` | the connection that publishes for `POST /publish` |
 //! | `tail` | the connection that follows the stream: supervised, probed, made again for ever |
 //! | `load` `entry` `stream_state` `census` | its start, one entry, what became of the stream, what Redis lacks |
-//! | `given` `keeper` | what users and sessions are given: the hash that keeps it, the connection that writes it |
+//! | `given` `claim` `keeper` | what users and sessions are given: the hash that keeps it; who reads it, and who writes it |
 //! | `append` | the connection that appends to the stream for `POST /publish` |
 //! | `bridge` `ear` `heard` `lease` `stream_end` | from channels to the stream, on one instance: the task, what it hears, in which order, whose turn it is, what it wrote last |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
@@ -26,6 +26,7 @@ mod backoff;
 mod bridge;
 mod census;
 mod channels;
+mod claim;
 mod connection;
 mod delivery;
 #[cfg(test)]

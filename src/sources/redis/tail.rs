@@ -15,19 +15,19 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::census::Census;
 use super::connection::Connection;
-use super::entry::{BadEntry, Entry, Mark, What};
+use super::entry::{BadEntry, Entry};
 use super::failure::{Failure, Told};
-use super::given::{Kept, KeptAt, MAX_SET, Step};
-use super::keeper::{Hash, seed};
-use super::load::{Loaded, advance, begin, load, understood};
+use super::given::KeptAt;
+use super::keeper::Hash;
+use super::load::{Loaded, NoPlace, advance, begin, load, understood};
 use super::resp::write_command;
 use super::server::Server;
-use super::stream_state::{Verdict, ask_info};
+use super::stream_state::{Info, Verdict, ask_info};
 use super::token::Token;
 use super::{Changes, Timing};
 use crate::event::EventId;
 use crate::health::Reporter;
-use crate::log::{Copied, History, Log, Place, Placed, Reset};
+use crate::log::{Copied, Log, Place, Placed, Reset};
 use crate::shutdown::Drain;
 use crate::telemetry::{
     EVENTS, EVENTS_REFUSED, REDIS_CONNECTS, REDIS_FAILURES, REDIS_STREAM_DELAY, REDIS_STREAM_LOAD,
@@ -42,8 +42,6 @@ const SOURCE: &str = "stream";
 const READING: &str = "reading the stream";
 /// How long a read waits for entries: as often the connection is probed.
 const BLOCK: Duration = Duration::from_millis(1000);
-/// Longest text of an answer that is no entry.
-const MAX_ANSWER: usize = 4096;
 /// How often a load begins anew because what is kept of given topics has changed meanwhile.
 const MAX_LOADS: usize = 8;
 /// How many entries wait at most while a reply is being read.
@@ -63,16 +61,16 @@ pub(super) struct Reading {
 
 /// Keeps the log a copy of the stream's newest part.
 pub(super) struct Tail {
-    server: Arc<Server>,
-    reading: Reading,
+    pub(super) server: Arc<Server>,
+    pub(super) reading: Reading,
     max_backoff: Duration,
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     changes: Arc<dyn Changes>,
     /// Where what users and sessions are given is kept.
-    hash: Arc<Hash>,
+    pub(super) hash: Arc<Hash>,
     health: Reporter,
     /// Up to where the log has everything; None before the first load.
-    at: Option<At>,
+    pub(super) at: Option<At>,
     /// Entries asked for at once: fewer after a connection that broke under an answer, which may be too large for it.
     count: usize,
     /// Entries that were read and not appended yet.
@@ -255,9 +253,21 @@ impl Tail {
             let kept = self.given(&mut history).await?;
             let changes = &*self.changes;
             let Loaded { at, foreign } = load(connection, &self.reading, &mut history, changes).await?;
-            let Some(kept) = self.claim(kept, at.mark, &history).await? else { continue };
-            if let Some(KeptAt { id, .. }) = kept {
-                advance(connection, &self.reading, &mut history, id, changes).await?;
+            let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
+            if let Some(KeptAt { id, .. }) = &mut kept
+                && history.begins_behind().is_some_and(|first| first.order() > id.order())
+            {
+                let had = self.at.map_or(BEFORE_ALL, |at| at.id);
+                if *id == BEFORE_ALL || self.look(connection, *id, None).await?.0 != Verdict::Trimmed {
+                    advance(connection, &self.reading, &mut history, *id, changes).await?;
+                } else if had.order() > id.order() {
+                    // What this instance knows is newer than what was kept.
+                    history.forget_known();
+                    *id = had;
+                } else {
+                    warn!(redis = %self.server, kept = %id, "the stream was trimmed past what is kept of given topics: changes in between are lost");
+                    advance(connection, &self.reading, &mut history, *id, changes).await?;
+                }
             }
             let events = history.len();
             let made = self.log.restart(history, at.id, told);
@@ -277,70 +287,15 @@ impl Tail {
         Err(Failure::Unexpected)
     }
 
-    /// Reads what users and sessions are given, and up to where that holds.
-    async fn given(&self, history: &mut History) -> Result<Kept, Failure> {
-        // A set may be longer than an entry.
-        let mut connection = self.server.open(self.reading.limit, MAX_SET).await?;
-        let mut kept = connection.given(&self.hash.name, self.reading.limit).await?;
-        match &mut kept {
-            Kept::Sets(Some(at), given) => {
-                history.known_at(at.id);
-                for (of, topics) in std::mem::take(given) {
-                    history.give(&of, topics);
-                }
-            }
-            Kept::Nothing if self.at.is_none() => history.known_at(BEFORE_ALL),
-            Kept::Nothing | Kept::Unreadable | Kept::Sets(None, _) => {}
-        }
-        Ok(kept)
-    }
-
-    /// Begins a new life where the stream has a mark of which the hash does not know yet. Where there is no hash, what
-    /// this instance knows becomes it. Gives back up to where the sets are known, or None when the hash has changed and
-    /// is to be read again.
-    async fn claim(
+    /// What the stream is to somebody who has all of it up to `read`.
+    async fn look(
         &self,
-        kept: Kept,
-        mark: Option<EventId>,
-        history: &History,
-    ) -> Result<Option<Option<KeptAt>>, Failure> {
-        let limit = self.reading.limit;
-        let mark = mark.unwrap_or(BEFORE_ALL);
-        match kept {
-            Kept::Sets(Some(at), _) if mark.order() > at.life.order() => {
-                let id = if at.id.order() > mark.order() { mark } else { at.id };
-                let new = KeptAt { id, life: mark };
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match connection.claim_given(&self.hash.name, at, new, limit).await {
-                    Ok(Step::Made) => Ok(Some(Some(new))),
-                    Ok(_) => Ok(None),
-                    Err(Failure::Refused { text, .. }) if text.starts_with("NOPERM") => Ok(Some(Some(new))),
-                    Err(failure) => Err(failure),
-                }
-            }
-            Kept::Sets(Some(at), _) => Ok(Some(Some(at))),
-            Kept::Nothing if self.at.is_none() => {
-                Ok(Some(history.known().map(|id| KeptAt { id, life: mark })))
-            }
-            Kept::Nothing => {
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match seed(&mut connection, &self.hash.name, &self.log, Some(mark), limit).await {
-                    Ok(_) => Ok(None),
-                    Err(Failure::Refused { .. }) => Ok(Some(None)),
-                    Err(failure) => Err(failure),
-                }
-            }
-            Kept::Unreadable | Kept::Sets(None, _) => {
-                warn!(redis = %self.server, hash = self.hash.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
-                Ok(Some(None))
-            }
-        }
-    }
-
-    /// Finds out what became of the stream meanwhile.
-    async fn rejoin(&mut self, connection: &mut Connection, at: At) -> Result<(), Failure> {
+        connection: &mut Connection,
+        read: EventId,
+        added: Option<u64>,
+    ) -> Result<(Verdict, Option<Info>), Failure> {
         let Reading { key, limit, .. } = &self.reading;
-        let (limit, id) = (*limit, at.id.to_string());
+        let (limit, id) = (*limit, read.to_string());
         let mut commands = Vec::new();
         ask_info(&mut commands, key);
         write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
@@ -350,10 +305,16 @@ impl Tail {
         let there = connection.one_id(limit).await?.is_some();
         let first = connection.one_id(limit).await?;
         let verdict = match info {
-            Some(info) => info.judge(at.id, at.added, there, first),
-            None if at.is_before_all() => Verdict::Whole,
+            Some(info) => info.judge(read, added, there, first),
+            None if read == BEFORE_ALL => Verdict::Whole,
             None => Verdict::Lost,
         };
+        Ok((verdict, info))
+    }
+
+    /// Finds out what became of the stream meanwhile.
+    async fn rejoin(&mut self, connection: &mut Connection, at: At) -> Result<(), Failure> {
+        let (verdict, info) = self.look(connection, at.id, at.added).await?;
         match verdict {
             Verdict::Whole => {
                 if let Some(info) = info.filter(|info| info.last.order() == at.id.order()) {
@@ -497,11 +458,11 @@ impl Tail {
                 }
                 place
             }
-            Err(What::Foreign(bad)) => {
+            Err(NoPlace::Foreign(bad)) => {
                 self.complain(&bad);
                 Place::Nothing
             }
-            Err(What::Mark(Mark::Lost { after })) => {
+            Err(NoPlace::Lost { after }) => {
                 let known = self.at.and_then(|at| at.mark).is_some_and(|mark| mark.order() > after.order());
                 if !known {
                     self.flush();
@@ -515,7 +476,6 @@ impl Tail {
                 self.hash.lives(id);
                 Place::Nothing
             }
-            Err(_) => Place::Nothing,
         };
         self.fresh.push(Placed { id, what, age: clock.age(id) });
         if self.fresh.len() >= FLUSH {
