@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build test lint setup chaos bench bench-check
+.PHONY: build test lint setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon, optimised
@@ -23,6 +23,9 @@ setup: ## What the tests need beside Rust
 FAULTS ?= 100
 chaos: ## Random faults against several instances and a real Redis, for long (FAULTS=100; SIDESTREAM_CHAOS_SEED repeats a run)
 	SIDESTREAM_CHAOS_FAULTS=$(FAULTS) cargo test --locked --test it chaos -- --nocapture --test-threads 1
+
+other-redis: setup ## The tests of Redis against Redis 6.2 and Valkey
+	tests/other_redis.sh
 
 BENCH ?= run
 bench: build ## sidestream and its peers side by side; the result goes to bench/results/ (BENCH="run --only steady" for one row)

@@ -26,3 +26,20 @@ impl Backoff {
         step.mul_f64(0.5 + 0.5 * random)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_long_it_was_away_the_next_attempt_is_never_further_than_the_bound() {
+        let max = Duration::from_secs(1);
+        let mut backoff = Backoff::new(max);
+        let pauses: Vec<Duration> = (0..100).map(|_| backoff.pause()).collect();
+        assert!(pauses[0] <= Backoff::FIRST);
+        assert!(pauses.iter().all(|pause| *pause <= max));
+        assert!(pauses[10..].iter().all(|pause| *pause >= max / 2), "nor much nearer");
+        backoff.reset();
+        assert!(backoff.pause() <= Backoff::FIRST);
+    }
+}

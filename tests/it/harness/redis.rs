@@ -19,9 +19,9 @@ pub(crate) struct Redis {
     arguments: Vec<String>,
 }
 
-/// The server's program: Redis as the system has it, or another one that `SIDESTREAM_REDIS_SERVER` names.
+/// The server's program: Redis as the system has it, or another one that `SIDESTREAM_TEST_REDIS` names.
 pub(super) fn server() -> String {
-    std::env::var("SIDESTREAM_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+    std::env::var("SIDESTREAM_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 /// Ports below those that the system gives away by itself, so that one stays free while its Redis does not run.

