@@ -44,6 +44,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         keys: vec![Key::User(name("ann")), Key::Topic(name(topic))],
         decided: crate::log::Position::default(),
         client: name("c"),
+        route: "/events".into(),
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         token: None,
         times: Times::default(),
