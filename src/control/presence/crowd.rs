@@ -101,6 +101,8 @@ impl Crowd {
             return;
         }
         person.left = at;
+        // By now they have said that it was here.
+        person.said |= word == Word::Others;
         if !person.said {
             self.people.remove(name);
         } else if word == Word::Ours {

@@ -3,6 +3,7 @@
 //! Each instance counts its own, tells the others what changes, and so has the whole in memory: it answers without
 //! asking around. One of them speaks of who comes and goes.
 
+mod answers;
 mod crowd;
 mod herald;
 mod local;
@@ -12,8 +13,9 @@ mod topic;
 mod view;
 mod wire;
 
+pub use answers::{BadWhom, Here, OnInstance, Page, Totals, Where};
 pub use herald::{NotSpoken, Speaking, Voice};
-pub use people::{BadWhom, Heed, Here, Noticed, OnInstance, Page, Presence, Totals, Where};
+pub use people::{Heed, Noticed, Presence};
 pub use topic::OnTopic;
 pub use view::Kind;
 

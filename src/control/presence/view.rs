@@ -251,9 +251,9 @@ impl View {
 
     /// Another instance is gone, and was last heard of at `heard`: so are its people.
     pub(super) fn left(&mut self, id: &InstanceId, heard: Moment, now: Moment) -> Vec<Edge> {
+        let word = self.word();
         let Some(other) = self.others.remove(id) else { return Vec::new() };
         let gone_at = (heard.mono + MARGIN + self.grace).max(now.mono);
-        let word = self.word();
         for crowd in &mut self.crowds {
             crowd.remove(other.slot, heard.wall, gone_at, word);
         }
