@@ -270,16 +270,28 @@ async fn an_instance_that_does_not_answer_is_named() {
     let other = Daemon::start(&format!("[instance]\nname = \"other\"\n{config}")).await;
     let _there = open(&other, "a", "u", "1").await;
     let _here = open(&one, "a", "u", "2").await;
-    counted(&one, "", 2).await;
+    let _more = open(&one, "b", "v", "3").await;
+    counted(&one, "", 3).await;
     other.signal("STOP");
-    let count = done(&one, "GET", "/connections/count").await;
+    eventually("it stands still", async || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", other.pid())).expect("Linux");
+        let stat = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.expect("a task").path().join("stat")).unwrap_or_default()
+        };
+        tasks.map(stat).all(|stat| stat.contains(") T ")).then_some(())
+    })
+    .await;
+    // At once: who is silent for four seconds is dead, and not missed any more.
+    let (count, own, nobody, closed) = tokio::join!(
+        done(&one, "GET", "/connections/count?topic=room:a"),
+        done(&one, "GET", "/connections/count?instance=one&topic=room:a"),
+        ask(&one, "GET", "/connections/nobody"),
+        ask(&one, "DELETE", "/users/v/connections"),
+    );
     assert_eq!((&count["total"], &count["complete"]), (&json!(1), &json!(false)), "{count}");
     assert_eq!(count["silent"][0]["name"], "other");
-    let own = done(&one, "GET", "/connections/count?instance=one").await;
     assert_eq!((&own["total"], &own["complete"]), (&json!(1), &json!(true)), "nobody else was asked");
-    let nobody = ask(&one, "GET", "/connections/nobody").await;
     assert_eq!(nobody.status, 503, "it may be there: {}", nobody.text());
-    let closed = ask(&one, "DELETE", "/users/u/connections").await;
     assert_eq!((closed.status, closed.json()["closed"].clone()), (503, json!(1)), "{}", closed.text());
     other.signal("CONT");
 }

@@ -49,14 +49,12 @@ async fn with_the_log_in_redis_the_position_holds_whatever_was_published_before(
     let config = format!("{}[redis.stream]\n", redis.section());
     let (one, other) = (Daemon::start(&config).await, Daemon::start(&config).await);
     // Nothing was ever published: the log begins there.
-    let beginning = eventually("the log is loaded", async || {
-        let answer = ask(&other, "/position").await;
-        (answer.status == 200).then(|| answer.json()["position"].as_str().expect("an id").to_owned())
-    })
-    .await;
+    eventually("the log is loaded", async || (other.ask("/readyz").await.status == 200).then_some(())).await;
+    let beginning = position(&other).await;
     one.publish(&json!({ "topic": "first", "data": "of all" })).await;
     let mut stream = other.stream(&format!("/events?topic=first&lastEventId={beginning}")).await;
-    assert_eq!(stream.block().await.json()["resumed"], true);
+    let connected = stream.block().await;
+    assert!(connected.is("connected") && connected.json()["resumed"] == true, "{connected:?}");
     assert_eq!(stream.event().await.data(), "of all");
     for n in 0..20 {
         let id = one.publish(&json!({ "topic": "a", "data": n })).await["id"].as_str().unwrap().to_owned();
