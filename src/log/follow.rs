@@ -93,9 +93,6 @@ enum Kept {
     Change { id: EventId, asked: Asked, at: Instant },
 }
 
-/// Roughly what a change takes.
-const CHANGE_BYTES: usize = 512;
-
 /// An event that only needs its position.
 struct Ready {
     id: EventId,
@@ -123,7 +120,7 @@ impl History {
                 let ready = Ready::new(id, event, at, self.shape);
                 (cost(&ready.audience, &ready.frame), Some(Kept::Event(ready)))
             }
-            Place::Change(asked) => (CHANGE_BYTES, Some(Kept::Change { id, asked, at })),
+            Place::Change(asked) => (asked.cost(), Some(Kept::Change { id, asked, at })),
             Place::Event(_) | Place::Nothing => (0, None),
         };
         if let Some(kept) = kept {
@@ -156,6 +153,20 @@ impl History {
 
     pub fn is_empty(&self) -> bool {
         self.events == 0
+    }
+}
+
+impl Asked {
+    /// Roughly the bytes that it takes.
+    fn cost(&self) -> usize {
+        const AROUND: usize = 256;
+        const NAME: usize = 40;
+        let (some, more) = match &self.edit {
+            Edit::Replace(topics) => (topics.as_slice(), &[][..]),
+            Edit::Change { add, remove } => (add.as_slice(), remove.as_slice()),
+        };
+        let names: usize = some.iter().chain(more).map(|topic| topic.as_str().len() + NAME).sum();
+        AROUND + self.of.name().len() + names
     }
 }
 

@@ -285,8 +285,12 @@ async fn a_page_changes_the_topics_of_its_own_stream_within_its_grant() {
 #[tokio::test]
 async fn a_page_may_ask_another_instance_than_its_streams() {
     let redis = Redis::start().await;
-    let config = format!("{}{OWN}", redis.section());
-    let (a, b) = tokio::join!(Daemon::start(&config), Daemon::start(&config));
+    asked_elsewhere(&format!("{}{OWN}", redis.section())).await;
+    asked_elsewhere(&format!("{}[redis.stream]\n{OWN}", redis.section())).await;
+}
+
+async fn asked_elsewhere(config: &str) {
+    let (a, b) = tokio::join!(crate::redis::start(config), crate::redis::start(config));
     let mut stream = Stream::open(a.public, "/events", &[("authorization", &*token("u"))]).await;
     let client = stream.block().await.json()["client"].as_str().expect("its id").to_owned();
     let path = format!("/events?client={client}");
