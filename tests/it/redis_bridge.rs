@@ -59,17 +59,23 @@ async fn a_plain_publish_gains_one_id_on_every_instance_and_can_be_resumed_from(
         assert_eq!(a.id(), b.id());
         ids.push(a.id().to_owned());
     }
+    // As large as a message may be, and six times as large as an envelope.
+    let large = "\u{1}".repeat(1 << 20);
+    redis.publish("chat:new", &large).await;
+    for stream in [&mut here, &mut there] {
+        assert!(stream.event().await.data() == large);
+    }
     let late = start(&config).await;
     for daemon in [&one, &two, &late] {
         assert_eq!(resumed(daemon, "/events?topic=a", &ids[2]).await.data(3).await, messages[3..]);
     }
     let held: usize = redis.command(&["XLEN", "sidestream:log"]).await;
-    assert_eq!(held, 1 + messages.len(), "each is there once, behind the mark of the beginning");
+    assert_eq!(held, 2 + messages.len(), "each is there once, behind the mark of the beginning");
     let daemons = [one, two, late];
     let leader = leader(&daemons).await;
     for (nth, daemon) in daemons.iter().enumerate() {
         let appended = daemon.metric("sidestream_redis_bridge_events_total", &["outcome=\"appended\""]).await;
-        assert_eq!(appended, if nth == leader { 6.0 } else { 0.0 });
+        assert_eq!(appended, if nth == leader { 7.0 } else { 0.0 });
         assert_eq!(daemon.ask("/readyz").await.json()["dependencies"]["redis_bridge"]["state"], "up");
     }
 }

@@ -90,6 +90,9 @@ struct Timing {
 /// By how much a relayed envelope may be longer than the body it came in: the request's idempotency key is put in.
 const RELAY_SLACK: usize = 1024;
 
+/// By how much a bridged message may grow: a raw text becomes a JSON string, which spells a control character in six.
+const QUOTING: usize = 6;
+
 /// Tells by the Redis of `settings` what happens for the first time on any instance, until `drain` starts.
 pub fn start_once(settings: &config::Redis, drain: &Drain) -> Result<RedisOnce, BadRedisUrl> {
     let timing = Timing {
@@ -207,6 +210,7 @@ pub fn start_redis(
         let commands = RedisCommands(Way::Channel(publisher.clone()));
         return Ok(RedisWays { relay: Arc::new(publisher), commands });
     };
+    let max_text = if ear.is_some() { max_text.saturating_mul(QUOTING) } else { max_text };
     let reading =
         Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
     let reporter = health.depend_on("redis_stream", true);
