@@ -33,7 +33,7 @@ pub(super) struct Link {
 /// Who speaks on the socket.
 enum Lane {
     Bare(Bare),
-    Hyper(Hyper),
+    Hyper(Box<Hyper>),
     Over,
 }
 
@@ -70,7 +70,8 @@ impl Link {
         {
             // An answer's head may be some 400 KiB, hyper's own bound.
             let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(bare.into_io())).await?;
-            self.lane = Lane::Hyper(Hyper { sender, connection, over: false, leaves: false });
+            let hyper = Hyper { sender, connection, over: false, leaves: false };
+            self.lane = Lane::Hyper(Box::new(hyper));
         }
         match &mut self.lane {
             Lane::Hyper(hyper) => Ok(&mut hyper.sender),
