@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -172,7 +174,13 @@ impl App {
         if let (Some(tickets), Some(section)) = (tickets, &config.auth.ticket) {
             door = door.minting(tickets, section);
         }
-        close.spawn(server::serve(internal, Arc::new(door), 0, close.clone()));
+        let door = Arc::new(door);
+        if let Some(redis) = config.redis.as_ref().filter(|redis| redis.requests) {
+            let max_body = usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX);
+            let clerk = Arc::new(Clerk(Arc::clone(&door)));
+            sources::start_requests(redis, max_body, clerk, &drain).map_err(io::Error::other)?;
+        }
+        close.spawn(server::serve(internal, door, 0, close.clone()));
         drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
         stop.await;
@@ -206,6 +214,19 @@ struct Ear(Arc<Control>);
 impl sources::Hear for Ear {
     fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(self.0.hear(message))
+    }
+}
+
+/// Brings what is asked over Redis to whoever answers on the internal listener.
+struct Clerk(Arc<server::Internal>);
+
+impl sources::Answering for Clerk {
+    fn answer(&self, request: Request<Bytes>) -> sources::Serving<'_> {
+        Box::pin(async move {
+            let (head, body) = self.0.answer_trusted(request).await.into_parts();
+            let Ok(body) = body.collect().await;
+            Response::from_parts(head, body.to_bytes())
+        })
     }
 }
 

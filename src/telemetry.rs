@@ -62,6 +62,7 @@ metrics_table! {
     REDIS_BRIDGE_WAITING = Gauge "sidestream_redis_bridge_waiting", "Messages of bridged channels that were heard here and are not known to be in the stream.";
     REDIS_BRIDGE_EVENTS = Counter "sidestream_redis_bridge_events_total", "Messages of bridged channels, by outcome: appended, duplicate, dropped.";
     REDIS_BRIDGE_GAPS = Counter "sidestream_redis_bridge_gaps_total", "Times that messages of bridged channels may have been missed, which every stream was told.";
+    REDIS_REQUESTS = Counter "sidestream_redis_requests_total", "Requests taken from the list in Redis, by outcome.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";

@@ -452,6 +452,7 @@ impl Redis {
             timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=MINUTE)),
             ping_interval: s.take("ping_interval", d.ping_interval, time(MILLIS(100)..=HOUR)),
             max_backoff: s.take("max_backoff", d.max_backoff, time(MILLIS(100)..=HOUR)),
+            requests: s.take("requests", d.requests, yes_or_no),
             channels: s.each("redis.channel", "channel", Channel::read),
         };
         for (at, channel) in redis.channels.iter().enumerate() {

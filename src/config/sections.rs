@@ -282,6 +282,8 @@ pub struct Redis {
     pub ping_interval: Duration,
     /// Longest pause between two attempts to connect.
     pub max_backoff: Duration,
+    /// Whether requests are taken from the list `<prefix>:requests`: whoever may write to it may do everything.
+    pub requests: bool,
     /// The log in a Redis stream; without it the log is in memory.
     pub stream: Option<RedisStream>,
     pub channels: Vec<Channel>,
@@ -553,6 +555,7 @@ impl Redis {
             timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(5),
             max_backoff: Duration::from_secs(1),
+            requests: false,
             stream: None,
             channels: Vec::new(),
         }

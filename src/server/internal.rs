@@ -37,7 +37,7 @@ use super::rare::Rare;
 use super::respond::json;
 use super::tickets::Minting;
 use super::{connections, history, openapi, presence, routes, topics};
-use crate::auth::PublisherKeys;
+use crate::auth::{Publisher, PublisherKeys};
 use crate::config;
 use crate::control::Control;
 use crate::health::{Health, State};
@@ -50,6 +50,8 @@ use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED, LOG_BYTES, LOG_EVENTS, Me
 pub struct Internal {
     hosts: Hosts,
     pub(super) keys: PublisherKeys,
+    /// Whoever sends requests over Redis.
+    trusted: Arc<Publisher>,
     pub(super) minting: Option<Minting>,
     publish: Publish,
     control: Arc<Control>,
@@ -62,6 +64,15 @@ pub struct Internal {
     drain: Drain,
     close: Drain,
     open: Gauge,
+}
+
+/// Why a sender may do what it asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Right {
+    /// By the key that the request shows.
+    Shown,
+    /// By the way that the request came.
+    Known,
 }
 
 /// What `/readyz` and `/metrics` tell of.
@@ -87,6 +98,7 @@ impl Internal {
         Self {
             hosts: Hosts::new(&section.hosts),
             keys,
+            trusted: Arc::new(Publisher::own("redis")),
             minting: None,
             publish,
             control,
@@ -100,6 +112,13 @@ impl Internal {
             close,
             open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
         }
+    }
+
+    /// Answers a request of somebody who may do everything, whatever it presents. Never fails either.
+    pub async fn answer_trusted(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let answered = self.dispatch(&head, Full::new(body), Right::Known).await;
+        answered.unwrap_or_else(Problem::into_response)
     }
 
     /// Answers one request. Never fails: what is wrong with a request is its answer.
@@ -130,6 +149,20 @@ impl Internal {
             let say = "requests of web pages are not answered here: publish from your backend";
             return Err(Problem::new(StatusCode::FORBIDDEN, "browser", say));
         }
+        self.dispatch(head, body, Right::Shown).await
+    }
+
+    /// Finds who answers, once it is seen that the request comes from where it may.
+    async fn dispatch<B>(
+        &self,
+        head: &request::Parts,
+        body: B,
+        right: Right,
+    ) -> Result<Response<Full<Bytes>>, Problem>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let path = head.uri.path();
         let Some(((template, methods), values)) = routes::find(path) else { return Err(nothing_here()) };
         if template == "/tickets" && self.minting.is_none() {
@@ -137,19 +170,19 @@ impl Internal {
         }
         allow(&head.method, methods)?;
         let open = ["/publish", "/tickets", "/healthz", "/readyz", "/metrics", "/openapi.json"];
-        if !open.contains(&template) {
+        if right == Right::Shown && !open.contains(&template) {
             // Who may not ask is not told what is wrong with the question.
             self.keys.check(&head.headers).map_err(|bad| refused_key(&bad))?;
         }
         let query = head.uri.query();
         match (template, &values[..]) {
-            ("/publish", _) => self.publish(head, body).await,
+            ("/publish", _) => self.publish(head, body, right).await,
             ("/revoke", _) => {
                 let body = self.read(body).await?;
                 Ok(revoked(self.control.revoke(&body).await))
             }
             ("/tickets", _) if let Some(minting) = &self.minting => {
-                self.mint(minting, &head.headers, body).await
+                self.mint(minting, &head.headers, body, right).await
             }
             ("/healthz", _) => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
             ("/readyz", _) => Ok(self.readiness()),
@@ -183,13 +216,21 @@ impl Internal {
         connections::answer(&self.control, &head.method, of, head.uri.query()).await
     }
 
-    async fn publish<B>(&self, head: &request::Parts, body: B) -> Result<Response<Full<Bytes>>, Problem>
+    async fn publish<B>(
+        &self,
+        head: &request::Parts,
+        body: B,
+        right: Right,
+    ) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let headers = &head.headers;
-        let publisher = self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?;
+        let publisher = match right {
+            Right::Shown => self.keys.publisher(headers).await.map_err(|bad| refused_key(&bad))?,
+            Right::Known => Arc::clone(&self.trusted),
+        };
         if headers
             .get_all(CONTENT_ENCODING)
             .iter()

@@ -7,6 +7,6 @@ pub use publish::{
     BadPublish, Heading, Manner, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
 };
 pub use redis::{
-    BadRedisUrl, Changes, Hear, Link, RedisCommands, RedisDuty, RedisOnce, RedisWays, start_link, start_once,
-    start_redis,
+    Answering, BadRedisUrl, Changes, Hear, Link, RedisCommands, RedisDuty, RedisOnce, RedisWays, Serving,
+    start_link, start_once, start_redis, start_requests,
 };

@@ -29,6 +29,7 @@
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
+//! | `redis_requests.rs` | what a backend asks and commands over Redis |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `redis_tls.rs` | Redis over TLS |
@@ -74,6 +75,7 @@ mod redis;
 mod redis_away;
 mod redis_bridge;
 mod redis_groups;
+mod redis_requests;
 mod redis_stream;
 mod redis_stream_away;
 mod redis_tls;

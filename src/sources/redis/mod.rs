@@ -15,12 +15,14 @@
 //! | `bridge` `ear` `heard` `lease` `stream_end` | from channels to the stream, on one instance: the task, what it hears, in which order, whose turn it is, what it wrote last |
 //! | `link` | what instances tell each other: one connection listens, another one tells |
 //! | `once` | what happens once on all instances |
+//! | `requests` `question` `answers` | what a backend asks over Redis: taking, the text of request and answer, the connection that answers |
 //! | `server` `slot` | which Redis: one, the master of Sentinels, a node of a Cluster |
 //! | `connection` `resp` `token` `address` `backoff` `failure` | one connection, Redis's protocol, the URL, what goes wrong |
 //!
 //! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and said to be.
 
 mod address;
+mod answers;
 mod append;
 mod backoff;
 mod bridge;
@@ -42,6 +44,8 @@ mod link;
 mod load;
 mod once;
 mod publisher;
+mod question;
+mod requests;
 mod resp;
 mod server;
 mod slot;
@@ -57,6 +61,7 @@ use std::time::Duration;
 pub use address::BadRedisUrl;
 pub use link::{Hear, Link};
 pub use once::RedisOnce;
+pub use requests::{Answering, Serving};
 
 use append::{Appender, Commands, once_keys};
 use bridge::{Banks, Bridge};
@@ -67,6 +72,8 @@ use given::hash_name;
 use keeper::{Hash, Keeper};
 use lease::Lease;
 use publisher::RedisPublisher;
+use question::Keys;
+use requests::Requests;
 use server::Server;
 use subscription::Subscription;
 use tail::{Reading, Tail};
@@ -89,6 +96,9 @@ struct Timing {
 
 /// By how much a relayed envelope may be longer than the body it came in: the request's idempotency key is put in.
 const RELAY_SLACK: usize = 1024;
+
+/// How long the path, the headers and the rest of a request over Redis may be.
+const REQUEST_SLACK: usize = 64 << 10;
 
 /// By how much a bridged message may grow: a raw text becomes a JSON string, which spells a control character in six.
 const QUOTING: usize = 6;
@@ -241,4 +251,25 @@ pub fn start_link(settings: &config::Redis, hear: Arc<dyn Hear>, drain: &Drain) 
         max_backoff: settings.max_backoff,
     };
     Ok(Link::start(server, timing, &settings.prefix, hear, drain))
+}
+
+/// Starts to take requests from the list in the Redis of `settings`, until `drain` starts; `clerk` answers them. A body may
+/// have `max_body` bytes.
+pub fn start_requests(
+    settings: &config::Redis,
+    max_body: usize,
+    clerk: Arc<dyn Answering>,
+    drain: &Drain,
+) -> Result<(), BadRedisUrl> {
+    let prefix = &settings.prefix;
+    let server = Arc::new(Server::new(settings, &Keys::list(prefix))?);
+    let timing = Timing {
+        timeout: settings.timeout,
+        ping_interval: settings.ping_interval,
+        max_backoff: settings.max_backoff,
+    };
+    // A body that is text spells each quote in two.
+    let max_text = max_body.saturating_mul(2).saturating_add(REQUEST_SLACK);
+    Requests::start(server, timing, prefix, max_text, clerk, drain);
+    Ok(())
 }

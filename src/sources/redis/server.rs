@@ -92,6 +92,14 @@ impl Server {
         matches!(self, Self::Sentinels { .. })
     }
 
+    /// In a Cluster, the slot that it is connected for.
+    pub(super) fn slot(&self) -> Option<u16> {
+        match self {
+            Self::Cluster { slot, .. } => Some(*slot),
+            _ => None,
+        }
+    }
+
     /// What must not stand in a log line.
     pub(super) fn secret(&self) -> Option<&config::Secret> {
         let (Self::One(who) | Self::Sentinels { who, .. } | Self::Cluster { who, .. }) = self;
