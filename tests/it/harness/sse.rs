@@ -219,6 +219,20 @@ impl Stream {
         }
     }
 
+    /// The body of an answer that is no stream, which says its length.
+    pub(crate) async fn json(&mut self) -> serde_json::Value {
+        let head = self.head.to_ascii_lowercase();
+        let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|length| length.parse().ok()).expect("a length");
+        within("the body of an answer", async {
+            while self.raw.len() < length {
+                assert_ne!(self.socket.read_buf(&mut self.raw).await.expect("a body"), 0, "it broke off");
+            }
+        })
+        .await;
+        serde_json::from_slice(&self.raw[..length]).expect("JSON")
+    }
+
     /// The bare socket, for a test that wants to be rude.
     pub(crate) fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
