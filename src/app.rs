@@ -1,33 +1,30 @@
-//! The whole daemon: the only file that sees every room. Bind all, start all, stop all.
+//! The whole daemon: the only room that sees every other. Bind all, start all, stop all.
+
+mod joints;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
+use joints::{Bell, Clerk, Ear, OverRedis, Telephone, Understood, Voice};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{self, Config, HookEvent};
-use crate::control::{
-    self, Asks, Cluster, Connections, Control, Instances, NotSent, NotSpoken, Peers, Presence, Topics,
-};
+use crate::control::{Asks, Cluster, Connections, Control, Instances, Presence, Topics};
 use crate::event::Frame;
 use crate::fanout::{self, Fanout, Heartbeat, Watcher};
 use crate::health::Health;
-use crate::log::{Log, Made, MemberBounds, Place, Retention};
+use crate::log::{Log, MemberBounds, Retention};
 use crate::proxy::Proxy;
 use crate::server;
 use crate::shutdown::Drain;
-use crate::sources::{self, RedisCommands, Relay, RelayError};
+use crate::sources::{self, Relay};
 use crate::stream::{self, Streams};
 use crate::telemetry::{self, Metrics};
-use crate::webhooks::{Notice, Webhooks};
+use crate::webhooks::Webhooks;
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -208,70 +205,6 @@ impl App {
     }
 }
 
-/// Brings what other instances tell to the control room.
-struct Ear(Arc<Control>);
-
-impl sources::Hear for Ear {
-    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(self.0.hear(message))
-    }
-}
-
-/// Brings what is asked over Redis to whoever answers on the internal listener.
-struct Clerk(Arc<server::Internal>);
-
-impl sources::Answering for Clerk {
-    fn answer(&self, request: Request<Bytes>) -> sources::Serving<'_> {
-        Box::pin(async move {
-            let (head, body) = self.0.answer_trusted(request).await.into_parts();
-            let Ok(body) = body.collect().await;
-            Response::from_parts(head, body.to_bytes())
-        })
-    }
-}
-
-/// Brings what the control room tells to the other instances.
-struct Telephone(sources::Link);
-
-impl control::Bus for Telephone {
-    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
-        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
-    }
-}
-
-/// Brings what is so on all instances together to the webhooks.
-struct Bell(Arc<Webhooks>);
-
-impl control::Heed for Bell {
-    fn noticed(&self, noticed: &control::Noticed) {
-        let notice = match (noticed.kind, noticed.here) {
-            (control::Kind::User, true) => Notice::UserOnline(&noticed.name),
-            (control::Kind::User, false) => Notice::UserOffline(&noticed.name),
-            (control::Kind::Topic, true) => Notice::TopicOccupied(&noticed.name),
-            (control::Kind::Topic, false) => Notice::TopicEmpty(&noticed.name),
-        };
-        self.0.note(&notice, noticed.at);
-    }
-}
-
-/// Publishes what the control room has to say.
-struct Voice {
-    publish: sources::Publish,
-    publisher: Publisher,
-}
-
-impl control::Voice for Voice {
-    fn publish(&self, body: Bytes) -> control::Speaking<'_> {
-        Box::pin(async move {
-            match self.publish.publish(&body, sources::Manner::default(), &self.publisher).await {
-                Ok(_) => Ok(()),
-                Err(sources::BadPublish::Relay(_)) => Err(NotSpoken::Now),
-                Err(_) => Err(NotSpoken::Ever),
-            }
-        })
-    }
-}
-
 /// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
 fn start_tickets(config: &Config, close: &Drain) -> io::Result<Option<Arc<Tickets>>> {
     let Some(section) = &config.auth.ticket else { return Ok(None) };
@@ -318,37 +251,6 @@ fn start_redis(
     let ways = sources::start_redis(redis, duty, log, changes, health, close).map_err(io::Error::other)?;
     topics.connect(Arc::new(OverRedis(ways.commands)));
     Ok(Some(ways.relay))
-}
-
-/// Brings changes of topics that came over Redis to the control room.
-struct Understood(Arc<Topics>);
-
-impl sources::Changes for Understood {
-    fn hear(&self, text: &[u8]) -> bool {
-        self.0.heard(text).is_ok()
-    }
-
-    fn read(&self, text: &[u8]) -> Option<Place> {
-        self.0.read(text).ok()
-    }
-
-    fn made(&self, made: Vec<Made>) {
-        self.0.made(made);
-    }
-}
-
-/// Tells changes of topics by the way that the events take: so they come in one order everywhere.
-struct OverRedis(RedisCommands);
-
-impl Peers for OverRedis {
-    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {
-        Box::pin(async move {
-            self.0.tell(command).await.map_err(|why| match why {
-                RelayError::Down => NotSent::Nothing,
-                RelayError::Unknown => NotSent::Perhaps,
-            })
-        })
-    }
 }
 
 async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {

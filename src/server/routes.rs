@@ -5,9 +5,12 @@
 /// A path's template and its methods.
 pub(super) type Row = (&'static str, &'static str);
 
+/// The one that is asked most.
+pub(super) const PUBLISH: Row = ("/publish", "POST");
+
 /// In a template a segment in braces stands for any text; the last one for all that is left.
 pub(super) const ROUTES: &[Row] = &[
-    ("/publish", "POST"),
+    PUBLISH,
     ("/revoke", "POST"),
     ("/tickets", "POST"),
     ("/healthz", "GET, HEAD"),
