@@ -1,7 +1,7 @@
 //! The right to append what is heard on bridged channels, and up to where that has been done: two keys beside the
 //! stream, changed together with it in one step.
 //!
-//! The *place* (a [`Position`](super::heard::Position), as text) moves in the very script that appends, and an append
+//! The *place* (a [`Position`], as text) moves in the very script that appends, and an append
 //! names the place that it follows. So one that comes twice, or late from an instance that has lost the lease, changes
 //! nothing. The lease only says who is at it.
 
