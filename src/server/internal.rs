@@ -163,7 +163,7 @@ impl Internal {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if head.uri.path() == "/publish" {
+        if head.uri.path() == routes::PUBLISH.0 {
             allow(&head.method, routes::PUBLISH.1)?;
             return self.publish(head, body, right).await;
         }
@@ -217,13 +217,11 @@ impl Internal {
             }
             _ if template.starts_with("/presence") => {
                 let path = presence::Path::parse(path).ok_or_else(nothing_here)??;
-                path.allow(&head.method)?;
                 let body = self.read(body).await?;
                 path.answer(self.control.presence(), head, &body).await
             }
             _ => {
                 let path = topics::Path::parse(path).ok_or_else(nothing_here)??;
-                path.allow(&head.method)?;
                 let body = self.read(body).await?;
                 path.answer(self.control.topics(), &head.method, &body).await
             }

@@ -3,7 +3,6 @@
 //! Whoever may ask about everybody needs a key without bounds. This file knows paths and statuses, not who is where.
 
 use bytes::Bytes;
-use http::header::ALLOW;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
@@ -49,19 +48,6 @@ impl Path {
                 }
             }
         }
-    }
-
-    /// What the methods of the path are.
-    pub(super) fn allow(&self, method: &Method) -> Result<(), Problem> {
-        let (allowed, list): (&[Method], _) = match self {
-            Self::Users => (&[Method::GET, Method::HEAD, Method::POST], "GET, HEAD, POST"),
-            _ => (&[Method::GET, Method::HEAD], "GET, HEAD"),
-        };
-        if allowed.contains(method) {
-            return Ok(());
-        }
-        let say = format!("this path takes {list}");
-        Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
     }
 
     /// What the request asks.

@@ -4,7 +4,7 @@
 //! of a change.
 
 use bytes::Bytes;
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
@@ -44,22 +44,6 @@ impl Path {
             })
         };
         Some(parse())
-    }
-
-    /// What the methods of the path are.
-    pub(super) fn allow(&self, method: &Method) -> Result<(), Problem> {
-        let (allowed, list): (&[Method], _) = match self.topic {
-            None => (
-                &[Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::PATCH, Method::DELETE],
-                "GET, HEAD, PUT, POST, PATCH, DELETE",
-            ),
-            Some(_) => (&[Method::PUT, Method::DELETE], "PUT, DELETE"),
-        };
-        if allowed.contains(method) {
-            return Ok(());
-        }
-        let say = format!("this path takes {list}");
-        Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", say).with(ALLOW, list))
     }
 
     /// Does what the request asks.
