@@ -5,13 +5,13 @@
 //!
 //! | rank | rooms |
 //! |---|---|
-//! | 6 | [`cli`] |
-//! | 5 | [`app`] |
-//! | 4 | [`server`] |
-//! | 3 | [`stream`] [`sources`] [`proxy`] [`control`] [`webhooks`] |
-//! | 2 | [`fanout`] [`auth`] |
-//! | 1 | [`log`] [`config`] |
-//! | 0 | [`event`] [`health`] [`jws`] [`outbound`] [`shutdown`] [`telemetry`] [`tls`] |
+//! | 7 | [`cli`] |
+//! | 6 | [`app`] |
+//! | 5 | [`server`] [`redis`] |
+//! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
+//! | 3 | [`auth`] [`fanout`] [`proxy`] |
+//! | 2 | [`log`] [`config`] |
+//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] |
 
 pub mod app;
 pub mod auth;
@@ -23,12 +23,12 @@ pub mod fanout;
 pub mod health;
 pub mod jws;
 pub mod log;
-pub mod outbound;
+pub mod net;
 pub mod proxy;
+pub mod publish;
+pub mod redis;
 pub mod server;
 pub mod shutdown;
-pub mod sources;
-pub mod stream;
+pub mod subscribe;
 pub mod telemetry;
-pub mod tls;
 pub mod webhooks;

@@ -1,7 +1,7 @@
 //! Who presents a new token for a stream that is open already, and whether the stream may go on with it.
 
-use super::denied::Denied;
-use super::grant::{Grant, Topics};
+use crate::auth::denied::Denied;
+use crate::auth::grant::{Grant, Topics};
 use crate::event::{Key, Name};
 
 /// The holder of a new token.

@@ -10,18 +10,18 @@ use http::{HeaderMap, Uri};
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use super::backend::BackendGate;
-use super::denied::Denied;
-use super::grant::Grant;
-use super::jwt::Jwt;
-use super::sender::Sender;
-use super::subrequest::BadServer;
-use super::ticket::Tickets;
+use crate::auth::backend::client::BadServer;
+use crate::auth::backend::gate::BackendGate;
+use crate::auth::denied::Denied;
+use crate::auth::grant::Grant;
+use crate::auth::jwt::Jwt;
+use crate::auth::origin::Sender;
+use crate::auth::ticket::Tickets;
 use crate::config;
 use crate::event::Name;
 use crate::health::Health;
+use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
-use crate::tls::BadTls;
 
 /// Who asks for a stream, and how.
 #[derive(Clone, Copy, Debug)]

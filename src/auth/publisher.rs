@@ -12,11 +12,12 @@ use http::header::AUTHORIZATION;
 use metrics::Counter;
 use subtle::ConstantTimeEq as _;
 
-use super::denied::Denied;
-use super::gate::BadGate;
-use super::grant::{Grant, Topics};
-use super::jwt::Jwt;
-use crate::config::{self, PublisherKey, Secret};
+use crate::auth::denied::Denied;
+use crate::auth::gate::BadGate;
+use crate::auth::grant::{Grant, Topics};
+use crate::auth::jwt::Jwt;
+use crate::config;
+use crate::config::{PublisherKey, Secret};
 use crate::event::{Audience, Key, Name, Pattern};
 use crate::health::Health;
 use crate::shutdown::Drain;

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use hashbrown::HashMap;
 
-use super::denied::Denied;
-use super::grant::Grant;
+use crate::auth::denied::Denied;
+use crate::auth::grant::Grant;
 use crate::event::{Key, Name};
 
 /// Whose grants are taken back: what is named has to match, all of it.

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::error::Error;
+use crate::cli::error::Error;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the request to the head of its answer; and for a body that is read as a whole.

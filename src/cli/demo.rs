@@ -15,9 +15,9 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use self::backend::DemoBackend;
-use super::error::Error;
-use super::{key, serve};
 use crate::app::App;
+use crate::cli::error::Error;
+use crate::cli::{key, serve};
 use crate::config::{Backend, Config, Secret};
 use crate::server;
 use crate::shutdown::Drain;
@@ -50,14 +50,14 @@ const DEADLINE: Duration = Duration::from_secs(3);
 impl Demo {
     pub(super) fn run(self) -> ExitCode {
         if let Err(error) = telemetry::install_log(false, "info") {
-            return super::fail(&error);
+            return crate::cli::fail(&error);
         }
         let metrics = telemetry::install_metrics();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let result = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(self.serve(metrics)));
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => super::fail(&error),
+            Err(error) => crate::cli::fail(&error),
         }
     }
 

@@ -47,7 +47,7 @@ impl KeyCommand {
             Does::Hash => {
                 let mut key = String::new();
                 if let Err(error) = io::stdin().take(MAX_INPUT).read_to_string(&mut key) {
-                    return super::fail(&error);
+                    return crate::cli::fail(&error);
                 }
                 let key = key.strip_suffix('\n').unwrap_or(&key);
                 let key = key.strip_suffix('\r').unwrap_or(key);

@@ -14,8 +14,9 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::client::{self, Url};
-use super::error::Error;
+use crate::cli::client;
+use crate::cli::client::Url;
+use crate::cli::error::Error;
 
 const KEY_VARIABLE: &str = "SIDESTREAM_PUBLISH_KEY";
 /// How much is read from standard input; what the daemon takes is its own affair.
@@ -179,7 +180,7 @@ impl Publish {
         let result = self.request().and_then(|request| runtime?.block_on(self.publish(request)));
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => super::fail(&error),
+            Err(error) => crate::cli::fail(&error),
         }
     }
 

@@ -8,8 +8,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::key;
 use crate::app::App;
+use crate::cli::key;
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
@@ -57,7 +57,7 @@ impl Serve {
             config.telemetry.log_format == LogFormat::Json,
             &config.telemetry.log_level,
         ) {
-            return super::fail(&error);
+            return crate::cli::fail(&error);
         }
         // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
         if self.config.is_none() && config.internal.publish_keys.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
     let metrics = telemetry::install_metrics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return super::fail(&error),
+        Err(error) => return crate::cli::fail(&error),
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
@@ -83,7 +83,7 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::fail(&error),
+        Err(error) => crate::cli::fail(&error),
     }
 }
 

@@ -3,7 +3,6 @@
 //! Invariant: nothing is skipped in silence. Standard output has the events and nothing else; what happens to the
 //! stream (a reconnect, a `reset`) is said on standard error.
 
-mod parser;
 mod show;
 
 use std::num::NonZeroU64;
@@ -20,10 +19,11 @@ use http_body_util::Full;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use self::parser::Parser;
 use self::show::{Output, note};
-use super::client::{self, Answer, Url};
-use super::error::Error;
+use crate::cli::client;
+use crate::cli::client::{Answer, Url};
+use crate::cli::error::Error;
+use crate::event::sse::Parser;
 
 /// How much one event may be.
 const MAX_EVENT: usize = 16 << 20;
@@ -121,7 +121,7 @@ impl Tail {
         });
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => super::fail(&error),
+            Err(error) => crate::cli::fail(&error),
         }
     }
 }
@@ -183,7 +183,7 @@ impl<'a> Follower<'a> {
                 Ended::Lost { why, pause } => (why, pause),
             };
             let pause = pause.unwrap_or_default().max(self.backoff()).min(LONGEST_RETRY);
-            note(&format!("{}; again in {:.1} s", super::chain(&why), pause.as_secs_f32()));
+            note(&format!("{}; again in {:.1} s", crate::cli::chain(&why), pause.as_secs_f32()));
             tokio::time::sleep(pause).await;
         }
     }
@@ -289,7 +289,7 @@ impl<'a> Follower<'a> {
                     Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(true),
                     Err(error) => return Err(Error::Output(error)),
                 },
-                Err(parser::TooLarge) => return Err(Error::LargeEvent { max: MAX_EVENT }),
+                Err(crate::event::sse::TooLarge) => return Err(Error::LargeEvent { max: MAX_EVENT }),
             }
         }
     }

@@ -11,10 +11,11 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
-use super::error::Error;
 use crate::auth::jwt::Jwt;
 use crate::auth::{Denied, Verified};
-use crate::config::{self, Config};
+use crate::cli::error::Error;
+use crate::config;
+use crate::config::Config;
 
 /// How much is read of what should be a token.
 const MAX_INPUT: u64 = 64 << 10;

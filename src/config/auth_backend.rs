@@ -8,9 +8,9 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Method};
 
-use super::forms::{time, time_or_zero, whole, word};
-use super::raw::{Raw, Refusal};
-use super::section::Section;
+use crate::config::forms::{time, time_or_zero, whole, word};
+use crate::config::raw::{Raw, Refusal};
+use crate::config::section::Section;
 
 /// `[auth.backend]`: one request to the application for each caller, with the caller's own credentials.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use super::forms::{publish_key, time, word};
-use super::raw::{Raw, Refusal};
-use super::section::Section;
-use super::values::Secret;
+use crate::config::forms::{publish_key, time, word};
+use crate::config::raw::{Raw, Refusal};
+use crate::config::section::Section;
+use crate::config::values::Secret;
 
 /// `[auth.ticket]`: one-time tickets, and the cookies by which who has redeemed one is known again.
 #[derive(Clone, PartialEq, Eq, Debug)]

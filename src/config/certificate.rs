@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::reader::Place;
-use super::section::{Section, subject};
-use super::sections::Tls;
-use crate::tls::{self, Identity, Part};
+use crate::config::reader::Place;
+use crate::config::section::{Section, subject};
+use crate::config::sections::Tls;
+use crate::net::tls;
+use crate::net::tls::{Identity, Part};
 
 const CERTIFICATE: &str = "tls_certificate";
 const KEY: &str = "tls_key";

@@ -9,11 +9,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::origin::{HostName, WebOrigin};
-use super::raw::{Raw, Refusal, kind};
-use super::sections::Heartbeat;
-use super::suggest::{any_of, nearest};
-use super::values::{Backend, ByteSize, Secret};
+use crate::config::origin::{HostName, WebOrigin};
+use crate::config::raw::{Raw, Refusal, kind};
+use crate::config::sections::Heartbeat;
+use crate::config::suggest::{any_of, nearest};
+use crate::config::values::{Backend, ByteSize, Secret};
 use crate::event::{EventName, Pattern};
 
 /// A whole number within `bounds`.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use http::Uri;
 
-use super::values::BadValue;
+use crate::config::values::BadValue;
 
 /// An address on the web.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::forms::{time, time_or_zero, whole, word, yes_or_no};
-use super::http_url::HttpUrl;
-use super::names::claim_template;
-use super::raw::{Raw, Refusal};
-use super::section::Section;
-use super::suggest::nearest;
+use crate::config::forms::{time, time_or_zero, whole, word, yes_or_no};
+use crate::config::http_url::HttpUrl;
+use crate::config::names::claim_template;
+use crate::config::raw::{Raw, Refusal};
+use crate::config::section::Section;
+use crate::config::suggest::nearest;
 use crate::event::Template;
-use crate::jws::{self, Algorithm, BadKey, Key, Secrets};
-use crate::tls::{self, Trust};
+use crate::jws;
+use crate::jws::{Algorithm, BadKey, Key, Secrets};
+use crate::net::tls;
+use crate::net::tls::Trust;
 
 /// `[auth.jwt]`
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,25 +3,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::auth_backend::AuthBackend;
-use super::auth_ticket::AuthTicket;
-use super::forms::{
+use crate::config::auth_backend::AuthBackend;
+use crate::config::auth_ticket::AuthTicket;
+use crate::config::forms::{
     address, backend, event_name, heartbeat, host_and_port, host_name, label, log_level, network, origin,
     prefix, publish_key, redis_url, sentinel, sha256, size, stream_key, time, time_or_zero, topic_pattern,
     whole, word, yes_or_no,
 };
-use super::jwt::Jwt;
-use super::names::{channel_template, covers, path, pattern, presence_template, stream_template};
-use super::section::Section;
-use super::sections::{
+use crate::config::jwt::Jwt;
+use crate::config::names::{channel_template, covers, path, pattern, presence_template, stream_template};
+use crate::config::section::Section;
+use crate::config::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Instance, Internal, Limits, Log, LogFormat,
     Presence, Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith, Sse, Stream,
     StreamAuth, Telemetry, Tls, Trim,
 };
 use crate::event::{Shape, Timestamps};
 
-use super::values::{Backend, ByteSize, Secret};
-use super::webhook::Webhook;
+use crate::config::values::{Backend, ByteSize, Secret};
+use crate::config::webhook::Webhook;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -415,9 +415,9 @@ impl Redis {
                 Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
             );
         }
-        let authorities = s.file("ca_file", super::jwt::authorities);
-        let certificate = s.file("certificate_file", super::forms::pem);
-        let identity = match (certificate, s.file("key_file", super::forms::pem)) {
+        let authorities = s.file("ca_file", crate::config::jwt::authorities);
+        let certificate = s.file("certificate_file", crate::config::forms::pem);
+        let identity = match (certificate, s.file("key_file", crate::config::forms::pem)) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => {
@@ -427,12 +427,14 @@ impl Redis {
             }
         };
         if let Some((certificate, key)) = &identity {
-            let own =
-                crate::tls::Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
-            let anyone = crate::tls::Trust::Only(own.chain);
-            if let Err(bad) = crate::tls::client(anyone, Some(own), &[]) {
+            let own = crate::net::tls::Identity {
+                chain: certificate.expose().as_bytes(),
+                key: key.expose().as_bytes(),
+            };
+            let anyone = crate::net::tls::Trust::Only(own.chain);
+            if let Err(bad) = crate::net::tls::client(anyone, Some(own), &[]) {
                 let key = match bad.part() {
-                    crate::tls::Part::Key => "key_file",
+                    crate::net::tls::Part::Key => "key_file",
                     _ => "certificate_file",
                 };
                 s.complain(&[key], format!("the file of `{key}` {bad}"), None);
@@ -445,7 +447,7 @@ impl Redis {
             sentinels,
             authorities,
             identity,
-            master: s.take("master", d.master, super::forms::master),
+            master: s.take("master", d.master, crate::config::forms::master),
             nodes,
             stream: s.subsection_if_there("redis.stream", "stream", |s| RedisStream::read(s, &prefix)),
             prefix,

@@ -9,12 +9,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::environment::Environment;
-use super::problem::{BadConfig, Origin, Problem, Snippet};
-use super::reader::{Complaint, Outcome, Place, Reader};
-use super::sections::Config;
-use super::source::{Source, show};
-use super::syntax;
+use crate::config::environment::Environment;
+use crate::config::problem::{BadConfig, Origin, Problem, Snippet};
+use crate::config::reader::{Complaint, Outcome, Place, Reader};
+use crate::config::sections::Config;
+use crate::config::source::{Source, show};
+use crate::config::syntax;
 
 /// A configuration file is read up to here.
 const MAX: u64 = 1 << 20;

@@ -1,13 +1,13 @@
 use std::fs;
 
-use super::super::auth_backend::{AuthBackend, AuthServer, AuthUrl};
-use super::super::auth_ticket::AuthTicket;
-use super::super::jwt::{Jwks, Jwt};
-use super::super::reader;
-use super::super::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
-use super::super::values::{Backend, Secret};
-use super::super::webhook::Webhook;
 use super::*;
+use crate::config::auth_backend::{AuthBackend, AuthServer, AuthUrl};
+use crate::config::auth_ticket::AuthTicket;
+use crate::config::jwt::{Jwks, Jwt};
+use crate::config::reader;
+use crate::config::sections::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
+use crate::config::values::{Backend, Secret};
+use crate::config::webhook::Webhook;
 use crate::event::{Pattern, Template};
 use crate::jws::Key;
 

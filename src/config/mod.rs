@@ -26,16 +26,16 @@ mod syntax;
 mod values;
 mod webhook;
 
-pub use auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
-pub use auth_ticket::{AuthTicket, SameSite, SecureCookie};
-pub use http_url::HttpUrl;
-pub use jwt::{Jwks, Jwt, TokenSource};
-pub use origin::{HostName, WebOrigin};
-pub use problem::{BadConfig, Origin, Problem};
-pub use sections::{
+pub use crate::config::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
+pub use crate::config::auth_ticket::{AuthTicket, SameSite, SecureCookie};
+pub use crate::config::http_url::HttpUrl;
+pub use crate::config::jwt::{Jwks, Jwt, TokenSource};
+pub use crate::config::origin::{HostName, WebOrigin};
+pub use crate::config::problem::{BadConfig, Origin, Problem};
+pub use crate::config::sections::{
     Auth, Channel, ChannelFormat, Config, Cors, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log,
     LogFormat, Presence, Proxy, Public, Publisher, PublisherKey, Redis, RedisStream, Refusals, RefuseWith,
     Sse, Stream, StreamAuth, Telemetry, Tls, Trim,
 };
-pub use values::{Backend, BadValue, ByteSize, Secret};
-pub use webhook::{HookEvent, Webhook};
+pub use crate::config::values::{Backend, BadValue, ByteSize, Secret};
+pub use crate::config::webhook::{HookEvent, Webhook};

@@ -2,8 +2,8 @@
 //!
 //! A template that gets through here has a value for every placeholder, but for what a request leaves out.
 
-use super::raw::{Raw, Refusal};
-use super::suggest::{any_of, nearest};
+use crate::config::raw::{Raw, Refusal};
+use crate::config::suggest::{any_of, nearest};
 use crate::event::{EventName, Name, Template};
 
 /// The path of a stream: literal segments and `{name}`.

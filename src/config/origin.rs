@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use super::values::BadValue;
+use crate::config::values::BadValue;
 
 /// The origin of web pages: `https://app.example`, with the port where it is not the scheme's own. Or `null`, which
 /// pages without an origin say, or `*`, which is every page.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::environment::{Environment, PREFIX};
-use super::section::Section;
-use super::suggest::nearest;
+use crate::config::environment::{Environment, PREFIX};
+use crate::config::section::Section;
+use crate::config::suggest::nearest;
 
 /// The state of one reading.
 pub(super) struct Reader<'a> {

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::raw::{Raw, Refusal};
-use super::reader::Place;
-use super::section::{Section, subject};
+use crate::config::raw::{Raw, Refusal};
+use crate::config::reader::Place;
+use crate::config::section::{Section, subject};
 
 /// A secret's file is read up to here.
 const MAX: u64 = 64 << 10;

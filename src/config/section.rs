@@ -6,9 +6,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::environment::Environment;
-use super::raw::{Raw, Refusal, kind};
-use super::reader::{Key, Place, Reader, join, written};
+use crate::config::environment::Environment;
+use crate::config::raw::{Raw, Refusal, kind};
+use crate::config::reader::{Key, Place, Reader, join, written};
 
 /// One table of the file with the variables of its keys. A refused value is complained of, and replaced by the
 /// default so that the reading goes on.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::auth_backend::AuthBackend;
-use super::auth_ticket::AuthTicket;
-use super::jwt::Jwt;
-use super::origin::{HostName, WebOrigin};
-use super::values::{Backend, ByteSize, Secret};
-use super::webhook::Webhook;
+use crate::config::auth_backend::AuthBackend;
+use crate::config::auth_ticket::AuthTicket;
+use crate::config::jwt::Jwt;
+use crate::config::origin::{HostName, WebOrigin};
+use crate::config::values::{Backend, ByteSize, Secret};
+use crate::config::webhook::Webhook;
 use crate::event::{EventName, Pattern, Shape, Template};
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::problem::{Origin, Snippet};
+use crate::config::problem::{Origin, Snippet};
 
 /// A file's text with the parts that nobody may see.
 #[derive(Default)]

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::reader::{Complaint, Key, Place};
-use super::source::Source;
+use crate::config::reader::{Complaint, Key, Place};
+use crate::config::source::Source;
 
 /// Whether the rest of the file means what it says: a key that stands twice breaks nothing else.
 pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use super::forms::{label, size, time, time_or_zero, topic_pattern, whole, word};
-use super::http_url::HttpUrl;
-use super::jwt::authorities;
-use super::raw::{Raw, Refusal};
-use super::section::Section;
-use super::values::{ByteSize, Secret};
+use crate::config::forms::{label, size, time, time_or_zero, topic_pattern, whole, word};
+use crate::config::http_url::HttpUrl;
+use crate::config::jwt::authorities;
+use crate::config::raw::{Raw, Refusal};
+use crate::config::section::Section;
+use crate::config::values::{ByteSize, Secret};
 use crate::event::Pattern;
 
 /// `[[webhook]]`: a URL that is told what happens.

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Cluster;
-use super::ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
-use super::command::{millis, time};
-use super::instances::{Instance, InstanceId, Instances};
 use crate::auth::{Revocations, Whose};
+use crate::control::Cluster;
+use crate::control::cluster::members::{Instance, InstanceId, Instances};
+use crate::control::cluster::message::{millis, time};
+use crate::control::cluster::survey::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
 use crate::event::{Key, Name};
 use crate::fanout::{End, Fanout, Filter, Listed};
 use crate::log::Log;

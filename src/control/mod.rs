@@ -4,29 +4,28 @@
 //! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
 
-mod ask;
-mod command;
+mod cluster;
 mod connections;
-mod crier;
 mod history;
-mod instances;
 mod presence;
 mod revoke;
 mod topics;
 
-pub use ask::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
-pub use connections::{
+pub use crate::control::cluster::members::{Instance, InstanceId, Instances};
+pub use crate::control::cluster::survey::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+pub use crate::control::connections::{
     CONNECTIONS, Connection, ConnectionPage, Connections, Heard, InstanceCount, MAX_CONNECTIONS, Parting,
     StreamCount, Which,
 };
-pub use history::{EventPage, MAX_PAGE, NoPage, Since, history};
-pub use instances::{Instance, InstanceId, Instances};
-pub use presence::{
+pub use crate::control::history::{EventPage, MAX_PAGE, NoPage, Since, history};
+pub use crate::control::presence::{
     BadWhom, Heed, Here, Kind, NotSpoken, Noticed, OnInstance, OnTopic, Page, Presence, Speaking, Totals,
     Voice, Where,
 };
-pub use revoke::{BadRevoke, Revoked};
-pub use topics::{Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set};
+pub use crate::control::revoke::{BadRevoke, Revoked};
+pub use crate::control::topics::{
+    Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set,
+};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,9 +36,9 @@ use tracing::{debug, info};
 
 use crate::auth::{Bearer, Revocations, Whose};
 use crate::config;
+use crate::control::cluster::message::{Away, Command, Renew, Revoke};
 use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
 use crate::telemetry::COMMANDS;
-use command::{Away, Command, Renew, Revoke};
 
 /// Carries commands to every instance, this one included.
 pub trait Bus: Send + Sync {

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::NotTold;
 use crate::auth::Whose;
+use crate::control::NotTold;
 use crate::event::{BadName, Name};
 
 /// The longest time: tokens live shorter.

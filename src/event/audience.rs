@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::name::Name;
+use crate::event::name::Name;
 
 /// One way to reach subscribers. A subscriber holds a set of keys; an event names the keys that it is for.
 ///

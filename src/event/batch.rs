@@ -5,8 +5,8 @@
 
 use serde_json::value::RawValue;
 
-use super::Event;
-use super::envelope::{BadEnvelope, EnvelopeDefaults, parse_text};
+use crate::event::Event;
+use crate::event::envelope::{BadEnvelope, EnvelopeDefaults, parse_text};
 
 /// What a body held.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::object::{Raw, Slots, flag, name, names, read_object, string, whole_number};
-use super::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
+use crate::event::object::{Raw, Slots, flag, name, names, read_object, string, whole_number};
+use crate::event::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
 
 /// Longest `retry`: a day, in milliseconds.
 const MAX_RETRY: u32 = 86_400_000;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memchr2;
 
-use super::EventId;
+use crate::event::EventId;
 
 /// One block of SSE text as shared bytes. Cloning shares.
 #[derive(Clone, Debug)]

@@ -5,25 +5,28 @@
 mod audience;
 mod batch;
 mod envelope;
+mod format;
 mod frame;
 mod id;
 mod name;
 mod object;
 mod pattern;
-mod shape;
+pub mod sse;
 mod template;
 mod write;
 
-pub use audience::{Audience, BadAudience, Key};
-pub use batch::{BadBatch, Batch, Item, parse_events};
-pub use envelope::{BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_key, parse_event};
-pub use frame::{Block, Draft, Frame};
-pub use id::{BadId, EventId, Tag};
-pub use name::{BadName, EventName, Name};
-pub use pattern::{BadPattern, Pattern};
-pub use shape::{Read, Shape, Timestamps};
-pub use template::{BadTemplate, Missing, Placeholder, Template};
-pub use write::{Envelope, write_event};
+pub use crate::event::audience::{Audience, BadAudience, Key};
+pub use crate::event::batch::{BadBatch, Batch, Item, parse_events};
+pub use crate::event::envelope::{
+    BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_key, parse_event,
+};
+pub use crate::event::format::{Read, Shape, Timestamps};
+pub use crate::event::frame::{Block, Draft, Frame};
+pub use crate::event::id::{BadId, EventId, Tag};
+pub use crate::event::name::{BadName, EventName, Name};
+pub use crate::event::pattern::{BadPattern, Pattern};
+pub use crate::event::template::{BadTemplate, Missing, Placeholder, Template};
+pub use crate::event::write::{Envelope, write_event};
 
 use std::time::Duration;
 

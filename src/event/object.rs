@@ -9,8 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize as _, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::{BadEnvelope, BadField};
-use super::{Audience, BadAudience, Name};
+use crate::event::envelope::{BadEnvelope, BadField};
+use crate::event::{Audience, BadAudience, Name};
 
 /// A value's own text within the input.
 pub(super) type Raw<'a> = Option<&'a str>;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{BadName, Name};
+use crate::event::{BadName, Name};
 
 /// The most `*` that a pattern may have.
 const STARS: usize = 4;

@@ -1,11 +1,11 @@
-//! An event as the envelope that stands for it: what [`parse_event`](super::parse_event) reads, written.
+//! An event as the envelope that stands for it: what [`parse_event`](crate::event::parse_event) reads, written.
 //!
 //! JSON data is put in byte for byte, so that what comes out of it again is what went in.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Event, Key};
+use crate::event::{Event, Key};
 
 /// An envelope, and what it cannot say.
 #[derive(Clone, PartialEq, Eq, Debug)]

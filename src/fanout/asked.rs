@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::end::End;
-use super::list::Filter;
 use crate::event::{Key, Name};
+use crate::fanout::end::End;
+use crate::fanout::list::Filter;
 
 /// Which streams are meant: those that hold all of the keys, and came with the token where one is named.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,10 +6,10 @@
 
 use std::sync::PoisonError;
 
-use super::index::{Index, Slot};
-use super::shard::Shard;
-use super::subscriber::{State, Turn, Who};
 use crate::event::Key;
+use crate::fanout::index::{Index, Slot};
+use crate::fanout::shard::Shard;
+use crate::fanout::subscriber::{State, Turn, Who};
 use crate::log::{Change, Membership, Position, Reset, Via};
 
 impl Shard {

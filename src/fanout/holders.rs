@@ -2,9 +2,9 @@
 
 use std::sync::PoisonError;
 
-use super::index::Slot;
-use super::shards::Fanout;
 use crate::event::{Audience, Key};
+use crate::fanout::index::Slot;
+use crate::fanout::shards::Fanout;
 
 /// How many are looked at under one lock.
 const AT_ONCE: usize = 256;

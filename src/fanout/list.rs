@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::index::Slot;
-use super::shard::Shard;
-use super::subscriber::{State, Subscriber};
-use super::wheel::Wheel;
 use crate::event::{Key, Name};
+use crate::fanout::index::Slot;
+use crate::fanout::shard::Shard;
+use crate::fanout::subscriber::{State, Subscriber};
+use crate::fanout::wheel::Wheel;
 use crate::log::Position;
 
 /// Which streams are meant: all that is given has to be so of each.

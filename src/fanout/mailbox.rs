@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
-use super::asked::{EndThem, RenewIt};
-use super::index::{Index, Slot};
-use super::list::{CountThem, ListThem};
-use super::subscriber::{Join, Who};
-use super::watch::Watcher;
+use crate::fanout::asked::{EndThem, RenewIt};
+use crate::fanout::index::{Index, Slot};
+use crate::fanout::list::{CountThem, ListThem};
+use crate::fanout::subscriber::{Join, Who};
+use crate::fanout::watch::Watcher;
 
 /// What others ask of a shard.
 pub(super) enum Command {

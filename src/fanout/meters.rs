@@ -1,6 +1,6 @@
 //! What a shard counts: plain numbers while it works, handed to the metrics once a pass.
 
-use super::end::End;
+use crate::fanout::end::End;
 use crate::telemetry;
 
 /// What a shard counts, flushed once a pass.

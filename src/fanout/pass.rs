@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::end::End;
-use super::index::Slot;
-use super::shard::Shard;
-use super::sink::Framing;
-use super::subscriber::{State, Wrote};
+use crate::fanout::end::End;
+use crate::fanout::index::Slot;
+use crate::fanout::shard::Shard;
+use crate::fanout::sink::Framing;
+use crate::fanout::subscriber::{State, Wrote};
 use crate::log::{Entry, Position};
 
 /// The working memory of passes, used again by each.

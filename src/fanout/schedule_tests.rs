@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::asked::{Selector, Times};
-use super::settings::Heartbeat;
-use super::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::event::{Audience, Event, Frame, Key, Name};
+use crate::fanout::asked::{Selector, Times};
+use crate::fanout::settings::Heartbeat;
+use crate::fanout::{End, Fanout, Framing, Join, Settings, Sink};
 use crate::log::{BadEdit, Edit, Log, Position, Retention};
 
 /// A small deterministic generator: a seed is a schedule.

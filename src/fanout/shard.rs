@@ -12,20 +12,20 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
-use super::asked::{EndThem, RenewIt, Renewal};
-use super::end::End;
-use super::index::Slot;
-use super::list::Filter;
-use super::mailbox::{Command, Mailbox, WAKER};
-use super::meters::{Counts, Meters};
-use super::pass::Pass;
-use super::random::Random;
-use super::settings::Settings;
-use super::sink::{Held, Sink};
-use super::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
-use super::watch::Watcher;
-use super::wheel::{Tick, Wheel};
 use crate::event::{Audience, Block, Frame, Key, Name, Shape};
+use crate::fanout::asked::{EndThem, RenewIt, Renewal};
+use crate::fanout::end::End;
+use crate::fanout::index::Slot;
+use crate::fanout::list::Filter;
+use crate::fanout::mailbox::{Command, Mailbox, WAKER};
+use crate::fanout::meters::{Counts, Meters};
+use crate::fanout::pass::Pass;
+use crate::fanout::random::Random;
+use crate::fanout::settings::Settings;
+use crate::fanout::sink::{Held, Sink};
+use crate::fanout::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use crate::fanout::watch::Watcher;
+use crate::fanout::wheel::{Tick, Wheel};
 use crate::log::{Entry, Feed, Log, Position, Taken};
 
 pub(super) struct Shard {

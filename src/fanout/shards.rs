@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::asked::{EndThem, RenewIt, Renewal, Renewed, Selector};
-use super::batch::wake_politely;
-use super::end::End;
-use super::list::{CountThem, Filter, ListThem, Listed};
-use super::mailbox::{Command, Mailbox};
-use super::settings::Settings;
-use super::shard::Shard;
-use super::subscriber::Join;
-use super::watch::Watcher;
 use crate::event::{Audience, Key, Name};
+use crate::fanout::asked::{EndThem, RenewIt, Renewal, Renewed, Selector};
+use crate::fanout::batch::wake_politely;
+use crate::fanout::end::End;
+use crate::fanout::list::{CountThem, Filter, ListThem, Listed};
+use crate::fanout::mailbox::{Command, Mailbox};
+use crate::fanout::settings::Settings;
+use crate::fanout::shard::Shard;
+use crate::fanout::subscriber::Join;
+use crate::fanout::watch::Watcher;
 use crate::log::Log;
 
 /// The shards.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame as BodyFrame};
 use tokio::sync::{Notify, mpsc};
 
-use super::mailbox::Mailbox;
 use crate::event::Frame;
+use crate::fanout::mailbox::Mailbox;
 
 /// How a sink wants its frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,13 +10,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::asked::Times;
-use super::end::End;
-use super::index::Slot;
-use super::meters::Counts;
-use super::sink::{Framing, Held, Sink};
-use super::wheel::Tick;
 use crate::event::{Frame, Key, Name};
+use crate::fanout::asked::Times;
+use crate::fanout::end::End;
+use crate::fanout::index::Slot;
+use crate::fanout::meters::Counts;
+use crate::fanout::sink::{Framing, Held, Sink};
+use crate::fanout::wheel::Tick;
 use crate::log::{Change, Entry, Log, Position, Reset};
 
 /// A subscriber on its way in.

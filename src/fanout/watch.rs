@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::end::End;
-use super::index::Slot;
-use super::shard::Shard;
-use super::wheel::Wheel;
 use crate::event::{Key, Name};
+use crate::fanout::end::End;
+use crate::fanout::index::Slot;
+use crate::fanout::shard::Shard;
+use crate::fanout::wheel::Wheel;
 
 /// Is told of every stream of this process, on the thread of the shard that owns it: it must not wait, and hold a lock
 /// for no longer than a look into a table takes.

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{Ended, Watched, Watcher};
 use crate::event::{Frame, Key, Name};
+use crate::fanout::watch::{Ended, Watched, Watcher};
 use crate::fanout::{End, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
 use crate::log::{Edit, Log, Retention};
 

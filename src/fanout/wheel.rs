@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::index::Slot;
+use crate::fanout::index::Slot;
 
 /// A time in ticks since the wheel's start.
 pub(super) type Tick = u32;

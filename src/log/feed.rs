@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::members::Change;
-use super::store::{Entry, Position};
+use crate::log::members::Change;
+use crate::log::store::{Entry, Position};
 
 /// One shard's inbox, filled by the log in order.
 pub struct Feed {

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::members::{BadEdit, Edit, MemberBounds};
-use super::memory::{Edited, Log, Retention, State};
-use super::sets::{Sets, Unkept, is_shared};
-use super::store::{Bounds, Cursor, Reset, Store, cost};
 use crate::event::{Audience, Event, EventId, Frame, Key, Shape};
+use crate::log::members::{BadEdit, Edit, MemberBounds};
+use crate::log::memory::{Edited, Log, Retention, State};
+use crate::log::sets::{Sets, Unkept, is_shared};
+use crate::log::store::{Bounds, Cursor, Reset, Store, cost};
 
 /// The last millisecond of the year 9999, the latest that can be written.
 const LATEST: u64 = 253_402_300_799_999;

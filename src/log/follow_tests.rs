@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use super::super::store::Position;
 use super::*;
 use crate::event::{Key, Name};
 use crate::log::Taken;
+use crate::log::store::Position;
 
 fn retention(events: usize) -> Retention {
     let age = Duration::from_secs(600);

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::follow::History;
-use super::members::Edit;
-use super::memory::{Log, State};
-use super::sets::{Sets, Unkept};
 use crate::event::{EventId, Key, Name};
+use crate::log::follow::History;
+use crate::log::members::Edit;
+use crate::log::memory::{Log, State};
+use crate::log::sets::{Sets, Unkept};
 
 /// The topics of each of some users and sessions.
 pub type Given = Vec<(Key, Vec<Name>)>;
@@ -123,7 +123,7 @@ impl History {
         let bounds = self.members;
         if let Some((at, sets)) = &mut self.base {
             *at = id;
-            if super::sets::is_shared(of) {
+            if crate::log::sets::is_shared(of) {
                 // Refused here, refused everywhere.
                 let _ = sets.edit(of, edit, bounds);
                 self.unkept.add(of, Instant::now());

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::sets::{Sets, Unkept};
-use super::store::Position;
 use crate::event::{Key, Name};
+use crate::log::sets::{Sets, Unkept};
+use crate::log::store::Position;
 
 /// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use super::feed::Feed;
-use super::follow::Following;
-use super::members::{BadEdit, Change, Edit, Held, MemberBounds};
-use super::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
 use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
+use crate::log::feed::Feed;
+use crate::log::follow::Following;
+use crate::log::members::{BadEdit, Change, Edit, Held, MemberBounds};
+use crate::log::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]

@@ -13,9 +13,9 @@ mod memory;
 mod sets;
 mod store;
 
-pub use feed::{Feed, Taken};
-pub use follow::{Asked, Copied, History, Made, Place, Placed};
-pub use keeping::{Given, ToKeep};
-pub use members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
-pub use memory::{Appended, Edited, Log, Retention};
-pub use store::{Cursor, Entry, Membership, Position, Replay, Reset};
+pub use crate::log::feed::{Feed, Taken};
+pub use crate::log::follow::{Asked, Copied, History, Made, Place, Placed};
+pub use crate::log::keeping::{Given, ToKeep};
+pub use crate::log::members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
+pub use crate::log::memory::{Appended, Edited, Log, Retention};
+pub use crate::log::store::{Cursor, Entry, Membership, Position, Replay, Reset};

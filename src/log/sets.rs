@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::members::{BadEdit, Edit, MemberBounds};
 use crate::event::{Key, Name};
+use crate::log::members::{BadEdit, Edit, MemberBounds};
 
 /// Sets of topics.
 #[derive(Default, Debug)]

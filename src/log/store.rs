@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 
-use super::members::{BadEdit, Change, Edit, Held, Members};
 use crate::event::{Audience, Block, EventId, Frame, Key, Name, Shape, Tag};
+use crate::log::members::{BadEdit, Change, Edit, Held, Members};
 
 /// A place in the log. Dense: the next event's is one more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

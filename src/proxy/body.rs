@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
-use super::error::ProxyError;
-use super::link::Link;
-use super::pool::Pool;
-use super::tally::Ticket;
-use super::upload::Upload;
+use crate::proxy::error::ProxyError;
+use crate::proxy::metrics::Ticket;
+use crate::proxy::pool::Pool;
+use crate::proxy::request_body::Upload;
+use crate::proxy::upstream::Link;
 use crate::shutdown::Drain;
 
 /// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is

@@ -12,8 +12,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::error::ProxyError;
 use crate::config::Backend;
+use crate::proxy::error::ProxyError;
 
 /// After so much silence the kernel asks whether the backend's machine is still there.
 const PROBE_AFTER: Duration = Duration::from_secs(60);

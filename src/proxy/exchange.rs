@@ -13,9 +13,9 @@ use hyper::body::Incoming;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::error::ProxyError;
-use super::link::Link;
-use super::upload::{Upload, UploadBody};
+use crate::proxy::error::ProxyError;
+use crate::proxy::request_body::{Upload, UploadBody};
+use crate::proxy::upstream::Link;
 
 /// How long a body that waits for `100 Continue` is held back from a backend that says nothing: many never do.
 const CONTINUE_AFTER: Duration = Duration::from_secs(1);

@@ -15,19 +15,22 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::body::{Content, ProxyBody, Source};
-use super::connect::Connector;
-use super::error::{BadAnswer, ProxyError};
-use super::exchange::{Failure, exchange};
-use super::headers::{self, Forwarded, Kinds};
-use super::link::Link;
-use super::plain::{self, Outcome};
-use super::pool::Pool;
-use super::tally::{Tally, Ticket};
-use super::upload::{self, Upload, UploadBody};
-use super::{target, tunnel};
 use crate::config;
 use crate::health::Reporter;
+use crate::proxy::body::{Content, ProxyBody, Source};
+use crate::proxy::connect::Connector;
+use crate::proxy::error::{BadAnswer, ProxyError};
+use crate::proxy::exchange::{Failure, exchange};
+use crate::proxy::fast_path;
+use crate::proxy::fast_path::Outcome;
+use crate::proxy::headers;
+use crate::proxy::headers::{Forwarded, Kinds};
+use crate::proxy::metrics::{Tally, Ticket};
+use crate::proxy::pool::Pool;
+use crate::proxy::request_body;
+use crate::proxy::request_body::{Upload, UploadBody};
+use crate::proxy::upstream::Link;
+use crate::proxy::{target, tunnel};
 use crate::shutdown::Drain;
 
 /// Over how long connections that have switched protocols are closed at a stop, unless said otherwise.
@@ -150,10 +153,10 @@ impl Inner {
             target::frame_request(&mut head.headers, has_body).map_err(ProxyError::BadRequest)?;
         }
         let upgrade = headers::to_backend(&mut head.headers, kinds, caller);
-        let plain = !kinds.framing && upgrade.is_none() && plain::fits(&head) && !has_body;
+        let plain = !kinds.framing && upgrade.is_none() && fast_path::fits(&head) && !has_body;
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
         head.extensions.clear();
-        let (body, upload) = upload::new(body, expects, &self.drain);
+        let (body, upload) = request_body::new(body, expects, &self.drain);
         let mut request = Request::from_parts(head, body);
         if let Some(upload) = upload.clone().filter(|_| expects) {
             hyper::ext::on_informational(&mut request, move |early| {
@@ -194,7 +197,7 @@ impl Inner {
                 Ok(response) => {
                     if let Some(link) = &mut slot {
                         // Idle: all of the answer came at once.
-                        link.was_plain(plain && plain::is_plain(&response) && link.is_idle());
+                        link.was_plain(plain && fast_path::is_plain(&response) && link.is_idle());
                     }
                     break (response.map(Content::Incoming), slot);
                 }

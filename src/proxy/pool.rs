@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::link::Link;
+use crate::proxy::upstream::Link;
 use crate::shutdown::Drain;
 
 /// How often idle connections that are too old or closed are let go of.

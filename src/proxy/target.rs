@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::uri::{self, Authority, Scheme, Uri};
 use http::{Method, Version};
 
-use super::error::{BadAnswer, BadRequest};
+use crate::proxy::error::{BadAnswer, BadRequest};
 
 /// Makes the target origin-form (or `*`) and leaves exactly one `Host`; path and query keep every byte.
 /// `fallback` is the host of those HTTP/1.0 requests that name none.

@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tracing::debug;
 
-use super::link::Link;
-use super::tally::Ticket;
+use crate::proxy::metrics::Ticket;
+use crate::proxy::upstream::Link;
 use crate::shutdown::Drain;
 
 /// Copies between the client and the backend. An end that closes its sending half closes the other's receiving half

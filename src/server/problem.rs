@@ -6,11 +6,11 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::respond::json;
 use crate::auth::BadKey;
 use crate::control::{BadRevoke, Revoked};
 use crate::event::{BadBatch, Name};
-use crate::sources::{BadPublish, Published, Receipt, RelayError};
+use crate::publish::{BadPublish, Published, Receipt, RelayError};
+use crate::server::respond::json;
 
 /// The JSON of a problem.
 #[derive(Serialize, Default)]

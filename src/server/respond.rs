@@ -17,7 +17,7 @@ use crate::auth::Denied;
 use crate::event::{Block, Name, Shape};
 use crate::fanout::ChannelBody;
 use crate::proxy::{BadRequest, ProxyBody, ProxyError};
-use crate::stream::Refusal;
+use crate::subscribe::Refusal;
 
 /// Every body that a listener answers with.
 pub enum Body {

@@ -8,15 +8,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::notice::{Notice, Who};
-use super::queue::Queue;
-use super::sender::{Finish, Sender};
-use super::sink::BadSink;
-use crate::config::{self, HookEvent};
+use crate::config;
+use crate::config::HookEvent;
 use crate::event::{Name, Pattern};
 use crate::fanout::{Ended, Watched, Watcher};
 use crate::shutdown::Drain;
 use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
+use crate::webhooks::notice::{Notice, Who};
+use crate::webhooks::queue::Queue;
+use crate::webhooks::sender::{Finish, Sender};
+use crate::webhooks::sink::BadSink;
 
 /// All webhooks. Dropping it stops nothing; [`Webhooks::finish`] does.
 pub struct Webhooks {

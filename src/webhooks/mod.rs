@@ -3,7 +3,7 @@
 //! What happens is noted without waiting, in one bounded queue a webhook; a task of its own sends it, one request at a
 //! time and in order. This room knows no Redis: who finds out what happens on all instances says so here.
 
-mod back_off;
+mod backoff;
 mod hooks;
 mod notice;
 mod queue;
@@ -11,6 +11,6 @@ mod sender;
 mod signature;
 mod sink;
 
-pub use hooks::Webhooks;
-pub use notice::{Notice, Who};
-pub use sink::BadSink;
+pub use crate::webhooks::hooks::Webhooks;
+pub use crate::webhooks::notice::{Notice, Who};
+pub use crate::webhooks::sink::BadSink;

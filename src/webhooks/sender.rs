@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::back_off::BackOff;
-use super::queue::{Batch, Queue, Standing};
-use super::sink::{BadSink, Outcome, Sink};
 use crate::config::Webhook;
 use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
+use crate::webhooks::backoff::BackOff;
+use crate::webhooks::queue::{Batch, Queue, Standing};
+use crate::webhooks::sink::{BadSink, Outcome, Sink};
 
 /// The longest pause between two requests while the daemon stops.
 const HURRIED: Duration = Duration::from_millis(500);

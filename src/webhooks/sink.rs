@@ -11,11 +11,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
-use super::back_off::retry_after;
-use super::signature::Signer;
 use crate::config::Webhook;
-use crate::outbound::{self, Place, Pool, innermost};
-use crate::tls::{self, BadTls, Trust};
+use crate::net::outbound;
+use crate::net::outbound::{Place, Pool, innermost};
+use crate::net::tls;
+use crate::net::tls::{BadTls, Trust};
+use crate::webhooks::backoff::retry_after;
+use crate::webhooks::signature::Signer;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("sidestream-signature");
 const DELIVERY: HeaderName = HeaderName::from_static("sidestream-delivery");

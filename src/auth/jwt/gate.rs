@@ -7,17 +7,19 @@ use std::time::SystemTime;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
-use super::super::denied::Denied;
-use super::super::gate::Verified;
-use super::grant::Mapping;
-use super::jwks::{Jwks, NoKeys};
-use super::presented::{conceal, presented};
-use super::verify::{self, Claims, Rules};
-use crate::config::{self, TokenSource};
+use crate::auth::denied::Denied;
+use crate::auth::gate::Verified;
+use crate::auth::jwt::grant::Mapping;
+use crate::auth::jwt::jwks::{Jwks, NoKeys};
+use crate::auth::jwt::presented::{conceal, presented};
+use crate::auth::jwt::verify;
+use crate::auth::jwt::verify::{Claims, Rules};
+use crate::config;
+use crate::config::TokenSource;
 use crate::health::Health;
 use crate::jws::Key;
+use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
-use crate::tls::BadTls;
 
 /// Verifies tokens, and maps their claims.
 pub struct Jwt {
@@ -89,8 +91,8 @@ impl Jwt {
     /// The claims of `token` at `now`, with the keys that are there.
     fn claims(&self, token: &str, now: SystemTime) -> Result<Claims, Denied> {
         match self.jwks.as_ref().and_then(|jwks| jwks.keys()) {
-            Some(keys) => verify::verify(token, &keys, &self.rules, now),
-            None => verify::verify(token, &self.keys, &self.rules, now),
+            Some(keys) => verify(token, &keys, &self.rules, now),
+            None => verify(token, &self.keys, &self.rules, now),
         }
     }
 

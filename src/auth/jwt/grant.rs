@@ -1,9 +1,9 @@
 //! From a good token's claims to a grant, as the configuration maps them. What no claim gives is not granted.
 
-use super::super::claims;
-use super::super::denied::Denied;
-use super::super::grant::{Grant, Topics};
-use super::verify::Claims;
+use crate::auth::claims;
+use crate::auth::denied::Denied;
+use crate::auth::grant::{Grant, Topics};
+use crate::auth::jwt::verify::Claims;
 use crate::config;
 use crate::event::Pattern;
 use crate::event::{Name, Placeholder, Template};

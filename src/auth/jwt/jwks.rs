@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
-use super::super::fetch::{FetchError, Fetcher};
+use crate::auth::jwt::fetch::{FetchError, Fetcher};
 use crate::config;
 use crate::health::Reporter;
 use crate::jws::{Algorithm, BadKey, Key, Secrets};
+use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
 use crate::telemetry;
-use crate::tls::BadTls;
 
 /// How large a set of keys may be.
 const MAX: usize = 256 << 10;

@@ -1,10 +1,11 @@
 //! Callers who bring a token (JWT): from the request to the token, from that to claims, from those to a grant.
 
+mod fetch;
 mod gate;
 mod grant;
 mod jwks;
 mod presented;
 mod verify;
 
-pub use gate::Jwt;
-pub use verify::{Claims, Rules, verify};
+pub use crate::auth::jwt::gate::Jwt;
+pub use crate::auth::jwt::verify::{Claims, Rules, verify};

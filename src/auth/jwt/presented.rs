@@ -6,8 +6,8 @@ use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
-use super::super::conceal;
-use super::super::denied::Denied;
+use crate::auth::denied::Denied;
+use crate::auth::strip;
 use crate::config::TokenSource;
 
 /// The token of `request`.
@@ -57,11 +57,10 @@ pub(super) fn conceal(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSourc
                 }
             }
             TokenSource::Header(name) => drop(headers.remove(name)),
-            TokenSource::Cookie(name) => conceal::cookies(headers, |cookie, _| cookie == name),
+            TokenSource::Cookie(name) => strip::cookies(headers, |cookie, _| cookie == name),
             TokenSource::Query(name) => {
                 let hidden = |parameter: &str, _: &str| parameter == name;
-                if let Some(target) = uri.path_and_query().and_then(|target| conceal::target(target, hidden))
-                {
+                if let Some(target) = uri.path_and_query().and_then(|target| strip::target(target, hidden)) {
                     let mut parts = std::mem::take(uri).into_parts();
                     parts.path_and_query = Some(target);
                     *uri = Uri::from_parts(parts).unwrap_or(Uri::from_static("/"));

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::super::claims;
-use super::super::denied::Denied;
+use crate::auth::claims;
+use crate::auth::denied::Denied;
 use crate::config;
-use crate::jws::{self, Key};
+use crate::jws;
+use crate::jws::Key;
 
 /// How long a token may be.
 const MAX: usize = 8 << 10;

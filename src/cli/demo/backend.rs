@@ -24,7 +24,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::cli::client::{self, Url};
+use crate::cli::client;
+use crate::cli::client::Url;
 use crate::cli::error::Error;
 use crate::config::Secret;
 use crate::server::Serve;

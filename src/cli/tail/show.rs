@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::parser::Message;
+use crate::event::sse::Message;
 
 /// How events are written.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, ValueEnum)]

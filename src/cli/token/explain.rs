@@ -11,7 +11,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::auth::{Denied, Pattern, Topics, Verified, claims};
-use crate::config::{self, Config, StreamAuth};
+use crate::config;
+use crate::config::{Config, StreamAuth};
 use crate::event::{Name, Placeholder, Template};
 
 #[derive(Args, Debug)]
@@ -34,18 +35,18 @@ const ANYTHING: &str = "\u{f8ff}\u{f8fe}";
 
 impl Explain {
     pub(super) fn run(self) -> ExitCode {
-        let config = match super::load(self.config.as_deref()) {
+        let config = match crate::cli::token::load(self.config.as_deref()) {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let token = match super::token(self.token) {
+        let token = match crate::cli::token::token(self.token) {
             Ok(token) => token,
-            Err(error) => return super::super::fail(&error),
+            Err(error) => return crate::cli::fail(&error),
         };
-        let (text, good) = match super::judge(&config.auth, &token) {
+        let (text, good) = match crate::cli::token::judge(&config.auth, &token) {
             Ok(Ok(verified)) => of_good(&config, &verified, &self.topic),
             Ok(Err(denied)) => (of_bad(&config, &token, &denied), false),
-            Err(error) => return super::super::fail(&error),
+            Err(error) => return crate::cli::fail(&error),
         };
         let _ = write!(std::io::stdout().lock(), "{text}");
         if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -54,7 +55,7 @@ impl Explain {
 
 /// What a good token may, and whether it may ask for all of `topics`.
 fn of_good(config: &Config, verified: &Verified, topics: &[Name]) -> (String, bool) {
-    let mut text = format!("the token is good\n{}", super::verify::summary(verified));
+    let mut text = format!("the token is good\n{}", crate::cli::token::verify::summary(verified));
     for stream in &config.streams {
         let _ = write!(text, "\n{}\n", on(stream, verified));
     }

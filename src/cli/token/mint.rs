@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::error::Error;
+use crate::cli::error::Error;
 use crate::config;
-use crate::jws::{self, Algorithm, SigningKey};
+use crate::jws;
+use crate::jws::{Algorithm, SigningKey};
 
 /// How much is read of a private key.
 const MAX_KEY: u64 = 64 << 10;
@@ -53,7 +54,7 @@ impl Mint {
     pub(super) fn run(self) -> ExitCode {
         // With a private key alone the defaults say which claims mean what.
         let alone = self.private_key.is_some() && self.config.is_none();
-        let auth = match super::load(self.config.as_deref()) {
+        let auth = match crate::cli::token::load(self.config.as_deref()) {
             Ok(config) => config.auth,
             Err(_) if alone => config::Auth::default(),
             Err(code) => return code,
@@ -64,7 +65,7 @@ impl Mint {
                 self.warn(&auth, &token);
                 ExitCode::SUCCESS
             }
-            Err(error) => super::super::fail(&error),
+            Err(error) => crate::cli::fail(&error),
         }
     }
 
@@ -110,7 +111,7 @@ impl Mint {
         if let [audience, ..] = &settings.audience[..] {
             all["aud"] = json!(audience);
         }
-        let id = self.id.clone().unwrap_or_else(|| super::super::key::random().expose().to_owned());
+        let id = self.id.clone().unwrap_or_else(|| crate::cli::key::random().expose().to_owned());
         put(&mut all, &settings.token_id, json!(id));
         for (name, value) in [(&settings.user, &self.user), (&settings.session, &self.session)] {
             if let Some(value) = value {
@@ -129,7 +130,7 @@ impl Mint {
     /// Says so when the daemon would not take the token. Keys at a URL are not asked for.
     fn warn(&self, auth: &config::Auth, token: &str) {
         if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
-            && let Ok(Err(denied)) = super::judge(auth, token)
+            && let Ok(Err(denied)) = crate::cli::token::judge(auth, token)
         {
             eprintln!("sidestream: the daemon would refuse it: {denied} ({})", denied.word());
         }

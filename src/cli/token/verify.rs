@@ -20,11 +20,12 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> ExitCode {
-        let config = match super::load(self.config.as_deref()) {
+        let config = match crate::cli::token::load(self.config.as_deref()) {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let judged = super::token(self.token).and_then(|token| super::judge(&config.auth, &token));
+        let judged = crate::cli::token::token(self.token)
+            .and_then(|token| crate::cli::token::judge(&config.auth, &token));
         match judged {
             Ok(Ok(verified)) => {
                 let _ = write!(std::io::stdout().lock(), "ok\n{}", summary(&verified));
@@ -34,7 +35,7 @@ impl Verify {
                 let _ = writeln!(std::io::stdout().lock(), "{}: {denied}", denied.word());
                 ExitCode::FAILURE
             }
-            Err(error) => super::super::fail(&error),
+            Err(error) => crate::cli::fail(&error),
         }
     }
 }
@@ -56,6 +57,6 @@ pub(super) fn summary(verified: &Verified) -> String {
         Topics::Only(patterns) => patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let _ = writeln!(lines, "  {:<8} {topics}", "topics");
-    let _ = writeln!(lines, "  {:<8} {}", "time", super::left(grant.until));
+    let _ = writeln!(lines, "  {:<8} {}", "time", crate::cli::token::left(grant.until));
     lines
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::crowd::Slot;
-use super::people::Presence;
-use super::view::Kind;
-use crate::control::instances::InstanceId;
+use crate::control::cluster::members::InstanceId;
+use crate::control::presence::counts::Slot;
+use crate::control::presence::users::Presence;
+use crate::control::presence::view::Kind;
 use crate::event::Name;
 
 /// Where a user is.

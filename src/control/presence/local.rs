@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use super::view::Kind;
+use crate::control::presence::view::Kind;
 use crate::event::{Key, Name};
 use crate::fanout::{Ended, Watched, Watcher};
 

@@ -3,20 +3,20 @@
 //! Each instance counts its own, tells the others what changes, and so has the whole in memory: it answers without
 //! asking around. One of them speaks of who comes and goes.
 
+mod announce;
 mod answers;
-mod crowd;
-mod herald;
+mod counts;
 mod local;
-mod people;
-mod post;
+mod outbox;
 mod topic;
+mod users;
 mod view;
 mod wire;
 
-pub use answers::{BadWhom, Here, OnInstance, Page, Totals, Where};
-pub use herald::{NotSpoken, Speaking, Voice};
-pub use people::{Heed, Noticed, Presence};
-pub use topic::OnTopic;
-pub use view::Kind;
+pub use crate::control::presence::announce::{NotSpoken, Speaking, Voice};
+pub use crate::control::presence::answers::{BadWhom, Here, OnInstance, Page, Totals, Where};
+pub use crate::control::presence::topic::OnTopic;
+pub use crate::control::presence::users::{Heed, Noticed, Presence};
+pub use crate::control::presence::view::Kind;
 
-pub(super) use wire::{Changed, Everybody, People, Want};
+pub(super) use crate::control::presence::wire::{Changed, Everybody, People, Want};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::people::Presence;
-use crate::control::ask::{Answers, MAX_PARTS, Whom};
+use crate::control::cluster::survey::{Answers, MAX_PARTS, Whom};
+use crate::control::presence::users::Presence;
 use crate::event::{Key, Name};
 
 /// The question's name between instances.

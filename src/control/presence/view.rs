@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::crowd::{Change, Crowd, Moment, Slot, Standing, Word};
-use crate::control::instances::InstanceId;
+use crate::control::cluster::members::InstanceId;
+use crate::control::presence::counts::{Change, Crowd, Moment, Slot, Standing, Word};
 use crate::event::Name;
 
 /// What a name is of.

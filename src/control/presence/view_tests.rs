@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::post::Post;
 use super::*;
+use crate::control::presence::outbox::Post;
 
 const GRACE: u64 = 2000;
 const STEP: u64 = 50;
@@ -390,11 +390,12 @@ fn a_hundred_thousand_users_are_cheap() {
     let users = (0..100_000u32).map(|n| (Kind::User, Name::parse(&format!("user-{n:06}")).unwrap(), 1));
     here.here(users.collect(), now);
     let (mut messages, mut bytes) = (0, 0);
-    while let Some((seq, entries)) = here.next(super::super::wire::NAMES, now) {
+    while let Some((seq, entries)) = here.next(crate::control::presence::wire::NAMES, now) {
         let message =
-            serde_json::to_vec(&super::super::wire::Changed::new(ids[0].clone(), seq, entries)).unwrap();
+            serde_json::to_vec(&crate::control::presence::wire::Changed::new(ids[0].clone(), seq, entries))
+                .unwrap();
         (messages, bytes) = (messages + 1, bytes + message.len());
-        let changed: super::super::wire::Changed = serde_json::from_slice(&message).unwrap();
+        let changed: crate::control::presence::wire::Changed = serde_json::from_slice(&message).unwrap();
         there.view.told(&ids[0], seq, &changed.read(), now);
     }
     assert_eq!(there.view.len(Kind::User), 100_000);

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{Entry, Kind, Piece, Says};
-use crate::control::instances::InstanceId;
+use crate::control::cluster::members::InstanceId;
+use crate::control::presence::view::{Entry, Kind, Piece, Says};
 use crate::event::Name;
 
 /// How many names one message has.

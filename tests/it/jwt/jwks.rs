@@ -277,8 +277,8 @@ async fn keys_come_over_tls_from_whom_the_configured_authority_vouches_for() {
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
     let certificate = certificate.self_signed(&pair).expect("a certificate");
     let (chain, key) = (certificate.pem(), pair.serialize_pem());
-    let identity = sidestream::tls::Identity { chain: chain.as_bytes(), key: key.as_bytes() };
-    let tls = sidestream::tls::server(identity, &[]).expect("TLS");
+    let identity = sidestream::net::tls::Identity { chain: chain.as_bytes(), key: key.as_bytes() };
+    let tls = sidestream::net::tls::server(identity, &[]).expect("TLS");
     let issuer = Issuer::start(Some(TlsAcceptor::from(tls))).await;
     issuer.set(&[&signer]);
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,0 +1,228 @@
+//! `auth = "backend"`: the application says who a caller is, by one request with the caller's own credentials.
+//!
+//! Invariants: no more requests are under way than configured, however many callers come; who asks the same at once
+//! shares one; whatever is not a plain answer lets nobody in. Credentials are kept as a keyed hash only.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use aws_lc_rs::hmac;
+use http::HeaderValue;
+use http::header::SET_COOKIE;
+use metrics::Gauge;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::auth::backend::cache::Cache;
+use crate::auth::backend::client::{BadServer, Client};
+use crate::auth::backend::request::{Digest, Question};
+use crate::auth::backend::response::{Granted, judge};
+use crate::auth::backend::single_flight::{Flights, Joined};
+use crate::auth::denied::Denied;
+use crate::auth::gate::{Caller, Verified};
+use crate::config;
+use crate::event::Name;
+use crate::shutdown::Drain;
+use crate::telemetry;
+use crate::telemetry::Throttle;
+
+/// Asks the application. Cloning shares.
+#[derive(Clone)]
+pub(in crate::auth) struct BackendGate {
+    desk: Arc<Desk>,
+    flights: Arc<Flights<Outcome>>,
+    drain: Drain,
+}
+
+/// What requests share.
+struct Desk {
+    settings: config::AuthBackend,
+    client: Client,
+    /// Of the questions' digests; drawn for this process.
+    key: hmac::Key,
+    turns: Semaphore,
+    cache: Mutex<Cache>,
+    failed: Throttle,
+    under_way: Gauge,
+}
+
+/// What came of one request.
+#[derive(Clone)]
+struct Outcome {
+    verdict: Result<Arc<Granted>, Denied>,
+    /// What the application sets is for the one caller who asked: others may have shared the question without being
+    /// the same.
+    cookies: Arc<[HeaderValue]>,
+}
+
+const BUSY: &str = "too many callers wait to be verified";
+const UNREACHABLE: &str = "the application that could tell who you are is not to be reached";
+
+impl BackendGate {
+    pub(in crate::auth) fn new(
+        settings: &config::AuthBackend,
+        backend: &config::Backend,
+        drain: Drain,
+    ) -> Result<Self, BadServer> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system gives random bytes");
+        let desk = Desk {
+            client: Client::new(&settings.url.server, backend, settings.max_concurrent)?,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            turns: Semaphore::new(settings.max_concurrent),
+            cache: Mutex::new(Cache::new(settings.cache, settings.max_cached)),
+            failed: Throttle::default(),
+            under_way: metrics::gauge!(telemetry::AUTH_REQUESTS_IN_FLIGHT),
+            settings: settings.clone(),
+        };
+        let most = settings.max_concurrent.saturating_add(settings.max_waiting);
+        Ok(Self { desk: Arc::new(desk), flights: Flights::new(most), drain })
+    }
+
+    pub(in crate::auth) async fn verify(&self, caller: &Caller<'_>) -> Result<Verified, Denied> {
+        let question = Question::new(&self.desk.settings, caller);
+        let digest = question.digest(&self.desk.key);
+        let (waiting, own) = match self.flights.join(digest, || self.desk.known(&digest)) {
+            Ok(granted) => {
+                count("cached");
+                return Ok(verified(&granted, &[]));
+            }
+            Err(Joined::Full) => {
+                count("turned_away");
+                return Err(Denied::NotNow(BUSY));
+            }
+            Err(Joined::Another(waiting)) => {
+                count("shared");
+                (waiting, false)
+            }
+            Err(Joined::First(waiting, flight)) => {
+                count("asked");
+                let (desk, asked, drain) =
+                    (Arc::clone(&self.desk), caller.asked.to_vec(), self.drain.clone());
+                // A task of its own, so that it goes on for the others when this caller leaves.
+                self.drain.spawn(async move {
+                    let answering = async {
+                        tokio::select! {
+                            biased;
+                            () = drain.started() => Outcome::not_now(UNREACHABLE),
+                            outcome = desk.ask(digest, &question, &asked) => outcome,
+                        }
+                    };
+                    flight.fly(answering).await;
+                });
+                (waiting, true)
+            }
+        };
+        let Outcome { verdict, cookies } =
+            waiting.outcome().await.unwrap_or_else(|| Outcome::not_now(UNREACHABLE));
+        let cookies = if own { &*cookies } else { &[] };
+        match verdict {
+            Ok(granted) => Ok(verified(&granted, cookies)),
+            Err(Denied::Answered(mut answer)) => {
+                set(&mut answer.headers, cookies);
+                Err(Denied::Answered(answer))
+            }
+            Err(denied) => Err(denied),
+        }
+    }
+}
+
+impl Desk {
+    fn known(&self, digest: &Digest) -> Option<Arc<Granted>> {
+        self.cache().get(digest, Instant::now())
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn and asks. What comes of it is kept before anybody hears of it.
+    async fn ask(&self, digest: Digest, question: &Question, asked: &[Name]) -> Outcome {
+        // Turns are given in the order in which they are asked for.
+        let Ok(Ok(_turn)) = timeout(self.settings.max_wait, self.turns.acquire()).await else {
+            result("waited_too_long");
+            return Outcome::not_now(BUSY);
+        };
+        let _under_way = UnderWay::new(&self.under_way);
+        let began = Instant::now();
+        let headers = question.headers.iter().cloned();
+        let asking = self.client.ask(&self.settings.method, &question.target, headers);
+        let reply = match timeout(self.settings.timeout, asking).await {
+            Err(_) => {
+                return self.failed("timeout", &format!("no answer within {:?}", self.settings.timeout));
+            }
+            Ok(Err(failure)) => return self.failed("unreachable", &failure.to_string()),
+            Ok(Ok(reply)) => reply,
+        };
+        metrics::histogram!(telemetry::AUTH_SECONDS).record(began.elapsed().as_secs_f64());
+        let cookies: Arc<[HeaderValue]> = reply.headers.get_all(SET_COOKIE).iter().cloned().collect();
+        let now = SystemTime::now();
+        match judge(&self.settings, &reply, asked, now) {
+            Err(malformed) => self.failed("malformed", &malformed.to_string()),
+            Ok(Err(denied)) => {
+                result("refused");
+                Outcome { verdict: Err(denied), cookies }
+            }
+            Ok(Ok(granted)) => {
+                result("granted");
+                let granted = Arc::new(granted);
+                let left = granted.grant.until.map(|until| until.duration_since(now).unwrap_or_default());
+                self.cache().put(digest, Arc::clone(&granted), left, Instant::now());
+                Outcome { verdict: Ok(granted), cookies }
+            }
+        }
+    }
+
+    /// Nobody gets in by this; the operator is told.
+    fn failed(&self, reason: &'static str, why: &str) -> Outcome {
+        result(reason);
+        if let Some(more) = self.failed.pass() {
+            warn!(reason, why, more, "the application could not tell who a caller is");
+        }
+        Outcome::not_now(UNREACHABLE)
+    }
+}
+
+impl Outcome {
+    fn not_now(why: &'static str) -> Self {
+        Self { verdict: Err(Denied::NotNow(why)), cookies: Arc::new([]) }
+    }
+}
+
+fn verified(granted: &Granted, cookies: &[HeaderValue]) -> Verified {
+    let mut verified = Verified::new(granted.grant.clone());
+    verified.claims = granted.claims.clone();
+    set(&mut verified.headers, cookies);
+    verified
+}
+
+fn set(headers: &mut http::HeaderMap, cookies: &[HeaderValue]) {
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie.clone());
+    }
+}
+
+fn count(way: &'static str) {
+    metrics::counter!(telemetry::AUTH_CALLERS, "way" => way).increment(1);
+}
+
+fn result(result: &'static str) {
+    metrics::counter!(telemetry::AUTH_REQUESTS, "result" => result).increment(1);
+}
+
+/// Counts a request that is under way until it is dropped.
+struct UnderWay<'a>(&'a Gauge);
+
+impl<'a> UnderWay<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the application's answer means: a grant, a refusal, or nothing that one could rely on.
+//!
+//! Fails closed: whatever is not a plain yes or no is an error, and nobody gets in by it.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::auth::backend::client::Reply;
+use crate::auth::claims;
+use crate::auth::denied::{Answer, Denied};
+use crate::auth::grant::{Grant, Topics};
+use crate::config::{AuthBackend, Grants};
+use crate::event::{Name, Pattern};
+
+/// The most patterns that one answer may name.
+const MAX_TOPICS: usize = 1000;
+
+/// The longest time to live that is taken at its word.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A caller whom the application knows.
+#[derive(Clone, Debug)]
+pub(in crate::auth) struct Granted {
+    pub(in crate::auth) grant: Grant,
+    /// The fields of its JSON.
+    pub(in crate::auth) claims: Map<String, Value>,
+    /// How large its body was: what keeping this costs.
+    pub(in crate::auth) size: usize,
+}
+
+/// What is wrong with an answer. Says nothing of what it held.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(in crate::auth) enum Malformed {
+    #[error("its status is {0}")]
+    Status(u16),
+    #[error("its body is too large")]
+    TooLarge,
+    #[error("its body is compressed, although nobody asked for that")]
+    Compressed,
+    #[error("its body says that it is JSON and is none, or no object")]
+    NotJson,
+    #[error("`{0}` is neither a name nor a number that could be one")]
+    Name(String),
+    #[error("`{0}` is no list of topics and patterns")]
+    Topics(String),
+    #[error("it names more than {MAX_TOPICS} topics")]
+    TooManyTopics,
+    #[error("`{0}` is no number of seconds above 0")]
+    Ttl(String),
+}
+
+/// What `reply` says about a caller who asked for `asked`.
+pub(in crate::auth) fn judge(
+    settings: &AuthBackend,
+    reply: &Reply,
+    asked: &[Name],
+    now: SystemTime,
+) -> Result<Result<Granted, Denied>, Malformed> {
+    match reply.status {
+        status if status.is_success() => granted(settings, reply, asked, now).map(Ok),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Err(refused(reply))),
+        // The way to a login page, which no stream can go.
+        status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
+            Ok(Err(Denied::LoginRequired))
+        }
+        status => Err(Malformed::Status(status.as_u16())),
+    }
+}
+
+/// The application's own words, to be passed on.
+fn refused(reply: &Reply) -> Denied {
+    let mut headers = HeaderMap::new();
+    let whole = reply.body.is_some();
+    let about_the_body = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE];
+    let about_the_body = about_the_body.iter().filter(|_| whole);
+    for name in about_the_body.chain(&[WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL]) {
+        for value in reply.headers.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    }
+    let body = reply.body.clone().unwrap_or_default();
+    Denied::Answered(Box::new(Answer { status: reply.status, headers, body, retry_after: None }))
+}
+
+fn granted(
+    settings: &AuthBackend,
+    reply: &Reply,
+    asked: &[Name],
+    now: SystemTime,
+) -> Result<Granted, Malformed> {
+    let (mut claims, size) = object(reply)?;
+    let name = |header: &http::HeaderName, field: &str| -> Result<Option<Name>, Malformed> {
+        let bad = |which: &str| Malformed::Name(which.to_owned());
+        if let Some(text) = reply.headers.get(header) {
+            let text = str::from_utf8(text.as_bytes()).map_err(|_| bad(header.as_str()))?;
+            return if text.is_empty() {
+                Ok(None)
+            } else {
+                id(text).map(Some).ok_or_else(|| bad(header.as_str()))
+            };
+        }
+        match claims::find(&claims, field) {
+            None => Ok(None),
+            Some(value) => id_of(value).map(Some).ok_or_else(|| bad(field)),
+        }
+    };
+    let user = name(&settings.user_header, &settings.user_field)?;
+    let session = name(&settings.session_header, &settings.session_field)?;
+    let token = match claims::find(&claims, "token_id") {
+        None => None,
+        Some(value) => Some(id_of(value).ok_or_else(|| Malformed::Name("token_id".to_owned()))?),
+    };
+    let mut patterns = topics(settings, &reply.headers, &claims)?;
+    if settings.grants == Grants::Asked {
+        // What was asked for is a name; as a pattern a `*` in it would be more than that.
+        let literal = asked.iter().filter(|topic| !topic.as_str().contains('*'));
+        patterns.extend(literal.filter_map(|topic| Pattern::parse(topic.as_str()).ok()));
+    }
+    let until = ttl(settings, &reply.headers, &claims)?.and_then(|ttl| now.checked_add(ttl));
+    // Templates find the caller there, whichever way the answer named them.
+    for (key, name) in [("user", &user), ("session", &session)] {
+        if let Some(name) = name
+            && !claims.contains_key(key)
+        {
+            claims.insert(key.to_owned(), Value::String(name.as_str().to_owned()));
+        }
+    }
+    let topics = Topics::Only(patterns.into());
+    let grant = Grant { user, session, token, topics, issued: Some(now), until };
+    Ok(Granted { grant, claims, size })
+}
+
+/// The answer's JSON object; an empty one when it holds something else.
+fn object(reply: &Reply) -> Result<(Map<String, Value>, usize), Malformed> {
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok((Map::new(), 0));
+    }
+    let body = reply.body.as_ref().ok_or(Malformed::TooLarge)?;
+    if reply.headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(Malformed::Compressed);
+    }
+    // An answer to HEAD says what it would have held.
+    if body.is_empty() {
+        return Ok((Map::new(), 0));
+    }
+    let object = serde_json::from_slice(body).map_err(|_| Malformed::NotJson)?;
+    Ok((object, body.len()))
+}
+
+fn id(text: &str) -> Option<Name> {
+    Name::parse(text).ok()
+}
+
+/// A text or a whole number as a name.
+pub(in crate::auth) fn id_of(value: &Value) -> Option<Name> {
+    match value {
+        Value::String(text) => id(text),
+        Value::Number(number) if number.is_i64() || number.is_u64() => id(&number.to_string()),
+        _ => None,
+    }
+}
+
+/// A list of topics and patterns.
+pub(in crate::auth) fn patterns(value: &Value) -> Option<Vec<Pattern>> {
+    let parse = |value: &Value| Pattern::parse(value.as_str()?).ok();
+    value.as_array()?.iter().map(parse).collect()
+}
+
+fn topics(
+    settings: &AuthBackend,
+    headers: &HeaderMap,
+    claims: &Map<String, Value>,
+) -> Result<Vec<Pattern>, Malformed> {
+    let header = &settings.topics_header;
+    let mut all = Vec::new();
+    if headers.contains_key(header) {
+        let bad = || Malformed::Topics(header.as_str().to_owned());
+        for line in headers.get_all(header) {
+            let line = str::from_utf8(line.as_bytes()).map_err(|_| bad())?.trim();
+            if line.starts_with('[') {
+                let list: Value = serde_json::from_str(line).map_err(|_| bad())?;
+                all.extend(patterns(&list).ok_or_else(bad)?);
+            } else {
+                let each = line.split(',').map(str::trim).filter(|text| !text.is_empty());
+                all.extend(each.map(Pattern::parse).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?);
+            }
+        }
+    } else {
+        match claims::find(claims, &settings.topics_field) {
+            None => {}
+            Some(value) => {
+                all = patterns(value).ok_or_else(|| Malformed::Topics(settings.topics_field.clone()))?;
+            }
+        }
+    }
+    if all.len() > MAX_TOPICS { Err(Malformed::TooManyTopics) } else { Ok(all) }
+}
+
+fn ttl(
+    settings: &AuthBackend,
+    headers: &HeaderMap,
+    claims: &Map<String, Value>,
+) -> Result<Option<Duration>, Malformed> {
+    if let Some(text) = headers.get(&settings.ttl_header) {
+        let parsed = text.to_str().ok().and_then(seconds);
+        return parsed.map(Some).ok_or_else(|| Malformed::Ttl(settings.ttl_header.as_str().to_owned()));
+    }
+    for field in [settings.ttl_field.as_str(), "expires_in"] {
+        let parsed = match claims::find(claims, field) {
+            None => continue,
+            Some(Value::Number(number)) => seconds(&number.to_string()),
+            Some(Value::String(text)) => seconds(text),
+            Some(_) => None,
+        };
+        return parsed.map(Some).ok_or_else(|| Malformed::Ttl(field.to_owned()));
+    }
+    Ok(None)
+}
+
+/// A number of seconds above 0.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.trim().parse().ok()?;
+    if seconds > 0.0 {
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_TTL).min(MAX_TTL))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! This instance's own voice on the control channel: every second that it lives, and at the end goodbye.
+//!
+//! One task tells everything of this kind, one thing after the other, so that the others hear it in its order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::control::Control;
+use crate::control::cluster::members::{BEAT, Hearing, InstanceId};
+use crate::control::cluster::message::Command;
+use crate::control::presence::{People, Voice};
+use crate::shutdown::Drain;
+use crate::telemetry::INSTANCES;
+
+/// How often it is looked who is silent.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Who is deaf for so long says so.
+const WARN: Duration = Duration::from_secs(10);
+
+/// An instance lives.
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct Alive {
+    pub(in crate::control) from: InstanceId,
+    pub(in crate::control) name: String,
+    /// It has just come: whoever hears it says at once that it lives, too.
+    #[serde(default)]
+    pub(in crate::control) new: bool,
+    /// How many messages of its people it has told; none from a release that tells of nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::control) people: Option<People>,
+}
+
+/// An instance says goodbye.
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct Bye {
+    pub(in crate::control) from: InstanceId,
+}
+
+/// The last sign of life.
+struct Said {
+    /// The others do not know of this instance yet.
+    new: bool,
+    at: Instant,
+}
+
+impl Control {
+    /// Lives among the others, by tasks of `life`, until it starts: then says what is left to say, and goodbye. To be
+    /// called once, after [`Control::connect`]; without a bus there are no others. What presence speaks goes by
+    /// `voice`.
+    pub fn live(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
+        self.presence.tell_topics();
+        life.spawn(Arc::clone(&self.presence).gather_all(life.clone()));
+        self.presence.speak_all(voice, life);
+        life.spawn(Arc::clone(self).look(life.clone()));
+        if self.bus.get().is_some() {
+            life.spawn(Arc::clone(self).cry(life.clone()));
+        }
+    }
+
+    async fn cry(self: Arc<Self>, life: Drain) {
+        let mut every = interval(BEAT);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = Said { new: true, at: Instant::now() };
+        loop {
+            tokio::select! {
+                biased;
+                () = life.started() => break,
+                () = self.answer_new.notified() => self.say_alive(&mut said).await,
+                _ = every.tick() => self.say_alive(&mut said).await,
+                () = self.presence.to_tell.notified() => self.tell_people(&mut said).await,
+            }
+        }
+        self.presence.gather();
+        self.tell_people(&mut said).await;
+        let from = self.instances.me().id.clone();
+        let _ = self.tell(Command::Bye(Bye { from }).into_bytes(), None).await;
+    }
+
+    async fn say_alive(&self, said: &mut Said) {
+        let me = self.instances.me();
+        let people = Some(self.presence.says());
+        let alive = Alive { from: me.id.clone(), name: me.name.clone(), new: said.new, people };
+        // Who cannot be told finds out by the silence.
+        let told = self.tell(Command::Alive(alive).into_bytes(), None).await;
+        said.new &= !matches!(told, Some(Ok(())));
+        said.at = Instant::now();
+    }
+
+    /// Tells what there is to tell of people, and between two messages, when it is time, that this instance lives.
+    async fn tell_people(&self, said: &mut Said) {
+        for want in self.presence.to_ask() {
+            let _ = self.tell(want.into_bytes(), None).await;
+        }
+        for piece in self.presence.everybody().into_iter().flatten() {
+            // What is lost is noticed by its number, and asked for.
+            let _ = self.tell(piece.into_bytes(), None).await;
+            self.say_alive_in_time(said).await;
+        }
+        while let Some(message) = self.presence.next_message() {
+            let _ = self.tell(message.into_bytes(), None).await;
+            self.say_alive_in_time(said).await;
+        }
+    }
+
+    async fn say_alive_in_time(&self, said: &mut Said) {
+        if said.at.elapsed() >= BEAT {
+            self.say_alive(said).await;
+        }
+    }
+
+    /// Looks who is silent, and lets time pass for those who may be gone.
+    async fn look(self: Arc<Self>, life: Drain) {
+        let known = metrics::gauge!(INSTANCES);
+        let mut deaf_since: Option<Instant> = None;
+        let mut warned = false;
+        let mut every = interval(LOOK);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = life.started() => return,
+                _ = every.tick() => {}
+            }
+            let turn = self.instances.turn(Instant::now());
+            for (id, heard) in turn.dead {
+                self.presence.left(&id, heard);
+            }
+            // Without a bus there is nobody to hear.
+            let hearing = turn.hearing == Hearing::Yes || self.bus.get().is_none();
+            if hearing {
+                deaf_since = None;
+                if std::mem::take(&mut warned) {
+                    info!("other instances are heard again");
+                }
+            } else if deaf_since.get_or_insert_with(Instant::now).elapsed() >= WARN && !warned {
+                warned = true;
+                warn!(
+                    "other instances are not heard over Redis: what is known of their users is old, or nothing"
+                );
+            }
+            if self.presence.turn(hearing) {
+                self.answer_new.notify_one();
+            }
+            known.set(self.instances.living().len() as f64);
+        }
+    }
+
+    /// Hears that an instance lives.
+    pub(in crate::control) fn hear_alive(&self, alive: &Alive) {
+        let me = alive.from == self.instances.me().id;
+        let arrived = self.instances.heard(&alive.from, &alive.name, Instant::now());
+        if !me
+            && self.instances.knows(&alive.from)
+            && let Some(people) = alive.people
+        {
+            self.presence.hear_alive(&alive.from, people);
+        }
+        if arrived || (alive.new && !me) {
+            self.answer_new.notify_one();
+        }
+    }
+
+    /// Hears that an instance has gone.
+    pub(in crate::control) fn hear_bye(&self, bye: &Bye) {
+        if self.instances.left(&bye.from) {
+            self.presence.left(&bye.from, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What instances tell each other: JSON with a version, so that instances of different releases can live side by side.
+//!
+//! Times are wall-clock milliseconds: the instances' clocks are taken to agree to about a second.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Bearer, Topics, Whose};
+use crate::control::cluster::heartbeat::{Alive, Bye};
+use crate::control::cluster::survey::{Answer, Ask};
+use crate::control::presence::{Changed, Everybody, Want};
+use crate::event::{Name, Pattern};
+use crate::fanout::{Renewal, Times};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Message {
+    v: u32,
+    #[serde(flatten)]
+    command: Command,
+}
+
+/// What is to be done by whoever it concerns.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::control) enum Command {
+    Revoke(Revoke),
+    Renew(Renew),
+    Away(Away),
+    Alive(Alive),
+    Bye(Bye),
+    Ask(Ask),
+    Answer(Answer),
+    Changed(Changed),
+    Everybody(Everybody),
+    Want(Want),
+}
+
+impl Command {
+    pub(in crate::control) fn into_bytes(self) -> Bytes {
+        serde_json::to_vec(&Message { v: VERSION, command: self }).expect("a command is JSON").into()
+    }
+
+    /// None for what this release does not know.
+    pub(in crate::control) fn parse(message: &[u8]) -> Option<Self> {
+        let message: Message = serde_json::from_slice(message).ok()?;
+        (message.v == VERSION).then_some(message.command)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct Revoke {
+    user: Option<String>,
+    session: Option<String>,
+    token: Option<String>,
+    topic: Option<String>,
+    at: u64,
+    until: u64,
+}
+
+impl Revoke {
+    pub(in crate::control) fn new(whose: &Whose, at: SystemTime, until: SystemTime) -> Self {
+        Self {
+            user: text(&whose.user),
+            session: text(&whose.session),
+            token: text(&whose.token),
+            topic: text(&whose.topic),
+            at: millis(at),
+            until: millis(until),
+        }
+    }
+
+    /// Whose grants, when they were taken back, and until when; None where a name is none.
+    pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime, SystemTime)> {
+        let whose = Whose {
+            user: name(self.user)?,
+            session: name(self.session)?,
+            token: name(self.token)?,
+            topic: name(self.topic)?,
+        };
+        (!whose.is_nobody()).then(|| (whose, time(self.at), time(self.until)))
+    }
+}
+
+/// Who shall stay away, and until when.
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct Away {
+    user: Option<String>,
+    session: Option<String>,
+    topic: Option<String>,
+    until: u64,
+}
+
+impl Away {
+    pub(in crate::control) fn new(whose: &Whose, until: SystemTime) -> Self {
+        Self {
+            user: text(&whose.user),
+            session: text(&whose.session),
+            topic: text(&whose.topic),
+            until: millis(until),
+        }
+    }
+
+    /// None where a name is none.
+    pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime)> {
+        let whose = Whose {
+            user: name(self.user)?,
+            session: name(self.session)?,
+            topic: name(self.topic)?,
+            token: None,
+        };
+        (!whose.is_nobody()).then(|| (whose, time(self.until)))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct Renew {
+    client: String,
+    token: Option<String>,
+    expires: Option<u64>,
+    warns: Option<u64>,
+    user: Option<String>,
+    session: Option<String>,
+    topics: Option<Vec<String>>,
+    of_route: Vec<String>,
+}
+
+impl Renew {
+    pub(in crate::control) fn new(renewal: &Renewal, bearer: &Bearer) -> Self {
+        let at = |instant: Option<Instant>| {
+            let left = instant?.saturating_duration_since(Instant::now());
+            Some(millis(SystemTime::now() + left))
+        };
+        let topics = match &bearer.topics {
+            Topics::Any => None,
+            Topics::Only(patterns) => {
+                Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
+            }
+        };
+        Self {
+            client: renewal.client.to_string(),
+            token: text(&renewal.token),
+            expires: at(renewal.times.expires),
+            warns: at(renewal.times.warns),
+            user: text(&bearer.user),
+            session: text(&bearer.session),
+            topics,
+            of_route: bearer.of_route.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// None where a name is none.
+    pub(in crate::control) fn read(self) -> Option<(Renewal, Bearer)> {
+        let at = |ms: Option<u64>| {
+            let left = time(ms?).duration_since(SystemTime::now()).unwrap_or_default();
+            Some(Instant::now() + left)
+        };
+        let times = Times { expires: at(self.expires), warns: at(self.warns) };
+        let topics = match self.topics {
+            None => Topics::Any,
+            Some(topics) => {
+                let patterns = topics.iter().map(|topic| Pattern::parse(topic).ok());
+                Topics::Only(patterns.collect::<Option<Vec<_>>>()?.into())
+            }
+        };
+        let of_route = self.of_route.iter().map(|topic| Name::parse(topic).ok());
+        let bearer = Bearer {
+            user: name(self.user)?,
+            session: name(self.session)?,
+            topics,
+            of_route: of_route.collect::<Option<Vec<_>>>()?,
+        };
+        let client = Name::parse(&self.client).ok()?;
+        Some((Renewal { client, times, token: name(self.token)? }, bearer))
+    }
+}
+
+fn text(name: &Option<Name>) -> Option<String> {
+    name.as_ref().map(ToString::to_string)
+}
+
+/// None for a text that is no name.
+fn name(text: Option<String>) -> Option<Option<Name>> {
+    text.map_or(Some(None), |text| Name::parse(&text).ok().map(Some))
+}
+
+pub(in crate::control) fn millis(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time that is too far away to be told is the farthest that can be.
+pub(in crate::control) fn time(ms: u64) -> SystemTime {
+    const FAR: u64 = 1 << 50;
+    UNIX_EPOCH + Duration::from_millis(ms.min(FAR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_as_it_was_told() {
+        let named = |text: &str| Some(Name::parse(text).unwrap());
+        let whose = Whose { user: named("u"), topic: named("c:1"), ..Whose::default() };
+        let (at, until) = (time(1_750_000_000_123), time(1_750_003_600_123));
+        let bytes = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
+        let Some(Command::Revoke(revoke)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
+        assert_eq!(revoke.read(), Some((whose, at, until)));
+
+        let bearer = Bearer {
+            user: named("u"),
+            session: None,
+            topics: Topics::Only([Pattern::parse("c:*").unwrap()].into()),
+            of_route: vec![Name::parse("news").unwrap()],
+        };
+        let expires = Instant::now() + Duration::from_secs(60);
+        let times = Times { expires: Some(expires), warns: None };
+        let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
+        let bytes = Command::Renew(Renew::new(&renewal, &bearer)).into_bytes();
+        let Some(Command::Renew(renew)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
+        let (read, by) = renew.read().unwrap();
+        assert_eq!((by, read.client, read.token), (bearer, renewal.client, renewal.token));
+        let apart = read.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
+        assert!(apart < Duration::from_secs(2), "{apart:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_passed_over() {
+        for message in [
+            "",
+            "{}",
+            "[]",
+            r#"{"v":1}"#,
+            r#"{"v":2,"revoke":{"user":"u","at":1,"until":2}}"#,
+            r#"{"v":1,"dance":{}}"#,
+        ] {
+            assert!(Command::parse(message.as_bytes()).is_none(), "{message}");
+        }
+        let nobody = br#"{"v":1,"revoke":{"at":1,"until":2}}"#;
+        let Some(Command::Revoke(revoke)) = Command::parse(nobody) else { panic!() };
+        assert_eq!(revoke.read(), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Speaks of who comes and goes: to whoever heeds it here, and as events on the operator's topics.
+//!
+//! At least once: what may not have been published is published again, with the same idempotency key. What waits has a
+//! bound, so that a Redis that is away for long costs events and no memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::control::presence::users::{Noticed, Presence};
+use crate::control::presence::view::Kind;
+use crate::event::Name;
+use crate::shutdown::Drain;
+use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_EVENTS};
+
+/// Publishes a body as `POST /publish` does: an array of envelopes.
+pub trait Voice: Send + Sync {
+    fn publish(&self, body: Bytes) -> Speaking<'_>;
+}
+
+/// Events on their way.
+pub type Speaking<'a> = Pin<Box<dyn Future<Output = Result<(), NotSpoken>> + Send + 'a>>;
+
+/// Why events were not published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSpoken {
+    /// They may be later; and they may have been already.
+    Now,
+    /// They never will be.
+    Ever,
+}
+
+/// How many events may wait to be published: those of all users of a large instance that dies.
+const MAX_WAITING: usize = 200_000;
+/// How many are published in one go.
+const AT_ONCE: usize = 100;
+/// The pause before what was not published is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    topics: Vec<String>,
+    event: &'a str,
+    data: Data<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    user: &'a str,
+    at: String,
+}
+
+impl Presence {
+    /// Speaks, by tasks of `life`; what is left when it starts is spoken then.
+    pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
+        let (waiting, to_publish) = mpsc::channel(MAX_WAITING);
+        life.spawn(Arc::clone(self).note_all(waiting, life.clone()));
+        life.spawn(Arc::clone(self).publish_all(voice, to_publish, life.clone()));
+    }
+
+    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<Noticed>, life: Drain) {
+        loop {
+            let last = tokio::select! {
+                biased;
+                () = self.to_speak.notified() => false,
+                () = life.started() => true,
+            };
+            loop {
+                let spoken = self.spoken(AT_ONCE);
+                if spoken.is_empty() {
+                    break;
+                }
+                for noticed in spoken {
+                    if let Some(heeds) = self.heeds.get() {
+                        heeds.noticed(&noticed);
+                    }
+                    let published = noticed.kind == Kind::User && !self.settings.topics.is_empty();
+                    if published && waiting.try_send(noticed).is_err() {
+                        metrics::counter!(PRESENCE_DROPPED).increment(1);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// The event's JSON; None where nobody is to hear of it.
+    fn envelope(&self, noticed: &Noticed) -> Option<Bytes> {
+        let user = noticed.name.as_str();
+        let topics = self.settings.topics.iter().filter_map(|template| template.render(|_| Some(user)).ok());
+        // A long user may make a name that is none.
+        let topics: Vec<String> = topics.filter(|topic| Name::parse(topic).is_ok()).collect();
+        if topics.is_empty() {
+            return None;
+        }
+        let (word, event) = match noticed.here {
+            true => ("on", &self.settings.online),
+            false => ("off", &self.settings.offline),
+        };
+        let at = humantime::format_rfc3339_millis(noticed.at).to_string();
+        let key = format!("presence:{word}:{at}:{user}");
+        let envelope = Envelope {
+            topics,
+            event: event.as_str(),
+            data: Data { user, at },
+            idempotency_key: (key.len() <= Name::MAX).then_some(key),
+        };
+        serde_json::to_vec(&envelope).ok().map(Bytes::from)
+    }
+
+    async fn publish_all(
+        self: Arc<Self>,
+        voice: Arc<dyn Voice>,
+        mut to_publish: mpsc::Receiver<Noticed>,
+        life: Drain,
+    ) {
+        let mut batch: Vec<Noticed> = Vec::new();
+        // Ends when who notes has ended, and everything is published.
+        while to_publish.recv_many(&mut batch, AT_ONCE).await > 0 {
+            let envelopes: Vec<Bytes> =
+                batch.drain(..).filter_map(|noticed| self.envelope(&noticed)).collect();
+            let count = envelopes.len() as u64;
+            if count == 0 {
+                continue;
+            }
+            let body: Bytes = [b"[".as_slice(), &envelopes.join(&b","[..]), b"]"].concat().into();
+            let mut failed = false;
+            loop {
+                match voice.publish(body.clone()).await {
+                    Ok(()) => {
+                        metrics::counter!(PRESENCE_EVENTS).increment(count);
+                        break;
+                    }
+                    Err(NotSpoken::Now) if !life.has_started() => {
+                        if !std::mem::replace(&mut failed, true) {
+                            warn!("who comes and goes cannot be published now; it is tried again");
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(_) => {
+                        metrics::counter!(PRESENCE_DROPPED).increment(count);
+                        warn!(events = count, "who came and went could not be published");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Connections to others: dialling, TLS, HTTP.
+
+pub mod outbound;
+pub mod tls;

@@ -1,0 +1,179 @@
+//! TLS for everything that listens or connects: rustls configurations made of PEM texts.
+//!
+//! The cryptography is aws-lc-rs, handed over explicitly: nothing here reads or sets a process-wide default. Only TLS
+//! 1.2 and 1.3 are spoken. This file must not know whom a configuration is for, nor where its texts were stored.
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
+
+/// Whom a client believes.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// The system's authorities; those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set.
+    System,
+    /// The system's authorities and the ones in this PEM text.
+    SystemAnd(&'a [u8]),
+    /// The ones in this PEM text alone.
+    Only(&'a [u8]),
+}
+
+/// Who one is: PEM texts of a certificate with what signed it, and of the key. One text may hold both.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    pub chain: &'a [u8],
+    pub key: &'a [u8],
+}
+
+/// Why there is no TLS with what was given. The sentences hold nothing of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTls {
+    #[error("holds no certificate in PEM form (`-----BEGIN CERTIFICATE-----`)")]
+    NoCertificate,
+    #[error("holds no private key in PEM form (PKCS#8, PKCS#1 or SEC1, without a passphrase)")]
+    NoKey,
+    #[error("holds a certificate that is not sound PEM: {0}")]
+    BadPem(&'static str),
+    #[error("holds a private key that is not sound PEM: {0}")]
+    BadKeyPem(&'static str),
+    #[error("holds a certificate that cannot be used: {0}")]
+    BadCertificate(rustls::Error),
+    #[error("holds a private key that cannot be used: {0}")]
+    BadKey(rustls::Error),
+    #[error("holds a private key that is not the one of the first certificate")]
+    AnothersKey,
+    #[error("the system has no trusted authorities: {0}")]
+    NoAuthorities(String),
+    #[error("is neither a host name nor an address")]
+    BadServerName(#[from] InvalidDnsNameError),
+}
+
+/// Which part of the operator's files a [`BadTls`] is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Certificate,
+    Key,
+    Other,
+}
+
+impl BadTls {
+    pub fn part(&self) -> Part {
+        match self {
+            Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => Part::Certificate,
+            Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => Part::Key,
+            Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
+        }
+    }
+}
+
+/// What a listener answers handshakes with. `alpn` names its protocols, the preferred one first.
+///
+/// A client that comes back resumes by a ticket that it holds itself, so sessions cost this side no memory.
+pub fn server(identity: Identity<'_>, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, BadTls> {
+    let provider = provider();
+    let (chain, key) = parse(identity, &provider)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider speaks the default versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(sorted)?;
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    // Without one, sessions would be kept here, and lost after a few hundred.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(BadTls::BadKey)?;
+    Ok(Arc::new(config))
+}
+
+/// What a client opens handshakes with; `identity` is for servers that ask for a certificate.
+///
+/// Reads the system's authorities from disk where `trust` names them: call it once and share what it gives.
+pub fn client(
+    trust: Trust<'_>,
+    identity: Option<Identity<'_>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, BadTls> {
+    let provider = provider();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider speaks the default versions")
+        .with_root_certificates(authorities(trust)?);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = parse(identity, &provider)?;
+            builder.with_client_auth_cert(chain, key).map_err(sorted)?
+        }
+    };
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The name that a server's certificate must have: a host name or an address, IPv6 with or without its brackets.
+pub fn server_name(host: &str) -> Result<ServerName<'static>, BadTls> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    Ok(ServerName::try_from(bare.to_owned())?)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn parse(
+    identity: Identity<'_>,
+    provider: &CryptoProvider,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BadTls> {
+    let chain = certificates(identity.chain)?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key).map_err(|bad| match bad {
+        pem::Error::NoItemsFound => BadTls::NoKey,
+        bad => BadTls::BadKeyPem(wrong_with(&bad)),
+    })?;
+    // Tried alone first, so that an error tells which of the two it is about.
+    provider.key_provider.load_private_key(key.clone_key()).map_err(BadTls::BadKey)?;
+    Ok((chain, key))
+}
+
+fn sorted(error: rustls::Error) -> BadTls {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => BadTls::AnothersKey,
+        other => BadTls::BadCertificate(other),
+    }
+}
+
+/// In words of ours: its own may hold the line that it could not read.
+fn wrong_with(pem: &pem::Error) -> &'static str {
+    match pem {
+        pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken off",
+        pem::Error::Base64Decode(_) => "what stands between its BEGIN and END lines is not base64",
+        _ => "it cannot be read",
+    }
+}
+
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTls> {
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|bad| BadTls::BadPem(wrong_with(&bad)))?;
+    if certificates.is_empty() { Err(BadTls::NoCertificate) } else { Ok(certificates) }
+}
+
+fn authorities(trust: Trust<'_>) -> Result<RootCertStore, BadTls> {
+    let mut store = RootCertStore::empty();
+    if let Trust::System | Trust::SystemAnd(_) = trust {
+        let found = rustls_native_certs::load_native_certs();
+        // A system's store may well hold one that nothing can read any more.
+        store.add_parsable_certificates(found.certs);
+        if store.is_empty() && matches!(trust, Trust::System) {
+            let why = found.errors.first().map_or_else(|| "none was found".to_owned(), ToString::to_string);
+            return Err(BadTls::NoAuthorities(why));
+        }
+    }
+    if let Trust::SystemAnd(text) | Trust::Only(text) = trust {
+        for certificate in certificates(text)? {
+            store.add(certificate).map_err(BadTls::BadCertificate)?;
+        }
+    }
+    Ok(store)
+}

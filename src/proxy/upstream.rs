@@ -1,0 +1,153 @@
+//! A connection to the backend, driven by whoever uses it.
+//!
+//! It is polled in the task of the request that it carries, so a request costs no second task and no wake-up between
+//! two; and to drop it is to close it, which is how a request is cancelled.
+//!
+//! hyper's client side speaks on it, but for a plain exchange (`plain.rs`), for which the bare socket is enough. Each
+//! begins where the other has left the socket.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::client::conn::http1::{self, Connection, Parts, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::proxy::connect::Io;
+use crate::proxy::fast_path::Bare;
+use crate::proxy::request_body::UploadBody;
+
+/// One connection to the backend. Dropping it closes it.
+pub(super) struct Link {
+    lane: Lane,
+    heard: Arc<AtomicBool>,
+    /// It has carried a request before.
+    pub(super) reused: bool,
+    /// The backend's own limit for an idle connection.
+    keep: Option<Duration>,
+}
+
+/// Who speaks on the socket.
+enum Lane {
+    Bare(Bare),
+    Hyper(Box<Hyper>),
+    Over,
+}
+
+struct Hyper {
+    sender: SendRequest<UploadBody>,
+    connection: Connection<TokioIo<Io>, UploadBody>,
+    over: bool,
+    /// The next exchange may well be plain.
+    leaves: bool,
+}
+
+impl Link {
+    pub(super) fn new(io: Io) -> Box<Self> {
+        let heard = io.heard();
+        Box::new(Self { lane: Lane::Bare(Bare::new(io, Bytes::new())), heard, reused: false, keep: None })
+    }
+
+    /// The bare socket of an idle connection, where hyper's last exchange on it gave no reason to stay with hyper.
+    pub(super) fn bare(&mut self) -> Option<&mut Bare> {
+        if matches!(&self.lane, Lane::Hyper(hyper) if hyper.leaves)
+            && let Lane::Hyper(hyper) = std::mem::replace(&mut self.lane, Lane::Over)
+        {
+            let Parts { io, read_buf, .. } = hyper.connection.into_parts();
+            self.lane = Lane::Bare(Bare::new(io.into_inner(), read_buf));
+        }
+        if let Lane::Bare(bare) = &mut self.lane { Some(bare) } else { None }
+    }
+
+    /// Hyper's way to send a request. In the midst of a plain exchange hyper takes it over: what is sent here then has
+    /// to be the same request, and does not go out again.
+    pub(super) async fn sender(&mut self) -> Result<&mut SendRequest<UploadBody>, hyper::Error> {
+        if let Lane::Bare(_) = self.lane
+            && let Lane::Bare(bare) = std::mem::replace(&mut self.lane, Lane::Over)
+        {
+            // An answer's head may be some 400 KiB, hyper's own bound.
+            let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(bare.into_io())).await?;
+            let hyper = Hyper { sender, connection, over: false, leaves: false };
+            self.lane = Lane::Hyper(Box::new(hyper));
+        }
+        match &mut self.lane {
+            Lane::Hyper(hyper) => Ok(&mut hyper.sender),
+            Lane::Bare(_) | Lane::Over => unreachable!("a connection that is over is not used"),
+        }
+    }
+
+    /// Reads and writes what can be. Ready when the connection is over; its error goes to whoever waits for an answer
+    /// or its body.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.lane {
+            Lane::Hyper(hyper) => {
+                if !hyper.over {
+                    hyper.over = Pin::new(&mut hyper.connection).poll_without_shutdown(cx).is_ready();
+                }
+                if hyper.over { Poll::Ready(()) } else { Poll::Pending }
+            }
+            Lane::Bare(bare) => bare.poll_idle(cx),
+            Lane::Over => Poll::Ready(()),
+        }
+    }
+
+    /// Whether everything of the last request has been written and everything of its answer read.
+    pub(super) fn is_idle(&self) -> bool {
+        match &self.lane {
+            Lane::Hyper(hyper) => !hyper.over && hyper.sender.is_ready(),
+            Lane::Bare(bare) => bare.is_idle(),
+            Lane::Over => false,
+        }
+    }
+
+    /// Whether there is nothing left to drive.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.lane {
+            Lane::Hyper(hyper) => hyper.over,
+            Lane::Bare(_) => false,
+            Lane::Over => true,
+        }
+    }
+
+    /// Makes an idle connection forget the task that used it, which hyper would wake for every later request on it.
+    /// `false` when the connection is over after all.
+    pub(super) fn rest(&mut self) -> bool {
+        matches!(self.lane, Lane::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// From now on [`Link::has_heard`] tells of the next request.
+    pub(super) fn forget(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the backend has sent a single byte.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Heeds how many seconds the backend says that it keeps an idle connection.
+    pub(super) fn keep_for(&mut self, seconds: Option<u64>) {
+        if let Some(seconds) = seconds {
+            self.keep = Some(Duration::from_secs(seconds));
+        }
+    }
+
+    pub(super) fn kept_for(&self) -> Option<Duration> {
+        self.keep
+    }
+
+    /// Whether the exchange now under way could have been a plain one; then the next one begins as such.
+    pub(super) fn was_plain(&mut self, plain: bool) {
+        if let Lane::Hyper(hyper) = &mut self.lane {
+            hyper.leaves = plain;
+        }
+    }
+
+    /// The socket, and what was read ahead of it. For a connection that has ended by an upgrade.
+    pub(super) fn into_parts(self) -> Option<Parts<TokioIo<Io>>> {
+        if let Lane::Hyper(hyper) = self.lane { Some(hyper.connection.into_parts()) } else { None }
+    }
+}

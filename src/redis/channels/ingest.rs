@@ -1,0 +1,351 @@
+//! From what Redis delivers to events in the log.
+//!
+//! Whatever is there is appended in one go. A bad message is counted and now and then logged, never fatal, and
+//! nothing of it stands in the log line. What is bridged goes to the bridge instead, and comes back by the stream. This
+//! file knows no connection.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::Counter;
+
+use crate::event::Event;
+use crate::log::Log;
+use crate::redis::bridge::tap::Ear;
+use crate::redis::channels::mapping::{Channels, Mapping};
+use crate::redis::client::resp::Reply;
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
+
+/// The source's name in metrics.
+const SOURCE: &str = "redis";
+/// How many events are appended under one turn of the log's lock.
+const MAX_BATCH: usize = 1024;
+/// How often refusals for one reason are logged.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Takes what instances tell each other; whether it was understood. Called in the order of the events.
+pub(in crate::redis) type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// Where the messages of a subscribed connection go.
+pub(in crate::redis) struct Delivery {
+    channels: Channels,
+    log: Arc<Log>,
+    commands: Heard,
+    /// Where the messages of bridged channels go.
+    ear: Option<Ear>,
+    /// How the Redis calls itself that the ear listens to.
+    server: String,
+    listens: bool,
+    /// Whether the ear has something new.
+    heard: bool,
+    batch: Vec<Event>,
+    /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
+    lasting: bool,
+    taken: Counter,
+    duplicates: Counter,
+    /// By reason, of which there are a handful.
+    complaints: Vec<Complaint>,
+}
+
+/// What a reply on a subscribed connection was.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::redis) enum Took<'a> {
+    /// A message.
+    Message,
+    /// The confirmation of a subscription.
+    Subscribed,
+    /// The answer to a ping.
+    Pong,
+    Refused(&'a [u8]),
+    /// Nothing that a subscribed connection says.
+    Unexpected,
+}
+
+/// Refusals for one reason.
+struct Complaint {
+    reason: &'static str,
+    logged: Instant,
+    /// Since then.
+    untold: u64,
+}
+
+impl Delivery {
+    /// `ear` gets the messages of bridged channels.
+    pub(in crate::redis) fn new(
+        channels: Channels,
+        log: Arc<Log>,
+        commands: Heard,
+        ear: Option<Ear>,
+    ) -> Self {
+        Self {
+            channels,
+            log,
+            commands,
+            ear,
+            server: String::new(),
+            listens: false,
+            heard: false,
+            batch: Vec::new(),
+            lasting: false,
+            taken: metrics::counter!(EVENTS, "source" => SOURCE),
+            duplicates: metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE),
+            complaints: Vec::new(),
+        }
+    }
+
+    pub(in crate::redis) fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// The channel on which the bridge tells its own, if there is one.
+    pub(in crate::redis) fn bridge_channel(&self) -> Option<&[u8]> {
+        self.ear.as_ref().map(Ear::channel)
+    }
+
+    /// How the Redis calls itself whose messages come next.
+    pub(in crate::redis) fn comes_from(&mut self, server: String) {
+        self.server = server;
+    }
+
+    /// Nothing comes any more.
+    pub(in crate::redis) fn silence(&mut self) {
+        self.listens = false;
+        if let Some(ear) = &self.ear {
+            ear.end();
+        }
+    }
+
+    /// Everything is subscribed. What came before that may have holes, which nobody could number.
+    fn stands(&mut self) {
+        if let Some(ear) = self.ear.as_ref().filter(|_| !self.listens) {
+            self.listens = true;
+            ear.begin(&self.server);
+        }
+    }
+
+    /// Takes a reply; a message's events wait for [`Delivery::flush`].
+    pub(in crate::redis) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
+        match &reply {
+            Reply::Array(parts) => match *parts.as_slice() {
+                [b"message", channel, text] if self.bridge_channel() == Some(channel) => {
+                    if let Some(ear) = &self.ear {
+                        ear.control(text);
+                    }
+                    return Took::Message;
+                }
+                // A mapping that takes every channel does not mean that one.
+                [b"pmessage", _, channel, _] if self.bridge_channel() == Some(channel) => {
+                    return Took::Message;
+                }
+                [b"pong", _] => self.stands(),
+                _ => {}
+            },
+            Reply::Status(b"PONG") => self.stands(),
+            _ => {}
+        }
+        if let Reply::Array(parts) = &reply
+            && let [b"message", channel, command] = *parts.as_slice()
+            && self.channels.is_given(channel)
+        {
+            // What was published before it comes before it.
+            self.flush();
+            if !(self.commands)(command) {
+                refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
+            }
+        }
+        let Self { channels, ear, heard, batch, complaints, lasting, .. } = self;
+        let (mappings, channel, message) = match &reply {
+            Reply::Array(parts) => match *parts.as_slice() {
+                [b"message" | b"smessage", channel, message] => {
+                    (channels.of_channel(channel), channel, message)
+                }
+                [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
+                [b"pong", _] => return Took::Pong,
+                [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return Took::Subscribed,
+                _ => return Took::Unexpected,
+            },
+            Reply::TooLarge => {
+                refuse(complaints, "too_large", None, &"it is larger than internal.max_body");
+                return Took::Message;
+            }
+            Reply::Status(b"PONG") => return Took::Pong,
+            // Before Redis 7 a Cluster's channels have no shards: every node has all of them.
+            Reply::Error(text) if is_without_shards(text) => return Took::Subscribed,
+            Reply::Error(text) => return Took::Refused(text),
+            _ => return Took::Unexpected,
+        };
+        for mapping in mappings {
+            let event = mapping.event(channel, message);
+            if let Some(ear) = ear.as_ref().filter(|_| mapping.is_bridged) {
+                // One that is not kept counts as well, so that every version of sidestream counts alike.
+                ear.hear(event.as_ref().ok().filter(|event| !event.ephemeral));
+                *heard = true;
+            }
+            match event {
+                Ok(event) if mapping.is_bridged && !event.ephemeral && ear.is_some() => {}
+                Ok(event) => {
+                    *lasting |= !event.ephemeral;
+                    batch.push(event);
+                }
+                Err(bad) => refuse(complaints, bad.word(), Some(mapping), &bad),
+            }
+        }
+        if self.batch.len() >= MAX_BATCH {
+            self.flush();
+        }
+        Took::Message
+    }
+
+    /// Tells every stream that messages may be missing here. Not where the log is a stream in Redis and nobody uses
+    /// the channels but for what is ephemeral.
+    pub(in crate::redis) fn gap(&mut self) {
+        self.flush();
+        if self.lasting || self.channels.mapped || !self.log.is_following() {
+            self.log.append_gap();
+        }
+    }
+
+    /// Appends what was taken.
+    pub(in crate::redis) fn flush(&mut self) {
+        if let Some(ear) = self.ear.as_ref().filter(|_| std::mem::take(&mut self.heard)) {
+            ear.wake();
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let count = self.batch.len();
+        // The next batch will be about as large.
+        let events = std::mem::replace(&mut self.batch, Vec::with_capacity(count));
+        let duplicates = self.log.append_all(events).iter().filter(|appended| appended.duplicate).count();
+        self.taken.increment((count - duplicates) as u64);
+        self.duplicates.increment(duplicates as u64);
+    }
+}
+
+/// Whether Redis refused a command on shards' channels because it knows none.
+pub(in crate::redis) fn is_without_shards(text: &[u8]) -> bool {
+    text.starts_with(b"ERR unknown command")
+        && [&b"SSUBSCRIBE"[..], b"SPUBLISH"]
+            .iter()
+            .any(|word| text.windows(word.len()).any(|part| part == *word))
+}
+
+/// Counts a refusal, and logs it unless one for the same reason was logged just now.
+fn refuse(
+    complaints: &mut Vec<Complaint>,
+    reason: &'static str,
+    mapping: Option<&Mapping>,
+    why: &dyn std::fmt::Display,
+) {
+    metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => reason).increment(1);
+    let now = Instant::now();
+    let untold = match complaints.iter_mut().find(|complaint| complaint.reason == reason) {
+        None => {
+            complaints.push(Complaint { reason, logged: now, untold: 0 });
+            0
+        }
+        Some(complaint) if now.duration_since(complaint.logged) >= COMPLAIN_EVERY => {
+            complaint.logged = now;
+            std::mem::take(&mut complaint.untold)
+        }
+        Some(complaint) => {
+            complaint.untold += 1;
+            return;
+        }
+    };
+    let pattern = mapping.map_or("", |mapping| &*mapping.pattern);
+    tracing::warn!(reason, pattern, %why, untold, "a message from Redis is no event and was passed over");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Redis, Secret};
+    use crate::log::Retention;
+    use crate::redis::client::resp::{Received, write_command};
+
+    fn delivery() -> Delivery {
+        let age = Duration::from_secs(600);
+        let retention = Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age };
+        let settings = Redis::at(Secret::new("redis://h"));
+        Delivery::new(
+            Channels::new(&settings),
+            Arc::new(Log::new(retention)),
+            Arc::new(|command| command == b"known"),
+            None,
+        )
+    }
+
+    fn take(delivery: &mut Delivery, words: &[&[u8]]) {
+        let mut bytes = Vec::new();
+        write_command(&mut bytes, words);
+        let mut received = Received::new(1 << 20);
+        received.space().extend_from_slice(&bytes);
+        assert_eq!(delivery.take(received.next().unwrap().unwrap()), Took::Message);
+    }
+
+    #[test]
+    fn messages_are_appended_together_and_bad_ones_are_left_out() {
+        let mut delivery = delivery();
+        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut delivery, &[b"message", b"sidestream", b"no JSON"]);
+        take(&mut delivery, &[b"pmessage", b"sidestream:topic:*", b"sidestream:topic:a", br#"{"data":2}"#]);
+        take(&mut delivery, &[b"message", b"of a subscription that we do not have", b"x"]);
+        assert_eq!(delivery.log.size().0, 0);
+        delivery.flush();
+        assert_eq!(delivery.log.size().0, 2);
+    }
+
+    #[test]
+    fn a_command_is_no_event_and_comes_in_its_place() {
+        let mut delivery = delivery();
+        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut delivery, &[b"message", b"sidestream:topics", b"known"]);
+        assert_eq!(
+            (delivery.log.size().0, delivery.complaints.len()),
+            (1, 0),
+            "the event is appended before it"
+        );
+        take(&mut delivery, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
+        delivery.flush();
+        assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let mut delivery = delivery();
+        for _ in 0..MAX_BATCH {
+            take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a"}"#]);
+        }
+        assert_eq!(delivery.log.size().0, MAX_BATCH);
+    }
+
+    #[test]
+    fn refusals_for_one_reason_are_logged_once_in_a_while() {
+        let mut complaints = Vec::new();
+        for _ in 0..5 {
+            refuse(&mut complaints, "json", None, &"x");
+        }
+        refuse(&mut complaints, "audience", None, &"x");
+        let seen: Vec<_> = complaints.iter().map(|complaint| (complaint.reason, complaint.untold)).collect();
+        assert_eq!(seen, [("json", 4), ("audience", 0)]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_apart() {
+        let mut delivery = delivery();
+        for (bytes, took) in [
+            (&b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"[..], Took::Pong),
+            (b"+PONG\r\n", Took::Pong),
+            (b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", Took::Subscribed),
+            (b"-NOPERM no\r\n", Took::Refused(b"NOPERM no")),
+            (b"+OK\r\n", Took::Unexpected),
+            (b":1\r\n", Took::Unexpected),
+            (b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n", Took::Unexpected),
+        ] {
+            let mut received = Received::new(100);
+            received.space().extend_from_slice(bytes);
+            assert_eq!(delivery.take(received.next().unwrap().unwrap()), took);
+        }
+    }
+}

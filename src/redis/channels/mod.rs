@@ -1,0 +1,6 @@
+//! Redis channels as a source of events, and as the way from one instance to all.
+
+pub(super) mod ingest;
+pub(super) mod mapping;
+pub(super) mod publisher;
+pub(super) mod subscriber;

@@ -1,0 +1,157 @@
+//! One connection to Redis: made and let in under a timeout, then bytes both ways.
+//!
+//! The redis crate reads URLs for us; its subscriptions hand every message through a queue without a bound and
+//! allocate for each, so the connections are our own. This file must not know what is subscribed or published.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use crate::config::Secret;
+use crate::net::tls::server_name;
+use crate::redis::client::decode::Token;
+use crate::redis::client::error::Failure;
+use crate::redis::client::resp::{Received, Reply, write_command};
+use crate::redis::client::url::{Address, Place};
+
+type Socket = Either<Either<TcpStream, UnixStream>, Box<TlsStream<TcpStream>>>;
+
+/// An open connection that has been let in.
+pub(in crate::redis) struct Connection {
+    socket: Socket,
+    received: Received,
+    /// The address, to be shown.
+    to: String,
+}
+
+impl Connection {
+    /// Connects, says who we are, and sees that Redis answers: at the longest `limit` in all. Of what it receives no
+    /// text is kept that is longer than `max_text`.
+    pub(in crate::redis) async fn open(
+        address: &Address,
+        limit: Duration,
+        max_text: usize,
+    ) -> Result<Self, Failure> {
+        let mut doing = "connecting";
+        let opening = async {
+            let socket = connect(address)
+                .await
+                .map_err(|cause| Failure::Connect { address: address.to_string(), cause })?;
+            let to = address.to_string();
+            let mut connection = Self { socket, received: Received::new(max_text), to };
+            connection.log_in(address, &mut doing).await?;
+            Ok(connection)
+        };
+        let opened = timeout(limit, opening).await;
+        opened.unwrap_or_else(|_| Err(Failure::Timeout { address: address.to_string(), limit, doing }))
+    }
+
+    async fn log_in(&mut self, address: &Address, doing: &mut &'static str) -> Result<(), Failure> {
+        let mut commands = Vec::new();
+        if let Some(password) = &address.password {
+            let password = password.expose().as_bytes();
+            match &address.user {
+                Some(user) => write_command(&mut commands, &[b"AUTH", user.as_bytes(), password]),
+                None => write_command(&mut commands, &[b"AUTH", password]),
+            }
+        }
+        if address.database != 0 {
+            write_command(&mut commands, &[b"SELECT", address.database.to_string().as_bytes()]);
+        }
+        // Seen in CLIENT LIST. A user who may not set it is still welcome.
+        write_command(&mut commands, &[b"CLIENT", b"SETNAME", b"sidestream"]);
+        write_command(&mut commands, &[b"PING"]);
+        self.send(&commands).await?;
+        let secret = address.password.as_ref();
+        if secret.is_some() {
+            *doing = "the user and password";
+            self.status(doing, secret).await??;
+        }
+        if address.database != 0 {
+            *doing = "the database";
+            self.status(doing, secret).await??;
+        }
+        *doing = "the first ping";
+        let _named = self.status(doing, secret).await?;
+        self.status(doing, secret).await?
+    }
+
+    /// Waits for the status that `doing` is answered with, or for its refusal.
+    async fn status(
+        &mut self,
+        doing: &'static str,
+        secret: Option<&Secret>,
+    ) -> Result<Result<(), Failure>, Failure> {
+        loop {
+            match self.next()? {
+                Some(Reply::Status(_)) => return Ok(Ok(())),
+                Some(Reply::Error(text)) => return Ok(Err(Failure::refused(doing, text, secret))),
+                Some(_) => return Err(Failure::Unexpected),
+                None => self.receive().await?,
+            }
+        }
+    }
+
+    /// Where it leads, to be shown.
+    pub(in crate::redis) fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// Writes all of `commands`. Not cancel safe: afterwards the connection is of no use.
+    pub(in crate::redis) async fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
+        self.socket.write_all(commands).await?;
+        // TLS may hold the last of it back.
+        Ok(self.socket.flush().await?)
+    }
+
+    /// Waits until there is more to read. Cancel safe.
+    pub(in crate::redis) async fn receive(&mut self) -> Result<(), Failure> {
+        match self.socket.read_buf(self.received.space()).await? {
+            0 => Err(Failure::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next token; `doing` says in a failure what we were at when none came for `limit`. Cancel safe.
+    pub(in crate::redis) async fn token(
+        &mut self,
+        limit: Duration,
+        doing: &'static str,
+    ) -> Result<Token, Failure> {
+        loop {
+            if let Some(token) = self.received.token()? {
+                return Ok(token);
+            }
+            match timeout(limit, self.receive()).await {
+                Ok(received) => received?,
+                Err(_) => return Err(Failure::Timeout { address: self.to.clone(), limit, doing }),
+            }
+        }
+    }
+
+    /// The next reply that has come whole.
+    pub(in crate::redis) fn next(&mut self) -> Result<Option<Reply<'_>>, Failure> {
+        Ok(self.received.next()?)
+    }
+}
+
+async fn connect(address: &Address) -> io::Result<Socket> {
+    match &address.place {
+        Place::Tcp { host, port } => {
+            let socket = TcpStream::connect((host.as_str(), *port)).await?;
+            socket.set_nodelay(true)?;
+            let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
+            let name = server_name(host).map_err(io::Error::other)?;
+            let socket = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await?;
+            Ok(Either::Right(Box::new(socket)))
+        }
+        Place::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
+    }
+}

@@ -1,0 +1,158 @@
+//! Replies of any shape, token by token: an array is its length, then its elements.
+//!
+//! So a reply of a thousand entries is never held as a whole: what is kept of what has come and was not taken is one
+//! text at most. This file knows no command.
+
+use bytes::{Buf as _, Bytes};
+
+use crate::redis::client::connection::Connection;
+use crate::redis::client::error::Failure;
+use crate::redis::client::resp::{Cursor, NotResp, Received, Stop, number};
+
+/// One step of a reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::redis) enum Token {
+    Status(Bytes),
+    Error(Bytes),
+    Integer(i64),
+    Bulk(Bytes),
+    /// A text that is longer than the bound; it was passed over.
+    TooLarge,
+    Nil,
+    /// So many elements follow, each of one or more tokens.
+    Array(usize),
+}
+
+impl Received {
+    /// The next token; None when more has to come first.
+    pub(in crate::redis) fn token(&mut self) -> Result<Option<Token>, NotResp> {
+        if !self.pass_over()? {
+            return Ok(None);
+        }
+        self.bytes.advance(self.at);
+        self.at = 0;
+        let mut cursor = Cursor { bytes: &self.bytes, at: 0, max_text: self.max_text };
+        match parse(&mut cursor) {
+            Ok((token, from, to)) => {
+                let end = cursor.at;
+                let text = (from < to).then(|| {
+                    self.bytes.advance(from);
+                    let text = self.bytes.split_to(to - from).freeze();
+                    self.bytes.advance(end - to);
+                    text
+                });
+                if text.is_none() {
+                    self.bytes.advance(end);
+                }
+                let text = text.unwrap_or_default();
+                Ok(Some(match token {
+                    Token::Status(_) => Token::Status(text),
+                    Token::Error(_) => Token::Error(text),
+                    Token::Bulk(_) => Token::Bulk(text),
+                    other => other,
+                }))
+            }
+            Err(Stop::Incomplete) => Ok(None),
+            Err(Stop::TooLarge(skip)) => {
+                self.at = cursor.at;
+                self.skip = Some(skip);
+                Ok(Some(Token::TooLarge))
+            }
+            Err(Stop::Broken) => Err(NotResp),
+        }
+    }
+}
+
+/// A token without its text, and where that stands.
+fn parse(cursor: &mut Cursor<'_>) -> Result<(Token, usize, usize), Stop> {
+    let (kind, line) = cursor.line()?;
+    // The line ends with CR and LF.
+    let (from, to) = (cursor.at - 2 - line.len(), cursor.at - 2);
+    Ok(match kind {
+        b'+' => (Token::Status(Bytes::new()), from, to),
+        b'-' => (Token::Error(Bytes::new()), from, to),
+        b':' => (Token::Integer(number(line)?), 0, 0),
+        b'$' | b'*' if line == b"-1" => (Token::Nil, 0, 0),
+        b'$' => {
+            let text = cursor.text(line, 0)?;
+            let from = cursor.at - 2 - text.len();
+            (Token::Bulk(Bytes::new()), from, from + text.len())
+        }
+        b'*' => {
+            let len = usize::try_from(number(line)?).map_err(|_| Stop::Broken)?;
+            (Token::Array(len), 0, 0)
+        }
+        _ => return Err(Stop::Broken),
+    })
+}
+
+impl Connection {
+    /// Passes over what is left of the value that began with `token`.
+    pub(in crate::redis) async fn pass(
+        &mut self,
+        token: Token,
+        limit: std::time::Duration,
+        doing: &'static str,
+    ) -> Result<(), Failure> {
+        let mut left = elements(&token);
+        while left > 0 {
+            let token = self.token(limit, doing).await?;
+            left = (left - 1).saturating_add(elements(&token));
+        }
+        Ok(())
+    }
+}
+
+fn elements(token: &Token) -> usize {
+    match token {
+        Token::Array(len) => *len,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_reply_is_read_token_by_token_wherever_the_bytes_are_cut() {
+        let bytes = b"*2\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$5\r\nevent\r\n$0\r\n\r\n*-1\r\n+OK\r\n-ERR no\r\n:7\r\n$-1\r\n*0\r\n$9\r\n123456789\r\n:8\r\n";
+        let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let expected = [
+            Token::Array(2),
+            Token::Array(2),
+            Token::Bulk(text("1-0")),
+            Token::Array(2),
+            Token::Bulk(text("event")),
+            Token::Bulk(text("")),
+            Token::Nil,
+            Token::Status(text("OK")),
+            Token::Error(text("ERR no")),
+            Token::Integer(7),
+            Token::Nil,
+            Token::Array(0),
+            Token::TooLarge,
+            Token::Integer(8),
+        ];
+        for size in 1..=bytes.len() {
+            let mut received = Received::new(8);
+            let mut seen = Vec::new();
+            for piece in bytes.chunks(size) {
+                received.space().extend_from_slice(piece);
+                while let Some(token) = received.token().unwrap() {
+                    seen.push(token);
+                }
+            }
+            assert_eq!(seen, expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for bytes in [&b"hello\r\n"[..], b"*-2\r\n", b"$-2\r\n", b"*x\r\n", b"+a\n", b"$1\r\nabc"] {
+            let mut received = Received::new(100);
+            received.space().extend_from_slice(bytes);
+            assert!(received.token().is_err(), "{bytes:?}");
+        }
+    }
+}

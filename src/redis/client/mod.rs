@@ -1,0 +1,10 @@
+//! One connection to Redis: where it is, its protocol, what goes wrong.
+
+pub(super) mod backoff;
+pub(super) mod connection;
+pub(super) mod decode;
+pub(super) mod endpoint;
+pub(super) mod error;
+pub(super) mod resp;
+pub(super) mod slot;
+pub(super) mod url;

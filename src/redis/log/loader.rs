@@ -1,0 +1,221 @@
+//! The start of the log's copy: the newest part of the stream, read from its end backwards in pages.
+//!
+//! The join with what is read afterwards is exact: it starts behind the newest entry of the first page, or behind the
+//! last id that was given away where there is none.
+
+use crate::event::EventId;
+use crate::log::{Asked, History, Place, Placed};
+use crate::redis::Changes;
+use crate::redis::client::connection::Connection;
+use crate::redis::client::decode::Token;
+use crate::redis::client::error::Failure;
+use crate::redis::client::resp::write_command;
+use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, LOST, MARK, Mark, What, id_of};
+use crate::redis::log::reader::{At, BEFORE_ALL, Clock, Reading};
+use crate::redis::log::stream_info::ask_info;
+
+const LOADING: &str = "loading the stream";
+const MARKING: &str = "to mark the stream";
+
+/// Complaints that are kept.
+const MAX_FOREIGN: usize = 1000;
+
+/// What came of a load.
+pub(in crate::redis) struct Loaded {
+    /// Where to read on.
+    pub(in crate::redis) at: At,
+    /// Why entries are no events; the first of them.
+    pub(in crate::redis) foreign: Vec<BadEntry>,
+}
+
+/// Fills `history` with the newest part of the stream. A stream that is not there is begun.
+pub(in crate::redis) async fn load(
+    connection: &mut Connection,
+    reading: &Reading,
+    history: &mut History,
+    changes: &dyn Changes,
+) -> Result<Loaded, Failure> {
+    let Reading { key, limit, batch, .. } = reading;
+    let clock = connection.clock(*limit).await?;
+    let mut commands = Vec::new();
+    ask_info(&mut commands, key);
+    connection.send(&commands).await?;
+    let mut foreign = Vec::new();
+    let Some(info) = connection.info(*limit).await? else {
+        let begun = begin(connection, reading, None, None).await?;
+        let id = begun.unwrap_or(BEFORE_ALL);
+        return Ok(Loaded { at: At { id, added: None, mark: None }, foreign });
+    };
+    let mut at = At { id: info.last, added: info.added, mark: None };
+    let mut to = "+".to_owned();
+    'pages: loop {
+        let mut commands = Vec::new();
+        let count = batch.to_string();
+        write_command(&mut commands, &[b"XREVRANGE", key, to.as_bytes(), b"-", b"COUNT", count.as_bytes()]);
+        connection.send(&commands).await?;
+        let entries = match connection.token(*limit, LOADING).await? {
+            Token::Array(entries) => entries,
+            Token::Error(text) => return Err(Failure::refused("to let the stream be read", &text, None)),
+            _ => return Err(Failure::Unexpected),
+        };
+        let mut more = true;
+        for _ in 0..entries {
+            let entry = connection.entry(*limit, LOADING).await?;
+            if !more {
+                // The rest of the page has to be read off all the same.
+                continue;
+            }
+            if to == "+" && entry.id.order() > at.id.order() {
+                // Newer than what the stream said of itself.
+                (at.id, at.added) = (entry.id, None);
+            }
+            to = format!("({}", entry.id);
+            let what = match understood(entry.what, changes) {
+                Ok(place) => place,
+                Err(NoPlace::Foreign(bad)) => {
+                    if foreign.len() < MAX_FOREIGN {
+                        foreign.push(bad);
+                    }
+                    Place::Nothing
+                }
+                Err(NoPlace::Lost { .. }) => {
+                    at.mark = Some(entry.id);
+                    history.end_at(entry.id);
+                    more = false;
+                    continue;
+                }
+            };
+            more = history.add_older(Placed { id: entry.id, what, age: clock.age(entry.id) });
+        }
+        if !more || entries < *batch {
+            break 'pages;
+        }
+    }
+    Ok(Loaded { at, foreign })
+}
+
+/// Makes the changes that stand behind `from` and in front of what `history` has in what it knows of the sets.
+pub(in crate::redis) async fn advance(
+    connection: &mut Connection,
+    reading: &Reading,
+    history: &mut History,
+    from: EventId,
+    changes: &dyn Changes,
+) -> Result<(), Failure> {
+    let Reading { key, limit, batch, .. } = reading;
+    let Some(to) = history.begins_behind() else { return Ok(()) };
+    let (to, mut from, count) = (to.to_string(), from, batch.to_string());
+    loop {
+        if from.order() >= history.begins_behind().unwrap_or(from).order() {
+            return Ok(());
+        }
+        let after = format!("({from}");
+        let mut commands = Vec::new();
+        let words = [b"XRANGE", &**key, after.as_bytes(), to.as_bytes(), b"COUNT", count.as_bytes()];
+        write_command(&mut commands, &words);
+        connection.send(&commands).await?;
+        let entries = match connection.token(*limit, LOADING).await? {
+            Token::Array(entries) => entries,
+            Token::Error(text) => return Err(Failure::refused("to let the stream be read", &text, None)),
+            _ => return Err(Failure::Unexpected),
+        };
+        for _ in 0..entries {
+            let entry = connection.entry(*limit, LOADING).await?;
+            from = entry.id;
+            if let Ok(Place::Change(Asked { of, edit, .. })) = understood(entry.what, changes) {
+                history.advance(entry.id, &of, edit);
+            }
+        }
+        if entries < *batch {
+            return Ok(());
+        }
+    }
+}
+
+/// Why an entry is no place of the log.
+pub(in crate::redis) enum NoPlace {
+    Foreign(BadEntry),
+    /// It is a mark: what stood up to `after` may be missing.
+    Lost {
+        after: EventId,
+    },
+}
+
+/// What an entry stands for in the log.
+pub(in crate::redis) fn understood(what: What, changes: &dyn Changes) -> Result<Place, NoPlace> {
+    match what {
+        What::Event(event) => Ok(Place::Event(event)),
+        What::Change(text) => changes.read(&text).ok_or(NoPlace::Foreign(BadEntry::Topics)),
+        What::Mark(Mark::Begin) => Ok(Place::Nothing),
+        What::Mark(Mark::Lost { after }) => Err(NoPlace::Lost { after }),
+        What::Foreign(bad) => Err(NoPlace::Foreign(bad)),
+    }
+}
+
+/// Writes a mark: of the stream's beginning, or of a loss of what stood up to `lost`, with an id behind that one
+/// (`last` is the stream's own). None where we may not write.
+pub(in crate::redis) async fn begin(
+    connection: &mut Connection,
+    reading: &Reading,
+    lost: Option<EventId>,
+    last: Option<EventId>,
+) -> Result<Option<EventId>, Failure> {
+    let Reading { key, limit, .. } = reading;
+    // Ids never fall back behind those that have been seen, so that a cursor from before is known as one.
+    let beyond = lost.filter(|lost| last.is_none_or(|last| last.order() <= lost.order()));
+    let clock = connection.clock(*limit).await?.ms;
+    let mut id = beyond.map_or("*".to_owned(), |lost| format!("{}-0", (lost.ms + 1).max(clock)));
+    loop {
+        let mut commands = Vec::new();
+        match lost {
+            None => write_command(&mut commands, &[b"XADD", key, id.as_bytes(), MARK, BEGIN]),
+            Some(lost) => {
+                let after = lost.to_string();
+                write_command(
+                    &mut commands,
+                    &[b"XADD", key, id.as_bytes(), MARK, LOST, AFTER, after.as_bytes()],
+                );
+            }
+        }
+        connection.send(&commands).await?;
+        match connection.token(*limit, MARKING).await? {
+            Token::Bulk(id) => return Ok(Some(id_of(&id).ok_or(Failure::Unexpected)?)),
+            Token::Error(text) if text.starts_with(b"NOPERM") => return Ok(None),
+            // Somebody was faster, and is beyond it.
+            Token::Error(text) if text.starts_with(b"ERR The ID") && id != "*" => id = "*".to_owned(),
+            Token::Error(text) => return Err(Failure::refused(MARKING, &text, None)),
+            _ => return Err(Failure::Unexpected),
+        }
+    }
+}
+
+impl Connection {
+    /// Asks for the time by which ids are made.
+    pub(in crate::redis) async fn clock(&mut self, limit: std::time::Duration) -> Result<Clock, Failure> {
+        let mut commands = Vec::new();
+        write_command(&mut commands, &[b"TIME"]);
+        self.send(&commands).await?;
+        self.read_clock(limit).await
+    }
+
+    /// Reads the answer to `TIME`.
+    pub(in crate::redis) async fn read_clock(
+        &mut self,
+        limit: std::time::Duration,
+    ) -> Result<Clock, Failure> {
+        let number = |token| match token {
+            Token::Bulk(text) => str::from_utf8(&text).ok().and_then(|text| text.parse::<u64>().ok()),
+            _ => None,
+        };
+        match self.token(limit, "the time").await? {
+            Token::Array(2) => {
+                let seconds = number(self.token(limit, "the time").await?).ok_or(Failure::Unexpected)?;
+                let micros = number(self.token(limit, "the time").await?).ok_or(Failure::Unexpected)?;
+                let ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+                Ok(Clock { ms, at: tokio::time::Instant::now() })
+            }
+            Token::Error(text) => Err(Failure::refused("to tell the time", &text, None)),
+            _ => Err(Failure::Unexpected),
+        }
+    }
+}

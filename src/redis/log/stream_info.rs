@@ -1,0 +1,158 @@
+//! What Redis says of the stream as a whole, and what follows for somebody who has read it up to some id.
+//!
+//! The judgement is pure: it takes what was answered, and errs on the side of a gap.
+
+use std::time::Duration;
+
+use crate::event::EventId;
+use crate::redis::client::connection::Connection;
+use crate::redis::client::decode::Token;
+use crate::redis::client::error::Failure;
+use crate::redis::client::resp::write_command;
+use crate::redis::log::entry::id_of;
+
+/// What `XINFO STREAM` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::redis) struct Info {
+    /// Entries that it holds.
+    pub(in crate::redis) length: u64,
+    /// The last id that it gave away.
+    pub(in crate::redis) last: EventId,
+    /// Entries that it ever took; not before Redis 7.
+    pub(in crate::redis) added: Option<u64>,
+    /// The newest entry that was deleted by its id; not before Redis 7.
+    pub(in crate::redis) deleted: Option<EventId>,
+}
+
+/// How the stream stands to somebody who has everything up to some id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::redis) enum Verdict {
+    /// What stands behind the id is all there is to read.
+    Whole,
+    /// Entries behind the id have been trimmed, or may have been.
+    Trimmed,
+    /// Redis does not know the id any more: it lost a part, or the stream is another one.
+    Lost,
+}
+
+const LOOKING: &str = "the state of the stream";
+
+/// Asks for what [`Connection::info`] reads.
+pub(in crate::redis) fn ask_info(commands: &mut Vec<u8>, key: &[u8]) {
+    write_command(commands, &[b"XINFO", b"STREAM", key]);
+}
+
+impl Connection {
+    /// Reads the answer to `XINFO STREAM`; None when there is no such stream.
+    pub(in crate::redis) async fn info(&mut self, limit: Duration) -> Result<Option<Info>, Failure> {
+        let fields = match self.token(limit, LOOKING).await? {
+            Token::Array(fields) => fields,
+            Token::Error(text) if text.as_ref() == b"ERR no such key" => return Ok(None),
+            Token::Error(text) => return Err(Failure::refused(LOOKING, &text, None)),
+            _ => return Err(Failure::Unexpected),
+        };
+        let (mut length, mut last, mut added, mut deleted) = (None, None, None, None);
+        for _ in 0..fields / 2 {
+            let name = self.token(limit, LOOKING).await?;
+            let value = self.token(limit, LOOKING).await?;
+            match (&name, &value) {
+                (Token::Bulk(name), Token::Integer(number)) if name.as_ref() == b"length" => {
+                    length = u64::try_from(*number).ok();
+                }
+                (Token::Bulk(name), Token::Integer(number)) if name.as_ref() == b"entries-added" => {
+                    added = u64::try_from(*number).ok();
+                }
+                (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"last-generated-id" => {
+                    last = id_of(id);
+                }
+                (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"max-deleted-entry-id" => {
+                    deleted = id_of(id);
+                }
+                _ => self.pass(value, limit, LOOKING).await?,
+            }
+        }
+        match (length, last) {
+            (Some(length), Some(last)) => Ok(Some(Info { length, last, added, deleted })),
+            _ => Err(Failure::Unexpected),
+        }
+    }
+
+    /// Reads the answer to an `XRANGE … COUNT 1`: the entry's id, if there is one.
+    pub(in crate::redis) async fn one_id(&mut self, limit: Duration) -> Result<Option<EventId>, Failure> {
+        match self.token(limit, LOOKING).await? {
+            Token::Array(0) => Ok(None),
+            Token::Array(1) => Ok(Some(self.entry(limit, LOOKING).await?.id)),
+            Token::Error(text) => Err(Failure::refused(LOOKING, &text, None)),
+            _ => Err(Failure::Unexpected),
+        }
+    }
+}
+
+impl Info {
+    /// Judges for somebody who has everything up to `read`, which was the `added`th entry where that is known.
+    /// `there` says whether that very entry is still held, `first` is the oldest that is.
+    pub(in crate::redis) fn judge(
+        &self,
+        read: EventId,
+        added: Option<u64>,
+        there: bool,
+        first: Option<EventId>,
+    ) -> Verdict {
+        if self.last.order() < read.order() {
+            return Verdict::Lost;
+        }
+        if self.last.order() == read.order() || there || self.deleted == Some(read) {
+            return Verdict::Whole;
+        }
+        if first.is_some_and(|first| first.order() < read.order()) {
+            // Older ones are there: it was not trimmed away. Deleted by hand, or never known to this Redis.
+            return Verdict::Lost;
+        }
+        match (added, self.added) {
+            // All that came since is still there.
+            (Some(then), Some(now)) if then.checked_add(self.length) == Some(now) => Verdict::Whole,
+            // A stream that has never let go of anything cannot have trimmed: it is another one.
+            (_, Some(now)) if now == self.length => Verdict::Lost,
+            _ => Verdict::Trimmed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(ms: u64) -> EventId {
+        EventId { ms, seq: 0, tag: None }
+    }
+
+    #[test]
+    fn a_gap_is_never_taken_for_none() {
+        let read = id(50);
+        let info = |length, last, added| Info { length, last: id(last), added, deleted: Some(id(20)) };
+        for (what, info, added, there, first, verdict) in [
+            ("nothing new", info(3, 50, Some(9)), Some(9), true, Some(10), Verdict::Whole),
+            ("nothing new, and all trimmed", info(0, 50, None), None, false, None, Verdict::Whole),
+            ("something new", info(3, 60, None), None, true, Some(10), Verdict::Whole),
+            ("rolled back", info(3, 40, Some(9)), Some(9), false, Some(10), Verdict::Lost),
+            ("rolled back and gone on", info(3, 70, Some(9)), Some(9), false, Some(10), Verdict::Lost),
+            ("begun anew", info(2, 70, Some(2)), Some(9), false, Some(60), Verdict::Lost),
+            ("trimmed past it", info(2, 70, Some(19)), Some(9), false, Some(60), Verdict::Trimmed),
+            ("trimmed up to it", info(2, 70, Some(11)), Some(9), false, Some(60), Verdict::Whole),
+            ("trimmed, nobody knows how far", info(2, 70, None), Some(9), false, Some(60), Verdict::Trimmed),
+            (
+                "trimmed, nobody knows from where",
+                info(2, 70, Some(11)),
+                None,
+                false,
+                Some(60),
+                Verdict::Trimmed,
+            ),
+            ("all trimmed past it", info(0, 70, Some(11)), Some(9), false, None, Verdict::Trimmed),
+        ] {
+            assert_eq!(info.judge(read, added, there, first.map(id)), verdict, "{what}");
+        }
+        let deleted = Info { deleted: Some(read), ..info(3, 70, None) };
+        assert_eq!(deleted.judge(read, None, false, Some(id(10))), Verdict::Whole, "deleted by hand");
+    }
+}

@@ -1,0 +1,164 @@
+//! How a public connection begins: the TLS handshake, or a look at the first bytes, and with it which HTTP it speaks.
+//!
+//! Both wait for the client, so they run in the connection's own task, under a time limit of the caller's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::server) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What is offered in a handshake, the preferred one first.
+pub(in crate::server) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// What every HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read before the protocol is known: most heads come whole.
+const FIRST: usize = 4096;
+
+/// How much of an answer waits, encrypted, for the socket to take it.
+const TLS_BUFFER: usize = 32 << 10;
+
+/// Looks at what a client without TLS sends first. `None` when it leaves without a word.
+pub(in crate::server) async fn sniff(socket: TcpStream) -> io::Result<Option<(Early<TcpStream>, Protocol)>> {
+    let mut seen = Vec::new();
+    loop {
+        // Nothing is held for a client that has not sent anything yet.
+        socket.readable().await?;
+        seen.reserve(FIRST);
+        match socket.try_read_buf(&mut seen) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        let protocol = match seen.strip_prefix(PREFACE) {
+            Some(_) => Protocol::Http2,
+            None if PREFACE.starts_with(&seen) => continue,
+            None => Protocol::Http1,
+        };
+        return Ok(Some((Early { bytes: seen.into(), socket }, protocol)));
+    }
+}
+
+/// Shakes hands. The error is the client's doing, or the line's.
+pub(in crate::server) async fn shake_hands(
+    config: Arc<ServerConfig>,
+    socket: TcpStream,
+) -> io::Result<(TlsStream<TcpStream>, Protocol)> {
+    let accepting = TlsAcceptor::from(config)
+        .accept_with(socket, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
+    let stream = accepting.await?;
+    let protocol = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    Ok((stream, protocol))
+}
+
+/// The word of a failed handshake in the metric.
+pub(in crate::server) fn why_failed(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => "not_tls",
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        // What browsers send that do not trust the certificate.
+        Some(rustls::Error::AlertReceived(_)) => "refused_by_client",
+        Some(_) => "protocol",
+        None => "disconnected",
+    }
+}
+
+/// Makes the kernel notice a dead peer on a socket that stays with hyper, and keeps what is unsent short, so that a
+/// stalled reader does not hide in the kernel's buffer. `fanout` does the same for the sockets that it owns.
+pub(in crate::server) fn tune(socket: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
+    #[cfg(target_os = "linux")]
+    let keepalive = keepalive.with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    {
+        socket.set_tcp_user_timeout(Some(Duration::from_secs(45)))?;
+        socket.set_tcp_notsent_lowat(32 << 10)?;
+    }
+    Ok(())
+}
+
+/// A socket of which something has been read already: that comes first.
+pub(in crate::server) struct Early<S> {
+    bytes: Bytes,
+    socket: S,
+}
+
+impl<S> Early<S> {
+    pub(in crate::server) fn get_ref(&self) -> &S {
+        &self.socket
+    }
+
+    /// The socket alone; what has not been read again is lost.
+    pub(in crate::server) fn into_inner(self) -> S {
+        self.socket
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, into);
+        }
+        let some = self.bytes.len().min(into.remaining());
+        into.put_slice(&self.bytes[..some]);
+        self.bytes.advance(some);
+        if self.bytes.is_empty() {
+            self.bytes = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,130 @@
+//! The public listener's certificate: read at the start, and again when its files change or SIGHUP comes.
+//!
+//! There is always one that works: a bad one is told of, and the old one stays. Connections keep the one that they
+//! began with.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::config;
+use crate::net::tls;
+use crate::net::tls::{BadTls, Identity, Part};
+use crate::server::net::accept::ALPN;
+use crate::shutdown::Drain;
+
+/// How often the files are looked at: certificates are renewed days before they end.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The certificate that is shown to clients. Cloning shares.
+#[derive(Clone)]
+pub struct Certificate {
+    files: Arc<config::Tls>,
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+/// Why the files are no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum BadCertificate {
+    #[error("cannot read {}: {why}", path.display())]
+    Unreadable { path: PathBuf, why: io::Error },
+    #[error("{} {why}", path.display())]
+    Unusable { path: PathBuf, why: BadTls },
+}
+
+/// The files' contents.
+#[derive(PartialEq, Eq)]
+struct Texts {
+    chain: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Certificate {
+    /// Reads the files, which have to be sound, and keeps to them until the drain: what they become later is used for
+    /// new connections when it is sound.
+    pub fn keep(files: &config::Tls, drain: &Drain) -> Result<Self, BadCertificate> {
+        let texts = Texts::read(files)?;
+        let current = Arc::new(RwLock::new(texts.build(files)?));
+        let certificate = Self { files: Arc::new(files.clone()), current };
+        // From here on SIGHUP does not end the process.
+        let hangup = signal(SignalKind::hangup())
+            .inspect_err(|error| warn!(%error, "SIGHUP will not renew the certificate"))
+            .ok();
+        drain.spawn(certificate.clone().watch(texts, hangup, drain.clone()));
+        Ok(certificate)
+    }
+
+    pub(in crate::server) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn watch(self, mut used: Texts, mut hangup: Option<Signal>, drain: Drain) {
+        // What was last found to be no good, so that it is told of once.
+        let mut bad: Option<String> = None;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                () = drain.started() => return,
+                () = next(&mut hangup) => true,
+                () = tokio::time::sleep(EVERY) => false,
+            };
+            let files = Arc::clone(&self.files);
+            let Ok(read) = tokio::task::spawn_blocking(move || Texts::read(&files)).await else { return };
+            let renewed = match read {
+                Ok(texts) if texts == used => {
+                    bad = None;
+                    if asked {
+                        info!("SIGHUP: the certificate's files have not changed");
+                    }
+                    continue;
+                }
+                Ok(texts) => texts.build(&self.files).map(|config| (texts, config)),
+                Err(why) => Err(why),
+            };
+            match renewed {
+                Ok((texts, config)) => {
+                    used = texts;
+                    bad = None;
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                    let file = self.files.certificate.display();
+                    info!(%file, "the certificate has changed; new connections get the new one");
+                }
+                Err(why) => {
+                    let why = why.to_string();
+                    if asked || bad.as_ref() != Some(&why) {
+                        warn!(%why, "the certificate's files have changed and are no good; the old one stays");
+                    }
+                    bad = Some(why);
+                }
+            }
+        }
+    }
+}
+
+impl Texts {
+    fn read(files: &config::Tls) -> Result<Self, BadCertificate> {
+        let (chain, key) = files.texts().map_err(|(path, why)| BadCertificate::Unreadable { path, why })?;
+        Ok(Self { chain, key })
+    }
+
+    fn build(&self, files: &config::Tls) -> Result<Arc<ServerConfig>, BadCertificate> {
+        tls::server(Identity { chain: &self.chain, key: &self.key }, &ALPN).map_err(|why| {
+            let path = if why.part() == Part::Key { &files.key } else { &files.certificate };
+            BadCertificate::Unusable { path: path.clone(), why }
+        })
+    }
+}
+
+async fn next(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}

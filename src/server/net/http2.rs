@@ -1,0 +1,206 @@
+//! One HTTP/2 connection: its bounds, its end, and what becomes of each request's task.
+//!
+//! Nothing on it is unbounded: requests open at once, heads, what waits to be sent, time without a request, and time
+//! without a sign of life. What is answered is the caller's affair.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use crate::server::respond::Body;
+use crate::shutdown::Drain;
+
+/// A peer that has been silent for so long is asked for a sign of life, and has as long again to give it.
+const PING: Duration = Duration::from_secs(20);
+/// How much of one answer waits for the client's window or the socket.
+const SEND_BUFFER: usize = 32 << 10;
+/// How much of one request's body, and of all on one connection, may be on its way to us unread.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// How long a connection that was told to go may take when nothing is open on it.
+const GOING: Duration = Duration::from_secs(2);
+
+/// The bounds of a connection that an operator sets.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Bounds {
+    /// How large the head of a request may be.
+    pub(in crate::server) max_head: usize,
+    /// Requests open at once.
+    pub(in crate::server) max_streams: u32,
+    /// How long a connection may be open without a request.
+    pub(in crate::server) idle: Duration,
+}
+
+tokio::task_local! {
+    /// Ends the task of the request that is being answered.
+    static CUT: Arc<Notify>;
+}
+
+/// What ends the HTTP/2 stream of the request that is being answered, by resetting it; `None` on HTTP/1.
+pub(in crate::server) fn cut_of_this_stream() -> Option<Arc<Notify>> {
+    CUT.try_with(Arc::clone).ok()
+}
+
+/// Serves until the client leaves, nothing has been asked for a while, or the drain has started and all is answered.
+pub(in crate::server) async fn serve<I, A, F, E>(
+    io: I,
+    answer: A,
+    bounds: Bounds,
+    drain: &Drain,
+) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+{
+    let open = Arc::new(Open::default());
+    // Boxed, so that a stream that lives for hours does not keep the room of its opening.
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        join_cookies(request.headers_mut());
+        Box::pin(answer(request))
+    });
+    let serving = http2::Builder::new(Tasks { drain: drain.clone(), open: Arc::clone(&open) })
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(bounds.max_streams)
+        .max_header_list_size(u32::try_from(bounds.max_head).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .serve_connection(TokioIo::new(io), service);
+    let mut serving = pin!(serving);
+    let mut going = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = serving.as_mut() => return result,
+            () = drain.started(), if !going => {}
+            () = open.idle_for(if going { GOING } else { bounds.idle }) => {
+                if going {
+                    // It was told, and nothing is open: whoever does not leave is cut.
+                    return Ok(());
+                }
+            }
+        }
+        going = true;
+        // No new requests from now on; what is open goes on to its end.
+        serving.as_mut().graceful_shutdown();
+    }
+}
+
+/// One field, as HTTP/1.1 has it, of the pieces that HTTP/2 may send: RFC 9113, section 8.2.3.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (pieces.next(), pieces.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for piece in std::iter::once(second).chain(pieces) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(piece.as_bytes());
+    }
+    headers.insert(COOKIE, HeaderValue::from_bytes(&joined).expect("what came in pieces is a value whole"));
+}
+
+/// Runs the requests of one connection, each in a task of its own that can be ended from outside.
+#[derive(Clone)]
+struct Tasks {
+    drain: Drain,
+    open: Arc<Open>,
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let counted = Counted::new(&self.open);
+        let cut = Arc::new(Notify::new());
+        self.drain.spawn(CUT.scope(Arc::clone(&cut), async move {
+            let _counted = counted;
+            tokio::select! {
+                biased;
+                () = task => {}
+                // Dropping the task resets the stream, and throws away what the client's window holds back.
+                () = cut.notified() => {}
+            }
+        }));
+    }
+}
+
+/// How many requests are open on a connection.
+#[derive(Default)]
+struct Open {
+    requests: AtomicUsize,
+    changed: Notify,
+}
+
+impl Open {
+    /// Completes when nothing has been open for `time`.
+    async fn idle_for(&self, time: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            if self.requests.load(Ordering::SeqCst) > 0 {
+                changed.await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = tokio::time::sleep(time) => return,
+            }
+        }
+    }
+}
+
+/// One open request, until it is dropped.
+struct Counted(Arc<Open>);
+
+impl Counted {
+    fn new(open: &Arc<Open>) -> Self {
+        open.requests.fetch_add(1, Ordering::SeqCst);
+        open.changed.notify_one();
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_in_pieces_become_one_field() {
+        let joined = |pieces: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for piece in pieces {
+                headers.append(COOKIE, piece.parse().unwrap());
+            }
+            join_cookies(&mut headers);
+            let lines: Vec<_> =
+                headers.get_all(COOKIE).iter().map(|it| it.to_str().unwrap().to_owned()).collect();
+            lines
+        };
+        assert!(joined(&[]).is_empty());
+        assert_eq!(joined(&["a=1; b=2"]), ["a=1; b=2"]);
+        assert_eq!(joined(&["a=1", "b=2", "c=3; d=4"]), ["a=1; b=2; c=3; d=4"]);
+    }
+}

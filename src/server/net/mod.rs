@@ -1,0 +1,9 @@
+//! Connections: accepted, encrypted, HTTP/1 and HTTP/2, and the takeover of a socket.
+
+pub(super) mod accept;
+pub(super) mod certificate;
+pub(super) mod http1;
+pub(super) mod http2;
+pub(super) mod listen;
+pub(super) mod on_wake;
+pub(super) mod takeover;

@@ -1,0 +1,92 @@
+//! A future that stands beside a busy one, and is polled only when it has been woken itself.
+//!
+//! Notices that every connection waits for would otherwise be looked at, under a lock that all share, whenever
+//! anything moves on any connection.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// See above.
+pub(in crate::server) struct Rare<F> {
+    future: F,
+    task: Option<Waker>,
+    call: Arc<Call>,
+}
+
+struct Call {
+    woken: AtomicBool,
+    task: Mutex<Waker>,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).wake_by_ref();
+    }
+}
+
+impl<F: Future + Unpin> Rare<F> {
+    pub(in crate::server) fn new(future: F) -> Self {
+        let call = Call { woken: AtomicBool::new(true), task: Mutex::new(Waker::noop().clone()) };
+        Self { future, task: None, call: Arc::new(call) }
+    }
+}
+
+impl<F: Future + Unpin> Future for Rare<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.get_mut();
+        if !this.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *this.call.task.lock().unwrap_or_else(PoisonError::into_inner) = cx.waker().clone();
+            this.task = Some(cx.waker().clone());
+            // What was woken meanwhile woke another task.
+            this.call.woken.store(true, Ordering::Relaxed);
+        }
+        if !this.call.woken.swap(false, Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let waker = Waker::from(Arc::clone(&this.call));
+        Pin::new(&mut this.future).poll(&mut Context::from_waker(&waker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_polled_once_and_then_only_when_it_was_woken() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<u32>(1);
+        let mut polls = 0;
+        let mut rare = Rare::new(poll_fn(|cx| {
+            polls += 1;
+            receiver.poll_recv(cx)
+        }));
+        for _ in 0..3 {
+            assert!(timeout(Duration::ZERO, &mut rare).await.is_err());
+        }
+        sender.send(7).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(5), &mut rare).await.unwrap(), Some(7));
+        drop(rare);
+        assert_eq!(polls, 2);
+    }
+
+    #[tokio::test]
+    async fn it_wakes_the_task_that_polled_it_last() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<u32>(1);
+        let mut rare = Box::pin(Rare::new(Box::pin(async move { receiver.recv().await })));
+        assert!(rare.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let waits = crate::shutdown::Drain::new().spawn(rare);
+        tokio::task::yield_now().await;
+        sender.send(7).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(5), waits).await.unwrap().unwrap(), Some(7));
+    }
+}

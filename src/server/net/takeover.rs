@@ -1,0 +1,35 @@
+//! How a stream's socket leaves hyper: the service answers "taken", the connection is dissolved into its parts, and
+//! the bare socket moves to a shard. Nothing has been written by then.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::fanout::Framing;
+use crate::server::net::accept::Early;
+use crate::subscribe::Admission;
+
+/// The service's error that ends hyper's part.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is taken over")]
+pub(in crate::server) struct Taken;
+
+/// Where a connection's service leaves the stream that takes the socket.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Handover(Arc<Mutex<Option<(Admission, Framing)>>>);
+
+impl Handover {
+    pub(in crate::server) fn leave(&self, admission: Admission, framing: Framing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((admission, framing));
+    }
+
+    pub(in crate::server) fn take(&self) -> Option<(Admission, Framing)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
+pub(in crate::server) fn bare(io: TokioIo<Early<TcpStream>>) -> std::io::Result<std::net::TcpStream> {
+    io.into_inner().into_inner().into_std()
+}

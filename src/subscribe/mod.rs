@@ -1,0 +1,16 @@
+//! A subscriber's way in: request → grant → topics → cursor → handed to the fan-out.
+//!
+//! No stream opens without a grant, and no cursor opens what the grant does not. This room knows requests, not
+//! sockets.
+
+mod open;
+mod preamble;
+mod refusal;
+mod renew;
+mod route;
+mod seats;
+
+pub use crate::subscribe::open::{Admission, Settings, Streams};
+pub use crate::subscribe::refusal::{BadRequest, Refusal, Why};
+pub use crate::subscribe::renew::{Fresh, Renewing};
+pub use crate::subscribe::route::Route;

@@ -1,0 +1,117 @@
+//! A new token for a stream that is open: verified as at its opening, and then the stream's end moves.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::auth::{Bearer, Denied, Sender, Verified};
+use crate::config;
+use crate::event::{Key, Name};
+use crate::fanout::{Renewal, Renewed};
+use crate::subscribe::open::Streams;
+use crate::subscribe::refusal::Refusal;
+use crate::subscribe::route::{Query, Route, Values};
+use crate::telemetry;
+
+/// What came of a new token.
+#[derive(Debug)]
+pub enum Fresh {
+    Renewed,
+    /// No stream of this instance: another one may have it.
+    Elsewhere {
+        renewal: Renewal,
+        bearer: Bearer,
+    },
+}
+
+/// A renewal that its caller was let in for.
+#[derive(Debug)]
+pub struct Renewing {
+    pub fresh: Fresh,
+    /// The stream ends after this time from now; None = not for its grant's sake.
+    pub expires_in: Option<Duration>,
+    /// To be set on the answer.
+    pub headers: HeaderMap,
+}
+
+impl Streams {
+    /// The client id that a `POST` on `route` presents a new token for; None when it is the backend's affair.
+    pub fn renews(&self, route: &Route<'_>, query: Option<&str>) -> Option<String> {
+        if route.auth() == config::StreamAuth::None {
+            return None;
+        }
+        match Query::new(query).all("client")[..] {
+            [client] => Some(client.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Verifies the caller and moves the end of the stream of `client`.
+    pub async fn renew(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        client: &str,
+    ) -> Result<Renewing, Refusal> {
+        let fresh = self.try_renew(route, request, sender, client).await;
+        let outcome = match &fresh {
+            Ok(Renewing { fresh: Fresh::Renewed, .. }) => "renewed",
+            Ok(Renewing { fresh: Fresh::Elsewhere { .. }, .. }) => "elsewhere",
+            Err(refusal) => refusal.word(),
+        };
+        metrics::counter!(telemetry::RENEWALS, "outcome" => outcome).increment(1);
+        fresh
+    }
+
+    /// What the caller is granted who wants to change the stream of `client`, and that client.
+    pub async fn caller(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        client: &str,
+    ) -> Result<(Name, Verified), Refusal> {
+        let query = Query::new(request.uri.query());
+        let verified = self.verify(route, request, sender, &query, None).await?;
+        let verified = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
+        self.revocations.check(&verified.grant, &[]).map_err(|denied| self.denied(denied))?;
+        let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
+        Ok((client, verified))
+    }
+
+    async fn try_renew(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: Sender,
+        client: &str,
+    ) -> Result<Renewing, Refusal> {
+        let query = Query::new(request.uri.query());
+        let verified = self.verify(route, request, sender, &query, None).await?;
+        let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
+        let bearer = Bearer::new(&grant, route.granted(Values { query: &Query::new(None), claims: &claims }));
+        // The stream's topics are judged by the bearer; here only who it is counts.
+        self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
+        let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
+        let times = self.times(&grant);
+        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
+        let expires_in = grant.until.map(left);
+        let renewal = Renewal { client, times, token: grant.token.clone() };
+        let judge = {
+            let bearer = bearer.clone();
+            move |keys: &[Key]| bearer.may_hold(keys)
+        };
+        let fresh = match self.fanout.renew(renewal.clone(), judge).await {
+            Renewed::Yes => {
+                // Taken back between the check and now.
+                self.end_if_revoked(&grant, &[], &renewal.client);
+                Fresh::Renewed
+            }
+            Renewed::No(denied) => return Err(self.denied(denied)),
+            Renewed::NotHere => Fresh::Elsewhere { renewal, bearer },
+        };
+        Ok(Renewing { fresh, expires_in, headers })
+    }
+}

@@ -1,0 +1,378 @@
+//! Which path is a stream, and the topics that a request for it names.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::auth::claims;
+use crate::config;
+use crate::event::{Name, Placeholder, Template};
+
+use crate::subscribe::refusal::BadRequest;
+
+/// The configured routes, in order.
+pub(super) struct Routes(Box<[Settled]>);
+
+struct Settled {
+    /// The path as it is configured.
+    text: Arc<str>,
+    segments: Box<[Segment]>,
+    auth: config::StreamAuth,
+    change_topics: bool,
+    topics: Box<[Template]>,
+    user: Option<Template>,
+    session: Option<Template>,
+}
+
+enum Segment {
+    Literal(Box<str>),
+    Value(Box<str>),
+}
+
+/// A route that a request's path has matched.
+pub struct Route<'a> {
+    settled: &'a Settled,
+    /// The path's values by name, percent-decoded.
+    path: Vec<(&'a str, String)>,
+}
+
+/// A topic that a stream is to hear.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    pub(super) topic: Name,
+    /// Whether the request had a say in its name: only a grant can allow it then.
+    pub(super) by_request: bool,
+}
+
+/// Where the values of templates come from.
+#[derive(Clone, Copy)]
+pub(super) struct Values<'a> {
+    pub(super) query: &'a Query<'a>,
+    /// What is known of a verified caller.
+    pub(super) claims: &'a Map<String, Value>,
+}
+
+impl Routes {
+    pub(super) fn new(streams: &[config::Stream]) -> Self {
+        let settle = |stream: &config::Stream| Settled {
+            text: stream.path.as_str().into(),
+            segments: stream
+                .path
+                .split('/')
+                .map(|segment| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                    Some(name) => Segment::Value(name.into()),
+                    None => Segment::Literal(segment.into()),
+                })
+                .collect(),
+            auth: stream.auth,
+            change_topics: stream.change_topics,
+            topics: stream.topics.clone().into(),
+            user: stream.user.clone(),
+            session: stream.session.clone(),
+        };
+        Self(streams.iter().map(settle).collect())
+    }
+
+    /// The first route that matches `path` as it stands in the request.
+    pub(super) fn find(&self, path: &str) -> Option<Route<'_>> {
+        self.0.iter().find_map(|settled| Some(Route { settled, path: settled.matches(path)? }))
+    }
+}
+
+impl Settled {
+    fn matches(&self, path: &str) -> Option<Vec<(&str, String)>> {
+        let mut values = Vec::new();
+        let mut given = path.split('/');
+        for segment in &self.segments {
+            let text = given.next()?;
+            match segment {
+                Segment::Literal(literal) if **literal == *text => {}
+                Segment::Value(name) if !text.is_empty() => {
+                    let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+                    values.push((&**name, text.into_owned()));
+                }
+                _ => return None,
+            }
+        }
+        given.next().is_none().then_some(values)
+    }
+}
+
+impl Route<'_> {
+    /// The path as it is configured.
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.settled.text
+    }
+
+    /// Whether the route asks its callers who they are.
+    pub fn verifies(&self) -> bool {
+        self.settled.auth != config::StreamAuth::None
+    }
+
+    /// Whether pages may change the topics of their streams.
+    pub fn changes_topics(&self) -> bool {
+        self.settled.change_topics
+    }
+
+    pub(super) fn auth(&self) -> config::StreamAuth {
+        self.settled.auth
+    }
+
+    /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
+    /// names may have several values: each makes a topic.
+    pub(super) fn topics(&self, values: Values<'_>, max: usize) -> Result<Vec<Asked>, Unnamed> {
+        self.named(self.settled.topics.iter(), values, max)
+    }
+
+    /// Those of them that are known before the caller is.
+    pub(super) fn topics_before(&self, query: &Query<'_>, max: usize) -> Result<Vec<Name>, Unnamed> {
+        let known =
+            |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
+        let values = Values { query, claims: &Map::new() };
+        let asked = self.named(self.settled.topics.iter().filter(known), values, max)?;
+        Ok(asked.into_iter().map(|asked| asked.topic).collect())
+    }
+
+    fn named<'t>(
+        &self,
+        templates: impl Iterator<Item = &'t Template>,
+        values: Values<'_>,
+        max: usize,
+    ) -> Result<Vec<Asked>, Unnamed> {
+        let mut topics: Vec<Asked> = Vec::new();
+        for template in templates {
+            let by_request = by_request(template);
+            self.each(template, values, &mut |topic| {
+                if let Some(known) = topics.iter_mut().find(|known| known.topic == topic) {
+                    known.by_request &= by_request;
+                    return Ok(());
+                }
+                if max != 0 && topics.len() >= max {
+                    return Err(BadRequest::TooManyTopics { max }.into());
+                }
+                topics.push(Asked { topic, by_request });
+                Ok(())
+            })?;
+        }
+        Ok(topics)
+    }
+
+    /// The topics that templates without a say of the request's make.
+    pub(super) fn granted(&self, values: Values<'_>) -> Vec<Name> {
+        let mut names = Vec::new();
+        for template in self.settled.topics.iter().filter(|template| !by_request(template)) {
+            // A claim that is not there grants nothing.
+            let _ = self.each(template, values, &mut |name| {
+                names.push(name);
+                Ok(())
+            });
+        }
+        names
+    }
+
+    /// Who the request says that the caller is, on a route that does not verify it.
+    pub(super) fn claimed(&self, query: &Query<'_>) -> Result<(Option<Name>, Option<Name>), Unnamed> {
+        let values = Values { query, claims: &Map::new() };
+        let one = |template: &Option<Template>| {
+            template.as_ref().map(|template| self.one(template, values)).transpose()
+        };
+        Ok((one(&self.settled.user)?, one(&self.settled.session)?))
+    }
+
+    /// The name that `template` makes. What it names may have one value.
+    fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, Unnamed> {
+        let mut names = Vec::new();
+        self.each(template, values, &mut |name| {
+            names.push(name);
+            Ok(())
+        })?;
+        match <[Name; 1]>::try_from(names) {
+            Ok([name]) => Ok(name),
+            Err(_) => {
+                Err(BadRequest::Repeated("a query parameter that names the user or the session").into())
+            }
+        }
+    }
+
+    /// Calls `take` for every name that `template` makes: one for each combination of the values.
+    fn each(
+        &self,
+        template: &Template,
+        values: Values<'_>,
+        take: &mut dyn FnMut(Name) -> Result<(), Unnamed>,
+    ) -> Result<(), Unnamed> {
+        let mut sought: Vec<(&Placeholder, Vec<Cow<'_, str>>)> = Vec::new();
+        for placeholder in template.placeholders() {
+            if sought.iter().all(|(known, _)| *known != placeholder) {
+                sought.push((placeholder, self.values_of(placeholder, values)?));
+            }
+        }
+        // An odometer over the values: which of each placeholder's values is taken.
+        let mut taken = vec![0; sought.len()];
+        loop {
+            let value = |placeholder: &Placeholder| -> Option<&str> {
+                let at = sought.iter().position(|(known, _)| *known == placeholder)?;
+                Some(&*sought[at].1[taken[at]])
+            };
+            let text = template
+                .render(value)
+                .map_err(|missing| BadRequest::MissingQuery(missing.placeholder.name.into_string()))?;
+            let name = Name::parse(&text)
+                .map_err(|why| BadRequest::BadName { name: template.as_str().to_owned(), why })?;
+            take(name)?;
+            let Some(at) = (0..taken.len()).find(|&at| taken[at] + 1 < sought[at].1.len()) else {
+                return Ok(());
+            };
+            taken[at] += 1;
+            taken[..at].fill(0);
+        }
+    }
+
+    /// Every value of a placeholder; at least one.
+    fn values_of<'v>(
+        &'v self,
+        placeholder: &Placeholder,
+        values: Values<'v>,
+    ) -> Result<Vec<Cow<'v, str>>, Unnamed> {
+        let name = &*placeholder.name;
+        let all: Vec<Cow<'v, str>> = match &*placeholder.source {
+            "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
+            "claim" => claims::values(values.claims, name),
+            _ => self
+                .path
+                .iter()
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| Cow::Borrowed(value.as_str()))
+                .collect(),
+        };
+        match (all.is_empty(), &*placeholder.source) {
+            (false, _) => Ok(all),
+            (true, "claim") => Err(Unnamed::Claim(name.to_owned())),
+            (true, _) => Err(BadRequest::MissingQuery(name.to_owned()).into()),
+        }
+    }
+}
+
+/// Whether the request has a say in the names that `template` makes.
+fn by_request(template: &Template) -> bool {
+    template.placeholders().any(|placeholder| matches!(&*placeholder.source, "query" | "path"))
+}
+
+/// Why a template makes no name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unnamed {
+    Request(BadRequest),
+    /// A claim that the verified caller does not have.
+    Claim(String),
+}
+
+impl From<BadRequest> for Unnamed {
+    fn from(bad: BadRequest) -> Self {
+        Self::Request(bad)
+    }
+}
+
+/// A request's query, decoded as the WHATWG URL standard says.
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    pub(super) fn new(query: Option<&'a str>) -> Self {
+        Self(form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect())
+    }
+
+    /// Every value of `name` that is not empty.
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.0
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| &**value)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(path: &str, topics: &[&str], user: Option<&str>) -> Routes {
+        let template = |text: &str| Template::parse(text).unwrap();
+        Routes::new(&[config::Stream {
+            path: path.to_owned(),
+            topics: topics.iter().copied().map(template).collect(),
+            user: user.map(template),
+            ..config::Stream::default()
+        }])
+    }
+
+    fn asked(routes: &Routes, path: &str, query: &str) -> Result<Vec<String>, BadRequest> {
+        let (route, query) = (routes.find(path).unwrap(), Query::new(Some(query)));
+        let asked = || {
+            let topics = route.topics(Values { query: &query, claims: &Map::new() }, 4)?;
+            route.claimed(&query)?;
+            Ok(topics.iter().map(|asked| asked.topic.to_string()).collect())
+        };
+        asked().map_err(|unnamed| match unnamed {
+            Unnamed::Request(bad) => bad,
+            Unnamed::Claim(name) => panic!("no claim is asked for, but {name}"),
+        })
+    }
+
+    #[test]
+    fn a_path_matches_segment_by_segment() {
+        let routes = routes("/rooms/{room}/events", &["room:{path.room}"], None);
+        assert_eq!(asked(&routes, "/rooms/a%20b%2Fc/events", "").unwrap(), ["room:a b/c"]);
+        for other in [
+            "/rooms//events",
+            "/rooms/a/events/",
+            "/rooms/a",
+            "/rooms/a/b/events",
+            "//rooms/a/events",
+            "/rooms/%ff/events",
+        ] {
+            assert!(routes.find(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_a_parameter_makes_a_topic_once() {
+        let routes = routes("/events", &["all", "c:{query.c}"], None);
+        assert_eq!(asked(&routes, "/events", "c=1&c=2&c=1&x=9").unwrap(), ["all", "c:1", "c:2"]);
+        assert_eq!(asked(&routes, "/events", "c=%E2%98%82+x").unwrap(), ["all", "c:☂ x"]);
+        let pairs = self::routes("/events", &["{query.a}/{query.b}"], None);
+        assert_eq!(asked(&pairs, "/events", "a=1&b=2&a=3&b=4").unwrap(), ["1/2", "3/2", "1/4", "3/4"]);
+    }
+
+    #[test]
+    fn what_a_request_lacks_or_has_too_much_of_is_named() {
+        let routes = routes("/events", &["c:{query.c}"], Some("{query.u}"));
+        let missing = |name: &str| Err(BadRequest::MissingQuery(name.to_owned()));
+        assert_eq!(asked(&routes, "/events", "u=1"), missing("c"));
+        assert_eq!(asked(&routes, "/events", "c=&u=1"), missing("c"));
+        assert_eq!(asked(&routes, "/events", "c=1"), missing("u"));
+        assert!(matches!(asked(&routes, "/events", "c=1&u=1&u=2"), Err(BadRequest::Repeated(_))));
+        assert_eq!(
+            asked(&routes, "/events", "u=1&c=1&c=2&c=3&c=4&c=5"),
+            Err(BadRequest::TooManyTopics { max: 4 })
+        );
+        assert!(matches!(asked(&routes, "/events", "u=1&c=%00"), Err(BadRequest::BadName { .. })));
+        let long = format!("u=1&c={}", "x".repeat(300));
+        assert!(matches!(asked(&routes, "/events", &long), Err(BadRequest::BadName { .. })));
+    }
+
+    #[test]
+    fn claims_make_topics_that_the_request_has_no_say_in() {
+        let routes = routes("/events", &["t:{claim.org.id}:{query.c}", "{claim.groups}", "news"], None);
+        let given = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
+        let given = given.as_object().unwrap();
+        let query = Query::new(Some("c=1"));
+        let route = routes.find("/events").unwrap();
+        let asked = route.topics(Values { query: &query, claims: given }, 0).unwrap();
+        let shown: Vec<_> = asked.iter().map(|asked| (asked.topic.as_str(), asked.by_request)).collect();
+        assert_eq!(shown, [("t:7:1", true), ("a", false), ("b", false), ("news", false)]);
+        let none = route.topics(Values { query: &query, claims: &Map::new() }, 0);
+        assert_eq!(none, Err(Unnamed::Claim("org.id".to_owned())));
+        assert_eq!(claims::values(given, "x.y"), ["z"]);
+        assert!(claims::values(given, "groups.0").is_empty() && claims::values(given, "org").is_empty());
+    }
+}

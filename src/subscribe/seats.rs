@@ -1,0 +1,154 @@
+//! How many streams there may be: in all, from an address, of a user. A seat is given back when it is dropped.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use crate::event::Name;
+use crate::subscribe::refusal::Why;
+
+/// The limits; 0 = none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) streams: usize,
+    pub(super) per_address: usize,
+    pub(super) per_user: usize,
+}
+
+/// Who sits where.
+pub(super) struct Seats {
+    bounds: Bounds,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    streams: usize,
+    by_address: HashMap<Network, usize>,
+    by_user: HashMap<Name, usize>,
+}
+
+/// One stream's place.
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    address: Network,
+    user: Option<Name>,
+}
+
+impl Seats {
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { bounds, taken: Mutex::default() })
+    }
+
+    /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
+    /// of it.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Why> {
+        let address = Network::of(address);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |limit: usize, count: usize| limit != 0 && count >= limit;
+        if full(self.bounds.streams, taken.streams) {
+            return Err(Why::Streams);
+        }
+        if full(self.bounds.per_address, taken.by_address.get(&address).copied().unwrap_or(0)) {
+            return Err(Why::StreamsPerAddress);
+        }
+        taken.streams += 1;
+        *taken.by_address.entry(address).or_insert(0) += 1;
+        Ok(Seat { seats: Arc::clone(self), address, user: None })
+    }
+}
+
+impl Seat {
+    /// The same seat as `user`'s, or that they have as many as they may.
+    pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, Why> {
+        let Some(user) = user else { return Ok(self) };
+        let limit = self.seats.bounds.per_user;
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.by_user.entry_ref(user).or_insert(0);
+        if limit != 0 && *count >= limit {
+            return Err(Why::StreamsPerUser);
+        }
+        *count += 1;
+        drop(taken);
+        self.user = Some(user.clone());
+        Ok(self)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.streams -= 1;
+        if let Some(count) = taken.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+        if let Some(user) = &self.user
+            && let Some(count) = taken.by_user.get_mut(user)
+        {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_user.remove(user);
+            }
+        }
+    }
+}
+
+/// What counts as one address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    V4(Ipv4Addr),
+    /// A /64.
+    V6([u8; 8]),
+}
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_holds_and_a_seat_comes_back() {
+        let seats = Seats::new(Bounds { streams: 4, per_address: 2, per_user: 1 });
+        let user = |text: &str| Name::parse(text).unwrap();
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let first = seats.take(at("192.0.2.1")).unwrap().of(Some(&user("u"))).ok().unwrap();
+        assert_eq!(
+            seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).err(),
+            Some(Why::StreamsPerUser)
+        );
+        let _second = seats.take(at("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(seats.take(at("192.0.2.1")).err(), Some(Why::StreamsPerAddress));
+        let _third = seats.take(at("2001:db8::1")).unwrap();
+        let _fourth = seats.take(at("2001:db8::2")).unwrap();
+        drop(first);
+        assert_eq!(seats.take(at("2001:db8::3")).err(), Some(Why::StreamsPerAddress));
+        let _fifth = seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).ok().unwrap();
+        assert_eq!(seats.take(at("192.0.2.3")).err(), Some(Why::Streams));
+    }
+
+    #[test]
+    fn nothing_is_left_when_all_are_gone() {
+        let seats = Seats::new(Bounds { streams: 0, per_address: 0, per_user: 0 });
+        let user = Name::parse("u").unwrap();
+        let held: Vec<_> =
+            (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n])).unwrap().of(Some(&user)).ok()).collect();
+        drop(held);
+        let taken = seats.taken.lock().unwrap();
+        assert_eq!((taken.streams, taken.by_address.len(), taken.by_user.len()), (0, 0, 0));
+    }
+}
