@@ -97,7 +97,11 @@ impl Code {
             .collect();
         let all: Vec<&str> = std::iter::once(name).chain(texts.iter().map(String::as_str)).collect();
         let said = within(name, self.run(self.language.run, &all)).await;
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{name}: {error}: {said}"))
+        // curl's function prints a line for each page of a long answer.
+        let values = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+        let mut values: Vec<Value> =
+            values.map(|value| value.unwrap_or_else(|error| panic!("{name}: {error}: {said}"))).collect();
+        if values.len() == 1 { values.remove(0) } else { Value::Array(values) }
     }
 }
 
@@ -123,6 +127,20 @@ async fn gets(stream: &mut Stream, name: &str, number: u64) {
     let event = stream.event().await;
     assert!(event.is(name), "{name}: {event:?}");
     assert_eq!(event.json(), json!({ "n": number }));
+}
+
+/// The clients of a list of connections, of a page of it, or of several pages, by name.
+fn clients_of(listed: &Value) -> Vec<&str> {
+    let Some(list) = listed.as_array() else { return clients_of(&listed["connections"]) };
+    let mut clients: Vec<&str> = list
+        .iter()
+        .flat_map(|one| match one["client"].as_str() {
+            Some(client) => vec![client],
+            None => clients_of(&one["connections"]),
+        })
+        .collect();
+    clients.sort_unstable();
+    clients
 }
 
 /// Every row of the page's table. The names have what a path, a query and a JSON text have to escape.
@@ -158,15 +176,25 @@ async fn every_call(language: Language) {
     let count = |said: Value| said.as_u64().unwrap_or_else(|| said["total"].as_u64().expect("a number"));
     assert_eq!(count(code.call("getConnectionCount", &[]).await), 2);
     let listed = code.call("getActiveConnections", &[]).await;
-    let listed = listed.as_array().or_else(|| listed["connections"].as_array()).expect("a list").clone();
-    let mut clients: Vec<&str> = listed.iter().map(|one| one["client"].as_str().expect("a name")).collect();
-    clients.sort_unstable();
     let mut expected = [anna_client.as_str(), ben_client.as_str()];
     expected.sort_unstable();
-    assert_eq!(clients, expected);
+    assert_eq!(clients_of(&listed), expected);
     let stats = code.call("getStats", &[]).await;
     let instances = stats["instances"].as_array().or_else(|| stats["Instances"].as_array()).expect("a list");
     assert_eq!(instances.len(), 2, "{stats}");
+
+    // More than a page of them.
+    let mut crowd = Vec::new();
+    for number in 0..120 {
+        let on = if number % 2 == 0 { &one } else { &two };
+        crowd.push(open(on, &format!("userId=c{number}&sessionId=c&conversationId=7")).await);
+    }
+    let listed = code.call("getActiveConnections", &[]).await;
+    let mut expected: Vec<&str> = crowd.iter().map(|(_, client)| client.as_str()).collect();
+    expected.extend([anna_client.as_str(), ben_client.as_str()]);
+    expected.sort_unstable();
+    assert_eq!(clients_of(&listed), expected);
+    drop(crowd);
 
     code.call("disconnectClient", &[json!(anna_client)]).await;
     let closing = anna.event().await;
