@@ -1,7 +1,8 @@
 //! What the daemon depends on, and the state of each: the content of `/readyz`.
 
+use crate::lock::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The state of one dependency.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,21 +34,18 @@ impl Health {
     /// Enters a dependency, of which nothing is known yet.
     pub fn depend_on(&self, name: &'static str, required: bool) -> Reporter {
         let reporter = Reporter { health: self.clone(), name };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, Dependency { required, state: State::Unknown });
+        self.0.lock().insert(name, Dependency { required, state: State::Unknown });
         reporter
     }
 
     /// Every dependency by name.
     pub fn dependencies(&self) -> BTreeMap<&'static str, Dependency> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     /// Whether every required dependency is up.
     pub fn is_ready(&self) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.values().all(|dependency| !dependency.required || dependency.state == State::Up)
     }
 }
@@ -71,14 +69,14 @@ impl Reporter {
 
     /// From now on the daemon is ready without it, too.
     pub fn no_longer_required(&self) {
-        let mut all = self.health.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.health.0.lock();
         if let Some(dependency) = all.get_mut(self.name) {
             dependency.required = false;
         }
     }
 
     fn set(&self, state: State) {
-        let mut all = self.health.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.health.0.lock();
         if let Some(dependency) = all.get_mut(self.name) {
             dependency.state = state;
         }

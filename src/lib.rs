@@ -12,21 +12,27 @@
 //! | 3 | [`auth`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] |
+//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`retry`] |
 
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod event;
+pub mod expiring;
 pub mod fanout;
+pub mod future;
 pub mod health;
 pub mod jws;
+pub mod lock;
 pub mod log;
 pub mod net;
 pub mod proxy;
 pub mod publish;
 pub mod redis;
+pub mod retry;
 pub mod server;
 pub mod shutdown;
 pub mod subscribe;

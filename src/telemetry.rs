@@ -2,7 +2,7 @@
 //!
 //! No label holds what a user typed: a label's values are words of ours, or the operator's.
 
-use std::sync::{Mutex, PoisonError};
+use crate::lock::Mutex;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -121,7 +121,7 @@ impl Throttle {
     }
 
     fn pass_at(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock();
         if window.began.is_none_or(|began| now.saturating_duration_since(began) >= Self::SPAN) {
             window.began = Some(now);
             window.passed = 0;

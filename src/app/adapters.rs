@@ -2,7 +2,6 @@
 //!
 //! Nothing is decided here; one vocabulary is put for another.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,6 +12,7 @@ use http_body_util::BodyExt as _;
 use crate::auth::Publisher;
 use crate::control;
 use crate::control::{Control, NotSent, NotSpoken, Peers, Topics};
+use crate::future::BoxFuture;
 use crate::log::{Made, Place};
 use crate::publish;
 use crate::publish::RelayError;
@@ -25,7 +25,7 @@ use crate::webhooks::{Notice, Webhooks};
 pub(super) struct Ear(pub(super) Arc<Control>);
 
 impl redis::Hear for Ear {
-    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn hear<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, ()> {
         Box::pin(self.0.hear(message))
     }
 }
@@ -106,7 +106,7 @@ impl redis::Changes for Understood {
 pub(super) struct OverRedis(pub(super) RedisCommands);
 
 impl Peers for OverRedis {
-    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>> {
+    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), NotSent>> {
         Box::pin(async move {
             self.0.tell(command).await.map_err(|why| match why {
                 RelayError::Down => NotSent::Nothing,

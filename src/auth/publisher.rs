@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use metrics::Counter;
@@ -221,7 +222,7 @@ impl Publisher {
         self.bounds.as_ref()?;
         let subject = self.subject.as_ref().map_or("", Name::as_str);
         // Neither of the first two can hold the byte that stands between.
-        Some(hex(&sha256(&[&self.name, subject, key].join("\0").into_bytes())).into())
+        Some(HEXLOWER.encode(&sha256(&[&self.name, subject, key].join("\0").into_bytes())).into())
     }
 }
 
@@ -270,15 +271,11 @@ fn shown(key: &Key) -> String {
 
 /// The SHA-256 of a key, as `key_sha256` has it.
 pub fn key_sha256(key: &str) -> String {
-    hex(&sha256(key.as_bytes()))
+    HEXLOWER.encode(&sha256(key.as_bytes()))
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token of `Bearer <token>` (RFC 6750 § 2.1); the scheme's case does not matter.

@@ -5,7 +5,7 @@
 //!
 //! Beside them those who were sent away: their grants are good, and still they shall not come back for a while.
 
-use std::sync::{Mutex, PoisonError};
+use crate::lock::Mutex;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
@@ -100,7 +100,7 @@ impl Revocations {
 
     fn enter(&self, spans: &Mutex<Spans>, whose: Whose, Span { at, until }: Span) {
         let Some(handle) = whose.handle() else { return };
-        let mut spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spans = spans.lock();
         let same = spans.entry(handle).or_default();
         match same.iter_mut().find(|(known, _)| *known == whose) {
             Some((_, span)) => *span = Span { at: span.at.max(at), until: span.until.max(until) },
@@ -127,13 +127,13 @@ impl Revocations {
     /// Lets go of those whose time is over.
     pub fn trim(&self) {
         for spans in [&self.spans, &self.away] {
-            trim(&mut spans.lock().unwrap_or_else(PoisonError::into_inner), SystemTime::now());
+            trim(&mut spans.lock(), SystemTime::now());
         }
     }
 
     /// How many are kept.
     pub fn len(&self) -> usize {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
+        self.spans.lock().values().map(Vec::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -144,7 +144,7 @@ impl Revocations {
 /// Whether one that is in force is for `grant` and `topics`.
 fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let now = SystemTime::now();
-    let spans = spans.lock().unwrap_or_else(PoisonError::into_inner);
+    let spans = spans.lock();
     if spans.is_empty() {
         return false;
     }

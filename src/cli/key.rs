@@ -2,6 +2,7 @@
 //!
 //! A key is printed once, on standard output, and read from standard input only: arguments are everybody's to read.
 
+use data_encoding::HEXLOWER;
 use std::io::{self, Read as _};
 use std::process::ExitCode;
 
@@ -66,5 +67,5 @@ impl KeyCommand {
 pub(super) fn random() -> Secret {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Secret::new(HEXLOWER.encode(&bytes))
 }

@@ -4,7 +4,6 @@
 //! file knows no HTTP.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::auth::{Revocations, Whose};
+use crate::clock::{from_unix_ms, unix_ms};
 use crate::control::Cluster;
 use crate::control::cluster::members::{Instance, InstanceId, Instances};
-use crate::control::cluster::message::{millis, time};
 use crate::control::cluster::survey::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
 use crate::event::{Key, Name};
 use crate::fanout::{End, Fanout, Filter, Listed};
+use crate::future::BoxFuture;
 use crate::log::Log;
 
 /// Connections on a page, at most and unless it is said.
@@ -283,7 +283,7 @@ impl Connections {
     pub(super) async fn close(&self, which: &Which, parting: Parting) -> StreamCount {
         let away = match parting {
             Parting::ComeBack => None,
-            Parting::StayAway(until) => Some(millis(until)),
+            Parting::StayAway(until) => Some(unix_ms(until)),
         };
         totals(self.ask(&Question::Close { which: which.told(), away }, which).await)
     }
@@ -301,7 +301,7 @@ impl Connections {
 }
 
 impl Answers for Here {
-    fn answer(&self, question: Value) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + '_>> {
+    fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         Box::pin(async move {
             match serde_json::from_value(question) {
                 Ok(Question::List { which, after, limit }) => {
@@ -315,7 +315,7 @@ impl Answers for Here {
                 }
                 Ok(Question::Close { which, away }) => {
                     let Some(which) = which.read() else { return Vec::new() };
-                    vec![self.close(&which, away.map(time)).await.into()]
+                    vec![self.close(&which, away.map(from_unix_ms)).await.into()]
                 }
                 // Of a later release.
                 Err(_) => Vec::new(),

@@ -27,7 +27,6 @@ pub use crate::control::topics::{
     Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set,
 };
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +37,7 @@ use crate::auth::{Bearer, Revocations, Whose};
 use crate::config;
 use crate::control::cluster::message::{Away, Command, Renew, Revoke};
 use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
+use crate::future::BoxFuture;
 use crate::telemetry::COMMANDS;
 
 /// Carries commands to every instance, this one included.
@@ -47,7 +47,7 @@ pub trait Bus: Send + Sync {
 }
 
 /// A command on its way.
-pub type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), NotTold>> + Send + 'a>>;
+pub type Telling<'a> = BoxFuture<'a, Result<(), NotTold>>;
 
 /// The other instances may not have been told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -3,10 +3,11 @@
 //! Alone, a change is made at once. With others it is told to all of them, this one too, and made where it is heard: so
 //! it stands at the same place among the events everywhere. This file knows neither HTTP nor Redis.
 
+use crate::future::BoxFuture;
+use crate::lock::Mutex;
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use crate::telemetry::TOPIC_CHANGES;
 /// How a command gets to every instance, this one too.
 pub trait Peers: Send + Sync {
     /// Sends it.
-    fn tell(&self, command: Vec<u8>) -> Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + '_>>;
+    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), NotSent>>;
 }
 
 /// What is known of a command that did not go out as it should.
@@ -246,7 +247,7 @@ impl Topics {
     fn waiting(
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 
@@ -284,7 +285,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.all.lock().remove(&self.number);
     }
 }
 

@@ -3,11 +3,12 @@
 //!
 //! One shape for the whole log, since an event is rendered once. Time comes in as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::clock::unix_ms;
 use crate::event::frame::{Block, Draft, Frame};
 use crate::event::{Event, EventId};
 
@@ -95,7 +96,7 @@ impl Timestamps {
     fn wrap(self, name: &str, data: &str, now: SystemTime) -> String {
         let timestamp = match self {
             Self::Iso => format!("\"{}\"", humantime::format_rfc3339_millis(now)),
-            Self::Milliseconds => now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
+            Self::Milliseconds => unix_ms(now).to_string(),
         };
         format!("{{\"type\":{},\"data\":{data},\"timestamp\":{timestamp}}}", Value::from(name))
     }
@@ -110,7 +111,7 @@ mod tests {
 
     fn wire(shape: Shape, json: &str) -> String {
         let event = parse_event(json.as_bytes(), &EnvelopeDefaults::default()).unwrap();
-        let now = UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
         let frame = shape.draft(&event, now).seal(Some("5-0".parse().unwrap()));
         assert_eq!(shape.read(&frame).unwrap().id, Some("5-0".parse().unwrap()));
         String::from_utf8(frame.payload().to_vec()).unwrap()
@@ -136,7 +137,7 @@ mod tests {
     fn the_lines_of_a_frame_are_read_as_a_client_reads_them() {
         let event = r#"{"topic": "a", "event": "x", "data": "one\ntwo\n"}"#;
         let event = parse_event(event.as_bytes(), &EnvelopeDefaults::default()).unwrap();
-        let frame = Shape::Named.draft(&event, UNIX_EPOCH).seal(None);
+        let frame = Shape::Named.draft(&event, SystemTime::UNIX_EPOCH).seal(None);
         let read = Shape::Named.read(&frame).unwrap();
         assert_eq!(read, Read { id: None, event: Some("x".to_owned()), data: "one\ntwo\n".to_owned() });
         assert_eq!(Shape::Named.read(&Frame::comment(": hb\n\n")), None);

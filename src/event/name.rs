@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::BASE32_NOPAD;
+
 /// Why a name is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadName {
@@ -24,6 +26,16 @@ impl Name {
     pub fn parse(text: &str) -> Result<Self, BadName> {
         check(text, Self::MAX)?;
         Ok(Self(text.into()))
+    }
+
+    /// A name that nobody guesses: 80 random bits in lower-case letters and digits (RFC 4648, base32).
+    ///
+    /// # Panics
+    /// When the system gives no random bytes.
+    pub fn random() -> Self {
+        let mut bytes = [0; 10];
+        getrandom::fill(&mut bytes).expect("the system gives random bytes");
+        Self(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase().into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -53,6 +65,16 @@ impl EventName {
     pub fn parse(text: &str) -> Result<Self, BadName> {
         check(text, Self::MAX)?;
         Ok(Self(text.into()))
+    }
+
+    /// A name that nobody guesses: 80 random bits in lower-case letters and digits (RFC 4648, base32).
+    ///
+    /// # Panics
+    /// When the system gives no random bytes.
+    pub fn random() -> Self {
+        let mut bytes = [0; 10];
+        getrandom::fill(&mut bytes).expect("the system gives random bytes");
+        Self(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase().into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -4,8 +4,6 @@
 //! itself whatever has not been removed since. Who is live goes over a change as the inbox brings it, who is behind as
 //! the log does: a cursor at or after a change has it.
 
-use std::sync::PoisonError;
-
 use crate::event::Key;
 use crate::fanout::index::{Index, Slot};
 use crate::fanout::shard::Shard;
@@ -114,7 +112,7 @@ impl Shard {
     }
 
     pub(super) fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {
-        act(&mut self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.mailbox.index.lock())
     }
 
     /// From here on the inbox gets what is for `keys`.

@@ -1,7 +1,5 @@
 //! Who holds a key, while streams come and go: a look at some of them at a time, so that no shard waits for it.
 
-use std::sync::PoisonError;
-
 use crate::event::{Audience, Key};
 use crate::fanout::index::Slot;
 use crate::fanout::shards::Fanout;
@@ -17,12 +15,12 @@ impl Fanout {
         for shard in &self.shards {
             let mut slots: Vec<Slot> = Vec::new();
             {
-                let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+                let index = shard.index.lock();
                 index.for_each(&audience, |slot| slots.push(slot));
             }
             for some in slots.chunks(AT_ONCE) {
                 let held: Vec<Vec<Key>> = {
-                    let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+                    let index = shard.index.lock();
                     // The slot may be another stream's by now.
                     let still = some.iter().filter(|slot| index.holds(**slot, key));
                     still.map(|slot| index.keys_of(*slot)).collect()

@@ -1,8 +1,9 @@
 //! How a shard is reached from other threads: what is asked of it, and who is counted there.
 
+use crate::lock::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
@@ -61,13 +62,13 @@ impl Mailbox {
     pub(super) fn take(&self, commands: &mut Vec<Command>) {
         // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
         self.called.store(false, Ordering::SeqCst);
-        if let Some(asked) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(asked) = &mut *self.commands.lock() {
             std::mem::swap(commands, asked);
         }
     }
 
     pub(super) fn send(&self, command: Command) {
-        if let Some(asked) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(asked) = &mut *self.commands.lock() {
             asked.push(command);
         }
         self.wake();
@@ -75,7 +76,7 @@ impl Mailbox {
 
     /// Nothing is taken any more.
     pub(super) fn close(&self) {
-        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.commands.lock() = None;
     }
 
     pub(super) fn poke(&self, slot: Slot, generation: u64) {

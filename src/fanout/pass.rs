@@ -1,7 +1,6 @@
 //! One pass over what is new: find who is touched, then write to each once.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -40,7 +39,7 @@ impl Pass {
         self.joined_of = None;
         let mailbox = shard.mailbox();
         {
-            let index = mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = mailbox.index.lock();
             for (nth, entry) in entries.iter().enumerate() {
                 index.for_each(&entry.audience, |slot| self.touch(shard, slot, nth as u32, entry.position));
             }

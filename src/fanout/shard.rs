@@ -4,8 +4,8 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
@@ -338,7 +338,7 @@ impl Shard {
             if subscriber.generation != generation || subscriber.state != State::Queued {
                 continue;
             }
-            let keys = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot);
+            let keys = self.mailbox.index.lock().keys_of(slot);
             let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
                 Turn::Change(change) => Some(self.go_over(slot, &change)),
                 Turn::Lost(why) => self.recover(slot, &keys, why),
@@ -421,7 +421,7 @@ impl Shard {
         let RenewIt { renewal: Renewal { client, times, token }, judge } = ask;
         let mut found = None;
         let yes = {
-            let index = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = self.mailbox.index.lock();
             index.for_each(&Audience::of(Key::Client(client)), |slot| found = Some(slot));
             // What others have given it is theirs to take away.
             judge(found.map(|slot| index.asked_by(slot)).as_deref())
@@ -497,7 +497,7 @@ impl Shard {
         if let Held::Socket(socket, _) = &mut subscriber.sink {
             let _ = self.poll.registry().deregister(socket);
         }
-        let gone = self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).leave(slot);
+        let gone = self.mailbox.index.lock().leave(slot);
         self.unwant(&gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);

@@ -1,8 +1,9 @@
 //! The shards together: started, given subscribers, asked, drained, stopped.
 
+use crate::lock::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Fanout {
                 shard.run();
             })?;
             fanout.shards.push(mailbox);
-            fanout.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
+            fanout.threads.lock().push(thread);
         }
         Ok(fanout)
     }
@@ -62,15 +63,14 @@ impl Fanout {
 
     /// How many open streams of this process hold a key of `audience` and none of the excepted ones.
     pub fn reach(&self, audience: &Audience) -> usize {
-        let count =
-            |shard: &Arc<Mailbox>| shard.index.lock().unwrap_or_else(PoisonError::into_inner).count(audience);
+        let count = |shard: &Arc<Mailbox>| shard.index.lock().count(audience);
         self.shards.iter().map(count).sum()
     }
 
     /// The keys of this process's stream of `client`, if it is open.
     pub fn keys_of(&self, client: &Key) -> Option<Vec<Key>> {
         self.shards.iter().find_map(|shard| {
-            let index = shard.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = shard.index.lock();
             index.holders(client).first().map(|&slot| index.keys_of(slot))
         })
     }
@@ -138,9 +138,7 @@ impl Fanout {
         judge: impl FnOnce(&[Key]) -> Result<(), E> + Send + 'static,
     ) -> Renewed<E> {
         let client = Audience::of(Key::Client(renewal.client.clone()));
-        let holds = |shard: &&Arc<Mailbox>| {
-            shard.index.lock().unwrap_or_else(PoisonError::into_inner).count(&client) > 0
-        };
+        let holds = |shard: &&Arc<Mailbox>| shard.index.lock().count(&client) > 0;
         let Some(shard) = self.shards.iter().find(holds) else { return Renewed::NotHere };
         let (answer, answered) = oneshot::channel();
         let judge = Box::new(move |keys: Option<&[Key]>| {
@@ -175,7 +173,7 @@ impl Fanout {
         for shard in &self.shards {
             shard.send(Command::Stop);
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             let _ = thread.join();
         }

@@ -4,7 +4,7 @@
 //! called on the shard's thread; this file must not know what it does with the word.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::event::{Key, Name};
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     fn held(&self, slot: Slot) -> Vec<Key> {
-        self.mailbox.index.lock().unwrap_or_else(PoisonError::into_inner).keys_of(slot)
+        self.mailbox.index.lock().keys_of(slot)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where the log leaves, for one shard, the entries that somebody there is waiting for.
 
+use crate::lock::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::log::members::Change;
 use crate::log::store::{Entry, Position};
@@ -43,13 +44,13 @@ impl Feed {
         taken.bytes = 0;
         // Cleared before the swap: an entry left in between wakes once too often rather than never.
         self.called.store(false, Ordering::SeqCst);
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inbox = self.inbox.lock();
         std::mem::swap(&mut *inbox, taken);
     }
 
     pub(super) fn leave(&self, entry: &Arc<Entry>) {
         {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = self.inbox.lock();
             if inbox.missed_after.is_some() {
                 // Already to be replayed from the log.
             } else if inbox.bytes > self.max_bytes {
@@ -64,7 +65,7 @@ impl Feed {
 
     pub(super) fn leave_change(&self, change: &Arc<Change>) {
         {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = self.inbox.lock();
             if inbox.missed_after.is_some() {
                 // The log has it as well.
             } else if inbox.bytes > self.max_bytes {

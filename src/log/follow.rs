@@ -3,16 +3,14 @@
 //! Ids only grow. What has no id (a message of a channel, an ephemeral event) is delivered live and never kept. A
 //! cursor needs no entry of its own: it stands between its neighbours. This file must not know where the log is.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventId, Frame, Key, Shape};
 use crate::log::members::{BadEdit, Edit, MemberBounds};
 use crate::log::memory::{Edited, Log, Retention, State};
 use crate::log::sets::{Sets, Unkept, is_shared};
 use crate::log::store::{Bounds, Cursor, Reset, Store, cost};
-
-/// The last millisecond of the year 9999, the latest that can be written.
-const LATEST: u64 = 253_402_300_799_999;
 
 /// How a log stands to the one that it follows.
 #[derive(Default, Debug)]
@@ -173,7 +171,7 @@ impl Asked {
 impl Ready {
     fn new(id: EventId, event: Event, at: Instant, shape: Shape) -> Self {
         // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
-        let published = UNIX_EPOCH + Duration::from_millis(id.ms.min(LATEST));
+        let published = from_unix_ms(id.ms);
         let frame = shape.draft(&event, published).seal((!event.ephemeral).then_some(id));
         Self { id, audience: event.audience, frame, at, ttl: event.ttl, coalesce: event.coalesce }
     }

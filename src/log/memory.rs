@@ -1,8 +1,10 @@
 //! The log in one process's memory: the store behind a lock, the clock, idempotency keys, and the feeds.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use crate::clock::now_ms;
+use crate::expiring::ExpiringMap;
+use crate::lock::Mutex;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 use tokio::sync::Notify;
@@ -73,7 +75,7 @@ impl Log {
     pub fn new(retention: Retention) -> Self {
         let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         // Where the system has no randomness the clock's low digits still tell two starts apart.
-        let bits = getrandom::u64().unwrap_or_else(|_| u64::from(now().subsec_nanos()));
+        let bits = getrandom::u64().unwrap_or_else(|_| now_ms());
         Self::with(&retention, Store::new(bounds, Some(Tag::from_bits(bits)), now_ms()), bounds, None)
     }
 
@@ -84,7 +86,7 @@ impl Log {
         following: Option<Following>,
     ) -> Self {
         let seen =
-            Seen { window: retention.idempotency_window, max: retention.events.max(1), ..Seen::default() };
+            Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
         Self { shape: Shape::default(), state: Mutex::new(state), grown: Notify::new() }
     }
@@ -269,7 +271,7 @@ impl Log {
         let now = Instant::now();
         let mut state = self.lock();
         state.store.trim(now);
-        state.seen.trim(now);
+        state.seen.ids.drop_expired(now);
     }
 
     /// Events and bytes that are kept.
@@ -279,20 +281,20 @@ impl Log {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl State {
     fn append(&mut self, mut event: Event, draft: Draft, now: Instant, now_ms: u64) -> Appended {
         if let Some(key) = &event.idempotency_key
-            && let Some(id) = self.seen.get(key, now)
+            && let Some(id) = self.seen.ids.get(key, now).copied()
         {
             return Appended { id, duplicate: true };
         }
         let id = (!event.ephemeral && self.following.is_none()).then(|| self.store.next_id(now_ms));
         if let Some(key) = event.idempotency_key {
-            self.seen.insert(key, id, now);
+            self.seen.ids.insert(key, id, now + self.seen.window, now);
         }
         let feeds = self.feeds_of(&mut event.audience);
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
@@ -337,44 +339,8 @@ impl State {
     }
 }
 
-/// Idempotency keys of the last while.
-#[derive(Default)]
+/// The ids of the events with an idempotency key that were published within the window.
 struct Seen {
     window: Duration,
-    max: usize,
-    ids: HashMap<Arc<str>, Option<EventId>>,
-    /// The same keys, oldest first.
-    order: VecDeque<(Instant, Arc<str>)>,
-}
-
-impl Seen {
-    fn get(&mut self, key: &str, now: Instant) -> Option<Option<EventId>> {
-        self.trim(now);
-        self.ids.get(key).copied()
-    }
-
-    fn insert(&mut self, key: Box<str>, id: Option<EventId>, now: Instant) {
-        let key: Arc<str> = key.into();
-        self.ids.insert(Arc::clone(&key), id);
-        self.order.push_back((now, key));
-        self.trim(now);
-    }
-
-    fn trim(&mut self, now: Instant) {
-        while let Some((at, key)) = self.order.front() {
-            if self.order.len() <= self.max && now.saturating_duration_since(*at) <= self.window {
-                return;
-            }
-            self.ids.remove(key);
-            self.order.pop_front();
-        }
-    }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
+    ids: ExpiringMap<Box<str>, Option<EventId>>,
 }

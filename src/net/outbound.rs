@@ -3,7 +3,7 @@
 //! Follows no redirects and bounds no time: that is the caller's. Knows neither what is asked nor where the
 //! configuration came from.
 
-use std::future::Future;
+use crate::future::BoxFuture;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -91,7 +91,7 @@ impl Place {
 impl Service<Uri> for Dial {
     type Response = Link;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Link>> + Send>>;
+    type Future = BoxFuture<'static, io::Result<Link>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

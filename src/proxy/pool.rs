@@ -1,6 +1,7 @@
 //! The idle connections to the backend, never older than the backend would keep them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::lock::Mutex;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ impl Pool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 
     /// Lets go of what is old or closed until nothing is left, or the drain starts.

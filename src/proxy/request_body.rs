@@ -7,9 +7,10 @@
 //! What the backend does not take of a body is read all the same, for a while: a client that is still sending when its
 //! connection is closed loses the answer.
 
+use crate::lock::Mutex;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -85,12 +86,12 @@ pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (UploadBody, Opt
 impl Upload {
     /// Whether the body waits for the backend to ask for it.
     pub(super) fn is_held(&self) -> bool {
-        matches!(*self.gate.lock().unwrap_or_else(PoisonError::into_inner), Gate::Shut { .. })
+        matches!(*self.gate.lock(), Gate::Shut { .. })
     }
 
     /// Lets a held body go. Otherwise without effect.
     pub(super) fn open(&self) {
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gate = self.gate.lock();
         let sender = match std::mem::replace(&mut *gate, Gate::Open) {
             Gate::Shut { body, sender } => {
                 *gate = Gate::Ajar(body);
@@ -110,7 +111,7 @@ impl Upload {
 
     /// Gives up a body that is still held, so that the client is never asked for it. `false` when it was not held.
     pub(super) fn refuse(&self) -> bool {
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gate = self.gate.lock();
         if !matches!(*gate, Gate::Shut { .. }) {
             return false;
         }
@@ -141,7 +142,7 @@ impl Upload {
     }
 
     fn poll_gate(&self, cx: &Context<'_>) -> Poll<Incoming> {
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gate = self.gate.lock();
         match std::mem::replace(&mut *gate, Gate::Open) {
             Gate::Ajar(body) => Poll::Ready(body),
             Gate::Shut { body, .. } => {

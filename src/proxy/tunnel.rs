@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::proxy::metrics::Ticket;
 use crate::proxy::upstream::Link;
+use crate::retry::random_between;
 use crate::shutdown::Drain;
 
 /// Copies between the client and the backend. An end that closes its sending half closes the other's receiving half
@@ -33,7 +34,8 @@ pub(super) async fn run(
     };
     let stop = async {
         drain.started().await;
-        tokio::time::sleep(share(spread)).await;
+        // A random share, so that clients do not come back all at once.
+        tokio::time::sleep(random_between(Duration::ZERO, spread)).await;
     };
     tokio::select! {
         biased;
@@ -44,10 +46,4 @@ pub(super) async fn run(
         },
     }
     drop(ticket);
-}
-
-/// A random share, so that clients do not come back all at once.
-fn share(of: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    of.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use smallvec::SmallVec;
 use crate::auth::{NotAllowed, Publisher};
 use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events};
 use crate::fanout::Fanout;
+use crate::future::BoxFuture;
 use crate::log::Log;
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
 
@@ -36,10 +36,10 @@ pub trait Relay: Send + Sync {
 }
 
 /// What is relayed or not, in time.
-pub type Relaying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Relayed>, RelayError>> + Send + 'a>>;
+pub type Relaying<'a> = BoxFuture<'a, Result<Vec<Relayed>, RelayError>>;
 
 /// Where the log ends, in time.
-pub type Heading<'a> = Pin<Box<dyn Future<Output = Result<Option<EventId>, RelayError>> + Send + 'a>>;
+pub type Heading<'a> = BoxFuture<'a, Result<Option<EventId>, RelayError>>;
 
 /// An envelope to be relayed.
 #[derive(Clone, Debug)]

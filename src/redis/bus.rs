@@ -4,15 +4,16 @@
 //! read whenever listening begins: after the subscription stands, so that nothing falls between. This file must not
 //! know what a message means.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
+use crate::clock::unix_ms;
+use crate::future::BoxFuture;
 use crate::publish::RelayError;
 use crate::redis::Timing;
 use crate::redis::client::connection::Connection;
@@ -35,7 +36,7 @@ const PAGE: usize = 4;
 
 /// Takes what instances tell.
 pub trait Hear: Send + Sync {
-    fn hear<'a>(&'a self, message: &'a [u8]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    fn hear<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, ()>;
 }
 
 /// Tells all instances, this one too. Cloning shares.
@@ -86,7 +87,7 @@ impl Link {
     /// Sends `message` to all, and keeps it until `kept`. Told twice at the worst, never half.
     pub async fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Result<(), RelayError> {
         let (answer, answered) = oneshot::channel();
-        let telling = Telling { message, kept_until: kept.map(millis), answer };
+        let telling = Telling { message, kept_until: kept.map(unix_ms), answer };
         self.tellings.send(telling).await.map_err(|_| RelayError::Down)?;
         answered.await.unwrap_or(Err(RelayError::Down))
     }
@@ -135,7 +136,7 @@ impl Mouth {
         let mut replies = 1;
         if let Some(until) = kept_until {
             // Before the channel's word: an instance that begins to listen in between finds it.
-            let (until, now) = (until.to_string(), millis(SystemTime::now()).to_string());
+            let (until, now) = (until.to_string(), unix_ms(SystemTime::now()).to_string());
             write_command(&mut commands, &[b"ZADD", &self.names.kept, until.as_bytes(), message]);
             write_command(&mut commands, &[b"ZREMRANGEBYSCORE", &self.names.kept, b"-inf", now.as_bytes()]);
             replies += 2;
@@ -255,7 +256,7 @@ impl Ear {
     /// command.
     async fn catch_up(&self) -> Result<(), Failure> {
         let mut connection = open(&self.server, self.timing).await?;
-        let now = format!("({}", millis(SystemTime::now()));
+        let now = format!("({}", unix_ms(SystemTime::now()));
         for page in 0.. {
             let mut command = Vec::new();
             let (offset, count) = ((page * PAGE).to_string(), PAGE.to_string());
@@ -304,8 +305,4 @@ async fn within<T>(
 
 fn timed_out(server: &Server, limit: Duration, doing: &'static str) -> Failure {
     Failure::Timeout { address: server.to_string(), limit, doing }
-}
-
-fn millis(at: SystemTime) -> u64 {
-    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,8 +3,6 @@
 //! One connection, made when it is needed and kept. Whatever waits is written in one go. When Redis cannot tell, nobody
 //! is first.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::auth::Once;
+use crate::future::BoxFuture;
 use crate::redis::Timing;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
@@ -54,7 +53,7 @@ impl RedisOnce {
 }
 
 impl Once for RedisOnce {
-    fn first(&self, id: String, keep: Duration) -> Pin<Box<dyn Future<Output = Option<bool>> + Send + '_>> {
+    fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             // More than can wait will not be told in time either.

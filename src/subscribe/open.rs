@@ -13,6 +13,7 @@ use crate::config;
 use crate::event::{EventId, Frame, Key, Name, Shape};
 use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
 use crate::log::{Cursor, Log, Membership, Position, Reset};
+use crate::retry::random_between;
 use crate::shutdown::Drain;
 use crate::subscribe::preamble;
 use crate::subscribe::preamble::Connected;
@@ -240,7 +241,7 @@ impl Streams {
         seat: Seat,
     ) -> Admission {
         let Asks { last_event_id, located, history, decided, address, route } = asks;
-        let client = client_id();
+        let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
         topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
@@ -280,7 +281,7 @@ impl Streams {
             more: missed > preamble::COUNTED,
         };
         let shape = self.log.shape();
-        let retry = between(self.sse.retry_min, self.sse.retry_max);
+        let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
         let mut frame = connected.frame(&self.sse.connected_as, shape, retry, id);
         if let Some(Err(reset)) = located {
             frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
@@ -369,14 +370,14 @@ impl Streams {
     fn max_age(&self) -> Option<Instant> {
         (!self.sse.max_age.is_zero()).then(|| {
             let tenth = self.sse.max_age / 10;
-            let age = between(self.sse.max_age - tenth, self.sse.max_age + tenth);
+            let age = random_ms(self.sse.max_age - tenth, self.sse.max_age + tenth);
             Instant::now() + Duration::from_millis(u64::from(age))
         })
     }
 
     pub(super) fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: whoever is refused should not be the first to come back.
-        let retry = between(self.sse.retry_max, 3 * self.sse.retry_max);
+        let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
         Refusal::Later {
             why,
             retry: Duration::from_millis(u64::from(retry)),
@@ -432,19 +433,7 @@ fn count_replay(located: Option<Result<Cursor, Reset>>) {
     metrics::counter!(telemetry::REPLAYS, "outcome" => outcome).increment(1);
 }
 
-/// A name that no one guesses: 80 random bits, in lower-case letters and digits.
-fn client_id() -> Name {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    let text: String = bytes.iter().map(|&byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
-    Name::parse(&text).expect("letters and digits are a name")
-}
-
 /// A random number of milliseconds between two times.
-fn between(min: Duration, max: Duration) -> u32 {
-    let [min, max] = [min, max].map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
-    let span = u64::from(max.saturating_sub(min)) + 1;
-    let random = u64::from(getrandom::u32().unwrap_or(0));
-    min + u32::try_from((random * span) >> 32).unwrap_or(0)
+fn random_ms(min: Duration, max: Duration) -> u32 {
+    u32::try_from(random_between(min, max).as_millis()).unwrap_or(u32::MAX)
 }

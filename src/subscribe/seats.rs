@@ -1,7 +1,8 @@
 //! How many streams there may be: in all, from an address, of a user. A seat is given back when it is dropped.
 
+use crate::lock::Mutex;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -45,7 +46,7 @@ impl Seats {
     /// of it.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Why> {
         let address = Network::of(address);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
         if full(self.bounds.streams, taken.streams) {
             return Err(Why::Streams);
@@ -64,7 +65,7 @@ impl Seat {
     pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, Why> {
         let Some(user) = user else { return Ok(self) };
         let limit = self.seats.bounds.per_user;
-        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.seats.taken.lock();
         let count = taken.by_user.entry_ref(user).or_insert(0);
         if limit != 0 && *count >= limit {
             return Err(Why::StreamsPerUser);
@@ -78,7 +79,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.seats.taken.lock();
         taken.streams -= 1;
         if let Some(count) = taken.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -148,7 +149,7 @@ mod tests {
         let held: Vec<_> =
             (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n])).unwrap().of(Some(&user)).ok()).collect();
         drop(held);
-        let taken = seats.taken.lock().unwrap();
+        let taken = seats.taken.lock();
         assert_eq!((taken.streams, taken.by_address.len(), taken.by_user.len()), (0, 0, 0));
     }
 }

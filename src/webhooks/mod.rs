@@ -3,7 +3,6 @@
 //! What happens is noted without waiting, in one bounded queue a webhook; a task of its own sends it, one request at a
 //! time and in order. This room knows no Redis: who finds out what happens on all instances says so here.
 
-mod backoff;
 mod hooks;
 mod notice;
 mod queue;

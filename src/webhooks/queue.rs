@@ -2,8 +2,8 @@
 //!
 //! Invariant: what was dropped is counted, and the count goes out with the first batch behind the gap.
 
+use crate::lock::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use metrics::Gauge;
@@ -68,7 +68,7 @@ impl Queue {
     /// Puts `event` behind the others; gives back how many had to be dropped.
     pub(super) fn push(&self, event: Bytes) -> u64 {
         let cost = event.len() + OVERHEAD;
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         let before = self.standing_of(&inner);
         let mut dropped = 0;
         while inner.waiting.len() >= self.max || inner.bytes + cost > self.max_bytes {
@@ -95,11 +95,11 @@ impl Queue {
 
     /// Counts events of a batch that will never arrive.
     pub(super) fn lost(&self, events: u64) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).dropped += events;
+        self.inner.lock().dropped += events;
     }
 
     pub(super) fn standing(&self) -> Standing {
-        self.standing_of(&self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        self.standing_of(&self.inner.lock())
     }
 
     /// Completes when the queue may stand otherwise than before. Cancel safe.
@@ -109,7 +109,7 @@ impl Queue {
 
     /// The oldest that fit into one request; None when nothing waits.
     pub(super) fn take(&self) -> Option<Batch> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         let mut events = Vec::new();
         let mut size = 0;
         while let Some((event, _)) = inner.waiting.front() {
@@ -132,7 +132,7 @@ impl Queue {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).waiting.len()
+        self.inner.lock().waiting.len()
     }
 
     fn standing_of(&self, inner: &Inner) -> Standing {
@@ -196,7 +196,7 @@ mod tests {
         let queue = queue(|settings| settings.max_queue_bytes = ByteSize(64 << 10));
         for _ in 0..1000 {
             queue.push(vec![b'x'; 1000].into());
-            assert!(queue.inner.lock().unwrap().bytes <= 64 << 10);
+            assert!(queue.inner.lock().bytes <= 64 << 10);
         }
         assert_eq!(queue.push(vec![b'x'; 64 << 10].into()), 62, "those that wait, and itself");
         assert_eq!(queue.len(), 0);

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::config::Webhook;
+use crate::retry::Backoff;
 use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
-use crate::webhooks::backoff::BackOff;
 use crate::webhooks::queue::{Batch, Queue, Standing};
 use crate::webhooks::sink::{BadSink, Outcome, Sink};
 
@@ -36,7 +36,7 @@ pub(super) struct Sender {
     instance: Value,
     queue: Arc<Queue>,
     sink: Sink,
-    back_off: BackOff,
+    backoff: Backoff,
     max_delay: Duration,
     give_up_after: Duration,
     finish: watch::Receiver<Option<Finish>>,
@@ -79,7 +79,7 @@ impl Sender {
             instance: instance.clone(),
             queue,
             sink: Sink::new(settings)?,
-            back_off: BackOff { min: settings.retry_min, max: settings.retry_max },
+            backoff: Backoff::new(settings.retry_min, settings.retry_max),
             max_delay: settings.max_delay,
             give_up_after: settings.give_up_after,
             finish,
@@ -141,6 +141,7 @@ impl Sender {
         let id = delivery_id();
         let body = self.body(&id, batch);
         let give_up = Instant::now() + self.give_up_after;
+        let mut backoff = self.backoff.clone();
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -173,9 +174,7 @@ impl Sender {
                 warn!(webhook = %self.name, %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
                 return Fate::GivenUp;
             }
-            let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-            let pause = self.back_off.pause(attempt, random);
-            let pause = failure.retry_after().unwrap_or_default().max(pause).min(left);
+            let pause = failure.retry_after().unwrap_or_default().max(backoff.pause()).min(left);
             // At first, and then ever more rarely: a sink may be away for a day.
             if self.failures.is_power_of_two() {
                 warn!(webhook = %self.name, %failure, failures = self.failures, "a webhook was not told; it is tried again");

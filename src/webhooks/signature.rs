@@ -1,8 +1,7 @@
 //! The signature of a request: `t=<seconds>,v1=<HMAC-SHA256 of "<seconds>.<body>">`, one `v1` a secret.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
 
 use crate::config::Secret;
 
@@ -24,9 +23,7 @@ impl Signer {
             context.update(b".");
             context.update(body);
             value.push_str(",v1=");
-            for byte in context.sign().as_ref() {
-                let _ = write!(value, "{byte:02x}");
-            }
+            HEXLOWER.encode_append(context.sign().as_ref(), &mut value);
         }
         value
     }

@@ -16,7 +16,7 @@ use crate::net::outbound;
 use crate::net::outbound::{Place, Pool, innermost};
 use crate::net::tls;
 use crate::net::tls::{BadTls, Trust};
-use crate::webhooks::backoff::retry_after;
+use crate::retry::retry_after;
 use crate::webhooks::signature::Signer;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("sidestream-signature");

@@ -1,37 +1,28 @@
 //! Positive answers of the application, kept for a moment. Bounded; what is longest there goes first.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::auth::backend::request::Digest;
 use crate::auth::backend::response::Granted;
+use crate::expiring::ExpiringMap;
 
 /// An answer with a larger body is not kept, so that a full cache stays small.
 const MAX_SIZE: usize = 4 << 10;
 
 pub(in crate::auth) struct Cache {
     keep: Duration,
-    most: usize,
-    known: HashMap<Digest, Entry>,
-    /// In the order of their arrival, with the moment by which each is over.
-    order: VecDeque<(Instant, Digest)>,
-}
-
-struct Entry {
-    over: Instant,
-    until: Instant,
-    granted: Arc<Granted>,
+    answers: ExpiringMap<Digest, Arc<Granted>>,
 }
 
 impl Cache {
     /// Keeps nothing when `keep` is zero.
-    pub(in crate::auth) fn new(keep: Duration, most: usize) -> Self {
-        Self { keep, most, known: HashMap::new(), order: VecDeque::new() }
+    pub(in crate::auth) fn new(keep: Duration, max: usize) -> Self {
+        Self { keep, answers: ExpiringMap::new(max) }
     }
 
     pub(in crate::auth) fn get(&self, digest: &Digest, now: Instant) -> Option<Arc<Granted>> {
-        self.known.get(digest).filter(|entry| now < entry.until).map(|entry| Arc::clone(&entry.granted))
+        self.answers.get(digest, now).map(Arc::clone)
     }
 
     /// Keeps an answer; `left` is how long what it grants still lasts.
@@ -45,17 +36,8 @@ impl Cache {
         if self.keep.is_zero() || granted.size > MAX_SIZE {
             return;
         }
-        while self.order.front().is_some_and(|(over, _)| *over <= now || self.order.len() >= self.most) {
-            let Some((over, digest)) = self.order.pop_front() else { break };
-            // It may have been put in again since.
-            if self.known.get(&digest).is_some_and(|entry| entry.over == over) {
-                self.known.remove(&digest);
-            }
-        }
-        let over = now + self.keep;
-        let until = left.map_or(over, |left| over.min(now + left));
-        self.known.insert(digest, Entry { over, until, granted });
-        self.order.push_back((over, digest));
+        let keep = left.map_or(self.keep, |left| left.min(self.keep));
+        self.answers.insert(digest, granted, now + keep, now);
     }
 }
 
@@ -89,7 +71,7 @@ mod tests {
         let mut cache = Cache::new(Duration::from_secs(5), 3);
         for n in 0..10 {
             cache.put([n; 32], granted(1), None, start);
-            assert!(cache.known.len() <= 3 && cache.order.len() <= 3);
+            assert!(cache.answers.len() <= 3);
         }
         assert!(cache.get(&[9; 32], start).is_some());
         assert!(cache.get(&[0; 32], start).is_none());
@@ -98,7 +80,7 @@ mod tests {
         // The same again and again is one.
         for n in 1..=10 {
             cache.put([7; 32], granted(1), None, start + Duration::from_secs(n));
-            assert!(cache.order.len() <= 3);
+            assert!(cache.answers.len() <= 3);
         }
         assert!(cache.get(&[7; 32], start + Duration::from_secs(11)).is_some());
     }

@@ -3,7 +3,8 @@
 //! Invariants: no more requests are under way than configured, however many callers come; who asks the same at once
 //! shares one; whatever is not a plain answer lets nobody in. Credentials are kept as a keyed hash only.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::lock::Mutex;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -134,7 +135,7 @@ impl Desk {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     /// Waits for a turn and asks. What comes of it is kept before anybody hears of it.

@@ -2,9 +2,10 @@
 //!
 //! A flight goes on when the one who began it leaves, and is given up when nobody waits any more.
 
+use crate::lock::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::watch;
 
@@ -68,7 +69,7 @@ impl<T: Clone + Send + Sync> Flights<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Sender<T>>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock()
     }
 }
 
@@ -115,7 +116,7 @@ impl<T> Flight<T> {
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        let mut under_way = self.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.flights.under_way.lock();
         if self.is_listed(&under_way) {
             under_way.remove(&self.digest);
         }

@@ -4,7 +4,8 @@
 //! Invariant: however many tokens with unknown keys come, there is one fetch for them in a cool-down. Keys that were
 //! fetched stay in use until others are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::lock::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -15,6 +16,7 @@ use crate::config;
 use crate::health::Reporter;
 use crate::jws::{Algorithm, BadKey, Key, Secrets};
 use crate::net::tls::BadTls;
+use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry;
 
@@ -93,7 +95,7 @@ impl Jwks {
 
     /// All keys, also those from elsewhere; None before the first fetch that gave some.
     pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fetched.lock().clone()
     }
 
     /// Completes when the keys have been fetched again, or could not be; at once when they have been asked for within
@@ -101,7 +103,7 @@ impl Jwks {
     pub(super) async fn again(&self) {
         let mut done = self.done.subscribe();
         {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = self.asked.lock();
             if !asked.pending {
                 if asked.last.is_some_and(|last| last.elapsed() < self.cooldown) {
                     return;
@@ -116,8 +118,7 @@ impl Jwks {
 
     /// Fetches once, for want of a task that [keeps](Jwks::keep) them: nobody waits for another fetch.
     pub(super) async fn fetch_alone(&self) -> Result<(), NoKeys> {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) =
-            Asked { pending: false, last: Some(Instant::now()) };
+        *self.asked.lock() = Asked { pending: false, last: Some(Instant::now()) };
         self.fetch().await
     }
 
@@ -136,13 +137,14 @@ impl Jwks {
             return Err(NoKeys::Algorithms);
         }
         let all: Arc<[Key]> = fetched.into_iter().chain(self.own.iter().cloned()).collect();
-        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        *self.fetched.lock() = Some(all);
         Ok(())
     }
 
     /// Keeps the keys fresh until the drain starts.
     pub(super) async fn keep(self: Arc<Self>, health: Reporter, drain: Drain) {
         let mut failures = 0_u32;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         loop {
             let result = tokio::select! {
                 biased; // a stop does not wait for an issuer
@@ -151,11 +153,13 @@ impl Jwks {
             };
             self.note(&result, &mut failures, &health);
             // Behind the keys' change, so that whoever wakes finds them.
-            self.asked.lock().unwrap_or_else(PoisonError::into_inner).pending = false;
+            self.asked.lock().pending = false;
             self.done.send_modify(|count| *count += 1);
-            let pause = match failures {
-                0 => self.refresh,
-                failures => self.refresh.min(LAST_PAUSE).min(FIRST_PAUSE * 2_u32.pow((failures - 1).min(5))),
+            let pause = if failures == 0 {
+                backoff.reset();
+                self.refresh
+            } else {
+                backoff.pause().min(self.refresh)
             };
             tokio::select! {
                 biased;

@@ -8,9 +8,10 @@ pub(super) mod redeemed;
 mod seal;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Uri};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,9 @@ use crate::auth::denied::Denied;
 use crate::auth::gate::{Caller, Verified};
 use crate::auth::grant::{Grant, Topics};
 use crate::auth::strip;
-use crate::auth::ticket::redeemed::{Once, Use, Used};
+use crate::auth::ticket::redeemed::{Once, Redeemed, Use};
 use crate::auth::ticket::seal::{Seal, derived};
+use crate::clock::{from_unix_ms, unix_ms};
 use crate::config;
 use crate::config::{SameSite, SecureCookie};
 use crate::event::{Name, Pattern};
@@ -36,7 +38,7 @@ pub struct Tickets {
     cookie: Seal,
     /// Of the cookies' names.
     names: hmac::Key,
-    used: Used,
+    used: Redeemed,
     /// Who knows what other instances have redeemed.
     shared: Option<Arc<dyn Once>>,
 }
@@ -125,7 +127,7 @@ impl Tickets {
             ticket: Seal::new(secret, TICKET),
             cookie: Seal::new(secret, COOKIE),
             names: hmac::Key::new(hmac::HMAC_SHA256, &derived(secret, "cookie names")),
-            used: Used::default(),
+            used: Redeemed::default(),
             shared,
             settings: settings.clone(),
         }
@@ -167,7 +169,7 @@ impl Tickets {
             return Err(BadMint::Unknown(unknown.chars().take(60).collect()));
         }
         let id = random_id();
-        let made = millis(now);
+        let made = unix_ms(now);
         let end = made + session_secs * 1000;
         let by = end.min(made + u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX));
         let content = Content {
@@ -205,7 +207,7 @@ impl Tickets {
             .filter(|(name, value)| name == PARAMETER && !value.is_empty())
             .map(|(_, value)| value);
         let headers = &caller.request.headers;
-        let at = millis(now);
+        let at = unix_ms(now);
         let Some(ticket) = presented.next() else {
             // A client that leaves the ticket out when it comes back.
             let newest = self.cookies(headers, at).max_by_key(|content| content.n).ok_or(Denied::NoToken)?;
@@ -291,7 +293,7 @@ impl Tickets {
     fn cookie_name(&self, content: &Content) -> String {
         let granted = serde_json::to_vec(&content.granted()).expect("a grant is JSON");
         let tag = hmac::sign(&self.names, &granted);
-        let digits: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digits = HEXLOWER.encode(&tag.as_ref()[..8]);
         format!("{}_{digits}", self.settings.cookie)
     }
 
@@ -342,7 +344,7 @@ impl Content {
         // Only what was well formed has been sealed; an older version's may not be.
         let name = |text: String| Name::parse(&text).map_err(|_| Denied::BadTicket);
         let patterns: Result<Box<[Pattern]>, _> = t.iter().map(|text| Pattern::parse(text)).collect();
-        let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        let time = from_unix_ms;
         let mut claims = c;
         for (key, value) in [("user", &u), ("session", &s)] {
             if let Some(value) = value {
@@ -378,15 +380,10 @@ fn cookie_path(path: &str) -> &str {
     }
 }
 
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn random_id() -> String {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&bytes)
 }
 
 fn count(outcome: &'static str) {

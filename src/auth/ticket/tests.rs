@@ -1,6 +1,4 @@
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Mutex;
 
 use http::Request;
@@ -10,6 +8,7 @@ use http::request::Parts;
 use super::*;
 use crate::auth::Sender;
 use crate::config::{AuthTicket, Secret};
+use crate::future::BoxFuture;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const SENDER: Sender = Sender { address: HERE, peer: HERE, trusted: false, https: false };
@@ -164,7 +163,7 @@ async fn a_used_ticket_needs_the_cookie_of_its_own_grant() {
 struct Others(Mutex<Vec<String>>, Option<bool>);
 
 impl Once for Others {
-    fn first(&self, id: String, keep: Duration) -> Pin<Box<dyn Future<Output = Option<bool>> + Send + '_>> {
+    fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>> {
         assert!(keep >= Duration::from_secs(60), "{keep:?}");
         self.0.lock().unwrap().push(id);
         Box::pin(std::future::ready(self.1))

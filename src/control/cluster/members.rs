@@ -3,9 +3,10 @@
 //! Invariant: silence counts only while this instance hears its own word. If it does not, it is the deaf one, and
 //! nobody is declared dead for that. This file must not know what instances tell each other beside.
 
+use crate::lock::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -177,12 +178,12 @@ impl Instances {
 
     /// What is done under the lock has to be short.
     fn roster(&self) -> std::sync::MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        self.roster.lock()
     }
 
     fn tell(&self) {
         self.living.send_modify(|living| {
-            let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+            let roster = self.roster.lock();
             let others = roster.others.iter();
             let mut all: Vec<_> =
                 others.map(|(id, other)| Instance { id: id.clone(), name: other.name.clone() }).collect();

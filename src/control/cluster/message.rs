@@ -2,12 +2,13 @@
 //!
 //! Times are wall-clock milliseconds: the instances' clocks are taken to agree to about a second.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Bearer, Topics, Whose};
+use crate::clock::{from_unix_ms, unix_ms};
 use crate::control::cluster::heartbeat::{Alive, Bye};
 use crate::control::cluster::survey::{Answer, Ask};
 use crate::control::presence::{Changed, Everybody, Want};
@@ -68,8 +69,8 @@ impl Revoke {
             session: text(&whose.session),
             token: text(&whose.token),
             topic: text(&whose.topic),
-            at: millis(at),
-            until: millis(until),
+            at: unix_ms(at),
+            until: unix_ms(until),
         }
     }
 
@@ -81,7 +82,7 @@ impl Revoke {
             token: name(self.token)?,
             topic: name(self.topic)?,
         };
-        (!whose.is_nobody()).then(|| (whose, time(self.at), time(self.until)))
+        (!whose.is_nobody()).then(|| (whose, from_unix_ms(self.at), from_unix_ms(self.until)))
     }
 }
 
@@ -100,7 +101,7 @@ impl Away {
             user: text(&whose.user),
             session: text(&whose.session),
             topic: text(&whose.topic),
-            until: millis(until),
+            until: unix_ms(until),
         }
     }
 
@@ -112,7 +113,7 @@ impl Away {
             topic: name(self.topic)?,
             token: None,
         };
-        (!whose.is_nobody()).then(|| (whose, time(self.until)))
+        (!whose.is_nobody()).then(|| (whose, from_unix_ms(self.until)))
     }
 }
 
@@ -132,7 +133,7 @@ impl Renew {
     pub(in crate::control) fn new(renewal: &Renewal, bearer: &Bearer) -> Self {
         let at = |instant: Option<Instant>| {
             let left = instant?.saturating_duration_since(Instant::now());
-            Some(millis(SystemTime::now() + left))
+            Some(unix_ms(SystemTime::now() + left))
         };
         let topics = match &bearer.topics {
             Topics::Any => None,
@@ -155,7 +156,7 @@ impl Renew {
     /// None where a name is none.
     pub(in crate::control) fn read(self) -> Option<(Renewal, Bearer)> {
         let at = |ms: Option<u64>| {
-            let left = time(ms?).duration_since(SystemTime::now()).unwrap_or_default();
+            let left = from_unix_ms(ms?).duration_since(SystemTime::now()).unwrap_or_default();
             Some(Instant::now() + left)
         };
         let times = Times { expires: at(self.expires), warns: at(self.warns) };
@@ -187,25 +188,17 @@ fn name(text: Option<String>) -> Option<Option<Name>> {
     text.map_or(Some(None), |text| Name::parse(&text).ok().map(Some))
 }
 
-pub(in crate::control) fn millis(at: SystemTime) -> u64 {
-    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time that is too far away to be told is the farthest that can be.
-pub(in crate::control) fn time(ms: u64) -> SystemTime {
-    const FAR: u64 = 1 << 50;
-    UNIX_EPOCH + Duration::from_millis(ms.min(FAR))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_command_is_read_as_it_was_told() {
         let named = |text: &str| Some(Name::parse(text).unwrap());
         let whose = Whose { user: named("u"), topic: named("c:1"), ..Whose::default() };
-        let (at, until) = (time(1_750_000_000_123), time(1_750_003_600_123));
+        let (at, until) = (from_unix_ms(1_750_000_000_123), from_unix_ms(1_750_003_600_123));
         let bytes = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let Some(Command::Revoke(revoke)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
         assert_eq!(revoke.read(), Some((whose, at, until)));

@@ -3,9 +3,10 @@
 //! Invariant: whoever asks gets an answer in time, and it names every living instance that is not in it. This file must
 //! not know what is asked.
 
+use crate::future::BoxFuture;
+use crate::lock::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ const MAX_WAITING: usize = 256;
 pub trait Answers: Send + Sync {
     /// The parts of this instance's answer, in order: at most [`MAX_PARTS`], none larger than [`MAX_PART`]. Whoever
     /// has more to say says in a part that something is left out.
-    fn answer(&self, question: Value) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + '_>>;
+    fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>>;
 }
 
 /// Who is asked.
@@ -265,11 +266,11 @@ impl Asks {
     }
 
     fn kinds(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, Arc<dyn Answers>>> {
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kinds.lock()
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::config;
 use crate::control::{NotTold, Telling};
+use crate::future::BoxFuture;
 
 /// Brings what one tells to all at once.
 #[derive(Default)]
@@ -24,7 +25,7 @@ impl Bus for Room {
             if self.deaf {
                 return Err(NotTold);
             }
-            let there = self.there.lock().unwrap().clone();
+            let there = self.there.lock().clone();
             for asks in there {
                 match Command::parse(&message) {
                     Some(Command::Ask(ask)) => asks.asked(ask),
@@ -45,7 +46,7 @@ struct Number {
 }
 
 impl Answers for Number {
-    fn answer(&self, question: Value) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + '_>> {
+    fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         let part = json!([question, self.number]);
         Box::pin(async move { vec![part; self.parts] })
     }
@@ -66,7 +67,7 @@ fn room(parts: &[usize], loses: Option<usize>, deaf: bool) -> Vec<Arc<Asks>> {
             asks.teach("number", Arc::new(Number { number, parts }));
         }
         asks.connect(Arc::clone(&room) as Arc<dyn Bus>);
-        room.there.lock().unwrap().push(Arc::clone(&asks));
+        room.there.lock().push(Arc::clone(&asks));
         all.push(asks);
     }
     all

@@ -3,7 +3,6 @@
 //! At least once: what may not have been published is published again, with the same idempotency key. What waits has a
 //! bound, so that a Redis that is away for long costs events and no memory.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tracing::warn;
 use crate::control::presence::users::{Noticed, Presence};
 use crate::control::presence::view::Kind;
 use crate::event::Name;
+use crate::future::BoxFuture;
 use crate::shutdown::Drain;
 use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_EVENTS};
 
@@ -24,7 +24,7 @@ pub trait Voice: Send + Sync {
 }
 
 /// Events on their way.
-pub type Speaking<'a> = Pin<Box<dyn Future<Output = Result<(), NotSpoken>> + Send + 'a>>;
+pub type Speaking<'a> = BoxFuture<'a, Result<(), NotSpoken>>;
 
 /// Why events were not published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

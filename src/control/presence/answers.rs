@@ -1,10 +1,10 @@
 //! What is asked of the view, and the JSON of the answers.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::clock::rfc3339;
 use crate::control::cluster::members::InstanceId;
 use crate::control::presence::counts::Slot;
 use crate::control::presence::users::Presence;
@@ -88,7 +88,7 @@ impl Presence {
         drop(state);
         let instances: Vec<OnInstance> =
             on.into_iter().map(|(id, streams)| self.on_instance(&id, None, streams)).collect();
-        let since = standing.as_ref().map(|standing| time(standing.since));
+        let since = standing.as_ref().map(|standing| rfc3339(standing.since));
         Where {
             user: user.to_string(),
             online: standing.is_some(),
@@ -161,10 +161,4 @@ impl Presence {
         let name = living.iter().find(|one| one.id == *id).map_or_else(String::new, |one| one.name.clone());
         OnInstance { id: id.to_string(), name, users, streams }
     }
-}
-
-fn time(ms: u64) -> String {
-    // A time that cannot be written is none of ours.
-    const FAR: u64 = 1 << 47;
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(FAR))).to_string()
 }

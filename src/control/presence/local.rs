@@ -3,8 +3,9 @@
 //! Counted on the shards' threads, under a lock that is held for a look into a table; what has changed is taken out in
 //! one go.
 
+use crate::lock::Mutex;
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use hashbrown::HashMap;
 use tokio::sync::Notify;
@@ -51,7 +52,7 @@ impl Local {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     fn count(&self, keys: &[Key], more: bool, streams: bool) {

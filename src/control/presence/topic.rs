@@ -1,7 +1,6 @@
 //! Who is on a topic: every instance is asked, as topics are many and seldom asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use crate::control::cluster::survey::{Answers, MAX_PARTS, Whom};
 use crate::control::presence::users::Presence;
 use crate::event::{Key, Name};
+use crate::future::BoxFuture;
 
 /// The question's name between instances.
 const KIND: &str = "topic";
@@ -159,7 +159,7 @@ impl Presence {
 }
 
 impl Answers for Teller {
-    fn answer(&self, question: Value) -> Pin<Box<dyn Future<Output = Vec<Value>> + Send + '_>> {
+    fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         Box::pin(async move {
             let (Some(presence), Ok(question)) = (self.0.upgrade(), serde_json::from_value(question)) else {
                 return Vec::new();

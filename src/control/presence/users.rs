@@ -2,9 +2,11 @@
 //!
 //! Invariant: no lock is held while something is told or spoken. This file must not know how a message travels.
 
+use crate::clock::{from_unix_ms, now_ms};
+use crate::lock::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, MutexGuard, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 use tracing::{debug, warn};
@@ -260,7 +262,7 @@ impl Presence {
             kind,
             name: change.name,
             here: change.here,
-            at: UNIX_EPOCH + Duration::from_millis(change.at),
+            at: from_unix_ms(change.at),
         };
         state.spoken.drain(..limit).map(noticed).collect()
     }
@@ -271,12 +273,11 @@ impl Presence {
     }
 
     fn now(&self) -> Moment {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Moment { mono: BEFORE + millis(self.start.elapsed()), wall: millis(wall) }
+        Moment { mono: BEFORE + millis(self.start.elapsed()), wall: now_ms() }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

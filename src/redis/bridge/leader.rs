@@ -18,10 +18,11 @@ use crate::redis::bridge::backlog::{Batch, Cursor, Position, overlap};
 use crate::redis::bridge::lease::{Entry, Lease, Standing, random};
 use crate::redis::bridge::stream_end::gap_event;
 use crate::redis::bridge::tap::Ear;
-use crate::redis::client::backoff::Backoff;
+use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
 use crate::redis::client::error::{Failure, Told};
+use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry::{
     REDIS_BRIDGE_EVENTS, REDIS_BRIDGE_GAPS, REDIS_BRIDGE_LEADER, REDIS_BRIDGE_WAITING, REDIS_CONNECTS,
@@ -114,7 +115,7 @@ impl Bridge {
 
     /// Bridges until `drain` starts, and then lets another instance go on.
     pub(in crate::redis) async fn run(mut self, drain: Drain) {
-        let mut backoff = Backoff::new(self.banks.timing.max_backoff);
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.banks.timing.max_backoff);
         loop {
             tokio::select! {
                 biased;

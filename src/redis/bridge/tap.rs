@@ -3,8 +3,9 @@
 //! Markers go over a channel of their own, on the same connection. A marker counts only for those who listen to the
 //! same channels at the same server: for them alone the order between it and the messages is the same.
 
+use crate::lock::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -171,7 +172,7 @@ impl Ear {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

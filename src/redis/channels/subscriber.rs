@@ -14,12 +14,13 @@ use tracing::{debug, info, warn};
 use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::channels::ingest::{Delivery, Took};
-use crate::redis::client::backoff::Backoff;
+use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
 use crate::redis::client::error::{Failure, Told};
 use crate::redis::client::resp::write_command;
 use crate::redis::topics::writer::Hash;
+use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_GAPS, REDIS_UP};
 
@@ -113,7 +114,7 @@ impl Subscription {
 
     /// Delivers until `drain` starts.
     pub(in crate::redis) async fn run(mut self, drain: Drain) {
-        let mut backoff = Backoff::new(self.timing.max_backoff);
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.timing.max_backoff);
         loop {
             let failure = tokio::select! {
                 biased;

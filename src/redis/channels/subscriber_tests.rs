@@ -252,15 +252,15 @@ async fn it_stops_while_it_waits_for_an_answer_and_while_it_pauses() {
 #[test]
 fn pauses_grow_to_their_bound_and_are_never_quite_the_same() {
     let max = Duration::from_secs(5);
-    let mut backoff = Backoff::new(max);
+    let mut backoff = Backoff::new(FIRST_PAUSE, max);
     let pauses: Vec<_> = (0..12).map(|_| backoff.pause()).collect();
-    assert!(pauses[0] <= Backoff::FIRST);
+    assert!(pauses[0] <= FIRST_PAUSE);
     for (n, pause) in pauses.iter().enumerate() {
-        let step = (Backoff::FIRST * (1 << n)).min(max);
+        let step = (FIRST_PAUSE * (1 << n)).min(max);
         assert!((step / 2..=step).contains(pause), "{n}: {pause:?}");
     }
     assert_ne!(pauses[10], pauses[11]);
     backoff.reset();
-    assert!(backoff.pause() <= Backoff::FIRST);
-    assert!(!Backoff::new(Duration::ZERO).pause().is_zero());
+    assert!(backoff.pause() <= FIRST_PAUSE);
+    assert!(!Backoff::new(FIRST_PAUSE, Duration::ZERO).pause().is_zero());
 }

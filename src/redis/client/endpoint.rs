@@ -4,8 +4,9 @@
 //! Who that is is asked anew for every connection, so that a failover is followed by connecting again. This file must
 //! not know what the connection is for.
 
+use crate::lock::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -171,12 +172,12 @@ async fn ask_sentinels(
     master: &str,
     limit: Duration,
 ) -> Result<Place, Failure> {
-    let all = sentinels.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let all = sentinels.lock().clone();
     let mut last = String::new();
     for sentinel in &all {
         match ask_sentinel(sentinel, master, limit).await {
             Ok(Some(place)) => {
-                let mut sentinels = sentinels.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut sentinels = sentinels.lock();
                 if let Some(at) = sentinels.iter().position(|other| other.place == sentinel.place) {
                     sentinels.swap(0, at);
                 }
@@ -219,12 +220,12 @@ async fn ask_nodes(
     slot: u16,
     limit: Duration,
 ) -> Result<Place, Failure> {
-    let all = nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let all = nodes.lock().clone();
     let mut last = String::new();
     for node in &all {
         match ask_node(&Address { place: node.clone(), ..who.clone() }, slot, limit).await {
             Ok((Some(place), masters)) => {
-                let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut nodes = nodes.lock();
                 for known in masters {
                     if nodes.len() < MAX_NODES && !nodes.contains(&known) {
                         nodes.push(known);

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use crate::event::EventId;
 use crate::health::Reporter;
 use crate::log::{Copied, Log, Place, Placed, Reset};
-use crate::redis::client::backoff::Backoff;
+use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::decode::Token;
 use crate::redis::client::endpoint::Server;
@@ -28,6 +28,7 @@ use crate::redis::log::stream_info::{Info, Verdict, ask_info};
 use crate::redis::topics::store::KeptAt;
 use crate::redis::topics::writer::Hash;
 use crate::redis::{Changes, Timing};
+use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry::{
     EVENTS, EVENTS_REFUSED, REDIS_CONNECTS, REDIS_FAILURES, REDIS_STREAM_DELAY, REDIS_STREAM_LOAD,
@@ -184,7 +185,7 @@ impl Tail {
 
     /// Follows until `drain` starts.
     pub(in crate::redis) async fn run(mut self, drain: Drain) {
-        let mut backoff = Backoff::new(self.max_backoff);
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.max_backoff);
         loop {
             let began = Instant::now();
             let failure = tokio::select! {

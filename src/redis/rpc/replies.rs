@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use crate::redis::Timing;
-use crate::redis::client::backoff::Backoff;
+use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
 use crate::redis::client::error::{Failure, Told};
 use crate::redis::client::resp::{Reply, write_command};
+use crate::retry::Backoff;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_REQUESTS};
 
 /// What this connection is for, in metrics.
@@ -55,7 +56,7 @@ impl Answers {
 
     /// Leaves what comes, until nobody can send any more.
     pub(in crate::redis) async fn run(mut self, mut waiting: mpsc::Receiver<Answer>) {
-        let mut backoff = Backoff::new(self.timing.max_backoff);
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.timing.max_backoff);
         while let Some(answer) = waiting.recv().await {
             while let Err(failure) = self.leave(&answer).await {
                 let reason = failure.word();

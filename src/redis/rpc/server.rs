@@ -4,10 +4,8 @@
 //! What has been taken is gone from Redis, so there is a place for it before it is taken. This file must not know what is
 //! asked.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -15,8 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use crate::clock::now_ms;
+use crate::future::BoxFuture;
 use crate::redis::Timing;
-use crate::redis::client::backoff::Backoff;
+use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::decode::Token;
 use crate::redis::client::endpoint::Server;
@@ -24,6 +24,7 @@ use crate::redis::client::error::{Failure, Told};
 use crate::redis::client::resp::write_command;
 use crate::redis::rpc::codec::{Keys, Malformed, Question, answer, refusal};
 use crate::redis::rpc::replies::{Answer, Answers, PATIENCE};
+use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_REQUESTS};
 
@@ -37,7 +38,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(1);
 
 /// What comes of a request.
-pub type Serving<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
+pub type Serving<'a> = BoxFuture<'a, Response<Bytes>>;
 
 /// Answers requests of somebody who may do everything.
 pub trait Answering: Send + Sync {
@@ -96,7 +97,7 @@ impl Requests {
 
     async fn run(mut self, drain: Drain) {
         let mut connection = None;
-        let mut backoff = Backoff::new(self.timing.max_backoff);
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.timing.max_backoff);
         loop {
             let place = tokio::select! {
                 biased;
@@ -170,7 +171,7 @@ impl Requests {
             return;
         };
         match self.keys.read(&text) {
-            Ok(question) if question.expires.is_some_and(|expires| expires <= millis_now()) => {
+            Ok(question) if question.expires.is_some_and(|expires| expires <= now_ms()) => {
                 count("expired");
             }
             Ok(question) => {
@@ -218,9 +219,4 @@ fn outcome(status: StatusCode) -> &'static str {
 
 fn count(outcome: &'static str) {
     metrics::counter!(REDIS_REQUESTS, "outcome" => outcome).increment(1);
-}
-
-fn millis_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,8 @@
 //! many instances, and after which failure it is written. What is not written yet stays noted in the log, within a
 //! bound; beyond that all sets are written anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::lock::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Gauge;
@@ -19,6 +20,7 @@ use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
 use crate::redis::client::error::{Failure, Told};
 use crate::redis::topics::store::{Kept, KeptAt, MAX_SET, Step, size};
+use crate::retry::random_between;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, TOPICS_KEPT, TOPICS_UNKEPT_SECONDS};
 
@@ -86,7 +88,7 @@ impl Hash {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<KeptAt>> {
-        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.at.lock()
     }
 }
 
@@ -134,8 +136,7 @@ impl Keeper {
                 () = sleep(pause) => false,
             };
             if !last {
-                let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-                sleep(GATHER + GATHER.mul_f64(random)).await;
+                sleep(random_between(GATHER, 2 * GATHER)).await;
             }
             let turn = self.turn(&mut to_read);
             let done = if last { timeout(LAST, turn).await.unwrap_or(Ok(())) } else { turn.await };

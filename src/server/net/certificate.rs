@@ -3,9 +3,10 @@
 //! There is always one that works: a bad one is told of, and the old one stays. Connections keep the one that they
 //! began with.
 
+use crate::lock::RwLock;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -60,7 +61,7 @@ impl Certificate {
     }
 
     pub(in crate::server) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     async fn watch(self, mut used: Texts, mut hangup: Option<Signal>, drain: Drain) {
@@ -90,7 +91,7 @@ impl Certificate {
                 Ok((texts, config)) => {
                     used = texts;
                     bad = None;
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                    *self.current.write() = config;
                     let file = self.files.certificate.display();
                     info!(%file, "the certificate has changed; new connections get the new one");
                 }

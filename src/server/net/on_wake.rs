@@ -3,9 +3,10 @@
 //! Notices that every connection waits for would otherwise be looked at, under a lock that all share, whenever
 //! anything moves on any connection.
 
+use crate::lock::Mutex;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// See above.
@@ -23,7 +24,7 @@ struct Call {
 impl Wake for Call {
     fn wake(self: Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.task.lock().unwrap_or_else(PoisonError::into_inner).wake_by_ref();
+        self.task.lock().wake_by_ref();
     }
 }
 
@@ -40,7 +41,7 @@ impl<F: Future + Unpin> Future for Rare<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.get_mut();
         if !this.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            *this.call.task.lock().unwrap_or_else(PoisonError::into_inner) = cx.waker().clone();
+            *this.call.task.lock() = cx.waker().clone();
             this.task = Some(cx.waker().clone());
             // What was woken meanwhile woke another task.
             this.call.woken.store(true, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! How a stream's socket leaves hyper: the service answers "taken", the connection is dissolved into its parts, and
 //! the bare socket moves to a shard. Nothing has been written by then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::lock::Mutex;
+use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -21,11 +22,11 @@ pub(in crate::server) struct Handover(Arc<Mutex<Option<(Admission, Framing)>>>);
 
 impl Handover {
     pub(in crate::server) fn leave(&self, admission: Admission, framing: Framing) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((admission, framing));
+        *self.0.lock() = Some((admission, framing));
     }
 
     pub(in crate::server) fn take(&self) -> Option<(Admission, Framing)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 
