@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The publishers' own tests, each by its ecosystem's runner, against the daemon at SIDESTREAM_BIN (default: the debug build).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export SIDESTREAM_BIN=${SIDESTREAM_BIN:-$PWD/target/debug/sidestream}
+[ -x "$SIDESTREAM_BIN" ] || { echo "$SIDESTREAM_BIN is not there: cargo build --locked" >&2; exit 1; }
+
+# Runs a command unless it ran well before and these files have not changed since.
+unless_done() {
+  local stamp=$1 inputs=$2 now
+  shift 2
+  # shellcheck disable=SC2086
+  now=$(cat $inputs | cksum)
+  [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
+  "$@"
+  printf '%s\n' "$now" >"$stamp"
+}
+
+echo "== clients/js-server"
+js=clients/js-server
+unless_done $js/node_modules/.installed "$js/package.json $js/package-lock.json" \
+  npm ci --prefix $js --ignore-scripts --no-audit --no-fund --loglevel=error
+npm test --prefix $js --silent
