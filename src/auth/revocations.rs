@@ -9,13 +9,14 @@ use crate::lock::Mutex;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::auth::denied::Denied;
 use crate::auth::grant::Grant;
 use crate::event::{Key, Name};
 
 /// Whose grants are taken back: what is named has to match, all of it.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Whose {
     pub user: Option<Name>,
     pub session: Option<Name>,

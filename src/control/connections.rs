@@ -36,14 +36,21 @@ const TOPICS: usize = 100;
 const PART: usize = MAX_PART / 2;
 
 /// Which streams are meant: all that is given has to be so.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Which {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The id or the name of an instance.
+    /// The id or the name of an instance. It decides who is asked, so it is not part of the question.
+    #[serde(skip)]
     pub instance: Option<String>,
 }
 
@@ -131,34 +138,18 @@ pub struct Heard {
 #[serde(rename_all = "snake_case")]
 enum Question {
     List {
-        which: Told,
-        after: Option<String>,
+        which: Which,
+        after: Option<Name>,
         limit: usize,
     },
     Count {
-        which: Told,
+        which: Which,
     },
     /// `away` is in milliseconds since the Unix epoch; None = they may come back.
     Close {
-        which: Told,
+        which: Which,
         away: Option<u64>,
     },
-}
-
-/// A filter in texts.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Told {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    session: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    client: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    topic: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    address: Option<IpAddr>,
 }
 
 /// A part of an instance's page.
@@ -214,32 +205,6 @@ impl Which {
         let keys = user.into_iter().chain(session).chain(client).chain(topic).collect();
         Filter { keys, address: self.address }
     }
-
-    fn told(&self) -> Told {
-        let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
-        Told {
-            user: text(&self.user),
-            session: text(&self.session),
-            client: text(&self.client),
-            topic: text(&self.topic),
-            address: self.address,
-        }
-    }
-}
-
-impl Told {
-    /// None where a name is none.
-    fn read(self) -> Option<Which> {
-        let name = |text: Option<String>| text.map_or(Some(None), |text| Name::parse(&text).ok().map(Some));
-        Some(Which {
-            user: name(self.user)?,
-            session: name(self.session)?,
-            client: name(self.client)?,
-            topic: name(self.topic)?,
-            address: self.address,
-            instance: None,
-        })
-    }
 }
 
 impl Connections {
@@ -253,8 +218,8 @@ impl Connections {
 
     /// At most `limit` connections behind the client `after`.
     pub async fn list(&self, which: &Which, after: Option<&Name>, limit: usize) -> ConnectionPage {
-        let after = after.map(ToString::to_string);
-        let gathered = self.ask(&Question::List { which: which.told(), after, limit }, which).await;
+        let question = Question::List { which: which.clone(), after: after.cloned(), limit };
+        let gathered = self.ask(&question, which).await;
         let from = Heard::of(&gathered);
         let pages = gathered.answers.into_iter().map(|(_, parts)| {
             let parts = parts.into_iter().filter_map(|part| serde_json::from_value::<Part>(part).ok());
@@ -276,7 +241,7 @@ impl Connections {
 
     /// How many streams there are, by instance.
     pub async fn count(&self, which: &Which) -> StreamCount {
-        totals(self.ask(&Question::Count { which: which.told() }, which).await)
+        totals(self.ask(&Question::Count { which: which.clone() }, which).await)
     }
 
     /// Closes them.
@@ -285,7 +250,7 @@ impl Connections {
             Parting::ComeBack => None,
             Parting::StayAway(until) => Some(unix_ms(until)),
         };
-        totals(self.ask(&Question::Close { which: which.told(), away }, which).await)
+        totals(self.ask(&Question::Close { which: which.clone(), away }, which).await)
     }
 
     async fn ask(&self, question: &Question, which: &Which) -> Gathered {
@@ -305,16 +270,12 @@ impl Answers for Here {
         Box::pin(async move {
             match serde_json::from_value(question) {
                 Ok(Question::List { which, after, limit }) => {
-                    let after = after.and_then(|after| Name::parse(&after).ok());
-                    let Some(which) = which.read() else { return Vec::new() };
                     self.list(&which, after.as_ref(), limit.min(MAX_CONNECTIONS)).await
                 }
                 Ok(Question::Count { which }) => {
-                    let Some(which) = which.read() else { return Vec::new() };
                     vec![self.fanout.count(&which.filter()).await.into()]
                 }
                 Ok(Question::Close { which, away }) => {
-                    let Some(which) = which.read() else { return Vec::new() };
                     vec![self.close(&which, away.map(from_unix_ms)).await.into()]
                 }
                 // Of a later release.

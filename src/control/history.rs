@@ -24,12 +24,10 @@ pub enum Since {
 /// Some events of a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct EventPage {
-    #[serde(serialize_with = "as_text")]
     pub topic: Name,
     /// Oldest first.
     pub events: Vec<Told>,
     /// Where the next page begins: behind the last of these events, or where the log ends.
-    #[serde(serialize_with = "as_text")]
     pub next: EventId,
     /// Whether there was more behind `next` already.
     pub more: bool,
@@ -41,7 +39,6 @@ pub struct EventPage {
 /// An event as a browser reads it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Told {
-    #[serde(serialize_with = "as_text")]
     pub id: EventId,
     /// None = `message`.
     pub event: Option<String>,
@@ -101,8 +98,4 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
         _ => log.id_at(replay.through),
     };
     Ok(EventPage { topic, events, next, more: !replay.complete, reset: reset.map(Reset::as_str) })
-}
-
-fn as_text<S: serde::Serializer>(text: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(text)
 }

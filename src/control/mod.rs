@@ -194,7 +194,7 @@ impl Control {
                 debug!(ended, "grants revoked by another instance's word");
             }
             Some(Command::Renew(renew)) => {
-                let Some((renewal, bearer)) = renew.read() else { return };
+                let (renewal, bearer) = renew.read();
                 let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
             }

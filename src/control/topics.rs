@@ -6,7 +6,6 @@
 use crate::future::BoxFuture;
 use crate::lock::Mutex;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,11 +46,9 @@ pub struct Topics {
 /// What a holder's topics are.
 #[derive(Debug, Serialize)]
 pub struct Answer {
-    #[serde(serialize_with = "as_texts")]
     pub topics: Vec<Name>,
     /// The id of the last event before the change, or of the change itself where it has one: it holds for every
     /// later event, and for none before.
-    #[serde(serialize_with = "as_text")]
     pub position: crate::event::EventId,
     /// The holder's open streams on this instance.
     pub streams: usize,
@@ -76,7 +73,7 @@ pub enum Refused {
 }
 
 /// Whose a stream has to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Owner {
     pub user: Option<Name>,
     pub session: Option<Name>,
@@ -100,7 +97,7 @@ struct Command {
     topics: Told,
     /// Who the client must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<ToldOwner>,
+    owner: Option<Owner>,
 }
 
 /// A command, or only what it is about: all that a backend has to say.
@@ -111,12 +108,7 @@ enum Said {
     Bare(Told),
 }
 
-#[derive(Serialize, Deserialize)]
-struct ToldOwner {
-    user: Option<String>,
-    session: Option<String>,
-}
-
+/// Names as texts, so that an error says which one it is about: the backend writes these, too.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Told {
@@ -186,8 +178,6 @@ impl Topics {
             return Ok(self.answer(&client, self.make(&client, edit)?));
         }
         let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
-        let text = |name: Option<Name>| name.map(|name| name.to_string());
-        let owner = ToldOwner { user: text(owner.user), session: text(owner.session) };
         let command = Command { number: None, topics: Told::new(&client, edit), owner: Some(owner) };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
         peers.tell(command).await.map_err(|_| Refused::NotTold)?;
@@ -211,13 +201,10 @@ impl Topics {
             Said::Bare(topics) => Command { number: None, topics, owner: None },
         };
         let (of, edit) = topics.parse()?;
-        if let Some(owner) = owner {
-            let name = |text: Option<String>| text.as_deref().map(Name::parse).transpose();
-            let owner = name(owner.user).and_then(|user| Ok(Owner { user, session: name(owner.session)? }));
-            let owner = owner.map_err(|why| BadTopics::Name { field: "owner", at: 0, why })?;
-            if !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys)) {
-                return Ok(Place::Nothing);
-            }
+        if let Some(owner) = owner
+            && !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys))
+        {
+            return Ok(Place::Nothing);
         }
         Ok(Place::Change(Asked { number: number.map(String::into_boxed_str), of, edit }))
     }
@@ -355,14 +342,6 @@ fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> 
     let parse =
         |(at, text): (usize, &String)| Name::parse(text).map_err(|why| BadTopics::Name { field, at, why });
     texts.iter().enumerate().map(parse).collect()
-}
-
-fn as_text<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn as_texts<S: serde::Serializer>(names: &[Name], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(names.iter().map(Name::as_str))
 }
 
 #[cfg(test)]

@@ -98,6 +98,12 @@ fn digits(mut number: u64, buffer: &mut [u8], mut at: usize) -> usize {
     }
 }
 
+impl serde::Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(str::from_utf8(self.spell(&mut [0; MAX_LEN])).map_err(|_| fmt::Error)?)

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::{Serialize, Serializer};
 
 /// Why a name is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,6 +57,20 @@ impl fmt::Debug for Name {
     }
 }
 
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What is not a name is an error.
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|bad| D::Error::custom(format_args!("a name {bad}")))
+    }
+}
+
 /// The SSE `event` field: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventName(Box<str>);
@@ -65,16 +81,6 @@ impl EventName {
     pub fn parse(text: &str) -> Result<Self, BadName> {
         check(text, Self::MAX)?;
         Ok(Self(text.into()))
-    }
-
-    /// A name that nobody guesses: 80 random bits in lower-case letters and digits (RFC 4648, base32).
-    ///
-    /// # Panics
-    /// When the system gives no random bytes.
-    pub fn random() -> Self {
-        let mut bytes = [0; 10];
-        getrandom::fill(&mut bytes).expect("the system gives random bytes");
-        Self(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase().into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -116,5 +122,15 @@ mod tests {
             assert_eq!(Name::parse(bad).unwrap_err(), BadName::Control, "{bad:?}");
             assert_eq!(EventName::parse(bad).unwrap_err(), BadName::Control, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn json_holds_a_name_as_its_text_and_nothing_that_is_no_name() {
+        let name = Name::parse("räume/7").unwrap();
+        let text = serde_json::to_string(&name).unwrap();
+        assert_eq!(text, r#""räume/7""#);
+        assert_eq!(serde_json::from_str::<Name>(&text).unwrap(), name);
+        let refused = serde_json::from_str::<Name>(r#""""#).unwrap_err().to_string();
+        assert!(refused.starts_with("a name is empty"), "{refused}");
     }
 }

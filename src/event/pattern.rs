@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::{Serialize, Serializer};
+
 use crate::event::{BadName, Name};
 
 /// The most `*` that a pattern may have.
@@ -49,6 +52,20 @@ impl Pattern {
             rest = &rest[at + part.len()..];
         }
         true
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// What is not a pattern is an error.
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|bad| D::Error::custom(format_args!("a pattern {bad}")))
     }
 }
 

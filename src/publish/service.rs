@@ -141,7 +141,6 @@ pub enum Published {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Receipt {
     /// None for an ephemeral event, and for one that was relayed: every instance gives it an id of its own.
-    #[serde(serialize_with = "id_text")]
     pub id: Option<EventId>,
     /// How many open streams of this instance the event was for. None of a duplicate's.
     pub matched: usize,
@@ -151,13 +150,6 @@ pub struct Receipt {
     /// The event went out over Redis, to every instance.
     #[serde(skip_serializing_if = "is_false")]
     pub relayed: bool,
-}
-
-fn id_text<S: serde::Serializer>(id: &Option<EventId>, to: S) -> Result<S::Ok, S::Error> {
-    match id {
-        Some(id) => to.collect_str(id),
-        None => to.serialize_none(),
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

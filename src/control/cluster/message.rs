@@ -54,79 +54,58 @@ impl Command {
 
 #[derive(Serialize, Deserialize)]
 pub(in crate::control) struct Revoke {
-    user: Option<String>,
-    session: Option<String>,
-    token: Option<String>,
-    topic: Option<String>,
+    #[serde(flatten)]
+    whose: Whose,
     at: u64,
     until: u64,
 }
 
 impl Revoke {
     pub(in crate::control) fn new(whose: &Whose, at: SystemTime, until: SystemTime) -> Self {
-        Self {
-            user: text(&whose.user),
-            session: text(&whose.session),
-            token: text(&whose.token),
-            topic: text(&whose.topic),
-            at: unix_ms(at),
-            until: unix_ms(until),
-        }
+        Self { whose: whose.clone(), at: unix_ms(at), until: unix_ms(until) }
     }
 
-    /// Whose grants, when they were taken back, and until when; None where a name is none.
+    /// Whose grants, when they were taken back, and until when; None when nobody is named.
     pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime, SystemTime)> {
-        let whose = Whose {
-            user: name(self.user)?,
-            session: name(self.session)?,
-            token: name(self.token)?,
-            topic: name(self.topic)?,
-        };
-        (!whose.is_nobody()).then(|| (whose, from_unix_ms(self.at), from_unix_ms(self.until)))
+        let Self { whose, at, until } = self;
+        (!whose.is_nobody()).then(|| (whose, from_unix_ms(at), from_unix_ms(until)))
     }
 }
 
 /// Who shall stay away, and until when.
 #[derive(Serialize, Deserialize)]
 pub(in crate::control) struct Away {
-    user: Option<String>,
-    session: Option<String>,
-    topic: Option<String>,
+    user: Option<Name>,
+    session: Option<Name>,
+    topic: Option<Name>,
     until: u64,
 }
 
 impl Away {
     pub(in crate::control) fn new(whose: &Whose, until: SystemTime) -> Self {
-        Self {
-            user: text(&whose.user),
-            session: text(&whose.session),
-            topic: text(&whose.topic),
-            until: unix_ms(until),
-        }
+        let Whose { user, session, topic, .. } = whose.clone();
+        Self { user, session, topic, until: unix_ms(until) }
     }
 
-    /// None where a name is none.
+    /// None when nobody is named.
     pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime)> {
-        let whose = Whose {
-            user: name(self.user)?,
-            session: name(self.session)?,
-            topic: name(self.topic)?,
-            token: None,
-        };
-        (!whose.is_nobody()).then(|| (whose, from_unix_ms(self.until)))
+        let Self { user, session, topic, until } = self;
+        let whose = Whose { user, session, topic, token: None };
+        (!whose.is_nobody()).then(|| (whose, from_unix_ms(until)))
     }
 }
 
 #[derive(Serialize, Deserialize)]
 pub(in crate::control) struct Renew {
-    client: String,
-    token: Option<String>,
+    client: Name,
+    token: Option<Name>,
     expires: Option<u64>,
     warns: Option<u64>,
-    user: Option<String>,
-    session: Option<String>,
-    topics: Option<Vec<String>>,
-    of_route: Vec<String>,
+    user: Option<Name>,
+    session: Option<Name>,
+    /// None = any.
+    topics: Option<Vec<Pattern>>,
+    of_route: Vec<Name>,
 }
 
 impl Renew {
@@ -137,55 +116,30 @@ impl Renew {
         };
         let topics = match &bearer.topics {
             Topics::Any => None,
-            Topics::Only(patterns) => {
-                Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
-            }
+            Topics::Only(patterns) => Some(patterns.to_vec()),
         };
         Self {
-            client: renewal.client.to_string(),
-            token: text(&renewal.token),
+            client: renewal.client.clone(),
+            token: renewal.token.clone(),
             expires: at(renewal.times.expires),
             warns: at(renewal.times.warns),
-            user: text(&bearer.user),
-            session: text(&bearer.session),
+            user: bearer.user.clone(),
+            session: bearer.session.clone(),
             topics,
-            of_route: bearer.of_route.iter().map(ToString::to_string).collect(),
+            of_route: bearer.of_route.clone(),
         }
     }
 
-    /// None where a name is none.
-    pub(in crate::control) fn read(self) -> Option<(Renewal, Bearer)> {
+    pub(in crate::control) fn read(self) -> (Renewal, Bearer) {
         let at = |ms: Option<u64>| {
             let left = from_unix_ms(ms?).duration_since(SystemTime::now()).unwrap_or_default();
             Some(Instant::now() + left)
         };
         let times = Times { expires: at(self.expires), warns: at(self.warns) };
-        let topics = match self.topics {
-            None => Topics::Any,
-            Some(topics) => {
-                let patterns = topics.iter().map(|topic| Pattern::parse(topic).ok());
-                Topics::Only(patterns.collect::<Option<Vec<_>>>()?.into())
-            }
-        };
-        let of_route = self.of_route.iter().map(|topic| Name::parse(topic).ok());
-        let bearer = Bearer {
-            user: name(self.user)?,
-            session: name(self.session)?,
-            topics,
-            of_route: of_route.collect::<Option<Vec<_>>>()?,
-        };
-        let client = Name::parse(&self.client).ok()?;
-        Some((Renewal { client, times, token: name(self.token)? }, bearer))
+        let topics = self.topics.map_or(Topics::Any, |topics| Topics::Only(topics.into()));
+        let Self { client, token, user, session, of_route, .. } = self;
+        (Renewal { client, times, token }, Bearer { user, session, topics, of_route })
     }
-}
-
-fn text(name: &Option<Name>) -> Option<String> {
-    name.as_ref().map(ToString::to_string)
-}
-
-/// None for a text that is no name.
-fn name(text: Option<String>) -> Option<Option<Name>> {
-    text.map_or(Some(None), |text| Name::parse(&text).ok().map(Some))
 }
 
 #[cfg(test)]
@@ -214,7 +168,7 @@ mod tests {
         let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
         let bytes = Command::Renew(Renew::new(&renewal, &bearer)).into_bytes();
         let Some(Command::Renew(renew)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
-        let (read, by) = renew.read().unwrap();
+        let (read, by) = renew.read();
         assert_eq!((by, read.client, read.token), (bearer, renewal.client, renewal.token));
         let apart = read.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
         assert!(apart < Duration::from_secs(2), "{apart:?}");
@@ -229,6 +183,7 @@ mod tests {
             r#"{"v":1}"#,
             r#"{"v":2,"revoke":{"user":"u","at":1,"until":2}}"#,
             r#"{"v":1,"dance":{}}"#,
+            r#"{"v":1,"revoke":{"user":"","at":1,"until":2}}"#,
         ] {
             assert!(Command::parse(message.as_bytes()).is_none(), "{message}");
         }
