@@ -22,3 +22,14 @@ js=clients/js-server
 unless_done $js/node_modules/.installed "$js/package.json $js/package-lock.json" \
   npm ci --prefix $js --ignore-scripts --no-audit --no-fund --loglevel=error
 npm test --prefix $js --silent
+
+echo "== clients/python"
+python=clients/python
+check_types() {
+  python3 -m venv .cache/mypy
+  .cache/mypy/bin/pip install --quiet --disable-pip-version-check 'mypy>=1.11,<3'
+  (cd $python && ../../.cache/mypy/bin/mypy)
+}
+mkdir -p .cache
+unless_done .cache/mypy/.checked "$python/pyproject.toml $python/src/sidestream/*.py $python/tests/typing_promises.py" check_types
+(cd $python && python3 -m unittest)
