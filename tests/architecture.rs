@@ -1,5 +1,5 @@
 //! The rooms' order, as the table in `docs/ARCHITECTURE.md` states it: a file may name only rooms of a lower rank than
-//! its own. And their words: a type's name belongs to one room.
+//! its own. Their words: a type's name belongs to one room. And that tests wait for events, never for a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,11 @@ fn violations(ranks: &Ranks, files: &BTreeMap<PathBuf, String>) -> Vec<String> {
 }
 
 fn sources() -> BTreeMap<PathBuf, String> {
+    files_below("src")
+}
+
+/// The Rust files of a folder of the repository, by their paths in it.
+fn files_below(folder: &str) -> BTreeMap<PathBuf, String> {
     fn walk(folder: &Path, root: &Path, files: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).expect("the sources") {
             let path = entry.expect("an entry").path();
@@ -91,7 +96,7 @@ fn sources() -> BTreeMap<PathBuf, String> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = BTreeMap::new();
     walk(&root, &root, &mut files);
     files
@@ -269,4 +274,53 @@ fn a_planted_second_definition_is_found() {
     let mut files = sources();
     files.insert(PathBuf::from("webhooks/planted.rs"), "pub(super) struct EventId;".to_owned());
     assert!(doubles(&files).iter().any(|double| double.starts_with("`EventId`")));
+}
+
+/// The only file of `tests/it` in which time passes.
+const WAITING: &str = "harness/waiting.rs";
+
+/// What waits for a time.
+const WAITS: &[&str] =
+    &["sleep", "sleep_until", "interval", "interval_at", "timeout", "timeout_at", "park_timeout"];
+
+/// Where tests wait for a time instead of an event, by `file:line`.
+fn bare_waits(files: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files.iter().filter(|(path, _)| *path != Path::new(WAITING)) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let called = code.match_indices('(').map(|(at, _)| {
+                let name = code[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
+                name.unwrap_or_default()
+            });
+            let turns = code.contains("while Instant::now()");
+            if turns || called.into_iter().any(|name| WAITS.contains(&name)) {
+                found.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn tests_wait_for_events_and_let_time_pass_in_one_file_only() {
+    let files = files_below("tests/it");
+    assert!(files.contains_key(Path::new(WAITING)) && files.len() > 30, "the tests were not found");
+    let found = bare_waits(&files);
+    assert!(found.is_empty(), "use what {WAITING} has instead of a wait for a time:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_planted_wait_for_a_time_is_found() {
+    for line in [
+        "    tokio::time::sleep(Duration::from_secs(1)).await;",
+        "std::thread::sleep(pause);",
+        "let mut tick = interval(PACE);",
+        "let early = timeout(SHORT, &mut waiting).await;",
+        "while Instant::now() < until {",
+    ] {
+        let mut files = files_below("tests/it");
+        files.insert(PathBuf::from("planted.rs"), format!("// sleep(1)\nlet head_timeout = f(1);\n{line}\n"));
+        assert_eq!(bare_waits(&files), ["planted.rs:3"], "{line}");
+    }
 }

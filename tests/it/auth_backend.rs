@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::{
     Answer, Backend, Browser, Daemon, Node, SessionApp, Stream, Wire, eventually, request, within,
+    within_time,
 };
 
 /// An application that answers by the cookie `sid`, and counts.
@@ -331,8 +332,8 @@ async fn storm(daemon: &Daemon, count: usize, cookie: impl Fn(usize) -> String) 
         });
     }
     // All of them stay until the last one is in.
-    let all = tokio::time::timeout(Duration::from_secs(150), streams.join_all()).await;
-    assert_eq!(all.expect("the storm ends").len(), count);
+    let all = within_time(Duration::from_secs(150), "the storm's end", streams.join_all()).await;
+    assert_eq!(all.len(), count);
     let_in.load(Ordering::Relaxed)
 }
 

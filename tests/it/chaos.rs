@@ -7,14 +7,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Daemon, KEY, Redis, Stream, Wire, eventually};
+use crate::harness::{Daemon, KEY, Redis, Stream, Wire, eventually, let_time_pass, unless_over, within_time};
 use crate::redis::ready;
 
 const INSTANCES: usize = 3;
@@ -139,22 +138,22 @@ impl World {
             }
             Fault::Freeze => {
                 self.redis.freeze();
-                sleep(random.ms(100, 4000)).await;
+                let_time_pass("the fault lasts", random.ms(100, 4000)).await;
                 self.redis.thaw();
             }
             Fault::Cut => {
                 self.wires[which].cut();
-                sleep(random.ms(0, 2000)).await;
+                let_time_pass("the fault lasts", random.ms(0, 2000)).await;
                 self.wires[which].mend();
             }
             Fault::Swallow => {
                 self.wires[which].swallow();
-                sleep(random.ms(100, 5000)).await;
+                let_time_pass("the fault lasts", random.ms(100, 5000)).await;
                 self.wires[which].mend();
             }
             Fault::RestartRedis => {
                 self.redis.kill().await;
-                sleep(random.ms(0, 1500)).await;
+                let_time_pass("the fault lasts", random.ms(0, 1500)).await;
                 self.redis.start_again().await;
             }
             Fault::RestartInstance => {
@@ -167,7 +166,7 @@ impl World {
             Fault::TightBuffers => {
                 let limit = "client-output-buffer-limit";
                 let _: () = self.redis.command(&["CONFIG", "SET", limit, "normal 20kb 20kb 1"]).await;
-                sleep(random.ms(500, 2000)).await;
+                let_time_pass("the fault lasts", random.ms(500, 2000)).await;
                 let _: () = self.redis.command(&["CONFIG", "SET", limit, "normal 0 0 0"]).await;
             }
             Fault::Foreign => {
@@ -184,7 +183,7 @@ impl World {
             }
             Fault::TrimBehindOne => {
                 self.wires[which].swallow();
-                sleep(random.ms(3000, 4000)).await;
+                let_time_pass("the fault lasts", random.ms(3000, 4000)).await;
                 let _: u32 = self.redis.command(&["XTRIM", "sidestream:log", "MAXLEN", "3"]).await;
                 self.wires[which].mend();
             }
@@ -220,7 +219,7 @@ async fn publish(run: Arc<Run>, mut random: Random) {
         n += 1;
         run.published.store(n, Ordering::Relaxed);
         if random.below(4) == 0 {
-            sleep(random.ms(0, 40)).await;
+            let_time_pass("the publisher rests", random.ms(0, 40)).await;
         }
     }
     publish_one(&run, &mut random, n).await;
@@ -233,11 +232,11 @@ async fn publish_one(run: &Run, random: &mut Random, n: usize) {
         json!({"topic": "a", "data": format!("{n} {}", "x".repeat(200)), "idempotency_key": n.to_string()});
     loop {
         let door = run.doors.lock().expect("not poisoned")[random.below(INSTANCES)].1;
-        match timeout(Duration::from_secs(10), post(door, &body.to_string())).await {
-            Ok(Some(200)) => return,
-            Ok(Some(503) | None) => sleep(random.ms(1, 20)).await,
-            Ok(Some(status)) => panic!("a publish was answered with {status}"),
-            Err(_) => panic!("a publish was not answered within ten seconds"),
+        let body = body.to_string();
+        match within_time(Duration::from_secs(10), "the answer to a publish", post(door, &body)).await {
+            Some(200) => return,
+            Some(503) | None => let_time_pass("before the next attempt", random.ms(1, 20)).await,
+            Some(status) => panic!("a publish was answered with {status}"),
         }
     }
 }
@@ -272,14 +271,14 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
         let door = run.doors.lock().expect("not poisoned")[at].0;
         let headers: Vec<(&str, &str)> = id.iter().map(|id| ("last-event-id", id.as_str())).collect();
         let Some(mut stream) = Stream::try_open(door, "/events?topic=a", &headers).await else {
-            sleep(random.ms(1, 50)).await;
+            let_time_pass("before the next attempt", random.ms(1, 50)).await;
             continue;
         };
         moves += 1;
         trace.push(format!("at {at} with {id:?}"));
         let leaves = Instant::now() + random.ms(0, 1500);
-        while let Ok(Some(block)) =
-            timeout(leaves.saturating_duration_since(Instant::now()), stream.next()).await
+        while let Some(Some(block)) =
+            unless_over(leaves.saturating_duration_since(Instant::now()), stream.next()).await
         {
             if let Some(new) = &block.id {
                 id = Some(new.clone());
@@ -362,23 +361,22 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
                 world.disk = Some(world.redis.copy_of_disk());
             }
         }
-        sleep(random.ms(0, 800)).await;
+        let_time_pass("between two faults", random.ms(0, 800)).await;
         if let Some(ended) = clients.try_join_next() {
             panic!("a client ended before the end: {:?}", ended.map_err(|error| error.to_string()));
         }
     }
     world.all_ready().await;
     run.stop.store(true, Ordering::Relaxed);
-    timeout(SETTLE, publisher).await.expect("the last event is published").expect("the publisher");
-    let moves = timeout(SETTLE, async {
+    within_time(SETTLE, "the last event is published", publisher).await.expect("the publisher");
+    let moves = within_time(SETTLE, "every client has the last event", async {
         let mut moves = 0;
         while let Some(ended) = clients.join_next().await {
             moves += ended.expect("a client");
         }
         moves
     })
-    .await
-    .expect("every client has the last event");
+    .await;
     let resets = run.resets.lock().expect("not poisoned").clone();
     let events = run.last.load(Ordering::Relaxed);
     println!("{events} events, {CLIENTS} clients, {moves} streams, {} resets", resets.len());

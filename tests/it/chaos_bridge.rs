@@ -8,12 +8,10 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep, timeout};
+use std::time::{Duration, Instant};
 
 use crate::chaos::{Random, faults, seed};
-use crate::harness::{Daemon, Redis, Stream, Wire, eventually};
+use crate::harness::{Daemon, Redis, Stream, Wire, eventually, let_time_pass, unless_over, within_time};
 use crate::redis::start;
 use crate::redis_bridge::{bridged, leader};
 
@@ -141,7 +139,7 @@ impl World {
             Fault::KillLeader | Fault::KillOther => {
                 let which = if fault == Fault::KillLeader { leader } else { other };
                 self.daemons[which].signal("KILL");
-                sleep(random.ms(0, 1500)).await;
+                let_time_pass("the fault lasts", random.ms(0, 1500)).await;
                 self.replace(which).await;
             }
             Fault::EndLeader => {
@@ -150,18 +148,18 @@ impl World {
             }
             Fault::StopLeader => {
                 self.daemons[leader].signal("STOP");
-                sleep(random.ms(500, 2500)).await;
+                let_time_pass("the fault lasts", random.ms(500, 2500)).await;
                 self.daemons[leader].signal("CONT");
             }
             Fault::CutLeader | Fault::CutOther => {
                 let which = if fault == Fault::CutLeader { leader } else { other };
                 self.wires[which].cut();
-                sleep(random.ms(1, 1000)).await;
+                let_time_pass("the fault lasts", random.ms(1, 1000)).await;
                 self.wires[which].mend();
             }
             Fault::SwallowLeader => {
                 self.wires[leader].swallow();
-                sleep(random.ms(500, 2500)).await;
+                let_time_pass("the fault lasts", random.ms(500, 2500)).await;
                 self.wires[leader].mend();
             }
             Fault::TakeLease => self.keys("sidestream:bridge:*:lease").await,
@@ -170,12 +168,12 @@ impl World {
             }
             Fault::Freeze => {
                 self.redis.freeze();
-                sleep(random.ms(500, 2500)).await;
+                let_time_pass("the fault lasts", random.ms(500, 2500)).await;
                 self.redis.thaw();
             }
             Fault::RestartRedis => {
                 self.redis.kill().await;
-                sleep(random.ms(0, 1000)).await;
+                let_time_pass("the fault lasts", random.ms(0, 1000)).await;
                 self.redis.start_again().await;
             }
             Fault::ForgetPlace => self.keys("sidestream:bridge:*:place").await,
@@ -191,15 +189,15 @@ async fn publish(run: Arc<Run>, url: String) {
     while !run.stop.load(Ordering::Relaxed) {
         let Some(open) = &mut connection else {
             connection = client.get_multiplexed_async_connection().await.ok();
-            sleep(Duration::from_millis(10)).await;
+            let_time_pass("before the next attempt", Duration::from_millis(10)).await;
             continue;
         };
         let mut pipeline = redis::pipe();
         for n in n..n + 10 {
             pipeline.cmd("PUBLISH").arg(if n % 3 == 0 { "chat:one" } else { "chat:two" }).arg(n);
         }
-        let heard = timeout(Duration::from_secs(10), pipeline.query_async::<Vec<usize>>(open)).await;
-        let heard = heard.ok().and_then(Result::ok);
+        let heard = unless_over(Duration::from_secs(10), pipeline.query_async::<Vec<usize>>(open)).await;
+        let heard = heard.and_then(Result::ok);
         if heard.is_none() {
             connection = None;
         }
@@ -209,7 +207,7 @@ async fn publish(run: Arc<Run>, url: String) {
         run.unsure.lock().expect("not poisoned").extend((0..10).filter(unheard).map(|at| n + at));
         n += 10;
         run.said.store(n, Ordering::Relaxed);
-        sleep(Duration::from_millis(7)).await;
+        let_time_pass("the publisher rests", Duration::from_millis(7)).await;
     }
     run.last.store(n, Ordering::Relaxed);
 }
@@ -223,15 +221,15 @@ async fn follow(run: Arc<Run>, mut random: Random) -> usize {
     loop {
         let door = run.doors.lock().expect("not poisoned")[random.below(INSTANCES)];
         let headers: Vec<(&str, &str)> = id.iter().map(|id| ("last-event-id", id.as_str())).collect();
-        let opened = timeout(Duration::from_secs(1), Stream::try_open(door, "/events?topic=a", &headers));
-        let Ok(Some(mut stream)) = opened.await else {
-            sleep(random.ms(1, 50)).await;
+        let opened = unless_over(Duration::from_secs(1), Stream::try_open(door, "/events?topic=a", &headers));
+        let Some(Some(mut stream)) = opened.await else {
+            let_time_pass("before the next attempt", random.ms(1, 50)).await;
             continue;
         };
         moves += 1;
         let leaves = Instant::now() + random.ms(50, 800);
-        while let Ok(Some(block)) =
-            timeout(leaves.saturating_duration_since(Instant::now()), stream.next()).await
+        while let Some(Some(block)) =
+            unless_over(leaves.saturating_duration_since(Instant::now()), stream.next()).await
         {
             if let Some(new) = &block.id {
                 id = Some(new.clone());
@@ -292,7 +290,7 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
             // One of them has to be able to go on at any time.
             world.all_could_lead().await;
         }
-        sleep(random.ms(0, 500)).await;
+        let_time_pass("between two faults", random.ms(0, 500)).await;
         if let Some(ended) = clients.try_join_next() {
             panic!("a client ended before the end: {:?}", ended.map_err(|error| error.to_string()));
         }
@@ -301,14 +299,14 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
     run.stop.store(true, Ordering::Relaxed);
     publisher.await.expect("the publisher");
     assert!(world.redis.publish("chat:three", "end").await > 0);
-    let moves = timeout(Duration::from_secs(60), async {
+    let moves = within_time(Duration::from_secs(60), "every client has the last message", async {
         let mut moves = 0;
         while let Some(ended) = clients.join_next().await {
             moves += ended.expect("a client");
         }
         moves
-    });
-    let moves = moves.await.expect("every client has the last message");
+    })
+    .await;
     let said = run.last.load(Ordering::Relaxed);
     let resets = run.resets.load(Ordering::Relaxed);
     println!("{said} messages, {CLIENTS} clients, {moves} streams, {resets} resets");

@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::time::sleep;
 
-use crate::harness::{Authority, Daemon, eventually};
+use crate::harness::{Authority, Daemon, eventually, eventually_within, repeating};
 
 /// A network namespace, reached over a pair of virtual interfaces.
 struct Namespace {
@@ -87,12 +86,14 @@ async fn vanishes_by(number: u32, config: &str, scheme: &str, flags: &[&str], bu
     eventually("the stream is open", async || (open().await == 1.0).then_some(())).await;
     namespace.swallow();
     let since = Instant::now();
-    while open().await == 1.0 {
-        if busy {
-            daemon.publish(&json!({"topic": "a", "data": "x"})).await;
-        }
-        assert!(since.elapsed() < Duration::from_secs(75), "the dead peer is still there");
-        sleep(Duration::from_millis(200)).await;
+    let gone = eventually_within(Duration::from_secs(75), "the dead peer is gone", async || {
+        (open().await == 0.0).then_some(())
+    });
+    let publish = async || drop(daemon.publish(&json!({"topic": "a", "data": "x"})).await);
+    if busy {
+        repeating(Duration::from_millis(200), publish, gone).await;
+    } else {
+        gone.await;
     }
     since.elapsed()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Redis, eventually};
+use crate::harness::{Daemon, Redis, eventually, holds_for};
 use crate::redis::start;
 
 /// Waits until every one of `daemons` knows of `count` living instances.
@@ -41,16 +41,23 @@ async fn nobody_is_missed_while_redis_is_away() {
     let (a, b) = tokio::join!(start(&section), start(&section));
     know(&[&a, &b], 2).await;
     redis.kill().await;
-    let until = Instant::now() + Duration::from_secs(7);
-    while Instant::now() < until {
-        know(&[&a, &b], 2).await;
-    }
+    let both = async || {
+        let known = async |daemon: &Daemon| daemon.metric("sidestream_instances", &[]).await;
+        (known(&a).await, known(&b).await) == (2.0, 2.0)
+    };
+    // Four seconds without a sign of life would be a death.
+    holds_for(Duration::from_secs(7), "nobody is missed", &both).await;
     redis.start_again().await;
     crate::redis::ready(&a, 200).await;
     crate::redis::ready(&b, 200).await;
-    let until = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < until {
-        know(&[&a, &b], 2).await;
+    for daemon in [&a, &b] {
+        let signs = async || daemon.metric("sidestream_commands_total", &["kind=\"alive\""]).await;
+        let before = signs().await;
+        eventually("five more signs of life", async || {
+            assert!(both().await, "{}", a.log());
+            (signs().await >= before + 5.0).then_some(())
+        })
+        .await;
     }
     assert!(!a.log().contains("another instance is dead"), "{}", a.log());
 }

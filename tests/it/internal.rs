@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Daemon, KEY, eventually, request, within};
+use crate::harness::{Answer, Daemon, KEY, eventually, request, within, within_time};
 
 async fn publish(daemon: &Daemon, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     request(daemon.internal, "POST", "/publish", headers, body).await
@@ -266,7 +266,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
     idle.readable().await.expect("an answer");
     daemon.signal("TERM");
-    let status = tokio::time::timeout(Duration::from_secs(10), daemon.ended()).await.expect("an end");
+    let status = within_time(Duration::from_secs(10), "the end", daemon.ended()).await;
     assert!(status.success());
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
+use crate::harness::{Answer, Daemon, KEY, Pace, Redis, Stream, eventually, let_time_pass, request};
 
 pub(crate) const ROUTE: &str = r#"
 [[stream]]
@@ -381,7 +381,7 @@ async fn read(
         let topic = block.data().split(' ').next().expect("a topic").to_owned();
         got.events.push((order(block.id()), topic));
         if kind == Kind::Slow && random.below(150) == 0 {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            let_time_pass("it does not read", Duration::from_millis(700)).await;
         }
         until_cut -= 1;
         if until_cut == 0 {
@@ -404,10 +404,10 @@ async fn publish_until(
 ) -> BTreeMap<(u64, u64), String> {
     let mut random = Random(7);
     let mut published = BTreeMap::new();
-    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let mut pace = Pace::of(Duration::from_millis(20));
     let padding = "x".repeat(600);
     while !*enough.borrow_and_update() {
-        tick.tick().await;
+        pace.next().await;
         let topics: Vec<String> = (0..20).map(|_| format!("t{}", random.below(8))).collect();
         let events: Vec<Value> = topics
             .iter()
@@ -427,9 +427,9 @@ async fn publish_until(
 async fn change(daemons: &[Daemon], clients: &[(usize, String)]) -> Vec<Change> {
     let mut random = Random(3);
     let mut changes = Vec::new();
-    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let mut pace = Pace::of(Duration::from_millis(5));
     for _ in 0..1000 {
-        tick.tick().await;
+        pace.next().await;
         let mut daemon = &daemons[random.below(daemons.len() as u64) as usize];
         let holder = match random.below(4) {
             0 | 1 => format!("/users/u{}", random.below(6)),

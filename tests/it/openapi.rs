@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Daemon, KEY, Stream, repository, request};
+use crate::harness::{Daemon, KEY, Stream, repository, request, within_time};
 
 #[tokio::test]
 async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
@@ -68,8 +68,8 @@ async fn schemathesis_finds_no_answer_that_the_description_does_not_have() {
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(170), command.output()).await;
-    let output = output.expect("schemathesis takes too long").expect("schemathesis runs");
+    let output = within_time(Duration::from_secs(170), "schemathesis", command.output()).await;
+    let output = output.expect("schemathesis runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     // It has asked at all.

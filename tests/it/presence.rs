@@ -284,7 +284,7 @@ async fn a_redis_that_is_away_takes_nobody_along() {
         (get(&a, "/presence/users/carl").await["complete"] == false).then_some(())
     })
     .await;
-    tokio::time::sleep(GRACE * 2).await;
+    stands(&b, "bob", false, 0).await;
     assert_eq!(get(&a, "/presence/users/bob").await["online"], true, "nobody could say that he left");
     redis.start_again().await;
     stands(&a, "carl", true, 1).await;

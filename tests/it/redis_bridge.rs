@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::sleep;
 
-use crate::harness::{Cluster, Daemon, Redis, Wire, eventually};
+use crate::harness::{Cluster, Daemon, Redis, Wire, eventually, let_time_pass, repeating};
 use crate::redis::{listening, ready, start};
 use crate::redis_stream::resumed;
 
@@ -198,7 +197,7 @@ async fn what_was_said_while_one_of_two_was_away_comes_by_the_other() {
         redis.publish("chat:x", format!("{round} before")).await;
         wires[away].cut();
         redis.publish("chat:x", format!("{round} meanwhile")).await;
-        sleep(Duration::from_millis(20 * round)).await;
+        let_time_pass("the connection stays cut", Duration::from_millis(20 * round)).await;
         wires[away].mend();
         redis.publish("chat:x", format!("{round} after")).await;
         expected.extend(["before", "meanwhile", "after"].map(|when| format!("{round} {when}")));
@@ -235,14 +234,9 @@ async fn in_a_cluster_channels_are_bridged_wherever_they_are_published() {
         }
     }
     let other = (holder + 2) % 3;
-    let repeated = async {
-        loop {
-            cluster.nodes[other].publish("chat:x", "everywhere").await;
-            sleep(Duration::from_millis(100)).await;
-        }
+    let publish = async || {
+        cluster.nodes[other].publish("chat:x", "everywhere").await;
     };
-    tokio::select! {
-        event = stream.event() => assert_eq!(event.data(), "everywhere"),
-        () = repeated => {}
-    }
+    let heard = repeating(Duration::from_millis(100), publish, stream.event()).await;
+    assert_eq!(heard.data(), "everywhere");
 }

@@ -1,8 +1,10 @@
 //! The log in a Redis stream where there are several Redis: Sentinels that fail over, a Cluster that moves slots.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{Cluster, Daemon, Sentinels, eventually};
+use crate::harness::{Cluster, Daemon, Sentinels, eventually, repeating};
 use crate::redis::{listening, start};
 use crate::redis_stream::{append, resumed};
 use crate::tickets::{self, cookie, grant, present, reason, ticket};
@@ -128,18 +130,13 @@ async fn in_a_cluster_the_node_that_holds_the_stream_is_found_and_followed() {
         assert_eq!(stream.data(2).await, ["live", "shard"]);
     }
     // From node to node it may get lost; the key makes repeats count once.
-    let repeated = async {
-        loop {
-            let message = r#"{"data":"everywhere","idempotency_key":"e"}"#;
-            cluster.nodes[other].publish("sidestream:topic:a", message).await;
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
+    let message = r#"{"data":"everywhere","idempotency_key":"e"}"#;
+    let publish = async || {
+        cluster.nodes[other].publish("sidestream:topic:a", message).await;
     };
     let heard = async { (here.event().await, there.event().await) };
-    tokio::select! {
-        (here, there) = heard => assert_eq!((here.data(), there.data()), ("everywhere", "everywhere")),
-        () = repeated => {}
-    }
+    let heard = repeating(Duration::from_millis(100), publish, heard).await;
+    assert_eq!((heard.0.data(), heard.1.data()), ("everywhere", "everywhere"));
     cluster.migrate(&slot, holder, other).await;
     published(&one, "moved").await;
     // The key had moved along.

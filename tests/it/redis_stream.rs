@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, Wire, eventually, request};
+use crate::harness::{Answer, Daemon, KEY, Redis, Stream, Wire, eventually, request, within};
 use crate::redis::{listening, ready, start};
 
 /// The configuration of an instance that has its log in `redis`.
@@ -13,12 +13,16 @@ pub(crate) fn section(redis: &Redis) -> String {
 /// A stream that goes on behind `id`, which the daemon must be able to.
 pub(crate) async fn resumed(daemon: &Daemon, path: &str, id: &str) -> Stream {
     let mut stream = Stream::open(daemon.public, path, &[("last-event-id", id)]).await;
+    is_resumed(&mut stream, id).await;
+    stream
+}
+
+async fn is_resumed(stream: &mut Stream, id: &str) {
     assert_eq!(stream.status(), 200, "{}", stream.head);
     let connected = stream.block().await;
     assert!(connected.is("connected"), "{connected:?}");
     assert_eq!(connected.json()["resumed"], true, "{connected:?}");
     assert_eq!(connected.id(), id);
-    stream
 }
 
 /// What a stream is told that comes with a cursor that cannot be served.
@@ -32,6 +36,17 @@ async fn reset_of(daemon: &Daemon, id: &str) -> String {
 /// Appends as a backend does that talks to Redis itself, and gives back the id.
 pub(crate) async fn append(redis: &Redis, envelope: &serde_json::Value) -> String {
     redis.command(&["XADD", "sidestream:log", "*", "event", &envelope.to_string()]).await
+}
+
+/// Waits until the only daemon has read the stream so many times more and found nothing: behind each such read it asks
+/// for the stream's state.
+pub(crate) async fn reads_that_find_nothing(redis: &Redis, count: u64) {
+    let before = redis.calls("xinfo").await;
+    eventually(&format!("{count} reads that find nothing"), async || {
+        // One more may have begun before.
+        (redis.calls("xinfo").await > before + count).then_some(())
+    })
+    .await;
 }
 
 async fn post(daemon: &Daemon, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -161,13 +176,15 @@ async fn a_client_that_is_ahead_of_its_instance_waits_for_it() {
     wire.swallow();
     let id = append(&redis, &json!({"topic": "a", "data": 1})).await;
     append(&redis, &json!({"topic": "a", "data": 2})).await;
-    let came = async { resumed(&slow, "/events?topic=a", &id).await.event().await.data().to_owned() };
-    let mend = async {
-        // The stream has been asked for; had it been answered, then with a reset.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        wire.mend();
-    };
-    assert_eq!(tokio::join!(came, mend).0, "2");
+    // The answer to the first of two requests shows that the daemon has both. Had the second one been answered, then
+    // with a reset.
+    let first = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n";
+    let headers = [("last-event-id", &*id)];
+    let waiting = Stream::ask_behind(first, slow.public, "/events?topic=a", &headers).await;
+    wire.mend();
+    let mut stream = within("the head of a stream", Stream::read_head(waiting)).await;
+    is_resumed(&mut stream, &id).await;
+    assert_eq!(stream.event().await.data(), "2");
 }
 
 #[tokio::test]
@@ -348,14 +365,8 @@ async fn ten_thousand_clients_that_come_back_cost_redis_nothing() {
     let first = append(&redis, &json!({"topic": "a", "data": 0})).await;
     let batch: Vec<_> = (1..=10).map(|n| json!({"topic": "a", "data": n})).collect();
     daemon.publish(&json!(batch)).await;
-    let reads = async || {
-        let info: String = redis.command(&["INFO", "commandstats"]).await;
-        let calls = |name: &str| {
-            let line = info.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:")));
-            line.and_then(|line| line.split(['=', ',']).nth(1)?.parse::<u64>().ok()).unwrap_or(0)
-        };
-        calls("xrange") + calls("xread") + calls("xrevrange")
-    };
+    let reads =
+        async || redis.calls("xrange").await + redis.calls("xread").await + redis.calls("xrevrange").await;
     let before = reads().await;
     let began = std::time::Instant::now();
     let mut coming = tokio::task::JoinSet::new();
@@ -422,8 +433,8 @@ async fn who_may_only_read_follows_what_others_append() {
     let mut stream = listening(&daemon, "/events?topic=a").await;
     let answer = daemon.try_publish(br#"{"topic":"a"}"#).await;
     assert_eq!((answer.status, answer.json()["published"].as_str()), (503, Some("nothing")));
-    // Looks that find no stream at all, which is no loss.
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    // There is no stream at all, which is no loss.
+    reads_that_find_nothing(&redis, 2).await;
     for n in 0..3 {
         append(&redis, &json!({"topic": "a", "data": n})).await;
         assert_eq!(stream.event().await.data(), n.to_string());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Redis, Stream, Wire, eventually};
 use crate::redis::{listening, start};
-use crate::redis_stream::{append, resumed, section};
+use crate::redis_stream::{append, reads_that_find_nothing, resumed, section};
 
 /// Waits until `/readyz` has this status, and gives back what it says about the stream.
 async fn ready(daemon: &Daemon, status: u16) -> Value {
@@ -213,8 +213,7 @@ async fn a_stream_that_is_trimmed_while_nobody_is_away_costs_nothing() {
         let _: u32 =
             redis.command(&["XTRIM", "sidestream:log", "MAXLEN", if n % 2 == 0 { "0" } else { "1" }]).await;
         if n == 5 {
-            // Long enough for a read that finds nothing.
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            reads_that_find_nothing(&redis, 1).await;
         }
     }
     assert_eq!(daemon.metric("sidestream_redis_stream_resets_total", &[]).await, 0.0);
@@ -253,8 +252,8 @@ async fn what_was_trimmed_behind_the_last_that_was_read_is_no_gap() {
         append(&redis, &json!({"topic": "a", "data": n})).await;
         assert_eq!(stream.event().await.data(), n.to_string());
     }
-    // A read that finds nothing: the count of all entries is known from then on.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // The count of all entries is known from then on.
+    reads_that_find_nothing(&redis, 1).await;
     wire.cut();
     ready(&daemon, 503).await;
     append(&redis, &json!({"topic": "a", "data": 3})).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Daemon, KEY, Redis, Stream, eventually, repository, within};
+use crate::harness::{Daemon, KEY, Redis, Stream, eventually, repository, within, within_time};
 use crate::redis::start;
 
 const ROUTE: &str = r#"
@@ -62,8 +62,7 @@ impl Code {
         write(language.caller, &std::fs::read(caller).expect("the caller"));
         let code = Self { folder, language, daemon: format!("http://{}", daemon.internal) };
         if !code.language.build.is_empty() {
-            let built = tokio::time::timeout(BUILD, code.run(code.language.build, &[]));
-            built.await.expect("it is built in time");
+            within_time(BUILD, "a build", code.run(code.language.build, &[])).await;
         }
         code
     }

@@ -306,16 +306,24 @@ async fn a_stream_behind_an_answer_that_is_still_on_its_way_does_not_cut_it() {
         .expect("sent");
     let mut got = Vec::new();
     let mut part = vec![0; 32 << 10];
+    let mut opened_at = None;
     within("the stream behind the answer", async {
         while !got.ends_with(b"\n\n\r\n") {
-            // Slower than the backend: the answer's end waits in the daemon when the stream's turn comes.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            // Slower than the backend, by a question each time: the answer's end waits in the daemon when the stream's
+            // turn comes.
+            if opened_at.is_none() && daemon.metric("sidestream_streams_opened_total", &[]).await == 1.0 {
+                opened_at = Some(got.len());
+            }
             let read = socket.read(&mut part).await.expect("more");
             assert_ne!(read, 0, "ended after {} bytes", got.len());
             got.extend_from_slice(&part[..read]);
         }
     })
     .await;
+    assert!(
+        opened_at.is_some_and(|at| at < LARGE),
+        "{opened_at:?}: no part of the answer waited in the daemon"
+    );
     let head = got.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
     let (body, stream) = got[head..].split_at(LARGE);
     assert!(body.iter().all(|&byte| byte == b'x'), "the answer was cut");

@@ -1,7 +1,5 @@
 //! TLS on the public listener: what clients agree on, what goes through it, real clients, certificates that are renewed.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -321,9 +319,8 @@ async fn chromium_holds_twenty_streams_of_one_origin_and_resumes_them_after_a_cu
         (missed == 1).then_some(())
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(20), browser.wait("li:has-text(\"open 40\")"))
-        .await
-        .expect("all have said that they are connected again");
+    let again = browser.wait("li:has-text(\"open 40\")");
+    within("all say that they are connected again", again).await;
 }
 
 #[tokio::test]

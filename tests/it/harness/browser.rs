@@ -1,11 +1,11 @@
 //! A real browser with one page: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a screenshot.
 
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Program, SOON};
+use super::Program;
+use super::waiting::{SOON, look_for};
 
 pub(crate) struct Browser {
     driver: Program,
@@ -50,16 +50,14 @@ impl Browser {
 
     /// Waits until the elements' texts are these, in this order.
     pub(crate) async fn shows(&mut self, selector: &str, texts: &[String]) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let shown = self.must(&json!({"do": "texts", "selector": selector})).await;
-            if shown == json!(texts) {
-                return;
-            }
-            if Instant::now() > deadline {
-                self.fail(&format!("{selector} shows {shown}\ninstead of {}", json!(texts))).await;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let mut shown = Value::Null;
+        // No look is cut short: the driver's answer to it would be taken for the next one's.
+        let seen = look_for(SOON, async || {
+            shown = self.must(&json!({"do": "texts", "selector": selector})).await;
+            (shown == json!(texts)).then_some(())
+        });
+        if seen.await.is_none() {
+            self.fail(&format!("{selector} shows {shown}\ninstead of {}", json!(texts))).await;
         }
     }
 

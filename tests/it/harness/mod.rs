@@ -15,10 +15,8 @@ mod shell;
 mod sse;
 mod tls;
 mod token;
+mod waiting;
 mod wire;
-
-use std::future::Future;
-use std::time::Duration;
 
 pub(crate) use backend::{Backend, Node};
 pub(crate) use browser::Browser;
@@ -35,28 +33,8 @@ pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::{Block, Stream};
 pub(crate) use tls::Authority;
 pub(crate) use token::{SECRET, token, token_of};
+pub(crate) use waiting::{
+    Pace, eventually, eventually_within, holds_for, let_time_pass, repeating, unless_over, within,
+    within_time,
+};
 pub(crate) use wire::Wire;
-
-/// How long anything may take that should take no time to speak of. Generous: a busy machine is no failure.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// Waits for `work`, but not for ever.
-pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(SOON, work).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: nothing within {SOON:?}"),
-    }
-}
-
-/// Asks again and again until `check` gives a value.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    within(what, async {
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::within;
+use super::waiting::{unless_over, within};
 
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
@@ -53,8 +53,9 @@ impl Peer {
     /// Sends until nothing more is taken for a while.
     pub(crate) async fn fill(&mut self) {
         let piece = [b'f'; 1 << 16];
+        // Silence is the only sign that a peer's buffers are full.
         let full = Duration::from_millis(300);
-        while let Ok(written) = tokio::time::timeout(full, self.socket.write(&piece)).await {
+        while let Some(written) = unless_over(full, self.socket.write(&piece)).await {
             written.expect("bytes sent");
         }
     }

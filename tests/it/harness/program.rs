@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::within;
+use super::waiting::{block_on_end, within};
 
 pub(crate) struct Program {
     name: String,
@@ -66,10 +66,7 @@ impl Program {
     /// Lets a program end that ends with its stdin, and gives it a moment to tidy up. For a value's drop: it blocks.
     pub(crate) fn end(&mut self) {
         self.stdin = None;
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        block_on_end(&mut self.child, Duration::from_secs(5));
     }
 
     /// Waits until it has ended by itself.

@@ -142,6 +142,14 @@ impl Redis {
         within(words[0], command.query_async(&mut connection)).await.expect("its answer")
     }
 
+    /// How often clients have had a command carried out, whatever its subcommand.
+    pub(crate) async fn calls(&self, command: &str) -> u64 {
+        let info: String = self.command(&["INFO", "commandstats"]).await;
+        let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.strip_prefix(command));
+        let lines = lines.filter(|rest| rest.starts_with([':', '|']));
+        lines.filter_map(|rest| rest.split(['=', ',']).nth(1)?.parse::<u64>().ok()).sum()
+    }
+
     /// Publishes, and gives back how many heard it.
     pub(crate) async fn publish(&self, channel: &str, message: impl AsRef<[u8]>) -> u32 {
         let mut connection = self.connection().await;

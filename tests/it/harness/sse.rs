@@ -60,6 +60,12 @@ impl Block {
     }
 }
 
+/// A request as a simple client writes it.
+fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> String {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n{headers}\r\n")
+}
+
 /// An open stream.
 pub(crate) struct Stream {
     socket: TcpStream,
@@ -77,21 +83,12 @@ pub(crate) struct Stream {
 impl Stream {
     /// Asks for `path` and reads the response's head, whatever its status.
     pub(crate) async fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        Self::open_raw(to, request.as_bytes()).await
+        Self::open_raw(to, get(to, path, headers).as_bytes()).await
     }
 
     /// As [`Stream::open`], but None when nobody listens there or the connection ends in the head.
     pub(crate) async fn try_open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Option<Self> {
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n");
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
+        let request = get(to, path, headers);
         within("the head of a stream", async {
             let mut socket = TcpStream::connect(to).await.ok()?;
             socket.write_all(request.as_bytes()).await.ok()?;
@@ -106,6 +103,27 @@ impl Stream {
             let mut socket = TcpStream::connect(to).await.expect("a connection");
             socket.write_all(request).await.expect("a request sent");
             Self::read_head(socket).await
+        })
+        .await
+    }
+
+    /// Asks for `path` behind another request, in one piece with it, and reads that one's answer, which is JSON: the
+    /// daemon has both requests then. [`Stream::read_head`] takes what is left.
+    pub(crate) async fn ask_behind(
+        first: &str,
+        to: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> TcpStream {
+        within("the answer to the first of two requests", async {
+            let mut socket = TcpStream::connect(to).await.expect("a connection");
+            let both = format!("{first}{}", get(to, path, headers));
+            socket.write_all(both.as_bytes()).await.expect("requests sent");
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") {
+                assert_ne!(socket.read_buf(&mut answer).await.expect("more"), 0, "it ended");
+            }
+            socket
         })
         .await
     }

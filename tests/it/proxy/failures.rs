@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{OK, answer, get, start};
-use crate::harness::{Backend, Daemon, Peer, eventually};
+use crate::harness::{Backend, Daemon, Peer, eventually, let_time_pass};
 
 /// Waits until one request has been counted with this outcome, and none is with the backend.
 async fn counted(daemon: &Daemon, outcome: &str) {
@@ -75,14 +75,13 @@ async fn a_body_may_be_slower_than_a_head() {
         Peer::send_to(daemon.public, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\n\r\n").await;
     let (mut at, _) = backend.request().await;
     for letter in ["a", "b", "c", "d", "e", "f"] {
-        // The time that passes is what is tested: in all more than the limit, and each time less.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let_time_pass("in all more than the limit, each time less", Duration::from_millis(100)).await;
         client.send(letter).await;
         at.expect(letter).await;
     }
     at.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
     let head = client.head().await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let_time_pass("more than the limit for a head", Duration::from_millis(400)).await;
     at.send("ok").await;
     assert_eq!(client.body(&head).await, "ok");
 }

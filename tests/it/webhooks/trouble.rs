@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Receiver, config};
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Daemon, eventually, repeating};
 
 /// Opens a stream and closes it again, `count` times; each makes two events.
 async fn come_and_go(daemon: &Daemon, count: usize) {
@@ -151,12 +151,8 @@ async fn a_lie_is_taken_for_a_failure_and_an_endless_body_for_nothing() {
     // A head that comes byte by byte is no head in time.
     let mut slow = receiver.request().await;
     ids.push(slow.header("sidestream-delivery").to_owned());
-    let again = loop {
-        tokio::select! {
-            again = receiver.request() => break again,
-            () = tokio::time::sleep(Duration::from_millis(50)) => drop(slow.peer.try_send("H").await),
-        }
-    };
+    let send = async || drop(slow.peer.try_send("H").await);
+    let again = repeating(Duration::from_millis(50), send, receiver.request()).await;
     ids.push(again.header("sidestream-delivery").to_owned());
     // Accepted by its head; of the body no more is read than some.
     let mut endless = again;
