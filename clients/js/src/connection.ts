@@ -54,7 +54,7 @@ export const connect: Connect = (options, sink) => {
   };
 
   const fault = ({ hold: _, cause, ...rest }: Failure, next?: number): StreamError =>
-    Object.assign(new Error(`${rest.kind}: ${rest.reason ?? (cause as any)?.message ?? rest.status ?? ''}`, { cause }), {
+    Object.assign(Error(`${rest.kind}: ${rest.reason ?? (cause as any)?.message ?? rest.status ?? ''}`, { cause }), {
       final: false,
       ...rest,
       attempt: failures,
@@ -102,7 +102,8 @@ export const connect: Connect = (options, sink) => {
       kind: 'status',
       status,
       reason: said.reason ?? said.error,
-      hold: after * 1_000 || Date.parse(after) - Date.now() || 0,
+      // Seconds. A date, which is rare, counts as none.
+      hold: after * 1_000 || 0,
     };
   };
 
@@ -248,15 +249,14 @@ export const connect: Connect = (options, sink) => {
       if (state === 'paused') open();
     },
     pause(reason) {
-      halt();
-      if (state !== 'closed') set('paused', reason);
+      if (current || state === 'waiting') {
+        halt();
+        set('paused', reason);
+      }
     },
     wake(fresh) {
       const now = Date.now();
-      if (current ? fresh || (silence && now - alive > silence) : state === 'waiting' && now >= hold) {
-        failures = 0;
-        open('online');
-      }
+      if (current ? fresh || (silence && now - alive > silence) : state === 'waiting' && now >= hold) open('online');
     },
     renew,
     topics(names, on) {

@@ -8,23 +8,25 @@ export function follow(link: Link, ending: AbortSignal, pauseHidden?: number): v
   let timer: ReturnType<typeof setTimeout> | undefined;
   const on = (target: EventTarget | undefined, type: string, does: () => void) =>
     target?.addEventListener?.(type, does, { signal: ending });
+  const leave = () => link.pause('hidden');
   const seen = () => {
     clearTimeout(timer);
-    if (page?.hidden && pauseHidden !== undefined) timer = setTimeout(leave, pauseHidden);
-    else {
+    if (!page?.hidden) {
       link.resume();
-      if (!page?.hidden) link.wake(false);
-    }
+      link.wake(false);
+    } else if (pauseHidden !== undefined) timer = setTimeout(leave, pauseHidden);
   };
-  const leave = () => link.pause('hidden');
+  const back = () => {
+    if (!page?.hidden || pauseHidden === undefined) link.resume();
+  };
 
   // A connection that is open would keep the page out of the back/forward cache.
   on(globalThis, 'pagehide', leave);
-  on(globalThis, 'pageshow', seen);
+  on(globalThis, 'pageshow', back);
   on(globalThis, 'online', () => link.wake(true));
   on(page, 'freeze', leave);
-  on(page, 'resume', seen);
+  on(page, 'resume', back);
   on(page, 'visibilitychange', seen);
   on(ending, 'abort', () => clearTimeout(timer));
-  seen();
+  if (page?.hidden) seen();
 }

@@ -59,6 +59,6 @@ export function parser(
       text = '';
     }
     text += more.slice(start);
-    if (text.length + (data?.length ?? 0) > LONGEST) throw new RangeError('an event is too long');
+    if (text.length + (data?.length ?? 0) > LONGEST) throw Error('too long');
   };
 }

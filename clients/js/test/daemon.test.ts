@@ -68,9 +68,8 @@ test('daemon: a line that passes nothing on any more is noticed, heartbeats keep
   await until('it to open', () => events.state === 'open');
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   assert.equal(line.count, 1, 'it was quiet, and not dead');
-  line.stalled = true;
+  line.stall();
   await until('it to notice', () => seen.errors.length);
-  line.stalled = false;
   await daemon.publish(1);
   await until('the event', () => seen.data.length);
   events.unsubscribe();

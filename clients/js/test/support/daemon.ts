@@ -130,9 +130,10 @@ export class Line {
   /** Connections so far. */
   count = 0;
   refusing = false;
-  /** Passes nothing on, and says nothing. */
-  stalled = false;
+  /** Answers with these bytes, and hangs up. */
+  garbage: string | undefined;
   readonly #sockets = new Set<Socket>();
+  readonly #stalled = new WeakSet<Socket>();
   readonly #server;
 
   private constructor(to: string, server: ReturnType<typeof createServer>) {
@@ -141,11 +142,15 @@ export class Line {
     const { hostname, port } = new URL(to);
     server.on('connection', (near: Socket) => {
       if (this.refusing) return void near.resetAndDestroy();
+      if (this.garbage !== undefined) {
+        const bytes = this.garbage;
+        return void near.on('error', () => {}).once('data', () => near.end(bytes));
+      }
       this.count += 1;
       const far = connect(+port, hostname);
       for (const [from, into] of [[near, far], [far, near]] as const) {
         this.#sockets.add(from);
-        from.on('data', (chunk) => this.stalled || into.write(chunk));
+        from.on('data', (chunk) => this.#stalled.has(from) || into.write(chunk));
         from.on('error', () => into.destroy());
         from.on('close', () => {
           this.#sockets.delete(from);
@@ -159,6 +164,11 @@ export class Line {
     const server = createServer();
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
     return new Line(origin, server);
+  }
+
+  /** What is open passes nothing on any more, and says nothing. */
+  stall(): void {
+    for (const socket of this.#sockets) this.#stalled.add(socket);
   }
 
   cut(): void {

@@ -1,0 +1,4 @@
+import { shared } from './support/shared.js';
+import { suite } from './support/suite.js';
+
+shared('chromium', suite('chromium'));
