@@ -1,5 +1,7 @@
-//! The pages that people read, held against the code: metrics, words on the wire, snippets of configuration, links.
+//! The pages that people read, held against the code: metrics, words on the wire, snippets of configuration, links, what
+//! is called missing; and the form of commits. The first steps of the pages are run by `tests/it/pages.rs`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -117,4 +119,106 @@ fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// A word without the end of its plural.
+fn singular(word: &str) -> String {
+    let word = word.to_lowercase();
+    word.strip_suffix('s').map(str::to_owned).unwrap_or(word)
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(singular).collect()
+}
+
+/// What there is: each section and key of the configuration, each route, each command, as the words of its name. The
+/// flag says that one of these words alone names it.
+fn features() -> Vec<(BTreeSet<String>, bool)> {
+    let mut all = Vec::new();
+    for line in read("config.example.toml").lines().map(|line| line.trim_start_matches("# ")) {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            all.push((words(section), true));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' ')) {
+            all.push((words(key), false));
+        }
+    }
+    let routes: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).expect("JSON");
+    all.extend(routes["paths"].as_object().expect("paths").keys().map(|path| (words(path), true)));
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_sidestream")).arg("--help").output().expect("the binary runs");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let commands =
+        help.split("Commands:\n").nth(1).expect("commands").lines().take_while(|line| !line.is_empty());
+    all.extend(commands.filter_map(|line| line.split_whitespace().next()).map(|name| (words(name), true)));
+    all
+}
+
+/// The name of a feature that `missing` describes, if there is one.
+fn is_there(missing: &str) -> Option<String> {
+    // The application itself: what is missing towards it is said with its name.
+    const NEUTRAL: [&str; 1] = ["backend"];
+    let described = words(missing);
+    features().into_iter().find_map(|(name, by_one)| {
+        let common: Vec<&String> =
+            name.intersection(&described).filter(|word| !NEUTRAL.contains(&word.as_str())).collect();
+        let found = if by_one { !common.is_empty() } else { !name.is_empty() && common.len() == name.len() };
+        found.then(|| name.into_iter().collect::<Vec<_>>().join(" "))
+    })
+}
+
+#[test]
+fn what_the_readme_calls_missing_is_no_key_route_or_command() {
+    for there in ["Presence", "Webhooks", "CORS headers on streams", "A TLS certificate", "Changing topics"] {
+        assert!(is_there(there).is_some(), "{there} is not found");
+    }
+    let page = read("README.md");
+    let status =
+        page.split("\n## Status\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a status");
+    let items: Vec<&str> = status.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    assert!(items.len() > 2, "the list was not found");
+    for item in items {
+        let name = item.strip_prefix("**").and_then(|rest| rest.split("**").next());
+        let name = name.unwrap_or_else(|| panic!("{item}: it does not begin with what is missing, in bold"));
+        assert_eq!(is_there(name), None, "README's status calls it missing: {name}");
+    }
+}
+
+#[test]
+fn the_integration_tests_are_listed_in_order_with_what_they_are_for() {
+    let main = read("tests/it/main.rs");
+    let row = |line: &str| Some(line.strip_prefix("//! | `")?.split_once("` | ")?.0.to_owned());
+    let listed: Vec<String> = main.lines().filter_map(row).collect();
+    let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let mut modules: Vec<String> = modules.map(|name| format!("{name}.rs")).collect();
+    assert_eq!(modules.remove(0), "harness.rs");
+    assert!(modules.is_sorted(), "{modules:?}");
+    modules.insert(0, "harness/".to_owned());
+    assert_eq!(listed, modules);
+    let files = std::fs::read_dir(root().join("tests/it")).expect("a folder of ours");
+    let files = files.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    for file in files.filter(|file| file.ends_with(".rs") && file != "main.rs") {
+        assert!(listed.contains(&file), "tests/it/main.rs does not list {file}");
+    }
+}
+
+/// From then on commits are held to their form.
+const COMMITS_SINCE: &str = "2026-11-30T08:30:00Z";
+
+#[test]
+fn commits_have_a_short_subject_and_a_body() {
+    if !root().join(".git").exists() {
+        // A copy without history has no commits to be held.
+        return;
+    }
+    let mut log = Command::new("git");
+    log.arg("-C").arg(root()).args(["log", "--no-merges", "--format=%h%x1f%s%x1f%b%x1e"]);
+    let log = log.arg(format!("--since={COMMITS_SINCE}")).output().expect("git");
+    assert!(log.status.success(), "{}", String::from_utf8_lossy(&log.stderr));
+    let text = String::from_utf8(log.stdout).expect("text");
+    for commit in text.split('\u{1e}').map(str::trim).filter(|commit| !commit.is_empty()) {
+        let parts: Vec<&str> = commit.split('\u{1f}').collect();
+        let [hash, subject, body] = parts[..] else { panic!("{commit}") };
+        assert!(subject.chars().count() <= 72, "{hash}: its subject is longer than 72 characters: {subject}");
+        assert!(!body.trim().is_empty(), "{hash}: it has no body that says why: {subject}");
+    }
 }

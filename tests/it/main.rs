@@ -8,41 +8,43 @@
 //! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
 //! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
 //! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
-//! | `clients.rs` | clients that nobody here wrote |
-//! | `config.rs` | the operator's file: what is taken, and how what is not is told |
+//! | `clients.rs` | clients that were not written here |
+//! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
-//! | `dead_peers.rs` | peers that vanish without a word |
-//! | `presence.rs` | who is there, on all instances, and what is said of who comes and goes |
-//! | `proxy.rs` | what goes on to the backend, and how its answers come back |
+//! | `dead_peers.rs` | peers that vanish silently |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
+//! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
 //! | `http2.rs` | HTTP/2 on the public listener |
-//! | `instances.rs` | instances that know of each other, and miss who dies |
-//! | `history.rs` | what the log keeps of a topic, where it ends, and results of a publish an item |
+//! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
+//! | `pages.rs` | the first configuration and commands of every page, run as they stand |
+//! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
+//! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
-//! | `redis_requests.rs` | what a backend asks and commands over Redis |
+//! | `redis_requests.rs` | requests that a backend sends over Redis |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `redis_tls.rs` | Redis over TLS |
-//! | `shapes.rs` | event shapes of older applications, history, coalescing |
-//! | `replacing.rs` | the page for those who replace a service of their own: its code in every language |
+//! | `replacing.rs` | docs/replacing.md: its code in every language |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
+//! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
-//! | `webhooks.rs` | webhooks: what a receiver is told, its signature, receivers that fail, hang and lie |
-//! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
+//! | `webhooks.rs` | webhooks: what a receiver gets, its signature, receivers that fail, hang and lie |
+//! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
@@ -67,6 +69,7 @@ mod internal;
 mod jwt;
 mod membership;
 mod openapi;
+mod pages;
 mod presence;
 mod proxy;
 mod publish;

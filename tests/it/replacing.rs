@@ -51,8 +51,10 @@ impl Code {
     async fn take(language: Language, daemon: &Daemon) -> Self {
         let page = repository().join("docs/replacing.md");
         let page = std::fs::read_to_string(page).expect("the page");
-        let block = page.split(&format!("\n```{}\n", language.block)).nth(1).expect("its block");
-        let block = block.split("\n```").next().expect("its end");
+        let fence = format!("\n```{}\n", language.block);
+        let blocks = page.split(&fence).skip(1);
+        let mut blocks = blocks.map(|rest| rest.split("\n```").next().expect("its end"));
+        let block = blocks.find(|block| block.contains(language.module)).expect("its block");
         let folder = tempfile::tempdir().expect("a folder");
         let write = |file: &str, text: &[u8]| {
             std::fs::write(folder.path().join(file), text).expect("a file");
