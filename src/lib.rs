@@ -14,6 +14,9 @@
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`retry`] |
 
+// `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod app;
 pub mod auth;
 pub mod cli;

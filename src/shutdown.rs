@@ -43,6 +43,21 @@ impl Drain {
         self.tasks.spawn(task)
     }
 
+    /// As [`spawn`](Self::spawn), for a task without which the daemon only looks well: one that accepts connections, or
+    /// holds one to Redis. It may end only after the notice. If it panics or ends before, the process is aborted, so
+    /// that a supervisor starts it again, instead of going on without it in silence.
+    pub fn spawn_essential<F>(&self, name: &'static str, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let notice = self.notice.clone();
+        self.spawn(async move {
+            let _guard = AbortOnPanic(name);
+            task.await;
+            assert!(notice.is_cancelled(), "the task `{name}` ended before it was asked to");
+        })
+    }
+
     /// Makes [`Drain::finished`] wait until the token is dropped.
     pub fn hold(&self) -> TaskTrackerToken {
         self.tasks.token()
@@ -51,5 +66,19 @@ impl Drain {
     /// Completes when the notice has been given and every spawned task has ended. Cancel safe.
     pub async fn finished(&self) {
         self.tasks.wait().await;
+    }
+}
+
+/// Ends the process when what it guards panics. The panic itself is in the log already, by the panic hook.
+pub struct AbortOnPanic(pub &'static str);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.0, "the daemon cannot go on without this task, so the process ends");
+            // The log is written by a thread of its own, which gets a moment.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::process::abort();
+        }
     }
 }

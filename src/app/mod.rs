@@ -147,7 +147,10 @@ impl App {
         if let Some(files) = &config.public.tls {
             door = door.over_tls(server::Certificate::keep(files, &drain).map_err(io::Error::other)?);
         }
-        drain.spawn(server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()));
+        drain.spawn_essential(
+            "public listener",
+            server::serve(public, Arc::new(door), config.public.max_connections, drain.clone()),
+        );
         let relay = start_redis(&config, &health, &log, &topics, &close)?;
         if let Some(redis) = &config.redis {
             let ear = Arc::new(Ear(Arc::clone(&control)));
@@ -183,8 +186,8 @@ impl App {
             let clerk = Arc::new(Clerk(Arc::clone(&door)));
             redis::start_requests(redis, max_body, clerk, &drain).map_err(io::Error::other)?;
         }
-        close.spawn(server::serve(internal, door, 0, close.clone()));
-        drain.spawn(upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
+        close.spawn_essential("internal listener", server::serve(internal, door, 0, close.clone()));
+        drain.spawn_essential("upkeep", upkeep(Arc::clone(&log), revocations, metrics, drain.clone()));
 
         stop.await;
         info!(streams = fanout.open(), "draining");

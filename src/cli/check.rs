@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::output::{note_lines, print};
 use crate::config::{Config, StreamAuth};
 
 #[derive(Args, Debug)]
@@ -26,11 +27,10 @@ impl Check {
         match Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref()) {
             Ok(config) => {
                 let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
-                print!("{name}: ok\n{}", summary(&config));
-                ExitCode::SUCCESS
+                print(format_args!("{name}: ok\n{}", summary(&config)))
             }
             Err(bad) => {
-                eprintln!("{bad}");
+                note_lines(bad);
                 ExitCode::FAILURE
             }
         }

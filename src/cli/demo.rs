@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use self::backend::DemoBackend;
 use crate::app::App;
 use crate::cli::error::Error;
+use crate::cli::output::fail;
 use crate::cli::{key, serve};
 use crate::config::{Backend, Config, Secret};
 use crate::server;
@@ -50,14 +51,14 @@ const DEADLINE: Duration = Duration::from_secs(3);
 impl Demo {
     pub(super) fn run(self) -> ExitCode {
         if let Err(error) = telemetry::install_log(false, "info") {
-            return crate::cli::fail(&error);
+            return fail(&error);
         }
         let metrics = telemetry::install_metrics();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let result = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(self.serve(metrics)));
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => crate::cli::fail(&error),
+            Err(error) => fail(&error),
         }
     }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::auth::key_sha256;
+use crate::cli::output::{fail, note, print};
 use crate::config::Secret;
 
 /// Longer than any key may be.
@@ -42,22 +43,21 @@ impl KeyCommand {
         match self.does {
             Does::New => {
                 let key = random();
-                println!("key        = \"{}\"\nkey_sha256 = \"{}\"", key.expose(), key_sha256(key.expose()));
-                ExitCode::SUCCESS
+                let (key, hash) = (key.expose(), key_sha256(key.expose()));
+                print(format_args!("key        = \"{key}\"\nkey_sha256 = \"{hash}\"\n"))
             }
             Does::Hash => {
                 let mut key = String::new();
                 if let Err(error) = io::stdin().take(MAX_INPUT).read_to_string(&mut key) {
-                    return crate::cli::fail(&error);
+                    return fail(&error);
                 }
                 let key = key.strip_suffix('\n').unwrap_or(&key);
                 let key = key.strip_suffix('\r').unwrap_or(key);
                 if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                    eprintln!("sidestream: a key is ASCII without spaces, because it travels in a header");
+                    note("a key is ASCII without spaces, because it travels in a header");
                     return ExitCode::FAILURE;
                 }
-                println!("{}", key_sha256(key));
-                ExitCode::SUCCESS
+                print(key_sha256(key) + "\n")
             }
         }
     }

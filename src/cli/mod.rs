@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod error;
 mod key;
+mod output;
 mod publish;
 mod serve;
 mod tail;
@@ -67,22 +68,4 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Key(key) => key.run(),
     }
-}
-
-/// Says an error and its causes on standard error, in one line.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("sidestream: {}", chain(error));
-    ExitCode::FAILURE
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use crate::cli::client;
 use crate::cli::client::Url;
 use crate::cli::error::Error;
+use crate::cli::output::fail;
 
 const KEY_VARIABLE: &str = "SIDESTREAM_PUBLISH_KEY";
 /// How much is read from standard input; what the daemon takes is its own affair.
@@ -180,7 +181,7 @@ impl Publish {
         let result = self.request().and_then(|request| runtime?.block_on(self.publish(request)));
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => crate::cli::fail(&error),
+            Err(error) => fail(&error),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::cli::key;
+use crate::cli::output::{fail, note_lines};
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
@@ -32,6 +34,9 @@ The log goes to standard error. SIGTERM or SIGINT (Ctrl-C) drains: requests are
 finished, streams are closed spread over some seconds and told to come back.
 A second signal ends it at once.";
 
+/// How long the end of the process waits for the last lines of the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
@@ -49,7 +54,7 @@ impl Serve {
         let mut config = match loaded {
             Ok(config) => config,
             Err(bad) => {
-                eprintln!("{bad}");
+                note_lines(bad);
                 return ExitCode::FAILURE;
             }
         };
@@ -57,7 +62,7 @@ impl Serve {
             config.telemetry.log_format == LogFormat::Json,
             &config.telemetry.log_level,
         ) {
-            return crate::cli::fail(&error);
+            return fail(&error);
         }
         // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
         if self.config.is_none() && config.internal.publish_keys.is_empty() {
@@ -75,15 +80,16 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
     let metrics = telemetry::install_metrics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return crate::cli::fail(&error),
+        Err(error) => return fail(&error),
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
         App::bind(config)?.run(metrics, stop).await
     });
+    telemetry::flush_log(LAST_LINES);
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => crate::cli::fail(&error),
+        Err(error) => fail(&error),
     }
 }
 
@@ -106,6 +112,7 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
         let _ = first.send(());
         let signal = next().await;
         warn!(signal, "asked to stop a second time; ending at once");
+        telemetry::flush_log(LAST_LINES);
         std::process::exit(1);
     });
     Ok(async {

@@ -19,10 +19,11 @@ use http_body_util::Full;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use self::show::{Output, note};
+use self::show::Output;
 use crate::cli::client;
 use crate::cli::client::{Answer, Url};
 use crate::cli::error::Error;
+use crate::cli::output::{chain, fail, note};
 use crate::event::sse::Parser;
 
 /// How much one event may be.
@@ -121,7 +122,7 @@ impl Tail {
         });
         match result {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => crate::cli::fail(&error),
+            Err(error) => fail(&error),
         }
     }
 }
@@ -183,7 +184,7 @@ impl<'a> Follower<'a> {
                 Ended::Lost { why, pause } => (why, pause),
             };
             let pause = pause.unwrap_or_default().max(self.backoff()).min(LONGEST_RETRY);
-            note(&format!("{}; again in {:.1} s", crate::cli::chain(&why), pause.as_secs_f32()));
+            note(format_args!("{}; again in {:.1} s", chain(&why), pause.as_secs_f32()));
             tokio::time::sleep(pause).await;
         }
     }

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use crate::auth::jwt::Jwt;
 use crate::auth::{Denied, Verified};
 use crate::cli::error::Error;
+use crate::cli::output::{note, note_lines};
 use crate::config;
 use crate::config::Config;
 
@@ -62,7 +63,7 @@ impl Token {
 fn load(path: Option<&Path>) -> Result<Config, ExitCode> {
     let backend = "http://localhost:65535";
     Config::load(path, std::env::vars_os(), Some(backend)).map_err(|bad| {
-        eprintln!("{bad}");
+        note_lines(bad);
         ExitCode::FAILURE
     })
 }
@@ -73,7 +74,7 @@ fn token(given: Option<String>) -> Result<String, Error> {
         Some(text) => text,
         None => {
             if io::stdin().is_terminal() {
-                eprintln!("sidestream: the token is read from standard input");
+                note("the token is read from standard input");
             }
             let mut text = String::new();
             io::stdin().lock().take(MAX_INPUT + 1).read_to_string(&mut text).map_err(Error::Input)?;

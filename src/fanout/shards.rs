@@ -1,6 +1,7 @@
 //! The shards together: started, given subscribers, asked, drained, stopped.
 
 use crate::lock::Mutex;
+use crate::shutdown::AbortOnPanic;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +35,7 @@ impl Fanout {
         for number in 0..settings.shards {
             let (shard, mailbox) = Shard::new(Arc::clone(log), settings.clone())?;
             let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-                let _guard = AbortOnPanic;
+                let _guard = AbortOnPanic("shard");
                 if let Err(error) = wake_politely() {
                     tracing::debug!(%error, "a shard keeps the system's usual scheduling");
                 }
@@ -193,16 +194,4 @@ async fn sum(asked: Vec<oneshot::Receiver<usize>>) -> usize {
         all += counted.await.unwrap_or(0);
     }
     all
-}
-
-/// Ends the process when a shard panics: its streams would hang without a sign, and everything else look well.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("a shard failed; its streams are lost, so the process ends");
-            std::process::abort();
-        }
-    }
 }

@@ -78,9 +78,9 @@ impl Link {
             kept: Self::kept(prefix).into_bytes().into(),
         });
         let ear = Ear { server: Arc::clone(&server), timing, names: Arc::clone(&names), hear };
-        drain.spawn(ear.run(drain.clone()));
+        drain.spawn_essential("redis bus reader", ear.run(drain.clone()));
         let mouth = Mouth { server, timing, names, connection: None };
-        drain.spawn(mouth.run(waiting, drain.clone()));
+        drain.spawn_essential("redis bus writer", mouth.run(waiting, drain.clone()));
         Self { tellings }
     }
 

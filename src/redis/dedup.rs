@@ -47,7 +47,7 @@ impl RedisOnce {
     pub(super) fn start(server: Arc<Server>, timing: Timing, prefix: String, drain: &Drain) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
         let keeper = Keeper { server, timing, prefix, connection: None, told: Told::default() };
-        drain.spawn(keeper.run(waiting, drain.clone()));
+        drain.spawn_essential("redis first use", keeper.run(waiting, drain.clone()));
         Self { requests }
     }
 }

@@ -190,8 +190,8 @@ pub fn start_redis(
     let subscription = Subscription::new(Arc::clone(&server), timing, max_text, delivery, reporter);
     let subscription = subscription.telling(Arc::clone(&hash));
     let listening = subscription.listening();
-    drain.spawn(subscription.run(drain.clone()));
-    drain.spawn(keeper.run(drain.clone()));
+    drain.spawn_essential("redis channels", subscription.run(drain.clone()));
+    drain.spawn_essential("redis topics", keeper.run(drain.clone()));
     let publisher = RedisPublisher::start(Arc::clone(&server), timing, &settings.prefix, listening, drain);
     let Some(stream) = &settings.stream else {
         let commands = RedisCommands(Way::Channel(publisher.clone()));
@@ -202,7 +202,7 @@ pub fn start_redis(
         Reading { key: stream.key.as_bytes().into(), batch: stream.batch, max_text, limit: settings.timeout };
     let reporter = health.depend_on("redis_stream", true);
     let tail = Tail::new(Arc::clone(&server), reading, timing, Arc::clone(log), changes, hash, reporter);
-    drain.spawn(tail.run(drain.clone()));
+    drain.spawn_essential("redis stream", tail.run(drain.clone()));
     if let Some(ear) = ear {
         let once = once_keys(stream, &settings.prefix);
         let lease = Lease::new(stream, &settings.prefix, once, duty.idempotency_window);
@@ -210,7 +210,7 @@ pub fn start_redis(
         let stream = stream.key.as_bytes().into();
         let banks = Banks { server, timing, lease, length, stream, max_text, ear };
         let bridge = Bridge::new(banks, health.depend_on("redis_bridge", true));
-        drain.spawn(bridge.run(drain.clone()));
+        drain.spawn_essential("redis bridge", bridge.run(drain.clone()));
     }
     let commands = Commands::new(stream, &settings.prefix, sharded, duty.idempotency_window);
     let appender = Appender::start(server, timing, stream.timeout, commands, drain);

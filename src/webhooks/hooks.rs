@@ -12,6 +12,7 @@ use crate::config;
 use crate::config::HookEvent;
 use crate::event::{Name, Pattern};
 use crate::fanout::{Ended, Watched, Watcher};
+use crate::shutdown::AbortOnPanic;
 use crate::shutdown::Drain;
 use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
 use crate::webhooks::notice::{Notice, Who};
@@ -45,7 +46,10 @@ impl Webhooks {
         for settings in settings {
             let queue = Arc::new(Queue::new(settings));
             let sender = Sender::new(settings, instance, Arc::clone(&queue), heard.clone())?;
-            tasks.spawn(sender.run());
+            tasks.spawn(async move {
+                let _guard = AbortOnPanic("webhook");
+                sender.run().await;
+            });
             hooks.push(Hook {
                 name: settings.name.as_str().into(),
                 events: settings.events.clone(),

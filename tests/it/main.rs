@@ -20,6 +20,7 @@
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
+//! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
@@ -67,6 +68,7 @@ mod http2;
 mod instances;
 mod internal;
 mod jwt;
+mod log_readers;
 mod membership;
 mod openapi;
 mod pages;

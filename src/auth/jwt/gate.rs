@@ -49,7 +49,7 @@ impl Jwt {
     /// Fetches the keys of the URL in the background, from now until the drain starts; `name` is what depends on it.
     pub fn start(&self, name: &'static str, health: &Health, drain: &Drain) {
         if let Some(jwks) = &self.jwks {
-            drain.spawn(Arc::clone(jwks).keep(health.depend_on(name, true), drain.clone()));
+            drain.spawn_essential("jwks", Arc::clone(jwks).keep(health.depend_on(name, true), drain.clone()));
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! What came over the wire never reaches a terminal as a control character, except within JSON, which escapes them.
 
-use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::num::NonZeroU64;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::output::{note, plain, plain_json};
 use crate::event::sse::Message;
 
 /// How events are written.
@@ -57,11 +57,6 @@ impl Output {
     }
 }
 
-/// Says something on standard error, where that is still to be had.
-pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "sidestream: {}", plain(text));
-}
-
 fn text(message: &Message) -> String {
     let id = message.id.as_deref().filter(|id| !id.is_empty()).unwrap_or("-");
     let mut text = format!("{}  {}  ", plain(id), plain(&message.event));
@@ -83,26 +78,8 @@ fn json(message: &Message) -> String {
         data: &'a str,
     }
     let line = Line { id: message.id.as_deref(), event: &message.event, data: &message.data };
-    let mut line = serde_json::to_string(&line).expect("a struct of texts is JSON");
-    line.push('\n');
-    line
-}
-
-/// `text` with every control character but the tab written out.
-fn plain(text: &str) -> Cow<'_, str> {
-    let harmless = |char: char| !char.is_control() || char == '\t';
-    if text.chars().all(harmless) {
-        return text.into();
-    }
-    let mut plain = String::with_capacity(text.len() + 16);
-    for char in text.chars() {
-        if harmless(char) {
-            plain.push(char);
-        } else {
-            plain.extend(char.escape_default());
-        }
-    }
-    plain.into()
+    let line = serde_json::to_string(&line).expect("a struct of texts is JSON");
+    plain_json(&line).into_owned() + "\n"
 }
 
 /// What an event of sidestream's own says; None of any other, whatever its name.

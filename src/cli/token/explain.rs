@@ -1,7 +1,6 @@
 //! `sidestream token explain`: what a token would be allowed on each configured stream, and why not.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::auth::{Denied, Pattern, Topics, Verified, claims};
+use crate::cli::output::{fail, print};
 use crate::config;
 use crate::config::{Config, StreamAuth};
 use crate::event::{Name, Placeholder, Template};
@@ -41,15 +41,15 @@ impl Explain {
         };
         let token = match crate::cli::token::token(self.token) {
             Ok(token) => token,
-            Err(error) => return crate::cli::fail(&error),
+            Err(error) => return fail(&error),
         };
         let (text, good) = match crate::cli::token::judge(&config.auth, &token) {
             Ok(Ok(verified)) => of_good(&config, &verified, &self.topic),
             Ok(Err(denied)) => (of_bad(&config, &token, &denied), false),
-            Err(error) => return crate::cli::fail(&error),
+            Err(error) => return fail(&error),
         };
-        let _ = write!(std::io::stdout().lock(), "{text}");
-        if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let printed = print(text);
+        if good { printed } else { ExitCode::FAILURE }
     }
 }
 

@@ -1,6 +1,5 @@
 //! `sidestream token mint`: a token such as an application would make.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::error::Error;
+use crate::cli::output::{fail, note, print};
 use crate::config;
 use crate::jws;
 use crate::jws::{Algorithm, SigningKey};
@@ -61,11 +61,10 @@ impl Mint {
         };
         match self.mint(&auth) {
             Ok(token) => {
-                let _ = writeln!(std::io::stdout().lock(), "{token}");
                 self.warn(&auth, &token);
-                ExitCode::SUCCESS
+                print(token + "\n")
             }
-            Err(error) => crate::cli::fail(&error),
+            Err(error) => fail(&error),
         }
     }
 
@@ -132,7 +131,7 @@ impl Mint {
         if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
             && let Ok(Err(denied)) = crate::cli::token::judge(auth, token)
         {
-            eprintln!("sidestream: the daemon would refuse it: {denied} ({})", denied.word());
+            note(format_args!("the daemon would refuse it: {denied} ({})", denied.word()));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `sidestream token verify`: whether the daemon would take a token, and for whose.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::auth::{Topics, Verified};
+use crate::cli::output::{fail, print};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -27,15 +27,12 @@ impl Verify {
         let judged = crate::cli::token::token(self.token)
             .and_then(|token| crate::cli::token::judge(&config.auth, &token));
         match judged {
-            Ok(Ok(verified)) => {
-                let _ = write!(std::io::stdout().lock(), "ok\n{}", summary(&verified));
-                ExitCode::SUCCESS
-            }
+            Ok(Ok(verified)) => print(format_args!("ok\n{}", summary(&verified))),
             Ok(Err(denied)) => {
-                let _ = writeln!(std::io::stdout().lock(), "{}: {denied}", denied.word());
+                print(format_args!("{}: {denied}\n", denied.word()));
                 ExitCode::FAILURE
             }
-            Err(error) => crate::cli::fail(&error),
+            Err(error) => fail(&error),
         }
     }
 }

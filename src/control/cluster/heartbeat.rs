@@ -54,11 +54,11 @@ impl Control {
     /// `voice`.
     pub fn live(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
         self.presence.tell_topics();
-        life.spawn(Arc::clone(&self.presence).gather_all(life.clone()));
+        life.spawn_essential("presence", Arc::clone(&self.presence).gather_all(life.clone()));
         self.presence.speak_all(voice, life);
-        life.spawn(Arc::clone(self).look(life.clone()));
+        life.spawn_essential("instances", Arc::clone(self).look(life.clone()));
         if self.bus.get().is_some() {
-            life.spawn(Arc::clone(self).cry(life.clone()));
+            life.spawn_essential("heartbeat", Arc::clone(self).cry(life.clone()));
         }
     }
 

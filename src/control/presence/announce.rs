@@ -61,8 +61,11 @@ impl Presence {
     /// Speaks, by tasks of `life`; what is left when it starts is spoken then.
     pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
         let (waiting, to_publish) = mpsc::channel(MAX_WAITING);
-        life.spawn(Arc::clone(self).note_all(waiting, life.clone()));
-        life.spawn(Arc::clone(self).publish_all(voice, to_publish, life.clone()));
+        life.spawn_essential("presence notes", Arc::clone(self).note_all(waiting, life.clone()));
+        life.spawn_essential(
+            "presence events",
+            Arc::clone(self).publish_all(voice, to_publish, life.clone()),
+        );
     }
 
     async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<Noticed>, life: Drain) {

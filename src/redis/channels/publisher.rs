@@ -66,7 +66,7 @@ impl RedisPublisher {
             told: Told::default(),
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
         };
-        drain.spawn(outbox.run(waiting, drain.clone()));
+        drain.spawn_essential("redis publish", outbox.run(waiting, drain.clone()));
         Self { requests }
     }
 }

@@ -173,7 +173,7 @@ impl Appender {
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
             appended: metrics::counter!(REDIS_STREAM_APPENDED),
         };
-        drain.spawn(outbox.run(waiting, asking, drain.clone()));
+        drain.spawn_essential("redis append", outbox.run(waiting, asking, drain.clone()));
         Self { requests, heads }
     }
 }

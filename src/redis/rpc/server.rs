@@ -80,7 +80,7 @@ impl Requests {
     ) {
         // Every one that waits there has a place.
         let (answers, waiting) = mpsc::channel(MAX_BUSY);
-        drain.spawn(Answers::new(Arc::clone(&server), timing).run(waiting));
+        drain.spawn_essential("redis replies", Answers::new(Arc::clone(&server), timing).run(waiting));
         let requests = Self {
             list: Keys::list(prefix).into_bytes().into(),
             keys: Keys::new(prefix, server.slot()),
@@ -92,7 +92,7 @@ impl Requests {
             told: Told::default(),
             scolded: Told::default(),
         };
-        drain.spawn(requests.run(drain.clone()));
+        drain.spawn_essential("redis requests", requests.run(drain.clone()));
     }
 
     async fn run(mut self, drain: Drain) {

@@ -56,7 +56,7 @@ impl Certificate {
         let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| warn!(%error, "SIGHUP will not renew the certificate"))
             .ok();
-        drain.spawn(certificate.clone().watch(texts, hangup, drain.clone()));
+        drain.spawn_essential("certificate", certificate.clone().watch(texts, hangup, drain.clone()));
         Ok(certificate)
     }
 

@@ -4,19 +4,31 @@ use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
 
 use super::{Answer, Stream, eventually, request, within};
 
 /// The key that may publish, unless a test's configuration says otherwise.
 pub(crate) const KEY: &str = "test-key";
 
+/// Who reads the daemon's standard error.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum LogReader {
+    Reads,
+    /// Has it open and takes nothing.
+    Stalls,
+    /// Has closed it.
+    IsGone,
+}
+
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) public: SocketAddr,
     pub(crate) internal: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    reader: watch::Sender<LogReader>,
     _folder: tempfile::TempDir,
 }
 
@@ -29,7 +41,7 @@ impl Daemon {
 
     /// The same, with environment variables.
     pub(crate) async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
-        let mut daemon = Self::spawn(config, environment);
+        let mut daemon = Self::spawn(config, environment, Stdio::piped());
         let log = Arc::clone(&daemon.log);
         let bound = eventually("the daemon says where it listens", async || {
             if let Ok(Some(status)) = daemon.child.try_wait() {
@@ -48,7 +60,23 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(config: &str, environment: &[(&str, &str)]) -> Self {
+    /// Starts one whose log goes to `stderr`. What it listens on is read from the kernel's tables.
+    pub(crate) async fn start_with_stderr(config: &str, stderr: std::fs::File) -> Self {
+        let mut daemon = Self::spawn(config, &[], stderr.into());
+        let (public, internal) = eventually("the daemon listens", async || {
+            let [one, other] = listening(daemon.pid())[..] else { return None };
+            match request(one, "GET", "/healthz", &[], b"").await.status {
+                200 => Some((other, one)),
+                _ => Some((one, other)),
+            }
+        })
+        .await;
+        daemon.public = public;
+        daemon.internal = internal;
+        daemon
+    }
+
+    fn spawn(config: &str, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("sidestream.toml");
         std::fs::write(&file, config).expect("a file");
@@ -67,25 +95,27 @@ impl Daemon {
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .expect("the daemon's binary");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let to = Arc::clone(&log);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
+        let (reader, mode) = watch::channel(LogReader::Reads);
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(read_log(BufReader::new(stderr).lines(), mode, Arc::clone(&log)));
+        }
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { child, public: nowhere, internal: nowhere, log, _folder: folder }
+        Self { child, public: nowhere, internal: nowhere, log, reader, _folder: folder }
     }
 
     /// Everything it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Changes who reads its log from the next line on.
+    pub(crate) fn read_log_by(&self, reader: LogReader) {
+        self.reader.send_replace(reader);
     }
 
     /// Waits until its log holds `text`.
@@ -147,6 +177,45 @@ impl Daemon {
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         within("the daemon ends", self.child.wait()).await.expect("its status")
+    }
+}
+
+/// The IPv4 addresses at which a process listens (proc(5), `/proc/<pid>/net/tcp`).
+fn listening(pid: u32) -> Vec<SocketAddr> {
+    const LISTEN: &str = "0A";
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("its descriptors")
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("its sockets");
+    let mut found = Vec::new();
+    for row in table.lines().skip(1) {
+        let fields: Vec<&str> = row.split_whitespace().collect();
+        let own = sockets.contains(&format!("socket:[{}]", fields[9]));
+        if let (LISTEN, true, Some((ip, port))) = (fields[3], own, fields[1].split_once(':')) {
+            let ip = u32::from_str_radix(ip, 16).expect("an address").to_ne_bytes();
+            found.push((ip, u16::from_str_radix(port, 16).expect("a port")).into());
+        }
+    }
+    found
+}
+
+async fn read_log(
+    mut lines: Lines<BufReader<ChildStderr>>,
+    mut mode: watch::Receiver<LogReader>,
+    to: Arc<Mutex<Vec<String>>>,
+) {
+    loop {
+        let now = *mode.borrow_and_update();
+        tokio::select! {
+            biased;
+            _ = mode.changed() => {}
+            line = lines.next_line(), if now == LogReader::Reads => match line {
+                Ok(Some(line)) => to.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+                _ => return,
+            },
+            () = std::future::ready(()), if now == LogReader::IsGone => return,
+        }
     }
 }
 

@@ -1,9 +1,6 @@
-//! What operators see: the log's set-up, and every metric's name, once.
+//! Every metric's name, once, and how all of them are rendered.
 //!
 //! No label holds what a user typed: a label's values are words of ours, or the operator's.
-
-use crate::lock::Mutex;
-use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -89,6 +86,7 @@ metrics_table! {
     WEBHOOK_REQUESTS = Counter "sidestream_webhook_requests_total", "Requests to webhooks, by webhook and result.";
     WEBHOOK_SECONDS = Histogram "sidestream_webhook_seconds", "From a request to a webhook to its answer or failure, in seconds.";
     WEBHOOK_WAITING = Gauge "sidestream_webhook_waiting", "Events that wait for a webhook, by webhook.";
+    LOG_LINES_LOST = Counter "sidestream_log_lines_lost_total", "Lines of the log that were not written: more than its reader takes, or the write failed.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";
@@ -99,41 +97,6 @@ const BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0,
 ];
-
-/// Lets some log lines of a kind through, so that a crowd of them cannot fill a disk: ten in ten seconds.
-#[derive(Default)]
-pub struct Throttle(Mutex<Window>);
-
-#[derive(Default)]
-struct Window {
-    began: Option<Instant>,
-    passed: u32,
-    held: u64,
-}
-
-impl Throttle {
-    const LINES: u32 = 10;
-    const SPAN: Duration = Duration::from_secs(10);
-
-    /// How many lines were held back since the last one that was let through, if this one may be written.
-    pub fn pass(&self) -> Option<u64> {
-        self.pass_at(Instant::now())
-    }
-
-    fn pass_at(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock();
-        if window.began.is_none_or(|began| now.saturating_duration_since(began) >= Self::SPAN) {
-            window.began = Some(now);
-            window.passed = 0;
-        }
-        if window.passed >= Self::LINES {
-            window.held += 1;
-            return None;
-        }
-        window.passed += 1;
-        Some(std::mem::take(&mut window.held))
-    }
-}
 
 /// Renders all metrics in Prometheus' text form. Cloning shares.
 #[derive(Clone)]
@@ -170,37 +133,9 @@ pub fn install_metrics() -> Metrics {
     Metrics(handle)
 }
 
-/// Why the log could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum BadLogging {
-    #[error("the log level is not a filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-}
-
-/// Sends the log to standard error, as text or as one JSON object a line.
-pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
-    // HTTP/2's own lines are one a frame, and may tell of heads: they are there for whoever names them only.
-    let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=warn") };
-    let filter = tracing_subscriber::EnvFilter::builder().parse(quiet)?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
-    // A log that is already there (a second daemon in one process) stays.
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_crowd_of_lines_is_counted_instead() {
-        let throttle = Throttle::default();
-        let start = Instant::now();
-        let passed = (0..25).filter_map(|_| throttle.pass_at(start)).collect::<Vec<_>>();
-        assert_eq!(passed, [0; 10]);
-        assert_eq!(throttle.pass_at(start + Throttle::SPAN), Some(15));
-    }
 
     #[test]
     fn a_name_says_its_kind_as_prometheus_expects() {

@@ -1,0 +1,70 @@
+//! The log's set-up: lines on standard error that never hold up the daemon.
+
+use std::io;
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::telemetry::log_writer::LogWriter;
+
+/// The writer of this process's log.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BadLogging {
+    #[error("the log level is not a filter: {0}")]
+    Filter(#[from] ParseError),
+    #[error("the thread that writes the log could not be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: whoever logs never
+/// waits and never fails. Lines that standard error does not take are counted in
+/// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
+/// the log too.
+pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
+    // A peer can cause lines of h2 at will, one a frame. They are there only if the operator names them.
+    let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=error") };
+    let filter = EnvFilter::builder().parse(quiet)?;
+    let writer = LogWriter::start(io::stderr())?;
+    // A log that is already there (a second daemon in one process) stays.
+    if WRITER.set(writer.clone()).is_err() {
+        return Ok(());
+    }
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || writer.clone())
+        // A failed write would be reported to the same standard error, by a macro that panics.
+        .log_internal_errors(false)
+        .with_target(true);
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Waits until all lines so far are written, at the longest `limit`. To be called before the process ends.
+pub fn flush_log(limit: Duration) {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(limit);
+    }
+}
+
+/// The default hook writes to standard error itself, and waits as long as nobody reads it.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let payload = info.payload();
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let backtrace = std::backtrace::Backtrace::capture();
+    tracing::error!(place, thread, %backtrace, "panicked: {text}");
+    // What follows may end the process.
+    flush_log(Duration::from_millis(200));
+}

@@ -1,0 +1,12 @@
+//! What operators see: the log, and every metric.
+//!
+//! No label holds what a user typed: a label's values are words of ours, or the operator's.
+
+mod log;
+mod log_writer;
+mod metrics;
+mod throttle;
+
+pub use crate::telemetry::log::{BadLogging, flush_log, install_log};
+pub use crate::telemetry::metrics::*;
+pub use crate::telemetry::throttle::Throttle;
