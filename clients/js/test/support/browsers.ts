@@ -154,26 +154,31 @@ async function webkit(): Promise<Browser> {
 
 export const browser = (engine: Engine): Promise<Browser> => (engine === 'webkit' ? webkit() : puppet(engine));
 
-/** The application behind the daemon: a page with the client, another one without, and what a test adds. */
-export async function site(paths: Record<string, (url: URL) => string> = {}): Promise<{ origin: string; stop(): Promise<void> }> {
-  const built = await build({
-    entryPoints: [new URL('../page/main.js', import.meta.url).pathname],
-    bundle: true,
-    format: 'iife',
-    write: false,
-    nodePaths: [],
-  });
-  const script = built.outputFiles[0]!.text;
+const built = new Map<string, Promise<string>>();
+const bundle = async (name: string) => {
+  const entryPoints = [new URL(`../page/${name}.js`, import.meta.url).pathname];
+  const { outputFiles } = await build({ entryPoints, bundle: true, format: 'iife', write: false, define: { 'process.env.NODE_ENV': '"development"' } });
+  return outputFiles[0]!.text;
+};
+
+/**
+ * The application behind the daemon: `/` is a page with the first of `scripts`, `/name` one with the script of that name,
+ * `/other` one without; and what a test adds.
+ */
+export async function site(scripts: string[], paths: Record<string, (url: URL) => string> = {}): Promise<{ origin: string; stop(): Promise<void> }> {
+  for (const name of scripts) if (!built.has(name)) built.set(name, bundle(name));
+  const texts = new Map<string, string>();
+  for (const name of scripts) texts.set(`/${name}.js`, await built.get(name)!);
   const server = createServer((request, response) => {
     const url = new URL(request.url!, 'http://page');
-    const more = paths[url.pathname];
-    const [type, body] =
-      url.pathname === '/client.js'
-        ? ['text/javascript', script]
-        : more
-          ? ['text/plain', more(url)]
-          : ['text/html', url.pathname === '/other' ? '<!doctype html><title>other</title>' : '<!doctype html><title>page</title><script src="/client.js"></script>'];
-    response.writeHead(200, { 'content-type': type }).end(body);
+    const path = url.pathname;
+    const name = path === '/' ? scripts[0] : path.slice(1);
+    const [type, body] = texts.has(path)
+      ? ['text/javascript', texts.get(path)!]
+      : paths[path]
+        ? ['text/plain', paths[path]!(url)]
+        : ['text/html', texts.has(`/${name}.js`) ? `<!doctype html><title>page</title><body><script src="/${name}.js"></script>` : '<!doctype html><title>other</title>'];
+    response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(body);
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   return {

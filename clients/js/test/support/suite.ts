@@ -25,7 +25,7 @@ export const opened = (tab: Tab, name = 'a') => until(`${name} to open`, async (
 export const numbers = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** The parts that a suite has running: the browser for all of it, the rest anew for each test. */
-export function parts(engine: Engine) {
+export function parts(engine: Engine, scripts = ['main']) {
   let shared: Browser;
   before(async () => {
     shared = await browser(engine);
@@ -35,7 +35,7 @@ export function parts(engine: Engine) {
   return (name: string, does: (at: { tab(url?: string): Promise<Tab>; daemon: Daemon; line: Line; asked: string[]; application: string }) => Promise<void>, settings = {}) =>
     test(`${engine}: ${name}`, async () => {
       const asked: string[] = [];
-      const application = await site({
+      const application = await site(scripts, {
         '/token': (url) => (asked.push(url.searchParams.get('why')!), token(asked.length > 1 ? 60 : 2)),
         '/long': () => token(60, { topics: ['room:*'] }),
       });
