@@ -34,7 +34,7 @@ metrics_table! {
     STREAMS_CLOSED = Counter "sidestream_streams_closed_total", "Streams closed, by reason.";
     STREAMS_REFUSED = Counter "sidestream_streams_refused_total", "Streams refused, by reason.";
     REPLAYS = Counter "sidestream_replays_total", "Streams opened with a cursor, by outcome: resumed, or the reason of the reset.";
-    RESETS = Counter "sidestream_resets_total", "Open streams told that they were too slow for the log and missed events.";
+    RESETS = Counter "sidestream_resets_total", "Open streams that were too slow for the log, missed events and got a reset.";
     EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";
     EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
     EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
@@ -53,12 +53,12 @@ metrics_table! {
     REDIS_STREAM_UP = Gauge "sidestream_redis_stream_up", "1 while the connection that follows the stream in Redis answers.";
     REDIS_STREAM_DELAY = Histogram "sidestream_redis_stream_delay_seconds", "From an entry's append, by the clock of Redis, until it was read here, in seconds.";
     REDIS_STREAM_LOAD = Histogram "sidestream_redis_stream_load_seconds", "Time taken to load the log from the stream, in seconds.";
-    REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream was told of a gap in the stream in Redis, by reason.";
+    REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream got a reset for a gap in the stream in Redis, by reason.";
     REDIS_STREAM_APPENDED = Counter "sidestream_redis_stream_appended_total", "Events that this instance appended to the stream in Redis.";
     REDIS_BRIDGE_LEADER = Gauge "sidestream_redis_bridge_leader", "1 while this instance appends what comes on bridged channels to the stream in Redis.";
     REDIS_BRIDGE_WAITING = Gauge "sidestream_redis_bridge_waiting", "Messages of bridged channels that were heard here and are not known to be in the stream.";
     REDIS_BRIDGE_EVENTS = Counter "sidestream_redis_bridge_events_total", "Messages of bridged channels, by outcome: appended, duplicate, dropped.";
-    REDIS_BRIDGE_GAPS = Counter "sidestream_redis_bridge_gaps_total", "Times that messages of bridged channels may have been missed, which every stream was told.";
+    REDIS_BRIDGE_GAPS = Counter "sidestream_redis_bridge_gaps_total", "Times that messages of bridged channels may have been missed; every stream got a reset.";
     REDIS_REQUESTS = Counter "sidestream_redis_requests_total", "Requests taken from the list in Redis, by outcome.";
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
@@ -67,7 +67,7 @@ metrics_table! {
     PRESENCE_USERS = Gauge "sidestream_presence_users", "Users online on any instance, and those who left within the grace.";
     PRESENCE_COMPLETE = Gauge "sidestream_presence_complete", "1 while this instance knows the users of all living instances.";
     PRESENCE_EVENTS = Counter "sidestream_presence_events_total", "Events of users coming online and going offline that this instance published.";
-    PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not told of: more than can wait, or refused.";
+    PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not published: more than can wait, or refused.";
     PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";
     TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     TOPICS_KEPT = Counter "sidestream_topics_kept_total", "Times that what users and sessions are given was to be written to Redis, by result.";
@@ -77,12 +77,12 @@ metrics_table! {
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";
     TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
-    AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers whom the application was to verify, by way: asked, shared, cached, turned_away.";
+    AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers that the application had to verify, by way: asked, shared, cached, turned_away.";
     AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";
     AUTH_REQUESTS_IN_FLIGHT = Gauge "sidestream_auth_requests_in_flight", "Requests that ask the application now.";
     AUTH_SECONDS = Histogram "sidestream_auth_seconds", "From such a request to the whole of its answer, in seconds.";
     TICKETS = Counter "sidestream_tickets_total", "Tickets, by outcome: minted, redeemed, known_by_cookie.";
-    WEBHOOK_EVENTS = Counter "sidestream_webhook_events_total", "What webhooks were to be told, by webhook and outcome: delivered, refused, given_up, dropped, unsent.";
+    WEBHOOK_EVENTS = Counter "sidestream_webhook_events_total", "Events for webhooks, by webhook and outcome: delivered, refused, given_up, dropped, unsent.";
     WEBHOOK_REQUESTS = Counter "sidestream_webhook_requests_total", "Requests to webhooks, by webhook and result.";
     WEBHOOK_SECONDS = Histogram "sidestream_webhook_seconds", "From a request to a webhook to its answer or failure, in seconds.";
     WEBHOOK_WAITING = Gauge "sidestream_webhook_waiting", "Events that wait for a webhook, by webhook.";
