@@ -1,13 +1,12 @@
-//! The doors: listeners, what is ours and what is the backend's, and how errors are answered.
+//! The listeners: connections, which requests are ours and which the backend's, and every answer of our own.
 
 mod internal;
 mod net;
-mod problem;
 mod public;
 mod respond;
 
-pub use crate::server::internal::{Internal, Standing};
+pub use crate::server::internal::{Internal, Probes};
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
-pub use crate::server::net::listen::{Serve, bind, serve};
+pub use crate::server::net::listen::{ServeConnection, bind, serve};
 pub use crate::server::public::Public;
-pub use crate::server::respond::Body;
+pub use crate::server::respond::ResponseBody;

@@ -96,25 +96,24 @@ async fn one_instance_says_who_is_there_comes_and_goes() {
     assert_eq!(nobody, json!({"user":"eve","online":false,"streams":0,"instances":[],"complete":true}));
     let body = json!({ "users": ["ann/x", "eve"] });
     let some = ask(&daemon, "POST", "/presence/users", body).await.json();
-    assert_eq!(some, json!({ "users": { "ann/x": true, "eve": false }, "complete": true }));
-    assert_eq!(ask(&daemon, "POST", "/presence/users", json!(["bob"])).await.json()["users"]["bob"], true);
+    assert_eq!(some, json!({ "users": ["ann/x"], "complete": true }));
+    assert_eq!(ask(&daemon, "POST", "/presence/users", json!(["bob"])).await.json()["users"], json!(["bob"]));
     let page = get(&daemon, "/presence/users?limit=1").await;
     assert_eq!(page, json!({ "users": ["ann/x"], "next": "ann/x", "complete": true }));
     let page = get(&daemon, "/presence/users?limit=1&cursor=ann%2Fx").await;
     assert_eq!(page, json!({ "users": ["bob"], "next": null, "complete": true }));
     let totals = get(&daemon, "/presence").await;
-    assert_eq!((&totals["users"], &totals["streams"]), (&json!(2), &json!(5)), "{totals}");
-    assert_eq!(totals["instances"][0]["users"], 2);
+    assert_eq!((&totals["users_total"], &totals["streams"]), (&json!(2), &json!(5)), "{totals}");
+    assert_eq!(totals["instances"][0]["users_total"], 2);
     let topic = get(&daemon, "/presence/topics/t").await;
-    let expected =
-        json!({"topic":"t","streams":3,"anonymous":0,"users":2,"names":["ann/x","bob"],"complete":true});
+    let expected = json!({"topic":"t","streams":3,"anonymous":0,"users_total":2,"users":["ann/x","bob"],"complete":true});
     assert_eq!(topic, expected);
-    let count = get(&daemon, "/presence/topics/presence?count").await;
-    assert_eq!(count, json!({"topic":"presence","streams":1,"anonymous":1,"users":0,"complete":true}));
+    let count = get(&daemon, "/presence/topics/presence?count=true").await;
+    assert_eq!(count, json!({"topic":"presence","streams":1,"anonymous":1,"users_total":0,"complete":true}));
     let page = get(&daemon, "/presence/topics/t?limit=1").await;
-    assert_eq!((&page["names"], &page["next"]), (&json!(["ann/x"]), &json!("ann/x")), "{page}");
+    assert_eq!((&page["users"], &page["next"]), (&json!(["ann/x"]), &json!("ann/x")), "{page}");
     let page = get(&daemon, "/presence/topics/t?limit=1&cursor=ann%2Fx").await;
-    assert_eq!((&page["names"], &page["next"]), (&json!(["bob"]), &Value::Null), "{page}");
+    assert_eq!((&page["users"], &page["next"]), (&json!(["bob"]), &Value::Null), "{page}");
 
     // One of two streams, a reconnect within the grace: neither is said.
     drop(first);
@@ -148,7 +147,10 @@ async fn what_is_asked_wrongly_is_refused() {
         ("GET", "/presence/topics/%ff", Value::Null, 400, "not UTF-8"),
         ("GET", "/presence/users?limit=0", Value::Null, 400, "from 1 to 5000"),
         ("GET", "/presence/users?limit=1000000", Value::Null, 400, "from 1 to 5000"),
-        ("GET", "/presence/users?page=2", Value::Null, 400, "`cursor`, `limit` and `count`"),
+        ("GET", "/presence/users?page=2", Value::Null, 400, "`page` is not known"),
+        ("GET", "/presence/users?limit=1&limit=2", Value::Null, 400, "`limit` is given twice"),
+        ("GET", "/presence/topics/t?count", Value::Null, 400, "`count` in the query has to be true or false"),
+        ("GET", "/presence/users?count=true", Value::Null, 400, "`count` is not known"),
         ("POST", "/presence/users", json!({ "user": "a" }), 400, "unknown field `user`"),
         ("POST", "/presence/users", json!(vec!["a"; 10_001]), 400, "more than 10000 users"),
         ("GET", "/presence/nothing", Value::Null, 404, "nothing is here"),
@@ -180,12 +182,11 @@ async fn instances_know_each_others_users_and_one_of_them_speaks() {
             (totals["streams"] == 4 && totals["complete"] == true).then_some(totals)
         })
         .await;
-        assert_eq!(totals["users"], 2, "{totals}");
+        assert_eq!(totals["users_total"], 2, "{totals}");
         let topic = get(daemon, "/presence/topics/t").await;
-        let expected =
-            json!({"topic":"t","streams":3,"anonymous":0,"users":2,"names":["ann","bob"],"complete":true});
+        let expected = json!({"topic":"t","streams":3,"anonymous":0,"users_total":2,"users":["ann","bob"],"complete":true});
         assert_eq!(topic, expected);
-        assert_eq!(get(daemon, "/presence/topics/t?limit=1").await["names"], json!(["ann"]));
+        assert_eq!(get(daemon, "/presence/topics/t?limit=1").await["users"], json!(["ann"]));
     }
     // Ann stays, and moves all to b; bob moves to a and is there within the grace.
     drop(on_a);

@@ -47,7 +47,7 @@ export class Queries {
     return this.#get(`/presence/users/${segment(user)}`);
   }
 
-  /** For each of up to 10,000 users whether they are online. */
+  /** Which of up to 10,000 users are online. */
   users(users: readonly Name[]): Promise<type.UsersPresence> {
     return this.#send('POST', '/presence/users', JSON.stringify({ users: users.map(String) }));
   }

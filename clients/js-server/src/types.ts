@@ -146,7 +146,7 @@ export interface InstanceStreams extends Instance {
 }
 
 export interface PresenceTotals {
-  users: number;
+  users_total: number;
   streams: number;
   instances: InstanceStreams[];
   complete: boolean;
@@ -163,7 +163,8 @@ export interface UserPresence {
 }
 
 export interface UsersPresence {
-  users: Record<string, boolean>;
+  /** Those of the users that were asked for that are online, in the order of their names. */
+  users: string[];
   complete: boolean;
 }
 
@@ -172,8 +173,8 @@ export interface TopicPresence {
   streams: number;
   /** Of these, those of nobody. */
   anonymous: number;
-  users: number;
-  names?: string[];
+  users_total: number;
+  users?: string[];
   next?: string | null;
   complete: boolean;
 }

@@ -72,7 +72,7 @@ class TheDaemon(Case):
         clients = sorted(stream.client for stream in streams)
         self.assertEqual(sorted(one["client"] for one in push.query.connections(limit=2)), clients)
         self.assertEqual(len(push.get_active_connections()), 7)
-        eventually("all are online", lambda: push.query.presence()["users"] == 7)
+        eventually("all are online", lambda: push.query.presence()["users_total"] == 7)
         self.assertEqual(sorted(push.query.online()), ["u%d" % n for n in range(7)])
 
     def test_calls_arrive_in_their_order_whatever_their_kind(self):
@@ -250,7 +250,7 @@ class TheDaemon(Case):
         eventually("anna is online", lambda: push.is_online("anna"))
         self.assertEqual(push.query.users(["anna", "ben"]), {"anna": True, "ben": False})
         self.assertEqual(push.query.user("anna")["streams"], 1)
-        self.assertEqual(push.query.topic("conversation:42")["names"], ["anna"])
+        self.assertEqual(push.query.topic("conversation:42")["users"], ["anna"])
         self.assertEqual(push.query.connection(anna.client)["user"], "anna")
         self.assertIsNone(push.query.connection("nobody"))
 

@@ -28,7 +28,7 @@ use crate::cli::client;
 use crate::cli::client::Url;
 use crate::cli::error::Error;
 use crate::config::Secret;
-use crate::server::Serve;
+use crate::server::ServeConnection;
 use crate::shutdown::Drain;
 
 const PAGE: &str = include_str!("page.html");
@@ -121,7 +121,7 @@ impl DemoBackend {
     }
 }
 
-impl Serve for DemoBackend {
+impl ServeConnection for DemoBackend {
     async fn connection(self: Arc<Self>, socket: TcpStream, _: SocketAddr) {
         let service = {
             let backend = Arc::clone(&self);

@@ -1,6 +1,6 @@
 //! What is asked of the view, and the JSON of the answers.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -31,14 +31,15 @@ pub struct OnInstance {
     pub id: String,
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub users: Option<usize>,
+    pub users_total: Option<usize>,
     pub streams: u64,
 }
 
-/// Which of some users are here.
+/// Which of some users are online.
 #[derive(Debug, Serialize)]
 pub struct Here {
-    pub users: BTreeMap<String, bool>,
+    /// In the order of their names, each once.
+    pub users: BTreeSet<String>,
     pub complete: bool,
 }
 
@@ -55,7 +56,7 @@ pub struct Page {
 #[derive(Debug, Serialize)]
 pub struct Totals {
     /// Users with a stream, and those who left within the grace.
-    pub users: usize,
+    pub users_total: usize,
     pub streams: u64,
     /// The instance that answers.
     pub here: String,
@@ -99,7 +100,7 @@ impl Presence {
         }
     }
 
-    /// Which of the users that `body` names are here: a JSON array, or an object with it as `users`.
+    /// Which of the users that `body` names are online: a JSON array, or an object with it as `users`.
     pub fn users(&self, body: &[u8]) -> Result<Here, BadWhom> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -120,9 +121,7 @@ impl Presence {
         let here =
             |user: &String| Name::parse(user).is_ok_and(|user| state.post.view.is_here(Kind::User, &user));
         let complete = state.post.view.is_complete();
-        let users =
-            users.into_iter().map(|user| (here(&user), user)).map(|(here, user)| (user, here)).collect();
-        Ok(Here { users, complete })
+        Ok(Here { users: users.into_iter().filter(here).collect(), complete })
     }
 
     /// Up to `limit` users who are here, after the one that `cursor` names.
@@ -142,7 +141,7 @@ impl Presence {
         let own = self.local.streams();
         let state = self.state();
         let complete = state.post.view.is_complete();
-        let users = state.post.view.len(Kind::User);
+        let users_total = state.post.view.len(Kind::User);
         let by_slot = state.post.view.by_slot(Kind::User);
         let count = |slot: Slot| Some(by_slot.get(&slot).copied().unwrap_or(0));
         let me = self.instances.me().id.clone();
@@ -153,12 +152,12 @@ impl Presence {
         let streams = all.iter().map(|(.., streams)| streams).sum();
         let instances =
             all.iter().map(|(id, users, streams)| self.on_instance(id, *users, *streams)).collect();
-        Totals { users, streams, here: me.to_string(), instances, complete }
+        Totals { users_total, streams, here: me.to_string(), instances, complete }
     }
 
     fn on_instance(&self, id: &InstanceId, users: Option<usize>, streams: u64) -> OnInstance {
         let living = self.instances.living();
         let name = living.iter().find(|one| one.id == *id).map_or_else(String::new, |one| one.name.clone());
-        OnInstance { id: id.to_string(), name, users, streams }
+        OnInstance { id: id.to_string(), name, users_total: users, streams }
     }
 }

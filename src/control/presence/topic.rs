@@ -30,9 +30,10 @@ pub struct OnTopic {
     /// Of these, those of nobody.
     pub anonymous: u64,
     /// How many users they are; with `more` behind a page, at least so many.
-    pub users: usize,
+    pub users_total: usize,
+    /// In the order of their names.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub names: Option<Vec<String>>,
+    pub users: Option<Vec<String>>,
     /// The cursor of the next page, where there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -114,10 +115,10 @@ impl Presence {
             topic: topic.to_string(),
             streams,
             anonymous,
-            users,
+            users_total: users,
             next: names.last().filter(|_| more && limit.is_some()).cloned(),
             complete: complete && (limit.is_some() || all_named),
-            names: limit.map(|_| names),
+            users: limit.map(|_| names),
             silent: gathered.silent.into_iter().map(|one| one.id.to_string()).collect(),
         }
     }

@@ -11,15 +11,15 @@ use http::request::Parts;
 use crate::config::HostName;
 
 /// The names by which the listener may be asked.
-pub(in crate::server) struct Hosts(Box<[HostName]>);
+pub(super) struct Hosts(Box<[HostName]>);
 
 impl Hosts {
-    pub(in crate::server) fn new(names: &[HostName]) -> Self {
+    pub(super) fn new(names: &[HostName]) -> Self {
         Self(names.into())
     }
 
-    /// Whether the request is for us by a name of ours. One that names nobody (HTTP/1.0) is no browser's.
-    pub(in crate::server) fn know(&self, request: &Parts) -> bool {
+    /// Whether the request names us. One without a name (HTTP/1.0) is no browser's.
+    pub(super) fn know(&self, request: &Parts) -> bool {
         // RFC 9112, section 3.2.2: the target's own host counts, whatever the header says.
         if let Some(authority) = request.uri.authority() {
             return self.knows(authority.as_str());
@@ -49,7 +49,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether a browser says that a page made the request, not the person at the address bar. Browsers say so of every
 /// page's request; backends and shells send neither field.
-pub(in crate::server) fn comes_from_a_page(headers: &HeaderMap) -> bool {
+pub(super) fn comes_from_a_page(headers: &HeaderMap) -> bool {
     // A page of this very origin could only be an answer of ours.
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     headers.contains_key(ORIGIN) || sites.any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"))

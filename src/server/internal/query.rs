@@ -1,25 +1,23 @@
 //! The query of a request to the internal listener: each name once, and none that is not known.
 //!
-//! A misspelt filter that was passed over would answer for everybody.
+//! A misspelt filter that was ignored would answer for everybody.
 
 use std::str::FromStr;
 
-use http::StatusCode;
-
 use crate::event::Name;
-use crate::server::problem::Problem;
+use crate::server::respond::ApiProblem;
 
-/// What of a query has not been asked for yet.
-pub(in crate::server) struct Query {
+/// The parameters that no handler has taken yet.
+pub(super) struct QueryParams {
     pairs: Vec<(String, String)>,
 }
 
-impl Query {
-    pub(in crate::server) fn parse(query: Option<&str>) -> Result<Self, Problem> {
+impl QueryParams {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiProblem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if pairs.iter().any(|(other, _)| *other == name) {
-                return Err(bad(format!("`{}` is given twice in the query", shown(&name))));
+                return Err(ApiProblem::bad_query(format!("`{}` is given twice in the query", shown(&name))));
             }
             pairs.push((name.into_owned(), value.into_owned()));
         }
@@ -27,28 +25,24 @@ impl Query {
     }
 
     /// The value of `name`.
-    pub(in crate::server) fn text(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let at = self.pairs.iter().position(|(other, _)| other == name)?;
         Some(self.pairs.swap_remove(at).1)
     }
 
     /// A name of a user, a topic or the like.
-    pub(in crate::server) fn name(&mut self, name: &str) -> Result<Option<Name>, Problem> {
-        let parse = |text: String| Name::parse(&text).map_err(|why| bad(format!("`{name}` {why}")));
+    pub(super) fn name(&mut self, name: &str) -> Result<Option<Name>, ApiProblem> {
+        let parse =
+            |text: String| Name::parse(&text).map_err(|why| ApiProblem::bad_query(format!("`{name}` {why}")));
         self.text(name).map(parse).transpose()
     }
 
-    pub(in crate::server) fn flag(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, ApiProblem> {
         self.parsed(name, "true or false")
     }
 
     /// A number from `min` to `max`.
-    pub(in crate::server) fn number(
-        &mut self,
-        name: &str,
-        min: usize,
-        max: usize,
-    ) -> Result<Option<usize>, Problem> {
+    pub(super) fn number(&mut self, name: &str, min: usize, max: usize) -> Result<Option<usize>, ApiProblem> {
         let what = format!("a whole number from {min} to {max}");
         match self.parsed(name, &what)? {
             Some(number) if (min..=max).contains(&number) => Ok(Some(number)),
@@ -58,32 +52,61 @@ impl Query {
     }
 
     /// A value of any type, of which `what` says what it has to be.
-    pub(in crate::server) fn parsed<T: FromStr>(
-        &mut self,
-        name: &str,
-        what: &str,
-    ) -> Result<Option<T>, Problem> {
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, ApiProblem> {
         self.text(name).map(|text| text.parse().map_err(|_| must_be(name, what))).transpose()
     }
 
-    /// Nothing is left.
-    pub(in crate::server) fn end(self) -> Result<(), Problem> {
+    /// An error when a parameter is left that no handler knows.
+    pub(super) fn end(self) -> Result<(), ApiProblem> {
         match self.pairs.first() {
-            Some((name, _)) => Err(bad(format!("`{}` is not known in the query of this path", shown(name)))),
+            Some((name, _)) => Err(ApiProblem::bad_query(format!(
+                "`{}` is not known in the query of this path",
+                shown(name)
+            ))),
             None => Ok(()),
         }
     }
 }
 
-fn must_be(name: &str, what: &str) -> Problem {
-    bad(format!("`{name}` in the query has to be {what}"))
-}
-
-pub(in crate::server) fn bad(say: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad_query", say)
+fn must_be(name: &str, what: &str) -> ApiProblem {
+    ApiProblem::bad_query(format!("`{name}` in the query has to be {what}"))
 }
 
 /// Not longer than anybody reads.
 fn shown(name: &str) -> String {
     name.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str) -> bool {
+        let take = |query: &str| {
+            let mut query = QueryParams::parse(Some(query))?;
+            query.flag("count")?;
+            query.number("limit", 1, 5)?;
+            query.end()
+        };
+        take(query).is_err()
+    }
+
+    #[test]
+    fn a_parameter_is_known_stands_once_and_has_a_value_that_fits() {
+        for good in ["", "count=true", "limit=5&count=false"] {
+            assert!(!refused(good), "{good}");
+        }
+        for bad in [
+            "count",
+            "count=1",
+            "count=true&count=true",
+            "limit=0",
+            "limit=6",
+            "limit=x",
+            "page=1",
+            "a=1&a=1",
+        ] {
+            assert!(refused(bad), "{bad}");
+        }
+    }
 }

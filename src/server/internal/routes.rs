@@ -1,44 +1,233 @@
-//! What there is on the internal listener: every path and what it takes, once.
+//! What there is on the internal listener: every path, its methods, and what answers each of them, once.
 //!
 //! A path that is not in this list is nowhere. The description in `docs/openapi.json` is held against it by a test.
 
-/// A path's template and its methods.
-pub(in crate::server) type Row = (&'static str, &'static str);
+use http::Method;
+
+use crate::event::{Key, Name};
+use crate::server::respond::ApiProblem;
+
+/// What answers a method of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handler {
+    Publish,
+    Revoke,
+    MintTicket,
+    Liveness,
+    Readiness,
+    Metrics,
+    Description,
+    Position,
+    Topics(Holder, TopicsHandler),
+    TopicEvents,
+    Connections,
+    CloseConnections,
+    ConnectionCount,
+    Connection,
+    CloseConnection,
+    CloseConnectionsOf(Holder),
+    Presence,
+    PresentUsers,
+    ArePresent,
+    UserPresence,
+    TopicPresence,
+}
+
+/// What is done with the topics of a holder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TopicsHandler {
+    Get,
+    /// The body is the new set.
+    Set,
+    /// The body says what is added and removed.
+    Change,
+    Clear,
+    /// The topic that the path names.
+    Add,
+    Remove,
+}
+
+/// Whom a path below `/users`, `/sessions` or `/clients` is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    User,
+    Session,
+    Client,
+}
+
+impl Holder {
+    pub(super) fn key(self, name: Name) -> Key {
+        match self {
+            Self::User => Key::User(name),
+            Self::Session => Key::Session(name),
+            Self::Client => Key::Client(name),
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    /// Everybody who can reach the listener.
+    Open,
+    /// Who shows a key without bounds, before anything else of the request is looked at.
+    Key,
+    /// The handler has rules of its own.
+    Own,
+}
+
+/// A path and its methods.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ApiRoute {
+    /// A segment in braces stands for any text; the last one for all that is left.
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    get: Option<Handler>,
+    put: Option<Handler>,
+    post: Option<Handler>,
+    patch: Option<Handler>,
+    delete: Option<Handler>,
+}
+
+/// A path that is found, and the texts that its braces stand for, as they stand in the path.
+pub(super) struct RouteMatch<'a> {
+    pub(super) route: &'static ApiRoute,
+    values: Vec<&'a str>,
+}
 
 /// The one that is asked most.
-pub(in crate::server) const PUBLISH: Row = ("/publish", "POST");
+pub(super) static PUBLISH: ApiRoute = at("/publish").access(Access::Own).post(Handler::Publish);
 
-/// In a template a segment in braces stands for any text; the last one for all that is left.
-pub(in crate::server) const ROUTES: &[Row] = &[
-    PUBLISH,
-    ("/revoke", "POST"),
-    ("/tickets", "POST"),
-    ("/healthz", "GET, HEAD"),
-    ("/readyz", "GET, HEAD"),
-    ("/metrics", "GET, HEAD"),
-    ("/openapi.json", "GET, HEAD"),
-    ("/position", "GET, HEAD"),
-    ("/users/{user}/topics", "GET, HEAD, PUT, POST, PATCH, DELETE"),
-    ("/users/{user}/topics/{topic}", "PUT, DELETE"),
-    ("/sessions/{session}/topics", "GET, HEAD, PUT, POST, PATCH, DELETE"),
-    ("/sessions/{session}/topics/{topic}", "PUT, DELETE"),
-    ("/clients/{client}/topics", "GET, HEAD, PUT, POST, PATCH, DELETE"),
-    ("/clients/{client}/topics/{topic}", "PUT, DELETE"),
-    ("/topics/{topic}/events", "GET, HEAD"),
-    ("/connections", "GET, HEAD, DELETE"),
-    ("/connections/count", "GET, HEAD"),
-    ("/connections/{client}", "GET, HEAD, DELETE"),
-    ("/users/{user}/connections", "DELETE"),
-    ("/sessions/{session}/connections", "DELETE"),
-    ("/presence", "GET, HEAD"),
-    ("/presence/users", "GET, HEAD, POST"),
-    ("/presence/users/{user}", "GET, HEAD"),
-    ("/presence/topics/{topic}", "GET, HEAD"),
-];
+static ROUTES: &[ApiRoute] = {
+    use Handler::{
+        ArePresent, CloseConnection, CloseConnections, CloseConnectionsOf, Connection, ConnectionCount,
+        Connections, Description, Liveness, Metrics, MintTicket, Position, Presence, PresentUsers, Readiness,
+        Revoke, TopicEvents, TopicPresence, UserPresence,
+    };
+    use Holder::{Client, Session, User};
+    &[
+        at("/publish").access(Access::Own).post(Handler::Publish),
+        at("/revoke").post(Revoke),
+        at("/tickets").access(Access::Own).post(MintTicket),
+        at("/healthz").access(Access::Open).get(Liveness),
+        at("/readyz").access(Access::Open).get(Readiness),
+        at("/metrics").access(Access::Open).get(Metrics),
+        at("/openapi.json").access(Access::Open).get(Description),
+        at("/position").get(Position),
+        topics("/users/{user}/topics", User),
+        topic("/users/{user}/topics/{topic}", User),
+        topics("/sessions/{session}/topics", Session),
+        topic("/sessions/{session}/topics/{topic}", Session),
+        topics("/clients/{client}/topics", Client),
+        topic("/clients/{client}/topics/{topic}", Client),
+        at("/topics/{topic}/events").get(TopicEvents),
+        at("/connections").get(Connections).delete(CloseConnections),
+        at("/connections/count").get(ConnectionCount),
+        at("/connections/{client}").get(Connection).delete(CloseConnection),
+        at("/users/{user}/connections").delete(CloseConnectionsOf(User)),
+        at("/sessions/{session}/connections").delete(CloseConnectionsOf(Session)),
+        at("/presence").get(Presence),
+        at("/presence/users").get(PresentUsers).post(ArePresent),
+        at("/presence/users/{user}").get(UserPresence),
+        at("/presence/topics/{topic}").get(TopicPresence),
+    ]
+};
 
-/// The first row whose template `path` is of, and the texts that its braces stand for, as they stand in the path.
-pub(in crate::server) fn find(path: &str) -> Option<(Row, Vec<&str>)> {
-    ROUTES.iter().find_map(|row| Some((*row, values(row.0, path)?)))
+const fn at(path: &'static str) -> ApiRoute {
+    ApiRoute { path, access: Access::Key, get: None, put: None, post: None, patch: None, delete: None }
+}
+
+const fn topics(path: &'static str, of: Holder) -> ApiRoute {
+    at(path)
+        .get(Handler::Topics(of, TopicsHandler::Get))
+        .put(Handler::Topics(of, TopicsHandler::Set))
+        .post(Handler::Topics(of, TopicsHandler::Change))
+        .patch(Handler::Topics(of, TopicsHandler::Change))
+        .delete(Handler::Topics(of, TopicsHandler::Clear))
+}
+
+const fn topic(path: &'static str, of: Holder) -> ApiRoute {
+    at(path).put(Handler::Topics(of, TopicsHandler::Add)).delete(Handler::Topics(of, TopicsHandler::Remove))
+}
+
+impl ApiRoute {
+    const fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// `HEAD` goes with it.
+    const fn get(self, handler: Handler) -> Self {
+        Self { get: Some(handler), ..self }
+    }
+
+    const fn put(self, handler: Handler) -> Self {
+        Self { put: Some(handler), ..self }
+    }
+
+    const fn post(self, handler: Handler) -> Self {
+        Self { post: Some(handler), ..self }
+    }
+
+    const fn patch(self, handler: Handler) -> Self {
+        Self { patch: Some(handler), ..self }
+    }
+
+    const fn delete(self, handler: Handler) -> Self {
+        Self { delete: Some(handler), ..self }
+    }
+
+    /// What answers `method`.
+    pub(super) fn handler(&self, method: &Method) -> Option<Handler> {
+        match *method {
+            Method::GET | Method::HEAD => self.get,
+            Method::PUT => self.put,
+            Method::POST => self.post,
+            Method::PATCH => self.patch,
+            Method::DELETE => self.delete,
+            _ => None,
+        }
+    }
+
+    /// The methods, as they stand in the header `Allow`.
+    pub(super) fn allowed(&self) -> String {
+        let methods = [
+            (self.get, "GET, HEAD"),
+            (self.put, "PUT"),
+            (self.post, "POST"),
+            (self.patch, "PATCH"),
+            (self.delete, "DELETE"),
+        ];
+        let allowed: Vec<&str> =
+            methods.iter().filter(|(handler, _)| handler.is_some()).map(|(_, method)| *method).collect();
+        allowed.join(", ")
+    }
+}
+
+/// The first route whose path `path` fits.
+pub(super) fn find(path: &str) -> Option<RouteMatch<'_>> {
+    ROUTES.iter().find_map(|route| Some(RouteMatch { route, values: values(route.path, path)? }))
+}
+
+impl RouteMatch<'_> {
+    /// The names in the path, decoded.
+    pub(super) fn names(&self) -> Result<Vec<Name>, ApiProblem> {
+        let mut segments = self.route.path.split('/');
+        let mut before = "";
+        let mut named = || loop {
+            let segment = segments.next()?;
+            if segment.starts_with('{') {
+                return Some(before);
+            }
+            before = segment;
+        };
+        let decode = |text: &&str| {
+            let segment = named().unwrap_or_default();
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            let text = text.map_err(|_| ApiProblem::bad_name(segment, "is not UTF-8"))?;
+            Name::parse(&text).map_err(|bad| ApiProblem::bad_name(segment, bad))
+        };
+        self.values.iter().map(decode).collect()
+    }
 }
 
 fn values<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
@@ -68,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_path_is_of_the_first_template_that_fits() {
-        let found = |path| find(path).map(|((template, _), values)| (template, values));
+        let found = |path| find(path).map(|found| (found.route.path, found.values));
         assert_eq!(found("/publish"), Some(("/publish", vec![])));
         assert_eq!(found("/connections/count"), Some(("/connections/count", vec![])));
         assert_eq!(found("/connections/a%2Fb"), Some(("/connections/{client}", vec!["a%2Fb"])));
@@ -77,6 +266,26 @@ mod tests {
         assert_eq!(found("/topics//events"), Some(("/topics/{topic}/events", vec![""])));
         for nowhere in ["", "/", "/publish/", "/users", "/users/u", "/topics/a/b/events", "publish"] {
             assert_eq!(found(nowhere), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_route_has_the_methods_that_its_row_names_and_head_beside_get() {
+        let route = find("/connections/a").unwrap().route;
+        assert_eq!(route.allowed(), "GET, HEAD, DELETE");
+        assert_eq!(route.handler(&Method::HEAD), Some(Handler::Connection));
+        assert_eq!(route.handler(&Method::DELETE), Some(Handler::CloseConnection));
+        assert_eq!(route.handler(&Method::PUT), None);
+        assert_eq!(route.handler(&Method::OPTIONS), None);
+    }
+
+    #[test]
+    fn names_in_a_path_are_decoded_and_a_bad_one_is_named() {
+        let found = find("/users/a%2Fb/topics/c/d").unwrap();
+        let names = found.names().map_err(|_| ()).unwrap();
+        assert_eq!(names.iter().map(Name::as_str).collect::<Vec<_>>(), ["a/b", "c/d"]);
+        for bad in ["/users//topics", "/users/%ff/topics", "/connections/%00"] {
+            assert!(find(bad).unwrap().names().is_err(), "{bad}");
         }
     }
 
@@ -95,13 +304,11 @@ mod tests {
             .collect();
         let known: BTreeSet<(String, String)> = ROUTES
             .iter()
-            .flat_map(|(path, methods)| {
-                let methods: Vec<&str> = methods.split(", ").collect();
-                assert_eq!(methods.contains(&"GET"), methods.contains(&"HEAD"), "{path}");
-                methods
-                    .into_iter()
-                    .filter(|method| *method != "HEAD")
-                    .map(|method| (path.to_string(), method.into()))
+            .flat_map(|route| {
+                let allowed = route.allowed();
+                let methods: Vec<String> = allowed.split(", ").map(str::to_owned).collect();
+                let methods = methods.into_iter().filter(|method| *method != "HEAD");
+                methods.map(|method| (route.path.to_owned(), method))
             })
             .collect();
         assert_eq!(described, known);

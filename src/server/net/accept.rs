@@ -35,8 +35,10 @@ const FIRST: usize = 4096;
 /// How much of an answer waits, encrypted, for the socket to take it.
 const TLS_BUFFER: usize = 32 << 10;
 
-/// Looks at what a client without TLS sends first. `None` when it leaves without a word.
-pub(in crate::server) async fn sniff(socket: TcpStream) -> io::Result<Option<(Early<TcpStream>, Protocol)>> {
+/// Looks at what a client without TLS sends first. `None` when it leaves without a byte.
+pub(in crate::server) async fn sniff(
+    socket: TcpStream,
+) -> io::Result<Option<(Prefixed<TcpStream>, Protocol)>> {
     let mut seen = Vec::new();
     loop {
         // Nothing is held for a client that has not sent anything yet.
@@ -53,12 +55,12 @@ pub(in crate::server) async fn sniff(socket: TcpStream) -> io::Result<Option<(Ea
             None if PREFACE.starts_with(&seen) => continue,
             None => Protocol::Http1,
         };
-        return Ok(Some((Early { bytes: seen.into(), socket }, protocol)));
+        return Ok(Some((Prefixed { bytes: seen.into(), socket }, protocol)));
     }
 }
 
-/// Shakes hands. The error is the client's doing, or the line's.
-pub(in crate::server) async fn shake_hands(
+/// Performs the TLS handshake. An error is the client's or the network's.
+pub(in crate::server) async fn handshake(
     config: Arc<ServerConfig>,
     socket: TcpStream,
 ) -> io::Result<(TlsStream<TcpStream>, Protocol)> {
@@ -72,8 +74,8 @@ pub(in crate::server) async fn shake_hands(
     Ok((stream, protocol))
 }
 
-/// The word of a failed handshake in the metric.
-pub(in crate::server) fn why_failed(error: &io::Error) -> &'static str {
+/// The metric's label of a failed handshake.
+pub(in crate::server) fn failure_label(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => "not_tls",
         Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
@@ -101,13 +103,13 @@ pub(in crate::server) fn tune(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket of which something has been read already: that comes first.
-pub(in crate::server) struct Early<S> {
+/// A socket of which something has been read already, and is read again first.
+pub(in crate::server) struct Prefixed<S> {
     bytes: Bytes,
     socket: S,
 }
 
-impl<S> Early<S> {
+impl<S> Prefixed<S> {
     pub(in crate::server) fn get_ref(&self) -> &S {
         &self.socket
     }
@@ -118,7 +120,7 @@ impl<S> Early<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -137,7 +139,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

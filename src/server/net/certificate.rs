@@ -1,9 +1,8 @@
 //! The public listener's certificate: read at the start, and again when its files change or SIGHUP comes.
 //!
-//! There is always one that works: a bad one is told of, and the old one stays. Connections keep the one that they
+//! There is always one that works: a bad one is logged, and the old one stays. Connections keep the one that they
 //! began with.
 
-use crate::lock::RwLock;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::config;
+use crate::lock::RwLock;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, Part};
 use crate::server::net::accept::ALPN;
@@ -65,7 +65,7 @@ impl Certificate {
     }
 
     async fn watch(self, mut used: Texts, mut hangup: Option<Signal>, drain: Drain) {
-        // What was last found to be no good, so that it is told of once.
+        // What was last found to be no good, so that it is logged once.
         let mut bad: Option<String> = None;
         loop {
             let asked = tokio::select! {
@@ -96,11 +96,11 @@ impl Certificate {
                     info!(%file, "the certificate has changed; new connections get the new one");
                 }
                 Err(why) => {
-                    let why = why.to_string();
-                    if asked || bad.as_ref() != Some(&why) {
-                        warn!(%why, "the certificate's files have changed and are no good; the old one stays");
+                    let error = why.to_string();
+                    if asked || bad.as_ref() != Some(&error) {
+                        warn!(%error, "the certificate's files have changed and are no good; the old one stays");
                     }
-                    bad = Some(why);
+                    bad = Some(error);
                 }
             }
         }

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
-use crate::server::respond::Body;
+use crate::server::respond::ResponseBody;
 use crate::shutdown::Drain;
 
 /// A peer that has been silent for so long is asked for a sign of life, and has as long again to give it.
@@ -32,9 +32,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// How long a connection that was told to go may take when nothing is open on it.
 const GOING: Duration = Duration::from_secs(2);
 
-/// The bounds of a connection that an operator sets.
+/// The limits of a connection that an operator sets.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Bounds {
+pub(in crate::server) struct Http2Limits {
     /// How large the head of a request may be.
     pub(in crate::server) max_head: usize,
     /// Requests open at once.
@@ -57,16 +57,16 @@ pub(in crate::server) fn cut_of_this_stream() -> Option<Arc<Notify>> {
 pub(in crate::server) async fn serve<I, A, F, E>(
     io: I,
     answer: A,
-    bounds: Bounds,
+    limits: Http2Limits,
     drain: &Drain,
 ) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    F: Future<Output = Result<Response<ResponseBody>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let open = Arc::new(Open::default());
+    let open = Arc::new(OpenRequests::default());
     // Boxed, so that a stream that lives for hours does not keep the room of its opening.
     let service = service_fn(move |mut request: Request<Incoming>| {
         join_cookies(request.headers_mut());
@@ -76,8 +76,8 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        .max_concurrent_streams(bounds.max_streams)
-        .max_header_list_size(u32::try_from(bounds.max_head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -89,9 +89,9 @@ where
             biased;
             result = serving.as_mut() => return result,
             () = drain.started(), if !going => {}
-            () = open.idle_for(if going { GOING } else { bounds.idle }) => {
+            () = open.idle_for(if going { GOING } else { limits.idle }) => {
                 if going {
-                    // It was told, and nothing is open: whoever does not leave is cut.
+                    // It was told, and nothing is open: a client that does not leave is cut.
                     return Ok(());
                 }
             }
@@ -118,7 +118,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[derive(Clone)]
 struct Tasks {
     drain: Drain,
-    open: Arc<Open>,
+    open: Arc<OpenRequests>,
 }
 
 impl<F> Executor<F> for Tasks
@@ -142,12 +142,12 @@ where
 
 /// How many requests are open on a connection.
 #[derive(Default)]
-struct Open {
+struct OpenRequests {
     requests: AtomicUsize,
     changed: Notify,
 }
 
-impl Open {
+impl OpenRequests {
     /// Completes when nothing has been open for `time`.
     async fn idle_for(&self, time: Duration) {
         loop {
@@ -166,10 +166,10 @@ impl Open {
 }
 
 /// One open request, until it is dropped.
-struct Counted(Arc<Open>);
+struct Counted(Arc<OpenRequests>);
 
 impl Counted {
-    fn new(open: &Arc<Open>) -> Self {
+    fn new(open: &Arc<OpenRequests>) -> Self {
         open.requests.fetch_add(1, Ordering::SeqCst);
         open.changed.notify_one();
         Self(Arc::clone(open))

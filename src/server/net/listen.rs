@@ -32,14 +32,14 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A connection's own part: what is done with its socket.
-pub trait Serve: Send + Sync + 'static {
+pub trait ServeConnection: Send + Sync + 'static {
     /// Serves one connection to its end; heeds the drain.
     fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
 }
 
 /// Accepts until the drain starts, each connection in a task of its own under `drain`; at most `max` at once, where
 /// 0 is no limit. Beyond it, connections wait in the kernel.
-pub async fn serve<S: Serve>(listener: TcpListener, server: Arc<S>, max: usize, drain: Drain) {
+pub async fn serve<S: ServeConnection>(listener: TcpListener, server: Arc<S>, max: usize, drain: Drain) {
     let permits = Arc::new(Semaphore::new(if max == 0 { Semaphore::MAX_PERMITS } else { max }));
     loop {
         let accepted = async {

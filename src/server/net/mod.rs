@@ -2,6 +2,7 @@
 
 pub(super) mod accept;
 pub(super) mod certificate;
+pub(super) mod connection;
 pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod listen;

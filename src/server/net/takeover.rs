@@ -1,20 +1,20 @@
 //! How a stream's socket leaves hyper: the service answers "taken", the connection is dissolved into its parts, and
 //! the bare socket moves to a shard. Nothing has been written by then.
 
-use crate::lock::Mutex;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::fanout::Framing;
-use crate::server::net::accept::Early;
+use crate::lock::Mutex;
+use crate::server::net::accept::Prefixed;
 use crate::subscribe::Admission;
 
 /// The service's error that ends hyper's part.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is taken over")]
-pub(in crate::server) struct Taken;
+pub(in crate::server) struct SocketTaken;
 
 /// Where a connection's service leaves the stream that takes the socket.
 #[derive(Clone, Default)]
@@ -31,6 +31,6 @@ impl Handover {
 }
 
 /// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
-pub(in crate::server) fn bare(io: TokioIo<Early<TcpStream>>) -> std::io::Result<std::net::TcpStream> {
+pub(in crate::server) fn bare(io: TokioIo<Prefixed<TcpStream>>) -> std::io::Result<std::net::TcpStream> {
     io.into_inner().into_inner().into_std()
 }

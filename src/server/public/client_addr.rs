@@ -1,4 +1,4 @@
-//! Who is at the other end: the socket's peer, or whom a trusted proxy names.
+//! The client's address: the socket's peer, or what a trusted proxy says it is.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,23 +9,23 @@ use ipnet::IpNet;
 
 use crate::config::WebOrigin;
 
-/// The proxies whose word counts.
+/// The proxies that are believed.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Trusted(Box<[IpNet]>);
+pub(super) struct TrustedProxies(Box<[IpNet]>);
 
-impl Trusted {
-    pub(in crate::server) fn new(networks: &[IpNet]) -> Self {
+impl TrustedProxies {
+    pub(super) fn new(networks: &[IpNet]) -> Self {
         Self(networks.into())
     }
 
-    pub(in crate::server) fn contains(&self, address: IpAddr) -> bool {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
     /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, when the peer is one;
     /// the peer's own otherwise. What does not parse ends the search: nothing before it can be believed.
-    pub(in crate::server) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    pub(super) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.ip().to_canonical();
         if !self.contains(client) {
             return client;
@@ -42,17 +42,10 @@ impl Trusted {
         }
         client
     }
-}
 
-impl Trusted {
     /// The origin of the server as the client sees it, the way browsers write origins: what a trusted proxy says of
     /// it, or the connection's own. `https` says that our own listener spoke TLS.
-    pub(in crate::server) fn origin_asked(
-        &self,
-        peer: SocketAddr,
-        request: &Parts,
-        https: bool,
-    ) -> Option<String> {
+    pub(super) fn origin_asked(&self, peer: SocketAddr, request: &Parts, https: bool) -> Option<String> {
         let headers = &request.headers;
         let said = |name: &str| {
             let line = headers.get(name).filter(|_| self.contains(peer.ip()))?.to_str().ok()?;
@@ -87,7 +80,7 @@ mod tests {
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        Trusted::new(&trusted).client(peer.parse().unwrap(), &headers).to_string()
+        TrustedProxies::new(&trusted).client(peer.parse().unwrap(), &headers).to_string()
     }
 
     #[test]
@@ -113,7 +106,7 @@ mod tests {
             let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
             let networks: &[IpNet] = if trusted { &["192.0.2.0/24".parse().unwrap()] } else { &[] };
             let peer = "192.0.2.1:5".parse().unwrap();
-            Trusted::new(networks).origin_asked(peer, &request.body(()).unwrap().into_parts().0, https)
+            TrustedProxies::new(networks).origin_asked(peer, &request.body(()).unwrap().into_parts().0, https)
         };
         let (host, forwarded) =
             (("host", "App.Example"), ("x-forwarded-host", "out.example:444, in.example"));

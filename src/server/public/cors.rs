@@ -3,16 +3,15 @@
 //! Speaks of the streams' own paths only: what the backend answers elsewhere is its own affair. Without configured
 //! origins nothing is said, and no page of another origin may use what the browser sends along by itself.
 
-use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
-use http::{Response, StatusCode};
-use http_body_util::Full;
 
 use crate::config;
+use crate::server::respond;
+use crate::server::respond::FullResponse;
 
 /// What a page may ask with, beside what needs no preflight.
 const METHODS: &str = "GET, POST";
@@ -25,7 +24,7 @@ const REQUEST_PRIVATE: HeaderName = HeaderName::from_static("access-control-requ
 const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 /// The pages that may read the streams.
-pub(in crate::server) struct Cors {
+pub(super) struct Cors {
     origins: Box<[config::WebOrigin]>,
     any: bool,
     credentials: bool,
@@ -33,7 +32,7 @@ pub(in crate::server) struct Cors {
 }
 
 impl Cors {
-    pub(in crate::server) fn new(settings: &config::Cors) -> Self {
+    pub(super) fn new(settings: &config::Cors) -> Self {
         Self {
             origins: settings.origins.clone().into(),
             any: settings.origins.iter().any(config::WebOrigin::is_any),
@@ -45,7 +44,7 @@ impl Cors {
     /// Whether a route that verifies its callers may answer the request, whose own origin is `own`. Not when it is a
     /// page's of another site that is not on the list, nor when it brings cookies that it may not: the browser would
     /// keep the answer from the page, but the stream would take a seat of the user's.
-    pub(in crate::server) fn admits(&self, request: &HeaderMap, own: Option<&str>) -> bool {
+    pub(super) fn admits(&self, request: &HeaderMap, own: Option<&str>) -> bool {
         let mut origins = request.get_all(ORIGIN).iter();
         match (origins.next(), origins.next()) {
             // A page's `<img>` or `<iframe>` names no origin, but newer browsers say where it stands.
@@ -62,7 +61,7 @@ impl Cors {
     }
 
     /// Says on the answer to a request for a stream which page may read it, whatever the answer is.
-    pub(in crate::server) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+    pub(super) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;
         }
@@ -82,14 +81,13 @@ impl Cors {
 
     /// The answer to a browser that asks whether a page may send a GET or POST to a stream's path. None when it does
     /// not ask that: then the request is the backend's.
-    pub(in crate::server) fn preflight(&self, request: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    pub(super) fn preflight(&self, request: &HeaderMap) -> Option<FullResponse> {
         let method = request.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         if self.origins.is_empty() || !matches!(method.as_bytes(), b"GET" | b"POST") {
             return None;
         }
-        let mut response = Response::new(Full::default());
         // A page that is not allowed finds nothing that would allow it.
-        *response.status_mut() = StatusCode::NO_CONTENT;
+        let mut response = respond::preflight();
         let answer = response.headers_mut();
         if self.allow(request, answer) {
             answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
@@ -211,7 +209,7 @@ mod tests {
         let ask = |fields: &[(&'static str, &'static str)]| listed.preflight(&map(fields));
         let asks = ("access-control-request-method", "GET");
         let yes = ask(&[("origin", "https://a.example"), asks]).unwrap();
-        assert_eq!(yes.status(), StatusCode::NO_CONTENT);
+        assert_eq!(yes.status(), 204);
         let field = |name: &str| yes.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(field("access-control-allow-origin"), "https://a.example");
         assert_eq!(field("access-control-allow-credentials"), "true");

@@ -74,9 +74,9 @@ class Queries:
 
     def users(self, users: Iterable[Name]) -> Dict[str, bool]:
         """For each of up to 10,000 users whether they are online."""
-        answer = self._dict("POST", "/presence/users", {"users": [str(user) for user in users]})
-        online: Dict[str, bool] = answer["users"]
-        return online
+        asked = [str(user) for user in users]
+        online = set(self._dict("POST", "/presence/users", {"users": asked})["users"])
+        return {user: user in online for user in asked}
 
     def online(self) -> Iterator[str]:
         """Everybody who is online, by name."""

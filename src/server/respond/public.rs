@@ -1,80 +1,20 @@
-//! What a client of the public listener reads when something is wrong: the one place that picks status and sentence
-//! there. The internal listener's are in `problem.rs`.
+//! What a client of the public listener reads.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::auth::Denied;
 use crate::event::{Block, Name, Shape};
-use crate::fanout::ChannelBody;
-use crate::proxy::{BadRequest, ProxyBody, ProxyError};
+use crate::proxy::{BadRequest, ProxyError};
+use crate::server::respond::json::{FullResponse, json, sentence};
 use crate::subscribe::Refusal;
 
-/// Every body that a listener answers with.
-pub enum Body {
-    Full(Full<Bytes>),
-    Backend(ProxyBody),
-    Stream(ChannelBody),
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
-            Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Backend(body) => body.is_end_stream(),
-            Self::Stream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Backend(body) => body.size_hint(),
-            Self::Stream(body) => body.size_hint(),
-        }
-    }
-}
-
-/// A JSON answer.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    let text = serde_json::to_vec(value).expect("our own answers are JSON");
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// A JSON answer with one plain sentence.
-pub(super) fn sentence(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
-    json(status, &serde_json::json!({ "error": error }))
-}
-
 /// What the client reads when its request could not be forwarded; the log has the cause.
-pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
+pub(in crate::server) fn not_forwarded(error: &ProxyError) -> FullResponse {
     let (status, why) = match error {
         ProxyError::Connect(_) => (StatusCode::BAD_GATEWAY, "cannot be reached"),
         ProxyError::BrokeOff(_) | ProxyError::BrokeOffMidway(_) => {
@@ -96,14 +36,14 @@ pub(super) fn not_forwarded(error: &ProxyError) -> Response<Full<Bytes>> {
 }
 
 /// The headers of every event stream.
-pub(super) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
+pub(in crate::server) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
     (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
 ];
 
 /// What a client reads whose stream is refused.
-pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> {
+pub(in crate::server) fn refused(refusal: &Refusal, shape: Shape) -> FullResponse {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
@@ -143,19 +83,26 @@ pub(super) fn refused(refusal: &Refusal, shape: Shape) -> Response<Full<Bytes>> 
 }
 
 /// What came of a new token for an open stream.
-pub(super) fn renewed(expires_in: Option<Duration>, here: bool) -> Response<Full<Bytes>> {
+pub(in crate::server) fn renewed(expires_in: Option<Duration>, here: bool) -> FullResponse {
     let status = if here { StatusCode::OK } else { StatusCode::ACCEPTED };
     json(status, &serde_json::json!({ "expires_in": expires_in.map(|left| left.as_secs()) }))
 }
 
 /// No instance that can be asked has that stream.
-pub(super) fn no_such_stream() -> Response<Full<Bytes>> {
+pub(in crate::server) fn no_such_stream() -> FullResponse {
     let error = "no stream of this name is open: open it anew";
     json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": error, "reason": "no_such_stream" }))
 }
 
+/// To a browser that asks what a page may send: without a body, for CORS to put headers on.
+pub(in crate::server) fn preflight() -> FullResponse {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// What a caller reads who is not let in.
-fn not_let_in(denied: &Denied, terse: bool) -> Response<Full<Bytes>> {
+fn not_let_in(denied: &Denied, terse: bool) -> FullResponse {
     if let Denied::Answered(answer) = denied {
         let mut response = Response::new(Full::new(answer.body.clone()));
         *response.status_mut() = answer.status;
@@ -168,14 +115,14 @@ fn not_let_in(denied: &Denied, terse: bool) -> Response<Full<Bytes>> {
         sentence(status, error)
     } else {
         #[derive(Serialize)]
-        struct Words<'a> {
+        struct Text<'a> {
             error: String,
             reason: &'static str,
             #[serde(skip_serializing_if = "Option::is_none")]
             topic: Option<&'a str>,
         }
         let topic = denied.topic().map(Name::as_str);
-        json(status, &Words { error: denied.to_string(), reason: denied.word(), topic })
+        json(status, &Text { error: denied.to_string(), reason: denied.word(), topic })
     };
     if status == StatusCode::UNAUTHORIZED {
         // RFC 6750 § 3: without a token no error is named.

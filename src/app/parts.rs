@@ -1,0 +1,271 @@
+//! The daemon's parts: built and connected to each other first, started when nothing can fail for the configuration's
+//! sake any more.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::adapters::{Bell, Clerk, Ear, OverRedis, Telephone, Understood, Voice};
+use crate::app::running::{Listeners, Running};
+use crate::app::settings::{fanout_settings, retention};
+use crate::app::stop::StopOrder;
+use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
+use crate::config::{Config, HookEvent};
+use crate::control::{Asks, Cluster, Connections, Control, Instances, Presence, Topics};
+use crate::fanout::{Fanout, Watcher};
+use crate::health::Health;
+use crate::log::{Log, MemberBounds};
+use crate::proxy::Proxy;
+use crate::publish::{Publish, Relay};
+use crate::redis;
+use crate::server;
+use crate::shutdown::Drain;
+use crate::subscribe;
+use crate::subscribe::Streams;
+use crate::telemetry;
+use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
+
+/// How often what is too old is dropped, and histograms are kept in bounds.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// What a daemon is made of. Nobody is served yet.
+pub(super) struct Parts {
+    order: StopOrder,
+    health: Health,
+    metrics: Metrics,
+    log: Arc<Log>,
+    fanout: Arc<Fanout>,
+    revocations: Arc<Revocations>,
+    tickets: Option<Arc<Tickets>>,
+    webhooks: Option<Arc<Webhooks>>,
+    topics: Arc<Topics>,
+    control: Arc<Control>,
+    public: Arc<server::Public>,
+}
+
+impl Parts {
+    pub(super) fn build(config: &Config, metrics: Metrics) -> io::Result<Self> {
+        let (order, health) = (StopOrder::default(), Health::new());
+        let log = build_log(config);
+        let fanout = Arc::new(Fanout::start(&log, &fanout_settings(config))?);
+        let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
+        let tickets = build_tickets(config, &order.last)?;
+        let instances = Arc::new(Instances::new(&config.instance));
+        let webhooks = build_webhooks(config, &instances, &fanout)?;
+        let cluster = build_cluster(config, &order, instances, &fanout, webhooks.as_ref());
+        let connections =
+            Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let control = Arc::new(Control::new(
+            &config.auth,
+            Arc::clone(&fanout),
+            Arc::clone(&revocations),
+            Arc::clone(&topics),
+            cluster,
+            connections,
+        ));
+        let gates =
+            Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &order.serving);
+        let streams = Streams::new(
+            subscribe::Settings {
+                routes: &config.streams,
+                auth: &config.auth,
+                sse: &config.sse,
+                limits: &config.limits,
+            },
+            Arc::new(gates.map_err(io::Error::other)?),
+            Arc::clone(&revocations),
+            Arc::clone(&log),
+            Arc::clone(&fanout),
+            order.serving.clone(),
+        );
+        let public = build_public(config, &order.serving, &health, Arc::new(streams), Arc::clone(&control))?;
+        Ok(Self {
+            order,
+            health,
+            metrics,
+            log,
+            fanout,
+            revocations,
+            tickets,
+            webhooks,
+            topics,
+            control,
+            public,
+        })
+    }
+
+    /// Connects with Redis and the other instances, and serves.
+    pub(super) fn start(self, config: &Config, listeners: Listeners) -> io::Result<Running> {
+        let relay = self.start_redis(config)?;
+        // Until the last stream has gone, so that the others learn of that, too.
+        let voice =
+            Voice { publish: self.publish(relay.clone(), usize::MAX), publisher: Publisher::own("presence") };
+        self.control.live(Arc::new(voice), &self.order.announcing);
+        let internal = self.build_internal(config, relay)?;
+        if let Some(redis) = config.redis.as_ref().filter(|redis| redis.requests) {
+            let clerk = Arc::new(Clerk(Arc::clone(&internal)));
+            redis::start_requests(redis, max_body(config), clerk, &self.order.serving)
+                .map_err(io::Error::other)?;
+        }
+        let Self { order, metrics, log, fanout, revocations, webhooks, public, .. } = self;
+        let StopOrder { serving, last, .. } = &order;
+        let serve = server::serve(listeners.internal, internal, 0, last.clone());
+        last.spawn_essential("internal listener", serve);
+        let max = config.public.max_connections;
+        let serve = server::serve(listeners.public, public, max, serving.clone());
+        serving.spawn_essential("public listener", serve);
+        serving.spawn_essential("upkeep", upkeep(log, revocations, metrics, serving.clone()));
+        Ok(Running { order, fanout, webhooks })
+    }
+
+    fn publish(&self, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> Publish {
+        Publish::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch)
+    }
+
+    /// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
+    fn start_redis(&self, config: &Config) -> io::Result<Option<Arc<dyn Relay>>> {
+        let Some(redis) = &config.redis else { return Ok(None) };
+        let duty = redis::RedisDuty {
+            // What may be published by HTTP has to come back over Redis.
+            max_message: max_body(config),
+            idempotency_window: config.log.idempotency_window,
+        };
+        // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
+        let last = &self.order.last;
+        let changes = Arc::new(Understood(Arc::clone(&self.topics)));
+        let ways = redis::start_redis(redis, duty, &self.log, changes, &self.health, last);
+        let ways = ways.map_err(io::Error::other)?;
+        self.topics.connect(Arc::new(OverRedis(ways.commands)));
+        let ear = Arc::new(Ear(Arc::clone(&self.control)));
+        let link = redis::start_link(redis, ear, last).map_err(io::Error::other)?;
+        self.control.connect(Arc::new(Telephone(link)));
+        Ok(Some(ways.relay))
+    }
+
+    fn build_internal(
+        &self,
+        config: &Config,
+        relay: Option<Arc<dyn Relay>>,
+    ) -> io::Result<Arc<server::Internal>> {
+        let StopOrder { serving, last, .. } = &self.order;
+        let keys = PublisherKeys::start(&config.internal, &self.health, serving).map_err(io::Error::other)?;
+        let probes = server::Probes {
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+            drain: serving.clone(),
+        };
+        let internal = server::Internal::new(
+            &config.internal,
+            keys,
+            self.publish(relay, config.internal.max_batch),
+            Arc::clone(&self.log),
+            Arc::clone(&self.control),
+            probes,
+            last.clone(),
+        );
+        Ok(Arc::new(match (&self.tickets, &config.auth.ticket) {
+            (Some(tickets), Some(section)) => internal.with_tickets(Arc::clone(tickets), section),
+            _ => internal,
+        }))
+    }
+}
+
+fn build_log(config: &Config) -> Arc<Log> {
+    let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+    let retention = retention(&config.log);
+    let log = if follows { Log::following(retention) } else { Log::new(retention) };
+    let given = MemberBounds { topics: config.limits.topics_per_stream, all: config.limits.given_topics };
+    Arc::new(log.shaped(config.sse.events).bounded(given))
+}
+
+/// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
+fn build_tickets(config: &Config, last: &Drain) -> io::Result<Option<Arc<Tickets>>> {
+    let Some(section) = &config.auth.ticket else { return Ok(None) };
+    let once = match &config.redis {
+        Some(redis) => Some(redis::start_once(redis, last).map_err(io::Error::other)?),
+        None => None,
+    };
+    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    Ok(Some(Arc::new(Tickets::new(section, once))))
+}
+
+/// Makes what tells other servers of streams, if there is anybody to tell.
+fn build_webhooks(
+    config: &Config,
+    instances: &Instances,
+    fanout: &Fanout,
+) -> io::Result<Option<Arc<Webhooks>>> {
+    if config.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let me = serde_json::to_value(instances.me()).expect("texts are JSON");
+    let webhooks = Arc::new(Webhooks::start(&config.webhooks, &me).map_err(io::Error::other)?);
+    let watcher: Arc<dyn Watcher> = webhooks.clone();
+    fanout.watch(&watcher);
+    Ok(Some(webhooks))
+}
+
+fn build_cluster(
+    config: &Config,
+    order: &StopOrder,
+    instances: Arc<Instances>,
+    fanout: &Arc<Fanout>,
+    webhooks: Option<&Arc<Webhooks>>,
+) -> Cluster {
+    let asks = Arc::new(Asks::new(Arc::clone(&instances), order.last.clone()));
+    let wants = |event| webhooks.is_some_and(|webhooks| webhooks.wants(event));
+    let presence = Presence::new(
+        &config.presence,
+        Arc::clone(&instances),
+        Arc::clone(&asks),
+        Arc::clone(fanout),
+        wants(HookEvent::TopicOccupied) || wants(HookEvent::TopicEmpty),
+        config.redis.is_none(),
+    );
+    if let Some(webhooks) = webhooks {
+        presence.heed(Arc::new(Bell(Arc::clone(webhooks))));
+    }
+    Cluster { instances, asks, presence: Arc::new(presence) }
+}
+
+fn build_public(
+    config: &Config,
+    serving: &Drain,
+    health: &Health,
+    streams: Arc<Streams>,
+    control: Arc<Control>,
+) -> io::Result<Arc<server::Public>> {
+    let backend = health.depend_on("backend", false);
+    let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, serving.clone())
+        .closing_upgrades_over(config.drain.window);
+    let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, serving.clone());
+    Ok(Arc::new(match &config.public.tls {
+        Some(files) => public.over_tls(server::Certificate::keep(files, serving).map_err(io::Error::other)?),
+        None => public,
+    }))
+}
+
+/// The largest message: what may be published by HTTP, and is asked over Redis.
+fn max_body(config: &Config) -> usize {
+    usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX)
+}
+
+async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {
+    let in_force = metrics::gauge!(telemetry::REVOCATIONS);
+    let mut every = tokio::time::interval(UPKEEP);
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.started() => return,
+            _ = every.tick() => {
+                log.trim();
+                revocations.trim();
+                in_force.set(revocations.len() as f64);
+                metrics.upkeep();
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The daemon's life: it takes its ports, serves, and stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::app::parts::Parts;
+use crate::app::stop::{LAST_REQUESTS, StopOrder};
+use crate::config::{self, Config};
+use crate::fanout::Fanout;
+use crate::server;
+use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
+
+/// The ports, taken before anything else is done: a port that somebody else has ends the start.
+pub(super) struct Listeners {
+    pub(super) public: TcpListener,
+    pub(super) internal: TcpListener,
+}
+
+/// A daemon that has its ports and serves nobody yet.
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+}
+
+/// A daemon that serves.
+pub(super) struct Running {
+    pub(super) order: StopOrder,
+    pub(super) fanout: Arc<Fanout>,
+    pub(super) webhooks: Option<Arc<Webhooks>>,
+}
+
+impl App {
+    /// Takes the ports. An error names the address.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let public = server::bind(config.public.listen)?;
+        let internal = server::bind(config.internal.listen)?;
+        Ok(Self { config, listeners: Listeners { public, internal } })
+    }
+
+    /// Where browsers reach it.
+    pub fn public_address(&self) -> io::Result<SocketAddr> {
+        self.listeners.public.local_addr()
+    }
+
+    /// Where the backend and operators reach it.
+    pub fn internal_address(&self) -> io::Result<SocketAddr> {
+        self.listeners.internal.local_addr()
+    }
+
+    /// Serves until `stop` completes, then drains, at the longest until the deadline.
+    pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
+        info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
+        let Self { config, listeners } = self;
+        let running = Parts::build(&config, metrics)?.start(&config, listeners)?;
+        stop.await;
+        running.stop(config.drain).await;
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Ends everything, in the order of [`StopOrder`].
+    async fn stop(self, config::Drain { window, deadline }: config::Drain) {
+        let Self { order, fanout, webhooks } = self;
+        info!(streams = fanout.open(), "draining");
+        let end = Instant::now() + deadline;
+        order.stop(|| fanout.drain(window), || fanout.open(), deadline).await;
+        fanout.stop();
+        if let Some(webhooks) = webhooks {
+            webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;
+        }
+        info!("stopped");
+    }
+}

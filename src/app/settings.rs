@@ -1,0 +1,36 @@
+//! Sections of the configuration as the rooms below want them.
+
+use std::time::Duration;
+
+use crate::config;
+use crate::config::Config;
+use crate::event::Frame;
+use crate::fanout;
+use crate::fanout::Heartbeat;
+use crate::log::Retention;
+
+pub(super) fn retention(log: &config::Log) -> Retention {
+    Retention {
+        events: log.max_events,
+        bytes: usize::try_from(log.max_bytes.0).unwrap_or(usize::MAX),
+        age: log.max_age,
+        idempotency_window: log.idempotency_window,
+    }
+}
+
+pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {
+    let sse = &config.sse;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    fanout::Settings {
+        shards: if config.fanout.shards == 0 { cores.min(64) } else { config.fanout.shards },
+        heartbeat: (!sse.heartbeat.is_zero()).then_some(sse.heartbeat),
+        heartbeat_as: match &sse.heartbeat_as {
+            config::Heartbeat::Comment => Heartbeat::Fixed(Frame::comment(": hb\n\n")),
+            config::Heartbeat::Line => Heartbeat::Fixed(Frame::comment(": hb\n")),
+            config::Heartbeat::Event(name) => Heartbeat::Event(name.clone()),
+        },
+        write_timeout: sse.write_timeout,
+        retry_ms: (ms(sse.retry_min), ms(sse.retry_max)),
+    }
+}

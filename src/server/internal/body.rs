@@ -1,0 +1,50 @@
+//! The body of a request to the internal listener: bounded in size and time.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::server::respond::ApiProblem;
+
+/// What the listener, Redis and tests give as a body.
+pub(in crate::server) trait RequestBody:
+    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+{
+}
+
+impl<B> RequestBody for B
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+}
+
+/// The bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    pub(super) size: u64,
+    pub(super) time: Duration,
+}
+
+impl BodyLimits {
+    /// The whole body.
+    pub(super) async fn read(self, body: impl RequestBody) -> Result<Bytes, ApiProblem> {
+        let too_large = || ApiProblem::body_too_large(&format!("{} bytes (internal.max_body)", self.size));
+        if body.size_hint().lower() > self.size {
+            return Err(too_large());
+        }
+        let limited = Limited::new(body, usize::try_from(self.size).unwrap_or(usize::MAX));
+        match tokio::time::timeout(self.time, limited.collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(bad)) if bad.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(ApiProblem::body_broken()),
+            Err(_) => {
+                let bound = format!("{:?} (internal.body_timeout)", self.time);
+                Err(ApiProblem::body_timeout(&bound).closing())
+            }
+        }
+    }
+}

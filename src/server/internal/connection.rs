@@ -1,0 +1,65 @@
+//! A connection of the internal listener: HTTP/1, until its client leaves or the daemon closes.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::server::internal::service::Internal;
+use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::listen::ServeConnection;
+use crate::server::net::on_wake::OnWake;
+
+impl ServeConnection for Internal {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let _open = OpenConnection::new(&self.open);
+        let service =
+            service_fn(|request| Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) }));
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            // Answers are short: one piece is cheaper to write than two.
+            .writev(false)
+            .serve_connection(TokioIo::new(socket), service);
+        let close = pin!(self.close.started());
+        let close = OnWake::new(close);
+        let result = tokio::select! {
+            biased;
+            result = poll_fn(|cx| serving.poll_without_shutdown(cx)) => result,
+            () = close => {
+                // An idle connection ends now, a busy one after its answer.
+                Pin::new(&mut serving).graceful_shutdown();
+                poll_fn(|cx| serving.poll_without_shutdown(cx)).await
+            }
+        };
+        if let Err(error) = result {
+            debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+        }
+        linger(serving.into_parts().io.into_inner()).await;
+    }
+}
+
+/// How long an answered peer may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Closes so that the peer gets our answer to a body that we did not read: a socket that is closed with bytes unread
+/// resets the connection, and the reset may overtake the answer.
+async fn linger(mut socket: TcpStream) {
+    let discard = async {
+        let mut buffer = [0; 4096];
+        socket.shutdown().await?;
+        while socket.read(&mut buffer).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = tokio::time::timeout(LINGER, discard).await;
+}

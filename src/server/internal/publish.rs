@@ -1,0 +1,70 @@
+//! `POST /publish` on the internal listener: who publishes, and how the body is to be read.
+//!
+//! The key is checked before a byte of the body is read. This file must not know what an event looks like.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, request};
+
+use crate::publish::Manner;
+use crate::server::internal::body::RequestBody;
+use crate::server::internal::query::QueryParams;
+use crate::server::internal::service::{Authenticated, Internal};
+use crate::server::respond;
+use crate::server::respond::{ApiProblem, FullResponse};
+
+impl Internal {
+    pub(super) async fn publish(
+        &self,
+        head: &request::Parts,
+        body: impl RequestBody,
+        caller: Authenticated,
+    ) -> Result<FullResponse, ApiProblem> {
+        let headers = &head.headers;
+        let publisher = match caller {
+            Authenticated::ByKey => {
+                self.keys.publisher(headers).await.map_err(|bad| ApiProblem::bad_key(&bad))?
+            }
+            Authenticated::Trusted => Arc::clone(&self.trusted),
+        };
+        if headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(ApiProblem::compressed());
+        }
+        let key = idempotency_key(headers)?;
+        let mut query = QueryParams::parse(head.uri.query())?;
+        let partial = query.flag("partial")?.unwrap_or(false);
+        query.end()?;
+        let body = self.body.read(body).await?;
+        let manner = Manner { key, lines: is_ndjson(headers), partial };
+        match self.publish.publish(&body, manner, &publisher).await {
+            Ok(done) => Ok(respond::published(&done)),
+            Err(bad) => Ok(respond::refused_publish(&bad)),
+        }
+    }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiProblem> {
+    let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(ApiProblem::bad_idempotency_key("the header Idempotency-Key is given twice"));
+    }
+    let bad = |_| ApiProblem::bad_idempotency_key("the header Idempotency-Key is not UTF-8");
+    str::from_utf8(field.as_bytes()).map(Some).map_err(bad)
+}
+
+/// Whether the body says that it is NDJSON. Any other content type is JSON to us: curl calls everything a form.
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    let Some(Ok(kind)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/x-ndjson", "application/ndjson", "application/jsonl"]
+        .iter()
+        .any(|known| kind.eq_ignore_ascii_case(known))
+}

@@ -1,0 +1,209 @@
+//! From a request to the internal listener to its answer, by the table in `routes.rs`.
+//!
+//! The key is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem says in one
+//! sentence what is wrong. Nothing here is meant for browsers, so requests of pages of other sites are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, request};
+use http_body_util::Full;
+use metrics::Gauge;
+use tracing::debug;
+
+use crate::auth::{Publisher, PublisherKeys};
+use crate::config;
+use crate::control::Control;
+use crate::log::Log;
+use crate::publish::Publish;
+use crate::server::internal::body::{BodyLimits, RequestBody};
+use crate::server::internal::health::Probes;
+use crate::server::internal::hosts::{Hosts, comes_from_a_page};
+use crate::server::internal::query::QueryParams;
+use crate::server::internal::routes::{Access, Handler, Holder, RouteMatch, TopicsHandler};
+use crate::server::internal::tickets::TicketMint;
+use crate::server::internal::{connections, history, openapi, presence, routes, topics};
+use crate::server::respond;
+use crate::server::respond::{ApiProblem, FullResponse};
+use crate::shutdown::Drain;
+use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED};
+
+/// What serves the internal listener's connections.
+pub struct Internal {
+    hosts: Hosts,
+    pub(super) keys: PublisherKeys,
+    /// The publisher of requests that come over Redis.
+    pub(super) trusted: Arc<Publisher>,
+    pub(super) mint: Option<TicketMint>,
+    pub(super) publish: Publish,
+    control: Arc<Control>,
+    pub(super) head_timeout: Duration,
+    pub(super) body: BodyLimits,
+    log: Arc<Log>,
+    probes: Probes,
+    pub(super) close: Drain,
+    pub(super) open: Gauge,
+}
+
+/// How a caller is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Authenticated {
+    /// By the key that the request shows, which is still to be checked.
+    ByKey,
+    /// By the way that the request came.
+    Trusted,
+}
+
+impl Internal {
+    /// `close` is the notice to end the listener's own connections; it comes after the drain, so that `/readyz`
+    /// can tell of that.
+    pub fn new(
+        section: &config::Internal,
+        keys: PublisherKeys,
+        publish: Publish,
+        log: Arc<Log>,
+        control: Arc<Control>,
+        probes: Probes,
+        close: Drain,
+    ) -> Self {
+        Self {
+            hosts: Hosts::new(&section.hosts),
+            keys,
+            trusted: Arc::new(Publisher::own("redis")),
+            mint: None,
+            publish,
+            control,
+            head_timeout: section.head_timeout,
+            body: BodyLimits { size: section.max_body.0, time: section.body_timeout },
+            log,
+            probes,
+            close,
+            open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
+        }
+    }
+
+    /// Answers a request of a caller that may do everything, whatever it presents. Never fails either.
+    pub async fn answer_trusted(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let answered = self.dispatch(&head, Full::new(body), Authenticated::Trusted).await;
+        answered.unwrap_or_else(ApiProblem::into_response)
+    }
+
+    /// Answers one request. Never fails: what is wrong with a request is its answer.
+    pub(super) async fn answer(&self, request: Request<impl RequestBody>) -> FullResponse {
+        let (head, body) = request.into_parts();
+        self.admit(&head, body).await.unwrap_or_else(|problem| {
+            let (status, reason) = (problem.status(), problem.label());
+            metrics::counter!(HTTP_REFUSED, "listener" => "internal", "reason" => reason).increment(1);
+            debug!(status, reason, "internal request refused");
+            problem.into_response()
+        })
+    }
+
+    /// Looks where the request comes from first.
+    async fn admit(&self, head: &request::Parts, body: impl RequestBody) -> Result<FullResponse, ApiProblem> {
+        if !self.hosts.know(head) {
+            return Err(ApiProblem::unknown_host());
+        }
+        if comes_from_a_page(&head.headers) {
+            return Err(ApiProblem::from_a_page());
+        }
+        self.dispatch(head, body, Authenticated::ByKey).await
+    }
+
+    async fn dispatch(
+        &self,
+        head: &request::Parts,
+        body: impl RequestBody,
+        caller: Authenticated,
+    ) -> Result<FullResponse, ApiProblem> {
+        if head.uri.path() == routes::PUBLISH.path {
+            return match routes::PUBLISH.handler(&head.method) {
+                Some(_) => self.publish(head, body, caller).await,
+                None => Err(ApiProblem::method_not_allowed(&routes::PUBLISH.allowed())),
+            };
+        }
+        // Boxed: what the others need would be room, to be moved about, in every publish.
+        Box::pin(self.dispatch_rare(head, body, caller)).await
+    }
+
+    /// The same, for what is not asked a hundred thousand times a second.
+    async fn dispatch_rare(
+        &self,
+        head: &request::Parts,
+        body: impl RequestBody,
+        caller: Authenticated,
+    ) -> Result<FullResponse, ApiProblem> {
+        let found = routes::find(head.uri.path()).ok_or_else(ApiProblem::no_route)?;
+        if self.mint.is_none() && found.route.handler(&http::Method::POST) == Some(Handler::MintTicket) {
+            return Err(ApiProblem::no_route());
+        }
+        let Some(handler) = found.route.handler(&head.method) else {
+            return Err(ApiProblem::method_not_allowed(&found.route.allowed()));
+        };
+        if caller == Authenticated::ByKey && found.route.access == Access::Key {
+            // Callers that may not ask do not learn what is wrong with the question.
+            self.keys.check(&head.headers).map_err(|bad| ApiProblem::bad_key(&bad))?;
+        }
+        match handler {
+            Handler::Publish => self.publish(head, body, caller).await,
+            Handler::MintTicket => self.mint_ticket(&head.headers, body, caller).await,
+            Handler::Liveness => Ok(Probes::liveness()),
+            Handler::Readiness => Ok(self.probes.readiness()),
+            Handler::Metrics => Ok(self.probes.metrics(&self.log)),
+            Handler::Description => Ok(openapi::answer()),
+            handler => self.about_streams(handler, &found, head.uri.query(), body).await,
+        }
+    }
+
+    /// What takes a key without bounds: topics, connections, presence, the log.
+    async fn about_streams(
+        &self,
+        handler: Handler,
+        found: &RouteMatch<'_>,
+        query: Option<&str>,
+        body: impl RequestBody,
+    ) -> Result<FullResponse, ApiProblem> {
+        let mut names = found.names()?.into_iter();
+        let mut name = || names.next().ok_or_else(ApiProblem::no_route);
+        let query = QueryParams::parse(query)?;
+        let (control, presence) = (&self.control, self.control.presence());
+        match handler {
+            Handler::Revoke => {
+                query.end()?;
+                let body = self.body.read(body).await?;
+                Ok(respond::revoked(control.revoke(&body).await))
+            }
+            Handler::Position => history::position(&self.publish, query).await,
+            Handler::TopicEvents => history::events(&self.log, name()?, query).await,
+            Handler::Connections => connections::list(control.connections(), query).await,
+            Handler::ConnectionCount => connections::count(control.connections(), query).await,
+            Handler::Connection => connections::one(control.connections(), name()?, query).await,
+            Handler::CloseConnections => connections::close_chosen(control, query).await,
+            Handler::CloseConnection => connections::close_of(control, Holder::Client, name()?, query).await,
+            Handler::CloseConnectionsOf(of) => connections::close_of(control, of, name()?, query).await,
+            Handler::Presence => presence::totals(presence, query),
+            Handler::PresentUsers => presence::page(presence, query),
+            Handler::ArePresent => presence::present(presence, query, &self.body.read(body).await?),
+            Handler::UserPresence => presence::user(presence, &name()?, query),
+            Handler::TopicPresence => presence::topic(presence, &name()?, query).await,
+            Handler::Topics(of, edit) => {
+                query.end()?;
+                let (of, topics) = (of.key(name()?), control.topics());
+                let topic = names.next();
+                if edit == TopicsHandler::Get {
+                    return Ok(topics::get(topics, &of));
+                }
+                topics::edit(topics, &of, edit, topic, &self.body.read(body).await?).await
+            }
+            // Answered before.
+            Handler::Publish
+            | Handler::MintTicket
+            | Handler::Liveness
+            | Handler::Readiness
+            | Handler::Metrics
+            | Handler::Description => Err(ApiProblem::no_route()),
+        }
+    }
+}

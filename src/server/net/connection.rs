@@ -1,0 +1,37 @@
+//! What the connections of both listeners share.
+
+use std::error::Error;
+use std::fmt;
+
+use metrics::Gauge;
+
+/// Counts an open connection until it is dropped.
+pub(in crate::server) struct OpenConnection<'a>(&'a Gauge);
+
+impl<'a> OpenConnection<'a> {
+    pub(in crate::server) fn new(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// An error and its causes in one line.
+pub(in crate::server) struct ErrorChain<'a>(pub(in crate::server) &'a dyn Error);
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! The public listener's connections: how each begins, which HTTP it speaks, and how it ends.
+//!
+//! A plain HTTP/1 connection may give its socket away to a stream; all others stay with hyper.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::config;
+use crate::proxy::Forwarded;
+use crate::server::net::accept;
+use crate::server::net::accept::Protocol;
+use crate::server::net::certificate::Certificate;
+use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::http1;
+use crate::server::net::http1::{Http1Limits, TakenOver};
+use crate::server::net::http2;
+use crate::server::net::http2::Http2Limits;
+use crate::server::net::listen::ServeConnection;
+use crate::server::net::takeover;
+use crate::server::net::takeover::Handover;
+use crate::server::public::service::Public;
+use crate::telemetry;
+
+/// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What all connections of the listener have in common.
+pub(super) struct Transport {
+    pub(super) certificate: Option<Certificate>,
+    http1: Http1Limits,
+    http2: Http2Limits,
+    open: Gauge,
+    http1_opened: Counter,
+    http2_opened: Counter,
+}
+
+/// What the requests of one connection share.
+pub(super) struct ConnectionContext {
+    pub(super) peer: SocketAddr,
+    /// It came over TLS: its socket is no use without hyper.
+    pub(super) https: bool,
+    /// Whose requests they are, as the backend sees it.
+    pub(super) forwarded: Forwarded,
+    pub(super) handover: Handover,
+    /// Ends the connection. On HTTP/2 each stream has its own.
+    pub(super) cut: Arc<Notify>,
+    had_body: AtomicBool,
+}
+
+impl Transport {
+    pub(super) fn new(settings: &config::Public) -> Self {
+        let tls = if settings.tls.is_some() { "yes" } else { "no" };
+        let opened = |protocol: &'static str| metrics::counter!(telemetry::CONNECTIONS_OPENED, "protocol" => protocol, "tls" => tls);
+        let (head_timeout, max_head) =
+            (settings.head_timeout, usize::try_from(settings.max_head.0).unwrap_or(usize::MAX));
+        let max_streams = u32::try_from(settings.http2_max_streams).unwrap_or(u32::MAX);
+        Self {
+            certificate: None,
+            http1: Http1Limits { head_timeout, max_head },
+            http2: Http2Limits { max_head, max_streams, idle: head_timeout },
+            open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
+            http1_opened: opened("http1"),
+            http2_opened: opened("http2"),
+        }
+    }
+}
+
+impl ConnectionContext {
+    fn new(public: &Public, peer: SocketAddr, https: bool) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            https,
+            forwarded: Forwarded::new(peer.ip(), public.trusted.contains(peer.ip()), https),
+            handover: Handover::default(),
+            cut: Arc::default(),
+            had_body: AtomicBool::default(),
+        })
+    }
+
+    /// From now on the connection stays with hyper.
+    pub(super) fn note_body(&self) {
+        self.had_body.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn had_body(&self) -> bool {
+        self.had_body.load(Ordering::Relaxed)
+    }
+}
+
+impl ServeConnection for Public {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let open = OpenConnection::new(&self.transport.open);
+        if let Some(certificate) = &self.transport.certificate {
+            // Boxed: what TLS and HTTP/2 need should not be room in the task of every plain connection.
+            return Box::pin(self.secured(certificate, socket, peer)).await;
+        }
+        let sniffed = tokio::select! {
+            biased;
+            () = self.drain.started() => return,
+            sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket)) => sniffed,
+        };
+        match sniffed {
+            Ok(Ok(Some((io, Protocol::Http1)))) => {
+                let taken = self.http1(io, false, peer).await;
+                drop(open);
+                let Some((io, admission, framing)) = taken else { return };
+                match takeover::bare(io) {
+                    Ok(socket) => self.over_socket(admission, framing, socket),
+                    Err(error) => warn!(%error, "a stream's socket could not be taken over"),
+                }
+            }
+            Ok(Ok(Some((io, Protocol::Http2)))) => {
+                if let Err(error) = accept::tune(io.get_ref()) {
+                    debug!(%peer, %error, "a connection keeps the system's own timeouts");
+                }
+                Box::pin(self.http2(io, false, peer)).await;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => debug!(%peer, %error, "connection ended before it began"),
+            Err(_) => debug!(%peer, "a client connected and sent nothing"),
+        }
+    }
+}
+
+impl Public {
+    async fn secured(self: &Arc<Self>, certificate: &Certificate, socket: TcpStream, peer: SocketAddr) {
+        if let Err(error) = accept::tune(&socket) {
+            debug!(%peer, %error, "a connection keeps the system's own timeouts");
+        }
+        let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
+        let shaken = tokio::select! {
+            biased;
+            () = self.drain.started() => return,
+            shaken = timeout(patience, accept::handshake(certificate.current(), socket)) => shaken,
+        };
+        let reason = match shaken {
+            Ok(Ok((io, Protocol::Http1))) => {
+                // Never taken: its socket is no use without TLS.
+                self.http1(io, true, peer).await;
+                return;
+            }
+            Ok(Ok((io, Protocol::Http2))) => return self.http2(io, true, peer).await,
+            Ok(Err(error)) => {
+                let reason = accept::failure_label(&error);
+                debug!(%peer, reason, %error, "TLS handshake failed");
+                reason
+            }
+            Err(_) => {
+                debug!(%peer, reason = "timeout", "TLS handshake failed");
+                "timeout"
+            }
+        };
+        metrics::counter!(telemetry::TLS_FAILED, "reason" => reason).increment(1);
+    }
+
+    /// Serves until the connection's end, or until a stream takes its socket.
+    async fn http1<I>(self: &Arc<Self>, io: I, https: bool, peer: SocketAddr) -> Option<TakenOver<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.transport.http1_opened.increment(1);
+        let connection = ConnectionContext::new(self, peer, https);
+        let answer = |request| {
+            let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
+            async move { public.answer(request, &connection).await }
+        };
+        let ends = (&connection.handover, &*connection.cut);
+        let served = http1::serve(io, answer, self.transport.http1, ends, &self.drain).await;
+        served.unwrap_or_else(|error| {
+            debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+            None
+        })
+    }
+
+    async fn http2<I>(self: &Arc<Self>, io: I, https: bool, peer: SocketAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.transport.http2_opened.increment(1);
+        let connection = ConnectionContext::new(self, peer, https);
+        let answer = |request| {
+            let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
+            async move { public.answer(request, &connection).await }
+        };
+        if let Err(error) = http2::serve(io, answer, self.transport.http2, &self.drain).await {
+            debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! From a request to the public listener to its answer: a request is ours (an event stream) or the backend's.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::config;
+use crate::control::Control;
+use crate::proxy::Proxy;
+use crate::server::net::certificate::Certificate;
+use crate::server::net::takeover::SocketTaken;
+use crate::server::public::client_addr::TrustedProxies;
+use crate::server::public::connection::{ConnectionContext, Transport};
+use crate::server::public::cors::Cors;
+use crate::server::respond::ResponseBody;
+use crate::shutdown::Drain;
+use crate::subscribe::Streams;
+use crate::telemetry::Throttle;
+
+/// What serves the public listener's connections.
+pub struct Public {
+    pub(super) streams: Arc<Streams>,
+    pub(super) control: Arc<Control>,
+    pub(super) proxy: Proxy,
+    pub(super) trusted: TrustedProxies,
+    pub(super) cors: Cors,
+    pub(super) transport: Transport,
+    pub(super) drain: Drain,
+    /// Of log lines about refused streams, and about requests that could not be forwarded.
+    pub(super) refused: Throttle,
+    pub(super) unforwarded: Throttle,
+}
+
+impl Public {
+    pub fn new(
+        settings: &config::Public,
+        cors: &config::Cors,
+        streams: Arc<Streams>,
+        control: Arc<Control>,
+        proxy: Proxy,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            streams,
+            control,
+            proxy,
+            trusted: TrustedProxies::new(&settings.trusted_proxies),
+            cors: Cors::new(cors),
+            transport: Transport::new(settings),
+            drain,
+            refused: Throttle::default(),
+            unforwarded: Throttle::default(),
+        }
+    }
+
+    /// Takes TLS connections only, and shows them this certificate.
+    pub fn over_tls(mut self, certificate: Certificate) -> Self {
+        self.transport.certificate = Some(certificate);
+        self
+    }
+
+    /// One request. `Err` when the connection is to be taken over.
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        connection: &ConnectionContext,
+    ) -> Result<Response<ResponseBody>, SocketTaken> {
+        if let Some(route) = self.streams.route(request.uri().path()) {
+            match *request.method() {
+                Method::GET => return self.open_stream(&route, request, connection).await,
+                Method::OPTIONS if let Some(answer) = self.cors.preflight(request.headers()) => {
+                    return Ok(answer.map(ResponseBody::Full));
+                }
+                Method::POST if let Some(client) = self.streams.renews(&route, request.uri().query()) => {
+                    let answer = self.update_stream(&route, request, connection, &client);
+                    return Ok(answer.await.map(ResponseBody::Full));
+                }
+                _ => self.streams.conceal_token(&route, &mut request),
+            }
+        }
+        Ok(self.forward(request, connection).await)
+    }
+}

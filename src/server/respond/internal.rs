@@ -1,0 +1,188 @@
+//! What a client of the internal listener reads when its request was understood.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::control::{Answer, BadRevoke, Heard, InstanceCount, NotTold, Refused, Revoked, StreamCount};
+use crate::event::{BadBatch, Name};
+use crate::health::{Dependency, State};
+use crate::publish::{BadPublish, Published, Receipt, RelayError};
+use crate::server::respond::ApiProblem;
+use crate::server::respond::json::{FullResponse, json, ok, ok_or_unavailable};
+use crate::server::respond::problem::ProblemText;
+
+/// What the publisher of a body reads.
+pub(in crate::server) fn published<'a>(published: &'a Published) -> FullResponse {
+    /// One event of several, of which each has its own answer.
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Outcome<'a> {
+        Receipt(&'a Receipt),
+        Refused {
+            /// The status that it would have had alone.
+            status: u16,
+            #[serde(flatten)]
+            text: ProblemText<'a>,
+        },
+    }
+    match published {
+        Published::One(receipt) => ok(receipt),
+        Published::Many(events) => ok(&serde_json::json!({ "events": events })),
+        Published::Each(events) => {
+            let refused = events.iter().filter(|event| event.is_err()).count();
+            let outcome = |event: &'a Result<Receipt, BadPublish>| match event {
+                Ok(receipt) => Outcome::Receipt(receipt),
+                Err(bad) => {
+                    let (status, text) = refusal_of(bad);
+                    Outcome::Refused { status: status.as_u16(), text }
+                }
+            };
+            let events: Vec<Outcome<'_>> = events.iter().map(outcome).collect();
+            ok(&serde_json::json!({ "events": events, "refused": refused }))
+        }
+    }
+}
+
+/// What the publisher of a refused body reads.
+pub(in crate::server) fn refused_publish(bad: &BadPublish) -> FullResponse {
+    let (status, text) = refusal_of(bad);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        ok_or_unavailable(false, &text)
+    } else {
+        json(status, &text)
+    }
+}
+
+fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
+    let error = bad.to_string();
+    let mut text = ProblemText { error, ..ProblemText::default() };
+    let mut status = StatusCode::BAD_REQUEST;
+    match bad {
+        BadPublish::Batch(BadBatch::TooMany { .. }) => status = StatusCode::PAYLOAD_TOO_LARGE,
+        BadPublish::Batch(BadBatch::Single(bad)) => text.field = bad.field.as_deref(),
+        BadPublish::Batch(BadBatch::Item { item, bad }) => {
+            text.item = Some(*item);
+            text.field = bad.field.as_deref();
+        }
+        BadPublish::Batch(BadBatch::Line { item, line, bad }) => {
+            text.item = Some(*item);
+            text.line = Some(*line);
+            text.field = bad.field.as_deref();
+        }
+        BadPublish::Batch(BadBatch::Nothing | BadBatch::NotUtf8 | BadBatch::NotJson(_))
+        | BadPublish::Key(_) => {}
+        BadPublish::KeysDiffer { item } => {
+            text.item = Some(*item);
+            text.field = Some("idempotency_key");
+        }
+        BadPublish::NotAllowed { item, not } => {
+            status = StatusCode::FORBIDDEN;
+            text.item = *item;
+            text.reason = Some(not.word());
+            text.topic = not.topic().map(Name::as_str);
+        }
+        BadPublish::Relay(bad) => {
+            status = StatusCode::SERVICE_UNAVAILABLE;
+            text.published = Some(match bad {
+                RelayError::Down => "nothing",
+                RelayError::Unknown => "unknown",
+            });
+        }
+    }
+    (status, text)
+}
+
+/// What came of a revocation.
+pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullResponse {
+    #[derive(Serialize)]
+    struct Done {
+        ended: usize,
+        /// Whether the other instances know; absent when there are none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        told: Option<bool>,
+        until: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    }
+    let Revoked { ended, told, until } = match outcome {
+        Ok(revoked) => revoked,
+        Err(bad) => {
+            let text = ProblemText { error: bad.to_string(), ..ProblemText::default() };
+            return json(StatusCode::BAD_REQUEST, &text);
+        }
+    };
+    let error = told.and_then(Result::err).map(|not| not.to_string());
+    let until = humantime::format_rfc3339_seconds(until).to_string();
+    ok_or_unavailable(error.is_none(), &Done { ended, told: told.map(|told| told.is_ok()), until, error })
+}
+
+/// What came of closing streams; `until` when their clients are kept out.
+pub(in crate::server) fn closed(
+    totals: StreamCount,
+    told: Option<Result<(), NotTold>>,
+    until: Option<SystemTime>,
+) -> FullResponse {
+    #[derive(Serialize)]
+    struct Done {
+        closed: usize,
+        instances: Vec<InstanceCount>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        #[serde(flatten)]
+        from: Heard,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    }
+    let StreamCount { total, instances, from } = totals;
+    let error = match told.and_then(Result::err) {
+        Some(not) => Some(not.to_string()),
+        None if !from.complete => Some("not every instance has answered: ask again".to_owned()),
+        None => None,
+    };
+    let until = until.map(|until| humantime::format_rfc3339_seconds(until).to_string());
+    ok_or_unavailable(error.is_none(), &Done { closed: total, instances, until, from, error })
+}
+
+/// What came of a change of topics.
+pub(in crate::server) fn topics_edited(result: Result<Answer, Refused>) -> Result<FullResponse, ApiProblem> {
+    match result {
+        Ok(topics) => Ok(ok(&topics)),
+        Err(refused @ Refused::PassedOn) => {
+            Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "said": refused.to_string() })))
+        }
+        Err(refused) => Err(ApiProblem::topics_not_edited(refused)),
+    }
+}
+
+/// The answer to a question of readiness: 200 for `ready` alone.
+pub(in crate::server) fn readiness(
+    status: &'static str,
+    dependencies: BTreeMap<&'static str, Dependency>,
+) -> FullResponse {
+    #[derive(Serialize)]
+    struct Readiness {
+        status: &'static str,
+        dependencies: BTreeMap<&'static str, Report>,
+    }
+    #[derive(Serialize)]
+    struct Report {
+        required: bool,
+        state: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    }
+    let report = |dependency: Dependency| {
+        let (state, why) = match dependency.state {
+            State::Unknown => ("unknown", None),
+            State::Up => ("up", None),
+            State::Down(why) => ("down", Some(why)),
+        };
+        Report { required: dependency.required, state, why }
+    };
+    let dependencies = dependencies.into_iter().map(|(name, one)| (name, report(one))).collect();
+    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(code, &Readiness { status, dependencies })
+}

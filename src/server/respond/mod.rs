@@ -1,0 +1,19 @@
+//! Every status and every sentence that a client of either listener reads. No other file of this room picks a status;
+//! `tests/architecture.rs` holds that.
+
+mod body;
+mod internal;
+mod json;
+mod problem;
+mod public;
+
+pub use crate::server::respond::body::ResponseBody;
+
+pub(in crate::server) use crate::server::respond::internal::{
+    closed, published, readiness, refused_publish, revoked, topics_edited,
+};
+pub(in crate::server) use crate::server::respond::json::{FullResponse, ok};
+pub(in crate::server) use crate::server::respond::problem::ApiProblem;
+pub(in crate::server) use crate::server::respond::public::{
+    STREAM_HEADERS, no_such_stream, not_forwarded, preflight, refused, renewed,
+};
