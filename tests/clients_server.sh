@@ -6,6 +6,15 @@ cd "$(dirname "$0")/.."
 export SIDESTREAM_BIN=${SIDESTREAM_BIN:-$PWD/target/debug/sidestream}
 [ -x "$SIDESTREAM_BIN" ] || { echo "$SIDESTREAM_BIN is not there: cargo build --locked" >&2; exit 1; }
 
+# PHP's runner comes from Debian; everything else from `make setup`, npm and PyPI.
+if ! { command -v phpunit && php -r 'exit(extension_loaded("curl") ? 0 : 1);'; } >/dev/null 2>&1; then
+  as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq || true
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 php-cli php-curl phpunit >/dev/null
+fi
+
 # Runs a command unless it ran well before and these files have not changed since.
 unless_done() {
   local stamp=$1 inputs=$2 now
@@ -33,3 +42,6 @@ check_types() {
 mkdir -p .cache
 unless_done .cache/mypy/.checked "$python/pyproject.toml $python/src/sidestream/*.py $python/tests/typing_promises.py" check_types
 (cd $python && python3 -m unittest)
+
+echo "== clients/php"
+(cd clients/php && phpunit)

@@ -4,7 +4,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { test } from 'node:test';
 import { Publisher, createNotificationEvent, createTypingEvent, orThrow, verifyWebhook } from '@sidestream/server';
-import { KEY, ROUTE, eventually, kill, openStream, run, startDaemon, take, within } from './harness.mjs';
+import { KEY, ROUTE, eventually, kill, openStream, run, startDaemon, stop, take, within } from './harness.mjs';
 
 function publisher(t, url, options = {}) {
   const made = new Publisher({ url, key: KEY, minBackoff: 20, maxBackoff: 100, onError: () => {}, ...options });
@@ -96,10 +96,10 @@ test('calls that are not awaited arrive in their order, whatever their kind', as
   push.takeTopics({ user: 'anna' }, ['extra']);
   push.sendToTopic('extra', 'pair', 'not hers');
   push.sendToUser('anna', 'pair', 401);
-  push.disconnectUser('anna', { reconnect: false, for: '1m' });
-  push.sendToUser('anna', 'pair', 'too late');
   assert.equal(await push.flush(), true);
   assert.deepEqual(await take(anna, 402), Array.from({ length: 402 }, (_, n) => n));
+  push.disconnectUser('anna', { reconnect: false, for: '1m' });
+  push.sendToUser('anna', 'pair', 402);
   assert.deepEqual((await anna.next()).data, { reason: 'sent_away', reconnect: false });
   assert.equal(push.counters().failed, 0);
 });
@@ -133,7 +133,7 @@ test('a stopped daemon hangs no caller, and has every event once when it goes on
   const daemon = await startDaemon(t);
   const push = publisher(t, daemon.url, { timeout: 300, queryTimeout: 300, patience: 100 });
   const anna = await openStream(t, daemon, 'userId=anna&sessionId=s1&conversationId=42');
-  daemon.process.kill('SIGSTOP');
+  await stop(daemon);
   const from = Date.now();
   const outcomes = await Promise.all(Array.from({ length: 20 }, (_, n) => push.sendToUser('anna', 'n', n)));
   assert.ok(outcomes.every(({ status }) => status === 'queued'));

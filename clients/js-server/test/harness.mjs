@@ -1,7 +1,7 @@
 // A real daemon, streams of it, and servers that misbehave.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -72,6 +72,14 @@ export async function kill(daemon) {
   const ended = new Promise((resolve) => daemon.process.once('exit', resolve));
   daemon.process.kill('SIGKILL');
   await within('the daemon ends', ended);
+}
+
+/** Stops it, and waits until it stands still. */
+export async function stop(daemon) {
+  daemon.process.kill('SIGSTOP');
+  const threads = () => readdirSync(`/proc/${daemon.process.pid}/task`);
+  const isStill = (id) => readFileSync(`/proc/${daemon.process.pid}/task/${id}/stat`, 'utf8').split(') ')[1].startsWith('T');
+  await eventually('it stands still', () => threads().every(isStill));
 }
 
 export async function within(what, promise, limit = 10_000) {

@@ -89,8 +89,13 @@ class Daemon:
         with contextlib.suppress(ValueError, OSError):
             self.process.stderr.close()
 
-    def signal(self, name):
-        self.process.send_signal(getattr(signal, name))
+    def stop(self):
+        """Stops it, and waits until it stands still."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
 
 class Stream:

@@ -38,11 +38,11 @@ class Asyncio(Case):
                 push.give_topics(["a"], user="anna")
                 await push.send_to_topic("a", "n", 4)
                 self.assertEqual(await push.query.given_topics(user="anna"), ["a"])
-                await push.disconnect_client(anna.client)
                 self.assertTrue(await push.flush())
+                self.assertEqual(anna.take(4), [1, 2, 3, 4])
+                await push.disconnect_client(anna.client)
 
         asyncio.run(main())
-        self.assertEqual(anna.take(4), [1, 2, 3, 4])
         self.assertEqual(anna.next()["event"], "closing")
 
     def test_calls_that_are_not_awaited_warn_of_nothing_and_stay_in_order(self):
