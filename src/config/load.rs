@@ -11,9 +11,9 @@ use toml::de::DeTable;
 
 use crate::config::environment::Environment;
 use crate::config::problem::{BadConfig, Origin, Problem, Snippet};
-use crate::config::reader::{Complaint, Outcome, Place, Reader};
-use crate::config::sections::Config;
-use crate::config::source::{Source, show};
+use crate::config::reader::{Diagnostic, Findings, Location, Reader};
+use crate::config::schema::Config;
+use crate::config::source::{SourceFile, show};
 use crate::config::syntax;
 
 /// A configuration file is read up to here.
@@ -51,9 +51,9 @@ fn from_file(
     backend: Option<&str>,
 ) -> Result<Config, BadConfig> {
     let known = Reader::keys_of(Config::read);
-    let mut source = Source::new(path.to_owned(), text.clone());
+    let mut source = SourceFile::new(path.to_owned(), text.clone());
     let (table, errors) = DeTable::parse_recoverable(&text);
-    let broken: Vec<Complaint> =
+    let broken: Vec<Diagnostic> =
         errors.iter().map(|error| syntax::complain(error, &mut source, &known)).collect();
     if errors.iter().all(syntax::is_duplicate) {
         let reader = Reader::new(environment, backend, path.parent());
@@ -69,9 +69,9 @@ fn from_file(
 
 /// The value of a reading, or what it complained of, from the top of the file to its end, then the rest.
 fn settle(
-    outcome: Outcome<Config>,
-    source: Option<Source>,
-    mut complaints: Vec<Complaint>,
+    outcome: Findings<Config>,
+    source: Option<SourceFile>,
+    mut complaints: Vec<Diagnostic>,
     backend: Option<&str>,
 ) -> Result<Config, BadConfig> {
     complaints.extend(outcome.complaints);
@@ -80,27 +80,27 @@ fn settle(
     }
     let mut source = source.unwrap_or_default();
     outcome.hidden.parts.into_iter().for_each(|part| source.hide(part));
-    let problem = |complaint: Complaint| match &complaint.place {
-        Place::File(_) => complaint.in_file(&source),
-        Place::Variable(name) => {
+    let problem = |complaint: Diagnostic| match &complaint.place {
+        Location::File(_) => complaint.in_file(&source),
+        Location::Variable(name) => {
             let seen = !outcome.hidden.variables.contains(name);
             let snippet = seen.then(|| assignment(&format!("{name}="), outcome.environment.peek(name)));
             complaint.elsewhere(Origin::Environment, snippet)
         }
-        Place::Argument => {
+        Location::Argument => {
             let snippet = assignment("--backend ", backend.unwrap_or_default());
             complaint.elsewhere(Origin::Arguments, Some(snippet))
         }
-        Place::Missing => complaint.elsewhere(Origin::Missing, None),
+        Location::Missing => complaint.elsewhere(Origin::Missing, None),
     };
     let mut problems: Vec<Problem> = complaints.into_iter().map(problem).collect();
     problems.sort_by_key(Problem::order);
     Err(BadConfig { problems })
 }
 
-impl Complaint {
-    fn in_file(self, source: &Source) -> Problem {
-        let Place::File(at) = &self.place else { return self.elsewhere(Origin::Missing, None) };
+impl Diagnostic {
+    fn in_file(self, source: &SourceFile) -> Problem {
+        let Location::File(at) = &self.place else { return self.elsewhere(Origin::Missing, None) };
         let (origin, snippet) = (source.origin(at), source.snippet(at));
         self.elsewhere(origin, Some(snippet))
     }

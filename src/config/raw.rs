@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 /// A value as it was found.
-pub(super) enum Raw<'a> {
+pub(super) enum RawValue<'a> {
     /// From the environment, the command line or a secret's file.
     Text(String),
     Toml(&'a DeValue<'a>),
@@ -11,26 +11,26 @@ pub(super) enum Raw<'a> {
 
 /// Why a value is refused: the rest of a sentence that begins with the key.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) message: String,
     pub(super) suggestion: Option<String>,
 }
 
-impl<T: Into<String>> From<T> for Refusal {
+impl<T: Into<String>> From<T> for Rejection {
     fn from(message: T) -> Self {
         Self { message: message.into(), suggestion: None }
     }
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn with(message: impl Into<String>, suggestion: impl Into<String>) -> Self {
         Self { message: message.into(), suggestion: Some(suggestion.into()) }
     }
 }
 
-impl Raw<'_> {
+impl RawValue<'_> {
     /// The text of a string; `wanted` says what would have been right.
-    pub(super) fn text(&self, wanted: &str) -> Result<&str, Refusal> {
+    pub(super) fn text(&self, wanted: &str) -> Result<&str, Rejection> {
         match self {
             Self::Text(text) => Ok(text),
             Self::Toml(DeValue::String(text)) => Ok(text),

@@ -1,7 +1,7 @@
 //! The state of one reading: what has been asked for, where each value came from, and what is wrong.
 //!
 //! Invariant: every key that is asked for is known, so that what is left over at the end is unknown; and nothing stops
-//! at the first problem. Which keys there are stands in `keys`, what they may hold in `forms`.
+//! at the first problem. Which keys there are stands in `schema`, what they may hold in `parsers`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{Environment, PREFIX};
-use crate::config::section::Section;
+use crate::config::section_reader::{KeyKind, SectionReader};
 use crate::config::suggest::nearest;
 
 /// The state of one reading.
@@ -23,17 +23,20 @@ pub(super) struct Reader<'a> {
     pub(super) folder: PathBuf,
     /// Nothing is read: only the known keys are gathered.
     pub(super) dry: bool,
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<KnownKey>,
     /// Where the value of a key, by its full name, came from; None = it was refused.
-    pub(super) places: BTreeMap<String, Option<Place>>,
-    strangers: Vec<Stranger>,
-    complaints: Vec<Complaint>,
+    pub(super) places: BTreeMap<String, Option<Location>>,
+    /// What the reference says of sections, in order, and of keys.
+    pub(super) sections: Vec<SectionDoc>,
+    pub(super) docs: BTreeMap<(&'static str, &'static str), KeyDoc>,
+    unknown_keys: Vec<UnknownKey>,
+    complaints: Vec<Diagnostic>,
     hidden: Hidden,
 }
 
 /// A key that the configuration knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Key {
+pub(super) struct KnownKey {
     /// As it is written: `public`, `redis.channel`; empty for the sections themselves.
     pub(super) section: &'static str,
     pub(super) name: String,
@@ -42,9 +45,26 @@ pub(super) struct Key {
     pub(super) secret: bool,
 }
 
+/// What the reference says of a section.
+pub(super) struct SectionDoc {
+    pub(super) name: &'static str,
+    pub(super) numbered: bool,
+    pub(super) optional: bool,
+    pub(super) about: &'static str,
+}
+
+/// What the reference says of a key.
+pub(super) struct KeyDoc {
+    pub(super) kind: KeyKind,
+    pub(super) sample: &'static str,
+    pub(super) about: &'static str,
+    /// What a value, or an entry of an array, may be.
+    pub(super) accepts: String,
+}
+
 /// Where a value, or the lack of one, is to be shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     File(Range<usize>),
     Variable(String),
     Argument,
@@ -52,8 +72,8 @@ pub(super) enum Place {
 }
 
 /// A problem before its snippet is cut.
-pub(super) struct Complaint {
-    pub(super) place: Place,
+pub(super) struct Diagnostic {
+    pub(super) place: Location,
     pub(super) key: String,
     pub(super) message: String,
     pub(super) suggestion: Option<String>,
@@ -67,15 +87,15 @@ pub(super) struct Hidden {
 }
 
 /// What came of a reading. The value is whole only without complaints.
-pub(super) struct Outcome<T> {
+pub(super) struct Findings<T> {
     pub(super) value: T,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) complaints: Vec<Diagnostic>,
     pub(super) hidden: Hidden,
     pub(super) environment: Environment,
 }
 
 /// A key of the file that nobody asked for.
-struct Stranger {
+struct UnknownKey {
     section: &'static str,
     /// The section is one of an array of tables.
     numbered: bool,
@@ -94,45 +114,58 @@ impl<'a> Reader<'a> {
             dry: false,
             keys: Vec::new(),
             places: BTreeMap::new(),
-            strangers: Vec::new(),
+            sections: Vec::new(),
+            docs: BTreeMap::new(),
+            unknown_keys: Vec::new(),
             complaints: Vec::new(),
             hidden: Hidden::default(),
         }
     }
 
-    /// Every key that `read` asks for, whatever a file holds.
-    pub(super) fn keys_of<T>(read: impl FnOnce(&mut Section<'_, '_>) -> T) -> Vec<Key> {
+    /// Gathers what `read` asks for, whatever a file holds: its keys, and what the reference says of them.
+    pub(super) fn survey<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Self {
         let mut reader = Reader::new(Environment::default(), None, None);
         reader.dry = true;
-        read(&mut Section::root(&mut reader, None));
-        reader.keys
+        read(&mut SectionReader::root(&mut reader, None));
+        reader
+    }
+
+    /// Every key that `read` asks for.
+    pub(super) fn keys_of<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Vec<KnownKey> {
+        Self::survey(read).keys
+    }
+
+    /// What `read` makes of nothing at all: the defaults.
+    pub(super) fn defaults<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> T {
+        let mut reader = Reader::new(Environment::default(), None, None);
+        read(&mut SectionReader::root(&mut reader, None))
     }
 
     /// Reads everything from `table` and the environment.
     pub(super) fn read<T>(
         mut self,
         table: Option<&'a DeTable<'a>>,
-        read: impl FnOnce(&mut Section<'_, 'a>) -> T,
-        known: &[Key],
-    ) -> Outcome<T> {
-        let mut root = Section::root(&mut self, table);
+        read: impl FnOnce(&mut SectionReader<'_, 'a>) -> T,
+        known: &[KnownKey],
+    ) -> Findings<T> {
+        let mut root = SectionReader::root(&mut self, table);
         let value = read(&mut root);
         root.leave();
-        self.complain_of_strangers(known);
+        self.complain_of_unknown_keys(known);
         self.complain_of_unknown_variables(known);
         let Self { environment, complaints, hidden, .. } = self;
-        Outcome { value, complaints, hidden, environment }
+        Findings { value, complaints, hidden, environment }
     }
 
     pub(super) fn complain(
         &mut self,
-        place: Place,
+        place: Location,
         key: impl Into<String>,
         message: impl Into<String>,
         suggestion: Option<String>,
     ) {
         if !self.dry {
-            self.complaints.push(Complaint { place, key: key.into(), message: message.into(), suggestion });
+            self.complaints.push(Diagnostic { place, key: key.into(), message: message.into(), suggestion });
         }
     }
 
@@ -160,7 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes a key that nobody asked for, with its value.
-    pub(super) fn stranger(
+    pub(super) fn note_unknown(
         &mut self,
         section: &'static str,
         numbered: bool,
@@ -175,11 +208,11 @@ impl<'a> Reader<'a> {
             _ => false,
         };
         let name = key.get_ref().as_ref().to_owned();
-        self.strangers.push(Stranger { section, numbered, name, at: key.span(), is_table });
+        self.unknown_keys.push(UnknownKey { section, numbered, name, at: key.span(), is_table });
     }
 
-    fn complain_of_strangers(&mut self, known: &[Key]) {
-        for Stranger { section, numbered, name, at, is_table } in std::mem::take(&mut self.strangers) {
+    fn complain_of_unknown_keys(&mut self, known: &[KnownKey]) {
+        for UnknownKey { section, numbered, name, at, is_table } in std::mem::take(&mut self.unknown_keys) {
             let siblings = known.iter().filter(|key| key.section == section).map(|key| &*key.name);
             let homes: Vec<String> = known
                 .iter()
@@ -197,11 +230,11 @@ impl<'a> Reader<'a> {
                 "" => format!("unknown key `{name}` outside of all sections"),
                 section => format!("unknown key `{name}` in {}", written(section, numbered)),
             };
-            self.complain(Place::File(at), join(section, &name), message, Some(suggestion));
+            self.complain(Location::File(at), join(section, &name), message, Some(suggestion));
         }
     }
 
-    fn complain_of_unknown_variables(&mut self, known: &[Key]) {
+    fn complain_of_unknown_variables(&mut self, known: &[KnownKey]) {
         let unknown: Vec<String> = self.environment.unknown().map(str::to_owned).collect();
         for name in unknown {
             let in_file_only = known
@@ -225,7 +258,7 @@ impl<'a> Reader<'a> {
             };
             self.hide_variable(name.clone());
             let message = format!("unknown variable `{}`", printable(&name));
-            self.complain(Place::Variable(name), "", message, suggestion);
+            self.complain(Location::Variable(name), "", message, suggestion);
         }
     }
 }

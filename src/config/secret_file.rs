@@ -4,66 +4,91 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::config::raw::{Raw, Refusal};
-use crate::config::reader::Place;
-use crate::config::section::{Section, subject};
+use crate::config::parsers::Parse;
+use crate::config::raw::{RawValue, Rejection};
+use crate::config::reader::Location;
+use crate::config::schema::table::KeySpec;
+use crate::config::section_reader::{KeyKind, SectionReader, subject};
 
 /// A secret's file is read up to here.
 const MAX: u64 = 64 << 10;
 
 /// A secret, and whether it stands in a file of its own.
 struct Found<'a> {
-    raw: Raw<'a>,
-    place: Place,
+    raw: RawValue<'a>,
+    place: Location,
     in_file: bool,
 }
 
-impl<'a> Section<'_, 'a> {
-    /// The secret `key`, or the content of its file without a line end.
-    pub(super) fn secret<T>(
+impl<'a> SectionReader<'_, 'a> {
+    /// A secret, or the content of its file without a line end.
+    pub(super) fn secret<T>(&mut self, key: KeySpec, parser: impl Parse<T>) -> Option<T> {
+        self.document(key, KeyKind::Optional, &parser);
+        self.get_secret(key.name, &parser)
+    }
+
+    /// A secret, or `stand_in` where there is none.
+    pub(super) fn secret_or<T>(&mut self, key: KeySpec, stand_in: T, parser: impl Parse<T>) -> T {
+        self.document(key, KeyKind::Required, &parser);
+        self.get_secret(key.name, &parser).unwrap_or(stand_in)
+    }
+
+    /// A secret that says in another way what the key before says.
+    pub(super) fn instead_secret<T>(&mut self, key: KeySpec, parser: impl Parse<T>) -> Option<T> {
+        self.document(key, KeyKind::Instead, &parser);
+        self.get_secret(key.name, &parser)
+    }
+
+    /// A secret that has to be given: `lack` says what to do without it.
+    pub(super) fn required_secret<T>(
         &mut self,
-        key: &'static str,
-        form: impl Fn(&Raw<'_>) -> Result<T, Refusal>,
-    ) -> Option<T> {
+        key: KeySpec,
+        lack: &str,
+        stand_in: T,
+        parser: impl Parse<T>,
+    ) -> T {
+        self.document(key, KeyKind::Required, &parser);
+        let value = self.get_secret(key.name, &parser);
+        let file_key = format!("{}_file", key.name);
+        self.or_lacks(value, &[key.name, &file_key], lack, stand_in)
+    }
+
+    /// The secrets of an array, or one a line in its file.
+    pub(super) fn secrets<T>(&mut self, key: KeySpec, parser: impl Parse<T>) -> Vec<T> {
+        self.document(key, KeyKind::List, &parser);
+        let Some(Found { raw, place, in_file }) = self.find_secret(key.name) else { return Vec::new() };
+        let values = match raw {
+            RawValue::Text(text) if in_file => {
+                let lines =
+                    text.lines().map(|line| (RawValue::Text(line.to_owned()), place.clone())).collect();
+                let subject = format!("line {{}} of {}", content_of(key.name, &place));
+                self.each_entry(key.name, &subject, lines, place, &parser)
+            }
+            raw => self.entries(key.name, raw, place, &parser),
+        };
+        values.unwrap_or_default()
+    }
+
+    /// The content of the file that a key names.
+    pub(super) fn file<T>(&mut self, key: KeySpec, parser: impl Parse<T>) -> Option<T> {
+        self.document(key, KeyKind::File, &parser);
+        let (raw, place) = self.find(key.name, false)?;
+        let Found { raw, place, .. } = self.open(key.name, key.name, raw, place)?;
+        let subject = format!("the file of {}", subject(key.name, &place));
+        self.judge(key.name, &subject, place, parser.parse(&raw))
+    }
+
+    fn get_secret<T>(&mut self, key: &'static str, parser: &impl Parse<T>) -> Option<T> {
         let Found { raw, place, in_file } = self.find_secret(key)?;
         let subject = if in_file { content_of(key, &place) } else { subject(key, &place) };
-        self.judge(key, &subject, place, form(&raw))
-    }
-
-    /// The secrets in the array `key`, or one a line in its file.
-    pub(super) fn secrets<T>(
-        &mut self,
-        key: &'static str,
-        form: impl Fn(&Raw<'_>) -> Result<T, Refusal>,
-    ) -> Option<Vec<T>> {
-        let Found { raw, place, in_file } = self.find_secret(key)?;
-        match raw {
-            Raw::Text(text) if in_file => {
-                let lines = text.lines().map(|line| (Raw::Text(line.to_owned()), place.clone())).collect();
-                let subject = format!("line {{}} of {}", content_of(key, &place));
-                self.each_entry(key, &subject, lines, place, form)
-            }
-            raw => self.entries(key, raw, place, form),
-        }
-    }
-
-    /// The content of the file that `key` names.
-    pub(super) fn file<T>(
-        &mut self,
-        key: &'static str,
-        form: impl Fn(&Raw<'_>) -> Result<T, Refusal>,
-    ) -> Option<T> {
-        let (raw, place) = self.find(key, false)?;
-        let Found { raw, place, .. } = self.open(key, key, raw, place)?;
-        let subject = format!("the file of {}", subject(key, &place));
-        self.judge(key, &subject, place, form(&raw))
+        self.judge(key, &subject, place, parser.parse(&raw))
     }
 
     fn find_secret(&mut self, key: &'static str) -> Option<Found<'a>> {
         let file_key = format!("{key}_file");
         let direct = self.find(key, true);
         let by_file = self.find(&file_key, false);
-        let from_variable = |place: &Place| matches!(place, Place::Variable(_));
+        let from_variable = |place: &Location| matches!(place, Location::Variable(_));
         match (direct, by_file) {
             (None, None) => None,
             (Some((raw, place)), None) => Some(Found { raw, place, in_file: false }),
@@ -87,26 +112,26 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    fn open(&mut self, key: &str, file_key: &str, raw: Raw<'_>, place: Place) -> Option<Found<'a>> {
+    fn open(&mut self, key: &str, file_key: &str, raw: RawValue<'_>, place: Location) -> Option<Found<'a>> {
         let content = raw.text("the path of a file").and_then(|name| {
             let path = match place {
-                Place::File(_) => self.reader.folder.join(name),
+                Location::File(_) => self.reader.folder.join(name),
                 _ => Path::new(name).to_owned(),
             };
             read(&path)
         });
         let subject = subject(file_key, &place);
         let text = self.judge(key, &subject, place.clone(), content)?;
-        Some(Found { raw: Raw::Text(text), place, in_file: true })
+        Some(Found { raw: RawValue::Text(text), place, in_file: true })
     }
 }
 
-fn content_of(key: &str, place: &Place) -> String {
+fn content_of(key: &str, place: &Location) -> String {
     format!("the file of {}", subject(&format!("{key}_file"), place))
 }
 
 /// The content of a secret's file without a last line end.
-fn read(path: &Path) -> Result<String, Refusal> {
+fn read(path: &Path) -> Result<String, Rejection> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX + 1).read_to_end(&mut bytes))

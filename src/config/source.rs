@@ -9,7 +9,7 @@ use crate::config::problem::{Origin, Snippet};
 
 /// A file's text with the parts that nobody may see.
 #[derive(Default)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     path: PathBuf,
     text: String,
     hidden: Vec<Range<usize>>,
@@ -18,7 +18,7 @@ pub(super) struct Source {
 /// A snippet shows about so many characters of a line.
 const WIDTH: usize = 100;
 
-impl Source {
+impl SourceFile {
     pub(super) fn new(path: PathBuf, text: String) -> Self {
         Self { path, text, hidden: Vec::new() }
     }
@@ -141,11 +141,11 @@ fn credentials(line: &str) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source::new(PathBuf::from("a.toml"), text.to_owned())
+    fn source(text: &str) -> SourceFile {
+        SourceFile::new(PathBuf::from("a.toml"), text.to_owned())
     }
 
-    fn at(source: &Source, part: Range<usize>) -> (usize, usize) {
+    fn at(source: &SourceFile, part: Range<usize>) -> (usize, usize) {
         match source.origin(&part) {
             Origin::File { at: Some(at), .. } => at,
             other => panic!("{other:?}"),

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use crate::config::reader::{Complaint, Key, Place};
-use crate::config::source::Source;
+use crate::config::reader::{Diagnostic, KnownKey, Location};
+use crate::config::source::SourceFile;
 
 /// Whether the rest of the file means what it says: a key that stands twice breaks nothing else.
 pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
@@ -13,7 +13,7 @@ pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
 }
 
 /// Turns `error` into a complaint, and hides in `source` what its line may give away.
-pub(super) fn complain(error: &toml::de::Error, source: &mut Source, known: &[Key]) -> Complaint {
+pub(super) fn complain(error: &toml::de::Error, source: &mut SourceFile, known: &[KnownKey]) -> Diagnostic {
     let text = source.text();
     let mut at = error.span().unwrap_or(0..0);
     if at.start >= text.len() {
@@ -30,11 +30,11 @@ pub(super) fn complain(error: &toml::de::Error, source: &mut Source, known: &[Ke
     if let Some(part) = doubtful(source, at.start, known) {
         source.hide(part);
     }
-    Complaint { place: Place::File(at), key: String::new(), message, suggestion: None }
+    Diagnostic { place: Location::File(at), key: String::new(), message, suggestion: None }
 }
 
 /// The part of the line around `at` that may be a secret: all but a header or a key that is known and harmless.
-fn doubtful(source: &Source, at: usize, known: &[Key]) -> Option<Range<usize>> {
+fn doubtful(source: &SourceFile, at: usize, known: &[KnownKey]) -> Option<Range<usize>> {
     let start = source.line_start(at);
     let line = source.line(at);
     if is_header(line) {

@@ -2,15 +2,15 @@
 //!
 //! A template that gets through here has a value for every placeholder, but for what a request leaves out.
 
-use crate::config::raw::{Raw, Refusal};
+use crate::config::raw::{RawValue, Rejection};
 use crate::config::suggest::{any_of, nearest};
 use crate::event::{EventName, Name, Template};
 
 /// The path of a stream: literal segments and `{name}`.
-pub(super) fn path(raw: &Raw<'_>) -> Result<String, Refusal> {
+pub(in crate::config) fn path(raw: &RawValue<'_>) -> Result<String, Rejection> {
     let text = raw.text("a path such as \"/events\"")?;
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(Refusal::with("must start with `/`", format!("did you mean \"/{text}\"?")));
+        return Err(Rejection::with("must start with `/`", format!("did you mean \"/{text}\"?")));
     };
     let mut names: Vec<&str> = Vec::new();
     let mut segments = rest.split('/').peekable();
@@ -33,7 +33,7 @@ pub(super) fn path(raw: &Raw<'_>) -> Result<String, Refusal> {
         } else if matches!(segment, "." | "..") {
             return Err(format!("has a segment `{segment}`, which clients resolve before they ask").into());
         } else if segment.contains(['?', '#']) {
-            return Err(Refusal::with(
+            return Err(Rejection::with(
                 "must be a path alone",
                 "the query is matched by templates: topics = [\"{query.name}\"]",
             ));
@@ -67,12 +67,12 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The names that a path gives to its segments.
-pub(super) fn segment_names(path: &str) -> Vec<&str> {
+pub(in crate::config) fn segment_names(path: &str) -> Vec<&str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect()
 }
 
 /// Whether every path that `later` matches is matched by `earlier` as well.
-pub(super) fn covers(earlier: &str, later: &str) -> bool {
+pub(in crate::config) fn covers(earlier: &str, later: &str) -> bool {
     let takes =
         |(earlier, later): (&str, &str)| earlier == later || (earlier.starts_with('{') && !later.is_empty());
     earlier.split('/').count() == later.split('/').count()
@@ -80,7 +80,10 @@ pub(super) fn covers(earlier: &str, later: &str) -> bool {
 }
 
 /// A template of a stream with this path; `verified` when it knows its callers.
-pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+pub(in crate::config) fn stream_template(
+    path: &str,
+    verified: bool,
+) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
     let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
         let template = template(raw)?;
@@ -92,7 +95,7 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
                 "query" => {}
                 "claim" if verified => {}
                 "claim" => {
-                    return Err(Refusal::with(
+                    return Err(Rejection::with(
                         format!("has `{shown}`, but with auth = \"none\" nothing is known of the caller"),
                         "set `auth`, or take the value from the query",
                     ));
@@ -105,7 +108,7 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
                         (None, []) => format!("a segment of the path gets a name so: \"/rooms/{{{name}}}\""),
                         (None, there) => format!("the path has {}", any_of(there)),
                     };
-                    return Err(Refusal::with(
+                    return Err(Rejection::with(
                         format!("has `{shown}`, but its path has no segment `{{{name}}}`"),
                         suggestion,
                     ));
@@ -115,7 +118,7 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
                         Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
                         None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
                     };
-                    return Err(Refusal::with(format!("has an unknown placeholder `{shown}`"), suggestion));
+                    return Err(Rejection::with(format!("has an unknown placeholder `{shown}`"), suggestion));
                 }
             }
         }
@@ -124,14 +127,14 @@ pub(super) fn stream_template(path: &str, verified: bool) -> impl Fn(&Raw<'_>) -
 }
 
 /// A template of a pattern of topics that a caller is granted: its values are claims.
-pub(super) fn claim_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+pub(in crate::config) fn claim_template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let template = template(raw)?;
     literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
     if template.as_str().matches('*').count() > 4 {
         return Err("has more than 4 `*`".into());
     }
     if let Some(placeholder) = template.placeholders().find(|placeholder| &*placeholder.source != "claim") {
-        return Err(Refusal::with(
+        return Err(Rejection::with(
             format!("has `{placeholder}`, but a grant is made of claims alone"),
             "write it as {claim.name}",
         ));
@@ -140,7 +143,10 @@ pub(super) fn claim_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
 }
 
 /// A template of a channel's audience, or of its event when `event` is set.
-pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) -> Result<Template, Refusal> {
+pub(in crate::config) fn channel_template(
+    pattern: &str,
+    event: bool,
+) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
     let stars = pattern.matches('*').count();
     move |raw| {
         let template = template(raw)?;
@@ -165,13 +171,13 @@ pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) 
             match number {
                 Some(number) if number <= stars => {}
                 Some(number) => {
-                    return Err(Refusal::with(
+                    return Err(Rejection::with(
                         format!("has `{{{number}}}`, which stands for nothing"),
                         allowed,
                     ));
                 }
                 None => {
-                    return Err(Refusal::with(
+                    return Err(Rejection::with(
                         format!("has an unknown placeholder `{placeholder}`"),
                         allowed,
                     ));
@@ -183,11 +189,11 @@ pub(super) fn channel_template(pattern: &str, event: bool) -> impl Fn(&Raw<'_>) 
 }
 
 /// A topic on which it is said who comes and goes.
-pub(super) fn presence_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+pub(in crate::config) fn presence_template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let template = template(raw)?;
     literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
     if let Some(other) = template.placeholders().find(|placeholder| placeholder.to_string() != "{user}") {
-        return Err(Refusal::with(
+        return Err(Rejection::with(
             format!("has an unknown placeholder `{other}`"),
             "these topics can have `{user}`, the user who comes or goes",
         ));
@@ -195,7 +201,7 @@ pub(super) fn presence_template(raw: &Raw<'_>) -> Result<Template, Refusal> {
     Ok(template)
 }
 
-fn template(raw: &Raw<'_>) -> Result<Template, Refusal> {
+fn template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let text = raw.text("a string")?;
     Template::parse(text).map_err(|why| format!("{why}").into())
 }
@@ -205,7 +211,7 @@ fn literal<E: std::fmt::Display>(
     template: &Template,
     max: usize,
     check: impl Fn(&str) -> Result<(), E>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let values: usize = template.placeholders().map(|placeholder| placeholder.to_string().len()).sum();
     let literal = template.as_str().len() - values;
     if literal + template.placeholders().count() > max {
@@ -219,7 +225,7 @@ fn literal<E: std::fmt::Display>(
 }
 
 /// The pattern of a channel: only `*` is special.
-pub(super) fn pattern(raw: &Raw<'_>) -> Result<String, Refusal> {
+pub(in crate::config) fn pattern(raw: &RawValue<'_>) -> Result<String, Rejection> {
     const MAX: usize = 256;
     let text = raw.text("a channel's name such as \"chat:*\"")?;
     if text.is_empty() || text.len() > MAX || text.chars().any(char::is_control) {
@@ -235,5 +241,5 @@ pub(super) fn pattern(raw: &Raw<'_>) -> Result<String, Refusal> {
 }
 
 #[cfg(test)]
-#[path = "names_tests.rs"]
+#[path = "templates_tests.rs"]
 mod tests;

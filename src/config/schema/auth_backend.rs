@@ -1,6 +1,4 @@
 //! `[auth.backend]`: the application itself says who a caller is.
-//!
-//! Types, defaults and keys of this one section. What is done with an answer is the business of `auth`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,41 +6,10 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Method};
 
-use crate::config::forms::{time, time_or_zero, whole, word};
-use crate::config::raw::{Raw, Refusal};
-use crate::config::section::Section;
-
-/// `[auth.backend]`: one request to the application for each caller, with the caller's own credentials.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuthBackend {
-    /// Where to ask.
-    pub url: AuthUrl,
-    pub method: Method,
-    /// From the start of one request to the last of its answer.
-    pub timeout: Duration,
-    /// Requests under way at once.
-    pub max_concurrent: usize,
-    /// Requests that may wait for their turn.
-    pub max_waiting: usize,
-    /// How long one may wait.
-    pub max_wait: Duration,
-    /// How long a positive answer counts for whoever asks the same; zero = no longer than it takes to give it.
-    pub cache: Duration,
-    /// Answers kept.
-    pub max_cached: usize,
-    /// Which of the caller's headers go along.
-    pub headers: Vec<HeaderName>,
-    pub grants: Grants,
-    pub user_header: HeaderName,
-    pub session_header: HeaderName,
-    pub topics_header: HeaderName,
-    pub ttl_header: HeaderName,
-    /// The same in a JSON answer; dots lead into objects.
-    pub user_field: String,
-    pub session_field: String,
-    pub topics_field: String,
-    pub ttl_field: String,
-}
+use crate::config::parsers::{time, time_or_zero, whole, word};
+use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::table::section;
+use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
 
 /// Where the application is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,7 +22,7 @@ pub struct AuthUrl {
 /// Who is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AuthServer {
-    /// Whoever gets everything else: `public.backend`.
+    /// The application that gets everything else: `public.backend`.
     PublicBackend,
     /// An IPv6 address stands here without its brackets.
     Tcp {
@@ -75,69 +42,71 @@ pub enum Grants {
     Asked,
 }
 
+section! {
+    /// For auth = "backend": the application is asked once for each caller, with the caller's own cookies and query.
+    pub struct AuthBackend without default {
+        /// Where: a path on `public.backend`, or a whole http://, https:// or unix:/path/to.sock:/path URL.
+        url: AuthUrl = required(
+            "/internal/sse-auth",
+            "say where the application is asked who a caller is: url = \"/internal/sse-auth\"",
+            AuthUrl { server: AuthServer::PublicBackend, target: PathAndQuery::from_static("/") },
+            url
+        );
+        /// "GET", "HEAD" or "POST"; never with a body.
+        method: Method = value(
+            "GET",
+            word([("GET", Method::GET), ("HEAD", Method::HEAD), ("POST", Method::POST)])
+        );
+        /// How long one request may take, its answer included. After that nobody is let in.
+        timeout: Duration = value("2s", time(MILLIS(10)..=MINUTE));
+        /// Requests under way at once, however many callers come.
+        max_concurrent: usize = value(64, whole(1..=10_000));
+        /// Requests that wait for their turn; callers beyond it are told to come back.
+        max_waiting: usize = value(20000, whole(0..=10_000_000));
+        /// How long one may wait.
+        max_wait: Duration = value("10s", time(MILLIS(10)..=HOUR));
+        /// How long a yes counts for callers that ask the same with the same credentials; 0 = not at all.
+        cache: Duration = value("5s", time_or_zero(MILLIS(10)..=HOUR));
+        /// How many of them are kept.
+        max_cached: usize = value(10000, whole(1..=10_000_000));
+        /// Which of the caller's headers go along.
+        headers: Vec<HeaderName> = list(
+            ["cookie", "authorization", "x-auth-token", "accept-language", "user-agent"],
+            passed_header
+        );
+        /// Which topics a yes grants: "answer" = those that it names, "asked" = also those that the caller asked for.
+        grants: Grants = value("answer", word([("answer", Grants::Answer), ("asked", Grants::Asked)]));
+        /// Where a yes says who the caller is and what it grants, by headers: the user.
+        user_header: HeaderName = value("x-sidestream-user", header);
+        /// The caller's session.
+        session_header: HeaderName = value("x-sidestream-session", header);
+        /// Topics and patterns such as "conversation:*": a JSON list, or with commas between them.
+        topics_header: HeaderName = value("x-sidestream-topics", header);
+        /// For how many seconds.
+        ttl_header: HeaderName = value("x-sidestream-ttl", header);
+        /// The same by fields of a JSON body, with dots into objects ("user.id"): the user.
+        user_field: String = value("user", field);
+        /// The caller's session.
+        session_field: String = value("session", field);
+        /// A list of topics and patterns.
+        topics_field: String = value("topics", field);
+        /// For how many seconds; "expires_in" is understood as well.
+        ttl_field: String = value("ttl", field);
+    }
+}
+
 impl AuthBackend {
     /// The defaults for an application that is asked at `url`.
     pub fn at(url: AuthUrl) -> Self {
-        let header = HeaderName::from_static;
-        Self {
-            url,
-            method: Method::GET,
-            timeout: Duration::from_secs(2),
-            max_concurrent: 64,
-            max_waiting: 20_000,
-            max_wait: Duration::from_secs(10),
-            cache: Duration::from_secs(5),
-            max_cached: 10_000,
-            headers: ["cookie", "authorization", "x-auth-token", "accept-language", "user-agent"]
-                .map(header)
-                .to_vec(),
-            grants: Grants::Answer,
-            user_header: header("x-sidestream-user"),
-            session_header: header("x-sidestream-session"),
-            topics_header: header("x-sidestream-topics"),
-            ttl_header: header("x-sidestream-ttl"),
-            user_field: "user".to_owned(),
-            session_field: "session".to_owned(),
-            topics_field: "topics".to_owned(),
-            ttl_field: "ttl".to_owned(),
-        }
-    }
-
-    pub(super) fn read(s: &mut Section<'_, '_>) -> Self {
-        const HOUR: Duration = Duration::from_secs(3600);
-        const MILLIS: fn(u64) -> Duration = Duration::from_millis;
-        let stand_in = AuthUrl { server: AuthServer::PublicBackend, target: PathAndQuery::from_static("/") };
-        let lack = "say where the application is asked who a caller is: url = \"/internal/sse-auth\"";
-        let d = Self::at(s.required("url", stand_in, lack, url));
-        let methods = [("GET", Method::GET), ("HEAD", Method::HEAD), ("POST", Method::POST)];
-        Self {
-            method: s.take("method", d.method, word(methods)),
-            timeout: s.take("timeout", d.timeout, time(MILLIS(10)..=Duration::from_secs(60))),
-            max_concurrent: s.take("max_concurrent", d.max_concurrent, whole(1..=10_000)),
-            max_waiting: s.take("max_waiting", d.max_waiting, whole(0..=10_000_000)),
-            max_wait: s.take("max_wait", d.max_wait, time(MILLIS(10)..=HOUR)),
-            cache: s.take("cache", d.cache, time_or_zero(MILLIS(10)..=HOUR)),
-            max_cached: s.take("max_cached", d.max_cached, whole(1..=10_000_000)),
-            headers: s.list("headers", d.headers, passed_header),
-            grants: s.take("grants", d.grants, word([("answer", Grants::Answer), ("asked", Grants::Asked)])),
-            user_header: s.take("user_header", d.user_header, header),
-            session_header: s.take("session_header", d.session_header, header),
-            topics_header: s.take("topics_header", d.topics_header, header),
-            ttl_header: s.take("ttl_header", d.ttl_header, header),
-            user_field: s.take("user_field", d.user_field, field),
-            session_field: s.take("session_field", d.session_field, field),
-            topics_field: s.take("topics_field", d.topics_field, field),
-            ttl_field: s.take("ttl_field", d.ttl_field, field),
-            url: d.url,
-        }
+        Self { url, ..Self::defaults() }
     }
 }
 
 /// A path on the public backend, or a whole URL.
-fn url(raw: &Raw<'_>) -> Result<AuthUrl, Refusal> {
+fn url(raw: &RawValue<'_>) -> Result<AuthUrl, Rejection> {
     const WANTED: &str = "a path on the backend such as \"/internal/sse-auth\", or http(s)://host/path or unix:/path/to.sock:/path";
     let text = raw.text(WANTED)?;
-    let must = || Refusal::from(format!("must be {WANTED}"));
+    let must = || Rejection::from(format!("must be {WANTED}"));
     if text.contains('#') {
         return Err("cannot have a `#`".into());
     }
@@ -179,13 +148,13 @@ fn url(raw: &Raw<'_>) -> Result<AuthUrl, Refusal> {
     Ok(AuthUrl { server: AuthServer::Tcp { host, port, tls }, target })
 }
 
-fn header(raw: &Raw<'_>) -> Result<HeaderName, Refusal> {
+fn header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
     let text = raw.text("the name of a header")?;
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| "must be the name of a header".into())
 }
 
 /// A header of the caller that may go along: none that is for one hop only, nor one that we write ourselves.
-fn passed_header(raw: &Raw<'_>) -> Result<HeaderName, Refusal> {
+fn passed_header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
     const OURS: [&str; 18] = [
         "accept",
         "accept-encoding",
@@ -217,7 +186,7 @@ fn passed_header(raw: &Raw<'_>) -> Result<HeaderName, Refusal> {
 }
 
 /// A field of a JSON object, with dots into objects within.
-fn field(raw: &Raw<'_>) -> Result<String, Refusal> {
+fn field(raw: &RawValue<'_>) -> Result<String, Rejection> {
     const MAX: usize = 256;
     let text = raw.text("the name of a field")?;
     if text.len() > MAX || text.split('.').any(str::is_empty) || text.chars().any(char::is_control) {
@@ -231,7 +200,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<(AuthServer, String)> {
-        let url = url(&Raw::Text(text.to_owned())).ok()?;
+        let url = url(&RawValue::Text(text.to_owned())).ok()?;
         Some((url.server, url.target.to_string()))
     }
 
@@ -267,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_hop_or_ours_to_say_does_not_go_along() {
-        let header = |name: &str| passed_header(&Raw::Text(name.to_owned()));
+        let header = |name: &str| passed_header(&RawValue::Text(name.to_owned()));
         for name in ["Cookie", "x-tenant"] {
             assert!(header(name).is_ok(), "{name}");
         }

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::reader::Place;
-use crate::config::section::{Section, subject};
-use crate::config::sections::Tls;
+use crate::config::parsers::short_text;
+use crate::config::reader::Location;
+use crate::config::schema::table::{KeySpec, key};
+use crate::config::section_reader::{KeyKind, SectionReader, subject};
 use crate::net::tls;
 use crate::net::tls::{Identity, Part};
 
@@ -16,6 +17,15 @@ const KEY: &str = "tls_key";
 /// A file is read up to here.
 const MAX: u64 = 1 << 20;
 
+/// `public.tls_certificate` and `public.tls_key`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// PEM: the server's certificate, and after it those that vouch for it.
+    pub certificate: PathBuf,
+    /// PEM: the private key of the first certificate.
+    pub key: PathBuf,
+}
+
 impl Tls {
     /// The files' contents: the certificates, then the key. An error comes with the file that it is about.
     pub fn texts(&self) -> Result<(Vec<u8>, Vec<u8>), (PathBuf, io::Error)> {
@@ -23,8 +33,13 @@ impl Tls {
         Ok((read(&self.certificate)?, read(&self.key)?))
     }
 
-    pub(super) fn read(s: &mut Section<'_, '_>) -> Option<Self> {
-        let (certificate, key) = (s.pem(CERTIFICATE), s.pem(KEY));
+    pub(in crate::config) fn read(s: &mut SectionReader<'_, '_>) -> Option<Self> {
+        let about = "TLS, where no proxy in front does it: a file (PEM) of the certificate with those that vouch for it. \
+            With it the listener takes TLS only (HTTP/2 and HTTP/1.1). Renewed files are taken up within seconds, at once \
+            on SIGHUP. A relative path is meant from the folder of this file.";
+        let certificate = s.pem(key!(CERTIFICATE, "certificates/fullchain.pem", about));
+        let about = "The file (PEM) of that certificate's key.";
+        let key = s.pem(key!(KEY, "certificates/privkey.pem", about));
         let (certificate, key) = match (certificate, key) {
             (None, None) => return None,
             (Some(certificate), Some(key)) => (certificate, key),
@@ -52,15 +67,16 @@ impl Tls {
 struct Pem {
     path: PathBuf,
     text: Vec<u8>,
-    place: Place,
+    place: Location,
 }
 
-impl Section<'_, '_> {
-    fn pem(&mut self, key: &'static str) -> Option<Pem> {
-        let (raw, place) = self.find(key, false)?;
+impl SectionReader<'_, '_> {
+    fn pem(&mut self, key: KeySpec) -> Option<Pem> {
+        self.document(key, KeyKind::File, &short_text);
+        let (raw, place) = self.find(key.name, false)?;
         let found = raw.text("the path of a file").and_then(|name| {
             let path = match place {
-                Place::File(_) => self.reader.folder.join(name),
+                Location::File(_) => self.reader.folder.join(name),
                 _ => Path::new(name).to_owned(),
             };
             match read(&path) {
@@ -68,8 +84,8 @@ impl Section<'_, '_> {
                 Err(why) => Err(format!("names a file that cannot be read: {why}").into()),
             }
         });
-        let subject = subject(key, &place);
-        self.judge(key, &subject, place, found)
+        let subject = subject(key.name, &place);
+        self.judge(key.name, &subject, place, found)
     }
 }
 

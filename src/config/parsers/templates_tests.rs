@@ -1,7 +1,7 @@
 use super::*;
 
-fn text(text: &str) -> Raw<'static> {
-    Raw::Text(text.to_owned())
+fn text(text: &str) -> RawValue<'static> {
+    RawValue::Text(text.to_owned())
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Addresses, networks, names of hosts, and origins of web pages.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::config::origin::{HostName, WebOrigin};
+use crate::config::raw::{RawValue, Rejection};
+use crate::config::values::Backend;
+
+/// An address and port to listen on.
+pub(in crate::config) fn address(raw: &RawValue<'_>) -> Result<SocketAddr, Rejection> {
+    const WANTED: &str = "an address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+    let must = format!("must be {WANTED}");
+    if let Some(port) = raw.number() {
+        return Err(Rejection::with(must, format!("did you mean \"127.0.0.1:{port}\"?")));
+    }
+    let text = raw.text(WANTED)?;
+    text.parse().map_err(|_| match text.rsplit_once(':') {
+        Some(("localhost", port)) => Rejection::with(must, format!("did you mean \"127.0.0.1:{port}\"?")),
+        Some(("" | "*", port)) => Rejection::with(must, format!("did you mean \"0.0.0.0:{port}\"?")),
+        _ if text.parse::<IpAddr>().is_ok() => Rejection::with(must, "the port is missing"),
+        _ => must.into(),
+    })
+}
+
+/// The application behind us.
+pub(in crate::config) fn backend(raw: &RawValue<'_>) -> Result<Backend, Rejection> {
+    let text = raw.text("http://host:port or unix:/path/to.sock")?;
+    text.parse().map_err(|why| match text.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => {
+            Rejection::with(format!("{why}"), format!("did you mean \"http://{text}\"?"))
+        }
+        _ if text.starts_with('/') => {
+            Rejection::with(format!("{why}"), format!("did you mean \"unix:{text}\"?"))
+        }
+        _ => format!("{why}").into(),
+    })
+}
+
+/// A network, or one address.
+pub(in crate::config) fn network(raw: &RawValue<'_>) -> Result<IpNet, Rejection> {
+    const WANTED: &str = "an address or a network such as \"10.0.0.0/8\" or \"::1\"";
+    let text = raw.text(WANTED)?;
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(|_| one())
+        .map(|network| network.trunc())
+        .map_err(|_| format!("must be {WANTED}").into())
+}
+
+/// An origin of web pages.
+pub(in crate::config) fn origin(raw: &RawValue<'_>) -> Result<WebOrigin, Rejection> {
+    let text = raw.text("an origin such as \"https://app.example\"")?;
+    text.parse().map_err(|why| match text.trim_end_matches('/') {
+        shorter if shorter.len() < text.len() && shorter.parse::<WebOrigin>().is_ok() => {
+            Rejection::with(format!("{why}"), format!("did you mean \"{shorter}\"?"))
+        }
+        name if !text.contains("://") && format!("https://{name}").parse::<WebOrigin>().is_ok() => {
+            Rejection::with(format!("{why}"), format!("did you mean \"https://{name}\"?"))
+        }
+        _ => format!("{why}").into(),
+    })
+}
+
+/// The name of a host.
+pub(in crate::config) fn host_name(raw: &RawValue<'_>) -> Result<HostName, Rejection> {
+    raw.text("the name of a host")?.parse().map_err(|why| format!("{why}").into())
+}
+
+/// Where a server listens: a name or an address, and a port.
+pub(in crate::config) fn host_and_port(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const WANTED: &str = "host:port";
+    let text = raw.text(WANTED)?;
+    let known = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = bare.map_or_else(|| is_host(host), |bare| bare.parse::<Ipv6Addr>().is_ok());
+        host && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if known { Ok(text.to_owned()) } else { Err(format!("must be {WANTED}").into()) }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}

@@ -1,0 +1,114 @@
+//! Words and names: of events, topics, keys in Redis, levels of the log.
+
+use crate::config::parsers::not_one_of;
+use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::Heartbeat;
+use crate::event::{EventName, Pattern};
+
+/// The name of an event.
+pub(in crate::config) fn event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
+    EventName::parse(raw.text("an event's name")?).map_err(|why| format!("{why}").into())
+}
+
+/// The form of a heartbeat.
+pub(in crate::config) fn heartbeat_form(raw: &RawValue<'_>) -> Result<Heartbeat, Rejection> {
+    const WANTED: &str = "`comment`, `line` or `event:<name>`";
+    let text = raw.text(WANTED)?;
+    if let Some(name) = text.strip_prefix("event:") {
+        let name = EventName::parse(name).map_err(|why| format!("names an event whose name {why}"))?;
+        return Ok(Heartbeat::Event(name));
+    }
+    match text {
+        "comment" => Ok(Heartbeat::Comment),
+        "line" => Ok(Heartbeat::Line),
+        other => Err(not_one_of(WANTED, other, ["comment", "line", "event:ping"])),
+    }
+}
+
+/// A word that stands in logs and metrics.
+pub(in crate::config) fn label(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 64;
+    let text = raw.text("a word")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > MAX || !text.bytes().all(plain) {
+        return Err(format!("must be a word of 1 to {MAX} letters, digits, `-`, `_` and `.`").into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Topics that may be published to, or heard.
+pub(in crate::config) fn topic_pattern(raw: &RawValue<'_>) -> Result<Pattern, Rejection> {
+    let text = raw.text("a topic or a pattern such as \"conversation:*\"")?;
+    Pattern::parse(text).map_err(|why| format!("{why}").into())
+}
+
+/// The name by which Sentinels know a master.
+pub(in crate::config) fn master(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    let text = raw.text("a name")?;
+    if text.is_empty() || text.len() > 100 || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("must be a name of 1 to 100 bytes without spaces".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The key of the stream: in a Cluster its part in braces, or the whole, says which node holds it.
+pub(in crate::config) fn stream_key(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 200;
+    let text = raw.text("a key")?;
+    if text.is_empty() || text.len() > MAX || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(format!("must be a key of 1 to {MAX} bytes without spaces").into());
+    }
+    let braces: String = text.chars().filter(|c| matches!(c, '{' | '}')).collect();
+    if !(braces.is_empty() || braces == "{}" && !text.contains("{}")) {
+        return Err("may have one pair of braces around some text, and no other braces".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The first word of our own channels.
+pub(in crate::config) fn prefix(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 100;
+    let text = raw.text("a word")?;
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '*' | '?' | '[' | ']' | '\\');
+    if text.is_empty() || text.len() > MAX || !text.chars().all(plain) {
+        return Err(format!("must be a word of 1 to {MAX} bytes without spaces, *, ?, [, ] and \\").into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A level, or a filter of levels by target.
+pub(in crate::config) fn log_level(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    const WANTED: &str = "a level such as `info`, or a filter such as `info,sidestream::proxy=debug`";
+    let text = raw.text(WANTED)?;
+    // A filter takes any bare word for a target, so that a misspelt level would log everything of nothing.
+    for part in text.split(',').filter(|part| !part.contains(['=', '['])) {
+        if !LEVELS.iter().any(|level| part.trim().eq_ignore_ascii_case(level)) {
+            return Err(not_one_of(WANTED, part.trim(), LEVELS));
+        }
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("must be {WANTED}: {why}").into()),
+    }
+}
+
+/// A text of moderate length.
+pub(in crate::config) fn short_text(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 1024;
+    let text = raw.text("a string")?;
+    if text.is_empty() || text.len() > MAX {
+        return Err(format!("must be 1 to {MAX} bytes").into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A claim's name; dots lead into objects.
+pub(in crate::config) fn claim_name(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 256;
+    let text = raw.text("the name of a claim such as \"sub\" or \"org.id\"")?;
+    if text.is_empty() || text.len() > MAX || text.chars().any(|c| c.is_control() || matches!(c, '{' | '}')) {
+        return Err(format!("must be the name of a claim: 1 to {MAX} bytes without braces").into());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,38 @@
+//! `[internal]`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::origin::HostName;
+use crate::config::parsers::{address, host_name, publish_key, size, time, whole};
+use crate::config::schema::jwt::Jwt;
+use crate::config::schema::publisher::{Publisher, read_publishers};
+use crate::config::schema::table::section;
+use crate::config::schema::units::{GIB, HOUR, KIB, MILLIS};
+use crate::config::values::{ByteSize, Secret};
+
+section! {
+    /// The listener for the backend and for operators: POST /publish, /healthz, /readyz, /metrics. Keep it off the
+    /// internet.
+    pub struct Internal {
+        /// The address to listen on.
+        listen: SocketAddr = value("127.0.0.1:8081", address);
+        /// Keys that may publish (`Authorization: Bearer <key>`), several while one is replaced. Without any, nobody may
+        /// publish over HTTP. `openssl rand -hex 32` makes a good one.
+        publish_keys: Vec<Secret> = secrets([], publish_key);
+        /// How large the body of a publish, or a message on a Redis channel, may be.
+        max_body: ByteSize = value("1MiB", size(KIB..=GIB));
+        /// How long a connection may take to a request's whole head; it bounds idle connections too.
+        head_timeout: Duration = value("75s", time(MILLIS(10)..=HOUR));
+        /// How long the body of a publish may take to arrive.
+        body_timeout: Duration = value("10s", time(MILLIS(10)..=HOUR));
+        /// How many events one publish may carry.
+        max_batch: usize = value(1000, whole(1..=1_000_000));
+        /// Names by which this listener is asked, such as "sidestream.internal", beside its addresses and "localhost".
+        /// Requests by another name are refused, because a web page can make its own name mean this address.
+        hosts: Vec<HostName> = list([], host_name);
+        publishers: Vec<Publisher> = by(read_publishers);
+        /// Tokens of publishers, whose claims say to which topics they may publish.
+        publisher_jwt: Option<Jwt> = optional_section("internal.publisher_jwt", Jwt::read_for_publishers) as "publisher_jwt";
+    }
+}

@@ -1,0 +1,167 @@
+//! The sections of the configuration, one file each, and every key once.
+//!
+//! To add a key, add a row to the table in its section's file:
+//!
+//! ```text
+//! /// How long connecting to the backend may take.
+//! connect_timeout: Duration = value("5s", time(MILLIS(10)..=HOUR));
+//! ```
+//!
+//! That is the field of `config::Proxy`, the key `connect_timeout` of `[proxy]`, the variable
+//! `SIDESTREAM_PROXY_CONNECT_TIMEOUT`, the default, the bounds, and a line in `config.example.toml` and in
+//! `docs/configuration.md`. The kinds of row are listed in `table`, the parsers are in `config::parsers`. What has to
+//! fit together between keys is checked in a function behind `checked by`. Then `cargo test --lib config::` says what to
+//! put into the two pages, and `tests/config/` wants a file for each new message.
+//!
+//! To add a section, add its file here, its line in `Config::read`, and its type to `config`'s exports.
+
+mod auth;
+mod auth_backend;
+mod auth_ticket;
+mod cors;
+mod drain;
+mod fanout;
+mod instance;
+mod internal;
+mod jwt;
+mod limits;
+mod log;
+mod presence;
+mod proxy;
+mod public;
+mod publisher;
+mod redis;
+mod redis_channel;
+mod redis_stream;
+mod sse;
+mod stream;
+pub(in crate::config) mod table;
+mod telemetry;
+mod tls;
+mod token_rules;
+mod units;
+mod webhook;
+
+pub use crate::config::schema::auth::{Auth, Refusals};
+pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
+pub use crate::config::schema::auth_ticket::{AuthTicket, SameSite, SecureCookie};
+pub use crate::config::schema::cors::Cors;
+pub use crate::config::schema::drain::Drain;
+pub use crate::config::schema::fanout::Fanout;
+pub use crate::config::schema::instance::Instance;
+pub use crate::config::schema::internal::Internal;
+pub use crate::config::schema::jwt::{Jwks, Jwt, TokenSource};
+pub use crate::config::schema::limits::Limits;
+pub use crate::config::schema::log::Log;
+pub use crate::config::schema::presence::Presence;
+pub use crate::config::schema::proxy::Proxy;
+pub use crate::config::schema::public::Public;
+pub use crate::config::schema::publisher::{Publisher, PublisherKey};
+pub use crate::config::schema::redis::Redis;
+pub use crate::config::schema::redis_channel::{Channel, ChannelFormat};
+pub use crate::config::schema::redis_stream::{RedisStream, Trim};
+pub use crate::config::schema::sse::{Heartbeat, RefuseWith, Sse};
+pub use crate::config::schema::stream::{Stream, StreamAuth};
+pub use crate::config::schema::telemetry::{LogFormat, Telemetry};
+pub use crate::config::schema::tls::Tls;
+pub use crate::config::schema::webhook::{HookEvent, Webhook};
+
+use crate::config::schema::stream::{check_auth, read_streams};
+use crate::config::schema::webhook::read_webhooks;
+use crate::config::section_reader::SectionReader;
+use crate::config::values::Backend;
+
+/// The whole configuration. Only `app` sees it; every room gets its own section.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    pub public: Public,
+    pub internal: Internal,
+    pub proxy: Proxy,
+    pub streams: Vec<Stream>,
+    pub auth: Auth,
+    pub cors: Cors,
+    pub sse: Sse,
+    pub limits: Limits,
+    pub log: Log,
+    pub fanout: Fanout,
+    pub redis: Option<Redis>,
+    pub webhooks: Vec<Webhook>,
+    pub instance: Instance,
+    pub presence: Presence,
+    pub drain: Drain,
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// All defaults in front of `backend`: `/events` for anyone, topics from `?topic=`.
+    pub fn for_backend(backend: Backend) -> Self {
+        Self {
+            public: Public::for_backend(backend),
+            internal: Internal::default(),
+            proxy: Proxy::default(),
+            streams: vec![Stream::default()],
+            auth: Auth::default(),
+            cors: Cors::default(),
+            sse: Sse::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+            fanout: Fanout::default(),
+            redis: None,
+            webhooks: Vec::new(),
+            instance: Instance::default(),
+            presence: Presence::default(),
+            drain: Drain::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+
+    /// Reads every section; what does not fit together is complained of.
+    pub(super) fn read(s: &mut SectionReader<'_, '_>) -> Self {
+        let config = Self {
+            public: s.section("public", Public::read),
+            internal: s.section("internal", Internal::read),
+            proxy: s.section("proxy", Proxy::read),
+            streams: read_streams(s),
+            auth: s.section("auth", Auth::read),
+            cors: s.section("cors", Cors::read),
+            sse: s.section("sse", Sse::read),
+            limits: s.section("limits", Limits::read),
+            log: s.section("log", Log::read),
+            fanout: s.section("fanout", Fanout::read),
+            redis: s.optional_section("redis", "redis", Redis::read),
+            webhooks: read_webhooks(s),
+            instance: s.section("instance", Instance::read),
+            presence: s.section("presence", Presence::read),
+            drain: s.section("drain", Drain::read),
+            telemetry: s.section("telemetry", Telemetry::read),
+        };
+        check_auth(s, &config.streams, &config.auth);
+        check_addresses(s, &config);
+        config
+    }
+}
+
+/// Complains of listeners that take each other's address, and of a backend that is this daemon.
+fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
+    let (public, internal) = (config.public.listen, config.internal.listen);
+    let same_family = public.is_ipv4() == internal.is_ipv4();
+    let overlap = public.ip() == internal.ip()
+        || (same_family && (public.ip().is_unspecified() || internal.ip().is_unspecified()));
+    if overlap && public.port() == internal.port() && public.port() != 0 {
+        s.complain(
+            &["internal.listen", "public.listen"],
+            format!("the public and the internal listener cannot share {internal}"),
+            Some("the internal listener takes what is published: give it an address of its own".to_owned()),
+        );
+    }
+    if let Backend::Tcp { host, port } = &config.public.backend {
+        let here = host == "localhost" || host.parse() == Ok(public.ip());
+        if here && *port == public.port() {
+            s.complain(
+                &["public.backend", "public.listen"],
+                format!("the backend {} is sidestream's own public listener", config.public.backend),
+                Some("give the address of the application, or listen on another port".to_owned()),
+            );
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `[public]`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::config::parsers::{address, backend, network, size, time, whole};
+use crate::config::schema::table::section;
+use crate::config::schema::tls::Tls;
+use crate::config::schema::units::{HOUR, KIB, MIB, MILLIS};
+use crate::config::values::{Backend, ByteSize};
+
+section! {
+    /// The listener that browsers reach.
+    pub struct Public without default {
+        /// The address to listen on; "0.0.0.0:8080" or "[::]:8080" for every interface, port 0 for a free one.
+        listen: SocketAddr = value("127.0.0.1:8080", address);
+        /// The application behind sidestream, which gets everything that is not a stream: `http://host:port` or
+        /// `unix:/path`.
+        backend: Backend = required(
+            "http://127.0.0.1:3000",
+            "say where the application listens: backend = \"http://127.0.0.1:3000\", or --backend",
+            Backend::Unix(PathBuf::new()),
+            backend
+        );
+        /// Proxies in front (addresses or networks such as "10.0.0.0/8") whose X-Forwarded-* headers are believed.
+        trusted_proxies: Vec<IpNet> = list([], network);
+        /// How long a connection may take to a request's whole head, counted from its start or from the last answer. It
+        /// bounds idle connections too, so a proxy in front should let go of its own earlier.
+        head_timeout: Duration = value("75s", time(MILLIS(10)..=HOUR));
+        /// How large a request's head may be.
+        // hyper takes no less than 8KiB.
+        max_head: ByteSize = value("32KiB", size(8 * KIB..=MIB));
+        /// Connections open at once; 0 = no limit.
+        max_connections: usize = value(0, whole(0..=10_000_000));
+        /// Requests and streams open at once on one HTTP/2 connection.
+        http2_max_streams: usize = value(256, whole(1..=100_000));
+        /// The certificate; without one the listener speaks plain HTTP.
+        tls: Option<Tls> = by(Tls::read);
+    }
+}
+
+impl Public {
+    /// All defaults in front of `backend`.
+    pub fn for_backend(backend: Backend) -> Self {
+        Self { backend, ..Self::defaults() }
+    }
+}

@@ -1,0 +1,90 @@
+//! `[[redis.channel]]`: a channel of the application, mapped without a change to its publisher.
+
+use crate::config::parsers::templates::{channel_template, pattern};
+use crate::config::parsers::{word, yes_or_no};
+use crate::config::schema::redis::Redis;
+use crate::config::schema::table::section;
+use crate::config::section_reader::SectionReader;
+use crate::event::Template;
+
+/// What a message on a mapped channel is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelFormat {
+    /// The message is the data.
+    Raw,
+    /// The message is the JSON that `POST /publish` takes.
+    Envelope,
+}
+
+section! {
+    /// A channel that an application publishes to already. There may be several; none by default.
+    pub struct Channel without default checked by check {
+        /// The channel; each * stands for any text, which templates know as {1}, {2} and so on, and the whole channel as
+        /// {0}.
+        pattern: String = required(
+            "chat:*",
+            "name a channel, or several by a `*`: pattern = \"chat:*\"",
+            String::new(),
+            pattern
+        );
+        /// Template of the topic. A "raw" channel needs a topic, a user or a session.
+        topic: Option<Template> = optional("conversation:{1}", channel_template(&pattern, false));
+        /// Template of the user.
+        user: Option<Template> = optional("{1}", channel_template(&pattern, false));
+        /// Template of the session.
+        session: Option<Template> = optional("{1}", channel_template(&pattern, false));
+        /// Template of the event's name. Without it the browser calls the event "message".
+        event: Option<Template> = optional("message:new", channel_template(&pattern, true));
+        /// What a message is: "raw" (the event's data as it is) or "envelope" (the JSON that `POST /publish` takes).
+        format: ChannelFormat = value(
+            "raw",
+            word([("raw", ChannelFormat::Raw), ("envelope", ChannelFormat::Envelope)])
+        );
+        /// Whether its messages go into `[redis.stream]`, by one of the instances, and so gain ids. Else they are delivered
+        /// live only.
+        bridge: bool = value(false, yes_or_no);
+    }
+}
+
+fn check(channel: &Channel, s: &mut SectionReader<'_, '_>) {
+    let nobody = channel.topic.is_none() && channel.user.is_none() && channel.session.is_none();
+    if channel.format == ChannelFormat::Raw && nobody {
+        s.complain(
+            &["topic", "user", "session", "format"],
+            "a raw channel does not say whom its messages are for",
+            Some("give it a topic, a user or a session: topic = \"conversation:{1}\"".to_owned()),
+        );
+    }
+}
+
+/// Complains of channels that do not fit beside the rest of `[redis]`.
+pub(super) fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
+    for (at, channel) in redis.channels.iter().enumerate() {
+        let key = format!("channel[{}].pattern", at + 1);
+        let own = channel.pattern == redis.prefix
+            || channel
+                .pattern
+                .strip_prefix(&redis.prefix)
+                .is_some_and(|rest| matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:"));
+        if own {
+            s.complain(
+                &[&key, "prefix"],
+                "`pattern` is one of sidestream's own channels, which need no mapping",
+                None,
+            );
+        }
+        if channel.bridge && redis.stream.is_none() {
+            let key = format!("channel[{}].bridge", at + 1);
+            s.complain(
+                &[&key],
+                "`bridge` needs a stream to lead to",
+                Some("add the section [redis.stream]".to_owned()),
+            );
+        }
+        let same = |earlier: &Channel| earlier.pattern == channel.pattern;
+        if let Some(earlier) = redis.channels[..at].iter().position(same) {
+            let other = format!("channel[{}].pattern", earlier + 1);
+            s.complain(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `[sse]`
+
+use std::time::Duration;
+
+use crate::config::parsers::{event_name, heartbeat_form, time, time_or_zero, word};
+use crate::config::schema::table::section;
+use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
+use crate::config::section_reader::SectionReader;
+use crate::event::{EventName, Shape, Timestamps};
+
+/// The form of a heartbeat on the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heartbeat {
+    /// `: hb` and a blank line.
+    Comment,
+    /// `: hb` without a blank line, for clients that take a comment block for an event.
+    Line,
+    /// An event of this name with the data `{}`.
+    Event(EventName),
+}
+
+/// How a refusal that will pass (a limit, a drain) is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefuseWith {
+    /// 200, a `retry:`, and close: `EventSource` comes back.
+    Retry,
+    /// 429 or 503, for clients that are not `EventSource`.
+    Status,
+}
+
+/// How events may be laid out.
+const SHAPES: [(&str, Shape); 3] = [
+    ("named", Shape::Named),
+    ("typed", Shape::Typed(Timestamps::Iso)),
+    ("typed-ms", Shape::Typed(Timestamps::Milliseconds)),
+];
+
+section! {
+    /// What every stream speaks.
+    pub struct Sse checked by check {
+        /// How events are laid out: "named" (the SSE event field, and the data as published), "typed" (no event field; the
+        /// data is {"type", "data", "timestamp"}, as many applications write it by hand) or "typed-ms" (the same with a
+        /// timestamp in milliseconds).
+        events: Shape = value("named", word(SHAPES));
+        /// The name of a stream's first event.
+        connected_as: EventName = value("connected", event_name);
+        /// A stream that has been silent for so long gets a heartbeat; 0 = none.
+        heartbeat: Duration = value("20s", time_or_zero(SECOND..=HOUR));
+        /// The heartbeat's form: "comment" (": hb" and a blank line), "line" (without the blank line, for clients that take
+        /// a comment for an event) or "event:name" (an event of that name).
+        heartbeat_as: Heartbeat = value("comment", heartbeat_form);
+        /// Each stream tells its client to come back after a time drawn at random from `retry_min` to `retry_max`.
+        retry_min: Duration = value("1s", time(MILLIS(10)..=HOUR));
+        /// The longest of these times.
+        retry_max: Duration = value("4s", time(MILLIS(10)..=HOUR));
+        /// A stream is closed after about so long (spread by a tenth), and its client comes back; 0 = never.
+        max_age: Duration = value(0, time_or_zero(SECOND..=30 * DAY));
+        /// A stream whose socket takes nothing for so long is closed.
+        write_timeout: Duration = value("30s", time(MILLIS(100)..=HOUR));
+        /// How a refusal that will pass is said: "retry" (200 and "come back", as EventSource needs it) or "status" (429 or
+        /// 503).
+        refuse_with: RefuseWith = value("retry", word([("retry", RefuseWith::Retry), ("status", RefuseWith::Status)]));
+    }
+}
+
+fn check(sse: &Sse, s: &mut SectionReader<'_, '_>) {
+    if sse.retry_min > sse.retry_max {
+        s.complain(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+    }
+}

@@ -1,0 +1,116 @@
+//! `[[stream]]`
+
+use crate::config::parsers::templates::{covers, path, stream_template};
+use crate::config::parsers::{word, yes_or_no};
+use crate::config::schema::auth::Auth;
+use crate::config::schema::table::section;
+use crate::config::section_reader::SectionReader;
+use crate::event::Template;
+
+/// Who may open a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamAuth {
+    /// Anyone.
+    None,
+    /// Callers with a token that `[auth.jwt]` verifies.
+    Jwt,
+    /// Callers that the application lets in: `[auth.backend]`.
+    Backend,
+    /// Callers with a ticket: `[auth.ticket]`.
+    Ticket,
+}
+
+/// The words of `auth`.
+const AUTHS: [(&str, StreamAuth); 4] = [
+    ("none", StreamAuth::None),
+    ("jwt", StreamAuth::Jwt),
+    ("backend", StreamAuth::Backend),
+    ("ticket", StreamAuth::Ticket),
+];
+
+section! {
+    /// A path that is answered as an event stream. There may be several `[[stream]]` tables; the first whose path matches
+    /// answers, and without any there is one with these defaults.
+    pub struct Stream checked by check {
+        /// The path; "/rooms/{room}/events" makes its segment known to templates as {path.room}.
+        path: String = value("/events", path);
+        /// Who may open it: "none" = anyone; "jwt" = callers with a token that `[auth.jwt]` verifies; "backend" = callers
+        /// that the application lets in (`[auth.backend]`); "ticket" = callers with a ticket that the application asked
+        /// for (`[auth.ticket]`).
+        auth: StreamAuth = value("none", word(AUTHS));
+        /// Whether a page may change the topics of its own stream within its grant: `POST <path>?client=<id>`
+        /// (docs/control.md). Needs callers who are verified.
+        change_topics: bool = value(false, yes_or_no);
+        /// Templates of the topics that a stream is for: text with {query.name} and {path.name}, and {claim.name} where
+        /// callers are verified. A query parameter that is given several times makes a topic each time.
+        topics: Vec<Template> = list(["{query.topic}"], stream_template(&path, auth != StreamAuth::None));
+        /// Template of the user whose events the stream gets, for apps that name people in the query; only with
+        /// auth = "none".
+        user: Option<Template> = optional("{query.userId}", stream_template(&path, auth != StreamAuth::None));
+        /// Template of the session whose events the stream gets; only with auth = "none".
+        session: Option<Template> = optional("{query.sessionId}", stream_template(&path, auth != StreamAuth::None));
+    }
+}
+
+fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
+    if stream.change_topics && stream.auth == StreamAuth::None {
+        s.complain(
+            &["change_topics", "auth"],
+            "`change_topics` needs callers who are verified: nobody else has a grant",
+            Some("auth = \"jwt\"".to_owned()),
+        );
+    }
+    if stream.auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
+        let (key, message) = match stream.user {
+            Some(_) => ("user", "`user` is for auth = \"none\" alone: here the grant says who the caller is"),
+            None => ("session", "`session` is for auth = \"none\" alone: here the grant says whose it is"),
+        };
+        s.complain(&[key, "auth"], message, Some("leave it out".to_owned()));
+    }
+}
+
+/// Every table, or one with the defaults.
+pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
+    let streams = s.tables_or_default("stream", "stream", Stream::read);
+    for (later, stream) in streams.iter().enumerate() {
+        let Some(earlier) = streams[..later].iter().position(|earlier| covers(&earlier.path, &stream.path))
+        else {
+            continue;
+        };
+        let name = |at: usize| (format!("stream[{}].path", at + 1), format!("stream[{}]", at + 1));
+        let ((key, section), (other, _)) = (name(later), name(earlier));
+        s.complain(
+            &[&key, &section, &other],
+            format!("the path {} is taken by an earlier stream", stream.path),
+            Some(format!(
+                "stream {} has the path {}, and the first that matches answers",
+                earlier + 1,
+                streams[earlier].path
+            )),
+        );
+    }
+    streams
+}
+
+/// Complains of streams whose `auth` has no section that says how.
+pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth: &Auth) {
+    for (at, stream) in streams.iter().enumerate() {
+        let (word, suggestion) = match stream.auth {
+            StreamAuth::Jwt if auth.jwt.is_none() => {
+                ("jwt", "say there how tokens are verified: secret, public_key, jwks_file or jwks_url")
+            }
+            StreamAuth::Backend if auth.backend.is_none() => {
+                ("backend", "say there where the application is asked: url = \"/internal/sse-auth\"")
+            }
+            StreamAuth::Ticket if auth.ticket.is_none() => {
+                ("ticket", "add it; all of its keys have defaults")
+            }
+            _ => continue,
+        };
+        s.complain(
+            &[&format!("stream[{}].auth", at + 1), &format!("auth.{word}")],
+            format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
+            Some(suggestion.to_owned()),
+        );
+    }
+}
