@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
+use crate::harness::{Answer, Daemon, Redis, Stream, eventually, request};
 
 const ROUTE: &str = r#"
 [[stream]]
@@ -16,8 +16,7 @@ topics = ["room:{path.room}"]
 "#;
 
 async fn ask(daemon: &Daemon, method: &str, path: &str) -> Answer {
-    let key = format!("Bearer {KEY}");
-    request(daemon.internal, method, path, &[("authorization", &key)], b"").await
+    daemon.command(method, path, &[], b"").await
 }
 
 async fn done(daemon: &Daemon, method: &str, path: &str) -> Value {

@@ -3,9 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Redis, Stream, eventually};
+use crate::harness::{Daemon, Redis, Stream, eventually, ready, start};
 use crate::membership::{ROUTE, ask, done, open};
-use crate::redis::start;
 use crate::redis_stream::append;
 
 fn config(redis: &Redis) -> String {
@@ -171,7 +170,7 @@ async fn a_redis_that_comes_back_empty_is_told_what_was_given() {
     let reset = stream.event().await;
     assert_eq!(reset.json()["reason"], "log_lost");
     for daemon in [&a, &b] {
-        crate::redis::ready(daemon, 200).await;
+        ready(daemon, 200).await;
         holds(daemon, "users/u", json!(["t"])).await;
     }
     // And it goes on from there, on both.
@@ -217,7 +216,7 @@ async fn a_redis_that_goes_back_takes_what_was_given_with_it() {
             (daemon.metric("sidestream_redis_stream_resets_total", &[]).await > 0.0).then_some(())
         })
         .await;
-        crate::redis::ready(daemon, 200).await;
+        ready(daemon, 200).await;
     }
     let fresh = start(&config(&redis)).await;
     let now = held(&fresh, "users/u").await;

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
+use crate::harness::{Answer, Daemon, Redis, Stream, eventually, request};
 
 async fn ask(daemon: &Daemon, path: &str) -> Answer {
-    let key = format!("Bearer {KEY}");
-    request(daemon.internal, "GET", path, &[("authorization", &key)], b"").await
+    daemon.command("GET", path, &[], b"").await
 }
 
 async fn page(daemon: &Daemon, path: &str) -> Value {
@@ -138,9 +137,7 @@ async fn of_a_partial_publish_each_event_has_its_own_result() {
     let mut stream = daemon.stream("/events?topic=a&topic=b").await;
     stream.block().await;
     let publish = async |query: &str, body: &str| {
-        let key = format!("Bearer {KEY}");
-        let path = format!("/publish{query}");
-        request(daemon.internal, "POST", &path, &[("authorization", &key)], body.as_bytes()).await
+        daemon.command("POST", &format!("/publish{query}"), &[], body.as_bytes()).await
     };
     let body = r#"[{"topic": "a", "data": 1}, {"topic": ""}, {"users": ["u"], "topic": "b", "data": 2}, 5]"#;
     assert_eq!(publish("", body).await.status, 400, "one bad event refuses all");

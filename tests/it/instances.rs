@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Redis, eventually, holds_for};
-use crate::redis::start;
+use crate::harness::{Daemon, Redis, eventually, holds_for, ready, start};
 
 /// Waits until every one of `daemons` knows of `count` living instances.
 pub(crate) async fn know(daemons: &[&Daemon], count: usize) {
@@ -48,8 +47,8 @@ async fn nobody_is_missed_while_redis_is_away() {
     // Four seconds without a sign of life would be a death.
     holds_for(Duration::from_secs(7), "nobody is missed", &both).await;
     redis.start_again().await;
-    crate::redis::ready(&a, 200).await;
-    crate::redis::ready(&b, 200).await;
+    ready(&a, 200).await;
+    ready(&b, 200).await;
     for daemon in [&a, &b] {
         let signs = async || daemon.metric("sidestream_commands_total", &["kind=\"alive\""]).await;
         let before = signs().await;

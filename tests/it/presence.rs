@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, request};
+use crate::harness::{Answer, Daemon, Redis, Stream, eventually, listening, start};
 use crate::instances::know;
-use crate::redis::{listening, start};
 
 const ROUTES: &str = r#"
 [presence]
@@ -28,9 +27,8 @@ topics = ["{query.topic}"]
 const GRACE: Duration = Duration::from_millis(1500);
 
 async fn ask(daemon: &Daemon, method: &str, path: &str, body: Value) -> Answer {
-    let key = format!("Bearer {KEY}");
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    request(daemon.internal, method, path, &[("authorization", &key)], body.as_bytes()).await
+    daemon.command(method, path, &[], body.as_bytes()).await
 }
 
 async fn get(daemon: &Daemon, path: &str) -> Value {

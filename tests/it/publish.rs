@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Stream, request};
+use crate::harness::{Answer, Daemon, KEY, Stream, listening};
 
 /// A stream that names everybody it may be reached by, and one by topic alone.
-const PEOPLE: &str = r#"
+pub(crate) const PEOPLE: &str = r#"
 [[stream]]
 path = "/events"
 auth = "none"
@@ -23,19 +23,8 @@ async fn daemon() -> Daemon {
     Daemon::start(PEOPLE).await
 }
 
-/// An open stream, which counts as a subscriber from now on.
-async fn listening(daemon: &Daemon, path: &str) -> Stream {
-    let mut stream = daemon.stream(path).await;
-    assert_eq!(stream.status(), 200, "{}", stream.head);
-    assert!(stream.block().await.is("connected"));
-    stream
-}
-
 async fn publish_with(daemon: &Daemon, headers: &[(&str, &str)], body: &str) -> Answer {
-    let key = format!("Bearer {KEY}");
-    let mut all = vec![("authorization", key.as_str())];
-    all.extend_from_slice(headers);
-    request(daemon.internal, "POST", "/publish", &all, body.as_bytes()).await
+    daemon.command("POST", "/publish", headers, body.as_bytes()).await
 }
 
 /// The next thing on the stream is this marker: nothing came before it.

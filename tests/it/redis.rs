@@ -2,32 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Answer, Daemon, Redis, Stream, eventually, request};
-
-/// An open stream, which counts as a subscriber from now on.
-pub(crate) async fn listening(daemon: &Daemon, path: &str) -> Stream {
-    let mut stream = daemon.stream(path).await;
-    assert_eq!(stream.status(), 200, "{}", stream.head);
-    assert!(stream.block().await.is("connected"));
-    stream
-}
-
-/// Waits until `/readyz` has this status, and gives back what it says about Redis.
-pub(crate) async fn ready(daemon: &Daemon, status: u16) -> Value {
-    eventually(&format!("/readyz is {status}"), async || {
-        let answer = daemon.ask("/readyz").await;
-        (answer.status == status).then(|| answer.json()["dependencies"]["redis"].clone())
-    })
-    .await
-}
-
-pub(crate) async fn start(config: &str) -> Daemon {
-    let daemon = Daemon::start(config).await;
-    ready(&daemon, 200).await;
-    daemon
-}
+use crate::harness::{Daemon, Redis, eventually, listening, start};
+use crate::publish::PEOPLE;
 
 /// Waits until a metric has this value: an event may be on its stream before it is counted.
 async fn counts(daemon: &Daemon, name: &str, label: &str, value: f64) {
@@ -58,20 +36,8 @@ pattern = "app.*"
 topic   = "{0}"
 event   = "update"
 format  = "envelope"
-
-[[stream]]
-path    = "/events"
-auth    = "none"
-topics  = ["{query.topic}"]
-
-[[stream]]
-path    = "/people"
-auth    = "none"
-topics  = ["{query.topic}"]
-user    = "{query.user}"
-session = "{query.session}"
 "#;
-    let daemon = start(&(redis.section() + mapped)).await;
+    let daemon = start(&(redis.section() + mapped + PEOPLE)).await;
     let mut topic = listening(&daemon, "/events?topic=a:b").await;
     let mut chat = listening(&daemon, "/events?topic=conversation:42").await;
     let mut app = listening(&daemon, "/events?topic=app.orders").await;
@@ -276,19 +242,14 @@ async fn an_idempotency_key_counts_once_on_every_daemon() {
     one.publish(&keyed).await;
     two.publish(&keyed).await;
     redis.publish("sidestream", keyed.to_string()).await;
-    let by_header = post(&one, &[("idempotency-key", "order 7")], br#"{"topic":"a","data":"once"}"#).await;
+    let by_header = one
+        .command("POST", "/publish", &[("idempotency-key", "order 7")], br#"{"topic":"a","data":"once"}"#)
+        .await;
     assert_eq!(by_header.status, 200, "{}", by_header.text());
     one.publish(&json!({"topic": "a", "data": "last"})).await;
     assert_eq!(here.data(2).await, ["once", "last"]);
     assert_eq!(there.data(2).await, ["once", "last"]);
     counts(&two, "sidestream_events_duplicate_total", "source=\"redis\"", 3.0).await;
-}
-
-async fn post(daemon: &Daemon, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let key = format!("Bearer {}", crate::harness::KEY);
-    let mut all = vec![("authorization", key.as_str())];
-    all.extend(headers);
-    request(daemon.internal, "POST", "/publish", &all, body).await
 }
 
 #[tokio::test]
@@ -300,7 +261,7 @@ async fn the_largest_publish_comes_back_over_redis() {
     let body = json!({"topic": "a", "data": "x".repeat((64 << 10) - around)}).to_string();
     assert_eq!(body.len(), 64 << 10);
     let key = "\\".repeat(256);
-    let answer = post(&daemon, &[("idempotency-key", &key)], body.as_bytes()).await;
+    let answer = daemon.command("POST", "/publish", &[("idempotency-key", &key)], body.as_bytes()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(stream.event().await.data().len(), (64 << 10) - around);
 }

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Redis, Stream, eventually};
-use crate::redis::{listening, ready, start};
+use crate::harness::{Daemon, Redis, Stream, eventually, listening, ready, start};
 
 fn why(dependency: &Value) -> &str {
     dependency["why"].as_str().expect("a reason")
@@ -27,7 +26,7 @@ async fn streams_outlive_a_redis_that_is_killed_and_comes_back() {
         redis.publish("sidestream", json!({"topic": "a", "data": n}).to_string()).await;
         assert_eq!(stream.event().await.data(), n.to_string());
         redis.kill().await;
-        let down = ready(&daemon, 503).await;
+        let down = ready(&daemon, 503).await["redis"].clone();
         assert!(why(&down).contains("is lost here"), "{down}");
         assert_eq!(daemon.metric("sidestream_redis_up", &[]).await, 0.0);
         redis.start_again().await;
@@ -51,7 +50,7 @@ async fn streams_outlive_a_redis_that_is_killed_and_comes_back() {
 async fn a_redis_that_is_not_there_yet_is_waited_for() {
     let mut redis = Redis::absent();
     let daemon = Daemon::start(&redis.section()).await;
-    let down = ready(&daemon, 503).await;
+    let down = ready(&daemon, 503).await["redis"].clone();
     eventually("it says why", async || {
         let redis = daemon.ask("/readyz").await.json()["dependencies"]["redis"].clone();
         redis["why"]
@@ -77,7 +76,7 @@ async fn a_redis_that_stands_still_is_noticed_and_welcomed_back() {
     let mut stream = listening(&daemon, "/events?topic=a").await;
     redis.freeze();
     let frozen = Instant::now();
-    let down = ready(&daemon, 503).await;
+    let down = ready(&daemon, 503).await["redis"].clone();
     let noticed = frozen.elapsed();
     assert!(why(&down).contains("did not answer within 1s"), "{down}");
     // Interval and timeout; the rest is for a busy machine. The socket alone would never tell.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Daemon, Redis, Wire, eventually, let_time_pass, repeating};
-use crate::redis::{listening, ready, start};
+use crate::harness::{
+    Cluster, Daemon, Redis, Wire, eventually, let_time_pass, listening, ready, repeating, start,
+};
 use crate::redis_stream::resumed;
 
 /// An instance that bridges the channels `chat:*` to the topic `a`; `more` belongs to `[redis.stream]`.

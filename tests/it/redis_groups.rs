@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Daemon, Sentinels, eventually, repeating};
-use crate::redis::{listening, start};
+use crate::harness::{Cluster, Daemon, Sentinels, eventually, listening, repeating, start};
 use crate::redis_stream::{append, resumed};
 use crate::tickets::{self, cookie, grant, present, reason, ticket};
 use crate::while_open::{ended, revoke};

@@ -5,9 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Daemon, Redis, eventually, within};
+use crate::harness::{Cluster, Daemon, Redis, eventually, listening, start, within};
 use crate::instances::know;
-use crate::redis::{listening, start};
 
 const LIST: &str = "sidestream:requests";
 const METRIC: &str = "sidestream_redis_requests_total";

@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, Wire, eventually, request, within};
-use crate::redis::{listening, ready, start};
+use crate::harness::{Daemon, Redis, Stream, Wire, eventually, listening, ready, start, within};
 
 /// The configuration of an instance that has its log in `redis`.
 pub(crate) fn section(redis: &Redis) -> String {
@@ -26,7 +25,7 @@ async fn is_resumed(stream: &mut Stream, id: &str) {
 }
 
 /// What a stream is told that comes with a cursor that cannot be served.
-async fn reset_of(daemon: &Daemon, id: &str) -> String {
+pub(crate) async fn reset_of(daemon: &Daemon, id: &str) -> String {
     let mut stream = Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", id)]).await;
     let reset = stream.event().await;
     assert!(reset.is("reset"), "{reset:?}");
@@ -47,13 +46,6 @@ pub(crate) async fn reads_that_find_nothing(redis: &Redis, count: u64) {
         (redis.calls("xinfo").await > before + count).then_some(())
     })
     .await;
-}
-
-async fn post(daemon: &Daemon, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let key = format!("Bearer {KEY}");
-    let mut all = vec![("authorization", key.as_str())];
-    all.extend(headers);
-    request(daemon.internal, "POST", "/publish", &all, body).await
 }
 
 #[tokio::test]
@@ -232,7 +224,8 @@ async fn an_idempotency_key_counts_once_at_every_instance_and_over_restarts() {
     let first = one.publish(&keyed).await;
     let again = two.publish(&keyed).await;
     assert_eq!(again, json!({"id": first["id"], "matched": 0, "duplicate": true}));
-    let by_header = post(&one, &[("idempotency-key", "order 7")], br#"{"topic":"a"}"#).await;
+    let by_header =
+        one.command("POST", "/publish", &[("idempotency-key", "order 7")], br#"{"topic":"a"}"#).await;
     assert_eq!(by_header.json()["duplicate"], true, "{}", by_header.text());
     drop(one);
     let one = start(&section(&redis)).await;

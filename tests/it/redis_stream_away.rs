@@ -3,20 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Daemon, Redis, Stream, Wire, eventually};
-use crate::redis::{listening, start};
-use crate::redis_stream::{append, reads_that_find_nothing, resumed, section};
-
-/// Waits until `/readyz` has this status, and gives back what it says about the stream.
-async fn ready(daemon: &Daemon, status: u16) -> Value {
-    eventually(&format!("/readyz is {status}"), async || {
-        let answer = daemon.ask("/readyz").await;
-        (answer.status == status).then(|| answer.json()["dependencies"]["redis_stream"].clone())
-    })
-    .await
-}
+use crate::harness::{Daemon, Redis, Stream, Wire, eventually, listening, ready, start};
+use crate::redis_stream::{append, reads_that_find_nothing, reset_of, resumed, section};
 
 /// The stream is told, where it happened, that events are missing.
 async fn told(stream: &mut Stream, reason: &str) -> String {
@@ -24,14 +14,6 @@ async fn told(stream: &mut Stream, reason: &str) -> String {
     assert!(reset.is("reset"), "{reset:?}");
     assert_eq!(reset.json(), json!({"reason": reason}));
     reset.id().to_owned()
-}
-
-/// What a stream is told that comes with a cursor that cannot be served.
-async fn reset_of(daemon: &Daemon, id: &str) -> String {
-    let mut stream = Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", id)]).await;
-    let reset = stream.event().await;
-    assert!(reset.is("reset"), "{reset:?}");
-    reset.json()["reason"].as_str().expect("a reason").to_owned()
 }
 
 /// A Redis behind a wire, and the configuration that names the wire.
@@ -46,7 +28,7 @@ async fn wired() -> (Redis, Wire, String) {
 async fn until_the_log_is_loaded_streams_are_told_to_come_back() {
     let mut redis = Redis::absent();
     let daemon = Daemon::start(&section(&redis)).await;
-    let down = ready(&daemon, 503).await;
+    let down = ready(&daemon, 503).await["redis_stream"].clone();
     assert_eq!(down["required"], true);
     let mut stream = daemon.stream("/events?topic=a").await;
     let refused = stream.block().await;
@@ -128,7 +110,7 @@ async fn a_redis_that_stands_still_is_noticed_and_welcomed_back() {
     let mut stream = listening(&daemon, "/events?topic=a").await;
     redis.freeze();
     let frozen = Instant::now();
-    let down = ready(&daemon, 503).await;
+    let down = ready(&daemon, 503).await["redis_stream"].clone();
     assert!(down["why"].as_str().is_some_and(|why| why.contains("did not answer")), "{down}");
     assert!(frozen.elapsed() < Duration::from_secs(6), "{:?}", frozen.elapsed());
     let answer = daemon.try_publish(br#"{"topic":"a","data":"perhaps","idempotency_key":"k"}"#).await;

@@ -5,8 +5,7 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use crate::harness::{Daemon, Redis, eventually};
-use crate::redis::{listening, start};
+use crate::harness::{Daemon, Redis, eventually, listening, start};
 
 /// Writes an authority's certificate, and two certificates with their keys that it vouches for.
 fn make(folder: &Path) {

@@ -8,8 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Daemon, KEY, Redis, Stream, eventually, repository, within, within_time};
-use crate::redis::start;
+use crate::harness::{Daemon, KEY, Redis, Stream, eventually, repository, start, within, within_time};
 
 const ROUTE: &str = r#"
 [[stream]]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, Redis, Stream, eventually, let_time_pass, request, within};
+use crate::harness::{Answer, Daemon, Redis, Stream, eventually, let_time_pass, request, start, within};
 use crate::jwt::{SECRET, at, token};
 
 fn config(more: &str) -> String {
@@ -54,9 +54,7 @@ async fn renew(daemon: &Daemon, client: &str, token: &str) -> Answer {
 }
 
 pub(crate) async fn revoke(daemon: &Daemon, body: &Value) -> Answer {
-    let bearer = format!("Bearer {KEY}");
-    let body = body.to_string();
-    request(daemon.internal, "POST", "/revoke", &[("authorization", &bearer)], body.as_bytes()).await
+    daemon.command("POST", "/revoke", &[], body.to_string().as_bytes()).await
 }
 
 /// Reads to the end; the `closing` event's reason, if there was one.
@@ -226,8 +224,8 @@ async fn a_revocation_on_one_instance_reaches_all_and_those_that_come_later() {
     let redis = Redis::start().await;
     let with_redis =
         config(&format!("[redis]\nurl = \"{}\"\n[telemetry]\nlog_level = \"debug\"\n", redis.url()));
-    let a = crate::redis::start(&with_redis).await;
-    let b = crate::redis::start(&with_redis).await;
+    let a = start(&with_redis).await;
+    let b = start(&with_redis).await;
     let old = good(json!({ "sub": "u1" }));
     let (mut stream, client) = listening(&b, "/events?c=1", &old).await;
     // The control channel has its own connection, which may come a little later.
@@ -251,7 +249,7 @@ async fn a_revocation_on_one_instance_reaches_all_and_those_that_come_later() {
         assert_eq!(refused(daemon, "/events?c=1", &old).await, (401, json!("revoked")));
     }
     drop(b);
-    let c = crate::redis::start(&with_redis).await;
+    let c = start(&with_redis).await;
     eventually("an instance that starts later keeps them out, too", async || {
         (c.metric("sidestream_revocations", &[]).await == 1.0).then_some(())
     })
@@ -264,7 +262,7 @@ async fn a_revocation_on_one_instance_reaches_all_and_those_that_come_later() {
 async fn a_revocation_while_redis_is_away_says_so_and_is_learnt_of_when_it_is_back() {
     let mut redis = Redis::start().await;
     let with_redis = config(&format!("[redis]\nurl = \"{}\"\ntimeout = \"500ms\"\n", redis.url()));
-    let a = crate::redis::start(&with_redis).await;
+    let a = start(&with_redis).await;
     redis.kill().await;
     let answer = revoke(&a, &json!({"user": "u1"})).await;
     assert_eq!((answer.status, &answer.json()["told"]), (503, &json!(false)), "{}", answer.text());
@@ -276,7 +274,7 @@ async fn a_revocation_while_redis_is_away_says_so_and_is_learnt_of_when_it_is_ba
     })
     .await;
     assert_eq!(told.json()["told"], json!(true));
-    let b = crate::redis::start(&with_redis).await;
+    let b = start(&with_redis).await;
     eventually("who comes later learns of it", async || {
         (b.metric("sidestream_revocations", &[]).await == 1.0).then_some(())
     })

@@ -23,6 +23,30 @@ pub(crate) enum LogReader {
     IsGone,
 }
 
+/// Starts a daemon and waits until it is ready.
+pub(crate) async fn start(config: &str) -> Daemon {
+    let daemon = Daemon::start(config).await;
+    ready(&daemon, 200).await;
+    daemon
+}
+
+/// Waits until `/readyz` has this status, and gives back what it says about everything that the daemon depends on.
+pub(crate) async fn ready(daemon: &Daemon, status: u16) -> serde_json::Value {
+    eventually(&format!("/readyz is {status}"), async || {
+        let answer = daemon.ask("/readyz").await;
+        (answer.status == status).then(|| answer.json()["dependencies"].take())
+    })
+    .await
+}
+
+/// An open stream, which counts as a subscriber from now on.
+pub(crate) async fn listening(daemon: &Daemon, path: &str) -> Stream {
+    let mut stream = daemon.stream(path).await;
+    assert_eq!(stream.status(), 200, "{}", stream.head);
+    assert!(stream.block().await.is("connected"));
+    stream
+}
+
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) public: SocketAddr,
@@ -64,7 +88,7 @@ impl Daemon {
     pub(crate) async fn start_with_stderr(config: &str, stderr: std::fs::File) -> Self {
         let mut daemon = Self::spawn(config, &[], stderr.into());
         let (public, internal) = eventually("the daemon listens", async || {
-            let [one, other] = listening(daemon.pid())[..] else { return None };
+            let [one, other] = listening_ports(daemon.pid())[..] else { return None };
             match request(one, "GET", "/healthz", &[], b"").await.status {
                 200 => Some((other, one)),
                 _ => Some((one, other)),
@@ -137,8 +161,20 @@ impl Daemon {
 
     /// Publishes with [`KEY`].
     pub(crate) async fn try_publish(&self, body: &[u8]) -> Answer {
+        self.command("POST", "/publish", &[], body).await
+    }
+
+    /// A request on the internal listener with [`KEY`].
+    pub(crate) async fn command(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let key = format!("Bearer {KEY}");
-        request(self.internal, "POST", "/publish", &[("authorization", &key)], body).await
+        let headers = [&[("authorization", key.as_str())], headers].concat();
+        request(self.internal, method, path, &headers, body).await
     }
 
     /// A GET on the public listener.
@@ -181,7 +217,7 @@ impl Daemon {
 }
 
 /// The IPv4 addresses at which a process listens (proc(5), `/proc/<pid>/net/tcp`).
-fn listening(pid: u32) -> Vec<SocketAddr> {
+fn listening_ports(pid: u32) -> Vec<SocketAddr> {
     const LISTEN: &str = "0A";
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("its descriptors")

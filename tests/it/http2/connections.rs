@@ -130,6 +130,19 @@ async fn a_head_that_is_too_large_is_refused_and_the_connection_lives() {
     assert_eq!(client.ask("GET", "/x", &[], b"").await.status, 502);
 }
 
+/// Sends all of it, whatever becomes of the connection, and gives back what comes until that is cut off.
+async fn flooded(daemon: &Daemon, flood: Vec<u8>) -> Vec<u8> {
+    let socket = TcpStream::connect(daemon.public).await.expect("a connection");
+    let (mut reading, mut writing) = socket.into_split();
+    tokio::spawn(async move {
+        let _ = writing.write_all(&flood).await;
+        writing
+    });
+    let mut got = Vec::new();
+    let _ = within("it is cut off", reading.read_to_end(&mut got)).await;
+    got
+}
+
 #[tokio::test]
 async fn a_flood_of_resets_ends_its_connection_and_no_other() {
     let daemon = Daemon::start(QUIET).await;
@@ -141,14 +154,7 @@ async fn a_flood_of_resets_ends_its_connection_and_no_other() {
         flood.extend(frame(1, 0x5, 2 * n + 1, &head_of_get()));
         flood.extend(frame(3, 0, 2 * n + 1, &8_u32.to_be_bytes()));
     }
-    let socket = TcpStream::connect(daemon.public).await.expect("a connection");
-    let (mut reading, mut writing) = socket.into_split();
-    tokio::spawn(async move {
-        let _ = writing.write_all(&flood).await;
-        writing
-    });
-    let mut got = Vec::new();
-    let _ = within("it is cut off", reading.read_to_end(&mut got)).await;
+    let got = flooded(&daemon, flood).await;
     // GOAWAY: type 7, ENHANCE_YOUR_CALM.
     let calm = got.windows(17).any(|frame| frame[3] == 7 && frame[13..17] == 11_u32.to_be_bytes());
     assert!(calm, "no GOAWAY with ENHANCE_YOUR_CALM in {} bytes", got.len());
@@ -163,14 +169,7 @@ async fn endless_continuations_end_the_connection() {
     for _ in 0..100_000 {
         flood.extend(frame(9, 0, 1, &[]));
     }
-    let socket = TcpStream::connect(daemon.public).await.expect("a connection");
-    let (mut reading, mut writing) = socket.into_split();
-    tokio::spawn(async move {
-        let _ = writing.write_all(&flood).await;
-        writing
-    });
-    let mut got = Vec::new();
-    let _ = within("it is cut off", reading.read_to_end(&mut got)).await;
+    flooded(&daemon, flood).await;
     eventually("none is left", async || {
         (daemon.metric("sidestream_connections_open", &["public"]).await == 0.0).then_some(())
     })

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use super::received::SECRET;
 use super::{Receiver, Request, config};
-use crate::harness::{Authority, Daemon, KEY, Node, eventually, repository, request};
+use crate::harness::{Authority, Daemon, Node, eventually, repository, request};
 
 #[tokio::test]
 async fn a_webhook_is_told_who_connected_and_how_their_stream_ended() {
@@ -184,9 +184,7 @@ async fn each_way_to_end_a_stream_has_its_reason() {
     let _old = daemon.stream("/plain?topic=a").await;
     assert_eq!(receiver.events(1).await[0]["reason"], "max_age");
     let _revoked = daemon.stream("/events?topic=a&user=u&session=s").await;
-    let key = format!("Bearer {KEY}");
-    let answer =
-        request(daemon.internal, "POST", "/revoke", &[("authorization", &key)], br#"{"user": "u"}"#).await;
+    let answer = daemon.command("POST", "/revoke", &[], br#"{"user": "u"}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(receiver.events(1).await[0]["reason"], "revoked");
     let _open = daemon.stream("/plain?topic=a").await;
