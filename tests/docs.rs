@@ -60,7 +60,7 @@ fn every_metric_is_described() {
 #[test]
 fn every_reason_on_the_wire_is_explained() {
     let page = read("docs/streams.md");
-    let ends = fanout::End::ALL.map(fanout::End::as_str);
+    let ends = fanout::CloseReason::ALL.map(fanout::CloseReason::as_str);
     for word in ends.into_iter().chain(log::Reset::ALL.map(log::Reset::as_str)) {
         assert!(page.contains(&format!("`{word}`")), "docs/streams.md does not explain {word}");
     }

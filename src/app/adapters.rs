@@ -11,9 +11,9 @@ use http_body_util::BodyExt as _;
 
 use crate::auth::Publisher;
 use crate::control;
-use crate::control::{Control, NotSent, NotSpoken, Peers, Topics};
+use crate::control::{Control, PublishError, TopicAssignments, TopicBus, TopicBusError};
 use crate::future::BoxFuture;
-use crate::log::{Made, Place};
+use crate::log::{EditOutcome, RecordKind};
 use crate::publish;
 use crate::publish::RelayError;
 use crate::redis;
@@ -47,16 +47,16 @@ impl redis::Answering for Clerk {
 pub(super) struct Telephone(pub(super) redis::Link);
 
 impl control::Bus for Telephone {
-    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Telling<'_> {
-        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::NotTold) })
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> control::Sending<'_> {
+        Box::pin(async move { self.0.tell(message, kept).await.map_err(|_| control::BusError) })
     }
 }
 
 /// Brings what is so on all instances together to the webhooks.
 pub(super) struct Bell(pub(super) Arc<Webhooks>);
 
-impl control::Heed for Bell {
-    fn noticed(&self, noticed: &control::Noticed) {
+impl control::PresenceListener for Bell {
+    fn noticed(&self, noticed: &control::PresenceChange) {
         let notice = match (noticed.kind, noticed.here) {
             (control::Kind::User, true) => Notice::UserOnline(&noticed.name),
             (control::Kind::User, false) => Notice::UserOffline(&noticed.name),
@@ -69,35 +69,35 @@ impl control::Heed for Bell {
 
 /// Publishes what the control room has to say.
 pub(super) struct Voice {
-    pub(super) publish: publish::Publish,
+    pub(super) publish: publish::PublishService,
     pub(super) publisher: Publisher,
 }
 
-impl control::Voice for Voice {
-    fn publish(&self, body: Bytes) -> control::Speaking<'_> {
+impl control::EventPublisher for Voice {
+    fn publish(&self, body: Bytes) -> control::Publishing<'_> {
         Box::pin(async move {
-            match self.publish.publish(&body, publish::Manner::default(), &self.publisher).await {
+            match self.publish.publish(&body, publish::PublishOptions::default(), &self.publisher).await {
                 Ok(_) => Ok(()),
-                Err(publish::BadPublish::Relay(_)) => Err(NotSpoken::Now),
-                Err(_) => Err(NotSpoken::Ever),
+                Err(publish::BadPublish::Relay(_)) => Err(PublishError::Now),
+                Err(_) => Err(PublishError::Ever),
             }
         })
     }
 }
 
 /// Brings changes of topics that came over Redis to the control room.
-pub(super) struct Understood(pub(super) Arc<Topics>);
+pub(super) struct Understood(pub(super) Arc<TopicAssignments>);
 
 impl redis::Changes for Understood {
     fn hear(&self, text: &[u8]) -> bool {
         self.0.heard(text).is_ok()
     }
 
-    fn read(&self, text: &[u8]) -> Option<Place> {
+    fn read(&self, text: &[u8]) -> Option<RecordKind> {
         self.0.read(text).ok()
     }
 
-    fn made(&self, made: Vec<Made>) {
+    fn made(&self, made: Vec<EditOutcome>) {
         self.0.made(made);
     }
 }
@@ -105,12 +105,12 @@ impl redis::Changes for Understood {
 /// Tells changes of topics by the way that the events take: so they come in one order everywhere.
 pub(super) struct OverRedis(pub(super) RedisCommands);
 
-impl Peers for OverRedis {
-    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), NotSent>> {
+impl TopicBus for OverRedis {
+    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), TopicBusError>> {
         Box::pin(async move {
             self.0.tell(command).await.map_err(|why| match why {
-                RelayError::Down => NotSent::Nothing,
-                RelayError::Unknown => NotSent::Perhaps,
+                RelayError::Down => TopicBusError::Nothing,
+                RelayError::Unknown => TopicBusError::Perhaps,
             })
         })
     }

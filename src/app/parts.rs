@@ -9,14 +9,14 @@ use crate::app::adapters::{Bell, Clerk, Ear, OverRedis, Telephone, Understood, V
 use crate::app::running::{Listeners, Running};
 use crate::app::settings::{fanout_settings, retention};
 use crate::app::stop::StopOrder;
-use crate::auth::{Gates, Once, Publisher, PublisherKeys, Revocations, Tickets};
+use crate::auth::{FirstUse, Gates, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{Config, HookEvent};
-use crate::control::{Asks, Cluster, Connections, Control, Instances, Presence, Topics};
+use crate::control::{Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments};
 use crate::fanout::{Fanout, Watcher};
 use crate::health::Health;
 use crate::log::{Log, MemberBounds};
 use crate::proxy::Proxy;
-use crate::publish::{Publish, Relay};
+use crate::publish::{PublishService, Relay};
 use crate::redis;
 use crate::server;
 use crate::shutdown::Drain;
@@ -39,7 +39,7 @@ pub(super) struct Parts {
     revocations: Arc<Revocations>,
     tickets: Option<Arc<Tickets>>,
     webhooks: Option<Arc<Webhooks>>,
-    topics: Arc<Topics>,
+    topics: Arc<TopicAssignments>,
     control: Arc<Control>,
     public: Arc<server::Public>,
 }
@@ -57,7 +57,7 @@ impl Parts {
         let connections =
             Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
-        let topics = Arc::new(Topics::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let topics = Arc::new(TopicAssignments::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let control = Arc::new(Control::new(
             &config.auth,
             Arc::clone(&fanout),
@@ -121,8 +121,8 @@ impl Parts {
         Ok(Running { order, fanout, webhooks })
     }
 
-    fn publish(&self, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> Publish {
-        Publish::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch)
+    fn publish(&self, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> PublishService {
+        PublishService::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch)
     }
 
     /// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
@@ -188,7 +188,7 @@ fn build_tickets(config: &Config, last: &Drain) -> io::Result<Option<Arc<Tickets
         Some(redis) => Some(redis::start_once(redis, last).map_err(io::Error::other)?),
         None => None,
     };
-    let once = once.map(|once| Arc::new(once) as Arc<dyn Once>);
+    let once = once.map(|once| Arc::new(once) as Arc<dyn FirstUse>);
     Ok(Some(Arc::new(Tickets::new(section, once))))
 }
 
@@ -215,7 +215,7 @@ fn build_cluster(
     fanout: &Arc<Fanout>,
     webhooks: Option<&Arc<Webhooks>>,
 ) -> Cluster {
-    let asks = Arc::new(Asks::new(Arc::clone(&instances), order.last.clone()));
+    let asks = Arc::new(Surveys::new(Arc::clone(&instances), order.last.clone()));
     let wants = |event| webhooks.is_some_and(|webhooks| webhooks.wants(event));
     let presence = Presence::new(
         &config.presence,

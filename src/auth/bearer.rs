@@ -1,7 +1,7 @@
 //! Who presents a new token for a stream that is open already, and whether the stream may go on with it.
 
 use crate::auth::denied::Denied;
-use crate::auth::grant::{Grant, Topics};
+use crate::auth::grant::{Grant, GrantedTopics};
 use crate::event::{Key, Name};
 
 /// The holder of a new token.
@@ -9,7 +9,7 @@ use crate::event::{Key, Name};
 pub struct Bearer {
     pub user: Option<Name>,
     pub session: Option<Name>,
-    pub topics: Topics,
+    pub topics: GrantedTopics,
     /// Topics that the route grants to everybody whom it verifies.
     pub of_route: Vec<Name>,
 }
@@ -48,7 +48,7 @@ mod tests {
         let bearer = Bearer {
             user: Some(name("u")),
             session: None,
-            topics: Topics::Only([Pattern::parse("c:*").unwrap()].into()),
+            topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
             of_route: vec![name("news")],
         };
         let held = |user: &str, topics: &[&str]| {

@@ -61,7 +61,7 @@ pub enum Denied {
     OriginNotAllowed,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
-    Answered(Box<Answer>),
+    Answered(Box<DeniedResponse>),
     /// Nothing is wrong with the caller, as far as is known: who could tell is not to be reached.
     #[error("{0}")]
     NotNow(&'static str),
@@ -69,7 +69,7 @@ pub enum Denied {
 
 /// An answer that is passed on.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct DeniedResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,

@@ -14,8 +14,8 @@ use crate::auth::backend::client::BadServer;
 use crate::auth::backend::gate::BackendGate;
 use crate::auth::denied::Denied;
 use crate::auth::grant::Grant;
-use crate::auth::jwt::Jwt;
-use crate::auth::origin::Sender;
+use crate::auth::jwt::JwtGate;
+use crate::auth::origin::RequestOrigin;
 use crate::auth::ticket::Tickets;
 use crate::config;
 use crate::event::Name;
@@ -27,7 +27,7 @@ use crate::shutdown::Drain;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     pub request: &'a Parts,
-    pub sender: Sender,
+    pub sender: RequestOrigin,
     /// The topics that they ask for, as far as they are known before the caller is.
     pub asked: &'a [Name],
 }
@@ -54,7 +54,7 @@ const SOUND_SECRET: usize = 32;
 /// Every configured way to verify a caller.
 #[derive(Default)]
 pub struct Gates {
-    jwt: Option<Jwt>,
+    jwt: Option<JwtGate>,
     backend: Option<BackendGate>,
     tickets: Option<Arc<Tickets>>,
 }
@@ -78,7 +78,7 @@ impl Gates {
         health: &Health,
         drain: &Drain,
     ) -> Result<Self, BadGate> {
-        let jwt = settings.jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        let jwt = settings.jwt.as_ref().map(JwtGate::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(jwt) = &jwt {
             jwt.start("jwks", health, drain);
             if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {

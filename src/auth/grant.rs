@@ -12,7 +12,7 @@ pub struct Grant {
     /// The token's own id (`jti`), by which it can be revoked.
     pub token: Option<Name>,
     /// The topics that the caller may ask for.
-    pub topics: Topics,
+    pub topics: GrantedTopics,
     /// When the token was issued, if it says so.
     pub issued: Option<SystemTime>,
     /// When it ends; None = with the stream.
@@ -21,14 +21,14 @@ pub struct Grant {
 
 /// The topics that a caller may ask for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Topics {
+pub enum GrantedTopics {
     /// Whatever the route's templates make (`auth = "none"`).
     Any,
     /// What one of these matches; nothing when there are none.
     Only(Box<[Pattern]>),
 }
 
-impl Topics {
+impl GrantedTopics {
     pub fn allow(&self, topic: &Name) -> bool {
         match self {
             Self::Any => true,
@@ -41,7 +41,7 @@ impl Grant {
     /// The grant of a route that asks nobody who they are (`auth = "none"`): every topic that the route's templates
     /// name, as whoever the request says.
     pub fn open(user: Option<Name>, session: Option<Name>) -> Self {
-        Self { user, session, token: None, topics: Topics::Any, issued: None, until: None }
+        Self { user, session, token: None, topics: GrantedTopics::Any, issued: None, until: None }
     }
 
     /// The keys of a stream that asks for `topics`, but for the client's own.

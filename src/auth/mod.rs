@@ -15,12 +15,12 @@ mod ticket;
 
 pub use crate::auth::backend::client::BadServer;
 pub use crate::auth::bearer::Bearer;
-pub use crate::auth::denied::{Answer, Denied};
+pub use crate::auth::denied::{Denied, DeniedResponse};
 pub use crate::auth::gate::{BadGate, Caller, Gates, Verified};
-pub use crate::auth::grant::{Grant, Topics};
-pub use crate::auth::origin::Sender;
-pub use crate::auth::publisher::{BadKey, NotAllowed, Publisher, PublisherKeys, key_sha256};
-pub use crate::auth::revocations::{Revocations, Whose};
-pub use crate::auth::ticket::redeemed::Once;
+pub use crate::auth::grant::{Grant, GrantedTopics};
+pub use crate::auth::origin::RequestOrigin;
+pub use crate::auth::publisher::{NotAllowed, Publisher, PublisherDenied, PublisherKeys, key_sha256};
+pub use crate::auth::revocations::{GrantSelector, Revocations};
+pub use crate::auth::ticket::redeemed::FirstUse;
 pub use crate::auth::ticket::{BadMint, Minted, Tickets};
 pub use crate::event::{BadPattern, Pattern};

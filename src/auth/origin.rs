@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 /// The other end of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sender {
+pub struct RequestOrigin {
     /// The client's address: the peer's own, or what a trusted proxy says.
     pub address: IpAddr,
     /// The socket's peer.
@@ -17,7 +17,7 @@ pub struct Sender {
     pub https: bool,
 }
 
-impl Sender {
+impl RequestOrigin {
     /// Whether the client itself speaks https, as far as is known.
     pub fn is_https(&self, headers: &HeaderMap) -> bool {
         let said = || {

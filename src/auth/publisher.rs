@@ -15,8 +15,8 @@ use subtle::ConstantTimeEq as _;
 
 use crate::auth::denied::Denied;
 use crate::auth::gate::BadGate;
-use crate::auth::grant::{Grant, Topics};
-use crate::auth::jwt::Jwt;
+use crate::auth::grant::{Grant, GrantedTopics};
+use crate::auth::jwt::JwtGate;
 use crate::config;
 use crate::config::{PublisherKey, Secret};
 use crate::event::{Audience, Key, Name, Pattern};
@@ -27,7 +27,7 @@ use crate::telemetry::PUBLISHES;
 /// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
     keys: Vec<([u8; 32], Arc<Publisher>)>,
-    tokens: Option<Jwt>,
+    tokens: Option<JwtGate>,
 }
 
 /// Somebody who may publish.
@@ -37,14 +37,14 @@ pub struct Publisher {
     /// Whose token it was: what one of them sends counts once among its own.
     subject: Option<Name>,
     /// None = to everybody.
-    bounds: Option<Bounds>,
+    bounds: Option<PublisherScope>,
     /// Of publishes, looked up at the first one.
     published: OnceLock<Counter>,
 }
 
 /// To whom a publisher may publish.
 #[derive(Debug)]
-struct Bounds {
+struct PublisherScope {
     topics: Box<[Pattern]>,
     users: bool,
     sessions: bool,
@@ -59,7 +59,7 @@ pub struct NotAllowed(pub Key);
 
 /// Why somebody may not publish.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadKey {
+pub enum PublisherDenied {
     #[error("publishing over HTTP is off: set internal.publish_keys, or an [[internal.publisher]]")]
     Off,
     #[error("a publish key is needed: Authorization: Bearer <key>")]
@@ -77,7 +77,7 @@ pub enum BadKey {
     NotNow(&'static str),
 }
 
-impl BadKey {
+impl PublisherDenied {
     /// One word for a metric's label.
     pub fn word(&self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl PublisherKeys {
 
     /// All that `section` knows. Starts what works in the background, which ends when the drain starts.
     pub fn start(section: &config::Internal, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
-        let tokens = section.publisher_jwt.as_ref().map(Jwt::new).transpose().map_err(BadGate::Jwks)?;
+        let tokens = section.publisher_jwt.as_ref().map(JwtGate::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(tokens) = &tokens {
             tokens.start("publisher_jwks", health, drain);
         }
@@ -119,13 +119,13 @@ impl PublisherKeys {
     }
 
     /// Whether the sender of `headers` may do everything that a key opens.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), BadKey> {
-        let holder = self.holder(self.presented(headers)?).ok_or(BadKey::Wrong)?;
-        if holder.bounds.is_none() { Ok(()) } else { Err(BadKey::Bounded) }
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), PublisherDenied> {
+        let holder = self.holder(self.presented(headers)?).ok_or(PublisherDenied::Wrong)?;
+        if holder.bounds.is_none() { Ok(()) } else { Err(PublisherDenied::Bounded) }
     }
 
     /// The publisher that the sender of `headers` is. Waits only for the keys of tokens that may be on their way.
-    pub async fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, BadKey> {
+    pub async fn publisher(&self, headers: &HeaderMap) -> Result<Arc<Publisher>, PublisherDenied> {
         let presented = self.presented(headers)?;
         if let Some(publisher) = self.holder(presented) {
             return Ok(Arc::clone(publisher));
@@ -133,25 +133,25 @@ impl PublisherKeys {
         // No key has dots in its middle by accident; and a wrong key is no bad token.
         let is_token = |text: &&str| text.bytes().filter(|&b| b == b'.').count() == 2;
         let token = str::from_utf8(presented).ok().filter(is_token);
-        let (Some(tokens), Some(token)) = (&self.tokens, token) else { return Err(BadKey::Wrong) };
+        let (Some(tokens), Some(token)) = (&self.tokens, token) else { return Err(PublisherDenied::Wrong) };
         match tokens.verify_token(token).await {
             Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant))),
-            Err(Denied::NotNow(why)) => Err(BadKey::NotNow(why)),
-            Err(denied) => Err(BadKey::Token { word: denied.word(), say: denied.to_string() }),
+            Err(Denied::NotNow(why)) => Err(PublisherDenied::NotNow(why)),
+            Err(denied) => Err(PublisherDenied::Token { word: denied.word(), say: denied.to_string() }),
         }
     }
 
     /// What the sender of `headers` presents.
-    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<&'h [u8], BadKey> {
+    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<&'h [u8], PublisherDenied> {
         if self.keys.is_empty() && self.tokens.is_none() {
-            return Err(BadKey::Off);
+            return Err(PublisherDenied::Off);
         }
         let mut fields = headers.get_all(AUTHORIZATION).iter();
-        let field = fields.next().ok_or(BadKey::Missing)?;
+        let field = fields.next().ok_or(PublisherDenied::Missing)?;
         if fields.next().is_some() {
-            return Err(BadKey::Wrong);
+            return Err(PublisherDenied::Wrong);
         }
-        bearer(field.as_bytes()).ok_or(BadKey::Missing)
+        bearer(field.as_bytes()).ok_or(PublisherDenied::Missing)
     }
 
     fn holder(&self, presented: &[u8]) -> Option<&Arc<Publisher>> {
@@ -177,17 +177,18 @@ impl Publisher {
     pub fn bounded(publisher: &config::Publisher) -> Self {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
             publisher.clone();
-        let bounds = Bounds { topics: topics.into(), users, sessions, clients, broadcast };
+        let bounds = PublisherScope { topics: topics.into(), users, sessions, clients, broadcast };
         Self { name: name.into(), subject: None, bounds: Some(bounds), published: OnceLock::new() }
     }
 
     fn of_token(grant: Grant) -> Self {
         let topics = match grant.topics {
-            Topics::Only(topics) => topics,
+            GrantedTopics::Only(topics) => topics,
             // No token says so.
-            Topics::Any => Box::default(),
+            GrantedTopics::Any => Box::default(),
         };
-        let bounds = Bounds { topics, users: false, sessions: false, clients: false, broadcast: false };
+        let bounds =
+            PublisherScope { topics, users: false, sessions: false, clients: false, broadcast: false };
         Self {
             name: "publisher_jwt".into(),
             subject: grant.user,
@@ -226,7 +227,7 @@ impl Publisher {
     }
 }
 
-impl Bounds {
+impl PublisherScope {
     fn allow(&self, key: &Key) -> bool {
         match key {
             Key::Topic(topic) => self.topics.iter().any(|pattern| pattern.matches(topic)),
@@ -294,7 +295,7 @@ mod tests {
         PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>(), &[])
     }
 
-    fn check(keys: &PublisherKeys, fields: &[&str]) -> Result<(), BadKey> {
+    fn check(keys: &PublisherKeys, fields: &[&str]) -> Result<(), PublisherDenied> {
         let fields = fields.iter().map(|field| (AUTHORIZATION, HeaderValue::from_str(field).unwrap()));
         let mut headers = HeaderMap::new();
         fields.for_each(|(name, value)| {
@@ -326,22 +327,22 @@ mod tests {
             "Bearer old-key,new",
             "Bearer \"new\"",
         ] {
-            assert_eq!(check(&keys, &[field]), Err(BadKey::Wrong), "{field}");
+            assert_eq!(check(&keys, &[field]), Err(PublisherDenied::Wrong), "{field}");
         }
         for field in ["", "Bearer", "Bearer ", "new", "Basic new", "Bearernew", "Token new"] {
-            assert_eq!(check(&keys, &[field]), Err(BadKey::Missing), "{field}");
+            assert_eq!(check(&keys, &[field]), Err(PublisherDenied::Missing), "{field}");
         }
-        assert_eq!(check(&keys, &[]), Err(BadKey::Missing));
-        assert_eq!(check(&keys, &["Bearer new", "Bearer new"]), Err(BadKey::Wrong));
+        assert_eq!(check(&keys, &[]), Err(PublisherDenied::Missing));
+        assert_eq!(check(&keys, &["Bearer new", "Bearer new"]), Err(PublisherDenied::Wrong));
     }
 
     #[test]
     fn without_keys_nobody_publishes() {
         for none in [keys(&[]), keys(&["", ""])] {
-            assert_eq!(check(&none, &["Bearer x"]), Err(BadKey::Off));
-            assert_eq!(check(&none, &[]), Err(BadKey::Off));
+            assert_eq!(check(&none, &["Bearer x"]), Err(PublisherDenied::Off));
+            assert_eq!(check(&none, &[]), Err(PublisherDenied::Off));
         }
-        assert_eq!(check(&keys(&["", "a"]), &["Bearer  "]), Err(BadKey::Missing));
+        assert_eq!(check(&keys(&["", "a"]), &["Bearer  "]), Err(PublisherDenied::Missing));
     }
 
     fn bounded(name: &str, key: PublisherKey) -> config::Publisher {
@@ -374,11 +375,15 @@ mod tests {
             ],
         );
         assert_eq!(check(&keys, &["Bearer free"]), Ok(()));
-        assert_eq!(keys.publisher(&of(&hash)).await.map(|_| ()), Err(BadKey::Wrong), "a hash is no key");
+        assert_eq!(
+            keys.publisher(&of(&hash)).await.map(|_| ()),
+            Err(PublisherDenied::Wrong),
+            "a hash is no key"
+        );
         for name in ["plain", "hashed", "both"] {
             let publisher = keys.publisher(&of(name)).await.unwrap();
             assert_eq!(publisher.name(), name);
-            assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(BadKey::Bounded));
+            assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(PublisherDenied::Bounded));
             let name = |text: &str| Name::parse(text).unwrap();
             let may = |keys: &[Key]| {
                 let audience = Audience::new(keys.to_vec(), vec![Key::Session(name("s"))]).unwrap();

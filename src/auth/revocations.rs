@@ -17,7 +17,7 @@ use crate::event::{Key, Name};
 
 /// Whose grants are taken back: what is named has to match, all of it.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
-pub struct Whose {
+pub struct GrantSelector {
     pub user: Option<Name>,
     pub session: Option<Name>,
     /// The id of a token (`jti`).
@@ -25,7 +25,7 @@ pub struct Whose {
     pub topic: Option<Name>,
 }
 
-impl Whose {
+impl GrantSelector {
     /// Whether nothing is named.
     pub fn is_nobody(&self) -> bool {
         *self == Self::default()
@@ -79,7 +79,7 @@ pub struct Revocations {
     away: Mutex<Spans>,
 }
 
-type Spans = HashMap<Handle, Vec<(Whose, Span)>>;
+type Spans = HashMap<Handle, Vec<(GrantSelector, Span)>>;
 
 impl Revocations {
     /// At most `max` are kept.
@@ -89,17 +89,17 @@ impl Revocations {
 
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
     /// later times count.
-    pub fn add(&self, whose: Whose, at: SystemTime, until: SystemTime) {
+    pub fn add(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) {
         self.enter(&self.spans, whose, Span { at, until });
     }
 
     /// From now on whoever they are is sent away until `until`, whatever they come with.
-    pub fn send_away(&self, whose: Whose, until: SystemTime) {
+    pub fn send_away(&self, whose: GrantSelector, until: SystemTime) {
         // No grant is newer than one that will be issued when it is over.
         self.enter(&self.away, whose, Span { at: until, until });
     }
 
-    fn enter(&self, spans: &Mutex<Spans>, whose: Whose, Span { at, until }: Span) {
+    fn enter(&self, spans: &Mutex<Spans>, whose: GrantSelector, Span { at, until }: Span) {
         let Some(handle) = whose.handle() else { return };
         let mut spans = spans.lock();
         let same = spans.entry(handle).or_default();
@@ -154,7 +154,7 @@ fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let user = grant.user.clone().map(Handle::User);
     let handles = token.into_iter().chain(session).chain(user);
     let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
-    let in_force = |(whose, span): &(Whose, Span)| {
+    let in_force = |(whose, span): &(GrantSelector, Span)| {
         let newer = grant.issued.is_some_and(|issued| issued > span.at);
         span.until > now && !newer && whose.matches(grant, topics)
     };
@@ -188,7 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::Topics;
+    use crate::auth::GrantedTopics;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
@@ -198,7 +198,7 @@ mod tests {
         Grant {
             token: Some(name(token)),
             issued,
-            topics: Topics::Any,
+            topics: GrantedTopics::Any,
             ..Grant::open(Some(name(user)), Some(name(session)))
         }
     }
@@ -208,7 +208,7 @@ mod tests {
         let now = SystemTime::now();
         let later = now + Duration::from_secs(60);
         let revocations = Revocations::new(10);
-        let user = Whose { user: Some(name("u")), ..Whose::default() };
+        let user = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
         revocations.send_away(user.clone(), later);
         for issued in [None, Some(now), Some(now + Duration::from_secs(30))] {
             let grant = grant("u", "s", "t", issued);
@@ -216,7 +216,7 @@ mod tests {
             assert!(revocations.check(&grant, &[]).is_ok(), "the grant is good");
         }
         assert!(!revocations.is_away(&grant("v", "s", "t", None), &[]));
-        revocations.send_away(Whose { user: Some(name("w")), ..user }, now);
+        revocations.send_away(GrantSelector { user: Some(name("w")), ..user }, now);
         assert!(!revocations.is_away(&grant("w", "s", "t", None), &[]), "its time is over");
         assert!(revocations.is_empty(), "nothing was revoked");
     }
@@ -225,7 +225,7 @@ mod tests {
     fn all_that_is_named_has_to_match() {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);
-        let refused = |whose: Whose, topics: &[&str]| {
+        let refused = |whose: GrantSelector, topics: &[&str]| {
             let revocations = Revocations::new(10);
             revocations.add(whose, now, now + Duration::from_secs(60));
             let topics: Vec<Name> = topics.iter().map(|topic| name(topic)).collect();
@@ -233,7 +233,12 @@ mod tests {
         };
         let whose = |user: &str, session: &str, token: &str, topic: &str| {
             let named = |text: &str| (!text.is_empty()).then(|| name(text));
-            Whose { user: named(user), session: named(session), token: named(token), topic: named(topic) }
+            GrantSelector {
+                user: named(user),
+                session: named(session),
+                token: named(token),
+                topic: named(topic),
+            }
         };
         for (them, hit) in [
             (whose("u", "", "", ""), true),
@@ -248,7 +253,7 @@ mod tests {
         ] {
             assert_eq!(refused(them.clone(), &["a"]), hit, "{them:?}");
         }
-        revocations.add(Whose::default(), now, now + Duration::from_secs(60));
+        revocations.add(GrantSelector::default(), now, now + Duration::from_secs(60));
         assert!(revocations.is_empty(), "nobody is not everybody");
     }
 
@@ -256,7 +261,7 @@ mod tests {
     fn a_grant_that_was_issued_later_is_good() {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);
-        let whose = Whose { user: Some(name("u")), ..Whose::default() };
+        let whose = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
         revocations.add(whose.clone(), now, now + Duration::from_secs(60));
         let second = Duration::from_secs(1);
         assert!(revocations.check(&grant("u", "s", "t", Some(now - second)), &[]).is_err());
@@ -270,7 +275,7 @@ mod tests {
     fn what_is_over_or_too_much_is_forgotten() {
         let now = SystemTime::now();
         let revocations = Revocations::new(3);
-        let whose = |n: u64| Whose { user: Some(name(&n.to_string())), ..Whose::default() };
+        let whose = |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
         revocations.add(whose(0), now, now - Duration::from_secs(1));
         assert!(revocations.check(&grant("0", "s", "t", None), &[]).is_ok());
         revocations.trim();

@@ -36,7 +36,7 @@ pub(super) struct Url {
 }
 
 /// An answer whose body is still to be read. Dropped, its connection is closed.
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) head: response::Parts,
     peer: String,
     body: Incoming,
@@ -117,7 +117,7 @@ impl Url {
 
 /// Sends `request` to `url` on a connection of its own and waits for the head of the answer. Host and agent are added;
 /// the request's own target does not count.
-pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result<HttpAnswer, Error> {
     let peer = url.peer().to_owned();
     let broken = |source| Error::Broken { peer: peer.clone(), source };
     *request.uri_mut() =
@@ -144,7 +144,7 @@ pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result
         .map_err(|_| Error::Slow { peer: peer.clone(), after: ANSWER })?
         .map_err(broken)?;
     let (head, body) = response.into_parts();
-    Ok(Answer { head, peer, body, _connection: driver })
+    Ok(HttpAnswer { head, peer, body, _connection: driver })
 }
 
 async fn connect(url: &Url) -> Result<TcpStream, Error> {
@@ -160,7 +160,7 @@ async fn connect(url: &Url) -> Result<TcpStream, Error> {
     Ok(socket)
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The next bytes of the body; None at its end. Without a deadline. Cancel safe.
     pub(super) async fn bytes(&mut self) -> Result<Option<Bytes>, Error> {
         loop {

@@ -42,19 +42,19 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run the daemon
-    Serve(serve::Serve),
+    Serve(serve::ServeCommand),
     /// Try it out: the daemon, a small backend and a page, with nothing to set up
     Demo(demo::Demo),
     /// Say whether a configuration is sound: every error of it, or what it comes to
     Check(check::Check),
     /// Publish events to a running daemon
-    Publish(Box<publish::Publish>),
+    Publish(Box<publish::PublishCommand>),
     /// Follow an event stream
-    Tail(tail::Tail),
+    Tail(tail::TailCommand),
     /// Make publish keys, and the hashes by which a configuration can know them
     Key(key::KeyCommand),
     /// Make tokens, verify them, and say what they open
-    Token(token::Token),
+    Token(token::TokenCommand),
 }
 
 /// Runs the command that the arguments name.

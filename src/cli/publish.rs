@@ -51,7 +51,7 @@ The answer is the event's id, and how many open streams it was for:
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 #[command(group = ArgGroup::new("whom").required(true).multiple(true)
     .args(["topic", "user", "session", "client", "broadcast", "envelopes"]))]
-pub(super) struct Publish {
+pub(super) struct PublishCommand {
     /// The event's data; `-`, or nothing with a pipe, reads standard input
     #[arg(value_name = "DATA", allow_negative_numbers = true)]
     data: Option<String>,
@@ -134,13 +134,13 @@ enum Format {
 
 /// The JSON that `POST /publish` takes.
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct PublishFields<'a> {
     #[serde(flatten)]
-    whom: Whom<'a>,
+    whom: AudienceArguments<'a>,
     #[serde(skip_serializing_if = "is_false")]
     broadcast: bool,
-    #[serde(skip_serializing_if = "Whom::is_empty")]
-    except: Whom<'a>,
+    #[serde(skip_serializing_if = "AudienceArguments::is_empty")]
+    except: AudienceArguments<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
     data: &'a RawValue,
@@ -153,7 +153,7 @@ struct Envelope<'a> {
 }
 
 #[derive(Serialize)]
-struct Whom<'a> {
+struct AudienceArguments<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     topics: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -164,7 +164,7 @@ struct Whom<'a> {
     clients: &'a [String],
 }
 
-impl Whom<'_> {
+impl AudienceArguments<'_> {
     fn is_empty(&self) -> bool {
         [self.topics, self.users, self.sessions, self.clients].iter().all(|names| names.is_empty())
     }
@@ -175,7 +175,7 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-impl Publish {
+impl PublishCommand {
     pub(super) fn run(self) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = self.request().and_then(|request| runtime?.block_on(self.publish(request)));
@@ -194,7 +194,7 @@ impl Publish {
         let text = match self.output {
             Format::Json => String::from_utf8_lossy(&body).trim_end().to_owned() + "\n",
             Format::Text => match receipts(&body) {
-                Some(receipts) => receipts.iter().map(Receipt::line).collect(),
+                Some(receipts) => receipts.iter().map(ReceiptFields::line).collect(),
                 None => return Err(Error::NoReceipt { peer: self.url.peer().to_owned() }),
             },
         };
@@ -241,15 +241,15 @@ impl Publish {
 
     fn envelope(&self) -> Result<Vec<u8>, Error> {
         let data = self.data()?;
-        let envelope = Envelope {
-            whom: Whom {
+        let envelope = PublishFields {
+            whom: AudienceArguments {
                 topics: &self.topic,
                 users: &self.user,
                 sessions: &self.session,
                 clients: &self.client,
             },
             broadcast: self.broadcast,
-            except: Whom {
+            except: AudienceArguments {
                 topics: &self.except_topic,
                 users: &self.except_user,
                 sessions: &self.except_session,
@@ -308,7 +308,7 @@ fn read_text() -> Result<String, Error> {
 
 /// What became of one event.
 #[derive(Deserialize)]
-struct Receipt {
+struct ReceiptFields {
     id: Option<String>,
     matched: u64,
     #[serde(default)]
@@ -317,7 +317,7 @@ struct Receipt {
     relayed: bool,
 }
 
-impl Receipt {
+impl ReceiptFields {
     fn line(&self) -> String {
         let id = self.id.as_deref().unwrap_or("none");
         let duplicate = if self.duplicate { " duplicate" } else { "" };
@@ -327,10 +327,10 @@ impl Receipt {
 }
 
 /// The receipts of an answer; None when it is not one.
-fn receipts(body: &[u8]) -> Option<Vec<Receipt>> {
+fn receipts(body: &[u8]) -> Option<Vec<ReceiptFields>> {
     #[derive(Deserialize)]
     struct Many {
-        events: Vec<Receipt>,
+        events: Vec<ReceiptFields>,
     }
     match serde_json::from_slice(body) {
         Ok(one) => Some(vec![one]),

@@ -5,10 +5,10 @@ use super::*;
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
-    publish: Publish,
+    publish: PublishCommand,
 }
 
-fn parse(arguments: &[&str]) -> Result<Publish, clap::Error> {
+fn parse(arguments: &[&str]) -> Result<PublishCommand, clap::Error> {
     Cli::try_parse_from([&["publish"], arguments].concat()).map(|cli| cli.publish)
 }
 
@@ -99,8 +99,9 @@ fn arguments_that_do_not_go_together_are_refused() {
 
 #[test]
 fn an_answer_is_a_line_for_each_event() {
-    let lines =
-        |body: &str| -> String { receipts(body.as_bytes()).unwrap().iter().map(Receipt::line).collect() };
+    let lines = |body: &str| -> String {
+        receipts(body.as_bytes()).unwrap().iter().map(ReceiptFields::line).collect()
+    };
     assert_eq!(lines(r#"{"id":"5-0","matched":3}"#), "id=5-0 matched=3\n");
     assert_eq!(
         lines(

@@ -39,7 +39,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Serve {
+pub(super) struct ServeCommand {
     /// The configuration file; config.example.toml explains every key
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) struct Serve {
     backend: Option<String>,
 }
 
-impl Serve {
+impl ServeCommand {
     pub(super) fn run(self) -> ExitCode {
         let loaded = Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref());
         let mut config = match loaded {

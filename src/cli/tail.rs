@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use self::show::Output;
 use crate::cli::client;
-use crate::cli::client::{Answer, Url};
+use crate::cli::client::{HttpAnswer, Url};
 use crate::cli::error::Error;
 use crate::cli::output::{chain, fail, note};
 use crate::event::sse::Parser;
@@ -56,7 +56,7 @@ can read.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Tail {
+pub(super) struct TailCommand {
     /// The stream's address; plain http only
     #[arg(value_name = "URL")]
     url: Url,
@@ -110,7 +110,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-impl Tail {
+impl TailCommand {
     pub(super) fn run(self) -> ExitCode {
         // A thread beside the main one, so that a signal is heard while standard output takes nothing.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -145,7 +145,7 @@ fn end_at_a_signal() -> Result<JoinSet<()>, Error> {
 
 /// One stream over all its connections: `EventSource` in a shell.
 struct Follower<'a> {
-    tail: &'a Tail,
+    tail: &'a TailCommand,
     output: Output,
     last_event_id: String,
     retry: Duration,
@@ -156,7 +156,7 @@ struct Follower<'a> {
 }
 
 /// How one connection came to its end.
-enum Ended {
+enum ConnectionEnd {
     /// There is nothing more to do.
     Done,
     /// Worth another attempt, after at least `pause`.
@@ -164,7 +164,7 @@ enum Ended {
 }
 
 impl<'a> Follower<'a> {
-    fn new(tail: &'a Tail) -> Self {
+    fn new(tail: &'a TailCommand) -> Self {
         Self {
             tail,
             output: Output::new(tail.output, tail.all, tail.count),
@@ -178,10 +178,12 @@ impl<'a> Follower<'a> {
     async fn follow(&mut self) -> Result<(), Error> {
         loop {
             let (why, pause) = match self.connect().await? {
-                Ended::Done => return Ok(()),
-                Ended::Lost { why: Error::StreamEnded, .. } if self.tail.no_reconnect => return Ok(()),
-                Ended::Lost { why, .. } if self.tail.no_reconnect => return Err(why),
-                Ended::Lost { why, pause } => (why, pause),
+                ConnectionEnd::Done => return Ok(()),
+                ConnectionEnd::Lost { why: Error::StreamEnded, .. } if self.tail.no_reconnect => {
+                    return Ok(());
+                }
+                ConnectionEnd::Lost { why, .. } if self.tail.no_reconnect => return Err(why),
+                ConnectionEnd::Lost { why, pause } => (why, pause),
             };
             let pause = pause.unwrap_or_default().max(self.backoff()).min(LONGEST_RETRY);
             note(format_args!("{}; again in {:.1} s", chain(&why), pause.as_secs_f32()));
@@ -196,7 +198,7 @@ impl<'a> Follower<'a> {
     }
 
     /// One connection, from its request to its end. `Err` is final.
-    async fn connect(&mut self) -> Result<Ended, Error> {
+    async fn connect(&mut self) -> Result<ConnectionEnd, Error> {
         let answer = match client::send(&self.tail.url, self.request()).await {
             Ok(answer) => answer,
             Err(why @ Error::BadUrl(_)) => return Err(why),
@@ -216,7 +218,7 @@ impl<'a> Follower<'a> {
             }
             StatusCode::NO_CONTENT => {
                 note("the server says that nothing more will come (204)");
-                Ok(Ended::Done)
+                Ok(ConnectionEnd::Done)
             }
             // Said by a server that would rather be asked later.
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -231,9 +233,9 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn failed_once(&mut self, why: Error, pause: Option<Duration>) -> Ended {
+    fn failed_once(&mut self, why: Error, pause: Option<Duration>) -> ConnectionEnd {
         self.failed = self.failed.saturating_add(1);
-        Ended::Lost { why, pause }
+        ConnectionEnd::Lost { why, pause }
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
@@ -261,16 +263,16 @@ impl<'a> Follower<'a> {
         request
     }
 
-    async fn read(&mut self, mut answer: Answer) -> Result<Ended, Error> {
+    async fn read(&mut self, mut answer: HttpAnswer) -> Result<ConnectionEnd, Error> {
         let mut parser = Parser::new(&*self.last_event_id, MAX_EVENT);
         let ended = loop {
             let bytes = match answer.bytes().await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => break Ended::Lost { why: Error::StreamEnded, pause: None },
-                Err(why) => break Ended::Lost { why, pause: None },
+                Ok(None) => break ConnectionEnd::Lost { why: Error::StreamEnded, pause: None },
+                Err(why) => break ConnectionEnd::Lost { why, pause: None },
             };
             if self.take(&mut parser, &bytes)? {
-                return Ok(Ended::Done);
+                return Ok(ConnectionEnd::Done);
             }
         };
         parser.last_event_id().clone_into(&mut self.last_event_id);

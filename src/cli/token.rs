@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
-use crate::auth::jwt::Jwt;
+use crate::auth::jwt::JwtGate;
 use crate::auth::{Denied, Verified};
 use crate::cli::error::Error;
 use crate::cli::output::{note, note_lines};
@@ -33,7 +33,7 @@ arguments.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Token {
+pub(super) struct TokenCommand {
     #[command(subcommand)]
     command: Command,
 }
@@ -48,7 +48,7 @@ enum Command {
     Explain(explain::Explain),
 }
 
-impl Token {
+impl TokenCommand {
     /// Ends with 0 for a token that is made or good, with 1 otherwise.
     pub(super) fn run(self) -> ExitCode {
         match self.command {
@@ -91,7 +91,7 @@ fn token(given: Option<String>) -> Result<String, Error> {
 /// What the daemon would say of `token`. Fetches the keys where they are at a URL.
 fn judge(settings: &config::Auth, token: &str) -> Result<Result<Verified, Denied>, Error> {
     let Some(settings) = &settings.jwt else { return Err(Error::NoJwt) };
-    let jwt = Jwt::new(settings).map_err(|why| Error::NoKeys(why.to_string()))?;
+    let jwt = JwtGate::new(settings).map_err(|why| Error::NoKeys(why.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         jwt.fetch_keys().await.map_err(|why| Error::NoKeys(why.to_string()))?;

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::auth::{Revocations, Whose};
+use crate::auth::{GrantSelector, Revocations};
 use crate::clock::{from_unix_ms, unix_ms};
 use crate::control::Cluster;
 use crate::control::cluster::members::{Instance, InstanceId, Instances};
-use crate::control::cluster::survey::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+use crate::control::cluster::survey::{Collected, MAX_PART, MAX_PARTS, Recipients, SurveyResponder, Surveys};
 use crate::event::{Key, Name};
-use crate::fanout::{End, Fanout, Filter, Listed};
+use crate::fanout::{CloseReason, Fanout, Filter, Listed};
 use crate::future::BoxFuture;
 use crate::log::Log;
 
@@ -38,7 +38,7 @@ const PART: usize = MAX_PART / 2;
 /// Which streams are meant: all that is given has to be so.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Which {
+pub struct StreamFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct Which {
 
 /// How streams are closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Parting {
+pub enum CloseMode {
     /// Their clients may come back.
     ComeBack,
     /// Whoever they are shall stay away until then.
@@ -65,7 +65,7 @@ pub enum Parting {
 
 /// An open stream, as it is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Connection {
+pub struct ConnectionInfo {
     pub client: String,
     pub user: Option<String>,
     pub session: Option<String>,
@@ -100,11 +100,11 @@ pub struct Behind {
 /// Some of the connections, by their clients.
 #[derive(Debug, Serialize)]
 pub struct ConnectionPage {
-    pub connections: Vec<Connection>,
+    pub connections: Vec<ConnectionInfo>,
     /// What the next page begins behind; none when there is none.
     pub next: Option<String>,
     #[serde(flatten)]
-    pub from: Heard,
+    pub from: Completeness,
 }
 
 /// How many streams there are, or were closed.
@@ -113,7 +113,7 @@ pub struct StreamCount {
     pub total: usize,
     pub instances: Vec<InstanceCount>,
     #[serde(flatten)]
-    pub from: Heard,
+    pub from: Completeness,
 }
 
 /// The same of one instance.
@@ -126,7 +126,7 @@ pub struct InstanceCount {
 
 /// Whether every living instance has answered.
 #[derive(Debug, Serialize)]
-pub struct Heard {
+pub struct Completeness {
     pub complete: bool,
     /// Who has not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -136,32 +136,32 @@ pub struct Heard {
 /// A question as it goes from instance to instance.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Question {
+enum ConnectionsQuestion {
     List {
-        which: Which,
+        which: StreamFilter,
         after: Option<Name>,
         limit: usize,
     },
     Count {
-        which: Which,
+        which: StreamFilter,
     },
     /// `away` is in milliseconds since the Unix epoch; None = they may come back.
     Close {
-        which: Which,
+        which: StreamFilter,
         away: Option<u64>,
     },
 }
 
 /// A part of an instance's page.
 #[derive(Serialize, Deserialize)]
-struct Part {
-    connections: Vec<Connection>,
+struct ConnectionsPart {
+    connections: Vec<ConnectionInfo>,
     /// It has more behind the last of the last part.
     more: bool,
 }
 
 /// This instance's answers.
-struct Here {
+struct LocalConnections {
     me: Instance,
     fanout: Arc<Fanout>,
     log: Arc<Log>,
@@ -170,11 +170,11 @@ struct Here {
 
 /// The streams of all instances.
 pub struct Connections {
-    asks: Arc<Asks>,
+    asks: Arc<Surveys>,
     instances: Arc<Instances>,
 }
 
-impl Which {
+impl StreamFilter {
     /// Whether nothing is said of them: all are meant.
     pub fn is_everybody(&self) -> bool {
         *self == Self::default()
@@ -186,10 +186,10 @@ impl Which {
     }
 
     /// Whose streams they are, when a user or a session says so and nothing that a new connection has not got.
-    pub(super) fn whose(&self) -> Option<Whose> {
+    pub(super) fn whose(&self) -> Option<GrantSelector> {
         let known = self.client.is_none() && self.address.is_none() && self.instance.is_none();
         let named = self.user.is_some() || self.session.is_some();
-        (known && named).then(|| Whose {
+        (known && named).then(|| GrantSelector {
             user: self.user.clone(),
             session: self.session.clone(),
             topic: self.topic.clone(),
@@ -211,18 +211,19 @@ impl Connections {
     /// Answers for the streams of `fanout` from now on.
     pub fn new(fanout: Arc<Fanout>, log: Arc<Log>, revocations: Arc<Revocations>, cluster: &Cluster) -> Self {
         let Cluster { instances, asks, .. } = cluster.clone();
-        let here = Here { me: instances.me().clone(), fanout, log, revocations };
+        let here = LocalConnections { me: instances.me().clone(), fanout, log, revocations };
         asks.teach(KIND, Arc::new(here));
         Self { asks, instances }
     }
 
     /// At most `limit` connections behind the client `after`.
-    pub async fn list(&self, which: &Which, after: Option<&Name>, limit: usize) -> ConnectionPage {
-        let question = Question::List { which: which.clone(), after: after.cloned(), limit };
+    pub async fn list(&self, which: &StreamFilter, after: Option<&Name>, limit: usize) -> ConnectionPage {
+        let question = ConnectionsQuestion::List { which: which.clone(), after: after.cloned(), limit };
         let gathered = self.ask(&question, which).await;
-        let from = Heard::of(&gathered);
+        let from = Completeness::of(&gathered);
         let pages = gathered.answers.into_iter().map(|(_, parts)| {
-            let parts = parts.into_iter().filter_map(|part| serde_json::from_value::<Part>(part).ok());
+            let parts =
+                parts.into_iter().filter_map(|part| serde_json::from_value::<ConnectionsPart>(part).ok());
             parts.fold((Vec::new(), false), |(mut all, _), mut part| {
                 all.append(&mut part.connections);
                 (all, part.more)
@@ -233,49 +234,49 @@ impl Connections {
     }
 
     /// The connection of a client: the other instances are asked only if it is not here.
-    pub async fn one(&self, which: &Which) -> ConnectionPage {
-        let here = Which { instance: Some(self.instances.me().id.to_string()), ..which.clone() };
+    pub async fn one(&self, which: &StreamFilter) -> ConnectionPage {
+        let here = StreamFilter { instance: Some(self.instances.me().id.to_string()), ..which.clone() };
         let page = self.list(&here, None, 1).await;
         if page.connections.is_empty() { self.list(which, None, 1).await } else { page }
     }
 
     /// How many streams there are, by instance.
-    pub async fn count(&self, which: &Which) -> StreamCount {
-        totals(self.ask(&Question::Count { which: which.clone() }, which).await)
+    pub async fn count(&self, which: &StreamFilter) -> StreamCount {
+        totals(self.ask(&ConnectionsQuestion::Count { which: which.clone() }, which).await)
     }
 
     /// Closes them.
-    pub(super) async fn close(&self, which: &Which, parting: Parting) -> StreamCount {
+    pub(super) async fn close(&self, which: &StreamFilter, parting: CloseMode) -> StreamCount {
         let away = match parting {
-            Parting::ComeBack => None,
-            Parting::StayAway(until) => Some(unix_ms(until)),
+            CloseMode::ComeBack => None,
+            CloseMode::StayAway(until) => Some(unix_ms(until)),
         };
-        totals(self.ask(&Question::Close { which: which.clone(), away }, which).await)
+        totals(self.ask(&ConnectionsQuestion::Close { which: which.clone(), away }, which).await)
     }
 
-    async fn ask(&self, question: &Question, which: &Which) -> Gathered {
+    async fn ask(&self, question: &ConnectionsQuestion, which: &StreamFilter) -> Collected {
         let question = serde_json::to_value(question).expect("texts and numbers are JSON");
         let named: Option<Vec<InstanceId>> = which.instance.as_ref().map(|named| {
             let living = self.instances.living();
             let is_meant = |one: &&Instance| one.name == *named || one.id.as_str() == named;
             living.iter().filter(is_meant).map(|one| one.id.clone()).collect()
         });
-        let whom = named.as_deref().map_or(Whom::All, Whom::Only);
+        let whom = named.as_deref().map_or(Recipients::All, Recipients::Only);
         self.asks.ask(KIND, question, whom, PATIENCE).await
     }
 }
 
-impl Answers for Here {
+impl SurveyResponder for LocalConnections {
     fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         Box::pin(async move {
             match serde_json::from_value(question) {
-                Ok(Question::List { which, after, limit }) => {
+                Ok(ConnectionsQuestion::List { which, after, limit }) => {
                     self.list(&which, after.as_ref(), limit.min(MAX_CONNECTIONS)).await
                 }
-                Ok(Question::Count { which }) => {
+                Ok(ConnectionsQuestion::Count { which }) => {
                     vec![self.fanout.count(&which.filter()).await.into()]
                 }
-                Ok(Question::Close { which, away }) => {
+                Ok(ConnectionsQuestion::Close { which, away }) => {
                     vec![self.close(&which, away.map(from_unix_ms)).await.into()]
                 }
                 // Of a later release.
@@ -285,8 +286,8 @@ impl Answers for Here {
     }
 }
 
-impl Here {
-    async fn list(&self, which: &Which, after: Option<&Name>, limit: usize) -> Vec<Value> {
+impl LocalConnections {
+    async fn list(&self, which: &StreamFilter, after: Option<&Name>, limit: usize) -> Vec<Value> {
         // One more than is told, to know whether there is more.
         let mut listed = self.fanout.list(&which.filter(), after, limit + 1).await;
         let mut more = listed.len() > limit;
@@ -300,7 +301,7 @@ impl Here {
                     more = true;
                     break;
                 }
-                parts.push(Part { connections: std::mem::take(&mut connections), more: true });
+                parts.push(ConnectionsPart { connections: std::mem::take(&mut connections), more: true });
                 bytes = 0;
             }
             let connection = self.tell(one);
@@ -309,11 +310,11 @@ impl Here {
             // Counting what somebody is behind takes its time.
             tokio::task::yield_now().await;
         }
-        parts.push(Part { connections, more });
+        parts.push(ConnectionsPart { connections, more });
         parts.iter().map(|part| serde_json::to_value(part).expect("texts and numbers are JSON")).collect()
     }
 
-    fn tell(&self, one: Listed) -> Connection {
+    fn tell(&self, one: Listed) -> ConnectionInfo {
         let named =
             |kind: fn(&Key) -> bool| one.keys.iter().find(|key| kind(key)).map(|key| key.name().to_owned());
         let (user, session) =
@@ -324,7 +325,7 @@ impl Here {
         let topics_total = topics.len();
         topics.truncate(TOPICS);
         let behind = if one.live { 0 } else { self.log.count(&one.keys, one.cursor, COUNTED + 1) };
-        Connection {
+        ConnectionInfo {
             client: one.client.to_string(),
             user,
             session,
@@ -342,22 +343,22 @@ impl Here {
         }
     }
 
-    async fn close(&self, which: &Which, away: Option<SystemTime>) -> usize {
+    async fn close(&self, which: &StreamFilter, away: Option<SystemTime>) -> usize {
         let end = match (away, which.whose()) {
-            (None, _) => End::Kicked,
+            (None, _) => CloseReason::Kicked,
             (Some(until), Some(whose)) => {
                 // First, so that nobody slips in behind the end.
                 self.revocations.send_away(whose, until);
-                End::SentAway
+                CloseReason::SentAway
             }
-            (Some(_), None) => End::SentFarAway,
+            (Some(_), None) => CloseReason::SentFarAway,
         };
         self.fanout.end_all(&which.filter(), end).await
     }
 }
 
-impl Heard {
-    fn of(gathered: &Gathered) -> Self {
+impl Completeness {
+    fn of(gathered: &Collected) -> Self {
         Self { complete: gathered.is_complete(), silent: gathered.silent.clone() }
     }
 }
@@ -365,10 +366,10 @@ impl Heard {
 /// The first `limit` of the instances' pages, each in order and with the word whether it goes on; and what the next page
 /// begins behind.
 fn merge(
-    pages: impl Iterator<Item = (Vec<Connection>, bool)>,
+    pages: impl Iterator<Item = (Vec<ConnectionInfo>, bool)>,
     limit: usize,
-) -> (Vec<Connection>, Option<String>) {
-    let mut all: Vec<Connection> = Vec::new();
+) -> (Vec<ConnectionInfo>, Option<String>) {
+    let mut all: Vec<ConnectionInfo> = Vec::new();
     // Behind the end of a page that goes on, nothing is known of that instance.
     let mut known: Option<String> = None;
     for (page, more) in pages {
@@ -390,8 +391,8 @@ fn merge(
     (all, next)
 }
 
-fn totals(gathered: Gathered) -> StreamCount {
-    let from = Heard::of(&gathered);
+fn totals(gathered: Collected) -> StreamCount {
+    let from = Completeness::of(&gathered);
     let number = |parts: &[Value]| parts.first().and_then(Value::as_u64).unwrap_or(0) as usize;
     let instances: Vec<InstanceCount> = gathered
         .answers
@@ -405,8 +406,8 @@ fn totals(gathered: Gathered) -> StreamCount {
 mod tests {
     use super::*;
 
-    fn connection(client: &str) -> Connection {
-        Connection {
+    fn connection(client: &str) -> ConnectionInfo {
+        ConnectionInfo {
             client: client.to_owned(),
             user: None,
             session: None,
@@ -447,10 +448,10 @@ mod tests {
     #[test]
     fn only_who_can_be_known_again_is_remembered() {
         let name = |text: &str| Some(Name::parse(text).unwrap());
-        let user = Which { user: name("u"), ..Which::default() };
-        assert_eq!(user.whose(), Some(Whose { user: name("u"), ..Whose::default() }));
-        assert_eq!(Which { client: name("c"), ..user.clone() }.whose(), None);
-        assert_eq!(Which { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.whose(), None);
-        assert_eq!(Which { topic: name("t"), ..Which::default() }.whose(), None);
+        let user = StreamFilter { user: name("u"), ..StreamFilter::default() };
+        assert_eq!(user.whose(), Some(GrantSelector { user: name("u"), ..GrantSelector::default() }));
+        assert_eq!(StreamFilter { client: name("c"), ..user.clone() }.whose(), None);
+        assert_eq!(StreamFilter { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.whose(), None);
+        assert_eq!(StreamFilter { topic: name("t"), ..StreamFilter::default() }.whose(), None);
     }
 }

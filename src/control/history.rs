@@ -26,7 +26,7 @@ pub enum Since {
 pub struct EventPage {
     pub topic: Name,
     /// Oldest first.
-    pub events: Vec<Told>,
+    pub events: Vec<StoredEvent>,
     /// Where the next page begins: behind the last of these events, or where the log ends.
     pub next: EventId,
     /// Whether there was more behind `next` already.
@@ -38,7 +38,7 @@ pub struct EventPage {
 
 /// An event as a browser reads it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Told {
+pub struct StoredEvent {
     pub id: EventId,
     /// None = `message`.
     pub event: Option<String>,
@@ -89,9 +89,9 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
     let shape = log.shape();
     let told = |entry: &crate::log::Entry| {
         let (id, read) = (entry.id?, shape.read(&entry.frame)?);
-        Some(Told { id, event: read.event, data: read.data, at: id.ms })
+        Some(StoredEvent { id, event: read.event, data: read.data, at: id.ms })
     };
-    let events: Vec<Told> = replay.entries.iter().filter_map(|entry| told(entry)).collect();
+    let events: Vec<StoredEvent> = replay.entries.iter().filter_map(|entry| told(entry)).collect();
     let next = match events.last() {
         Some(last) if !replay.complete => last.id,
         // What is not of this topic need not be looked through again.

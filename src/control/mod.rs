@@ -12,19 +12,22 @@ mod revoke;
 mod topics;
 
 pub use crate::control::cluster::members::{Instance, InstanceId, Instances};
-pub use crate::control::cluster::survey::{Answers, Asks, Gathered, MAX_PART, MAX_PARTS, Whom};
+pub use crate::control::cluster::survey::{
+    Collected, MAX_PART, MAX_PARTS, Recipients, SurveyResponder, Surveys,
+};
 pub use crate::control::connections::{
-    CONNECTIONS, Connection, ConnectionPage, Connections, Heard, InstanceCount, MAX_CONNECTIONS, Parting,
-    StreamCount, Which,
+    CONNECTIONS, CloseMode, Completeness, ConnectionInfo, ConnectionPage, Connections, InstanceCount,
+    MAX_CONNECTIONS, StreamCount, StreamFilter,
 };
 pub use crate::control::history::{EventPage, MAX_PAGE, NoPage, Since, history};
 pub use crate::control::presence::{
-    BadWhom, Heed, Here, Kind, NotSpoken, Noticed, OnInstance, OnTopic, Page, Presence, Speaking, Totals,
-    Voice, Where,
+    BadUserList, EventPublisher, Kind, OnInstance, OnTopic, OnlineUsers, Presence, PresenceChange,
+    PresenceListener, PresencePage, PublishError, Publishing, Totals, UserPresence,
 };
 pub use crate::control::revoke::{BadRevoke, Revoked};
 pub use crate::control::topics::{
-    Answer, BadTopics, NotSent, Owner, Peers, Refused, Topics, parse_change, parse_set,
+    BadTopics, HolderTopics, Owner, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,
+    parse_set,
 };
 
 use std::sync::Arc;
@@ -33,26 +36,26 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use crate::auth::{Bearer, Revocations, Whose};
+use crate::auth::{Bearer, GrantSelector, Revocations};
 use crate::config;
-use crate::control::cluster::message::{Away, Command, Renew, Revoke};
-use crate::fanout::{End, Fanout, Renewal, Renewed, Selector};
+use crate::control::cluster::message::{BusCommand, Renew, Revoke, StayAway};
+use crate::fanout::{CloseReason, Fanout, Renewal, Renewed, Selector};
 use crate::future::BoxFuture;
 use crate::telemetry::COMMANDS;
 
 /// Carries commands to every instance, this one included.
 pub trait Bus: Send + Sync {
     /// Sends `message`; with `kept` it is also kept until then for instances that are away now, or not there yet.
-    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Telling<'_>;
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Sending<'_>;
 }
 
 /// A command on its way.
-pub type Telling<'a> = BoxFuture<'a, Result<(), NotTold>>;
+pub type Sending<'a> = BoxFuture<'a, Result<(), BusError>>;
 
 /// The other instances may not have been told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("it is done on this instance, but the others could not be told: ask again when Redis is back")]
-pub struct NotTold;
+pub struct BusError;
 
 /// The streams of all instances.
 pub struct Control {
@@ -60,10 +63,10 @@ pub struct Control {
     revocations: Arc<Revocations>,
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
-    topics: Arc<Topics>,
+    topics: Arc<TopicAssignments>,
     connections: Connections,
     instances: Arc<Instances>,
-    asks: Arc<Asks>,
+    asks: Arc<Surveys>,
     presence: Arc<Presence>,
     /// Somebody has come, and waits to hear that this instance lives.
     answer_new: tokio::sync::Notify,
@@ -73,7 +76,7 @@ pub struct Control {
 #[derive(Clone)]
 pub struct Cluster {
     pub instances: Arc<Instances>,
-    pub asks: Arc<Asks>,
+    pub asks: Arc<Surveys>,
     pub presence: Arc<Presence>,
 }
 
@@ -82,7 +85,7 @@ impl Control {
         settings: &config::Auth,
         fanout: Arc<Fanout>,
         revocations: Arc<Revocations>,
-        topics: Arc<Topics>,
+        topics: Arc<TopicAssignments>,
         cluster: Cluster,
         connections: Connections,
     ) -> Self {
@@ -101,7 +104,7 @@ impl Control {
     }
 
     /// The topics that users, sessions and clients are given.
-    pub fn topics(&self) -> &Topics {
+    pub fn topics(&self) -> &TopicAssignments {
         &self.topics
     }
 
@@ -112,15 +115,19 @@ impl Control {
 
     /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
     /// answer is whether these could be told, None when there is nothing to tell.
-    pub async fn close(&self, which: &Which, parting: Parting) -> (StreamCount, Option<Result<(), NotTold>>) {
+    pub async fn close(
+        &self,
+        which: &StreamFilter,
+        parting: CloseMode,
+    ) -> (StreamCount, Option<Result<(), BusError>>) {
         let away = async {
-            let Parting::StayAway(until) = parting else { return None };
-            let message = Command::Away(Away::new(&which.whose()?, until)).into_bytes();
+            let CloseMode::StayAway(until) = parting else { return None };
+            let message = BusCommand::Away(StayAway::new(&which.whose()?, until)).into_bytes();
             self.tell(message, Some(until)).await
         };
         let (totals, told) = tokio::join!(self.connections.close(which, parting), away);
         let (closed, complete) = (totals.total, totals.from.complete);
-        info!(closed, complete, come_back = parting == Parting::ComeBack, "streams closed on request");
+        info!(closed, complete, come_back = parting == CloseMode::ComeBack, "streams closed on request");
         (totals, told)
     }
 
@@ -141,7 +148,7 @@ impl Control {
     }
 
     /// How the other instances are asked.
-    pub fn asks(&self) -> &Asks {
+    pub fn asks(&self) -> &Surveys {
         &self.asks
     }
 
@@ -151,12 +158,12 @@ impl Control {
         let (whose, time) = revoke::parse(body, self.revoke_for)?;
         let at = SystemTime::now();
         let until = at + time;
-        let message = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
+        let message = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
         let others = match told {
             None => "none",
             Some(Ok(())) => "told",
-            Some(Err(NotTold)) => "not told",
+            Some(Err(BusError)) => "not told",
         };
         info!(ended, others, for_seconds = time.as_secs(), "grants revoked");
         Ok(Revoked { ended, told, until })
@@ -165,27 +172,27 @@ impl Control {
     /// Gives the stream of `renewal` on another instance its new time, if `bearer` may. False when there is no other
     /// instance to ask, or none could be asked.
     pub async fn renew_elsewhere(&self, renewal: &Renewal, bearer: &Bearer) -> bool {
-        let message = Command::Renew(Renew::new(renewal, bearer)).into_bytes();
+        let message = BusCommand::Renew(Renew::new(renewal, bearer)).into_bytes();
         matches!(self.tell(message, None).await, Some(Ok(())))
     }
 
     /// Does what another instance, or this one, has asked for.
     pub async fn hear(&self, message: &[u8]) {
-        let command = Command::parse(message);
+        let command = BusCommand::parse(message);
         let kind = match &command {
-            Some(Command::Revoke(_)) => "revoke",
-            Some(Command::Renew(_)) => "renew",
-            Some(Command::Away(_)) => "away",
-            Some(Command::Alive(_)) => "alive",
-            Some(Command::Bye(_)) => "bye",
-            Some(Command::Ask(_)) => "ask",
-            Some(Command::Answer(_)) => "answer",
-            Some(Command::Changed(_) | Command::Everybody(_) | Command::Want(_)) => "presence",
+            Some(BusCommand::Revoke(_)) => "revoke",
+            Some(BusCommand::Renew(_)) => "renew",
+            Some(BusCommand::Away(_)) => "away",
+            Some(BusCommand::Alive(_)) => "alive",
+            Some(BusCommand::Bye(_)) => "bye",
+            Some(BusCommand::Ask(_)) => "ask",
+            Some(BusCommand::Answer(_)) => "answer",
+            Some(BusCommand::Changed(_) | BusCommand::Everybody(_) | BusCommand::Want(_)) => "presence",
             None => "unknown",
         };
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
         match command {
-            Some(Command::Revoke(revoke)) => {
+            Some(BusCommand::Revoke(revoke)) => {
                 let Some((whose, at, until)) = revoke.read() else { return };
                 if until <= SystemTime::now() {
                     return;
@@ -193,37 +200,37 @@ impl Control {
                 let ended = self.end_revoked(whose, at, until).await;
                 debug!(ended, "grants revoked by another instance's word");
             }
-            Some(Command::Renew(renew)) => {
+            Some(BusCommand::Renew(renew)) => {
                 let (renewal, bearer) = renew.read();
                 let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
             }
-            Some(Command::Away(away)) => {
+            Some(BusCommand::Away(away)) => {
                 let Some((whose, until)) = away.read() else { return };
                 if until > SystemTime::now() {
                     self.revocations.send_away(whose, until);
                 }
             }
-            Some(Command::Alive(alive)) => self.hear_alive(&alive),
-            Some(Command::Bye(bye)) => self.hear_bye(&bye),
-            Some(Command::Ask(ask)) => self.asks.asked(ask),
-            Some(Command::Answer(answer)) => self.asks.answered(answer),
-            Some(Command::Changed(changed)) => self.presence.hear_changed(changed),
-            Some(Command::Everybody(everybody)) => self.presence.hear_everybody(everybody),
-            Some(Command::Want(want)) => self.presence.hear_want(&want),
+            Some(BusCommand::Alive(alive)) => self.hear_alive(&alive),
+            Some(BusCommand::Bye(bye)) => self.hear_bye(&bye),
+            Some(BusCommand::Ask(ask)) => self.asks.asked(ask),
+            Some(BusCommand::Answer(answer)) => self.asks.answered(answer),
+            Some(BusCommand::Changed(changed)) => self.presence.hear_changed(changed),
+            Some(BusCommand::Everybody(everybody)) => self.presence.hear_everybody(everybody),
+            Some(BusCommand::Want(want)) => self.presence.hear_want(&want),
             None => debug!("a command that is not known here is passed over"),
         }
     }
 
-    async fn end_revoked(&self, whose: Whose, at: SystemTime, until: SystemTime) -> usize {
+    async fn end_revoked(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) -> usize {
         let which = Selector { keys: whose.keys(), token: whose.token.clone() };
         // First, so that nobody slips in behind the end.
         self.revocations.add(whose, at, until);
-        self.fanout.end(&which, End::Revoked).await
+        self.fanout.end(&which, CloseReason::Revoked).await
     }
 
     /// None when there is nobody to tell.
-    async fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Option<Result<(), NotTold>> {
+    async fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Option<Result<(), BusError>> {
         match self.bus.get() {
             Some(bus) => Some(bus.tell(message, kept).await),
             None => None,

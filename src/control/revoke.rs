@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::Whose;
-use crate::control::NotTold;
+use crate::auth::GrantSelector;
+use crate::control::BusError;
 use crate::event::{BadName, Name};
 
 /// The longest time: tokens live shorter.
@@ -18,7 +18,7 @@ pub struct Revoked {
     /// How many streams of this instance ended.
     pub ended: usize,
     /// Whether the other instances know; None when there is no Redis to tell them by.
-    pub told: Option<Result<(), NotTold>>,
+    pub told: Option<Result<(), BusError>>,
     /// Until when they are kept out.
     pub until: SystemTime,
 }
@@ -41,7 +41,7 @@ pub enum BadRevoke {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RevokeFields {
     user: Option<Value>,
     session: Option<Value>,
     token: Option<Value>,
@@ -50,9 +50,9 @@ struct Body {
 }
 
 /// Whose grants, and for how long.
-pub(super) fn parse(body: &[u8], otherwise: Duration) -> Result<(Whose, Duration), BadRevoke> {
-    let body: Body = serde_json::from_slice(body).map_err(|bad| BadRevoke::Json(bad.to_string()))?;
-    let whose = Whose {
+pub(super) fn parse(body: &[u8], otherwise: Duration) -> Result<(GrantSelector, Duration), BadRevoke> {
+    let body: RevokeFields = serde_json::from_slice(body).map_err(|bad| BadRevoke::Json(bad.to_string()))?;
+    let whose = GrantSelector {
         user: name("user", body.user)?,
         session: name("session", body.session)?,
         token: name("token", body.token)?,
@@ -90,7 +90,10 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let (whose, time) = parse(br#"{"user": 7, "topic": "c:1", "for": "90s"}"#, hour).unwrap();
         let named = |text: &str| Some(Name::parse(text).unwrap());
-        assert_eq!(whose, Whose { user: named("7"), topic: named("c:1"), ..Whose::default() });
+        assert_eq!(
+            whose,
+            GrantSelector { user: named("7"), topic: named("c:1"), ..GrantSelector::default() }
+        );
         assert_eq!(time, Duration::from_secs(90));
         assert_eq!(parse(br#"{"token": "t"}"#, hour).unwrap().1, hour);
     }

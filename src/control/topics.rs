@@ -14,18 +14,18 @@ use tokio::sync::oneshot;
 
 use crate::event::{Audience, BadName, Key, Name};
 use crate::fanout::Fanout;
-use crate::log::{Asked, BadEdit, Edit, Edited, Log, Made, Place};
+use crate::log::{BadEdit, EditOutcome, EditRequest, Edited, Log, RecordKind, TopicEdit};
 use crate::telemetry::TOPIC_CHANGES;
 
 /// How a command gets to every instance, this one too.
-pub trait Peers: Send + Sync {
+pub trait TopicBus: Send + Sync {
     /// Sends it.
-    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), NotSent>>;
+    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), TopicBusError>>;
 }
 
 /// What is known of a command that did not go out as it should.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotSent {
+pub enum TopicBusError {
     /// Nobody was told.
     Nothing,
     /// Some may have been.
@@ -33,10 +33,10 @@ pub enum NotSent {
 }
 
 /// The topics of users, sessions and clients.
-pub struct Topics {
+pub struct TopicAssignments {
     log: Arc<Log>,
     fanout: Arc<Fanout>,
-    peers: OnceLock<Arc<dyn Peers>>,
+    peers: OnceLock<Arc<dyn TopicBus>>,
     /// Who waits for a command of this instance to come back, by the command's number.
     waiting: Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
     /// How long a command may take to come back.
@@ -45,7 +45,7 @@ pub struct Topics {
 
 /// What a holder's topics are.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub struct HolderTopics {
     pub topics: Vec<Name>,
     /// The id of the last event before the change, or of the change itself where it has one: it holds for every
     /// later event, and for none before.
@@ -56,7 +56,7 @@ pub struct Answer {
 
 /// Why a change is not made, or not known to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
+pub enum TopicEditError {
     #[error("{0}")]
     Edit(#[from] BadEdit),
     #[error("this stream is somebody else's")]
@@ -90,11 +90,11 @@ pub enum BadTopics {
 
 /// A command as it goes from instance to instance.
 #[derive(Serialize, Deserialize)]
-struct Command {
+struct TopicCommand {
     /// For the instance that sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     number: Option<String>,
-    topics: Told,
+    topics: HolderFields,
     /// Who the client must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
@@ -103,15 +103,15 @@ struct Command {
 /// A command, or only what it is about: all that a backend has to say.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Said {
-    Whole(Command),
-    Bare(Told),
+enum TopicOperation {
+    Whole(TopicCommand),
+    Bare(HolderFields),
 }
 
 /// Names as texts, so that an error says which one it is about: the backend writes these, too.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct HolderFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,92 +126,99 @@ struct Told {
     remove: Vec<String>,
 }
 
-impl Topics {
+impl TopicAssignments {
     /// A command that is told to all is waited for as long as `patience`.
     pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
         Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
     }
 
     /// From now on all instances are told by `peers`. Once.
-    pub fn connect(&self, peers: Arc<dyn Peers>) {
+    pub fn connect(&self, peers: Arc<dyn TopicBus>) {
         let _ = self.peers.set(peers);
     }
 
     /// The topics that `of` has been given, as this instance knows them.
-    pub fn get(&self, of: &Key) -> Answer {
+    pub fn get(&self, of: &Key) -> HolderTopics {
         self.answer(of, self.log.topics(of))
     }
 
     /// Changes the topics of `of`, on every instance.
-    pub async fn edit(&self, of: &Key, edit: Edit) -> Result<Answer, Refused> {
+    pub async fn edit(&self, of: &Key, edit: TopicEdit) -> Result<HolderTopics, TopicEditError> {
         let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.make(of, edit)?)) };
         if !self.log.is_loaded() {
             // It would not come back to us.
-            return Err(Refused::NotTold);
+            return Err(TopicEditError::NotTold);
         }
-        let number = format!("{:016x}", getrandom::u64().map_err(|_| Refused::NotTold)?);
-        let command = Command { number: Some(number.clone()), topics: Told::new(of, edit), owner: None };
+        let number = format!("{:016x}", getrandom::u64().map_err(|_| TopicEditError::NotTold)?);
+        let command =
+            TopicCommand { number: Some(number.clone()), topics: HolderFields::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
         let (sender, made) = oneshot::channel();
-        let _waiting = Waiting { all: &self.waiting, number: number.clone() };
+        let _waiting = PendingEdit { all: &self.waiting, number: number.clone() };
         self.waiting().insert(number, sender);
         peers.tell(command).await.map_err(|why| match why {
-            NotSent::Nothing => Refused::NotTold,
-            NotSent::Perhaps => Refused::Unknown,
+            TopicBusError::Nothing => TopicEditError::NotTold,
+            TopicBusError::Perhaps => TopicEditError::Unknown,
         })?;
         match tokio::time::timeout(self.patience, made).await {
             Ok(Ok(Ok(edited))) => Ok(self.answer(of, edited)),
-            Ok(Ok(Err(BadEdit::NoSuchClient))) => Err(Refused::PassedOn),
+            Ok(Ok(Err(BadEdit::NoSuchClient))) => Err(TopicEditError::PassedOn),
             Ok(Ok(Err(bad))) => Err(bad.into()),
-            Ok(Err(_)) | Err(_) => Err(Refused::Unknown),
+            Ok(Err(_)) | Err(_) => Err(TopicEditError::Unknown),
         }
     }
 
     /// Changes the topics of the stream of `client`, which must be `owner`'s. On this instance the stream may be, or on
     /// another.
-    pub async fn edit_own(&self, client: Name, owner: Owner, edit: Edit) -> Result<Answer, Refused> {
+    pub async fn edit_own(
+        &self,
+        client: Name,
+        owner: Owner,
+        edit: TopicEdit,
+    ) -> Result<HolderTopics, TopicEditError> {
         let client = Key::Client(client);
         if let Some(keys) = self.fanout.keys_of(&client) {
             if !owner.has(&keys) {
-                return Err(Refused::NotYours);
+                return Err(TopicEditError::NotYours);
             }
             return Ok(self.answer(&client, self.make(&client, edit)?));
         }
         let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
-        let command = Command { number: None, topics: Told::new(&client, edit), owner: Some(owner) };
+        let command =
+            TopicCommand { number: None, topics: HolderFields::new(&client, edit), owner: Some(owner) };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
-        peers.tell(command).await.map_err(|_| Refused::NotTold)?;
-        Err(Refused::PassedOn)
+        peers.tell(command).await.map_err(|_| TopicEditError::NotTold)?;
+        Err(TopicEditError::PassedOn)
     }
 
     /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
     pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
-        if let Place::Change(Asked { number, of, edit }) = self.read(text)? {
+        if let RecordKind::Change(EditRequest { number, of, edit }) = self.read(text)? {
             let result = self.log.edit(&of, edit);
-            self.made(vec![Made { number, of, result }]);
+            self.made(vec![EditOutcome { number, of, result }]);
         }
         Ok(())
     }
 
     /// What a text asks for that some instance, or the backend itself, has put among the events; nothing where it is
     /// about a stream that is not here, or not its asker's. `Err` when it is no command of this kind.
-    pub fn read(&self, text: &[u8]) -> Result<Place, BadTopics> {
-        let Command { number, topics, owner } = match serde_json::from_slice(text)? {
-            Said::Whole(command) => command,
-            Said::Bare(topics) => Command { number: None, topics, owner: None },
+    pub fn read(&self, text: &[u8]) -> Result<RecordKind, BadTopics> {
+        let TopicCommand { number, topics, owner } = match serde_json::from_slice(text)? {
+            TopicOperation::Whole(command) => command,
+            TopicOperation::Bare(topics) => TopicCommand { number: None, topics, owner: None },
         };
         let (of, edit) = topics.parse()?;
         if let Some(owner) = owner
             && !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys))
         {
-            return Ok(Place::Nothing);
+            return Ok(RecordKind::Nothing);
         }
-        Ok(Place::Change(Asked { number: number.map(String::into_boxed_str), of, edit }))
+        Ok(RecordKind::Change(EditRequest { number: number.map(String::into_boxed_str), of, edit }))
     }
 
     /// Takes note of changes that the log has made, and tells those who asked here.
-    pub fn made(&self, all: Vec<Made>) {
-        for Made { number, of, result } in all {
+    pub fn made(&self, all: Vec<EditOutcome>) {
+        for EditOutcome { number, of, result } in all {
             count(&of, &result);
             if let Some(waiting) = number.and_then(|number| self.waiting().remove(&*number)) {
                 // Whoever asked may have gone.
@@ -220,15 +227,15 @@ impl Topics {
         }
     }
 
-    fn make(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
+    fn make(&self, of: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
         let made = self.log.edit(of, edit);
         count(of, &made);
         made
     }
 
-    fn answer(&self, of: &Key, edited: Edited) -> Answer {
+    fn answer(&self, of: &Key, edited: Edited) -> HolderTopics {
         let holder = Audience::new([of.clone()], Vec::new()).expect("one key is an audience");
-        Answer { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
+        HolderTopics { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
     }
 
     fn waiting(
@@ -265,19 +272,19 @@ fn count(of: &Key, made: &Result<Edited, BadEdit>) {
 }
 
 /// Takes a number out of those that are waited for, whatever ends the wait.
-struct Waiting<'a> {
+struct PendingEdit<'a> {
     all: &'a Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
     number: String,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingEdit<'_> {
     fn drop(&mut self) {
         self.all.lock().remove(&self.number);
     }
 }
 
-impl Told {
-    fn new(of: &Key, edit: Edit) -> Self {
+impl HolderFields {
+    fn new(of: &Key, edit: TopicEdit) -> Self {
         let texts = |names: Vec<Name>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let [mut user, mut session, mut client] = [None, None, None];
         match of {
@@ -287,16 +294,16 @@ impl Told {
             Key::Topic(_) | Key::Broadcast => {}
         }
         match edit {
-            Edit::Replace(topics) => {
+            TopicEdit::Replace(topics) => {
                 Self { user, session, client, set: Some(texts(topics)), add: vec![], remove: vec![] }
             }
-            Edit::Change { add, remove } => {
+            TopicEdit::Change { add, remove } => {
                 Self { user, session, client, set: None, add: texts(add), remove: texts(remove) }
             }
         }
     }
 
-    fn parse(self) -> Result<(Key, Edit), BadTopics> {
+    fn parse(self) -> Result<(Key, TopicEdit), BadTopics> {
         let holder =
             |text: &str| Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why });
         let of = match (&self.user, &self.session, &self.client) {
@@ -306,26 +313,28 @@ impl Told {
             _ => return Err(BadTopics::Name { field: "holder", at: 0, why: BadName::Empty }),
         };
         let edit = match &self.set {
-            Some(set) => Edit::Replace(names("set", set)?),
-            None => Edit::Change { add: names("add", &self.add)?, remove: names("remove", &self.remove)? },
+            Some(set) => TopicEdit::Replace(names("set", set)?),
+            None => {
+                TopicEdit::Change { add: names("add", &self.add)?, remove: names("remove", &self.remove)? }
+            }
         };
         Ok((of, edit))
     }
 }
 
 /// The whole set: `{"topics": ["a", "b"]}`.
-pub fn parse_set(text: &[u8]) -> Result<Edit, BadTopics> {
+pub fn parse_set(text: &[u8]) -> Result<TopicEdit, BadTopics> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Set {
         topics: Vec<String>,
     }
     let Set { topics } = serde_json::from_slice(text)?;
-    Ok(Edit::Replace(names("topics", &topics)?))
+    Ok(TopicEdit::Replace(names("topics", &topics)?))
 }
 
 /// What is put in and what is taken out: `{"add": ["a"], "remove": ["b"]}`.
-pub fn parse_change(text: &[u8]) -> Result<Edit, BadTopics> {
+pub fn parse_change(text: &[u8]) -> Result<TopicEdit, BadTopics> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Change {
@@ -335,7 +344,7 @@ pub fn parse_change(text: &[u8]) -> Result<Edit, BadTopics> {
         remove: Vec<String>,
     }
     let Change { add, remove } = serde_json::from_slice(text)?;
-    Ok(Edit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
+    Ok(TopicEdit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
 }
 
 fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
@@ -355,16 +364,17 @@ mod tests {
     #[test]
     fn a_command_comes_out_as_it_went_in() {
         let edits = [
-            Edit::Replace(vec![name("a"), name("☂")]),
-            Edit::Replace(vec![]),
-            Edit::Change { add: vec![name("a")], remove: vec![name("b"), name("c")] },
-            Edit::Change { add: vec![], remove: vec![] },
+            TopicEdit::Replace(vec![name("a"), name("☂")]),
+            TopicEdit::Replace(vec![]),
+            TopicEdit::Change { add: vec![name("a")], remove: vec![name("b"), name("c")] },
+            TopicEdit::Change { add: vec![], remove: vec![] },
         ];
         for of in [Key::User(name("u")), Key::Session(name("s")), Key::Client(name("c"))] {
             for edit in &edits {
-                let command = Command { number: None, topics: Told::new(&of, edit.clone()), owner: None };
+                let command =
+                    TopicCommand { number: None, topics: HolderFields::new(&of, edit.clone()), owner: None };
                 let text = serde_json::to_vec(&command).unwrap();
-                let back: Command = serde_json::from_slice(&text).unwrap();
+                let back: TopicCommand = serde_json::from_slice(&text).unwrap();
                 assert_eq!(back.topics.parse().unwrap(), (of.clone(), edit.clone()));
             }
         }
@@ -372,14 +382,14 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let said = |bad: Result<Edit, BadTopics>| bad.unwrap_err().to_string();
+        let said = |bad: Result<TopicEdit, BadTopics>| bad.unwrap_err().to_string();
         assert_eq!(said(parse_set(br#"{"topics":["a",""]}"#)), "`topics[1]` is empty");
         assert!(said(parse_set(b"{}")).contains("missing field `topics`"));
         assert!(said(parse_change(br#"{"ad":["a"]}"#)).contains("unknown field `ad`"));
         assert!(said(parse_change(b"[")).starts_with("not the JSON that is expected here"));
-        assert_eq!(parse_change(b"{}").unwrap(), Edit::Change { add: vec![], remove: vec![] });
+        assert_eq!(parse_change(b"{}").unwrap(), TopicEdit::Change { add: vec![], remove: vec![] });
         for text in [r#"{"topics":{"set":[]}}"#, r#"{"topics":{"user":"u","client":"c","set":[]}}"#] {
-            let command: Command = serde_json::from_str(text).unwrap();
+            let command: TopicCommand = serde_json::from_str(text).unwrap();
             assert!(command.topics.parse().is_err(), "{text}");
         }
     }

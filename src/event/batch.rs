@@ -10,7 +10,7 @@ use crate::event::envelope::{BadEnvelope, EnvelopeDefaults, parse_text};
 
 /// What a body held.
 #[derive(Debug)]
-pub struct Batch<'a> {
+pub struct EventBatch<'a> {
     /// In the order in which they stand; at least one.
     pub items: Vec<Result<Item<'a>, BadBatch>>,
     /// The body was one object, neither an array nor NDJSON.
@@ -62,7 +62,7 @@ impl BadBatch {
 }
 
 /// The events that `body` holds, good and bad, at most `max`. `lines` says that it is known to be NDJSON; otherwise it is found out.
-pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<Batch<'_>, BadBatch> {
+pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<EventBatch<'_>, BadBatch> {
     let whole = str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?;
     let text = whole.trim_ascii();
     let defaults = EnvelopeDefaults::default();
@@ -76,7 +76,7 @@ pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<Batch<'_>, B
         return parse_array(text, max, &defaults);
     }
     match parse_text(text, &defaults) {
-        Ok(event) => Ok(Batch { items: vec![Ok(Item { place: 0, event, json: text })], single: true }),
+        Ok(event) => Ok(EventBatch { items: vec![Ok(Item { place: 0, event, json: text })], single: true }),
         Err(_) if is_ndjson(text) => parse_lines(whole, max, &defaults),
         Err(bad) => Err(BadBatch::Single(bad)),
     }
@@ -88,7 +88,11 @@ fn is_ndjson(text: &str) -> bool {
     matches!(values.next(), Some(Ok(_))) && !text[values.byte_offset()..].trim_ascii().is_empty()
 }
 
-fn parse_array<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Result<Batch<'a>, BadBatch> {
+fn parse_array<'a>(
+    text: &'a str,
+    max: usize,
+    defaults: &EnvelopeDefaults,
+) -> Result<EventBatch<'a>, BadBatch> {
     let array: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|bad| BadBatch::NotJson(bad.to_string()))?;
     if array.is_empty() {
@@ -102,10 +106,14 @@ fn parse_array<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Re
         let event = parse_text(json, defaults).map_err(|bad| BadBatch::Item { item: place, bad })?;
         Ok(Item { place, event, json })
     };
-    Ok(Batch { items: array.into_iter().enumerate().map(parse).collect(), single: false })
+    Ok(EventBatch { items: array.into_iter().enumerate().map(parse).collect(), single: false })
 }
 
-fn parse_lines<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Result<Batch<'a>, BadBatch> {
+fn parse_lines<'a>(
+    text: &'a str,
+    max: usize,
+    defaults: &EnvelopeDefaults,
+) -> Result<EventBatch<'a>, BadBatch> {
     let mut items = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let json = line.trim_ascii();
@@ -121,7 +129,7 @@ fn parse_lines<'a>(text: &'a str, max: usize, defaults: &EnvelopeDefaults) -> Re
             .map_err(|bad| BadBatch::Line { item: place, line: index + 1, bad });
         items.push(item);
     }
-    Ok(Batch { items, single: false })
+    Ok(EventBatch { items, single: false })
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
     use super::*;
     use crate::event::{BadField, BadName};
 
-    fn topics<'a>(batch: &'a Batch<'_>) -> Vec<&'a str> {
+    fn topics<'a>(batch: &'a EventBatch<'_>) -> Vec<&'a str> {
         let name =
             |item: &'a Result<Item<'_>, BadBatch>| item.as_ref().unwrap().event.audience.keys()[0].name();
         batch.items.iter().map(name).collect()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::event::object::{Raw, Slots, flag, name, names, read_object, string, whole_number};
+use crate::event::object::{RawField, Slots, flag, name, names, read_object, string, whole_number};
 use crate::event::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
 
 /// Longest `retry`: a day, in milliseconds.
@@ -163,39 +163,39 @@ pub(super) fn parse_text(text: &str, defaults: &EnvelopeDefaults) -> Result<Even
 
 /// The words of audience, in an event and in its `except`.
 #[derive(Default)]
-struct Whom<'a> {
-    topic: Raw<'a>,
-    topics: Raw<'a>,
-    user: Raw<'a>,
-    users: Raw<'a>,
-    session: Raw<'a>,
-    sessions: Raw<'a>,
-    client: Raw<'a>,
-    clients: Raw<'a>,
-    broadcast: Raw<'a>,
+struct AudienceFields<'a> {
+    topic: RawField<'a>,
+    topics: RawField<'a>,
+    user: RawField<'a>,
+    users: RawField<'a>,
+    session: RawField<'a>,
+    sessions: RawField<'a>,
+    client: RawField<'a>,
+    clients: RawField<'a>,
+    broadcast: RawField<'a>,
 }
 
 #[derive(Default)]
 struct Fields<'a> {
-    whom: Whom<'a>,
-    except: Raw<'a>,
-    target: Raw<'a>,
-    target_id: Raw<'a>,
-    target_ids: Raw<'a>,
-    event: Raw<'a>,
-    data: Raw<'a>,
-    coalesce: Raw<'a>,
-    ephemeral: Raw<'a>,
-    retry: Raw<'a>,
-    ttl: Raw<'a>,
-    idempotency_key: Raw<'a>,
+    whom: AudienceFields<'a>,
+    except: RawField<'a>,
+    target: RawField<'a>,
+    target_id: RawField<'a>,
+    target_ids: RawField<'a>,
+    event: RawField<'a>,
+    data: RawField<'a>,
+    coalesce: RawField<'a>,
+    ephemeral: RawField<'a>,
+    retry: RawField<'a>,
+    ttl: RawField<'a>,
+    idempotency_key: RawField<'a>,
 }
 
-impl<'a> Slots<'a> for Whom<'a> {
+impl<'a> Slots<'a> for AudienceFields<'a> {
     const NAMES: &'static [&'static str] =
         &["topic", "topics", "user", "users", "session", "sessions", "client", "clients", "broadcast"];
 
-    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Raw<'a>)> {
+    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut RawField<'a>)> {
         Some(match name {
             "topic" => ("topic", &mut self.topic),
             "topics" => ("topics", &mut self.topics),
@@ -235,7 +235,7 @@ impl<'a> Slots<'a> for Fields<'a> {
         "idempotency_key",
     ];
 
-    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Raw<'a>)> {
+    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut RawField<'a>)> {
         Some(match name {
             "event" => ("event", &mut self.event),
             "data" => ("data", &mut self.data),
@@ -253,7 +253,7 @@ impl<'a> Slots<'a> for Fields<'a> {
     }
 }
 
-impl Whom<'_> {
+impl AudienceFields<'_> {
     /// Adds the keys that are named; `path` stands before a field's name in a refusal.
     fn keys(&self, path: &str, keys: &mut SmallVec<[Key; 1]>) -> Result<(), BadEnvelope> {
         type Make = fn(Name) -> Key;
@@ -325,7 +325,7 @@ impl Fields<'_> {
 
     fn except(&self) -> Result<Vec<Key>, BadEnvelope> {
         let Some(raw) = self.except else { return Ok(Vec::new()) };
-        let whom: Whom<'_> = read_object(raw).map_err(|bad| match bad.field {
+        let whom: AudienceFields<'_> = read_object(raw).map_err(|bad| match bad.field {
             Some(field) => bad.reason.at(format!("except.{field}")),
             None => bad.reason.at("except"),
         })?;
@@ -358,7 +358,7 @@ impl Fields<'_> {
 }
 
 /// A key of the publisher's own.
-fn key(raw: Raw<'_>, field: &'static str) -> Result<Option<Box<str>>, BadEnvelope> {
+fn key(raw: RawField<'_>, field: &'static str) -> Result<Option<Box<str>>, BadEnvelope> {
     let Some(raw) = raw else { return Ok(None) };
     let key = string(raw).and_then(|key| check_idempotency_key(&key).map(|()| key).map_err(BadField::from));
     Ok(Some(key.map_err(|bad| bad.at(field))?.into()))

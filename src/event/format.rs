@@ -14,7 +14,7 @@ use crate::event::{Event, EventId};
 
 /// The layout of every event of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Shape {
+pub enum EventFormat {
     /// `event: <name>` and the data as it was published.
     #[default]
     Named,
@@ -31,7 +31,7 @@ pub enum Timestamps {
     Milliseconds,
 }
 
-impl Shape {
+impl EventFormat {
     /// A published event but for its id.
     pub fn draft(self, event: &Event, now: SystemTime) -> Draft {
         let name = event.name.as_ref().map(|name| name.as_str());
@@ -63,9 +63,9 @@ impl Shape {
     }
 
     /// The id, the name and the data of a frame that this shape made; None for a frame that is no event.
-    pub fn read(self, frame: &Frame) -> Option<Read> {
+    pub fn read(self, frame: &Frame) -> Option<DecodedEvent> {
         let text = str::from_utf8(frame.payload()).ok()?;
-        let mut read = Read { id: None, event: None, data: String::new() };
+        let mut read = DecodedEvent { id: None, event: None, data: String::new() };
         let mut lines = 0;
         for line in text.lines() {
             if let Some(data) = line.strip_prefix("data: ") {
@@ -86,7 +86,7 @@ impl Shape {
 
 /// An event as a client reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Read {
+pub struct DecodedEvent {
     pub id: Option<EventId>,
     pub event: Option<String>,
     pub data: String,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::event::{EnvelopeDefaults, parse_event};
 
-    fn wire(shape: Shape, json: &str) -> String {
+    fn wire(shape: EventFormat, json: &str) -> String {
         let event = parse_event(json.as_bytes(), &EnvelopeDefaults::default()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
         let frame = shape.draft(&event, now).seal(Some("5-0".parse().unwrap()));
@@ -119,12 +119,12 @@ mod tests {
 
     #[test]
     fn a_typed_event_carries_its_name_and_time_in_its_data() {
-        let iso = Shape::Typed(Timestamps::Iso);
+        let iso = EventFormat::Typed(Timestamps::Iso);
         assert_eq!(
             wire(iso, r#"{"topic": "a", "event": "x", "data": {"n": 1}}"#),
             "data: {\"type\":\"x\",\"data\":{\"n\": 1},\"timestamp\":\"2025-06-15T15:06:40.123Z\"}\nid: 5-0\n\n"
         );
-        let ms = Shape::Typed(Timestamps::Milliseconds);
+        let ms = EventFormat::Typed(Timestamps::Milliseconds);
         assert_eq!(
             wire(ms, r#"{"topic": "a", "data": "5"}"#),
             "data: {\"type\":\"message\",\"data\":\"5\",\"timestamp\":1750000000123}\nid: 5-0\n\n",
@@ -137,9 +137,12 @@ mod tests {
     fn the_lines_of_a_frame_are_read_as_a_client_reads_them() {
         let event = r#"{"topic": "a", "event": "x", "data": "one\ntwo\n"}"#;
         let event = parse_event(event.as_bytes(), &EnvelopeDefaults::default()).unwrap();
-        let frame = Shape::Named.draft(&event, SystemTime::UNIX_EPOCH).seal(None);
-        let read = Shape::Named.read(&frame).unwrap();
-        assert_eq!(read, Read { id: None, event: Some("x".to_owned()), data: "one\ntwo\n".to_owned() });
-        assert_eq!(Shape::Named.read(&Frame::comment(": hb\n\n")), None);
+        let frame = EventFormat::Named.draft(&event, SystemTime::UNIX_EPOCH).seal(None);
+        let read = EventFormat::Named.read(&frame).unwrap();
+        assert_eq!(
+            read,
+            DecodedEvent { id: None, event: Some("x".to_owned()), data: "one\ntwo\n".to_owned() }
+        );
+        assert_eq!(EventFormat::Named.read(&Frame::comment(": hb\n\n")), None);
     }
 }

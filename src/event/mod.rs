@@ -16,11 +16,11 @@ mod template;
 mod write;
 
 pub use crate::event::audience::{Audience, BadAudience, Key};
-pub use crate::event::batch::{BadBatch, Batch, Item, parse_events};
+pub use crate::event::batch::{BadBatch, EventBatch, Item, parse_events};
 pub use crate::event::envelope::{
     BadEnvelope, BadField, EnvelopeDefaults, check_idempotency_key, parse_event,
 };
-pub use crate::event::format::{Read, Shape, Timestamps};
+pub use crate::event::format::{DecodedEvent, EventFormat, Timestamps};
 pub use crate::event::frame::{Block, Draft, Frame};
 pub use crate::event::id::{BadId, EventId, Tag};
 pub use crate::event::name::{BadName, EventName, Name};

@@ -13,14 +13,14 @@ use crate::event::envelope::{BadEnvelope, BadField};
 use crate::event::{Audience, BadAudience, Name};
 
 /// A value's own text within the input.
-pub(super) type Raw<'a> = Option<&'a str>;
+pub(super) type RawField<'a> = Option<&'a str>;
 
 /// An object whose fields are known by name.
 pub(super) trait Slots<'a>: Default {
     const NAMES: &'static [&'static str];
 
     /// Where the value of `name` belongs, with the name as a text of ours.
-    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Raw<'a>)>;
+    fn slot(&mut self, name: &str) -> Option<(&'static str, &mut RawField<'a>)>;
 }
 
 /// Reads exactly one object and leaves every value as the text that it is. Boxed: a refusal is larger than what
@@ -87,7 +87,7 @@ impl<'a, 's, T: Slots<'a>> DeserializeSeed<'a> for SlotOf<'s, T>
 where
     'a: 's,
 {
-    type Value = Result<(&'static str, &'s mut Raw<'a>), Box<BadEnvelope>>;
+    type Value = Result<(&'static str, &'s mut RawField<'a>), Box<BadEnvelope>>;
 
     fn deserialize<D: Deserializer<'a>>(self, name: D) -> Result<Self::Value, D::Error> {
         name.deserialize_str(self)
@@ -98,7 +98,7 @@ impl<'a, 's, T: Slots<'a>> Visitor<'a> for SlotOf<'s, T>
 where
     'a: 's,
 {
-    type Value = Result<(&'static str, &'s mut Raw<'a>), Box<BadEnvelope>>;
+    type Value = Result<(&'static str, &'s mut RawField<'a>), Box<BadEnvelope>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a field")
@@ -186,7 +186,7 @@ pub(super) fn names(
     Ok(())
 }
 
-pub(super) fn flag(raw: Raw<'_>) -> Result<bool, BadField> {
+pub(super) fn flag(raw: RawField<'_>) -> Result<bool, BadField> {
     match raw {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -49,11 +49,11 @@ impl fmt::Display for Placeholder {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     text: Box<str>,
-    parts: Box<[Part]>,
+    parts: Box<[TemplatePart]>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Part {
+enum TemplatePart {
     Literal(Box<str>),
     Value(Placeholder),
 }
@@ -70,7 +70,7 @@ impl Template {
                 return Err(BadTemplate::Close);
             }
             if at > 0 {
-                parts.push(Part::Literal(rest[..at].into()));
+                parts.push(TemplatePart::Literal(rest[..at].into()));
             }
             let inside = &rest[at + 1..];
             let end = inside
@@ -81,11 +81,11 @@ impl Template {
             if name.is_empty() {
                 return Err(BadTemplate::EmptyPlaceholder);
             }
-            parts.push(Part::Value(Placeholder { source: source.into(), name: name.into() }));
+            parts.push(TemplatePart::Value(Placeholder { source: source.into(), name: name.into() }));
             rest = &inside[end + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(rest.into()));
+            parts.push(TemplatePart::Literal(rest.into()));
         }
         Ok(Self { text: text.into(), parts: parts.into() })
     }
@@ -98,8 +98,8 @@ impl Template {
     /// In the order of the text; one that stands twice comes twice.
     pub fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Value(placeholder) => Some(placeholder),
-            Part::Literal(_) => None,
+            TemplatePart::Value(placeholder) => Some(placeholder),
+            TemplatePart::Literal(_) => None,
         })
     }
 
@@ -108,8 +108,8 @@ impl Template {
         let mut text = String::with_capacity(self.text.len() + 32);
         for part in &self.parts {
             match part {
-                Part::Literal(literal) => text.push_str(literal),
-                Part::Value(placeholder) => match value(placeholder) {
+                TemplatePart::Literal(literal) => text.push_str(literal),
+                TemplatePart::Value(placeholder) => match value(placeholder) {
                     Some(value) if !value.is_empty() => text.push_str(value),
                     _ => return Err(Missing { placeholder: placeholder.clone() }),
                 },

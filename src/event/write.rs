@@ -20,10 +20,10 @@ pub fn write_event(event: &Event) -> Envelope {
     let Event { audience, name, data, is_text, coalesce, ephemeral, retry, ttl, idempotency_key } = event;
     let embedded = if *is_text { None } else { embeddable(data) };
     let fields = Fields {
-        whom: Whom::of(audience.keys()),
-        except: Some(Whom::of(audience.except())).filter(|_| !audience.except().is_empty()),
+        whom: AudienceFields::of(audience.keys()),
+        except: Some(AudienceFields::of(audience.except())).filter(|_| !audience.except().is_empty()),
         event: name.as_ref().map(|name| name.as_str()),
-        data: embedded.map_or(Data::Text(data), Data::Json),
+        data: embedded.map_or(EnvelopeData::Text(data), EnvelopeData::Json),
         coalesce: coalesce.as_deref(),
         ephemeral: *ephemeral,
         retry: *retry,
@@ -44,12 +44,12 @@ fn embeddable(data: &str) -> Option<&RawValue> {
 #[derive(Serialize)]
 struct Fields<'a> {
     #[serde(flatten)]
-    whom: Whom<'a>,
+    whom: AudienceFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    except: Option<Whom<'a>>,
+    except: Option<AudienceFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
-    data: Data<'a>,
+    data: EnvelopeData<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     coalesce: Option<&'a str>,
     #[serde(skip_serializing_if = "is_not")]
@@ -64,13 +64,13 @@ struct Fields<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Data<'a> {
+enum EnvelopeData<'a> {
     Json(&'a RawValue),
     Text(&'a str),
 }
 
 #[derive(Default, Serialize)]
-struct Whom<'a> {
+struct AudienceFields<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     topics: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -83,7 +83,7 @@ struct Whom<'a> {
     broadcast: bool,
 }
 
-impl<'a> Whom<'a> {
+impl<'a> AudienceFields<'a> {
     fn of(keys: &'a [Key]) -> Self {
         let mut whom = Self::default();
         for key in keys {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::event::{Key, Name};
-use crate::fanout::end::End;
+use crate::fanout::end::CloseReason;
 use crate::fanout::list::Filter;
 
 /// Which streams are meant: those that hold all of the keys, and came with the token where one is named.
@@ -24,11 +24,11 @@ impl Selector {
 }
 
 /// The end of some streams.
-pub(super) struct EndThem {
+pub(super) struct CloseRequest {
     pub(super) filter: Filter,
     /// The id of the token that they came with.
     pub(super) token: Option<Name>,
-    pub(super) end: End,
+    pub(super) end: CloseReason,
     /// Gets how many it were.
     pub(super) count: oneshot::Sender<usize>,
 }
@@ -61,7 +61,7 @@ pub enum Renewed<E> {
     NotHere,
 }
 
-pub(super) struct RenewIt {
+pub(super) struct RenewRequest {
     pub(super) renewal: Renewal,
     /// Looks at the keys that the stream holds, or is told that it is not here; answers whoever asked. Whether the
     /// stream gets its new time.

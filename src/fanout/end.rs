@@ -2,7 +2,7 @@
 
 /// The reason in the log line, in the metric and, where the client can still be told, in the `closing` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum End {
+pub enum CloseReason {
     /// The client closed its side, or its connection broke.
     ClientGone,
     /// The socket took nothing for the whole write timeout.
@@ -25,7 +25,7 @@ pub enum End {
     SentFarAway,
 }
 
-impl End {
+impl CloseReason {
     pub const ALL: [Self; 10] = [
         Self::ClientGone,
         Self::Stalled,

@@ -5,15 +5,15 @@
 //! the log does: a cursor at or after a change has it.
 
 use crate::event::Key;
-use crate::fanout::index::{Index, Slot};
+use crate::fanout::index::{Index, SubscriberSlot};
 use crate::fanout::shard::Shard;
-use crate::fanout::subscriber::{State, Turn, Who};
-use crate::log::{Change, Membership, Position, Reset, Via};
+use crate::fanout::subscriber::{Progress, State, SubscriberId};
+use crate::log::{AppliedEdit, HeldBy, Membership, Position, Reset};
 
 impl Shard {
     /// Enters the keys of a subscriber that comes with `cursor`, and what it is given there. Returns the cursor with
     /// which it goes on.
-    pub(super) fn enter(&mut self, slot: Slot, keys: &[Key], cursor: Position) -> Position {
+    pub(super) fn enter(&mut self, slot: SubscriberSlot, keys: &[Key], cursor: Position) -> Position {
         let new = self.index(|index| index.join(slot, keys));
         // Before the log is asked, for events as for changes: what is appended in between reaches the inbox as well,
         // and the cursor tells whether it has been replayed already.
@@ -30,7 +30,7 @@ impl Shard {
     }
 
     /// Lets all live subscribers go over a change that the inbox brought. Whoever is behind will find it in the log.
-    pub(super) fn follow(&mut self, change: &Change) {
+    pub(super) fn follow(&mut self, change: &AppliedEdit) {
         for slot in self.index(|index| index.holders(&change.of)) {
             let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
             if subscriber.state != State::Live || change.position <= subscriber.cursor {
@@ -42,23 +42,23 @@ impl Shard {
             if !complete {
                 // What has been appended since for its new topics did not come here: the log has it.
                 subscriber.state = State::Queued;
-                self.queue.push_back(Who { slot, generation: subscriber.generation });
+                self.queue.push_back(SubscriberId { slot, generation: subscriber.generation });
             }
         }
     }
 
     /// Takes a subscriber that is behind, and has everything before `change`, over it.
-    pub(super) fn go_over(&mut self, slot: Slot, change: &Change) -> Turn {
+    pub(super) fn go_over(&mut self, slot: SubscriberSlot, change: &AppliedEdit) -> Progress {
         self.change(slot, change);
         self.subscribers[slot as usize].cursor = change.position;
-        Turn::More
+        Progress::More
     }
 
     /// Changes what a subscriber holds. Whether everything after the change that is for it reaches the inbox.
-    fn change(&mut self, slot: Slot, change: &Change) -> bool {
+    fn change(&mut self, slot: SubscriberSlot, change: &AppliedEdit) -> bool {
         let decided = self.subscribers[slot as usize].about.decided;
         // A request that came after the removal was granted all the same.
-        let taken = if change.position > decided { change.via | Via::REQUEST } else { change.via };
+        let taken = if change.position > decided { change.via | HeldBy::REQUEST } else { change.via };
         let before = self.held_before(slot);
         let mut new = Vec::new();
         let mut gone = Vec::new();
@@ -82,7 +82,7 @@ impl Shard {
 
     /// Brings a subscriber whose place the log has let go of to the head: its topics, the `reset`, its cursor.
     /// None when nobody knows its topics.
-    pub(super) fn recover(&mut self, slot: Slot, keys: &[Key], why: Reset) -> Option<Turn> {
+    pub(super) fn recover(&mut self, slot: SubscriberSlot, keys: &[Key], why: Reset) -> Option<Progress> {
         let subscriber = &self.subscribers[slot as usize];
         let since = subscriber.cursor.max(subscriber.about.decided);
         let Membership { head, held, removed } = self.log.membership(keys, since);
@@ -92,10 +92,10 @@ impl Shard {
         let mut gone = Vec::new();
         self.index(|index| {
             for key in index.given_to(slot) {
-                gone.extend(index.take(slot, &key, Via::GIVEN));
+                gone.extend(index.take(slot, &key, HeldBy::GIVEN));
             }
             for topic in removed {
-                gone.extend(index.take(slot, &Key::Topic(topic), Via::REQUEST));
+                gone.extend(index.take(slot, &Key::Topic(topic), HeldBy::REQUEST));
             }
             for (topic, via) in held.iter() {
                 let key = Key::Topic(topic.clone());

@@ -1,7 +1,7 @@
 //! Who holds a key, while streams come and go: a look at some of them at a time, so that no shard waits for it.
 
 use crate::event::{Audience, Key};
-use crate::fanout::index::Slot;
+use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shards::Fanout;
 
 /// How many are looked at under one lock.
@@ -13,7 +13,7 @@ impl Fanout {
     pub async fn holders(&self, key: &Key, mut each: impl FnMut(&[Key]) + Send) {
         let audience = Audience::of(key.clone());
         for shard in &self.shards {
-            let mut slots: Vec<Slot> = Vec::new();
+            let mut slots: Vec<SubscriberSlot> = Vec::new();
             {
                 let index = shard.index.lock();
                 index.for_each(&audience, |slot| slots.push(slot));

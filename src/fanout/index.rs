@@ -10,10 +10,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::event::{Audience, Key};
-use crate::log::Via;
+use crate::log::HeldBy;
 
 /// The number of a subscriber in its shard.
-pub(super) type Slot = u32;
+pub(super) type SubscriberSlot = u32;
 
 #[derive(Default)]
 pub(super) struct Index {
@@ -21,7 +21,7 @@ pub(super) struct Index {
     by_key: HashTable<u32>,
     keys: Slab<Holders>,
     /// By slot.
-    held: Vec<Box<[Held]>>,
+    held: Vec<Box<[HeldKey]>>,
 }
 
 struct Holders {
@@ -33,40 +33,40 @@ struct Holders {
 /// A subscriber that holds a key, and which of its keys this is.
 #[derive(Clone, Copy)]
 struct Member {
-    slot: Slot,
+    slot: SubscriberSlot,
     nth: u32,
 }
 
 /// A key that a subscriber holds, and its place among the key's members.
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldKey {
     /// The key's number, and in the lowest bits by what it is held: there is one of these for every key of every
     /// subscriber.
     key_via: u32,
     place: u32,
 }
 
-impl Held {
-    fn new(key: u32, via: Via, place: u32) -> Self {
-        assert!(key < 1 << (u32::BITS - Via::BITS), "more keys than a shard can number");
-        Self { key_via: key << Via::BITS | via.bits(), place }
+impl HeldKey {
+    fn new(key: u32, via: HeldBy, place: u32) -> Self {
+        assert!(key < 1 << (u32::BITS - HeldBy::BITS), "more keys than a shard can number");
+        Self { key_via: key << HeldBy::BITS | via.bits(), place }
     }
 
     fn key(self) -> u32 {
-        self.key_via >> Via::BITS
+        self.key_via >> HeldBy::BITS
     }
 
-    fn via(self) -> Via {
-        Via::from_bits(self.key_via)
+    fn via(self) -> HeldBy {
+        HeldBy::from_bits(self.key_via)
     }
 }
 
 impl Index {
     /// Enters a subscriber with the keys of its request. Returns the keys that nobody here held before. Doubled keys
     /// count once.
-    pub(super) fn join(&mut self, slot: Slot, keys: &[Key]) -> Vec<Key> {
+    pub(super) fn join(&mut self, slot: SubscriberSlot, keys: &[Key]) -> Vec<Key> {
         let mut new = Vec::new();
-        let mut held: Vec<Held> = Vec::with_capacity(keys.len());
+        let mut held: Vec<HeldKey> = Vec::with_capacity(keys.len());
         for key in keys {
             let number = self.number_of(key);
             if held.iter().any(|held| held.key() == number) {
@@ -78,7 +78,7 @@ impl Index {
             }
             let place = members.len() as u32;
             members.push(Member { slot, nth: held.len() as u32 });
-            held.push(Held::new(number, Via::REQUEST, place));
+            held.push(HeldKey::new(number, HeldBy::REQUEST, place));
         }
         let at = slot as usize;
         if self.held.len() <= at {
@@ -89,7 +89,7 @@ impl Index {
     }
 
     /// Removes a subscriber. Returns the keys that nobody here holds any more.
-    pub(super) fn leave(&mut self, slot: Slot) -> Vec<Key> {
+    pub(super) fn leave(&mut self, slot: SubscriberSlot) -> Vec<Key> {
         let mut gone = Vec::new();
         for held in std::mem::take(&mut self.held[slot as usize]) {
             let (key, place) = (held.key(), held.place);
@@ -116,7 +116,7 @@ impl Index {
 
     /// Gives a subscriber a key, by `via` beside what it may hold it by already. Whether nobody here held the key
     /// before.
-    pub(super) fn give(&mut self, slot: Slot, key: &Key, via: Via) -> bool {
+    pub(super) fn give(&mut self, slot: SubscriberSlot, key: &Key, via: HeldBy) -> bool {
         let number = self.number_of(key);
         let held = &mut self.held[slot as usize];
         if let Some(held) = held.iter_mut().find(|held| held.key() == number) {
@@ -125,7 +125,7 @@ impl Index {
         }
         let members = &mut self.keys[number as usize].members;
         let first = members.is_empty();
-        let one = Held::new(number, via, members.len() as u32);
+        let one = HeldKey::new(number, via, members.len() as u32);
         members.push(Member { slot, nth: held.len() as u32 });
         let mut more = std::mem::take(held).into_vec();
         more.push(one);
@@ -135,14 +135,14 @@ impl Index {
 
     /// Takes from a subscriber what it holds of `key` by `via`; what it holds by nothing then, it does not hold any
     /// more. Returns the key when nobody here does.
-    pub(super) fn take(&mut self, slot: Slot, key: &Key, via: Via) -> Option<Key> {
+    pub(super) fn take(&mut self, slot: SubscriberSlot, key: &Key, via: HeldBy) -> Option<Key> {
         let number = self.find(key)?;
         let held = &mut self.held[slot as usize];
         let nth = held.iter().position(|held| held.key() == number)?;
         let left = held[nth].via().without(via);
         let place = held[nth].place;
         if !left.is_nothing() {
-            held[nth] = Held::new(number, left, place);
+            held[nth] = HeldKey::new(number, left, place);
             return None;
         }
         let mut fewer = std::mem::take(held).into_vec();
@@ -156,36 +156,36 @@ impl Index {
     }
 
     /// The topics that a subscriber holds otherwise than by its request.
-    pub(super) fn given_to(&self, slot: Slot) -> Vec<Key> {
-        let given = self.held[slot as usize].iter().filter(|held| held.via() != Via::REQUEST);
+    pub(super) fn given_to(&self, slot: SubscriberSlot) -> Vec<Key> {
+        let given = self.held[slot as usize].iter().filter(|held| held.via() != HeldBy::REQUEST);
         given.map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
     /// The keys that a subscriber holds by its request.
-    pub(super) fn asked_by(&self, slot: Slot) -> Vec<Key> {
-        let asked = self.held[slot as usize].iter().filter(|held| held.via().has(Via::REQUEST));
+    pub(super) fn asked_by(&self, slot: SubscriberSlot) -> Vec<Key> {
+        let asked = self.held[slot as usize].iter().filter(|held| held.via().has(HeldBy::REQUEST));
         asked.map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
     /// The subscribers that hold `key`.
-    pub(super) fn holders(&self, key: &Key) -> Vec<Slot> {
+    pub(super) fn holders(&self, key: &Key) -> Vec<SubscriberSlot> {
         let Some(number) = self.find(key) else { return Vec::new() };
         self.keys[number as usize].members.iter().map(|member| member.slot).collect()
     }
 
     /// Whether the subscriber holds `key`.
-    pub(super) fn holds(&self, slot: Slot, key: &Key) -> bool {
+    pub(super) fn holds(&self, slot: SubscriberSlot, key: &Key) -> bool {
         self.held[slot as usize].iter().any(|held| self.keys[held.key() as usize].key == *key)
     }
 
     /// The keys that a subscriber holds.
-    pub(super) fn keys_of(&self, slot: Slot) -> Vec<Key> {
+    pub(super) fn keys_of(&self, slot: SubscriberSlot) -> Vec<Key> {
         self.held[slot as usize].iter().map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
     /// Calls `reach` for the subscribers of `audience`. One that holds several of its keys may be named several
     /// times in a row of calls: the caller sees that it is the same entry.
-    pub(super) fn for_each(&self, audience: &Audience, mut reach: impl FnMut(Slot)) {
+    pub(super) fn for_each(&self, audience: &Audience, mut reach: impl FnMut(SubscriberSlot)) {
         let except: Vec<u32> = audience.except().iter().filter_map(|key| self.find(key)).collect();
         for key in audience.keys() {
             let Some(number) = self.find(key) else { continue };
@@ -250,7 +250,7 @@ mod tests {
         Key::User(Name::parse(text).unwrap())
     }
 
-    fn reached(index: &Index, audience: &Audience) -> Vec<Slot> {
+    fn reached(index: &Index, audience: &Audience) -> Vec<SubscriberSlot> {
         let mut slots = Vec::new();
         index.for_each(audience, |slot| slots.push(slot));
         slots.sort_unstable();
@@ -282,34 +282,34 @@ mod tests {
             (state >> 33) % below
         };
         let mut index = Index::default();
-        let mut there: Vec<Option<Vec<(Key, Via)>>> = vec![None; 50];
-        let held_by = |there: &[Option<Vec<(Key, Via)>>], key: &Key| -> Vec<Slot> {
-            let holds = |held: &Vec<(Key, Via)>| held.iter().any(|(held, _)| held == key);
+        let mut there: Vec<Option<Vec<(Key, HeldBy)>>> = vec![None; 50];
+        let held_by = |there: &[Option<Vec<(Key, HeldBy)>>], key: &Key| -> Vec<SubscriberSlot> {
+            let holds = |held: &Vec<(Key, HeldBy)>| held.iter().any(|(held, _)| held == key);
             (0..50).filter(|&slot| there[slot as usize].as_ref().is_some_and(holds)).collect()
         };
         for _ in 0..20_000 {
             let slot = random(50) as usize;
             let key = topic(&random(9).to_string());
-            let via = Via::from_bits(1 << random(4));
+            let via = HeldBy::from_bits(1 << random(4));
             let holders = held_by(&there, &key).len();
             match (&mut there[slot], random(6)) {
                 (None, _) => {
                     let keys: Vec<Key> = (0..random(5)).map(|_| topic(&random(9).to_string())).collect();
-                    index.join(slot as Slot, &keys);
-                    let mut held: Vec<(Key, Via)> = Vec::new();
+                    index.join(slot as SubscriberSlot, &keys);
+                    let mut held: Vec<(Key, HeldBy)> = Vec::new();
                     for key in keys {
                         if !held.iter().any(|(other, _)| *other == key) {
-                            held.push((key, Via::REQUEST));
+                            held.push((key, HeldBy::REQUEST));
                         }
                     }
                     there[slot] = Some(held);
                 }
                 (taken @ Some(_), 0) => {
                     *taken = None;
-                    index.leave(slot as Slot);
+                    index.leave(slot as SubscriberSlot);
                 }
                 (Some(held), 1..=3) => {
-                    assert_eq!(index.give(slot as Slot, &key, via), holders == 0);
+                    assert_eq!(index.give(slot as SubscriberSlot, &key, via), holders == 0);
                     match held.iter_mut().find(|(other, _)| *other == key) {
                         Some((_, by)) => *by = *by | via,
                         None => held.push((key.clone(), via)),
@@ -322,17 +322,17 @@ mod tests {
                     let had = held.len();
                     held.retain(|(_, by)| !by.is_nothing());
                     let last = had > held.len() && holders == 1;
-                    assert_eq!(index.take(slot as Slot, &key, via), last.then(|| key.clone()));
+                    assert_eq!(index.take(slot as SubscriberSlot, &key, via), last.then(|| key.clone()));
                 }
             }
             if let Some(held) = &there[slot] {
                 let mut given: Vec<_> =
-                    held.iter().filter(|(_, by)| *by != Via::REQUEST).map(|(key, _)| key.name()).collect();
+                    held.iter().filter(|(_, by)| *by != HeldBy::REQUEST).map(|(key, _)| key.name()).collect();
                 given.sort_unstable();
-                let mut names: Vec<Key> = index.given_to(slot as Slot);
+                let mut names: Vec<Key> = index.given_to(slot as SubscriberSlot);
                 names.sort_unstable_by(|a, b| a.name().cmp(b.name()));
                 assert_eq!(names.iter().map(Key::name).collect::<Vec<_>>(), given);
-                assert_eq!(index.keys_of(slot as Slot).len(), held.len());
+                assert_eq!(index.keys_of(slot as SubscriberSlot).len(), held.len());
             }
             let asked = topic(&random(9).to_string());
             let expected = held_by(&there, &asked);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::event::{Key, Name};
-use crate::fanout::index::Slot;
+use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shard::Shard;
 use crate::fanout::subscriber::{State, Subscriber};
 use crate::fanout::wheel::Wheel;
@@ -48,7 +48,7 @@ pub struct Listed {
 }
 
 /// A question for a page.
-pub(super) struct ListThem {
+pub(super) struct ListQuery {
     pub(super) filter: Filter,
     /// Only clients behind this one.
     pub(super) after: Option<Name>,
@@ -58,16 +58,16 @@ pub(super) struct ListThem {
 }
 
 /// A question for a number.
-pub(super) struct CountThem {
+pub(super) struct CountQuery {
     pub(super) filter: Filter,
     pub(super) answer: oneshot::Sender<usize>,
 }
 
 impl Shard {
-    pub(super) fn list(&self, ask: ListThem) {
-        let ListThem { filter, after, limit, answer } = ask;
+    pub(super) fn list(&self, ask: ListQuery) {
+        let ListQuery { filter, after, limit, answer } = ask;
         // The first of them by client id, without sorting all that match.
-        let mut first: BTreeMap<&Name, Slot> = BTreeMap::new();
+        let mut first: BTreeMap<&Name, SubscriberSlot> = BTreeMap::new();
         self.each(&filter, |slot, subscriber| {
             let client = &subscriber.about.client;
             let behind = after.as_ref().is_none_or(|after| client > after);
@@ -84,20 +84,20 @@ impl Shard {
         let _ = answer.send(first.into_values().map(|slot| self.listed(slot)).collect());
     }
 
-    pub(super) fn count(&self, ask: CountThem) {
+    pub(super) fn count(&self, ask: CountQuery) {
         let mut count = 0;
         self.each(&ask.filter, |_, _| count += 1);
         let _ = ask.answer.send(count);
     }
 
     /// The streams that `filter` lets through.
-    pub(super) fn chosen(&self, filter: &Filter) -> Vec<Slot> {
+    pub(super) fn chosen(&self, filter: &Filter) -> Vec<SubscriberSlot> {
         let mut slots = Vec::new();
         self.each(filter, |slot, _| slots.push(slot));
         slots
     }
 
-    fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(Slot, &'a Subscriber)) {
+    fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(SubscriberSlot, &'a Subscriber)) {
         let Filter { keys, address } = filter;
         let is_there =
             |subscriber: &Subscriber| address.is_none_or(|address| subscriber.about.address == address);
@@ -111,7 +111,7 @@ impl Shard {
         };
         let Some(key) = keys.iter().min_by_key(rank) else {
             let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));
-            return there.for_each(|(slot, subscriber)| take(slot as Slot, subscriber));
+            return there.for_each(|(slot, subscriber)| take(slot as SubscriberSlot, subscriber));
         };
         // Who publishes waits for the index: it is held for each step, not for all of them.
         for slot in self.index(|index| index.holders(key)) {
@@ -123,7 +123,7 @@ impl Shard {
         }
     }
 
-    fn listed(&self, slot: Slot) -> Listed {
+    fn listed(&self, slot: SubscriberSlot) -> Listed {
         let subscriber = &self.subscribers[slot as usize];
         let about = &subscriber.about;
         let live = subscriber.state == State::Live;

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
-use crate::fanout::asked::{EndThem, RenewIt};
-use crate::fanout::index::{Index, Slot};
-use crate::fanout::list::{CountThem, ListThem};
-use crate::fanout::subscriber::{Join, Who};
+use crate::fanout::asked::{CloseRequest, RenewRequest};
+use crate::fanout::index::{Index, SubscriberSlot};
+use crate::fanout::list::{CountQuery, ListQuery};
+use crate::fanout::subscriber::{Join, SubscriberId};
 use crate::fanout::watch::Watcher;
 
 /// What others ask of a shard.
-pub(super) enum Command {
+pub(super) enum ShardCommand {
     Join(Box<Join>),
     /// The channel of this subscriber has room, or its body is gone.
-    Poke(Who),
-    End(Box<EndThem>),
-    Renew(Box<RenewIt>),
-    List(Box<ListThem>),
-    Count(Box<CountThem>),
+    Poke(SubscriberId),
+    End(Box<CloseRequest>),
+    Renew(Box<RenewRequest>),
+    List(Box<ListQuery>),
+    Count(Box<CountQuery>),
     /// Tell this one of every stream from now on.
     Watch(Arc<dyn Watcher>),
     /// Close everything, spread over this time.
@@ -34,7 +34,7 @@ pub(super) enum Command {
 /// How a shard is reached from other threads.
 pub(super) struct Mailbox {
     /// None once the shard has stopped: what is asked then is dropped.
-    commands: Mutex<Option<Vec<Command>>>,
+    commands: Mutex<Option<Vec<ShardCommand>>>,
     waker: Waker,
     called: AtomicBool,
     /// Streams that it has been given and that are not closed yet.
@@ -59,7 +59,7 @@ impl Mailbox {
     }
 
     /// Moves what was asked into `commands`, which is empty. Whoever asks from here on calls again.
-    pub(super) fn take(&self, commands: &mut Vec<Command>) {
+    pub(super) fn take(&self, commands: &mut Vec<ShardCommand>) {
         // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
         self.called.store(false, Ordering::SeqCst);
         if let Some(asked) = &mut *self.commands.lock() {
@@ -67,7 +67,7 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn send(&self, command: Command) {
+    pub(super) fn send(&self, command: ShardCommand) {
         if let Some(asked) = &mut *self.commands.lock() {
             asked.push(command);
         }
@@ -79,8 +79,8 @@ impl Mailbox {
         *self.commands.lock() = None;
     }
 
-    pub(super) fn poke(&self, slot: Slot, generation: u64) {
-        self.send(Command::Poke(Who { slot, generation }));
+    pub(super) fn poke(&self, slot: SubscriberSlot, generation: u64) {
+        self.send(ShardCommand::Poke(SubscriberId { slot, generation }));
     }
 
     /// Makes the shard look at its inboxes. Cheap when it has been called already.

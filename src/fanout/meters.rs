@@ -1,11 +1,11 @@
 //! What a shard counts: plain numbers while it works, handed to the metrics once a pass.
 
-use crate::fanout::end::End;
+use crate::fanout::end::CloseReason;
 use crate::telemetry;
 
 /// What a shard counts, flushed once a pass.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct ShardCounts {
     pub(super) deliveries: u64,
     pub(super) bytes: u64,
     pub(super) heartbeats: u64,
@@ -13,10 +13,10 @@ pub(super) struct Counts {
 }
 
 /// Handles of the metrics that shards write, looked up once.
-pub(super) struct Meters {
+pub(super) struct ShardMetrics {
     open: metrics::Gauge,
     opened: [metrics::Counter; 2],
-    closed: [metrics::Counter; End::ALL.len()],
+    closed: [metrics::Counter; CloseReason::ALL.len()],
     deliveries: metrics::Counter,
     bytes: metrics::Counter,
     heartbeats: metrics::Counter,
@@ -27,13 +27,13 @@ pub(super) struct Meters {
     pub(super) behind: i64,
 }
 
-impl Meters {
+impl ShardMetrics {
     pub(super) fn new() -> Self {
         Self {
             open: metrics::gauge!(telemetry::STREAMS_OPEN),
             opened: ["socket", "channel"]
                 .map(|sink| metrics::counter!(telemetry::STREAMS_OPENED, "sink" => sink)),
-            closed: End::ALL
+            closed: CloseReason::ALL
                 .map(|end| metrics::counter!(telemetry::STREAMS_CLOSED, "reason" => end.as_str())),
             deliveries: metrics::counter!(telemetry::DELIVERIES),
             bytes: metrics::counter!(telemetry::BYTES_WRITTEN),
@@ -50,15 +50,15 @@ impl Meters {
         self.opened[usize::from(channel)].increment(1);
     }
 
-    pub(super) fn closed(&self, end: End) {
+    pub(super) fn closed(&self, end: CloseReason) {
         self.open.decrement(1.0);
-        if let Some(nth) = End::ALL.iter().position(|other| *other == end) {
+        if let Some(nth) = CloseReason::ALL.iter().position(|other| *other == end) {
             self.closed[nth].increment(1);
         }
     }
 
-    pub(super) fn flush(&mut self, counts: &mut Counts) {
-        let Counts { deliveries, bytes, heartbeats, resets } = std::mem::take(counts);
+    pub(super) fn flush(&mut self, counts: &mut ShardCounts) {
+        let ShardCounts { deliveries, bytes, heartbeats, resets } = std::mem::take(counts);
         for (counter, value) in [
             (&self.deliveries, deliveries),
             (&self.bytes, bytes),

@@ -23,13 +23,13 @@ mod watch;
 mod wheel;
 
 pub use crate::fanout::asked::{Renewal, Renewed, Selector, Times};
-pub use crate::fanout::end::End;
+pub use crate::fanout::end::CloseReason;
 pub use crate::fanout::list::{Filter, Listed};
 pub use crate::fanout::settings::{Heartbeat, Settings};
 pub use crate::fanout::shards::Fanout;
 pub use crate::fanout::sink::{ChannelBody, Cut, Framing, Sink};
 pub use crate::fanout::subscriber::Join;
-pub use crate::fanout::watch::{Ended, Watched, Watcher};
+pub use crate::fanout::watch::{StreamEnd, Watched, Watcher};
 
 #[cfg(test)]
 #[path = "schedule_tests.rs"]

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::fanout::end::End;
-use crate::fanout::index::Slot;
+use crate::fanout::end::CloseReason;
+use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shard::Shard;
 use crate::fanout::sink::Framing;
-use crate::fanout::subscriber::{State, Wrote};
+use crate::fanout::subscriber::{State, WriteOutcome};
 use crate::log::{Entry, Position};
 
 /// The working memory of passes, used again by each.
@@ -28,7 +28,7 @@ type Picked = SmallVec<[u32; 4]>;
 
 /// A subscriber and its entries of this pass, by their places in it.
 struct Touched {
-    slot: Slot,
+    slot: SubscriberSlot,
     entries: Picked,
 }
 
@@ -55,7 +55,7 @@ impl Pass {
         }
     }
 
-    fn touch(&mut self, shard: &mut Shard, slot: Slot, nth: u32, position: Position) {
+    fn touch(&mut self, shard: &mut Shard, slot: SubscriberSlot, nth: u32, position: Position) {
         let Some(subscriber) = shard.subscribers.get_mut(slot as usize) else { return };
         // Whoever is behind gets it from the log; whoever replayed beyond it has it.
         if subscriber.state != State::Live || position <= subscriber.cursor {
@@ -100,11 +100,11 @@ impl Pass {
         Self::settle(shard, *slot, wrote);
     }
 
-    fn settle(shard: &mut Shard, slot: Slot, wrote: Wrote) {
+    fn settle(shard: &mut Shard, slot: SubscriberSlot, wrote: WriteOutcome) {
         match wrote {
-            Wrote::All => {}
-            Wrote::Blocked => shard.block(slot),
-            Wrote::Gone => shard.close(slot, End::ClientGone),
+            WriteOutcome::All => {}
+            WriteOutcome::Blocked => shard.block(slot),
+            WriteOutcome::Gone => shard.close(slot, CloseReason::ClientGone),
         }
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::event::{Audience, Event, Frame, Key, Name};
 use crate::fanout::asked::{Selector, Times};
 use crate::fanout::settings::Heartbeat;
-use crate::fanout::{End, Fanout, Framing, Join, Settings, Sink};
-use crate::log::{BadEdit, Edit, Log, Position, Retention};
+use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink};
+use crate::log::{BadEdit, Log, Position, Retention, TopicEdit};
 
 /// A small deterministic generator: a seed is a schedule.
 struct Random(u64);
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// Changes the topics of `of`, in the log and in the model.
-    fn edit(&mut self, of: &Key, edit: Edit, deadline: Instant) {
+    fn edit(&mut self, of: &Key, edit: TopicEdit, deadline: Instant) {
         let edited = loop {
             match self.log.edit(of, edit.clone()) {
                 Ok(edited) => break edited,
@@ -147,11 +147,11 @@ impl World {
         };
         let set = Arc::make_mut(&mut self.sets).entry(format!("{of:?}")).or_default();
         let removed: Vec<Name> = match edit {
-            Edit::Replace(topics) => {
+            TopicEdit::Replace(topics) => {
                 let before = std::mem::replace(set, topics.into_iter().collect());
                 before.into_iter().filter(|topic| !set.contains(topic)).collect()
             }
-            Edit::Change { add, remove } => {
+            TopicEdit::Change { add, remove } => {
                 set.retain(|topic| !remove.contains(topic));
                 set.extend(add);
                 remove
@@ -179,8 +179,8 @@ impl World {
             (0..random.below(most)).map(|_| name("t", random.below(5))).collect()
         };
         let edit = match (some(3), some(3)) {
-            (add, remove) if add.len() + remove.len() == 3 => Edit::Replace([add, remove].concat()),
-            (add, remove) => Edit::Change { add, remove },
+            (add, remove) if add.len() + remove.len() == 3 => TopicEdit::Replace([add, remove].concat()),
+            (add, remove) => TopicEdit::Change { add, remove },
         };
         self.edit(&of, edit, deadline);
     }
@@ -282,7 +282,7 @@ impl World {
     fn kick(&mut self, key: &Key, deadline: Instant) {
         let which = Selector { keys: [key.clone()].into(), token: None };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let ended = runtime.block_on(self.fanout.end(&which, End::Revoked));
+        let ended = runtime.block_on(self.fanout.end(&which, CloseReason::Revoked));
         let mut at = 0;
         let (mut kicked, mut unsure) = (0, 0);
         while at < self.readers.len() {
@@ -539,10 +539,14 @@ fn a_token_ends_only_the_streams_that_came_with_it_and_a_stopped_shard_ends_none
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let none = Selector { keys: [].into(), token: Some(Name::parse("jti").unwrap()) };
-    assert_eq!(runtime.block_on(world.fanout.end(&none, End::Revoked)), 0);
+    assert_eq!(runtime.block_on(world.fanout.end(&none, CloseReason::Revoked)), 0);
     let both = Selector { keys: [topic(1), topic(2)].into(), token: None };
-    assert_eq!(runtime.block_on(world.fanout.end(&both, End::Revoked)), 0, "all keys have to be held");
+    assert_eq!(
+        runtime.block_on(world.fanout.end(&both, CloseReason::Revoked)),
+        0,
+        "all keys have to be held"
+    );
     world.fanout.stop();
     let all = Selector { keys: [topic(1)].into(), token: None };
-    assert_eq!(runtime.block_on(world.fanout.end(&all, End::Revoked)), 0);
+    assert_eq!(runtime.block_on(world.fanout.end(&all, CloseReason::Revoked)), 0);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::event::{Block, EventName, Frame, Shape};
+use crate::event::{Block, EventFormat, EventName, Frame};
 
 /// What all subscribers have in common.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub enum Heartbeat {
 }
 
 impl Heartbeat {
-    pub(super) fn frame(&self, shape: Shape) -> Frame {
+    pub(super) fn frame(&self, shape: EventFormat) -> Frame {
         match self {
             Self::Fixed(frame) => frame.clone(),
             Self::Event(name) => {

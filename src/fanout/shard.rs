@@ -12,21 +12,23 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
-use crate::event::{Audience, Block, Frame, Key, Name, Shape};
-use crate::fanout::asked::{EndThem, RenewIt, Renewal};
-use crate::fanout::end::End;
-use crate::fanout::index::Slot;
+use crate::event::{Audience, Block, EventFormat, Frame, Key, Name};
+use crate::fanout::asked::{CloseRequest, RenewRequest, Renewal};
+use crate::fanout::end::CloseReason;
+use crate::fanout::index::SubscriberSlot;
 use crate::fanout::list::Filter;
-use crate::fanout::mailbox::{Command, Mailbox, WAKER};
-use crate::fanout::meters::{Counts, Meters};
+use crate::fanout::mailbox::{Mailbox, ShardCommand, WAKER};
+use crate::fanout::meters::{ShardCounts, ShardMetrics};
 use crate::fanout::pass::Pass;
 use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
-use crate::fanout::sink::{Held, Sink};
-use crate::fanout::subscriber::{About, Deadlines, Join, Seed, State, Subscriber, Turn, Who, Wrote};
+use crate::fanout::sink::{OwnedSink, Sink};
+use crate::fanout::subscriber::{
+    Deadlines, Join, NewSubscriber, Progress, State, Subscriber, SubscriberId, SubscriberMeta, WriteOutcome,
+};
 use crate::fanout::watch::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
-use crate::log::{Entry, Feed, Log, Position, Taken};
+use crate::log::{Entry, Feed, FeedBatch, Log, Position};
 
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
@@ -36,7 +38,7 @@ pub(super) struct Shard {
     pub(super) subscribers: Slab<Subscriber>,
     wheel: Wheel,
     /// Who has more to be written; front first.
-    pub(super) queue: std::collections::VecDeque<Who>,
+    pub(super) queue: std::collections::VecDeque<SubscriberId>,
     pub(super) now: Tick,
     /// Every live subscriber has everything up to here.
     pub(super) applied: Position,
@@ -46,8 +48,8 @@ pub(super) struct Shard {
     heartbeat: Frame,
     draining: bool,
     generation: u64,
-    pub(super) counts: Counts,
-    meters: Meters,
+    pub(super) counts: ShardCounts,
+    meters: ShardMetrics,
     random: Random,
     pub(super) watchers: Vec<Arc<dyn Watcher>>,
 }
@@ -79,12 +81,12 @@ impl Shard {
             now: 0,
             applied: Position::default(),
             wanted: Position::default(),
-            heartbeat: settings.heartbeat_as.frame(Shape::default()),
+            heartbeat: settings.heartbeat_as.frame(EventFormat::default()),
             settings,
             draining: false,
             generation: 0,
-            counts: Counts::default(),
-            meters: Meters::new(),
+            counts: ShardCounts::default(),
+            meters: ShardMetrics::new(),
             random: Random::new(),
             watchers: Vec::new(),
         };
@@ -95,7 +97,7 @@ impl Shard {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         let mut commands = Vec::new();
-        let mut taken = Taken::default();
+        let mut taken = FeedBatch::default();
         let mut pass = Pass::default();
         let mut due = Vec::new();
         loop {
@@ -114,25 +116,25 @@ impl Shard {
             self.now = self.wheel.tick_of(Instant::now());
             for event in &events {
                 if event.token() != WAKER {
-                    self.on_socket(event.token().0 as Slot, event.is_writable());
+                    self.on_socket(event.token().0 as SubscriberSlot, event.is_writable());
                 }
             }
             self.mailbox.take(&mut commands);
             for command in commands.drain(..) {
                 match command {
-                    Command::Join(join) => self.join(*join),
-                    Command::Poke(who) => self.on_poke(who),
-                    Command::End(ask) => {
-                        let EndThem { filter, token, end, count } = *ask;
+                    ShardCommand::Join(join) => self.join(*join),
+                    ShardCommand::Poke(who) => self.on_poke(who),
+                    ShardCommand::End(ask) => {
+                        let CloseRequest { filter, token, end, count } = *ask;
                         // Whoever asked may have gone.
                         let _ = count.send(self.end(&filter, token.as_ref(), end));
                     }
-                    Command::Renew(ask) => self.renew(*ask),
-                    Command::List(ask) => self.list(*ask),
-                    Command::Count(ask) => self.count(*ask),
-                    Command::Watch(watcher) => self.watch(watcher),
-                    Command::Drain(window) => self.drain(window),
-                    Command::Stop => {
+                    ShardCommand::Renew(ask) => self.renew(*ask),
+                    ShardCommand::List(ask) => self.list(*ask),
+                    ShardCommand::Count(ask) => self.count(*ask),
+                    ShardCommand::Watch(watcher) => self.watch(watcher),
+                    ShardCommand::Drain(window) => self.drain(window),
+                    ShardCommand::Stop => {
                         // Whoever asks from here on learns that nobody is here.
                         self.mailbox.close();
                         self.close_all();
@@ -163,7 +165,7 @@ impl Shard {
     }
 
     /// Brings to all live subscribers what is new: events and changes of topics, in their order.
-    fn deliver(&mut self, taken: &Taken, pass: &mut Pass) {
+    fn deliver(&mut self, taken: &FeedBatch, pass: &mut Pass) {
         let mut entries = &taken.entries[..];
         for change in &taken.changes {
             let (before, after) =
@@ -194,7 +196,7 @@ impl Shard {
             max_age: self.deadline(join.max_age),
             drains: Tick::MAX,
         };
-        let slot = self.subscribers.vacant_key() as Slot;
+        let slot = self.subscribers.vacant_key() as SubscriberSlot;
         self.generation += 1;
         let generation = self.generation;
         let sink = match join.sink {
@@ -210,15 +212,15 @@ impl Shard {
                     self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
                     return;
                 }
-                Held::Socket(socket, framing)
+                OwnedSink::Socket(socket, framing)
             }
             Sink::Channel(channel) => {
                 channel.belongs_to(&self.mailbox, slot, generation);
-                Held::Channel(channel)
+                OwnedSink::Channel(channel)
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
-        let about = About {
+        let about = SubscriberMeta {
             client: join.client,
             address: join.address,
             route: join.route,
@@ -228,20 +230,20 @@ impl Shard {
             deadlines,
             _seat: join.seat,
         };
-        let seed = Seed { opening: join.opening, cursor, about };
-        let channel = matches!(sink, Held::Channel(_));
+        let seed = NewSubscriber { opening: join.opening, cursor, about };
+        let channel = matches!(sink, OwnedSink::Channel(_));
         self.subscribers.insert(Subscriber::new(sink, generation, self.now, seed));
         self.meters.opened(channel);
         self.tell_opened(slot);
-        self.queue.push_back(Who { slot, generation });
+        self.queue.push_back(SubscriberId { slot, generation });
         // A crowd that comes at once is spread over half the interval from the start.
         self.schedule_heartbeat(slot, 2);
         self.schedule(slot, deadlines.next());
         if self.draining {
-            self.close(slot, End::Draining);
+            self.close(slot, CloseReason::Draining);
         } else if channel {
             // The body may have been dropped before it knew whom to tell.
-            self.on_poke(Who { slot, generation });
+            self.on_poke(SubscriberId { slot, generation });
         }
     }
 
@@ -251,31 +253,31 @@ impl Shard {
     }
 
     /// Looks at the subscriber again at `tick`, unless an earlier look is set.
-    fn schedule(&mut self, slot: Slot, tick: Tick) {
+    fn schedule(&mut self, slot: SubscriberSlot, tick: Tick) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if tick < subscriber.due {
             subscriber.due = self.wheel.add(slot, tick);
         }
     }
 
-    fn on_socket(&mut self, slot: Slot, writable: bool) {
+    fn on_socket(&mut self, slot: SubscriberSlot, writable: bool) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
-        if let Held::Socket(socket, _) = &mut subscriber.sink {
+        if let OwnedSink::Socket(socket, _) = &mut subscriber.sink {
             // A client has nothing to say on its stream; what matters is whether it is still there.
             let mut stray = [0; 1024];
             let mut read = 0;
             loop {
                 match socket.read(&mut stray) {
-                    Ok(0) => return self.close(slot, End::ClientGone),
+                    Ok(0) => return self.close(slot, CloseReason::ClientGone),
                     Ok(more) => {
                         read += more;
                         if read > MAX_STRAY {
-                            return self.close(slot, End::ClientGone);
+                            return self.close(slot, CloseReason::ClientGone);
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return self.close(slot, End::ClientGone),
+                    Err(_) => return self.close(slot, CloseReason::ClientGone),
                 }
             }
         }
@@ -284,28 +286,30 @@ impl Shard {
         }
     }
 
-    fn on_poke(&mut self, who: Who) {
+    fn on_poke(&mut self, who: SubscriberId) {
         let Some(subscriber) = self.subscribers.get(who.slot as usize) else { return };
         if subscriber.generation != who.generation {
             return;
         }
         match &subscriber.sink {
-            Held::Channel(channel) if channel.is_closed() => self.close(who.slot, End::ClientGone),
+            OwnedSink::Channel(channel) if channel.is_closed() => {
+                self.close(who.slot, CloseReason::ClientGone)
+            }
             _ => self.unblock(who.slot),
         }
     }
 
-    fn unblock(&mut self, slot: Slot) {
+    fn unblock(&mut self, slot: SubscriberSlot) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.state == State::Blocked {
             subscriber.state = State::Queued;
             self.meters.behind -= 1;
-            self.queue.push_back(Who { slot, generation: subscriber.generation });
+            self.queue.push_back(SubscriberId { slot, generation: subscriber.generation });
         }
     }
 
     /// Notes that the sink takes no more.
-    pub(super) fn block(&mut self, slot: Slot) {
+    pub(super) fn block(&mut self, slot: SubscriberSlot) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.state != State::Blocked {
             subscriber.state = State::Blocked;
@@ -325,7 +329,10 @@ impl Shard {
             if subscriber.state == State::Live {
                 subscriber.cursor = subscriber.cursor.max(after);
                 subscriber.state = State::Queued;
-                self.queue.push_back(Who { slot: slot as Slot, generation: subscriber.generation });
+                self.queue.push_back(SubscriberId {
+                    slot: slot as SubscriberSlot,
+                    generation: subscriber.generation,
+                });
             }
         }
     }
@@ -333,31 +340,31 @@ impl Shard {
     /// Gives a turn to those who wait for one.
     fn turns(&mut self) {
         for _ in 0..TURNS {
-            let Some(Who { slot, generation }) = self.queue.pop_front() else { return };
+            let Some(SubscriberId { slot, generation }) = self.queue.pop_front() else { return };
             let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { continue };
             if subscriber.generation != generation || subscriber.state != State::Queued {
                 continue;
             }
             let keys = self.mailbox.index.lock().keys_of(slot);
             let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
-                Turn::Change(change) => Some(self.go_over(slot, &change)),
-                Turn::Lost(why) => self.recover(slot, &keys, why),
+                Progress::Change(change) => Some(self.go_over(slot, &change)),
+                Progress::Lost(why) => self.recover(slot, &keys, why),
                 turn => Some(turn),
             };
             match turn {
-                Some(Turn::Live) => self.subscribers[slot as usize].state = State::Live,
-                Some(Turn::More | Turn::Change(_) | Turn::Lost(_)) => {
-                    self.queue.push_back(Who { slot, generation });
+                Some(Progress::Live) => self.subscribers[slot as usize].state = State::Live,
+                Some(Progress::More | Progress::Change(_) | Progress::Lost(_)) => {
+                    self.queue.push_back(SubscriberId { slot, generation });
                 }
-                Some(Turn::Blocked) => self.block(slot),
-                Some(Turn::Gone) => self.close(slot, End::ClientGone),
+                Some(Progress::Blocked) => self.block(slot),
+                Some(Progress::Gone) => self.close(slot, CloseReason::ClientGone),
                 // Nobody knows what it may hear: whoever comes back is asked who they are.
-                None => self.close(slot, End::Lagged),
+                None => self.close(slot, CloseReason::Lagged),
             }
         }
     }
 
-    fn on_time(&mut self, slot: Slot, tick: Tick) {
+    fn on_time(&mut self, slot: SubscriberSlot, tick: Tick) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.due != tick {
             return;
@@ -368,7 +375,7 @@ impl Shard {
             return self.close(slot, end);
         }
         if subscriber.about.deadlines.warns <= self.now && !self.warn(slot) {
-            return self.close(slot, End::ClientGone);
+            return self.close(slot, CloseReason::ClientGone);
         }
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         let next = subscriber.about.deadlines.next();
@@ -377,7 +384,7 @@ impl Shard {
         if subscriber.state == State::Blocked {
             let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
             if until <= self.now {
-                return self.close(slot, End::Stalled);
+                return self.close(slot, CloseReason::Stalled);
             }
             return self.schedule(slot, until);
         }
@@ -386,9 +393,9 @@ impl Shard {
         if subscriber.state == State::Live && self.now.saturating_add(every / 2) >= silent_until {
             subscriber.cursor = subscriber.cursor.max(self.applied);
             match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
-                Wrote::All => self.counts.heartbeats += 1,
-                Wrote::Blocked => self.block(slot),
-                Wrote::Gone => return self.close(slot, End::ClientGone),
+                WriteOutcome::All => self.counts.heartbeats += 1,
+                WriteOutcome::Blocked => self.block(slot),
+                WriteOutcome::Gone => return self.close(slot, CloseReason::ClientGone),
             }
         }
         self.schedule_heartbeat(slot, 16);
@@ -396,7 +403,7 @@ impl Shard {
 
     /// Looks at the subscriber again when it has been silent for the interval, or earlier by up to one `part`th of it,
     /// so that a crowd that was written to together spreads.
-    fn schedule_heartbeat(&mut self, slot: Slot, part: Tick) {
+    fn schedule_heartbeat(&mut self, slot: SubscriberSlot, part: Tick) {
         let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
         let early = self.random.below(every / part + 1);
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
@@ -406,7 +413,7 @@ impl Shard {
         self.schedule(slot, next.max(self.now + 1));
     }
 
-    fn end(&mut self, filter: &Filter, token: Option<&Name>, end: End) -> usize {
+    fn end(&mut self, filter: &Filter, token: Option<&Name>, end: CloseReason) -> usize {
         let mut slots = self.chosen(filter);
         if token.is_some() {
             slots.retain(|&slot| self.subscribers[slot as usize].about.token.as_ref() == token);
@@ -417,8 +424,8 @@ impl Shard {
         slots.len()
     }
 
-    fn renew(&mut self, ask: RenewIt) {
-        let RenewIt { renewal: Renewal { client, times, token }, judge } = ask;
+    fn renew(&mut self, ask: RenewRequest) {
+        let RenewRequest { renewal: Renewal { client, times, token }, judge } = ask;
         let mut found = None;
         let yes = {
             let index = self.mailbox.index.lock();
@@ -438,10 +445,10 @@ impl Shard {
     /// Tells the client that its grant is about to end; false when it is gone. It carries the id that the client can
     /// resume with, since some clients forget theirs at a block without one; so a client that has more before it is
     /// told when it is up to date.
-    fn warn(&mut self, slot: Slot) -> bool {
+    fn warn(&mut self, slot: SubscriberSlot) -> bool {
         let (now, applied) = (self.now, self.applied);
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return true };
-        let About { client, deadlines, .. } = &mut *subscriber.about;
+        let SubscriberMeta { client, deadlines, .. } = &mut *subscriber.about;
         if subscriber.state != State::Live {
             deadlines.warns = now.saturating_add(Wheel::ticks(WARN_AGAIN));
             return true;
@@ -453,19 +460,20 @@ impl Shard {
         let block = Block { event: Some("token_expired"), data: &data, id: Some(id), retry: None };
         let frame = self.log.shape().block(block, SystemTime::now());
         match subscriber.write_frame(&frame, now, &mut self.counts) {
-            Wrote::All => true,
-            Wrote::Blocked => {
+            WriteOutcome::All => true,
+            WriteOutcome::Blocked => {
                 self.block(slot);
                 true
             }
-            Wrote::Gone => false,
+            WriteOutcome::Gone => false,
         }
     }
 
     fn drain(&mut self, window: Duration) {
         self.draining = true;
         let window = Wheel::ticks(window);
-        let slots: Vec<Slot> = self.subscribers.iter().map(|(slot, _)| slot as Slot).collect();
+        let slots: Vec<SubscriberSlot> =
+            self.subscribers.iter().map(|(slot, _)| slot as SubscriberSlot).collect();
         for slot in slots {
             let at = self.now.saturating_add(self.random.below(window));
             let subscriber = &mut self.subscribers[slot as usize];
@@ -475,14 +483,15 @@ impl Shard {
     }
 
     fn close_all(&mut self) {
-        let slots: Vec<Slot> = self.subscribers.iter().map(|(slot, _)| slot as Slot).collect();
+        let slots: Vec<SubscriberSlot> =
+            self.subscribers.iter().map(|(slot, _)| slot as SubscriberSlot).collect();
         for slot in slots {
-            self.close(slot, End::Draining);
+            self.close(slot, CloseReason::Draining);
         }
     }
 
     /// Ends a stream: says why where that helps the client, and undoes everything.
-    pub(super) fn close(&mut self, slot: Slot, end: End) {
+    pub(super) fn close(&mut self, slot: SubscriberSlot, end: CloseReason) {
         if end.is_said() {
             self.say_closing(slot, end);
         }
@@ -494,7 +503,7 @@ impl Shard {
         }
         let at_boundary = subscriber.at_boundary();
         subscriber.sink.finish(at_boundary, blocked);
-        if let Held::Socket(socket, _) = &mut subscriber.sink {
+        if let OwnedSink::Socket(socket, _) = &mut subscriber.sink {
             let _ = self.poll.registry().deregister(socket);
         }
         let gone = self.mailbox.index.lock().leave(slot);
@@ -502,13 +511,13 @@ impl Shard {
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
         let sent = subscriber.sent;
-        let About { client, opened, .. } = &*subscriber.about;
+        let SubscriberMeta { client, opened, .. } = &*subscriber.about;
         let seconds = Wheel::time(self.now - opened).as_secs();
         debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
     }
 
     /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.
-    fn say_closing(&mut self, slot: Slot, end: End) {
+    fn say_closing(&mut self, slot: SubscriberSlot, end: CloseReason) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.state != State::Live {
             // It has more before it: what it gets next must be that, from another connection.
@@ -518,12 +527,12 @@ impl Shard {
         let retry = match end {
             // A client that does not read the event should at least not be back soon. One that is known when it
             // comes back is told to stop then, and the sooner the better.
-            End::SentFarAway => AWAY_MS,
+            CloseReason::SentFarAway => AWAY_MS,
             _ => min + self.random.below(max.saturating_sub(min) + 1),
         };
         let reconnect = match end {
-            End::Kicked => ",\"reconnect\":true",
-            End::SentAway | End::SentFarAway => ",\"reconnect\":false",
+            CloseReason::Kicked => ",\"reconnect\":true",
+            CloseReason::SentAway | CloseReason::SentFarAway => ",\"reconnect\":false",
             _ => "",
         };
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
@@ -537,7 +546,7 @@ impl Shard {
         self.meters.flush(&mut self.counts);
     }
 
-    pub(super) fn meters(&self) -> &Meters {
+    pub(super) fn meters(&self) -> &ShardMetrics {
         &self.meters
     }
 }

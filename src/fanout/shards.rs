@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::event::{Audience, Key, Name};
-use crate::fanout::asked::{EndThem, RenewIt, Renewal, Renewed, Selector};
+use crate::fanout::asked::{CloseRequest, RenewRequest, Renewal, Renewed, Selector};
 use crate::fanout::batch::wake_politely;
-use crate::fanout::end::End;
-use crate::fanout::list::{CountThem, Filter, ListThem, Listed};
-use crate::fanout::mailbox::{Command, Mailbox};
+use crate::fanout::end::CloseReason;
+use crate::fanout::list::{CountQuery, Filter, ListQuery, Listed};
+use crate::fanout::mailbox::{Mailbox, ShardCommand};
 use crate::fanout::settings::Settings;
 use crate::fanout::shard::Shard;
 use crate::fanout::subscriber::Join;
@@ -52,13 +52,13 @@ impl Fanout {
         let fewest = self.shards.iter().min_by_key(|shard| shard.open.load(Ordering::Relaxed));
         let shard = fewest.expect("there is at least one shard");
         shard.open.fetch_add(1, Ordering::Relaxed);
-        shard.send(Command::Join(Box::new(subscriber)));
+        shard.send(ShardCommand::Join(Box::new(subscriber)));
     }
 
     /// From now on `watcher` is told of every stream of this process, of those that are open already, too.
     pub fn watch(&self, watcher: &Arc<dyn Watcher>) {
         for shard in &self.shards {
-            shard.send(Command::Watch(Arc::clone(watcher)));
+            shard.send(ShardCommand::Watch(Arc::clone(watcher)));
         }
     }
 
@@ -77,12 +77,12 @@ impl Fanout {
     }
 
     /// Closes the streams that `which` names, and says how many they were.
-    pub async fn end(&self, which: &Selector, end: End) -> usize {
+    pub async fn end(&self, which: &Selector, end: CloseReason) -> usize {
         sum(self.ask_to_end(&which.filter(), which.token.as_ref(), end)).await
     }
 
     /// Closes the streams that `filter` lets through, and says how many they were.
-    pub async fn end_all(&self, filter: &Filter, end: End) -> usize {
+    pub async fn end_all(&self, filter: &Filter, end: CloseReason) -> usize {
         sum(self.ask_to_end(filter, None, end)).await
     }
 
@@ -91,7 +91,7 @@ impl Fanout {
         let ask = |shard: &Arc<Mailbox>| {
             let (answer, answered) = oneshot::channel();
             let (filter, after) = (filter.clone(), after.cloned());
-            shard.send(Command::List(Box::new(ListThem { filter, after, limit, answer })));
+            shard.send(ShardCommand::List(Box::new(ListQuery { filter, after, limit, answer })));
             answered
         };
         let asked: Vec<_> = self.shards.iter().map(ask).collect();
@@ -109,7 +109,7 @@ impl Fanout {
     pub async fn count(&self, filter: &Filter) -> usize {
         let ask = |shard: &Arc<Mailbox>| {
             let (answer, answered) = oneshot::channel();
-            shard.send(Command::Count(Box::new(CountThem { filter: filter.clone(), answer })));
+            shard.send(ShardCommand::Count(Box::new(CountQuery { filter: filter.clone(), answer })));
             answered
         };
         let asked = self.shards.iter().map(ask).collect();
@@ -117,16 +117,21 @@ impl Fanout {
     }
 
     /// Closes the streams that `which` names, without waiting for it.
-    pub fn end_soon(&self, which: &Selector, end: End) {
+    pub fn end_soon(&self, which: &Selector, end: CloseReason) {
         drop(self.ask_to_end(&which.filter(), which.token.as_ref(), end));
     }
 
     /// Asks every shard at once; each tells how many it closed.
-    fn ask_to_end(&self, filter: &Filter, token: Option<&Name>, end: End) -> Vec<oneshot::Receiver<usize>> {
+    fn ask_to_end(
+        &self,
+        filter: &Filter,
+        token: Option<&Name>,
+        end: CloseReason,
+    ) -> Vec<oneshot::Receiver<usize>> {
         let ask = |shard: &Arc<Mailbox>| {
             let (count, counted) = oneshot::channel();
             let (filter, token) = (filter.clone(), token.cloned());
-            shard.send(Command::End(Box::new(EndThem { filter, token, end, count })));
+            shard.send(ShardCommand::End(Box::new(CloseRequest { filter, token, end, count })));
             counted
         };
         self.shards.iter().map(ask).collect()
@@ -153,14 +158,14 @@ impl Fanout {
             let _ = answer.send(renewed);
             yes
         });
-        shard.send(Command::Renew(Box::new(RenewIt { renewal, judge })));
+        shard.send(ShardCommand::Renew(Box::new(RenewRequest { renewal, judge })));
         answered.await.unwrap_or(Renewed::NotHere)
     }
 
     /// Closes every stream, spread over `window`; later ones at once. Returns before they are closed.
     pub fn drain(&self, window: Duration) {
         for shard in &self.shards {
-            shard.send(Command::Drain(window));
+            shard.send(ShardCommand::Drain(window));
         }
     }
 
@@ -172,7 +177,7 @@ impl Fanout {
     /// Closes what is still open and ends the threads.
     pub fn stop(&self) {
         for shard in &self.shards {
-            shard.send(Command::Stop);
+            shard.send(ShardCommand::Stop);
         }
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {

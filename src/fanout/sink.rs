@@ -49,7 +49,7 @@ pub enum Sink {
 /// The shard's end of a channel.
 pub struct ChannelSink {
     bytes: mpsc::Sender<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelState>,
 }
 
 /// How many messages may wait in a channel, and how many bytes one may have.
@@ -57,7 +57,7 @@ const CHANNEL: usize = 2;
 const MESSAGE: usize = 16 << 10;
 
 /// What both ends of a channel see.
-struct Shared {
+struct ChannelState {
     /// The shard met a full channel and wants to be told of room.
     waits: AtomicBool,
     /// Whom to tell: set when the subscriber has joined its shard.
@@ -79,7 +79,7 @@ impl Sink {
     /// A channel and the body that it feeds.
     pub fn channel() -> (Self, ChannelBody) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ChannelState {
             waits: AtomicBool::new(false),
             mailbox: OnceLock::new(),
             generation: AtomicU64::new(0),
@@ -136,7 +136,7 @@ impl ChannelSink {
 /// A response body that a shard feeds. Dropping it ends the subscriber.
 pub struct ChannelBody {
     bytes: mpsc::Receiver<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelState>,
 }
 
 impl ChannelBody {
@@ -147,7 +147,7 @@ impl ChannelBody {
     }
 }
 
-impl Shared {
+impl ChannelState {
     fn poke(&self) {
         if let Some((mailbox, slot)) = self.mailbox.get() {
             mailbox.poke(*slot, self.generation.load(Ordering::Relaxed));
@@ -182,12 +182,12 @@ impl Drop for ChannelBody {
 }
 
 /// A sink inside its shard.
-pub(super) enum Held {
+pub(super) enum OwnedSink {
     Socket(mio::net::TcpStream, Framing),
     Channel(ChannelSink),
 }
 
-impl Held {
+impl OwnedSink {
     pub(super) fn framing(&self) -> Framing {
         match self {
             Self::Socket(_, framing) => *framing,

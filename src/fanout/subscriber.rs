@@ -12,12 +12,12 @@ use smallvec::SmallVec;
 
 use crate::event::{Frame, Key, Name};
 use crate::fanout::asked::Times;
-use crate::fanout::end::End;
-use crate::fanout::index::Slot;
-use crate::fanout::meters::Counts;
-use crate::fanout::sink::{Framing, Held, Sink};
+use crate::fanout::end::CloseReason;
+use crate::fanout::index::SubscriberSlot;
+use crate::fanout::meters::ShardCounts;
+use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
-use crate::log::{Change, Entry, Log, Position, Reset};
+use crate::log::{AppliedEdit, Entry, Log, Position, Reset};
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -57,7 +57,7 @@ pub(super) enum State {
 }
 
 pub(super) struct Subscriber {
-    pub(super) sink: Held,
+    pub(super) sink: OwnedSink,
     pub(super) cursor: Position,
     pub(super) state: State,
     /// Its place in the pass that is under way.
@@ -70,7 +70,7 @@ pub(super) struct Subscriber {
     /// Events that were begun.
     pub(super) sent: u64,
     rest: Rest,
-    pub(super) about: Box<About>,
+    pub(super) about: Box<SubscriberMeta>,
 }
 
 /// What of a begun write is left. Boxed: nearly always it is nothing, and there are many subscribers.
@@ -91,7 +91,7 @@ impl Rest {
 }
 
 /// What is seldom looked at.
-pub(super) struct About {
+pub(super) struct SubscriberMeta {
     pub(super) client: Name,
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
@@ -115,8 +115,12 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     /// The first end that there will be.
-    pub(super) fn end(&self) -> (Tick, End) {
-        let ends = [(self.drains, End::Draining), (self.expires, End::Expired), (self.max_age, End::MaxAge)];
+    pub(super) fn end(&self) -> (Tick, CloseReason) {
+        let ends = [
+            (self.drains, CloseReason::Draining),
+            (self.expires, CloseReason::Expired),
+            (self.max_age, CloseReason::MaxAge),
+        ];
         ends.into_iter().min_by_key(|(tick, _)| *tick).expect("there are three")
     }
 
@@ -128,7 +132,7 @@ impl Deadlines {
 
 /// What came of writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wrote {
+pub(super) enum WriteOutcome {
     /// All of it.
     All,
     /// The sink takes no more for now.
@@ -139,13 +143,13 @@ pub(super) enum Wrote {
 
 /// What came of a turn.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Progress {
     /// It has everything that the log holds for it.
     Live,
     /// There is more; others come first.
     More,
     /// Everything before this change of its topics is written.
-    Change(Arc<Change>),
+    Change(Arc<AppliedEdit>),
     /// The log has let go of what it had before it: why.
     Lost(Reset),
     Blocked,
@@ -158,7 +162,7 @@ const TURN_EVENTS: usize = 256;
 const TURN_BYTES: usize = 64 << 10;
 
 impl Subscriber {
-    pub(super) fn new(sink: Held, generation: u64, now: Tick, join: Seed) -> Self {
+    pub(super) fn new(sink: OwnedSink, generation: u64, now: Tick, join: NewSubscriber) -> Self {
         Self {
             sink,
             cursor: join.cursor,
@@ -174,47 +178,59 @@ impl Subscriber {
     }
 
     /// Brings the subscriber forward by one turn of what the log holds for `keys`.
-    pub(super) fn advance(&mut self, log: &Log, keys: &[Key], now: Tick, counts: &mut Counts) -> Turn {
+    pub(super) fn advance(
+        &mut self,
+        log: &Log,
+        keys: &[Key],
+        now: Tick,
+        counts: &mut ShardCounts,
+    ) -> Progress {
         let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
             Ok(replay) => replay,
             // It was too slow, or the log began anew.
-            Err(Reset::TooOld) => return Turn::Lost(Reset::TooSlow),
-            Err(why) => return Turn::Lost(why),
+            Err(Reset::TooOld) => return Progress::Lost(Reset::TooSlow),
+            Err(why) => return Progress::Lost(why),
         };
         match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
-            Wrote::All => {
+            WriteOutcome::All => {
                 self.cursor = self.cursor.max(replay.through);
                 match replay.change {
-                    Some(change) => Turn::Change(change),
-                    None if replay.complete => Turn::Live,
-                    None => Turn::More,
+                    Some(change) => Progress::Change(change),
+                    None if replay.complete => Progress::Live,
+                    None => Progress::More,
                 }
             }
-            Wrote::Blocked => Turn::Blocked,
-            Wrote::Gone => Turn::Gone,
+            WriteOutcome::Blocked => Progress::Blocked,
+            WriteOutcome::Gone => Progress::Gone,
         }
     }
 
     /// Writes the `reset` that `frame` is, after which it goes on from `head`.
-    pub(super) fn reset(&mut self, frame: &Frame, head: Position, now: Tick, counts: &mut Counts) -> Turn {
+    pub(super) fn reset(
+        &mut self,
+        frame: &Frame,
+        head: Position,
+        now: Tick,
+        counts: &mut ShardCounts,
+    ) -> Progress {
         counts.resets += 1;
         self.cursor = head;
         match self.write_frame(frame, now, counts) {
-            Wrote::All => Turn::More,
-            Wrote::Blocked => Turn::Blocked,
-            Wrote::Gone => Turn::Gone,
+            WriteOutcome::All => Progress::More,
+            WriteOutcome::Blocked => Progress::Blocked,
+            WriteOutcome::Gone => Progress::Gone,
         }
     }
 
     /// Writes one entry to a sink that is at the boundary of a frame: the common case, in few steps.
-    pub(super) fn write_entry(&mut self, entry: &Entry, now: Tick, counts: &mut Counts) -> Wrote {
+    pub(super) fn write_entry(&mut self, entry: &Entry, now: Tick, counts: &mut ShardCounts) -> WriteOutcome {
         let framing = self.sink.framing();
         let bytes = framing.bytes(&entry.frame);
         let written = match self.sink.write(&[bytes]) {
-            Ok(0) => return Wrote::Gone,
+            Ok(0) => return WriteOutcome::Gone,
             Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Wrote::Blocked,
-            Err(_) => return Wrote::Gone,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return WriteOutcome::Blocked,
+            Err(_) => return WriteOutcome::Gone,
         };
         self.cursor = entry.position;
         self.last_write = now;
@@ -222,7 +238,7 @@ impl Subscriber {
         counts.deliveries += 1;
         counts.bytes += written as u64;
         if written == bytes.len() {
-            return Wrote::All;
+            return WriteOutcome::All;
         }
         self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
         // Until it says that it takes no more, it need not say when it does.
@@ -236,13 +252,13 @@ impl Subscriber {
         entries: impl Iterator<Item = &'a Entry> + Clone,
         joined: Option<&[u8]>,
         now: Tick,
-        counts: &mut Counts,
-    ) -> Wrote {
+        counts: &mut ShardCounts,
+    ) -> WriteOutcome {
         let framing = self.sink.framing();
         if !self.rest.is_empty() {
             let rest = self.rest.take();
             let wrote = {
-                let parts: Parts<'_> = std::iter::once(&rest[..])
+                let parts: WriteSlices<'_> = std::iter::once(&rest[..])
                     .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(&entry.frame)))
                     .collect();
                 self.write_parts(parts, now, counts)
@@ -251,7 +267,7 @@ impl Subscriber {
                 Ok(written) if written >= rest.len() => written - rest.len(),
                 Ok(written) => {
                     self.rest = Rest::of(rest.slice(written..));
-                    return Wrote::Blocked;
+                    return WriteOutcome::Blocked;
                 }
                 Err(wrote) => {
                     self.rest = Rest::of(rest);
@@ -261,7 +277,7 @@ impl Subscriber {
             let mut entries = entries;
             self.account(&mut entries, written, framing, counts);
             if !self.rest.is_empty() {
-                return Wrote::Blocked;
+                return WriteOutcome::Blocked;
             }
             // Everything that was offered is written; what was not offered yet goes the plain way.
             return self.write_begun(entries, None, framing, now, counts);
@@ -275,29 +291,29 @@ impl Subscriber {
         joined: Option<&[u8]>,
         framing: Framing,
         now: Tick,
-        counts: &mut Counts,
-    ) -> Wrote {
+        counts: &mut ShardCounts,
+    ) -> WriteOutcome {
         if let Some(joined) = joined {
             return match self.write_parts(SmallVec::from_slice(&[joined]), now, counts) {
                 Ok(written) => {
                     self.account(&mut entries, written, framing, counts);
-                    if written == joined.len() { Wrote::All } else { Wrote::Blocked }
+                    if written == joined.len() { WriteOutcome::All } else { WriteOutcome::Blocked }
                 }
                 Err(wrote) => wrote,
             };
         }
         loop {
-            let parts: Parts<'_> =
+            let parts: WriteSlices<'_> =
                 entries.clone().take(MAX_PARTS).map(|entry| framing.bytes(&entry.frame)).collect();
             if parts.is_empty() {
-                return Wrote::All;
+                return WriteOutcome::All;
             }
             let offered: usize = parts.iter().map(|part| part.len()).sum();
             match self.write_parts(parts, now, counts) {
                 Ok(written) => {
                     self.account(&mut entries, written, framing, counts);
                     if written < offered {
-                        return Wrote::Blocked;
+                        return WriteOutcome::Blocked;
                     }
                 }
                 Err(wrote) => return wrote,
@@ -311,7 +327,7 @@ impl Subscriber {
         entries: &mut (impl Iterator<Item = &'a Entry> + Clone),
         mut written: usize,
         framing: Framing,
-        counts: &mut Counts,
+        counts: &mut ShardCounts,
     ) {
         while written > 0 {
             let Some(entry) = entries.next() else { return };
@@ -328,30 +344,35 @@ impl Subscriber {
     }
 
     /// Writes a frame that is no event, behind whatever is begun. What the sink does not take is kept.
-    pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut Counts) -> Wrote {
+    pub(super) fn write_frame(&mut self, frame: &Frame, now: Tick, counts: &mut ShardCounts) -> WriteOutcome {
         let framing = self.sink.framing();
         let begun = self.rest.take();
         let behind = (!begun.is_empty()).then(|| Bytes::from([&begun[..], framing.bytes(frame)].concat()));
         let bytes = behind.as_deref().unwrap_or(framing.bytes(frame));
         let written = match self.write_parts(SmallVec::from_slice(&[bytes]), now, counts) {
-            Ok(written) if written == bytes.len() => return Wrote::All,
+            Ok(written) if written == bytes.len() => return WriteOutcome::All,
             Ok(written) => written,
-            Err(Wrote::Blocked) => 0,
+            Err(WriteOutcome::Blocked) => 0,
             Err(wrote) => return wrote,
         };
         let bytes = behind.unwrap_or_else(|| framing.shared(frame));
         self.rest = Rest::of(bytes.slice(written..));
-        Wrote::Blocked
+        WriteOutcome::Blocked
     }
 
     /// Writes until all is out or the sink blocks; `Err` when not one byte went out.
-    fn write_parts(&mut self, mut parts: Parts<'_>, now: Tick, counts: &mut Counts) -> Result<usize, Wrote> {
+    fn write_parts(
+        &mut self,
+        mut parts: WriteSlices<'_>,
+        now: Tick,
+        counts: &mut ShardCounts,
+    ) -> Result<usize, WriteOutcome> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let mut written = 0;
         let mut first = 0;
         while written < total {
             match self.sink.write(&parts[first..]) {
-                Ok(0) => return Err(Wrote::Gone),
+                Ok(0) => return Err(WriteOutcome::Gone),
                 Ok(mut more) => {
                     written += more;
                     counts.bytes += more as u64;
@@ -365,9 +386,9 @@ impl Subscriber {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if written == 0 { Err(Wrote::Blocked) } else { Ok(written) };
+                    return if written == 0 { Err(WriteOutcome::Blocked) } else { Ok(written) };
                 }
-                Err(_) => return Err(Wrote::Gone),
+                Err(_) => return Err(WriteOutcome::Gone),
             }
         }
         Ok(written)
@@ -380,21 +401,21 @@ impl Subscriber {
 }
 
 /// What is written in one call.
-type Parts<'a> = SmallVec<[&'a [u8]; 16]>;
+type WriteSlices<'a> = SmallVec<[&'a [u8]; 16]>;
 
 /// Parts of one gathered write.
 const MAX_PARTS: usize = 256;
 
 /// What is left of a [`Join`] once its sink and keys have found their places.
-pub(super) struct Seed {
+pub(super) struct NewSubscriber {
     pub(super) opening: Bytes,
     pub(super) cursor: Position,
-    pub(super) about: About,
+    pub(super) about: SubscriberMeta,
 }
 
 /// A subscriber by slot and generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Who {
-    pub(super) slot: Slot,
+pub(super) struct SubscriberId {
+    pub(super) slot: SubscriberSlot,
     pub(super) generation: u64,
 }

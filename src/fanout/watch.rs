@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::event::{Key, Name};
-use crate::fanout::end::End;
-use crate::fanout::index::Slot;
+use crate::fanout::end::CloseReason;
+use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shard::Shard;
 use crate::fanout::wheel::Wheel;
 
@@ -25,7 +25,7 @@ pub trait Watcher: Send + Sync {
     fn changed(&self, _stream: &Watched<'_>, _gained: &[Key], _lost: &[Key]) {}
 
     /// The stream has ended. `stream` holds what it had until then.
-    fn ended(&self, stream: &Watched<'_>, how: Ended);
+    fn ended(&self, stream: &Watched<'_>, how: StreamEnd);
 }
 
 /// An open stream, as a watcher sees it.
@@ -41,8 +41,8 @@ pub struct Watched<'a> {
 
 /// How a stream ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ended {
-    pub why: End,
+pub struct StreamEnd {
+    pub why: CloseReason,
     /// To a twentieth of a second.
     pub open_for: Duration,
     /// Events that were begun.
@@ -68,25 +68,25 @@ impl Shard {
     /// From now on `watcher` is told, first of the streams that are open already.
     pub(super) fn watch(&mut self, watcher: Arc<dyn Watcher>) {
         for (slot, _) in &self.subscribers {
-            self.show(slot as Slot, |stream| watcher.opened(stream));
+            self.show(slot as SubscriberSlot, |stream| watcher.opened(stream));
         }
         self.watchers.push(watcher);
     }
 
     /// Tells that the subscriber has joined.
-    pub(super) fn tell_opened(&self, slot: Slot) {
+    pub(super) fn tell_opened(&self, slot: SubscriberSlot) {
         if !self.watchers.is_empty() {
             self.show(slot, |stream| self.watchers.iter().for_each(|watcher| watcher.opened(stream)));
         }
     }
 
     /// What the subscriber holds before its topics change, where somebody watches.
-    pub(super) fn held_before(&self, slot: Slot) -> Option<Vec<Key>> {
+    pub(super) fn held_before(&self, slot: SubscriberSlot) -> Option<Vec<Key>> {
         (!self.watchers.is_empty()).then(|| self.held(slot))
     }
 
     /// Tells what has become of what the subscriber held `before`.
-    pub(super) fn tell_changed(&self, slot: Slot, before: Option<Vec<Key>>) {
+    pub(super) fn tell_changed(&self, slot: SubscriberSlot, before: Option<Vec<Key>>) {
         let Some(before) = before else { return };
         self.show(slot, |stream| {
             let lacks = |keys: &[Key], key: &&Key| !keys.contains(key);
@@ -99,17 +99,17 @@ impl Shard {
     }
 
     /// Tells that the subscriber is about to be removed.
-    pub(super) fn tell_ended(&self, slot: Slot, why: End) {
+    pub(super) fn tell_ended(&self, slot: SubscriberSlot, why: CloseReason) {
         let Some(subscriber) = self.subscribers.get(slot as usize).filter(|_| !self.watchers.is_empty())
         else {
             return;
         };
         let open_for = Wheel::time(self.now - subscriber.about.opened);
-        let how = Ended { why, open_for, sent: subscriber.sent };
+        let how = StreamEnd { why, open_for, sent: subscriber.sent };
         self.show(slot, |stream| self.watchers.iter().for_each(|watcher| watcher.ended(stream, how)));
     }
 
-    fn show(&self, slot: Slot, tell: impl FnOnce(&Watched<'_>)) {
+    fn show(&self, slot: SubscriberSlot, tell: impl FnOnce(&Watched<'_>)) {
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
         // The lock is not held while others are told.
         let keys = self.held(slot);
@@ -118,7 +118,7 @@ impl Shard {
         tell(&Watched { client: &about.client, keys: &keys, address: about.address, opened });
     }
 
-    fn held(&self, slot: Slot) -> Vec<Key> {
+    fn held(&self, slot: SubscriberSlot) -> Vec<Key> {
         self.mailbox.index.lock().keys_of(slot)
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::event::{Frame, Key, Name};
-use crate::fanout::watch::{Ended, Watched, Watcher};
-use crate::fanout::{End, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
-use crate::log::{Edit, Log, Retention};
+use crate::fanout::watch::{StreamEnd, Watched, Watcher};
+use crate::fanout::{CloseReason, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
+use crate::log::{Log, Retention, TopicEdit};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -22,7 +22,7 @@ fn name(text: &str) -> Name {
 enum Told {
     Opened { user: Name, topics: Vec<Name>, address: IpAddr },
     Changed { gained: Vec<Key>, lost: Vec<Key>, topics: Vec<Name> },
-    Ended { user: Name, topics: Vec<Name>, why: End },
+    Ended { user: Name, topics: Vec<Name>, why: CloseReason },
 }
 
 struct Notes(SyncSender<Told>);
@@ -46,7 +46,7 @@ impl Watcher for Notes {
         self.note(Told::Changed { gained, lost, topics });
     }
 
-    fn ended(&self, stream: &Watched<'_>, how: Ended) {
+    fn ended(&self, stream: &Watched<'_>, how: StreamEnd) {
         assert!(how.open_for < Duration::from_secs(60));
         assert_eq!(how.sent, 0);
         let (user, topics) = (stream.user().unwrap().clone(), stream.topics().cloned().collect());
@@ -121,7 +121,7 @@ fn opened(user: &str) -> Told {
     Told::Opened { user: name(user), topics: vec![name("t")], address: HERE }
 }
 
-fn ended(user: &str, why: End) -> Told {
+fn ended(user: &str, why: CloseReason) -> Told {
     Told::Ended { user: name(user), topics: vec![name("t")], why }
 }
 
@@ -134,9 +134,11 @@ fn a_stream_is_opened_once_and_ended_once_with_the_reason() {
     let _second = world.join("b");
     assert_eq!(next(&told), opened("b"));
     drop(first);
-    assert_eq!(next(&told), ended("a", End::ClientGone));
-    world.fanout.end_soon(&Selector { keys: [Key::User(name("b"))].into(), token: None }, End::Revoked);
-    assert_eq!(next(&told), ended("b", End::Revoked));
+    assert_eq!(next(&told), ended("a", CloseReason::ClientGone));
+    world
+        .fanout
+        .end_soon(&Selector { keys: [Key::User(name("b"))].into(), token: None }, CloseReason::Revoked);
+    assert_eq!(next(&told), ended("b", CloseReason::Revoked));
     world.fanout.stop();
     assert!(told.try_recv().is_err(), "there was nobody left");
 }
@@ -151,7 +153,10 @@ fn who_watches_late_is_told_of_the_open_streams_and_of_those_that_a_stop_ends() 
     }
     world.fanout.stop();
     for told in [one, other] {
-        assert_eq!([next(&told), next(&told)], [ended("a", End::Draining), ended("a", End::Draining)]);
+        assert_eq!(
+            [next(&told), next(&told)],
+            [ended("a", CloseReason::Draining), ended("a", CloseReason::Draining)]
+        );
     }
 }
 
@@ -163,16 +168,16 @@ fn what_a_stream_gains_and_loses_is_told() {
     let topic = |text| Key::Topic(name(text));
     let _client = world.join("a");
     assert_eq!(next(&told), opened("a"));
-    let edit = Edit::Change { add: vec![name("t"), name("x")], remove: vec![] };
+    let edit = TopicEdit::Change { add: vec![name("t"), name("x")], remove: vec![] };
     world.log.edit(&user, edit).unwrap();
     let topics = vec![name("t"), name("x")];
     assert_eq!(next(&told), Told::Changed { gained: vec![topic("x")], lost: vec![], topics });
-    let edit = Edit::Change { add: vec![], remove: vec![name("t"), name("x")] };
+    let edit = TopicEdit::Change { add: vec![], remove: vec![name("t"), name("x")] };
     world.log.edit(&user, edit).unwrap();
     let lost = vec![topic("t"), topic("x")];
     assert_eq!(next(&told), Told::Changed { gained: vec![], lost, topics: vec![] });
     // What it is given before it joins it has from its beginning.
-    world.log.edit(&Key::User(name("b")), Edit::Replace(vec![name("y")])).unwrap();
+    world.log.edit(&Key::User(name("b")), TopicEdit::Replace(vec![name("y")])).unwrap();
     let _other = world.join("b");
     let Told::Opened { topics, .. } = next(&told) else { panic!() };
     assert_eq!(topics, [name("t"), name("y")]);
@@ -184,7 +189,7 @@ fn a_stream_that_joins_in_a_drain_is_opened_and_ended() {
     let told = world.watch();
     world.fanout.drain(Duration::from_secs(60));
     let _client = world.join("a");
-    assert_eq!([next(&told), next(&told)], [opened("a"), ended("a", End::Draining)]);
+    assert_eq!([next(&told), next(&told)], [opened("a"), ended("a", CloseReason::Draining)]);
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn nobody_is_told_of_a_socket_that_cannot_be_waited_for() {
     let _client = world.join("b");
     assert_eq!(next(&told), opened("b"));
     world.fanout.stop();
-    assert_eq!(next(&told), ended("b", End::Draining));
+    assert_eq!(next(&told), ended("b", CloseReason::Draining));
     assert_eq!(world.fanout.open(), 0);
     assert!(told.try_recv().is_err());
 }

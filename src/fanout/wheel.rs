@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fanout::index::Slot;
+use crate::fanout::index::SubscriberSlot;
 
 /// A time in ticks since the wheel's start.
 pub(super) type Tick = u32;
@@ -18,7 +18,7 @@ pub(super) struct Wheel {
     start: Instant,
     /// The next tick to be told.
     next: Tick,
-    spokes: Vec<Vec<(Slot, Tick)>>,
+    spokes: Vec<Vec<(SubscriberSlot, Tick)>>,
     waiting: usize,
     /// Nobody waits for a tick between `next` and this one.
     soonest: Tick,
@@ -47,7 +47,7 @@ impl Wheel {
     }
 
     /// Tells `slot` at `tick`, or earlier when that is beyond the wheel. Returns the tick of the telling.
-    pub(super) fn add(&mut self, slot: Slot, tick: Tick) -> Tick {
+    pub(super) fn add(&mut self, slot: SubscriberSlot, tick: Tick) -> Tick {
         let tick = tick.clamp(self.next, self.next + SPOKES as Tick - 1);
         self.spokes[tick as usize % SPOKES].push((slot, tick));
         self.waiting += 1;
@@ -56,7 +56,7 @@ impl Wheel {
     }
 
     /// Moves what is due at `now` into `due`.
-    pub(super) fn turn(&mut self, now: Instant, due: &mut Vec<(Slot, Tick)>) {
+    pub(super) fn turn(&mut self, now: Instant, due: &mut Vec<(SubscriberSlot, Tick)>) {
         let now = self.tick_of(now);
         while self.next <= now {
             let spoke = &mut self.spokes[self.next as usize % SPOKES];

@@ -4,13 +4,13 @@ use crate::lock::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::log::members::Change;
+use crate::log::members::AppliedEdit;
 use crate::log::store::{Entry, Position};
 
 /// One shard's inbox, filled by the log in order.
 pub struct Feed {
     pub(super) number: u32,
-    inbox: Mutex<Taken>,
+    inbox: Mutex<FeedBatch>,
     /// Set from the first entry left until the shard takes: one wake-up for however many entries.
     called: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -20,11 +20,11 @@ pub struct Feed {
 
 /// What a feed held.
 #[derive(Default, Debug)]
-pub struct Taken {
+pub struct FeedBatch {
     /// In order.
     pub entries: Vec<Arc<Entry>>,
     /// In order; their positions say where they stand among the entries.
-    pub changes: Vec<Arc<Change>>,
+    pub changes: Vec<Arc<AppliedEdit>>,
     /// Set when the shard fell so far behind that what stands after this position was let go of: it is to be
     /// replayed from the log. `entries` and `changes` are then empty.
     pub missed_after: Option<Position>,
@@ -37,7 +37,7 @@ impl Feed {
     }
 
     /// Swaps what waits into `taken`, which is cleared first; its capacity is used again.
-    pub fn take(&self, taken: &mut Taken) {
+    pub fn take(&self, taken: &mut FeedBatch) {
         taken.entries.clear();
         taken.changes.clear();
         taken.missed_after = None;
@@ -63,7 +63,7 @@ impl Feed {
         self.call();
     }
 
-    pub(super) fn leave_change(&self, change: &Arc<Change>) {
+    pub(super) fn leave_change(&self, change: &Arc<AppliedEdit>) {
         {
             let mut inbox = self.inbox.lock();
             if inbox.missed_after.is_some() {
@@ -85,7 +85,7 @@ impl Feed {
     }
 }
 
-impl Taken {
+impl FeedBatch {
     /// Lets go of everything, and of what stands at `next`.
     fn overflow(&mut self, next: Position) {
         let entry = self.entries.first().map(|entry| entry.position);

@@ -6,11 +6,11 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::from_unix_ms;
-use crate::event::{Audience, Event, EventId, Frame, Key, Shape};
-use crate::log::members::{BadEdit, Edit, MemberBounds};
+use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
+use crate::log::members::{BadEdit, MemberBounds, TopicEdit};
 use crate::log::memory::{Edited, Log, Retention, State};
-use crate::log::sets::{Sets, Unkept, is_shared};
-use crate::log::store::{Bounds, Cursor, Reset, Store, cost};
+use crate::log::sets::{Sets, UnsavedHolders, is_shared};
+use crate::log::store::{Cursor, Reset, Store, StoreBounds, cost};
 
 /// How a log stands to the one that it follows.
 #[derive(Default, Debug)]
@@ -22,35 +22,35 @@ pub(super) struct Following {
 
 /// One place of the log that is followed.
 #[derive(Debug)]
-pub struct Placed {
+pub struct LogRecord {
     pub id: EventId,
-    pub what: Place,
+    pub what: RecordKind,
     /// How long ago it was appended.
     pub age: Duration,
 }
 
 /// What stands at a place.
 #[derive(Debug)]
-pub enum Place {
+pub enum RecordKind {
     Event(Event),
     /// A change of the topics that somebody is given.
-    Change(Asked),
+    Change(EditRequest),
     /// Nothing of ours.
     Nothing,
 }
 
 /// A change that is asked for.
 #[derive(Debug)]
-pub struct Asked {
+pub struct EditRequest {
     /// By which whoever asked knows it again.
     pub number: Option<Box<str>>,
     pub of: Key,
-    pub edit: Edit,
+    pub edit: TopicEdit,
 }
 
 /// What became of a change that was asked for.
 #[derive(Debug)]
-pub struct Made {
+pub struct EditOutcome {
     pub number: Option<Box<str>>,
     pub of: Key,
     /// Without the topics where nobody has numbered it.
@@ -59,20 +59,20 @@ pub struct Made {
 
 /// What became of what was appended.
 #[derive(Default, Debug)]
-pub struct Copied {
+pub struct CopyOutcome {
     /// Places that were refused because their ids do not lie behind the log's end.
     pub refused: usize,
     /// The changes, in order.
-    pub made: Vec<Made>,
+    pub made: Vec<EditOutcome>,
 }
 
 /// The newest part of a log, gathered from its end backwards within the retention.
 pub struct History {
-    bounds: Bounds,
-    shape: Shape,
+    bounds: StoreBounds,
+    shape: EventFormat,
     now: Instant,
     /// Newest first.
-    places: Vec<Kept>,
+    places: Vec<HistoryRecord>,
     /// How many of them are events.
     events: usize,
     bytes: usize,
@@ -81,18 +81,18 @@ pub struct History {
     /// What users and sessions had been given at some id, where that is known.
     pub(super) base: Option<(EventId, Sets)>,
     /// Whose sets differ there from what is kept.
-    pub(super) unkept: Unkept,
+    pub(super) unkept: UnsavedHolders,
     pub(super) members: MemberBounds,
 }
 
 /// A place that is kept.
-enum Kept {
-    Event(Ready),
-    Change { id: EventId, asked: Asked, at: Instant },
+enum HistoryRecord {
+    Event(PreparedEvent),
+    Change { id: EventId, asked: EditRequest, at: Instant },
 }
 
 /// An event that only needs its position.
-struct Ready {
+struct PreparedEvent {
     id: EventId,
     audience: Audience,
     frame: Frame,
@@ -104,8 +104,8 @@ struct Ready {
 impl History {
     /// Takes the place before all that it has. False when it has enough: that one and whatever is older is not to be
     /// kept.
-    pub fn add_older(&mut self, placed: Placed) -> bool {
-        let Placed { id, what, age } = placed;
+    pub fn add_older(&mut self, placed: LogRecord) -> bool {
+        let LogRecord { id, what, age } = placed;
         if age > self.bounds.age || self.places.len() >= self.bounds.events {
             // A cursor at this very place has all that is kept before it.
             self.oldest = Some(id);
@@ -114,12 +114,12 @@ impl History {
         let at = self.now.checked_sub(age).unwrap_or(self.now);
         let (bytes, kept) = match what {
             // What is delivered live only, or was to be for a time, may be over.
-            Place::Event(event) if !event.ephemeral && event.ttl.is_none_or(|ttl| ttl > age) => {
-                let ready = Ready::new(id, event, at, self.shape);
-                (cost(&ready.audience, &ready.frame), Some(Kept::Event(ready)))
+            RecordKind::Event(event) if !event.ephemeral && event.ttl.is_none_or(|ttl| ttl > age) => {
+                let ready = PreparedEvent::new(id, event, at, self.shape);
+                (cost(&ready.audience, &ready.frame), Some(HistoryRecord::Event(ready)))
             }
-            Place::Change(asked) => (asked.cost(), Some(Kept::Change { id, asked, at })),
-            Place::Event(_) | Place::Nothing => (0, None),
+            RecordKind::Change(asked) => (asked.cost(), Some(HistoryRecord::Change { id, asked, at })),
+            RecordKind::Event(_) | RecordKind::Nothing => (0, None),
         };
         if let Some(kept) = kept {
             if self.bytes + bytes > self.bounds.bytes {
@@ -127,7 +127,7 @@ impl History {
                 return false;
             }
             self.bytes += bytes;
-            self.events += usize::from(matches!(kept, Kept::Event(_)));
+            self.events += usize::from(matches!(kept, HistoryRecord::Event(_)));
             self.places.push(kept);
         }
         self.oldest = Some(before(id));
@@ -154,22 +154,22 @@ impl History {
     }
 }
 
-impl Asked {
+impl EditRequest {
     /// Roughly the bytes that it takes.
     fn cost(&self) -> usize {
         const AROUND: usize = 256;
         const NAME: usize = 40;
         let (some, more) = match &self.edit {
-            Edit::Replace(topics) => (topics.as_slice(), &[][..]),
-            Edit::Change { add, remove } => (add.as_slice(), remove.as_slice()),
+            TopicEdit::Replace(topics) => (topics.as_slice(), &[][..]),
+            TopicEdit::Change { add, remove } => (add.as_slice(), remove.as_slice()),
         };
         let names: usize = some.iter().chain(more).map(|topic| topic.as_str().len() + NAME).sum();
         AROUND + self.of.name().len() + names
     }
 }
 
-impl Ready {
-    fn new(id: EventId, event: Event, at: Instant, shape: Shape) -> Self {
+impl PreparedEvent {
+    fn new(id: EventId, event: Event, at: Instant, shape: EventFormat) -> Self {
         // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
         let published = from_unix_ms(id.ms);
         let frame = shape.draft(&event, published).seal((!event.ephemeral).then_some(id));
@@ -180,7 +180,7 @@ impl Ready {
 impl Log {
     /// A log of which nothing is known until [`Log::restart`].
     pub fn following(retention: Retention) -> Self {
-        let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
+        let bounds = StoreBounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         Self::with(&retention, Store::new(bounds, None, 0), bounds, Some(Following::default()))
     }
 
@@ -206,7 +206,7 @@ impl Log {
             bytes: 0,
             oldest: None,
             base: None,
-            unkept: Unkept::default(),
+            unkept: UnsavedHolders::default(),
             members: state.store.members.bounds,
         }
     }
@@ -217,7 +217,7 @@ impl Log {
     /// Sets that the history knows replace those that are held: what differs is changed in the history's first place,
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
     /// known any more. Without known sets, what is held goes on.
-    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<Made> {
+    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<EditOutcome> {
         let History { places, oldest, base, unkept: differ, .. } = history;
         let origin = oldest.unwrap_or(end);
         let mut all = Vec::new();
@@ -242,10 +242,10 @@ impl Log {
             };
             for place in places.into_iter().rev() {
                 match place {
-                    Kept::Event(Ready { id, audience, frame, at, ttl, coalesce }) => {
+                    HistoryRecord::Event(PreparedEvent { id, audience, frame, at, ttl, coalesce }) => {
                         state.store.push(Some(id), audience, frame, at, ttl, coalesce);
                     }
-                    Kept::Change { id, asked, at } => {
+                    HistoryRecord::Change { id, asked, at } => {
                         // What a client is given, no other instance keeps.
                         let since = if is_shared(&asked.of) { known } else { had };
                         if id.order() > since.order() {
@@ -270,33 +270,33 @@ impl Log {
     }
 
     /// Appends what came, in order, and delivers it; changes of topics are made in their places.
-    pub fn append_at(&self, placed: Vec<Placed>) -> Copied {
+    pub fn append_at(&self, placed: Vec<LogRecord>) -> CopyOutcome {
         enum Next {
-            Event(bool, Ready),
-            Change(Asked),
+            Event(bool, PreparedEvent),
+            Change(EditRequest),
             Nothing,
         }
         let (now, shape) = (Instant::now(), self.shape());
         let ready: Vec<_> = placed
             .into_iter()
-            .map(|Placed { id, what, age }| {
+            .map(|LogRecord { id, what, age }| {
                 let next = match what {
-                    Place::Event(mut event) => {
+                    RecordKind::Event(mut event) => {
                         // What is left of its time.
                         let left = event.ttl.map(|ttl| ttl.checked_sub(age));
                         event.ttl = left.flatten();
                         match left {
                             Some(None) => Next::Nothing,
-                            _ => Next::Event(event.ephemeral, Ready::new(id, event, now, shape)),
+                            _ => Next::Event(event.ephemeral, PreparedEvent::new(id, event, now, shape)),
                         }
                     }
-                    Place::Change(asked) => Next::Change(asked),
-                    Place::Nothing => Next::Nothing,
+                    RecordKind::Change(asked) => Next::Change(asked),
+                    RecordKind::Nothing => Next::Nothing,
                 };
                 (id, next)
             })
             .collect();
-        let mut copied = Copied::default();
+        let mut copied = CopyOutcome::default();
         {
             let mut state = self.lock();
             for (id, next) in ready {
@@ -306,7 +306,7 @@ impl Log {
                 }
                 match next {
                     Next::Event(live_only, ready) => {
-                        let Ready { mut audience, frame, ttl, coalesce, .. } = ready;
+                        let PreparedEvent { mut audience, frame, ttl, coalesce, .. } = ready;
                         let feeds = state.feeds_of(&mut audience);
                         let id = (!live_only).then_some(id);
                         let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
@@ -357,19 +357,24 @@ impl Log {
 
 impl State {
     /// Makes the change that stands at `id`.
-    fn make(&mut self, id: EventId, Asked { number, of, edit }: Asked, at: Instant) -> Made {
+    fn make(
+        &mut self,
+        id: EventId,
+        EditRequest { number, of, edit }: EditRequest,
+        at: Instant,
+    ) -> EditOutcome {
         let changed = self.edit(&of, edit, at);
         let result = changed.map(|changed| {
             let asked = number.is_some();
             let topics = self.store.members.topics(&of).filter(|_| asked).cloned().collect();
             Edited { topics, position: id, changed }
         });
-        Made { number, of, result }
+        EditOutcome { number, of, result }
     }
 
     /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
     /// log's own beginning.
-    pub(super) fn tell(&mut self, why: Reset, shape: Shape) {
+    pub(super) fn tell(&mut self, why: Reset, shape: EventFormat) {
         let frame = why.frame(self.store.head().id, shape);
         let mut audience = Audience::everybody();
         let feeds = self.feeds_of(&mut audience);

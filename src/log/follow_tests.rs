@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::event::{Key, Name};
-use crate::log::Taken;
+use crate::log::FeedBatch;
 use crate::log::store::Position;
 
 fn retention(events: usize) -> Retention {
@@ -14,8 +14,8 @@ fn id(ms: u64) -> EventId {
     EventId { ms, seq: 0, tag: None }
 }
 
-fn placed(ms: u64) -> Placed {
-    Placed { id: id(ms), what: Place::Event(event(ms)), age: Duration::ZERO }
+fn placed(ms: u64) -> LogRecord {
+    LogRecord { id: id(ms), what: RecordKind::Event(event(ms)), age: Duration::ZERO }
 }
 
 fn event(ms: u64) -> Event {
@@ -36,12 +36,12 @@ fn topic() -> Key {
     Key::Topic(Name::parse("a").unwrap())
 }
 
-fn foreign(ms: u64) -> Placed {
-    Placed { what: Place::Nothing, ..placed(ms) }
+fn foreign(ms: u64) -> LogRecord {
+    LogRecord { what: RecordKind::Nothing, ..placed(ms) }
 }
 
 /// A log with these places; `true` where the whole of them fits.
-fn loaded(log: &Log, newest_first: impl IntoIterator<Item = Placed>, end: u64) -> bool {
+fn loaded(log: &Log, newest_first: impl IntoIterator<Item = LogRecord>, end: u64) -> bool {
     let mut history = log.history();
     let all = newest_first.into_iter().all(|placed| history.add_older(placed));
     log.restart(history, id(end), None);
@@ -80,11 +80,11 @@ fn a_load_stops_at_the_retention() {
     assert!(!loaded(&log, [placed(40), placed(30), placed(20), placed(10)], 40));
     assert_eq!(after(&log, "20-0"), Ok(vec![30, 40]), "the one that is not kept is known to be there");
     assert_eq!(after(&log, "19-0"), Err(Reset::TooOld));
-    let old = Placed { age: Duration::from_secs(601), ..placed(30) };
+    let old = LogRecord { age: Duration::from_secs(601), ..placed(30) };
     assert!(!loaded(&log, [placed(40), old], 40));
     assert_eq!(after(&log, "30-0"), Ok(vec![40]));
     assert_eq!(after(&log, "29-0"), Err(Reset::TooOld));
-    let nothing: [Placed; 0] = [];
+    let nothing: [LogRecord; 0] = [];
     assert!(loaded(&log, nothing, 70));
     assert_eq!(after(&log, "70-0"), Ok(vec![]));
     assert_eq!(after(&log, "69-0"), Err(Reset::TooOld));
@@ -104,7 +104,7 @@ fn a_log_that_begins_anew_says_why_to_every_older_cursor_and_to_open_streams() {
     assert_eq!(after(&log, "10-0"), Err(Reset::LogLost));
     assert_eq!(after(&log, "25-0"), Ok(vec![]));
     assert_eq!(log.head().id, id(27));
-    let mut taken = Taken::default();
+    let mut taken = FeedBatch::default();
     feed.take(&mut taken);
     let [reset] = &taken.entries[..] else { panic!("{taken:?}") };
     let text = String::from_utf8(reset.frame.payload().to_vec()).unwrap();
@@ -124,7 +124,7 @@ fn what_has_no_id_is_live_only() {
     assert_eq!(log.append(event(0)).id, None);
     assert_eq!(log.append_gap().id, None);
     log.append_at(vec![placed(20)]);
-    let mut taken = Taken::default();
+    let mut taken = FeedBatch::default();
     feed.take(&mut taken);
     let ids: Vec<_> = taken.entries.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, [None, None, Some(id(20))]);
@@ -138,8 +138,8 @@ fn a_time_to_live_counts_from_the_append() {
     let log = Log::following(retention(100));
     let seconds = Duration::from_secs;
     let with_ttl = |ms, age| {
-        let mut placed = Placed { age: seconds(age), ..placed(ms) };
-        placed.what = Place::Event(Event { ttl: Some(seconds(60)), ..event(ms) });
+        let mut placed = LogRecord { age: seconds(age), ..placed(ms) };
+        placed.what = RecordKind::Event(Event { ttl: Some(seconds(60)), ..event(ms) });
         placed
     };
     loaded(&log, [with_ttl(30, 59), with_ttl(20, 61)], 30);

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use crate::event::{EventId, Key, Name};
 use crate::log::follow::History;
-use crate::log::members::Edit;
+use crate::log::members::TopicEdit;
 use crate::log::memory::{Log, State};
-use crate::log::sets::{Sets, Unkept};
+use crate::log::sets::{Sets, UnsavedHolders};
 
 /// The topics of each of some users and sessions.
-pub type Given = Vec<(Key, Vec<Name>)>;
+pub type AssignedTopics = Vec<(Key, Vec<Name>)>;
 
 /// Sets that have changed since they were kept.
 #[derive(Debug)]
-pub struct ToKeep {
+pub struct UnsavedTopics {
     /// The log's head, at which the sets are these.
     pub at: EventId,
     /// None when they are too many to be named: all are to be kept anew.
-    pub sets: Option<Given>,
+    pub sets: Option<AssignedTopics>,
     /// When the first of them changed.
     pub since: Option<Instant>,
 }
@@ -33,17 +33,18 @@ impl Log {
     }
 
     /// The sets that have changed since it was asked last.
-    pub fn to_keep(&self) -> ToKeep {
+    pub fn to_keep(&self) -> UnsavedTopics {
         let mut state = self.lock();
         let at = state.store.head().id;
-        let since = state.store.members.unkept.as_ref().and_then(Unkept::since);
-        let named = state.store.members.unkept.as_mut().map_or_else(|| Some(Vec::new()), Unkept::take);
+        let since = state.store.members.unkept.as_ref().and_then(UnsavedHolders::since);
+        let named =
+            state.store.members.unkept.as_mut().map_or_else(|| Some(Vec::new()), UnsavedHolders::take);
         let sets = named.map(|named| state.given(named));
-        ToKeep { at, sets, since }
+        UnsavedTopics { at, sets, since }
     }
 
     /// Notes that what [`Log::to_keep`] gave was not kept after all.
-    pub fn not_kept(&self, to_keep: &ToKeep) {
+    pub fn not_kept(&self, to_keep: &UnsavedTopics) {
         let mut state = self.lock();
         let Some(unkept) = &mut state.store.members.unkept else { return };
         let since = to_keep.since.unwrap_or_else(Instant::now);
@@ -70,19 +71,19 @@ impl Log {
     }
 
     /// What the sets of `holders` are now.
-    pub fn given(&self, holders: &[Key]) -> Given {
+    pub fn given(&self, holders: &[Key]) -> AssignedTopics {
         self.lock().given(holders.iter().cloned())
     }
 
     /// For how long a change has been waiting to be kept.
     pub fn unkept_for(&self) -> Duration {
-        let since = self.lock().store.members.unkept.as_ref().and_then(Unkept::since);
+        let since = self.lock().store.members.unkept.as_ref().and_then(UnsavedHolders::since);
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Takes what is kept elsewhere for what users and sessions are given; streams follow. What has changed here and is
     /// not kept yet stays.
-    pub fn adopt(&self, given: Given) {
+    pub fn adopt(&self, given: AssignedTopics) {
         let mut kept = Sets::default();
         for (of, topics) in given {
             kept.put(&of, topics.into_iter().collect());
@@ -119,7 +120,7 @@ impl History {
     }
 
     /// Makes a change that stands at `id`, in front of all that the history has.
-    pub fn advance(&mut self, id: EventId, of: &Key, edit: Edit) {
+    pub fn advance(&mut self, id: EventId, of: &Key, edit: TopicEdit) {
         let bounds = self.members;
         if let Some((at, sets)) = &mut self.base {
             *at = id;
@@ -133,13 +134,13 @@ impl History {
 }
 
 impl State {
-    fn given(&self, holders: impl IntoIterator<Item = Key>) -> Given {
+    fn given(&self, holders: impl IntoIterator<Item = Key>) -> AssignedTopics {
         let topics = |of: &Key| self.store.members.topics(of).cloned().collect();
         holders.into_iter().map(|of| (topics(&of), of)).map(|(topics, of)| (of, topics)).collect()
     }
 
     /// Makes changes that have been allowed elsewhere, each in a place of its own, and counts them as kept.
-    pub(super) fn give(&mut self, edits: Vec<(Key, Edit)>) {
+    pub(super) fn give(&mut self, edits: Vec<(Key, TopicEdit)>) {
         let now = Instant::now();
         let bounds = std::mem::take(&mut self.store.members.bounds);
         let unkept = self.store.members.unkept.take();

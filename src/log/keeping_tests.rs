@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::*;
 use crate::event::{Audience, Event};
-use crate::log::{Asked, MemberBounds, Place, Placed, Reset, Retention};
+use crate::log::{EditRequest, LogRecord, MemberBounds, RecordKind, Reset, Retention};
 
 const USERS: u64 = 5;
 const TOPICS: u64 = 6;
@@ -37,7 +37,7 @@ impl Random {
 #[derive(Clone)]
 enum Stands {
     Event(u64),
-    Change(u64, Edit),
+    Change(u64, TopicEdit),
     Foreign,
 }
 
@@ -59,18 +59,19 @@ impl World {
         let stands = match random.below(10) {
             0..5 => Stands::Event(random.below(TOPICS)),
             5 => Stands::Foreign,
-            6 => Stands::Change(random.below(USERS), Edit::Replace(some(random))),
-            _ => {
-                Stands::Change(random.below(USERS), Edit::Change { add: some(random), remove: some(random) })
-            }
+            6 => Stands::Change(random.below(USERS), TopicEdit::Replace(some(random))),
+            _ => Stands::Change(
+                random.below(USERS),
+                TopicEdit::Change { add: some(random), remove: some(random) },
+            ),
         };
         let mut sets = self.sets.last().cloned().unwrap_or_default();
         if let Stands::Change(of, edit) = &stands {
             let mut set = sets.get(of).cloned().unwrap_or_default();
             let before = set.len();
             match edit.clone() {
-                Edit::Replace(topics) => set = topics.into_iter().collect(),
-                Edit::Change { add, remove } => {
+                TopicEdit::Replace(topics) => set = topics.into_iter().collect(),
+                TopicEdit::Change { add, remove } => {
                     set.retain(|topic| !remove.contains(topic));
                     set.extend(add);
                 }
@@ -86,13 +87,13 @@ impl World {
         self.sets.push(sets);
     }
 
-    fn placed(&self, ms: u64) -> Placed {
+    fn placed(&self, ms: u64) -> LogRecord {
         let what = match self.stream[ms as usize - 1].clone() {
-            Stands::Event(number) => Place::Event(event(number)),
-            Stands::Change(of, edit) => Place::Change(Asked { number: None, of: user(of), edit }),
-            Stands::Foreign => Place::Nothing,
+            Stands::Event(number) => RecordKind::Event(event(number)),
+            Stands::Change(of, edit) => RecordKind::Change(EditRequest { number: None, of: user(of), edit }),
+            Stands::Foreign => RecordKind::Nothing,
         };
-        Placed { id: id(ms), what, age: Duration::ZERO }
+        LogRecord { id: id(ms), what, age: Duration::ZERO }
     }
 
     fn end(&self) -> u64 {
@@ -141,7 +142,7 @@ struct Hash {
 
 impl Hash {
     /// As the script does it.
-    fn fold(&mut self, from: u64, ToKeep { at, sets, .. }: &ToKeep) {
+    fn fold(&mut self, from: u64, UnsavedTopics { at, sets, .. }: &UnsavedTopics) {
         assert!(self.at >= from, "what came before is there");
         if at.ms <= self.at {
             return;
@@ -185,7 +186,7 @@ impl Instance {
         let _enough = (1..=end).rev().all(|ms| history.add_older(world.placed(ms)));
         let first = history.begins_behind().map_or(end, |first| first.ms);
         for ms in hash.at + 1..=first {
-            if let Place::Change(Asked { of, edit, .. }) = world.placed(ms).what {
+            if let RecordKind::Change(EditRequest { of, edit, .. }) = world.placed(ms).what {
                 history.advance(id(ms), &of, edit);
             }
         }
@@ -288,12 +289,12 @@ fn too_many_changed_sets_are_all_kept_anew() {
     log.keep();
     log.restart(log.history(), id(1), None);
     let many = 10_001;
-    let change = |n: u64| Placed {
+    let change = |n: u64| LogRecord {
         id: id(n + 2),
-        what: Place::Change(Asked {
+        what: RecordKind::Change(EditRequest {
             number: None,
             of: Key::Session(name(format!("s{n}"))),
-            edit: Edit::Replace(vec![topic(1)]),
+            edit: TopicEdit::Replace(vec![topic(1)]),
         }),
         age: Duration::ZERO,
     };
@@ -314,9 +315,9 @@ fn what_is_kept_elsewhere_is_taken_over_but_for_what_has_changed_here() {
     let age = Duration::from_secs(600);
     let log = Log::new(Retention { events: 10, bytes: 1 << 20, age, idempotency_window: age });
     log.keep();
-    log.edit(&user(1), Edit::Replace(vec![topic(1)])).unwrap();
+    log.edit(&user(1), TopicEdit::Replace(vec![topic(1)])).unwrap();
     assert_eq!(log.to_keep().sets, Some(vec![(user(1), vec![topic(1)])]));
-    log.edit(&user(2), Edit::Replace(vec![topic(2)])).unwrap();
+    log.edit(&user(2), TopicEdit::Replace(vec![topic(2)])).unwrap();
     let before = log.head();
     log.adopt(vec![(user(2), vec![]), (user(3), vec![topic(3)])]);
     let now = |of| log.topics(&user(of)).topics;

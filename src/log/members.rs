@@ -13,14 +13,14 @@ use std::time::Instant;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::event::{Key, Name};
-use crate::log::sets::{Sets, Unkept};
+use crate::log::sets::{Sets, UnsavedHolders};
 use crate::log::store::Position;
 
 /// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Via(u8);
+pub struct HeldBy(u8);
 
-impl Via {
+impl HeldBy {
     pub const NOTHING: Self = Self(0);
     pub const REQUEST: Self = Self(1);
     const USER: Self = Self(2);
@@ -64,7 +64,7 @@ impl Via {
     }
 }
 
-impl BitOr for Via {
+impl BitOr for HeldBy {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -74,7 +74,7 @@ impl BitOr for Via {
 
 /// What is to become of a set of topics.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Edit {
+pub enum TopicEdit {
     /// These and no others.
     Replace(Vec<Name>),
     /// First some are taken out, then some put in.
@@ -83,11 +83,11 @@ pub enum Edit {
 
 /// A change of the topics of a user, a session or a client, in its place among the events.
 #[derive(Debug)]
-pub struct Change {
+pub struct AppliedEdit {
     pub position: Position,
     pub of: Key,
     /// By what a stream holds what is added.
-    pub via: Via,
+    pub via: HeldBy,
     /// Topics that were not in the set.
     pub add: Box<[Name]>,
     /// Topics that were taken out, before those of `add` were put in; and whether they were in the set. A stream that
@@ -124,8 +124,8 @@ pub(super) struct Members {
     pub(super) bounds: MemberBounds,
     sets: Sets,
     /// Whose sets are to be kept elsewhere; None where nobody keeps them.
-    pub(super) unkept: Option<Unkept>,
-    changes: VecDeque<Arc<Change>>,
+    pub(super) unkept: Option<UnsavedHolders>,
+    changes: VecDeque<Arc<AppliedEdit>>,
     /// The positions of each holder's changes, oldest first.
     index: HashMap<Key, VecDeque<Position>>,
     bytes: usize,
@@ -150,16 +150,16 @@ impl Members {
     pub(super) fn edit(
         &mut self,
         of: &Key,
-        edit: Edit,
+        edit: TopicEdit,
         position: Position,
         at: Instant,
-    ) -> Result<Option<Arc<Change>>, BadEdit> {
-        let via = Via::of(of).ok_or(BadEdit::NoHolder)?;
+    ) -> Result<Option<Arc<AppliedEdit>>, BadEdit> {
+        let via = HeldBy::of(of).ok_or(BadEdit::NoHolder)?;
         let Some((add, remove)) = self.sets.edit(of, edit, self.bounds)? else { return Ok(None) };
         if let Some(unkept) = &mut self.unkept {
             unkept.add(of, at);
         }
-        let change = Arc::new(Change { position, of: of.clone(), via, add, remove, at });
+        let change = Arc::new(AppliedEdit { position, of: of.clone(), via, add, remove, at });
         self.bytes += cost(&change);
         self.index.entry_ref(of).or_default().push_back(position);
         self.changes.push_back(Arc::clone(&change));
@@ -201,10 +201,10 @@ impl Members {
     }
 
     /// What the holders among `keys` gave at `position`: today's sets with the later changes undone.
-    pub(super) fn at(&self, keys: &[Key], position: Position) -> Held {
-        let mut held = Held::default();
+    pub(super) fn at(&self, keys: &[Key], position: Position) -> HeldTopics {
+        let mut held = HeldTopics::default();
         for key in keys {
-            let Some(via) = Via::of(key) else { continue };
+            let Some(via) = HeldBy::of(key) else { continue };
             for topic in self.topics(key) {
                 held.give(topic, via);
             }
@@ -221,7 +221,7 @@ impl Members {
     }
 
     /// The first change after `position` of a holder among `keys`.
-    pub(super) fn next(&self, keys: &[Key], position: Position) -> Option<&Arc<Change>> {
+    pub(super) fn next(&self, keys: &[Key], position: Position) -> Option<&Arc<AppliedEdit>> {
         if self.changes.is_empty() {
             return None;
         }
@@ -235,14 +235,14 @@ impl Members {
     }
 
     /// The changes of one holder after `position`, in order.
-    fn of(&self, key: &Key, position: Position) -> impl DoubleEndedIterator<Item = &Arc<Change>> {
+    fn of(&self, key: &Key, position: Position) -> impl DoubleEndedIterator<Item = &Arc<AppliedEdit>> {
         self.index.get(key).into_iter().flat_map(move |places| {
             let from = places.partition_point(|&place| place <= position);
             places.range(from..).map(|&place| self.get(place))
         })
     }
 
-    fn get(&self, position: Position) -> &Arc<Change> {
+    fn get(&self, position: Position) -> &Arc<AppliedEdit> {
         &self.changes[self.changes.partition_point(|change| change.position < position)]
     }
 
@@ -256,7 +256,7 @@ impl Members {
         if self.lost.is_empty() {
             return Position(0);
         }
-        let holders = keys.iter().filter(|key| Via::of(key).is_some());
+        let holders = keys.iter().filter(|key| HeldBy::of(key).is_some());
         let lost = holders.map(|key| self.lost[self.hasher.hash_one(key) as usize % LOST]);
         lost.max().unwrap_or_default()
     }
@@ -293,7 +293,7 @@ impl Members {
     }
 }
 
-fn cost(change: &Change) -> usize {
+fn cost(change: &AppliedEdit) -> usize {
     let add: usize = change.add.iter().map(|topic| topic.as_str().len() + NAME_COST).sum();
     let remove: usize = change.remove.iter().map(|(topic, _)| topic.as_str().len() + NAME_COST).sum();
     CHANGE_COST + change.of.name().len() + add + remove
@@ -301,15 +301,15 @@ fn cost(change: &Change) -> usize {
 
 /// Topics, and by what each is held.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Held(BTreeMap<Name, Via>);
+pub struct HeldTopics(BTreeMap<Name, HeldBy>);
 
-impl Held {
-    pub(super) fn give(&mut self, topic: &Name, via: Via) {
+impl HeldTopics {
+    pub(super) fn give(&mut self, topic: &Name, via: HeldBy) {
         let held = self.0.entry(topic.clone()).or_default();
         *held = *held | via;
     }
 
-    pub(super) fn take(&mut self, topic: &Name, via: Via) {
+    pub(super) fn take(&mut self, topic: &Name, via: HeldBy) {
         if let Some(held) = self.0.get_mut(topic) {
             *held = held.without(via);
             if held.is_nothing() {
@@ -319,7 +319,7 @@ impl Held {
     }
 
     /// Goes over `change`, but for what the stream's own request asked for.
-    pub(super) fn follow(&mut self, change: &Change) {
+    pub(super) fn follow(&mut self, change: &AppliedEdit) {
         for (topic, _) in &change.remove {
             self.take(topic, change.via);
         }
@@ -329,7 +329,7 @@ impl Held {
     }
 
     /// In the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, Via)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, HeldBy)> {
         self.0.iter().map(|(topic, &via)| (topic, via))
     }
 

@@ -18,7 +18,7 @@ fn topics(members: &Members, of: &Key) -> Vec<String> {
     members.topics(of).map(ToString::to_string).collect()
 }
 
-fn held(held: &Held) -> Vec<(String, Via)> {
+fn held(held: &HeldTopics) -> Vec<(String, HeldBy)> {
     held.iter().map(|(topic, via)| (topic.to_string(), via)).collect()
 }
 
@@ -27,11 +27,11 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     let mut members = Members::default();
     let now = Instant::now();
     let u = user("u");
-    let add = |add: &[&str], remove: &[&str]| Edit::Change { add: names(add), remove: names(remove) };
+    let add = |add: &[&str], remove: &[&str]| TopicEdit::Change { add: names(add), remove: names(remove) };
     let one = members.edit(&u, add(&["b", "a", "b"], &[]), Position(1), now).unwrap().unwrap();
     assert_eq!(&*one.add, names(&["b", "a"]));
     assert!(members.edit(&u, add(&["a"], &[]), Position(2), now).unwrap().is_none(), "it has it already");
-    let two = members.edit(&u, Edit::Replace(names(&["c", "a"])), Position(2), now).unwrap().unwrap();
+    let two = members.edit(&u, TopicEdit::Replace(names(&["c", "a"])), Position(2), now).unwrap().unwrap();
     assert_eq!((&*two.add, &*two.remove), (&names(&["c"])[..], &[(name("b"), true)][..]));
     let three = members.edit(&u, add(&["a"], &["a", "x"]), Position(3), now).unwrap().unwrap();
     assert_eq!(
@@ -42,14 +42,14 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     assert_eq!(topics(&members, &u), ["a", "c"]);
     let at = |position| held(&members.at(&[user("other"), u.clone()], Position(position)));
     assert_eq!(at(0), []);
-    assert_eq!(at(1), [("a".to_owned(), Via::USER), ("b".to_owned(), Via::USER)]);
-    assert_eq!(at(2), [("a".to_owned(), Via::USER), ("c".to_owned(), Via::USER)]);
+    assert_eq!(at(1), [("a".to_owned(), HeldBy::USER), ("b".to_owned(), HeldBy::USER)]);
+    assert_eq!(at(2), [("a".to_owned(), HeldBy::USER), ("c".to_owned(), HeldBy::USER)]);
     assert_eq!(at(3), at(2));
     assert_eq!(members.next(slice::from_ref(&u), Position(1)).unwrap().position, Position(2));
     assert!(members.next(&[user("other")], Position(0)).is_none());
     assert_eq!(members.removed(slice::from_ref(&u), Position(2)), names(&["a", "x"]));
     assert_eq!(
-        members.edit(&Key::Broadcast, Edit::Replace(vec![]), Position(4), now).unwrap_err(),
+        members.edit(&Key::Broadcast, TopicEdit::Replace(vec![]), Position(4), now).unwrap_err(),
         BadEdit::NoHolder
     );
 }
@@ -60,13 +60,13 @@ fn what_several_give_is_held_until_all_have_taken_it() {
     let now = Instant::now();
     let keys = [user("n"), Key::Session(name("n")), Key::Client(name("n"))];
     for (nth, key) in (1..).zip(&keys) {
-        members.edit(key, Edit::Replace(names(&["t"])), Position(nth), now).unwrap();
+        members.edit(key, TopicEdit::Replace(names(&["t"])), Position(nth), now).unwrap();
     }
-    assert_eq!(held(&members.at(&keys, Position(3))), [("t".to_owned(), Via::GIVEN)]);
-    members.edit(&keys[1], Edit::Replace(vec![]), Position(4), now).unwrap();
-    assert_eq!(held(&members.at(&keys, Position(4))), [("t".to_owned(), Via::USER | Via::CLIENT)]);
+    assert_eq!(held(&members.at(&keys, Position(3))), [("t".to_owned(), HeldBy::GIVEN)]);
+    members.edit(&keys[1], TopicEdit::Replace(vec![]), Position(4), now).unwrap();
+    assert_eq!(held(&members.at(&keys, Position(4))), [("t".to_owned(), HeldBy::USER | HeldBy::CLIENT)]);
     members.forget(&keys[2]);
-    assert_eq!(held(&members.at(&keys[..1], Position(4))), [("t".to_owned(), Via::USER)]);
+    assert_eq!(held(&members.at(&keys[..1], Position(4))), [("t".to_owned(), HeldBy::USER)]);
 }
 
 #[test]
@@ -74,8 +74,9 @@ fn what_is_held_is_bounded_and_can_always_shrink() {
     let bounds = MemberBounds { topics: 2, all: 3 };
     let mut members = Members { bounds, ..Members::default() };
     let now = Instant::now();
-    let mut put =
-        |of: &str, topics: &[&str]| members.edit(&user(of), Edit::Replace(names(topics)), Position(1), now);
+    let mut put = |of: &str, topics: &[&str]| {
+        members.edit(&user(of), TopicEdit::Replace(names(topics)), Position(1), now)
+    };
     assert_eq!(put("a", &["1", "2", "3"]).unwrap_err(), BadEdit::TooManyTopics { max: 2 });
     put("a", &["1", "2"]).unwrap();
     put("b", &["1"]).unwrap();
@@ -84,7 +85,7 @@ fn what_is_held_is_bounded_and_can_always_shrink() {
     put("a", &["3"]).unwrap();
     put("c", &["1"]).unwrap();
     members.bounds = MemberBounds { topics: 0, all: 1 };
-    members.edit(&user("a"), Edit::Replace(vec![]), Position(1), now).unwrap();
+    members.edit(&user("a"), TopicEdit::Replace(vec![]), Position(1), now).unwrap();
     assert_eq!(members.sets().holders().count(), 2);
 }
 
@@ -93,7 +94,7 @@ fn only_who_lost_a_change_is_told_so() {
     let mut members = Members::default();
     let now = Instant::now();
     for (nth, of) in (1..).zip(["a", "b", "a"]) {
-        let edit = Edit::Replace(names(&[["x", "y"][nth as usize % 2]]));
+        let edit = TopicEdit::Replace(names(&[["x", "y"][nth as usize % 2]]));
         members.edit(&user(of), edit, Position(nth), now).unwrap();
     }
     assert!(!members.has_lost(&[user("a")], Position(0)));

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use crate::event::{Audience, Draft, Event, EventId, EventName, Key, Name, Shape, Tag};
+use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
 use crate::log::feed::Feed;
 use crate::log::follow::Following;
-use crate::log::members::{BadEdit, Change, Edit, Held, MemberBounds};
-use crate::log::store::{Bounds, Cursor, Membership, Position, Replay, Reset, Store};
+use crate::log::members::{AppliedEdit, BadEdit, HeldTopics, MemberBounds, TopicEdit};
+use crate::log::store::{Cursor, Membership, Position, Replay, Reset, Store, StoreBounds};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub struct Edited {
 
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
-    shape: Shape,
+    shape: EventFormat,
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
@@ -56,7 +56,7 @@ pub struct Log {
 
 pub(super) struct State {
     pub(super) store: Store,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: StoreBounds,
     /// Set when ids come from elsewhere: what has none is delivered live only.
     pub(super) following: Option<Following>,
     feeds: Vec<Arc<Feed>>,
@@ -73,7 +73,7 @@ const FEED_BYTES: usize = 32 << 20;
 
 impl Log {
     pub fn new(retention: Retention) -> Self {
-        let bounds = Bounds { events: retention.events, bytes: retention.bytes, age: retention.age };
+        let bounds = StoreBounds { events: retention.events, bytes: retention.bytes, age: retention.age };
         // Where the system has no randomness the clock's low digits still tell two starts apart.
         let bits = getrandom::u64().unwrap_or_else(|_| now_ms());
         Self::with(&retention, Store::new(bounds, Some(Tag::from_bits(bits)), now_ms()), bounds, None)
@@ -82,17 +82,17 @@ impl Log {
     pub(super) fn with(
         retention: &Retention,
         store: Store,
-        bounds: Bounds,
+        bounds: StoreBounds,
         following: Option<Following>,
     ) -> Self {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
-        Self { shape: Shape::default(), state: Mutex::new(state), grown: Notify::new() }
+        Self { shape: EventFormat::default(), state: Mutex::new(state), grown: Notify::new() }
     }
 
     /// The same log with its events laid out otherwise.
-    pub fn shaped(self, shape: Shape) -> Self {
+    pub fn shaped(self, shape: EventFormat) -> Self {
         Self { shape, ..self }
     }
 
@@ -102,7 +102,7 @@ impl Log {
         self
     }
 
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> EventFormat {
         self.shape
     }
 
@@ -146,7 +146,7 @@ impl Log {
 
     /// Changes the topics of a user, a session or a client, in one place among the events. Streams follow, and
     /// whoever joins later holds them; what a client was given ends with its stream.
-    pub fn edit(&self, of: &Key, edit: Edit) -> Result<Edited, BadEdit> {
+    pub fn edit(&self, of: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
         let mut state = self.lock();
         let changed = state.edit(of, edit, Instant::now())?;
         let topics = state.store.members.topics(of).cloned().collect();
@@ -173,7 +173,7 @@ impl Log {
 
     /// What the user, session and client among `keys` give at `after`, and the cursor with which a subscriber of
     /// theirs goes on from there.
-    pub fn enter(&self, keys: &[Key], after: Position) -> (Held, Position) {
+    pub fn enter(&self, keys: &[Key], after: Position) -> (HeldTopics, Position) {
         self.lock().store.enter(keys, after)
     }
 
@@ -303,7 +303,7 @@ impl State {
     }
 
     /// Changes a set of topics, and tells whether that changed anything.
-    pub(super) fn edit(&mut self, of: &Key, edit: Edit, now: Instant) -> Result<bool, BadEdit> {
+    pub(super) fn edit(&mut self, of: &Key, edit: TopicEdit, now: Instant) -> Result<bool, BadEdit> {
         if matches!(of, Key::Client(_)) && !self.wanted.contains_key(of) {
             return Err(BadEdit::NoSuchClient);
         }
@@ -314,7 +314,7 @@ impl State {
         Ok(change.is_some())
     }
 
-    pub(super) fn leave_change(&self, change: &Arc<Change>) {
+    pub(super) fn leave_change(&self, change: &Arc<AppliedEdit>) {
         self.each_feed(self.wanted.get(&change.of).copied().unwrap_or(0), |feed| feed.leave_change(change));
     }
 

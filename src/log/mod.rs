@@ -13,9 +13,9 @@ mod memory;
 mod sets;
 mod store;
 
-pub use crate::log::feed::{Feed, Taken};
-pub use crate::log::follow::{Asked, Copied, History, Made, Place, Placed};
-pub use crate::log::keeping::{Given, ToKeep};
-pub use crate::log::members::{BadEdit, Change, Edit, Held, MemberBounds, Via};
+pub use crate::log::feed::{Feed, FeedBatch};
+pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};
+pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
+pub use crate::log::members::{AppliedEdit, BadEdit, HeldBy, HeldTopics, MemberBounds, TopicEdit};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
 pub use crate::log::store::{Cursor, Entry, Membership, Position, Replay, Reset};

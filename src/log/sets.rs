@@ -9,7 +9,7 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use crate::event::{Key, Name};
-use crate::log::members::{BadEdit, Edit, MemberBounds};
+use crate::log::members::{BadEdit, MemberBounds, TopicEdit};
 
 /// Sets of topics.
 #[derive(Default, Debug)]
@@ -26,7 +26,7 @@ pub(super) type Differences = (Box<[Name]>, Box<[(Name, bool)]>);
 
 /// Whose sets have changed since they were kept elsewhere.
 #[derive(Default, Debug)]
-pub(super) struct Unkept {
+pub(super) struct UnsavedHolders {
     holders: HashSet<Key>,
     /// They were too many to be named.
     all: bool,
@@ -42,15 +42,15 @@ impl Sets {
     pub(super) fn edit(
         &mut self,
         of: &Key,
-        edit: Edit,
+        edit: TopicEdit,
         bounds: MemberBounds,
     ) -> Result<Option<Differences>, BadEdit> {
         let before = self.sets.get(of);
         let count = before.map_or(0, BTreeSet::len);
         let mut set = before.cloned().unwrap_or_default();
         let (add, remove) = match edit {
-            Edit::Change { add, remove } => (add, remove),
-            Edit::Replace(topics) => {
+            TopicEdit::Change { add, remove } => (add, remove),
+            TopicEdit::Replace(topics) => {
                 let topics: BTreeSet<Name> = topics.into_iter().collect();
                 let remove = set.difference(&topics).cloned().collect();
                 (topics.into_iter().collect(), remove)
@@ -103,15 +103,15 @@ impl Sets {
     }
 
     /// What makes the sets of users and sessions those of `other`.
-    pub(super) fn towards(&self, other: &Self) -> Vec<(Key, Edit)> {
+    pub(super) fn towards(&self, other: &Self) -> Vec<(Key, TopicEdit)> {
         let differs = |of: &&Key| self.sets.get(*of) != other.sets.get(*of);
         let gone = self.holders().filter(|of| !other.sets.contains_key(*of));
         let all = other.holders().filter(differs).chain(gone);
-        all.map(|of| (of.clone(), Edit::Replace(other.topics(of).cloned().collect()))).collect()
+        all.map(|of| (of.clone(), TopicEdit::Replace(other.topics(of).cloned().collect()))).collect()
     }
 }
 
-impl Unkept {
+impl UnsavedHolders {
     /// Its set has changed, at the latest at `since`.
     pub(super) fn add(&mut self, of: &Key, since: Instant) {
         if !is_shared(of) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 
-use crate::event::{Audience, Block, EventId, Frame, Key, Name, Shape, Tag};
-use crate::log::members::{BadEdit, Change, Edit, Held, Members};
+use crate::event::{Audience, Block, EventFormat, EventId, Frame, Key, Name, Tag};
+use crate::log::members::{AppliedEdit, BadEdit, HeldTopics, Members, TopicEdit};
 
 /// A place in the log. Dense: the next event's is one more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -95,7 +95,7 @@ impl Reset {
     }
 
     /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
-    pub fn frame(self, head: EventId, shape: Shape) -> Frame {
+    pub fn frame(self, head: EventId, shape: EventFormat) -> Frame {
         let block = Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None };
         shape.block(block, SystemTime::now())
     }
@@ -119,21 +119,21 @@ pub struct Replay {
     /// Whether `through` is the log's head.
     pub complete: bool,
     /// What changes the topics of the keys' holder right behind `through`.
-    pub change: Option<Arc<Change>>,
+    pub change: Option<Arc<AppliedEdit>>,
 }
 
 /// What a user, a session and a client give at the log's head.
 #[derive(Debug)]
 pub struct Membership {
     pub head: Cursor,
-    pub held: Held,
+    pub held: HeldTopics,
     /// The topics that were taken from them of late; None when nobody knows any more.
     pub removed: Option<Vec<Name>>,
 }
 
 /// How much the store keeps. Whatever is met first trims.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct StoreBounds {
     pub(super) events: usize,
     pub(super) bytes: usize,
     pub(super) age: Duration,
@@ -141,7 +141,7 @@ pub(super) struct Bounds {
 
 /// Entries in order, with an index by key.
 pub(super) struct Store {
-    bounds: Bounds,
+    bounds: StoreBounds,
     tag: Option<Tag>,
     entries: VecDeque<Arc<Entry>>,
     /// The positions of each key's stored entries, oldest first.
@@ -167,7 +167,7 @@ const KEY_COST: usize = 48;
 
 impl Store {
     /// An empty log whose ids start at `now_ms` (milliseconds since the Unix epoch).
-    pub(super) fn new(bounds: Bounds, tag: Option<Tag>, now_ms: u64) -> Self {
+    pub(super) fn new(bounds: StoreBounds, tag: Option<Tag>, now_ms: u64) -> Self {
         let origin = EventId { ms: now_ms, seq: 0, tag };
         Self {
             bounds,
@@ -268,7 +268,12 @@ impl Store {
     }
 
     /// Changes the topics of `of`, in a place of its own. None when that changes nothing.
-    pub(super) fn edit(&mut self, of: &Key, edit: Edit, at: Instant) -> Result<Option<Arc<Change>>, BadEdit> {
+    pub(super) fn edit(
+        &mut self,
+        of: &Key,
+        edit: TopicEdit,
+        at: Instant,
+    ) -> Result<Option<Arc<AppliedEdit>>, BadEdit> {
         let change = self.members.edit(of, edit, Position(self.head.0 + 1), at)?;
         if let Some(change) = &change {
             self.head = change.position;
@@ -417,7 +422,7 @@ impl Store {
 
     /// What the user, session and client among `keys` give at `after`, and from where a subscriber of theirs goes on:
     /// `after`, or, where changes have been let go of with all events before them, behind those.
-    pub(super) fn enter(&self, keys: &[Key], after: Position) -> (Held, Position) {
+    pub(super) fn enter(&self, keys: &[Key], after: Position) -> (HeldTopics, Position) {
         if !self.holds(after) {
             // It begins with a reset.
             return (self.members.at(keys, self.head), after);

@@ -23,7 +23,7 @@ impl Clock {
 }
 
 fn store(events: usize, bytes: usize, age_ms: u64) -> (Store, Clock) {
-    let bounds = Bounds { events, bytes, age: Duration::from_millis(age_ms) };
+    let bounds = StoreBounds { events, bytes, age: Duration::from_millis(age_ms) };
     (Store::new(bounds, tag(), MS), Clock { start: Instant::now(), ms: 0 })
 }
 

@@ -29,10 +29,10 @@ use tower_service::Service;
 const KEEP: Duration = Duration::from_secs(4);
 
 /// Connections to one server; requests with bodies of the kind `B`. Cloning shares.
-pub type Pool<B> = legacy::Client<Dial, B>;
+pub type HttpPool<B> = legacy::Client<HttpConnector, B>;
 
 /// Where a server is.
-pub enum Place {
+pub enum ServerAddress {
     Tcp {
         host: String,
         port: u16,
@@ -43,7 +43,7 @@ pub enum Place {
 }
 
 /// Connects to nobody yet. Keeps at most `idle` connections that are not in use.
-pub fn pool<B>(place: Place, idle: usize) -> Pool<B>
+pub fn pool<B>(place: ServerAddress, idle: usize) -> HttpPool<B>
 where
     B: Body + Send,
     B::Data: Send,
@@ -52,7 +52,7 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEEP)
         .pool_max_idle_per_host(idle)
-        .build(Dial(Arc::new(place)))
+        .build(HttpConnector(Arc::new(place)))
 }
 
 /// What an error comes down to; the ones around it say only where.
@@ -66,10 +66,10 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Makes connections to one place.
 #[derive(Clone)]
-pub struct Dial(Arc<Place>);
+pub struct HttpConnector(Arc<ServerAddress>);
 
-impl Place {
-    async fn connect(&self) -> io::Result<Link> {
+impl ServerAddress {
+    async fn connect(&self) -> io::Result<HttpConnection> {
         let socket = match self {
             Self::Unix(path) => Either::Left(Either::Right(UnixStream::connect(path).await?)),
             Self::Tcp { host, port, tls } => {
@@ -84,14 +84,14 @@ impl Place {
                 }
             }
         };
-        Ok(Link(TokioIo::new(socket)))
+        Ok(HttpConnection(TokioIo::new(socket)))
     }
 }
 
-impl Service<Uri> for Dial {
-    type Response = Link;
+impl Service<Uri> for HttpConnector {
+    type Response = HttpConnection;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Link>>;
+    type Future = BoxFuture<'static, io::Result<HttpConnection>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -104,15 +104,15 @@ impl Service<Uri> for Dial {
 }
 
 /// A connection.
-pub struct Link(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
+pub struct HttpConnection(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
 
-impl Connection for Link {
+impl Connection for HttpConnection {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl Read for Link {
+impl Read for HttpConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,7 +122,7 @@ impl Read for Link {
     }
 }
 
-impl Write for Link {
+impl Write for HttpConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }

@@ -53,18 +53,18 @@ pub enum BadTls {
 
 /// Which part of the operator's files a [`BadTls`] is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
+pub enum IdentityPart {
     Certificate,
     Key,
     Other,
 }
 
 impl BadTls {
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> IdentityPart {
         match self {
-            Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => Part::Certificate,
-            Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => Part::Key,
-            Self::NoAuthorities(_) | Self::BadServerName(_) => Part::Other,
+            Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => IdentityPart::Certificate,
+            Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => IdentityPart::Key,
+            Self::NoAuthorities(_) | Self::BadServerName(_) => IdentityPart::Other,
         }
     }
 }

@@ -15,36 +15,36 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use crate::proxy::error::ProxyError;
-use crate::proxy::metrics::Ticket;
-use crate::proxy::pool::Pool;
-use crate::proxy::request_body::Upload;
-use crate::proxy::upstream::Link;
+use crate::proxy::metrics::RequestMetrics;
+use crate::proxy::pool::ConnectionPool;
+use crate::proxy::request_body::RequestBodyState;
+use crate::proxy::upstream::UpstreamConnection;
 use crate::shutdown::Drain;
 
 /// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is
 /// logged here, as the client has the head by then; it must cut the client's connection.
 pub struct ProxyBody {
-    content: Content,
+    content: BodyContent,
     /// It ended well.
     complete: bool,
     /// hyper must not learn that there is no body: it would correct the head's length.
     bare_length: bool,
     status: StatusCode,
-    source: Source,
+    source: BodyDriver,
     /// It ended badly, which is told when hyper has written what came before.
     failure: Option<ProxyError>,
     /// None for an answer that has none.
-    ticket: Option<Ticket>,
+    ticket: Option<RequestMetrics>,
 }
 
 /// What the body is made of.
-pub(super) enum Content {
+pub(super) enum BodyContent {
     Incoming(Incoming),
     /// Here in whole.
     Whole(Bytes),
 }
 
-impl Content {
+impl BodyContent {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self {
             Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
@@ -69,21 +69,21 @@ impl Content {
 }
 
 /// What drives the backend's connection.
-pub(super) enum Source {
+pub(super) enum BodyDriver {
     /// Nothing needs to: the whole answer has been read.
     Read,
     /// This body.
-    Here(Box<Link>, Pool),
+    Here(Box<UpstreamConnection>, ConnectionPool),
     /// A task, as the request is still being sent: that must not wait for the client to read the answer.
-    Task(AbortHandle, Arc<Upload>),
+    Task(AbortHandle, Arc<RequestBodyState>),
 }
 
-impl Source {
+impl BodyDriver {
     /// `upload` is a body that the backend may not have in whole yet.
     pub(super) fn new(
-        link: Option<Box<Link>>,
-        upload: Option<Arc<Upload>>,
-        pool: &Pool,
+        link: Option<Box<UpstreamConnection>>,
+        upload: Option<Arc<RequestBodyState>>,
+        pool: &ConnectionPool,
         drain: &Drain,
     ) -> Self {
         match (link, upload) {
@@ -103,11 +103,11 @@ impl Source {
 impl ProxyBody {
     /// `bare_length`: the head names a length that is not this body's (304).
     pub(super) fn new(
-        content: Content,
+        content: BodyContent,
         status: StatusCode,
         bare_length: bool,
-        source: Source,
-        ticket: Ticket,
+        source: BodyDriver,
+        ticket: RequestMetrics,
     ) -> Self {
         Self {
             complete: content.is_end_stream(),
@@ -121,15 +121,15 @@ impl ProxyBody {
     }
 
     /// The body of an answer that switches protocols: none.
-    pub(super) fn empty(content: Content) -> Self {
+    pub(super) fn empty(content: BodyContent) -> Self {
         let status = StatusCode::SWITCHING_PROTOCOLS;
-        let source = Source::Read;
+        let source = BodyDriver::Read;
         Self { content, complete: true, bare_length: false, status, source, failure: None, ticket: None }
     }
 
     fn fail(&mut self, error: hyper::Error) -> ProxyError {
         let error = match &self.source {
-            Source::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
+            BodyDriver::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
             _ => {
                 warn!(
                     status = self.status.as_u16(),
@@ -146,9 +146,9 @@ impl ProxyBody {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let Source::Here(link, _) = &mut self.source else { return };
+        let BodyDriver::Here(link, _) = &mut self.source else { return };
         if (link.poll(cx).is_ready() || link.is_idle())
-            && let Source::Here(link, pool) = std::mem::replace(&mut self.source, Source::Read)
+            && let BodyDriver::Here(link, pool) = std::mem::replace(&mut self.source, BodyDriver::Read)
         {
             pool.put(link);
         }
@@ -156,7 +156,7 @@ impl ProxyBody {
 }
 
 /// Drives a connection until both the request and its answer are through.
-async fn finish(link: Box<Link>, pool: Pool) {
+async fn finish(link: Box<UpstreamConnection>, pool: ConnectionPool) {
     let mut link = Some(link);
     poll_fn(|cx| {
         let Some(mut driven) = link.take() else { return Poll::Ready(()) };
@@ -185,7 +185,7 @@ impl Body for ProxyBody {
         this.drive(cx);
         // What this body drives itself cannot be ready at any other time than now.
         let mut nobody = Context::from_waker(Waker::noop());
-        let waker = if matches!(this.source, Source::Here(..)) { &mut nobody } else { &mut *cx };
+        let waker = if matches!(this.source, BodyDriver::Here(..)) { &mut nobody } else { &mut *cx };
         match ready!(this.content.poll_frame(waker)) {
             Some(Ok(frame)) => {
                 this.complete = this.content.is_end_stream();
@@ -218,7 +218,7 @@ impl Drop for ProxyBody {
             if let Some(ticket) = &mut self.ticket {
                 ticket.complete(self.status);
             }
-        } else if let Source::Task(task, _) = &self.source {
+        } else if let BodyDriver::Task(task, _) = &self.source {
             task.abort();
         }
     }

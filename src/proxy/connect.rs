@@ -30,20 +30,22 @@ impl Connector {
     }
 
     /// One new connection, within the time limit.
-    pub(super) async fn connect(&self) -> Result<Io, ProxyError> {
+    pub(super) async fn connect(&self) -> Result<BackendIo, ProxyError> {
         let connecting = async {
             match &self.backend {
                 Backend::Tcp { host, port } => {
                     let socket = TcpStream::connect((host.as_str(), *port)).await?;
                     socket.set_nodelay(true)?;
                     SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
-                    Ok(Socket::Tcp(socket))
+                    Ok(BackendSocket::Tcp(socket))
                 }
-                Backend::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+                Backend::Unix(path) => UnixStream::connect(path).await.map(BackendSocket::Unix),
             }
         };
         match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok(socket)) => Ok(Io { socket, heard: Arc::default(), sent: false, ahead: Bytes::new() }),
+            Ok(Ok(socket)) => {
+                Ok(BackendIo { socket, heard: Arc::default(), sent: false, ahead: Bytes::new() })
+            }
             Ok(Err(error)) => Err(ProxyError::Connect(error)),
             Err(_) => Err(ProxyError::ConnectTimeout(self.timeout)),
         }
@@ -62,8 +64,8 @@ impl Connector {
 }
 
 /// A socket to the backend that remembers whether anything was read from it.
-pub(super) struct Io {
-    socket: Socket,
+pub(super) struct BackendIo {
+    socket: BackendSocket,
     heard: Arc<AtomicBool>,
     /// The next thing that is written has been sent before.
     sent: bool,
@@ -71,12 +73,12 @@ pub(super) struct Io {
     ahead: Bytes,
 }
 
-enum Socket {
+enum BackendSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Io {
+impl BackendIo {
     /// Set when something is read.
     pub(super) fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
@@ -99,7 +101,7 @@ impl Io {
     }
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for BackendIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.sent {
@@ -112,8 +114,8 @@ impl AsyncRead for Io {
         }
         let before = into.filled().len();
         let result = match &mut this.socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
-            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+            BackendSocket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            BackendSocket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
         };
         if into.filled().len() > before {
             this.heard.store(true, Ordering::Relaxed);
@@ -122,15 +124,15 @@ impl AsyncRead for Io {
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for BackendIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.has_sent(cx) {
             return Poll::Ready(Ok(bytes.len()));
         }
         match &mut this.socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            BackendSocket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            BackendSocket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 
@@ -144,8 +146,8 @@ impl AsyncWrite for Io {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         match &mut this.socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            BackendSocket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            BackendSocket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
 
@@ -155,15 +157,15 @@ impl AsyncWrite for Io {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
-            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            BackendSocket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            BackendSocket::Unix(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            BackendSocket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            BackendSocket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

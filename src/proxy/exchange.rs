@@ -14,16 +14,16 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::proxy::error::ProxyError;
-use crate::proxy::request_body::{Upload, UploadBody};
-use crate::proxy::upstream::Link;
+use crate::proxy::request_body::{RequestBody, RequestBodyState};
+use crate::proxy::upstream::UpstreamConnection;
 
 /// How long a body that waits for `100 Continue` is held back from a backend that says nothing: many never do.
 const CONTINUE_AFTER: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
-pub(super) enum Failure {
+pub(super) enum ExchangeError {
     /// Nothing was sent; here is the request again.
-    Unsent(Box<Request<UploadBody>>, hyper::Error),
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
     /// Some or all of the request may have reached the backend. `heard`: the backend had begun to answer.
     Sent { error: ProxyError, heard: bool },
 }
@@ -32,16 +32,16 @@ pub(super) enum Failure {
 /// that may be over. Takes the
 /// connection out of `slot` when it is over. Dropping the future leaves the connection in the middle of things.
 pub(super) async fn exchange(
-    slot: &mut Option<Box<Link>>,
-    request: Request<UploadBody>,
-    upload: Option<&Arc<Upload>>,
+    slot: &mut Option<Box<UpstreamConnection>>,
+    request: Request<RequestBody>,
+    upload: Option<&Arc<RequestBodyState>>,
     patience: Duration,
     mut late: Pin<&mut Sleep>,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<Incoming>, ExchangeError> {
     let link = slot.as_mut().expect("an exchange begins with a connection");
     let sender = match link.sender().await {
         Ok(sender) => sender,
-        Err(error) => return Err(Failure::Unsent(Box::new(request), error)),
+        Err(error) => return Err(ExchangeError::Unsent(Box::new(request), error)),
     };
     // Only polling the connection, just before, can make it ready: it needs to wake nobody, and it must not make use
     // of the budget by which tokio may put a task off.
@@ -60,10 +60,10 @@ pub(super) async fn exchange(
         }
         if let Poll::Ready(result) = polled {
             return Poll::Ready(result.map_err(|mut failed| match failed.take_message() {
-                Some(request) => Failure::Unsent(Box::new(request), failed.into_error()),
+                Some(request) => ExchangeError::Unsent(Box::new(request), failed.into_error()),
                 None => {
                     let error = ProxyError::from_exchange(failed.into_error(), upload.is_some());
-                    Failure::Sent { error, heard }
+                    ExchangeError::Sent { error, heard }
                 }
             }));
         }
@@ -78,7 +78,7 @@ pub(super) async fn exchange(
             if quiet >= patience {
                 let stalled = upload.is_some_and(|upload| upload.waits_for_client());
                 let error = if stalled { ProxyError::ClientStalled } else { ProxyError::HeadTimeout };
-                return Poll::Ready(Err(Failure::Sent { error: error(patience), heard }));
+                return Poll::Ready(Err(ExchangeError::Sent { error: error(patience), heard }));
             }
             late.as_mut().reset(Instant::now() + (patience - quiet));
         }

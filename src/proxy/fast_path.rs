@@ -20,8 +20,8 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Sleep;
 
-use crate::proxy::connect::Io;
-use crate::proxy::request_body::UploadBody;
+use crate::proxy::connect::BackendIo;
+use crate::proxy::request_body::RequestBody;
 
 /// The longest answer, head and body, that is plain.
 const LONGEST: usize = 16 << 10;
@@ -29,8 +29,8 @@ const LONGEST: usize = 16 << 10;
 const MOST_FIELDS: usize = 64;
 
 /// A socket to the backend without hyper.
-pub(super) struct Bare {
-    io: Io,
+pub(super) struct RawConnection {
+    io: BackendIo,
     /// What was read of the answer, or unasked.
     read: BytesMut,
     /// The request's head, empty when there is none.
@@ -39,7 +39,7 @@ pub(super) struct Bare {
 }
 
 /// What came of an exchange.
-pub(super) enum Outcome {
+pub(super) enum FastPathOutcome {
     Answer(Response<Bytes>),
     /// The connection had ended, or was out of step, before anything was sent.
     Unsent,
@@ -61,60 +61,60 @@ pub(super) fn is_plain<B>(answer: &Response<B>) -> bool {
     length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length <= LONGEST / 2)
 }
 
-impl Bare {
+impl RawConnection {
     /// `ahead` was read from the socket before.
-    pub(super) fn new(io: Io, ahead: Bytes) -> Self {
+    pub(super) fn new(io: BackendIo, ahead: Bytes) -> Self {
         Self { io, read: ahead.into(), head: Vec::new(), sent: 0 }
     }
 
     /// Sends `request`, which has to fit, and waits for its answer until `late`.
     pub(super) async fn exchange(
         &mut self,
-        request: &Request<UploadBody>,
+        request: &Request<RequestBody>,
         mut late: Pin<&mut Sleep>,
-    ) -> Outcome {
+    ) -> FastPathOutcome {
         if !self.is_idle() {
-            return Outcome::Unsent;
+            return FastPathOutcome::Unsent;
         }
         encode(request, &mut self.head);
         poll_fn(|cx| {
             // An idle connection has nothing to say but its end.
             if self.sent == 0 && self.poll_read(cx).is_ready() {
-                return Poll::Ready(Outcome::Unsent);
+                return Poll::Ready(FastPathOutcome::Unsent);
             }
             if let Poll::Ready(outcome) = self.poll(cx) {
                 return Poll::Ready(outcome);
             }
-            late.as_mut().poll(cx).map(|()| Outcome::Late)
+            late.as_mut().poll(cx).map(|()| FastPathOutcome::Late)
         })
         .await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<FastPathOutcome> {
         while self.sent < self.head.len() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.head[self.sent..])) {
                 Ok(some @ 1..) => self.sent += some,
-                Ok(0) | Err(_) if self.sent == 0 => return Poll::Ready(Outcome::Unsent),
-                Ok(0) | Err(_) => return Poll::Ready(Outcome::Hyper),
+                Ok(0) | Err(_) if self.sent == 0 => return Poll::Ready(FastPathOutcome::Unsent),
+                Ok(0) | Err(_) => return Poll::Ready(FastPathOutcome::Hyper),
             }
         }
         loop {
             if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
-                return Poll::Ready(Outcome::Hyper);
+                return Poll::Ready(FastPathOutcome::Hyper);
             }
             let all = self.read.split().freeze();
             match read(&all) {
-                Read::Plain(answer) => {
+                HeadRead::Plain(answer) => {
                     self.head.clear();
                     // What was room for a long head is not kept.
                     self.head.shrink_to(LONGEST / 8);
                     self.sent = 0;
-                    return Poll::Ready(Outcome::Answer(answer));
+                    return Poll::Ready(FastPathOutcome::Answer(answer));
                 }
-                Read::Partial if all.len() < LONGEST => self.read.unsplit(all.into()),
-                Read::Partial | Read::Other => {
+                HeadRead::Partial if all.len() < LONGEST => self.read.unsplit(all.into()),
+                HeadRead::Partial | HeadRead::Other => {
                     self.read = all.into();
-                    return Poll::Ready(Outcome::Hyper);
+                    return Poll::Ready(FastPathOutcome::Hyper);
                 }
             }
         }
@@ -135,12 +135,12 @@ impl Bare {
     }
 
     /// The socket as hyper is to find it.
-    pub(super) fn into_io(self) -> Io {
+    pub(super) fn into_io(self) -> BackendIo {
         self.io.begun(self.sent > 0, self.read.freeze())
     }
 }
 
-fn encode(request: &Request<UploadBody>, head: &mut Vec<u8>) {
+fn encode(request: &Request<RequestBody>, head: &mut Vec<u8>) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     head.clear();
     for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
@@ -154,7 +154,7 @@ fn encode(request: &Request<UploadBody>, head: &mut Vec<u8>) {
     head.extend_from_slice(b"\r\n");
 }
 
-enum Read {
+enum HeadRead {
     Plain(Response<Bytes>),
     /// So far it may become one.
     Partial,
@@ -162,16 +162,16 @@ enum Read {
 }
 
 /// Reads an answer of which `all` has come.
-fn read(all: &Bytes) -> Read {
+fn read(all: &Bytes) -> HeadRead {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let head = match parser.parse_response_with_uninit_headers(&mut parsed, all, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Read::Partial,
-        Err(_) => return Read::Other,
+        Ok(httparse::Status::Partial) => return HeadRead::Partial,
+        Err(_) => return HeadRead::Other,
     };
-    plain(all, head, &parsed).map_or(Read::Other, Read::Plain)
+    plain(all, head, &parsed).map_or(HeadRead::Other, HeadRead::Plain)
 }
 
 /// The answer whose head of `head` bytes has been `parsed`, if nothing about it is out of the ordinary.

@@ -17,19 +17,19 @@ use tracing::debug;
 
 use crate::config;
 use crate::health::Reporter;
-use crate::proxy::body::{Content, ProxyBody, Source};
+use crate::proxy::body::{BodyContent, BodyDriver, ProxyBody};
 use crate::proxy::connect::Connector;
 use crate::proxy::error::{BadAnswer, ProxyError};
-use crate::proxy::exchange::{Failure, exchange};
+use crate::proxy::exchange::{ExchangeError, exchange};
 use crate::proxy::fast_path;
-use crate::proxy::fast_path::Outcome;
+use crate::proxy::fast_path::FastPathOutcome;
 use crate::proxy::headers;
 use crate::proxy::headers::{Forwarded, Kinds};
-use crate::proxy::metrics::{Tally, Ticket};
-use crate::proxy::pool::Pool;
+use crate::proxy::metrics::{ProxyMetrics, RequestMetrics};
+use crate::proxy::pool::ConnectionPool;
 use crate::proxy::request_body;
-use crate::proxy::request_body::{Upload, UploadBody};
-use crate::proxy::upstream::Link;
+use crate::proxy::request_body::{RequestBody, RequestBodyState};
+use crate::proxy::upstream::UpstreamConnection;
 use crate::proxy::{target, tunnel};
 use crate::shutdown::Drain;
 
@@ -45,12 +45,12 @@ pub struct Proxy {
 
 struct Inner {
     connector: Connector,
-    pool: Pool,
+    pool: ConnectionPool,
     /// The `Host` of requests that bring none.
     host: HeaderValue,
     head_timeout: Duration,
     health: Reporter,
-    tally: Arc<Tally>,
+    tally: Arc<ProxyMetrics>,
     drain: Drain,
 }
 
@@ -60,11 +60,11 @@ impl Proxy {
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
             connector,
-            pool: Pool::new(settings.max_idle, settings.idle_timeout, drain.clone()),
+            pool: ConnectionPool::new(settings.max_idle, settings.idle_timeout, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
             health,
-            tally: Arc::new(Tally::new()),
+            tally: Arc::new(ProxyMetrics::new()),
             drain,
         };
         Self { inner: Arc::new(inner), close_over: CLOSE_OVER }
@@ -87,7 +87,7 @@ impl Proxy {
         let inner = &*self.inner;
         let version = request.version();
         let outgoing = inner.outgoing(request, caller)?;
-        let mut ticket = Ticket::new(&inner.tally);
+        let mut ticket = RequestMetrics::new(&inner.tally);
         match inner.answer(outgoing, &mut ticket).await {
             Ok(answer) => Ok(self.deliver(answer, version, ticket)),
             Err(error) => {
@@ -97,8 +97,13 @@ impl Proxy {
         }
     }
 
-    fn deliver(&self, answer: Answer, to: Version, mut ticket: Ticket) -> Response<ProxyBody> {
-        let Answer { mut response, link, mut upload, client } = answer;
+    fn deliver(
+        &self,
+        answer: UpstreamResponse,
+        to: Version,
+        mut ticket: RequestMetrics,
+    ) -> Response<ProxyBody> {
+        let UpstreamResponse { mut response, link, mut upload, client } = answer;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             response.extensions_mut().remove::<OnUpgrade>();
@@ -118,32 +123,36 @@ impl Proxy {
         let bare_length = status == StatusCode::NOT_MODIFIED
             && to <= Version::HTTP_11
             && response.headers().contains_key(CONTENT_LENGTH);
-        let source = Source::new(link, upload, &self.inner.pool, &self.inner.drain);
+        let source = BodyDriver::new(link, upload, &self.inner.pool, &self.inner.drain);
         response.map(|content| ProxyBody::new(content, status, bare_length, source, ticket))
     }
 }
 
 /// A request as the backend gets it.
-struct Outgoing {
-    request: Request<UploadBody>,
+struct UpstreamRequest {
+    request: Request<RequestBody>,
     /// It may begin a plain exchange.
     plain: bool,
-    upload: Option<Arc<Upload>>,
+    upload: Option<Arc<RequestBodyState>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
 }
 
 /// The head of an answer, and what its body still needs.
-struct Answer {
-    response: Response<Content>,
+struct UpstreamResponse {
+    response: Response<BodyContent>,
     /// The connection that the rest of it comes from. None when that is known to be over.
-    link: Option<Box<Link>>,
-    upload: Option<Arc<Upload>>,
+    link: Option<Box<UpstreamConnection>>,
+    upload: Option<Arc<RequestBodyState>>,
     client: Option<OnUpgrade>,
 }
 
 impl Inner {
-    fn outgoing(&self, request: Request<Incoming>, caller: &Forwarded) -> Result<Outgoing, ProxyError> {
+    fn outgoing(
+        &self,
+        request: Request<Incoming>,
+        caller: &Forwarded,
+    ) -> Result<UpstreamRequest, ProxyError> {
         let (mut head, body) = request.into_parts();
         let kinds = Kinds::of(&head.headers);
         let expects = kinds.expect && target::expects_continue(&head.headers, head.version);
@@ -165,11 +174,15 @@ impl Inner {
                 }
             });
         }
-        Ok(Outgoing { request, plain, upload, client })
+        Ok(UpstreamRequest { request, plain, upload, client })
     }
 
-    async fn answer(&self, outgoing: Outgoing, ticket: &mut Ticket) -> Result<Answer, ProxyError> {
-        let Outgoing { mut request, plain, upload, client } = outgoing;
+    async fn answer(
+        &self,
+        outgoing: UpstreamRequest,
+        ticket: &mut RequestMetrics,
+    ) -> Result<UpstreamResponse, ProxyError> {
+        let UpstreamRequest { mut request, plain, upload, client } = outgoing;
         let mut slot = self.pool.take();
         let mut late = pin!(sleep(self.head_timeout));
         let (mut response, mut link) = loop {
@@ -181,14 +194,16 @@ impl Inner {
             link.forget();
             if plain && let Some(bare) = link.bare() {
                 match bare.exchange(&request, late.as_mut()).await {
-                    Outcome::Answer(response) => break (response.map(Content::Whole), Some(link)),
-                    Outcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
-                    Outcome::Unsent if reused => {
+                    FastPathOutcome::Answer(response) => {
+                        break (response.map(BodyContent::Whole), Some(link));
+                    }
+                    FastPathOutcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
+                    FastPathOutcome::Unsent if reused => {
                         debug!("an idle connection to the backend had ended; trying another");
                         slot = self.pool.take();
                         continue;
                     }
-                    Outcome::Unsent | Outcome::Hyper => {}
+                    FastPathOutcome::Unsent | FastPathOutcome::Hyper => {}
                 }
             }
             let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
@@ -199,15 +214,15 @@ impl Inner {
                         // Idle: all of the answer came at once.
                         link.was_plain(plain && fast_path::is_plain(&response) && link.is_idle());
                     }
-                    break (response.map(Content::Incoming), slot);
+                    break (response.map(BodyContent::Incoming), slot);
                 }
-                Err(Failure::Unsent(again, error)) if reused => {
+                Err(ExchangeError::Unsent(again, error)) if reused => {
                     debug!(%error, "an idle connection to the backend had ended; trying another");
                     request = *again;
                     slot = self.pool.take();
                 }
-                Err(Failure::Unsent(_, error)) => return Err(ProxyError::from_exchange(error, false)),
-                Err(Failure::Sent { error, heard }) => match (spare, &error) {
+                Err(ExchangeError::Unsent(_, error)) => return Err(ProxyError::from_exchange(error, false)),
+                Err(ExchangeError::Sent { error, heard }) => match (spare, &error) {
                     // The backend closed an idle connection just as the request went out. To ask once more changes
                     // nothing there; on a fresh connection, so that it happens once.
                     (Some(again), ProxyError::BrokeOff(_)) if !heard => {
@@ -241,11 +256,11 @@ impl Inner {
             kinds,
             switching || status == StatusCode::UPGRADE_REQUIRED,
         );
-        Ok(Answer { response, link, upload, client })
+        Ok(UpstreamResponse { response, link, upload, client })
     }
 
-    async fn connect(&self) -> Result<Box<Link>, ProxyError> {
-        let connected = self.connector.connect().await.map(Link::new);
+    async fn connect(&self) -> Result<Box<UpstreamConnection>, ProxyError> {
+        let connected = self.connector.connect().await.map(UpstreamConnection::new);
         match &connected {
             Ok(_) => self.health.up(),
             Err(ProxyError::Connect(cause)) => {
@@ -258,13 +273,13 @@ impl Inner {
 }
 
 /// Whether sending the request twice is the same as sending it once: RFC 9110, section 9.2.1, and no body.
-fn counts_once(request: &Request<UploadBody>) -> bool {
+fn counts_once(request: &Request<RequestBody>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
         && request.body().is_end_stream()
 }
 
-fn replica(request: &Request<UploadBody>) -> Request<UploadBody> {
-    let mut replica = Request::new(UploadBody::empty());
+fn replica(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut replica = Request::new(RequestBody::empty());
     *replica.method_mut() = request.method().clone();
     *replica.uri_mut() = request.uri().clone();
     *replica.headers_mut() = request.headers().clone();

@@ -1,6 +1,6 @@
 //! What the room counts: requests by outcome, the time to an answer's head, and what is with the backend now.
 //!
-//! Every way out of a request is counted by dropping its [`Ticket`].
+//! Every way out of a request is counted by dropping its [`RequestMetrics`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::proxy::error::ProxyError;
 use crate::telemetry;
 
 /// The room's metrics, looked up once.
-pub(super) struct Tally {
+pub(super) struct ProxyMetrics {
     /// By the first digit of the status.
     classes: [Counter; 5],
     refused: Counter,
@@ -26,7 +26,7 @@ pub(super) struct Tally {
     in_flight: Gauge,
 }
 
-impl Tally {
+impl ProxyMetrics {
     pub(super) fn new() -> Self {
         let outcome = |word: &'static str| metrics::counter!(telemetry::PROXY_REQUESTS, "outcome" => word);
         Self {
@@ -56,14 +56,14 @@ impl Tally {
 
 /// One request that is with the backend, counted as in flight until it is dropped. Dropped without a word on how it
 /// ended, it was cancelled: the client has left.
-pub(super) struct Ticket {
-    tally: Arc<Tally>,
+pub(super) struct RequestMetrics {
+    tally: Arc<ProxyMetrics>,
     begun: Instant,
     outcome: Option<Counter>,
 }
 
-impl Ticket {
-    pub(super) fn new(tally: &Arc<Tally>) -> Self {
+impl RequestMetrics {
+    pub(super) fn new(tally: &Arc<ProxyMetrics>) -> Self {
         tally.in_flight.increment(1.0);
         Self { tally: Arc::clone(tally), begun: Instant::now(), outcome: None }
     }
@@ -84,7 +84,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RequestMetrics {
     fn drop(&mut self) {
         self.tally.in_flight.decrement(1.0);
         match &self.outcome {

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::proxy::upstream::Link;
+use crate::proxy::upstream::UpstreamConnection;
 use crate::shutdown::Drain;
 
 /// How often idle connections that are too old or closed are let go of.
@@ -15,29 +15,29 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// The idle connections. Cloning shares.
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Shared>);
+pub(super) struct ConnectionPool(Arc<PoolInner>);
 
-struct Shared {
-    idle: Mutex<Idle>,
+struct PoolInner {
+    idle: Mutex<IdleConnection>,
     max: usize,
     timeout: Duration,
     drain: Drain,
 }
 
 #[derive(Default)]
-struct Idle {
+struct IdleConnection {
     /// The one used last is at the end and goes out first, so that a crowd's connections grow old once it is gone.
-    links: Vec<(Box<Link>, Instant)>,
+    links: Vec<(Box<UpstreamConnection>, Instant)>,
     swept: bool,
 }
 
-impl Pool {
+impl ConnectionPool {
     pub(super) fn new(max: usize, timeout: Duration, drain: Drain) -> Self {
-        Self(Arc::new(Shared { idle: Mutex::default(), max, timeout, drain }))
+        Self(Arc::new(PoolInner { idle: Mutex::default(), max, timeout, drain }))
     }
 
     /// An idle connection that was open when last heard of.
-    pub(super) fn take(&self) -> Option<Box<Link>> {
+    pub(super) fn take(&self) -> Option<Box<UpstreamConnection>> {
         let (link, until) = self.0.lock().links.pop()?;
         if until > Instant::now() {
             return Some(link);
@@ -47,7 +47,7 @@ impl Pool {
     }
 
     /// Keeps a connection that has done its work, if it can be used again and there is room.
-    pub(super) fn put(&self, mut link: Box<Link>) {
+    pub(super) fn put(&self, mut link: Box<UpstreamConnection>) {
         if !link.rest() {
             return;
         }
@@ -72,8 +72,8 @@ impl Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Idle> {
+impl PoolInner {
+    fn lock(&self) -> MutexGuard<'_, IdleConnection> {
         self.idle.lock()
     }
 

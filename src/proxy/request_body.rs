@@ -25,12 +25,12 @@ use crate::shutdown::Drain;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// The body that hyper's client side sends.
-pub(super) struct UploadBody {
-    source: Source,
-    upload: Option<Arc<Upload>>,
+pub(super) struct RequestBody {
+    source: BodySource,
+    upload: Option<Arc<RequestBodyState>>,
 }
 
-enum Source {
+enum BodySource {
     Empty,
     Open(Incoming),
     /// Behind the gate, of which nothing is known but its size.
@@ -40,7 +40,7 @@ enum Source {
 }
 
 /// What the forwarding task knows of the body that hyper has: whether it is held back, and when it last moved.
-pub(super) struct Upload {
+pub(super) struct RequestBodyState {
     begun: Instant,
     /// Milliseconds from `begun` to the last thing that came from the client.
     moved: AtomicU64,
@@ -63,16 +63,16 @@ enum Gate {
 }
 
 /// A body that goes on as it comes, or is held back when `held`. Empty bodies have no upload to speak of.
-pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (UploadBody, Option<Arc<Upload>>) {
+pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (RequestBody, Option<Arc<RequestBodyState>>) {
     if body.is_end_stream() {
-        return (UploadBody::empty(), None);
+        return (RequestBody::empty(), None);
     }
     let (source, gate) = if held {
-        (Source::Held(body.size_hint()), Gate::Shut { body, sender: None })
+        (BodySource::Held(body.size_hint()), Gate::Shut { body, sender: None })
     } else {
-        (Source::Open(body), Gate::Open)
+        (BodySource::Open(body), Gate::Open)
     };
-    let upload = Arc::new(Upload {
+    let upload = Arc::new(RequestBodyState {
         begun: Instant::now(),
         moved: AtomicU64::new(0),
         clients_turn: AtomicBool::new(false),
@@ -80,10 +80,10 @@ pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (UploadBody, Opt
         gate: Mutex::new(gate),
         drain: drain.clone(),
     });
-    (UploadBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
+    (RequestBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
 }
 
-impl Upload {
+impl RequestBodyState {
     /// Whether the body waits for the backend to ask for it.
     pub(super) fn is_held(&self) -> bool {
         matches!(*self.gate.lock(), Gate::Shut { .. })
@@ -157,13 +157,13 @@ impl Upload {
     }
 }
 
-impl UploadBody {
+impl RequestBody {
     pub(super) fn empty() -> Self {
-        Self { source: Source::Empty, upload: None }
+        Self { source: BodySource::Empty, upload: None }
     }
 }
 
-impl Body for UploadBody {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -173,10 +173,10 @@ impl Body for UploadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let Some(upload) = &this.upload else { return Poll::Ready(None) };
-        if let Source::Held(_) = this.source {
-            this.source = Source::Open(ready!(upload.poll_gate(cx)));
+        if let BodySource::Held(_) = this.source {
+            this.source = BodySource::Open(ready!(upload.poll_gate(cx)));
         }
-        let Source::Open(body) = &mut this.source else { return Poll::Ready(None) };
+        let BodySource::Open(body) = &mut this.source else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         upload.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
         match &polled {
@@ -184,11 +184,11 @@ impl Body for UploadBody {
             Poll::Ready(Some(Ok(_))) => upload.has_moved(),
             Poll::Ready(Some(Err(_))) => {
                 upload.broken.store(true, Ordering::Relaxed);
-                this.source = Source::Ended;
+                this.source = BodySource::Ended;
             }
             Poll::Ready(None) => {
                 upload.has_moved();
-                this.source = Source::Ended;
+                this.source = BodySource::Ended;
             }
         }
         polled
@@ -196,25 +196,25 @@ impl Body for UploadBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Empty | Source::Ended => true,
-            Source::Open(body) => body.is_end_stream(),
-            Source::Held(_) => false,
+            BodySource::Empty | BodySource::Ended => true,
+            BodySource::Open(body) => body.is_end_stream(),
+            BodySource::Held(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Empty | Source::Ended => SizeHint::with_exact(0),
-            Source::Open(body) => body.size_hint(),
-            Source::Held(hint) => *hint,
+            BodySource::Empty | BodySource::Ended => SizeHint::with_exact(0),
+            BodySource::Open(body) => body.size_hint(),
+            BodySource::Held(hint) => *hint,
         }
     }
 }
 
-impl Drop for UploadBody {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Source::Open(mut rest), Some(upload)) =
-            (std::mem::replace(&mut self.source, Source::Ended), &self.upload)
+        if let (BodySource::Open(mut rest), Some(upload)) =
+            (std::mem::replace(&mut self.source, BodySource::Ended), &self.upload)
             && !rest.is_end_stream()
         {
             upload.drain.spawn(async move {

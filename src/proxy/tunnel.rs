@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tracing::debug;
 
-use crate::proxy::metrics::Ticket;
-use crate::proxy::upstream::Link;
+use crate::proxy::metrics::RequestMetrics;
+use crate::proxy::upstream::UpstreamConnection;
 use crate::retry::random_between;
 use crate::shutdown::Drain;
 
@@ -17,8 +17,8 @@ use crate::shutdown::Drain;
 /// only. After the notice to stop it lasts for a random share of `spread`.
 pub(super) async fn run(
     client: OnUpgrade,
-    mut link: Box<Link>,
-    ticket: Ticket,
+    mut link: Box<UpstreamConnection>,
+    ticket: RequestMetrics,
     drain: Drain,
     spread: Duration,
 ) {

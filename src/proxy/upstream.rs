@@ -16,13 +16,13 @@ use bytes::Bytes;
 use hyper::client::conn::http1::{self, Connection, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use crate::proxy::connect::Io;
-use crate::proxy::fast_path::Bare;
-use crate::proxy::request_body::UploadBody;
+use crate::proxy::connect::BackendIo;
+use crate::proxy::fast_path::RawConnection;
+use crate::proxy::request_body::RequestBody;
 
 /// One connection to the backend. Dropping it closes it.
-pub(super) struct Link {
-    lane: Lane,
+pub(super) struct UpstreamConnection {
+    lane: Mode,
     heard: Arc<AtomicBool>,
     /// It has carried a request before.
     pub(super) reused: bool,
@@ -31,51 +31,56 @@ pub(super) struct Link {
 }
 
 /// Who speaks on the socket.
-enum Lane {
-    Bare(Bare),
+enum Mode {
+    Bare(RawConnection),
     Hyper(Box<Hyper>),
     Over,
 }
 
 struct Hyper {
-    sender: SendRequest<UploadBody>,
-    connection: Connection<TokioIo<Io>, UploadBody>,
+    sender: SendRequest<RequestBody>,
+    connection: Connection<TokioIo<BackendIo>, RequestBody>,
     over: bool,
     /// The next exchange may well be plain.
     leaves: bool,
 }
 
-impl Link {
-    pub(super) fn new(io: Io) -> Box<Self> {
+impl UpstreamConnection {
+    pub(super) fn new(io: BackendIo) -> Box<Self> {
         let heard = io.heard();
-        Box::new(Self { lane: Lane::Bare(Bare::new(io, Bytes::new())), heard, reused: false, keep: None })
+        Box::new(Self {
+            lane: Mode::Bare(RawConnection::new(io, Bytes::new())),
+            heard,
+            reused: false,
+            keep: None,
+        })
     }
 
     /// The bare socket of an idle connection, where hyper's last exchange on it gave no reason to stay with hyper.
-    pub(super) fn bare(&mut self) -> Option<&mut Bare> {
-        if matches!(&self.lane, Lane::Hyper(hyper) if hyper.leaves)
-            && let Lane::Hyper(hyper) = std::mem::replace(&mut self.lane, Lane::Over)
+    pub(super) fn bare(&mut self) -> Option<&mut RawConnection> {
+        if matches!(&self.lane, Mode::Hyper(hyper) if hyper.leaves)
+            && let Mode::Hyper(hyper) = std::mem::replace(&mut self.lane, Mode::Over)
         {
             let Parts { io, read_buf, .. } = hyper.connection.into_parts();
-            self.lane = Lane::Bare(Bare::new(io.into_inner(), read_buf));
+            self.lane = Mode::Bare(RawConnection::new(io.into_inner(), read_buf));
         }
-        if let Lane::Bare(bare) = &mut self.lane { Some(bare) } else { None }
+        if let Mode::Bare(bare) = &mut self.lane { Some(bare) } else { None }
     }
 
     /// Hyper's way to send a request. In the midst of a plain exchange hyper takes it over: what is sent here then has
     /// to be the same request, and does not go out again.
-    pub(super) async fn sender(&mut self) -> Result<&mut SendRequest<UploadBody>, hyper::Error> {
-        if let Lane::Bare(_) = self.lane
-            && let Lane::Bare(bare) = std::mem::replace(&mut self.lane, Lane::Over)
+    pub(super) async fn sender(&mut self) -> Result<&mut SendRequest<RequestBody>, hyper::Error> {
+        if let Mode::Bare(_) = self.lane
+            && let Mode::Bare(bare) = std::mem::replace(&mut self.lane, Mode::Over)
         {
             // An answer's head may be some 400 KiB, hyper's own bound.
             let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(bare.into_io())).await?;
             let hyper = Hyper { sender, connection, over: false, leaves: false };
-            self.lane = Lane::Hyper(Box::new(hyper));
+            self.lane = Mode::Hyper(Box::new(hyper));
         }
         match &mut self.lane {
-            Lane::Hyper(hyper) => Ok(&mut hyper.sender),
-            Lane::Bare(_) | Lane::Over => unreachable!("a connection that is over is not used"),
+            Mode::Hyper(hyper) => Ok(&mut hyper.sender),
+            Mode::Bare(_) | Mode::Over => unreachable!("a connection that is over is not used"),
         }
     }
 
@@ -83,42 +88,42 @@ impl Link {
     /// or its body.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.lane {
-            Lane::Hyper(hyper) => {
+            Mode::Hyper(hyper) => {
                 if !hyper.over {
                     hyper.over = Pin::new(&mut hyper.connection).poll_without_shutdown(cx).is_ready();
                 }
                 if hyper.over { Poll::Ready(()) } else { Poll::Pending }
             }
-            Lane::Bare(bare) => bare.poll_idle(cx),
-            Lane::Over => Poll::Ready(()),
+            Mode::Bare(bare) => bare.poll_idle(cx),
+            Mode::Over => Poll::Ready(()),
         }
     }
 
     /// Whether everything of the last request has been written and everything of its answer read.
     pub(super) fn is_idle(&self) -> bool {
         match &self.lane {
-            Lane::Hyper(hyper) => !hyper.over && hyper.sender.is_ready(),
-            Lane::Bare(bare) => bare.is_idle(),
-            Lane::Over => false,
+            Mode::Hyper(hyper) => !hyper.over && hyper.sender.is_ready(),
+            Mode::Bare(bare) => bare.is_idle(),
+            Mode::Over => false,
         }
     }
 
     /// Whether there is nothing left to drive.
     pub(super) fn is_over(&self) -> bool {
         match &self.lane {
-            Lane::Hyper(hyper) => hyper.over,
-            Lane::Bare(_) => false,
-            Lane::Over => true,
+            Mode::Hyper(hyper) => hyper.over,
+            Mode::Bare(_) => false,
+            Mode::Over => true,
         }
     }
 
     /// Makes an idle connection forget the task that used it, which hyper would wake for every later request on it.
     /// `false` when the connection is over after all.
     pub(super) fn rest(&mut self) -> bool {
-        matches!(self.lane, Lane::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        matches!(self.lane, Mode::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// From now on [`Link::has_heard`] tells of the next request.
+    /// From now on [`UpstreamConnection::has_heard`] tells of the next request.
     pub(super) fn forget(&self) {
         self.heard.store(false, Ordering::Relaxed);
     }
@@ -141,13 +146,13 @@ impl Link {
 
     /// Whether the exchange now under way could have been a plain one; then the next one begins as such.
     pub(super) fn was_plain(&mut self, plain: bool) {
-        if let Lane::Hyper(hyper) = &mut self.lane {
+        if let Mode::Hyper(hyper) = &mut self.lane {
             hyper.leaves = plain;
         }
     }
 
     /// The socket, and what was read ahead of it. For a connection that has ended by an upgrade.
-    pub(super) fn into_parts(self) -> Option<Parts<TokioIo<Io>>> {
-        if let Lane::Hyper(hyper) = self.lane { Some(hyper.connection.into_parts()) } else { None }
+    pub(super) fn into_parts(self) -> Option<Parts<TokioIo<BackendIo>>> {
+        if let Mode::Hyper(hyper) = self.lane { Some(hyper.connection.into_parts()) } else { None }
     }
 }

@@ -3,5 +3,6 @@
 mod service;
 
 pub use crate::publish::service::{
-    BadPublish, Heading, Manner, Outgoing, Publish, Published, Receipt, Relay, RelayError, Relayed, Relaying,
+    BadPublish, Heading, PublishOptions, PublishService, Published, Receipt, Relay, RelayError, Relayed,
+    RelayedEnvelope, Relaying,
 };

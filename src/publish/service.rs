@@ -26,7 +26,7 @@ const SOURCE: &str = "http";
 /// Carries envelopes to every instance, this one included.
 pub trait Relay: Send + Sync {
     /// Sends each of `messages` in order, and says of each what became of it. Bounded in time.
-    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_>;
+    fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_>;
 
     /// The id at or before which everything stands that was published before the question; None where every instance
     /// has a log of its own.
@@ -43,7 +43,7 @@ pub type Heading<'a> = BoxFuture<'a, Result<Option<EventId>, RelayError>>;
 
 /// An envelope to be relayed.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct RelayedEnvelope {
     /// With its idempotency key inside.
     pub json: Bytes,
     pub idempotency_key: Option<Box<str>>,
@@ -115,7 +115,7 @@ impl BadPublish {
 
 /// How a body is to be published.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Manner<'a> {
+pub struct PublishOptions<'a> {
     /// The request's idempotency key: of a single event it is the key, of the nth of several (from 0) the key with `/n`
     /// behind it.
     pub key: Option<&'a str>,
@@ -158,7 +158,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// The door for published bodies.
-pub struct Publish {
+pub struct PublishService {
     log: Arc<Log>,
     fanout: Arc<Fanout>,
     relay: Option<Arc<dyn Relay>>,
@@ -167,7 +167,7 @@ pub struct Publish {
     duplicates: metrics::Counter,
 }
 
-impl Publish {
+impl PublishService {
     /// With a `relay`, nothing is appended here: what was relayed comes back from it.
     pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> Self {
         let taken = metrics::counter!(EVENTS, "source" => SOURCE);
@@ -195,7 +195,7 @@ impl Publish {
     pub async fn publish(
         &self,
         body: &[u8],
-        manner: Manner<'_>,
+        manner: PublishOptions<'_>,
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         let refused = |bad: &BadPublish| {
@@ -220,18 +220,18 @@ impl Publish {
     async fn try_publish(
         &self,
         body: &[u8],
-        manner: Manner<'_>,
+        manner: PublishOptions<'_>,
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         manner.key.map_or(Ok(()), check_idempotency_key).map_err(BadPublish::Key)?;
         let batch = parse_events(body, self.max_batch, manner.lines)?;
         let (single, key) = (batch.single, manner.key);
         let partial = manner.partial && !single;
-        let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.items.len());
+        let mut ready: Vec<AdmittedEvent<'_>> = Vec::with_capacity(batch.items.len());
         let mut refused = Vec::new();
         for (place, item) in batch.items.into_iter().enumerate() {
             let checked = item.map_err(BadPublish::from);
-            match checked.and_then(|item| Ready::new(item, key.map(|key| (key, single)), publisher)) {
+            match checked.and_then(|item| AdmittedEvent::new(item, key.map(|key| (key, single)), publisher)) {
                 Ok(item) => ready.push(item),
                 // A bad key of the request is nothing of an event's own.
                 Err(bad) if partial && !matches!(bad, BadPublish::Key(_)) => refused.push((place, bad)),
@@ -259,11 +259,11 @@ impl Publish {
     }
 
     /// Brings checked events to where they are published.
-    async fn send(&self, ready: Vec<Ready<'_>>) -> Result<Vec<Receipt>, BadPublish> {
-        let reach = |item: &Ready<'_>| self.fanout.reach(&item.item.event.audience);
+    async fn send(&self, ready: Vec<AdmittedEvent<'_>>) -> Result<Vec<Receipt>, BadPublish> {
+        let reach = |item: &AdmittedEvent<'_>| self.fanout.reach(&item.item.event.audience);
         let matched: SmallVec<[usize; 1]> = ready.iter().map(reach).collect();
         let Some(relay) = &self.relay else { return Ok(self.append(ready, &matched)) };
-        let messages = ready.iter().map(Ready::outgoing).collect();
+        let messages = ready.iter().map(AdmittedEvent::outgoing).collect();
         let relayed = relay.relay(messages).await?.into_iter().zip(matched);
         let receipt = |(Relayed { id, duplicate }, matched)| Receipt {
             id,
@@ -274,8 +274,8 @@ impl Publish {
         Ok(relayed.map(receipt).collect())
     }
 
-    fn append(&self, ready: Vec<Ready<'_>>, matched: &[usize]) -> Vec<Receipt> {
-        let appended = match <[Ready<'_>; 1]>::try_from(ready) {
+    fn append(&self, ready: Vec<AdmittedEvent<'_>>, matched: &[usize]) -> Vec<Receipt> {
+        let appended = match <[AdmittedEvent<'_>; 1]>::try_from(ready) {
             Ok([ready]) => vec![self.log.append(ready.item.event)],
             Err(ready) => self.log.append_all(ready.into_iter().map(|ready| ready.item.event).collect()),
         };
@@ -292,12 +292,12 @@ impl Publish {
 }
 
 /// An event that may be published, with the idempotency key that it is known by.
-struct Ready<'a> {
+struct AdmittedEvent<'a> {
     item: Item<'a>,
     written: Written,
 }
 
-impl<'a> Ready<'a> {
+impl<'a> AdmittedEvent<'a> {
     /// Checks an event against the publisher's bounds and gives it its key: the request's, which goes along with
     /// whether the event is its only one. A key of its own has to be the same.
     fn new(
@@ -329,8 +329,8 @@ impl<'a> Ready<'a> {
         Ok(Self { item, written })
     }
 
-    fn outgoing(&self) -> Outgoing {
-        Outgoing {
+    fn outgoing(&self) -> RelayedEnvelope {
+        RelayedEnvelope {
             json: envelope(&self.item, self.written),
             idempotency_key: self.item.event.idempotency_key.clone(),
             ephemeral: self.item.event.ephemeral,

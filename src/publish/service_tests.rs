@@ -19,7 +19,7 @@ impl Told {
 }
 
 impl Relay for Told {
-    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
+    fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_> {
         let relayed = vec![Relayed::default(); messages.len()];
         self.got.lock().unwrap().extend(messages.into_iter().map(|message| message.json));
         Box::pin(std::future::ready(self.answer.map(|()| relayed)))
@@ -27,7 +27,7 @@ impl Relay for Told {
 }
 
 /// A door with one shard and nobody listening, and its log.
-fn door(relay: Option<Arc<dyn Relay>>) -> (Publish, Arc<Log>) {
+fn door(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
     let age = Duration::from_secs(60);
     let log = Arc::new(Log::new(Retention { events: 100, bytes: 1 << 20, age, idempotency_window: age }));
     let settings = Settings {
@@ -38,7 +38,7 @@ fn door(relay: Option<Arc<dyn Relay>>) -> (Publish, Arc<Log>) {
         retry_ms: (0, 0),
     };
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
-    (Publish::new(Arc::clone(&log), fanout, relay, 10), log)
+    (PublishService::new(Arc::clone(&log), fanout, relay, 10), log)
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     assert_eq!(log.size().0, 0);
 
     assert!(
-        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, Manner::default(), &Publisher::unbounded())
+        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, PublishOptions::default(), &Publisher::unbounded())
             .await
             .is_err()
     );
@@ -69,7 +69,7 @@ async fn a_relay_that_fails_says_what_is_known() {
     for bad in [RelayError::Down, RelayError::Unknown] {
         let (door, log) = door(Some(Told::new(Err(bad))));
         assert_eq!(
-            door.publish(br#"{"topic":"a"}"#, Manner::default(), &Publisher::unbounded()).await,
+            door.publish(br#"{"topic":"a"}"#, PublishOptions::default(), &Publisher::unbounded()).await,
             Err(BadPublish::Relay(bad))
         );
         assert_eq!(log.size().0, 0);
@@ -80,24 +80,25 @@ async fn a_relay_that_fails_says_what_is_known() {
 async fn without_a_relay_events_are_appended_and_repeats_are_not() {
     let (door, log) = door(None);
     let body = br#"{"topic":"a","idempotency_key":"k"}"#;
-    let Published::One(first) = door.publish(body, Manner::default(), &Publisher::unbounded()).await.unwrap()
+    let Published::One(first) =
+        door.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap()
     else {
         panic!("one object, one receipt")
     };
     assert!(first.id.is_some() && !first.duplicate);
-    let again = door.publish(body, Manner::default(), &Publisher::unbounded()).await.unwrap();
+    let again = door.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap();
     assert_eq!(again, Published::One(Receipt { duplicate: true, ..first }));
     assert_eq!(log.size().0, 1);
 }
 
-fn keyed(key: &str) -> Manner<'_> {
-    Manner { key: Some(key), ..Manner::default() }
+fn keyed(key: &str) -> PublishOptions<'_> {
+    PublishOptions { key: Some(key), ..PublishOptions::default() }
 }
 
-fn ready<'a>(body: &'a str, key: &str, publisher: &Publisher) -> Result<Vec<Ready<'a>>, BadPublish> {
+fn ready<'a>(body: &'a str, key: &str, publisher: &Publisher) -> Result<Vec<AdmittedEvent<'a>>, BadPublish> {
     let batch = parse_events(body.as_bytes(), 10, false).unwrap();
     let key = Some((key, batch.single));
-    batch.items.into_iter().map(|item| Ready::new(item.unwrap(), key, publisher)).collect()
+    batch.items.into_iter().map(|item| AdmittedEvent::new(item.unwrap(), key, publisher)).collect()
 }
 
 fn relayed(body: &str, key: &str, publisher: &Publisher) -> Vec<Bytes> {
@@ -150,12 +151,12 @@ async fn of_a_body_that_is_not_within_bounds_as_a_whole_nothing_is_published() {
         (&br#"[{"topic":"a1"},{"topics":["a2","b"]},{"topic":"a3"}]"#[..], Some(1)),
         (br#"{"topics":["a1","b"]}"#, None),
     ] {
-        let bad = door.publish(body, Manner::default(), &bounded()).await.unwrap_err();
+        let bad = door.publish(body, PublishOptions::default(), &bounded()).await.unwrap_err();
         let key = crate::event::Key::Topic(crate::event::Name::parse("b").unwrap());
         assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed(key) });
     }
     assert_eq!(log.size().0, 0);
-    assert!(door.publish(br#"{"topic":"a1"}"#, Manner::default(), &bounded()).await.is_ok());
+    assert!(door.publish(br#"{"topic":"a1"}"#, PublishOptions::default(), &bounded()).await.is_ok());
 }
 
 #[test]
@@ -177,7 +178,7 @@ async fn of_a_partial_publish_the_good_events_are_published_in_order_under_their
     let relay = Told::new(Ok(()));
     let (door, _) = door(Some(relay.clone()));
     let body = br#"[{"topic":"a1"}, {"topic":""}, {"topic":"b"}, 7, {"topic":"a2"}]"#;
-    let manner = Manner { partial: true, ..keyed("k") };
+    let manner = PublishOptions { partial: true, ..keyed("k") };
     let Published::Each(each) = door.publish(body, manner, &bounded()).await.unwrap() else { panic!() };
     let receipt = Receipt { id: None, matched: 0, duplicate: false, relayed: true };
     assert_eq!((&each[0], &each[4]), (&Ok(receipt), &Ok(receipt)));

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::auth::Once;
+use crate::auth::FirstUse;
 use crate::future::BoxFuture;
 use crate::redis::Timing;
 use crate::redis::client::connection::Connection;
@@ -52,7 +52,7 @@ impl RedisOnce {
     }
 }
 
-impl Once for RedisOnce {
+impl FirstUse for RedisOnce {
     fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();

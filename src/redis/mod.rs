@@ -57,7 +57,7 @@ use crate::redis::topics::writer::{Hash, Keeper};
 
 use crate::config;
 use crate::health::Health;
-use crate::log::{Log, Made, Place};
+use crate::log::{EditOutcome, Log, RecordKind};
 use crate::publish::{Relay, RelayError};
 use crate::shutdown::Drain;
 
@@ -135,10 +135,10 @@ pub trait Changes: Send + Sync {
     fn hear(&self, text: &[u8]) -> bool;
 
     /// What a text asks for, where the log makes the change in its place; None when it asks for none that is known.
-    fn read(&self, text: &[u8]) -> Option<Place>;
+    fn read(&self, text: &[u8]) -> Option<RecordKind>;
 
     /// Takes note of what the log has made of them.
-    fn made(&self, made: Vec<Made>);
+    fn made(&self, made: Vec<EditOutcome>);
 }
 
 /// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is

@@ -11,6 +11,6 @@ mod route;
 mod seats;
 
 pub use crate::subscribe::open::{Admission, Settings, Streams};
-pub use crate::subscribe::refusal::{BadRequest, Refusal, Why};
-pub use crate::subscribe::renew::{Fresh, Renewing};
+pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
+pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest};
 pub use crate::subscribe::route::Route;

@@ -8,18 +8,18 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Uri};
 
-use crate::auth::{Caller, Denied, Gates, Grant, Revocations, Sender, Verified};
+use crate::auth::{Caller, Denied, Gates, Grant, RequestOrigin, Revocations, Verified};
 use crate::config;
-use crate::event::{EventId, Frame, Key, Name, Shape};
-use crate::fanout::{End, Fanout, Join, Selector, Sink, Times};
+use crate::event::{EventFormat, EventId, Frame, Key, Name};
+use crate::fanout::{CloseReason, Fanout, Join, Selector, Sink, Times};
 use crate::log::{Cursor, Log, Membership, Position, Reset};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
 use crate::subscribe::preamble;
 use crate::subscribe::preamble::Connected;
-use crate::subscribe::refusal::{BadRequest, Refusal, Why};
-use crate::subscribe::route::{Query, Route, Routes, Unnamed, Values};
-use crate::subscribe::seats::{Bounds, Seat, Seats};
+use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
+use crate::subscribe::route::{Route, Routes, StreamQuery, TemplateError, Values};
+use crate::subscribe::seats::{Seat, SeatLimits, Seats};
 use crate::telemetry;
 
 /// The streams' sections of the configuration.
@@ -65,7 +65,7 @@ pub struct Admission {
 }
 
 /// Where a stream is to begin.
-struct Asks<'a> {
+struct StartRequest<'a> {
     last_event_id: Option<&'a str>,
     /// Where that is.
     located: Option<Result<Cursor, Reset>>,
@@ -92,7 +92,7 @@ impl Streams {
         drain: Drain,
     ) -> Self {
         let limits = settings.limits;
-        let bounds = Bounds {
+        let bounds = SeatLimits {
             streams: limits.streams,
             per_address: limits.streams_per_address,
             per_user: limits.streams_per_user,
@@ -129,7 +129,7 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: Sender,
+        sender: RequestOrigin,
     ) -> Result<Admission, Refusal> {
         self.decide(route, request, sender).await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
@@ -150,16 +150,21 @@ impl Streams {
         refusal
     }
 
-    async fn decide(&self, route: &Route<'_>, request: &Parts, sender: Sender) -> Result<Admission, Refusal> {
-        let query = Query::new(request.uri.query());
+    async fn decide(
+        &self,
+        route: &Route<'_>,
+        request: &Parts,
+        sender: RequestOrigin,
+    ) -> Result<Admission, Refusal> {
+        let query = StreamQuery::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
         let history = history(&query, self.history)?;
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
-            return Err(later(Why::Draining));
+            return Err(later(RetryReason::Draining));
         }
         if !self.log.is_loaded() {
-            return Err(later(Why::NotReady));
+            return Err(later(RetryReason::NotReady));
         }
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
@@ -188,15 +193,21 @@ impl Streams {
             // Another instance has what it does not, and it will, too.
             Some(text) => {
                 let located = self.log.locate_soon(text, AHEAD).await;
-                Some(located.ok_or_else(|| later(Why::NotReady))?)
+                Some(located.ok_or_else(|| later(RetryReason::NotReady))?)
             }
         };
         self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
         if self.revocations.is_away(&grant, &topics) {
             return Err(Refusal::Away);
         }
-        let asks =
-            Asks { last_event_id, located, history, decided, address, route: Arc::clone(route.text()) };
+        let asks = StartRequest {
+            last_event_id,
+            located,
+            history,
+            decided,
+            address,
+            route: Arc::clone(route.text()),
+        };
         Ok(self.admit(grant, headers, topics, asks, seat))
     }
 
@@ -205,8 +216,8 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: Sender,
-        query: &Query<'_>,
+        sender: RequestOrigin,
+        query: &StreamQuery<'_>,
         last_event_id: Option<&str>,
     ) -> Result<Option<Verified>, Refusal> {
         let asked = match route.auth() {
@@ -216,7 +227,7 @@ impl Streams {
         let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
         let verdict = self.gates.verify(route.auth(), Caller { request, sender, asked: &asked }).await;
         verdict.map_err(|denied| match denied {
-            Denied::NotNow(_) => self.later(Why::Unverified, last_event_id),
+            Denied::NotNow(_) => self.later(RetryReason::Unverified, last_event_id),
             denied => self.denied(denied),
         })
     }
@@ -225,10 +236,10 @@ impl Streams {
         Refusal::Denied { denied, terse: self.terse }
     }
 
-    fn unnamed(&self, unnamed: Unnamed) -> Refusal {
+    fn unnamed(&self, unnamed: TemplateError) -> Refusal {
         match unnamed {
-            Unnamed::Request(bad) => bad.into(),
-            Unnamed::Claim(name) => self.denied(Denied::NoClaim(name)),
+            TemplateError::Request(bad) => bad.into(),
+            TemplateError::Claim(name) => self.denied(Denied::NoClaim(name)),
         }
     }
 
@@ -237,10 +248,10 @@ impl Streams {
         grant: Grant,
         headers: HeaderMap,
         mut topics: Vec<Name>,
-        asks: Asks<'_>,
+        asks: StartRequest<'_>,
         seat: Seat,
     ) -> Admission {
-        let Asks { last_event_id, located, history, decided, address, route } = asks;
+        let StartRequest { last_event_id, located, history, decided, address, route } = asks;
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
@@ -303,7 +314,7 @@ impl Streams {
     }
 
     /// How the streams lay out their events.
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> EventFormat {
         self.log.shape()
     }
 
@@ -345,8 +356,8 @@ impl Streams {
 
     pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
         let end = match self.revocations.check(grant, topics) {
-            Err(_) => End::Revoked,
-            Ok(()) if self.revocations.is_away(grant, topics) => End::SentAway,
+            Err(_) => CloseReason::Revoked,
+            Ok(()) if self.revocations.is_away(grant, topics) => CloseReason::SentAway,
             Ok(()) => return,
         };
         let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
@@ -375,7 +386,7 @@ impl Streams {
         })
     }
 
-    pub(super) fn later(&self, why: Why, last_event_id: Option<&str>) -> Refusal {
+    pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: whoever is refused should not be the first to come back.
         let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
         Refusal::Later {
@@ -396,11 +407,14 @@ fn in_target_and_headers<B>(request: &mut Request<B>, act: impl FnOnce(&mut Uri,
 }
 
 /// The id that the client has last seen: the header, or the query for clients that cannot set one. Empty = none.
-fn last_event_id<'a>(request: &'a Parts, query: &'a Query<'_>) -> Result<Option<&'a str>, BadRequest> {
+fn last_event_id<'a>(
+    request: &'a Parts,
+    query: &'a StreamQuery<'_>,
+) -> Result<Option<&'a str>, BadStreamRequest> {
     let mut headers = request.headers.get_all(LAST_EVENT_ID).iter();
     if let Some(first) = headers.next() {
         if headers.next().is_some() {
-            return Err(BadRequest::Repeated("Last-Event-ID"));
+            return Err(BadStreamRequest::Repeated("Last-Event-ID"));
         }
         if !first.is_empty() {
             // What is not text is not an id, and is answered like one that is not.
@@ -411,16 +425,16 @@ fn last_event_id<'a>(request: &'a Parts, query: &'a Query<'_>) -> Result<Option<
     match named[..] {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        _ => Err(BadRequest::Repeated("lastEventId")),
+        _ => Err(BadStreamRequest::Repeated("lastEventId")),
     }
 }
 
 /// How many of its topics' last events a fresh stream asks for: at most `max`.
-fn history(query: &Query<'_>, max: usize) -> Result<usize, BadRequest> {
+fn history(query: &StreamQuery<'_>, max: usize) -> Result<usize, BadStreamRequest> {
     match query.all("history")[..] {
         [] => Ok(0),
-        [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadRequest::History),
-        _ => Err(BadRequest::Repeated("history")),
+        [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadStreamRequest::History),
+        _ => Err(BadStreamRequest::Repeated("history")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::event::{Block, EventId, EventName, Frame, Name, Shape};
+use crate::event::{Block, EventFormat, EventId, EventName, Frame, Name};
 
 /// The data of the `connected` event.
 #[derive(Serialize)]
@@ -26,7 +26,13 @@ pub(super) const COUNTED: usize = 1000;
 
 impl Connected<'_> {
     /// The block, with a `retry:` and the cursor of the stream as its id.
-    pub(super) fn frame(&self, name: &EventName, shape: Shape, retry_ms: u32, id: Option<EventId>) -> Frame {
+    pub(super) fn frame(
+        &self,
+        name: &EventName,
+        shape: EventFormat,
+        retry_ms: u32,
+        id: Option<EventId>,
+    ) -> Frame {
         let data = serde_json::to_string(self).expect("a struct of texts is JSON");
         let block = Block { retry: Some(retry_ms), event: Some(name.as_str()), data: &data, id };
         shape.block(block, SystemTime::now())

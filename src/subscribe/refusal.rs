@@ -12,7 +12,7 @@ use crate::event::{BadName, EventId};
 pub enum Refusal {
     /// Final: the same request will never do.
     #[error("{0}")]
-    BadRequest(#[from] BadRequest),
+    BadRequest(#[from] BadStreamRequest),
     /// Final until the caller comes with something better.
     #[error("{denied}")]
     Denied {
@@ -26,7 +26,7 @@ pub enum Refusal {
     /// It will pass: the client should come back after `retry`.
     #[error("{}", why.sentence())]
     Later {
-        why: Why,
+        why: RetryReason,
         retry: Duration,
         /// The cursor that the client came with, to be given back.
         cursor: Option<EventId>,
@@ -59,7 +59,7 @@ impl Refusal {
 
 /// What is wrong with a request for a stream.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadRequest {
+pub enum BadStreamRequest {
     #[error("the query parameter `{0}` is missing")]
     MissingQuery(String),
     #[error("`{name}` makes a name that {why}")]
@@ -74,7 +74,7 @@ pub enum BadRequest {
     Repeated(&'static str),
 }
 
-impl BadRequest {
+impl BadStreamRequest {
     /// The word in the metric.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl BadRequest {
 
 /// A reason that will pass.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Why {
+pub enum RetryReason {
     Draining,
     Streams,
     StreamsPerAddress,
@@ -100,7 +100,7 @@ pub enum Why {
     NotReady,
 }
 
-impl Why {
+impl RetryReason {
     /// The word on the wire and in the metric.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,18 +5,18 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::request::Parts;
 
-use crate::auth::{Bearer, Denied, Sender, Verified};
+use crate::auth::{Bearer, Denied, RequestOrigin, Verified};
 use crate::config;
 use crate::event::{Key, Name};
 use crate::fanout::{Renewal, Renewed};
 use crate::subscribe::open::Streams;
 use crate::subscribe::refusal::Refusal;
-use crate::subscribe::route::{Query, Route, Values};
+use crate::subscribe::route::{Route, StreamQuery, Values};
 use crate::telemetry;
 
 /// What came of a new token.
 #[derive(Debug)]
-pub enum Fresh {
+pub enum RenewalOutcome {
     Renewed,
     /// No stream of this instance: another one may have it.
     Elsewhere {
@@ -27,8 +27,8 @@ pub enum Fresh {
 
 /// A renewal that its caller was let in for.
 #[derive(Debug)]
-pub struct Renewing {
-    pub fresh: Fresh,
+pub struct RenewalRequest {
+    pub fresh: RenewalOutcome,
     /// The stream ends after this time from now; None = not for its grant's sake.
     pub expires_in: Option<Duration>,
     /// To be set on the answer.
@@ -41,7 +41,7 @@ impl Streams {
         if route.auth() == config::StreamAuth::None {
             return None;
         }
-        match Query::new(query).all("client")[..] {
+        match StreamQuery::new(query).all("client")[..] {
             [client] => Some(client.to_owned()),
             _ => None,
         }
@@ -52,13 +52,13 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: Sender,
+        sender: RequestOrigin,
         client: &str,
-    ) -> Result<Renewing, Refusal> {
+    ) -> Result<RenewalRequest, Refusal> {
         let fresh = self.try_renew(route, request, sender, client).await;
         let outcome = match &fresh {
-            Ok(Renewing { fresh: Fresh::Renewed, .. }) => "renewed",
-            Ok(Renewing { fresh: Fresh::Elsewhere { .. }, .. }) => "elsewhere",
+            Ok(RenewalRequest { fresh: RenewalOutcome::Renewed, .. }) => "renewed",
+            Ok(RenewalRequest { fresh: RenewalOutcome::Elsewhere { .. }, .. }) => "elsewhere",
             Err(refusal) => refusal.word(),
         };
         metrics::counter!(telemetry::RENEWALS, "outcome" => outcome).increment(1);
@@ -70,10 +70,10 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: Sender,
+        sender: RequestOrigin,
         client: &str,
     ) -> Result<(Name, Verified), Refusal> {
-        let query = Query::new(request.uri.query());
+        let query = StreamQuery::new(request.uri.query());
         let verified = self.verify(route, request, sender, &query, None).await?;
         let verified = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
         self.revocations.check(&verified.grant, &[]).map_err(|denied| self.denied(denied))?;
@@ -85,13 +85,14 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: Sender,
+        sender: RequestOrigin,
         client: &str,
-    ) -> Result<Renewing, Refusal> {
-        let query = Query::new(request.uri.query());
+    ) -> Result<RenewalRequest, Refusal> {
+        let query = StreamQuery::new(request.uri.query());
         let verified = self.verify(route, request, sender, &query, None).await?;
         let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
-        let bearer = Bearer::new(&grant, route.granted(Values { query: &Query::new(None), claims: &claims }));
+        let bearer =
+            Bearer::new(&grant, route.granted(Values { query: &StreamQuery::new(None), claims: &claims }));
         // The stream's topics are judged by the bearer; here only who it is counts.
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
@@ -107,11 +108,11 @@ impl Streams {
             Renewed::Yes => {
                 // Taken back between the check and now.
                 self.end_if_revoked(&grant, &[], &renewal.client);
-                Fresh::Renewed
+                RenewalOutcome::Renewed
             }
             Renewed::No(denied) => return Err(self.denied(denied)),
-            Renewed::NotHere => Fresh::Elsewhere { renewal, bearer },
+            Renewed::NotHere => RenewalOutcome::Elsewhere { renewal, bearer },
         };
-        Ok(Renewing { fresh, expires_in, headers })
+        Ok(RenewalRequest { fresh, expires_in, headers })
     }
 }

@@ -9,12 +9,12 @@ use crate::auth::claims;
 use crate::config;
 use crate::event::{Name, Placeholder, Template};
 
-use crate::subscribe::refusal::BadRequest;
+use crate::subscribe::refusal::BadStreamRequest;
 
 /// The configured routes, in order.
-pub(super) struct Routes(Box<[Settled]>);
+pub(super) struct Routes(Box<[CompiledRoute]>);
 
-struct Settled {
+struct CompiledRoute {
     /// The path as it is configured.
     text: Arc<str>,
     segments: Box<[Segment]>,
@@ -32,14 +32,14 @@ enum Segment {
 
 /// A route that a request's path has matched.
 pub struct Route<'a> {
-    settled: &'a Settled,
+    settled: &'a CompiledRoute,
     /// The path's values by name, percent-decoded.
     path: Vec<(&'a str, String)>,
 }
 
 /// A topic that a stream is to hear.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestedTopic {
     pub(super) topic: Name,
     /// Whether the request had a say in its name: only a grant can allow it then.
     pub(super) by_request: bool,
@@ -48,14 +48,14 @@ pub(super) struct Asked {
 /// Where the values of templates come from.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a> {
-    pub(super) query: &'a Query<'a>,
+    pub(super) query: &'a StreamQuery<'a>,
     /// What is known of a verified caller.
     pub(super) claims: &'a Map<String, Value>,
 }
 
 impl Routes {
     pub(super) fn new(streams: &[config::Stream]) -> Self {
-        let settle = |stream: &config::Stream| Settled {
+        let settle = |stream: &config::Stream| CompiledRoute {
             text: stream.path.as_str().into(),
             segments: stream
                 .path
@@ -80,7 +80,7 @@ impl Routes {
     }
 }
 
-impl Settled {
+impl CompiledRoute {
     fn matches(&self, path: &str) -> Option<Vec<(&str, String)>> {
         let mut values = Vec::new();
         let mut given = path.split('/');
@@ -121,12 +121,20 @@ impl Route<'_> {
 
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
     /// names may have several values: each makes a topic.
-    pub(super) fn topics(&self, values: Values<'_>, max: usize) -> Result<Vec<Asked>, Unnamed> {
+    pub(super) fn topics(
+        &self,
+        values: Values<'_>,
+        max: usize,
+    ) -> Result<Vec<RequestedTopic>, TemplateError> {
         self.named(self.settled.topics.iter(), values, max)
     }
 
     /// Those of them that are known before the caller is.
-    pub(super) fn topics_before(&self, query: &Query<'_>, max: usize) -> Result<Vec<Name>, Unnamed> {
+    pub(super) fn topics_before(
+        &self,
+        query: &StreamQuery<'_>,
+        max: usize,
+    ) -> Result<Vec<Name>, TemplateError> {
         let known =
             |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
         let values = Values { query, claims: &Map::new() };
@@ -139,8 +147,8 @@ impl Route<'_> {
         templates: impl Iterator<Item = &'t Template>,
         values: Values<'_>,
         max: usize,
-    ) -> Result<Vec<Asked>, Unnamed> {
-        let mut topics: Vec<Asked> = Vec::new();
+    ) -> Result<Vec<RequestedTopic>, TemplateError> {
+        let mut topics: Vec<RequestedTopic> = Vec::new();
         for template in templates {
             let by_request = by_request(template);
             self.each(template, values, &mut |topic| {
@@ -149,9 +157,9 @@ impl Route<'_> {
                     return Ok(());
                 }
                 if max != 0 && topics.len() >= max {
-                    return Err(BadRequest::TooManyTopics { max }.into());
+                    return Err(BadStreamRequest::TooManyTopics { max }.into());
                 }
-                topics.push(Asked { topic, by_request });
+                topics.push(RequestedTopic { topic, by_request });
                 Ok(())
             })?;
         }
@@ -172,7 +180,10 @@ impl Route<'_> {
     }
 
     /// Who the request says that the caller is, on a route that does not verify it.
-    pub(super) fn claimed(&self, query: &Query<'_>) -> Result<(Option<Name>, Option<Name>), Unnamed> {
+    pub(super) fn claimed(
+        &self,
+        query: &StreamQuery<'_>,
+    ) -> Result<(Option<Name>, Option<Name>), TemplateError> {
         let values = Values { query, claims: &Map::new() };
         let one = |template: &Option<Template>| {
             template.as_ref().map(|template| self.one(template, values)).transpose()
@@ -181,7 +192,7 @@ impl Route<'_> {
     }
 
     /// The name that `template` makes. What it names may have one value.
-    fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, Unnamed> {
+    fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, TemplateError> {
         let mut names = Vec::new();
         self.each(template, values, &mut |name| {
             names.push(name);
@@ -190,7 +201,7 @@ impl Route<'_> {
         match <[Name; 1]>::try_from(names) {
             Ok([name]) => Ok(name),
             Err(_) => {
-                Err(BadRequest::Repeated("a query parameter that names the user or the session").into())
+                Err(BadStreamRequest::Repeated("a query parameter that names the user or the session").into())
             }
         }
     }
@@ -200,8 +211,8 @@ impl Route<'_> {
         &self,
         template: &Template,
         values: Values<'_>,
-        take: &mut dyn FnMut(Name) -> Result<(), Unnamed>,
-    ) -> Result<(), Unnamed> {
+        take: &mut dyn FnMut(Name) -> Result<(), TemplateError>,
+    ) -> Result<(), TemplateError> {
         let mut sought: Vec<(&Placeholder, Vec<Cow<'_, str>>)> = Vec::new();
         for placeholder in template.placeholders() {
             if sought.iter().all(|(known, _)| *known != placeholder) {
@@ -217,9 +228,9 @@ impl Route<'_> {
             };
             let text = template
                 .render(value)
-                .map_err(|missing| BadRequest::MissingQuery(missing.placeholder.name.into_string()))?;
+                .map_err(|missing| BadStreamRequest::MissingQuery(missing.placeholder.name.into_string()))?;
             let name = Name::parse(&text)
-                .map_err(|why| BadRequest::BadName { name: template.as_str().to_owned(), why })?;
+                .map_err(|why| BadStreamRequest::BadName { name: template.as_str().to_owned(), why })?;
             take(name)?;
             let Some(at) = (0..taken.len()).find(|&at| taken[at] + 1 < sought[at].1.len()) else {
                 return Ok(());
@@ -234,7 +245,7 @@ impl Route<'_> {
         &'v self,
         placeholder: &Placeholder,
         values: Values<'v>,
-    ) -> Result<Vec<Cow<'v, str>>, Unnamed> {
+    ) -> Result<Vec<Cow<'v, str>>, TemplateError> {
         let name = &*placeholder.name;
         let all: Vec<Cow<'v, str>> = match &*placeholder.source {
             "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
@@ -248,8 +259,8 @@ impl Route<'_> {
         };
         match (all.is_empty(), &*placeholder.source) {
             (false, _) => Ok(all),
-            (true, "claim") => Err(Unnamed::Claim(name.to_owned())),
-            (true, _) => Err(BadRequest::MissingQuery(name.to_owned()).into()),
+            (true, "claim") => Err(TemplateError::Claim(name.to_owned())),
+            (true, _) => Err(BadStreamRequest::MissingQuery(name.to_owned()).into()),
         }
     }
 }
@@ -261,22 +272,22 @@ fn by_request(template: &Template) -> bool {
 
 /// Why a template makes no name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Unnamed {
-    Request(BadRequest),
+pub(super) enum TemplateError {
+    Request(BadStreamRequest),
     /// A claim that the verified caller does not have.
     Claim(String),
 }
 
-impl From<BadRequest> for Unnamed {
-    fn from(bad: BadRequest) -> Self {
+impl From<BadStreamRequest> for TemplateError {
+    fn from(bad: BadStreamRequest) -> Self {
         Self::Request(bad)
     }
 }
 
 /// A request's query, decoded as the WHATWG URL standard says.
-pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(super) struct StreamQuery<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'a> Query<'a> {
+impl<'a> StreamQuery<'a> {
     pub(super) fn new(query: Option<&'a str>) -> Self {
         Self(form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect())
     }
@@ -305,16 +316,16 @@ mod tests {
         }])
     }
 
-    fn asked(routes: &Routes, path: &str, query: &str) -> Result<Vec<String>, BadRequest> {
-        let (route, query) = (routes.find(path).unwrap(), Query::new(Some(query)));
+    fn asked(routes: &Routes, path: &str, query: &str) -> Result<Vec<String>, BadStreamRequest> {
+        let (route, query) = (routes.find(path).unwrap(), StreamQuery::new(Some(query)));
         let asked = || {
             let topics = route.topics(Values { query: &query, claims: &Map::new() }, 4)?;
             route.claimed(&query)?;
             Ok(topics.iter().map(|asked| asked.topic.to_string()).collect())
         };
         asked().map_err(|unnamed| match unnamed {
-            Unnamed::Request(bad) => bad,
-            Unnamed::Claim(name) => panic!("no claim is asked for, but {name}"),
+            TemplateError::Request(bad) => bad,
+            TemplateError::Claim(name) => panic!("no claim is asked for, but {name}"),
         })
     }
 
@@ -346,18 +357,18 @@ mod tests {
     #[test]
     fn what_a_request_lacks_or_has_too_much_of_is_named() {
         let routes = routes("/events", &["c:{query.c}"], Some("{query.u}"));
-        let missing = |name: &str| Err(BadRequest::MissingQuery(name.to_owned()));
+        let missing = |name: &str| Err(BadStreamRequest::MissingQuery(name.to_owned()));
         assert_eq!(asked(&routes, "/events", "u=1"), missing("c"));
         assert_eq!(asked(&routes, "/events", "c=&u=1"), missing("c"));
         assert_eq!(asked(&routes, "/events", "c=1"), missing("u"));
-        assert!(matches!(asked(&routes, "/events", "c=1&u=1&u=2"), Err(BadRequest::Repeated(_))));
+        assert!(matches!(asked(&routes, "/events", "c=1&u=1&u=2"), Err(BadStreamRequest::Repeated(_))));
         assert_eq!(
             asked(&routes, "/events", "u=1&c=1&c=2&c=3&c=4&c=5"),
-            Err(BadRequest::TooManyTopics { max: 4 })
+            Err(BadStreamRequest::TooManyTopics { max: 4 })
         );
-        assert!(matches!(asked(&routes, "/events", "u=1&c=%00"), Err(BadRequest::BadName { .. })));
+        assert!(matches!(asked(&routes, "/events", "u=1&c=%00"), Err(BadStreamRequest::BadName { .. })));
         let long = format!("u=1&c={}", "x".repeat(300));
-        assert!(matches!(asked(&routes, "/events", &long), Err(BadRequest::BadName { .. })));
+        assert!(matches!(asked(&routes, "/events", &long), Err(BadStreamRequest::BadName { .. })));
     }
 
     #[test]
@@ -365,13 +376,13 @@ mod tests {
         let routes = routes("/events", &["t:{claim.org.id}:{query.c}", "{claim.groups}", "news"], None);
         let given = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
         let given = given.as_object().unwrap();
-        let query = Query::new(Some("c=1"));
+        let query = StreamQuery::new(Some("c=1"));
         let route = routes.find("/events").unwrap();
         let asked = route.topics(Values { query: &query, claims: given }, 0).unwrap();
         let shown: Vec<_> = asked.iter().map(|asked| (asked.topic.as_str(), asked.by_request)).collect();
         assert_eq!(shown, [("t:7:1", true), ("a", false), ("b", false), ("news", false)]);
         let none = route.topics(Values { query: &query, claims: &Map::new() }, 0);
-        assert_eq!(none, Err(Unnamed::Claim("org.id".to_owned())));
+        assert_eq!(none, Err(TemplateError::Claim("org.id".to_owned())));
         assert_eq!(claims::values(given, "x.y"), ["z"]);
         assert!(claims::values(given, "groups.0").is_empty() && claims::values(given, "org").is_empty());
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::event::Name;
-use crate::subscribe::refusal::Why;
+use crate::subscribe::refusal::RetryReason;
 
 /// The limits; 0 = none.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct SeatLimits {
     pub(super) streams: usize,
     pub(super) per_address: usize,
     pub(super) per_user: usize,
@@ -19,12 +19,12 @@ pub(super) struct Bounds {
 
 /// Who sits where.
 pub(super) struct Seats {
-    bounds: Bounds,
-    taken: Mutex<Taken>,
+    bounds: SeatLimits,
+    taken: Mutex<SeatCounts>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct SeatCounts {
     streams: usize,
     by_address: HashMap<Network, usize>,
     by_user: HashMap<Name, usize>,
@@ -38,21 +38,21 @@ pub(super) struct Seat {
 }
 
 impl Seats {
-    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(super) fn new(bounds: SeatLimits) -> Arc<Self> {
         Arc::new(Self { bounds, taken: Mutex::default() })
     }
 
     /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
     /// of it.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Why> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, RetryReason> {
         let address = Network::of(address);
         let mut taken = self.taken.lock();
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
         if full(self.bounds.streams, taken.streams) {
-            return Err(Why::Streams);
+            return Err(RetryReason::Streams);
         }
         if full(self.bounds.per_address, taken.by_address.get(&address).copied().unwrap_or(0)) {
-            return Err(Why::StreamsPerAddress);
+            return Err(RetryReason::StreamsPerAddress);
         }
         taken.streams += 1;
         *taken.by_address.entry(address).or_insert(0) += 1;
@@ -62,13 +62,13 @@ impl Seats {
 
 impl Seat {
     /// The same seat as `user`'s, or that they have as many as they may.
-    pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, Why> {
+    pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, RetryReason> {
         let Some(user) = user else { return Ok(self) };
         let limit = self.seats.bounds.per_user;
         let mut taken = self.seats.taken.lock();
         let count = taken.by_user.entry_ref(user).or_insert(0);
         if limit != 0 && *count >= limit {
-            return Err(Why::StreamsPerUser);
+            return Err(RetryReason::StreamsPerUser);
         }
         *count += 1;
         drop(taken);
@@ -124,27 +124,27 @@ mod tests {
 
     #[test]
     fn every_limit_holds_and_a_seat_comes_back() {
-        let seats = Seats::new(Bounds { streams: 4, per_address: 2, per_user: 1 });
+        let seats = Seats::new(SeatLimits { streams: 4, per_address: 2, per_user: 1 });
         let user = |text: &str| Name::parse(text).unwrap();
         let at = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = seats.take(at("192.0.2.1")).unwrap().of(Some(&user("u"))).ok().unwrap();
         assert_eq!(
             seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).err(),
-            Some(Why::StreamsPerUser)
+            Some(RetryReason::StreamsPerUser)
         );
         let _second = seats.take(at("::ffff:192.0.2.1")).unwrap();
-        assert_eq!(seats.take(at("192.0.2.1")).err(), Some(Why::StreamsPerAddress));
+        assert_eq!(seats.take(at("192.0.2.1")).err(), Some(RetryReason::StreamsPerAddress));
         let _third = seats.take(at("2001:db8::1")).unwrap();
         let _fourth = seats.take(at("2001:db8::2")).unwrap();
         drop(first);
-        assert_eq!(seats.take(at("2001:db8::3")).err(), Some(Why::StreamsPerAddress));
+        assert_eq!(seats.take(at("2001:db8::3")).err(), Some(RetryReason::StreamsPerAddress));
         let _fifth = seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).ok().unwrap();
-        assert_eq!(seats.take(at("192.0.2.3")).err(), Some(Why::Streams));
+        assert_eq!(seats.take(at("192.0.2.3")).err(), Some(RetryReason::Streams));
     }
 
     #[test]
     fn nothing_is_left_when_all_are_gone() {
-        let seats = Seats::new(Bounds { streams: 0, per_address: 0, per_user: 0 });
+        let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
         let user = Name::parse("u").unwrap();
         let held: Vec<_> =
             (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n])).unwrap().of(Some(&user)).ok()).collect();

@@ -19,18 +19,18 @@ const MAX_BYTES: usize = 4 << 20;
 /// Takes whole lines. Cloning shares.
 #[derive(Clone)]
 pub(super) struct LogWriter {
-    queue: SyncSender<Item>,
-    shared: Arc<Shared>,
+    queue: SyncSender<QueuedLine>,
+    shared: Arc<LogQueue>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct LogQueue {
     waiting_bytes: AtomicUsize,
     /// Lines lost of which no line tells yet.
     lost: AtomicU64,
 }
 
-enum Item {
+enum QueuedLine {
     Line(Box<[u8]>),
     Flush(SyncSender<()>),
 }
@@ -39,7 +39,7 @@ impl LogWriter {
     /// Starts the thread that writes to `out`. It goes on as long as the process.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(MAX_LINES);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(LogQueue::default());
         let of_thread = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("log".to_owned())
@@ -51,7 +51,7 @@ impl LogWriter {
     pub(super) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let (done, written) = sync_channel(1);
-        let mut item = Item::Flush(done);
+        let mut item = QueuedLine::Flush(done);
         while let Err(back) = self.queue.try_send(item) {
             let (std::sync::mpsc::TrySendError::Full(again)
             | std::sync::mpsc::TrySendError::Disconnected(again)) = back;
@@ -69,7 +69,7 @@ impl Write for LogWriter {
     /// Takes a line whole or loses it whole. Never fails.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let waiting = self.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        if waiting > MAX_BYTES || self.queue.try_send(Item::Line(line.into())).is_err() {
+        if waiting > MAX_BYTES || self.queue.try_send(QueuedLine::Line(line.into())).is_err() {
             self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
             self.shared.lose();
         }
@@ -81,16 +81,16 @@ impl Write for LogWriter {
     }
 }
 
-impl Shared {
+impl LogQueue {
     fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         metrics::counter!(LOG_LINES_LOST).increment(1);
     }
 
-    fn write_all(&self, waiting: &Receiver<Item>, mut out: impl Write) {
+    fn write_all(&self, waiting: &Receiver<QueuedLine>, mut out: impl Write) {
         while let Ok(item) = waiting.recv() {
             match item {
-                Item::Line(line) => {
+                QueuedLine::Line(line) => {
                     self.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
                     if out.write_all(&line).is_ok() {
                         self.tell_lost();
@@ -98,7 +98,7 @@ impl Shared {
                         self.lose();
                     }
                 }
-                Item::Flush(done) => {
+                QueuedLine::Flush(done) => {
                     let _ = out.flush();
                     let _ = done.try_send(());
                 }

@@ -11,13 +11,13 @@ use tracing::warn;
 use crate::config;
 use crate::config::HookEvent;
 use crate::event::{Name, Pattern};
-use crate::fanout::{Ended, Watched, Watcher};
+use crate::fanout::{StreamEnd, Watched, Watcher};
 use crate::shutdown::AbortOnPanic;
 use crate::shutdown::Drain;
 use crate::telemetry::{Throttle, WEBHOOK_EVENTS};
-use crate::webhooks::notice::{Notice, Who};
+use crate::webhooks::notice::{Notice, StreamInfo};
 use crate::webhooks::queue::Queue;
-use crate::webhooks::sender::{Finish, Sender};
+use crate::webhooks::sender::{Finish, WebhookSender};
 use crate::webhooks::sink::BadSink;
 
 /// All webhooks. Dropping it stops nothing; [`Webhooks::finish`] does.
@@ -45,7 +45,7 @@ impl Webhooks {
         let mut hooks = Vec::with_capacity(settings.len());
         for settings in settings {
             let queue = Arc::new(Queue::new(settings));
-            let sender = Sender::new(settings, instance, Arc::clone(&queue), heard.clone())?;
+            let sender = WebhookSender::new(settings, instance, Arc::clone(&queue), heard.clone())?;
             tasks.spawn(async move {
                 let _guard = AbortOnPanic("webhook");
                 sender.run().await;
@@ -95,15 +95,15 @@ impl Watcher for Webhooks {
         self.note(&Notice::Connected(who(stream)), stream.opened);
     }
 
-    fn ended(&self, stream: &Watched<'_>, how: Ended) {
-        let Ended { why, open_for: after, sent } = how;
+    fn ended(&self, stream: &Watched<'_>, how: StreamEnd) {
+        let StreamEnd { why, open_for: after, sent } = how;
         let notice = Notice::Disconnected { who: who(stream), reason: why.as_str(), after, sent };
         self.note(&notice, SystemTime::now());
     }
 }
 
-fn who<'a>(stream: &Watched<'a>) -> Who<'a> {
-    Who { client: stream.client, keys: stream.keys, address: stream.address }
+fn who<'a>(stream: &Watched<'a>) -> StreamInfo<'a> {
+    StreamInfo { client: stream.client, keys: stream.keys, address: stream.address }
 }
 
 impl Hook {

@@ -11,5 +11,5 @@ mod signature;
 mod sink;
 
 pub use crate::webhooks::hooks::Webhooks;
-pub use crate::webhooks::notice::{Notice, Who};
+pub use crate::webhooks::notice::{Notice, StreamInfo};
 pub use crate::webhooks::sink::BadSink;

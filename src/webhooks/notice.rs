@@ -12,9 +12,9 @@ use crate::event::{Key, Name};
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Notice<'a> {
-    Connected(Who<'a>),
+    Connected(StreamInfo<'a>),
     Disconnected {
-        who: Who<'a>,
+        who: StreamInfo<'a>,
         /// One word of ours.
         reason: &'static str,
         /// How long the stream was open.
@@ -30,7 +30,7 @@ pub enum Notice<'a> {
 
 /// A stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Who<'a> {
+pub struct StreamInfo<'a> {
     pub client: &'a Name,
     /// Its user, its session and its topics.
     pub keys: &'a [Key],
@@ -47,13 +47,13 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(flatten)]
-    stream: Option<Stream<'a>>,
+    stream: Option<StreamFields<'a>>,
     #[serde(flatten)]
-    end: Option<End>,
+    end: Option<EndFields>,
 }
 
 #[derive(Serialize)]
-struct Stream<'a> {
+struct StreamFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
     client: &'a str,
@@ -62,7 +62,7 @@ struct Stream<'a> {
 }
 
 #[derive(Serialize)]
-struct End {
+struct EndFields {
     reason: &'static str,
     seconds: f64,
     sent: u64,
@@ -91,7 +91,7 @@ impl Notice<'_> {
             Self::Connected(who) => who.enter(line),
             Self::Disconnected { who, reason, after, sent } => {
                 let seconds = after.as_millis() as f64 / 1000.0;
-                who.enter(Line { end: Some(End { reason, seconds, sent: *sent }), ..line })
+                who.enter(Line { end: Some(EndFields { reason, seconds, sent: *sent }), ..line })
             }
             Self::TopicOccupied(topic) | Self::TopicEmpty(topic) => {
                 Line { topic: Some(topic.as_str()), ..line }
@@ -102,7 +102,7 @@ impl Notice<'_> {
     }
 }
 
-impl<'a> Who<'a> {
+impl<'a> StreamInfo<'a> {
     pub(super) fn topics(&self) -> impl Iterator<Item = &'a Name> {
         self.keys.iter().filter_map(|key| if let Key::Topic(topic) = key { Some(topic) } else { None })
     }
@@ -111,7 +111,7 @@ impl<'a> Who<'a> {
     where
         'a: 'l,
     {
-        let mut stream = Stream {
+        let mut stream = StreamFields {
             session: None,
             client: self.client.as_str(),
             topics: self.topics().map(Name::as_str).collect(),
@@ -145,14 +145,14 @@ mod tests {
             Key::Client(client.clone()),
             Key::Broadcast,
         ];
-        let who = Who { client: &client, keys: &keys, address: IpAddr::from([127, 0, 0, 1]) };
+        let who = StreamInfo { client: &client, keys: &keys, address: IpAddr::from([127, 0, 0, 1]) };
         let (sent, after) = (7, Duration::from_millis(1250));
         let text = |notice: Notice<'_>| String::from_utf8(notice.line(at).to_vec()).unwrap();
         assert_eq!(
             text(Notice::Disconnected { who, reason: "stalled", after, sent }),
             r#"{"type":"disconnected","at":"2025-06-15T15:06:40.123Z","user":"u\"1","session":"s","client":"c1","topics":["a"],"address":"127.0.0.1","reason":"stalled","seconds":1.25,"sent":7}"#
         );
-        let nobody = Who { keys: &[], ..who };
+        let nobody = StreamInfo { keys: &[], ..who };
         assert_eq!(
             text(Notice::Connected(nobody)),
             r#"{"type":"connected","at":"2025-06-15T15:06:40.123Z","client":"c1","topics":[],"address":"127.0.0.1"}"#

@@ -36,7 +36,7 @@ struct Inner {
 }
 
 /// Events that go out together.
-pub(super) struct Batch {
+pub(super) struct WebhookBatch {
     pub(super) events: Vec<Bytes>,
     /// How many were dropped in front of them.
     pub(super) dropped: u64,
@@ -44,7 +44,7 @@ pub(super) struct Batch {
 
 /// Whether there is a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(super) enum QueueState {
     Empty,
     /// The first has waited since then, and there is room for others to go with it.
     Filling(Instant),
@@ -87,7 +87,7 @@ impl Queue {
         let after = self.standing_of(&inner);
         drop(inner);
         // Else its sender is at work, or knows already.
-        if before == Standing::Empty || (after == Standing::Full && before != after) {
+        if before == QueueState::Empty || (after == QueueState::Full && before != after) {
             self.changed.notify_one();
         }
         dropped
@@ -98,7 +98,7 @@ impl Queue {
         self.inner.lock().dropped += events;
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> QueueState {
         self.standing_of(&self.inner.lock())
     }
 
@@ -108,7 +108,7 @@ impl Queue {
     }
 
     /// The oldest that fit into one request; None when nothing waits.
-    pub(super) fn take(&self) -> Option<Batch> {
+    pub(super) fn take(&self) -> Option<WebhookBatch> {
         let mut inner = self.inner.lock();
         let mut events = Vec::new();
         let mut size = 0;
@@ -128,20 +128,20 @@ impl Queue {
             inner.waiting = VecDeque::new();
         }
         self.waiting.set(inner.waiting.len() as f64);
-        Some(Batch { events, dropped: std::mem::take(&mut inner.dropped) })
+        Some(WebhookBatch { events, dropped: std::mem::take(&mut inner.dropped) })
     }
 
     pub(super) fn len(&self) -> usize {
         self.inner.lock().waiting.len()
     }
 
-    fn standing_of(&self, inner: &Inner) -> Standing {
+    fn standing_of(&self, inner: &Inner) -> QueueState {
         match inner.waiting.front() {
-            None => Standing::Empty,
+            None => QueueState::Empty,
             Some(_) if inner.waiting.len() >= self.max_batch || inner.bytes >= self.max_body => {
-                Standing::Full
+                QueueState::Full
             }
-            Some((_, since)) => Standing::Filling(*since),
+            Some((_, since)) => QueueState::Filling(*since),
         }
     }
 }
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn batches_are_taken_in_order_and_within_their_bound() {
         let queue = queue(|settings| settings.max_batch = 3);
-        assert_eq!(queue.standing(), Standing::Empty);
+        assert_eq!(queue.standing(), QueueState::Empty);
         (0..5).for_each(|number| assert_eq!(push(&queue, number), 0));
-        assert_eq!(queue.standing(), Standing::Full);
+        assert_eq!(queue.standing(), QueueState::Full);
         assert_eq!(batch(&queue), Some((vec!["0".to_owned(), "1".to_owned(), "2".to_owned()], 0)));
-        assert!(matches!(queue.standing(), Standing::Filling(_)));
+        assert!(matches!(queue.standing(), QueueState::Filling(_)));
         assert_eq!(batch(&queue), Some((vec!["3".to_owned(), "4".to_owned()], 0)));
         assert_eq!(batch(&queue), None);
     }

@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 use crate::config::Webhook;
 use crate::retry::Backoff;
 use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
-use crate::webhooks::queue::{Batch, Queue, Standing};
-use crate::webhooks::sink::{BadSink, Outcome, Sink};
+use crate::webhooks::queue::{Queue, QueueState, WebhookBatch};
+use crate::webhooks::sink::{BadSink, DeliveryOutcome, WebhookTarget};
 
 /// The longest pause between two requests while the daemon stops.
 const HURRIED: Duration = Duration::from_millis(500);
@@ -31,11 +31,11 @@ pub(super) struct Finish {
     pub(super) until: Instant,
 }
 
-pub(super) struct Sender {
+pub(super) struct WebhookSender {
     name: Arc<str>,
     instance: Value,
     queue: Arc<Queue>,
-    sink: Sink,
+    sink: WebhookTarget,
     backoff: Backoff,
     max_delay: Duration,
     give_up_after: Duration,
@@ -46,7 +46,7 @@ pub(super) struct Sender {
 
 /// What became of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+enum BatchFate {
     Delivered,
     Refused,
     /// It was tried for long enough.
@@ -55,7 +55,7 @@ enum Fate {
     Unsent,
 }
 
-impl Fate {
+impl BatchFate {
     /// One word for a metric's label.
     fn word(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Fate {
     }
 }
 
-impl Sender {
+impl WebhookSender {
     pub(super) fn new(
         settings: &Webhook,
         instance: &Value,
@@ -78,7 +78,7 @@ impl Sender {
             name: settings.name.as_str().into(),
             instance: instance.clone(),
             queue,
-            sink: Sink::new(settings)?,
+            sink: WebhookTarget::new(settings)?,
             backoff: Backoff::new(settings.retry_min, settings.retry_max),
             max_delay: settings.max_delay,
             give_up_after: settings.give_up_after,
@@ -101,9 +101,9 @@ impl Sender {
             let fate = self.deliver(&batch).await;
             self.count_events(fate, events);
             match fate {
-                Fate::Delivered => {}
-                Fate::Refused | Fate::GivenUp => self.queue.lost(batch.dropped + events),
-                Fate::Unsent => {
+                BatchFate::Delivered => {}
+                BatchFate::Refused | BatchFate::GivenUp => self.queue.lost(batch.dropped + events),
+                BatchFate::Unsent => {
                     let waiting = self.queue.len() as u64;
                     self.count_events(fate, waiting);
                     warn!(
@@ -121,11 +121,11 @@ impl Sender {
     async fn wait_for_batch(&mut self) {
         loop {
             let standing = self.queue.standing();
-            if standing == Standing::Full || self.finish.borrow().is_some() {
+            if standing == QueueState::Full || self.finish.borrow().is_some() {
                 return;
             }
             let due = match standing {
-                Standing::Filling(since) => Some(since + self.max_delay),
+                QueueState::Filling(since) => Some(since + self.max_delay),
                 _ => None,
             };
             tokio::select! {
@@ -137,7 +137,7 @@ impl Sender {
         }
     }
 
-    async fn deliver(&mut self, batch: &Batch) -> Fate {
+    async fn deliver(&mut self, batch: &WebhookBatch) -> BatchFate {
         let id = delivery_id();
         let body = self.body(&id, batch);
         let give_up = Instant::now() + self.give_up_after;
@@ -148,31 +148,31 @@ impl Sender {
             let began = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                () = time_is_over(&mut self.finish, self.failures > 0) => return Fate::Unsent,
+                () = time_is_over(&mut self.finish, self.failures > 0) => return BatchFate::Unsent,
                 outcome = self.sink.post(&id, attempt, &body) => outcome,
             };
             self.count_request(&outcome, began);
             let failure = match outcome {
-                Outcome::Accepted => {
+                DeliveryOutcome::Accepted => {
                     if self.failures > 0 {
                         info!(webhook = %self.name, failures = self.failures, "a webhook accepts again");
                     }
                     self.failures = 0;
-                    return Fate::Delivered;
+                    return BatchFate::Delivered;
                 }
-                Outcome::Refused(status) => {
+                DeliveryOutcome::Refused(status) => {
                     let events = batch.events.len();
                     warn!(webhook = %self.name, status = status.as_u16(), events, delivery = id, "a webhook refused a batch, which is dropped");
-                    return Fate::Refused;
+                    return BatchFate::Refused;
                 }
-                Outcome::Failed(failure) => failure,
+                DeliveryOutcome::Failed(failure) => failure,
             };
             self.failures += 1;
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let events = batch.events.len();
                 warn!(webhook = %self.name, %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
-                return Fate::GivenUp;
+                return BatchFate::GivenUp;
             }
             let pause = failure.retry_after().unwrap_or_default().max(backoff.pause()).min(left);
             // At first, and then ever more rarely: a sink may be away for a day.
@@ -199,7 +199,7 @@ impl Sender {
     }
 
     /// The whole of a request's body: the events are JSON already.
-    fn body(&self, id: &str, batch: &Batch) -> Bytes {
+    fn body(&self, id: &str, batch: &WebhookBatch) -> Bytes {
         let head = serde_json::json!({ "id": id, "webhook": &*self.name, "instance": self.instance, "dropped": batch.dropped });
         let head = head.to_string();
         let size: usize = batch.events.iter().map(|event| event.len() + 1).sum();
@@ -213,16 +213,16 @@ impl Sender {
         body.freeze()
     }
 
-    fn count_events(&self, fate: Fate, events: u64) {
+    fn count_events(&self, fate: BatchFate, events: u64) {
         metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => fate.word())
             .increment(events);
     }
 
-    fn count_request(&self, outcome: &Outcome, began: Instant) {
+    fn count_request(&self, outcome: &DeliveryOutcome, began: Instant) {
         let result = match outcome {
-            Outcome::Accepted => "accepted",
-            Outcome::Refused(_) => "refused",
-            Outcome::Failed(failure) => failure.word(),
+            DeliveryOutcome::Accepted => "accepted",
+            DeliveryOutcome::Refused(_) => "refused",
+            DeliveryOutcome::Failed(failure) => failure.word(),
         };
         metrics::counter!(WEBHOOK_REQUESTS, "webhook" => Arc::clone(&self.name), "result" => result)
             .increment(1);

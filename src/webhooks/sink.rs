@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use crate::config::Webhook;
 use crate::net::outbound;
-use crate::net::outbound::{Place, Pool, innermost};
+use crate::net::outbound::{HttpPool, ServerAddress, innermost};
 use crate::net::tls;
 use crate::net::tls::{BadTls, Trust};
 use crate::retry::retry_after;
@@ -26,8 +26,8 @@ const ATTEMPT: HeaderName = HeaderName::from_static("sidestream-attempt");
 /// Of an answer's body so much is read, within so long.
 const REST: (usize, Duration) = (16 << 10, Duration::from_millis(250));
 
-pub(super) struct Sink {
-    pool: Pool<Full<Bytes>>,
+pub(super) struct WebhookTarget {
+    pool: HttpPool<Full<Bytes>>,
     uri: Uri,
     signer: Signer,
     timeout: Duration,
@@ -44,16 +44,16 @@ pub enum BadSink {
 
 /// What came of a request.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum DeliveryOutcome {
     Accepted,
     /// The sink wants this batch neither now nor later.
     Refused(StatusCode),
-    Failed(Failure),
+    Failed(DeliveryError),
 }
 
 /// Why a request has to be sent again. Says nothing of the URL.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum DeliveryError {
     #[error("it cannot be connected to: {0}")]
     Connect(String),
     #[error("the connection broke off: {0}")]
@@ -64,7 +64,7 @@ pub(super) enum Failure {
     Status { status: StatusCode, retry_after: Option<Duration> },
 }
 
-impl Failure {
+impl DeliveryError {
     /// One word for a metric's label.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl Failure {
     }
 }
 
-impl Sink {
+impl WebhookTarget {
     /// Connects to nobody yet.
     pub(super) fn new(settings: &Webhook) -> Result<Self, BadSink> {
         let url = &settings.url;
@@ -95,7 +95,7 @@ impl Sink {
         } else {
             None
         };
-        let place = Place::Tcp { host: url.host.clone(), port: url.port, tls };
+        let place = ServerAddress::Tcp { host: url.host.clone(), port: url.port, tls };
         let uri = Uri::builder()
             .scheme(if url.https { "https" } else { "http" })
             .authority(url.authority())
@@ -108,14 +108,15 @@ impl Sink {
     }
 
     /// Sends `body`, which is the same at every attempt, as is `delivery`. Dropping the future gives it up.
-    pub(super) async fn post(&self, delivery: &str, attempt: u32, body: &Bytes) -> Outcome {
+    pub(super) async fn post(&self, delivery: &str, attempt: u32, body: &Bytes) -> DeliveryOutcome {
         let request = self.pool.request(self.request(delivery, attempt, body));
         let response = match tokio::time::timeout(self.timeout, request).await {
-            Err(_) => return Outcome::Failed(Failure::Timeout),
+            Err(_) => return DeliveryOutcome::Failed(DeliveryError::Timeout),
             Ok(Err(error)) => {
                 let why = innermost(&error);
-                let failure = if error.is_connect() { Failure::Connect(why) } else { Failure::Broken(why) };
-                return Outcome::Failed(failure);
+                let failure =
+                    if error.is_connect() { DeliveryError::Connect(why) } else { DeliveryError::Broken(why) };
+                return DeliveryOutcome::Failed(failure);
             }
             Ok(Ok(response)) => response,
         };
@@ -143,15 +144,15 @@ impl Sink {
 }
 
 /// A 4xx is about the batch, but for those that are about the way to the sink or the moment.
-fn judge(response: &Response<Incoming>) -> Outcome {
+fn judge(response: &Response<Incoming>) -> DeliveryOutcome {
     let status = response.status();
     let passes = matches!(status.as_u16(), 401 | 403 | 404 | 407 | 408 | 421 | 425 | 429);
     if status.is_success() {
-        Outcome::Accepted
+        DeliveryOutcome::Accepted
     } else if status.is_client_error() && !passes {
-        Outcome::Refused(status)
+        DeliveryOutcome::Refused(status)
     } else {
         let retry_after = retry_after(response.headers(), SystemTime::now());
-        Outcome::Failed(Failure::Status { status, retry_after })
+        DeliveryOutcome::Failed(DeliveryError::Status { status, retry_after })
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 
 use crate::config::{AuthServer, Backend};
 use crate::net::outbound;
-use crate::net::outbound::{Place, Pool, innermost};
+use crate::net::outbound::{HttpPool, ServerAddress, innermost};
 use crate::net::tls;
 
 /// An answer's body is read up to here.
@@ -18,14 +18,14 @@ pub(in crate::auth) const MAX_BODY: usize = 64 << 10;
 
 /// Asks one server. Cloning shares.
 #[derive(Clone)]
-pub(in crate::auth) struct Client {
-    pool: Pool<Empty<Bytes>>,
+pub(in crate::auth) struct SubrequestClient {
+    pool: HttpPool<Empty<Bytes>>,
     scheme: Scheme,
     authority: Authority,
 }
 
 /// A whole answer.
-pub(in crate::auth) struct Reply {
+pub(in crate::auth) struct SubrequestResponse {
     pub(in crate::auth) status: StatusCode,
     pub(in crate::auth) headers: HeaderMap,
     /// None when it is larger than [`MAX_BODY`].
@@ -34,7 +34,7 @@ pub(in crate::auth) struct Reply {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::auth) enum Failure {
+pub(in crate::auth) enum SubrequestError {
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("the answer broke off: {0}")]
@@ -52,31 +52,31 @@ pub enum BadServer {
     Authority,
 }
 
-impl Client {
+impl SubrequestClient {
     /// Connects to nobody yet. Keeps at most `idle` connections that are not in use.
     pub(in crate::auth) fn new(
         server: &AuthServer,
         backend: &Backend,
         idle: usize,
     ) -> Result<Self, BadServer> {
-        let tcp = |host: &str, port| Place::Tcp { host: host.to_owned(), port, tls: None };
+        let tcp = |host: &str, port| ServerAddress::Tcp { host: host.to_owned(), port, tls: None };
         let (place, authority) = match (server, backend) {
             (AuthServer::Tcp { host, port, tls: true }, _) => {
                 let config = tls::client(tls::Trust::System, None, &[b"http/1.1"]).map_err(BadServer::Tls)?;
                 let name = tls::server_name(host).map_err(BadServer::Name)?;
                 let tls = Some((config, name));
-                (Place::Tcp { host: host.clone(), port: *port, tls }, authority(host, *port))
+                (ServerAddress::Tcp { host: host.clone(), port: *port, tls }, authority(host, *port))
             }
             (AuthServer::Tcp { host, port, tls: false }, _)
             | (AuthServer::PublicBackend, Backend::Tcp { host, port }) => {
                 (tcp(host, *port), authority(host, *port))
             }
             (AuthServer::Unix(path), _) | (AuthServer::PublicBackend, Backend::Unix(path)) => {
-                (Place::Unix(path.clone()), "localhost".to_owned())
+                (ServerAddress::Unix(path.clone()), "localhost".to_owned())
             }
         };
         let scheme = match &place {
-            Place::Tcp { tls: Some(_), .. } => Scheme::HTTPS,
+            ServerAddress::Tcp { tls: Some(_), .. } => Scheme::HTTPS,
             _ => Scheme::HTTP,
         };
         let authority = authority.parse().map_err(|_| BadServer::Authority)?;
@@ -89,7 +89,7 @@ impl Client {
         method: &Method,
         target: &PathAndQuery,
         headers: impl Iterator<Item = (http::HeaderName, HeaderValue)> + Clone,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<SubrequestResponse, SubrequestError> {
         let once = || async {
             let mut request = Request::new(Empty::new());
             *request.method_mut() = method.clone();
@@ -107,15 +107,19 @@ impl Client {
         let (head, body) = response
             .map_err(|error| {
                 let why = innermost(&error);
-                if error.is_connect() { Failure::Connect(why) } else { Failure::BrokeOff(why) }
+                if error.is_connect() {
+                    SubrequestError::Connect(why)
+                } else {
+                    SubrequestError::BrokeOff(why)
+                }
             })?
             .into_parts();
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => Some(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => None,
-            Err(error) => return Err(Failure::BrokeOff(innermost(&*error))),
+            Err(error) => return Err(SubrequestError::BrokeOff(innermost(&*error))),
         };
-        Ok(Reply { status: head.status, headers: head.headers, body })
+        Ok(SubrequestResponse { status: head.status, headers: head.headers, body })
     }
 
     fn uri(&self, target: &PathAndQuery) -> Uri {

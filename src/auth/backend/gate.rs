@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::auth::backend::cache::Cache;
-use crate::auth::backend::client::{BadServer, Client};
-use crate::auth::backend::request::{Digest, Question};
+use crate::auth::backend::client::{BadServer, SubrequestClient};
+use crate::auth::backend::request::{Digest, Subrequest};
 use crate::auth::backend::response::{Granted, judge};
-use crate::auth::backend::single_flight::{Flights, Joined};
+use crate::auth::backend::single_flight::{Joined, SingleFlight};
 use crate::auth::denied::Denied;
 use crate::auth::gate::{Caller, Verified};
 use crate::config;
@@ -31,15 +31,15 @@ use crate::telemetry::Throttle;
 /// Asks the application. Cloning shares.
 #[derive(Clone)]
 pub(in crate::auth) struct BackendGate {
-    desk: Arc<Desk>,
-    flights: Arc<Flights<Outcome>>,
+    desk: Arc<BackendGateInner>,
+    flights: Arc<SingleFlight<SubrequestOutcome>>,
     drain: Drain,
 }
 
 /// What requests share.
-struct Desk {
+struct BackendGateInner {
     settings: config::AuthBackend,
-    client: Client,
+    client: SubrequestClient,
     /// Of the questions' digests; drawn for this process.
     key: hmac::Key,
     turns: Semaphore,
@@ -50,7 +50,7 @@ struct Desk {
 
 /// What came of one request.
 #[derive(Clone)]
-struct Outcome {
+struct SubrequestOutcome {
     verdict: Result<Arc<Granted>, Denied>,
     /// What the application sets is for the one caller who asked: others may have shared the question without being
     /// the same.
@@ -68,8 +68,8 @@ impl BackendGate {
     ) -> Result<Self, BadServer> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system gives random bytes");
-        let desk = Desk {
-            client: Client::new(&settings.url.server, backend, settings.max_concurrent)?,
+        let desk = BackendGateInner {
+            client: SubrequestClient::new(&settings.url.server, backend, settings.max_concurrent)?,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             turns: Semaphore::new(settings.max_concurrent),
             cache: Mutex::new(Cache::new(settings.cache, settings.max_cached)),
@@ -78,11 +78,11 @@ impl BackendGate {
             settings: settings.clone(),
         };
         let most = settings.max_concurrent.saturating_add(settings.max_waiting);
-        Ok(Self { desk: Arc::new(desk), flights: Flights::new(most), drain })
+        Ok(Self { desk: Arc::new(desk), flights: SingleFlight::new(most), drain })
     }
 
     pub(in crate::auth) async fn verify(&self, caller: &Caller<'_>) -> Result<Verified, Denied> {
-        let question = Question::new(&self.desk.settings, caller);
+        let question = Subrequest::new(&self.desk.settings, caller);
         let digest = question.digest(&self.desk.key);
         let (waiting, own) = match self.flights.join(digest, || self.desk.known(&digest)) {
             Ok(granted) => {
@@ -106,7 +106,7 @@ impl BackendGate {
                     let answering = async {
                         tokio::select! {
                             biased;
-                            () = drain.started() => Outcome::not_now(UNREACHABLE),
+                            () = drain.started() => SubrequestOutcome::not_now(UNREACHABLE),
                             outcome = desk.ask(digest, &question, &asked) => outcome,
                         }
                     };
@@ -115,8 +115,8 @@ impl BackendGate {
                 (waiting, true)
             }
         };
-        let Outcome { verdict, cookies } =
-            waiting.outcome().await.unwrap_or_else(|| Outcome::not_now(UNREACHABLE));
+        let SubrequestOutcome { verdict, cookies } =
+            waiting.outcome().await.unwrap_or_else(|| SubrequestOutcome::not_now(UNREACHABLE));
         let cookies = if own { &*cookies } else { &[] };
         match verdict {
             Ok(granted) => Ok(verified(&granted, cookies)),
@@ -129,7 +129,7 @@ impl BackendGate {
     }
 }
 
-impl Desk {
+impl BackendGateInner {
     fn known(&self, digest: &Digest) -> Option<Arc<Granted>> {
         self.cache().get(digest, Instant::now())
     }
@@ -139,11 +139,11 @@ impl Desk {
     }
 
     /// Waits for a turn and asks. What comes of it is kept before anybody hears of it.
-    async fn ask(&self, digest: Digest, question: &Question, asked: &[Name]) -> Outcome {
+    async fn ask(&self, digest: Digest, question: &Subrequest, asked: &[Name]) -> SubrequestOutcome {
         // Turns are given in the order in which they are asked for.
         let Ok(Ok(_turn)) = timeout(self.settings.max_wait, self.turns.acquire()).await else {
             result("waited_too_long");
-            return Outcome::not_now(BUSY);
+            return SubrequestOutcome::not_now(BUSY);
         };
         let _under_way = UnderWay::new(&self.under_way);
         let began = Instant::now();
@@ -163,29 +163,29 @@ impl Desk {
             Err(malformed) => self.failed("malformed", &malformed.to_string()),
             Ok(Err(denied)) => {
                 result("refused");
-                Outcome { verdict: Err(denied), cookies }
+                SubrequestOutcome { verdict: Err(denied), cookies }
             }
             Ok(Ok(granted)) => {
                 result("granted");
                 let granted = Arc::new(granted);
                 let left = granted.grant.until.map(|until| until.duration_since(now).unwrap_or_default());
                 self.cache().put(digest, Arc::clone(&granted), left, Instant::now());
-                Outcome { verdict: Ok(granted), cookies }
+                SubrequestOutcome { verdict: Ok(granted), cookies }
             }
         }
     }
 
     /// Nobody gets in by this; the operator is told.
-    fn failed(&self, reason: &'static str, why: &str) -> Outcome {
+    fn failed(&self, reason: &'static str, why: &str) -> SubrequestOutcome {
         result(reason);
         if let Some(more) = self.failed.pass() {
             warn!(reason, why, more, "the application could not tell who a caller is");
         }
-        Outcome::not_now(UNREACHABLE)
+        SubrequestOutcome::not_now(UNREACHABLE)
     }
 }
 
-impl Outcome {
+impl SubrequestOutcome {
     fn not_now(why: &'static str) -> Self {
         Self { verdict: Err(Denied::NotNow(why)), cookies: Arc::new([]) }
     }

@@ -19,7 +19,7 @@ use crate::event::Name;
 pub(in crate::auth) type Digest = [u8; 32];
 
 /// A request to the application.
-pub(in crate::auth) struct Question {
+pub(in crate::auth) struct Subrequest {
     pub(in crate::auth) target: PathAndQuery,
     pub(in crate::auth) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -31,7 +31,7 @@ const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method")
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const TOPICS: HeaderName = HeaderName::from_static("x-sidestream-topics");
 
-impl Question {
+impl Subrequest {
     /// What only we may read has to be out of the caller's request already.
     pub(in crate::auth) fn new(settings: &AuthBackend, caller: &Caller<'_>) -> Self {
         let request = caller.request;

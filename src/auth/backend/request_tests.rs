@@ -3,12 +3,12 @@ use std::net::IpAddr;
 use http::Request;
 
 use super::*;
-use crate::auth::Sender;
+use crate::auth::RequestOrigin;
 use crate::config::AuthUrl;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-const STRANGER: Sender = Sender { address: PEER, peer: PEER, trusted: false, https: false };
-const PROXY: Sender = Sender { trusted: true, ..STRANGER };
+const STRANGER: RequestOrigin = RequestOrigin { address: PEER, peer: PEER, trusted: false, https: false };
+const PROXY: RequestOrigin = RequestOrigin { trusted: true, ..STRANGER };
 
 fn settings(server: AuthServer, target: &'static str) -> AuthBackend {
     AuthBackend::at(AuthUrl { server, target: PathAndQuery::from_static(target) })
@@ -20,21 +20,21 @@ fn behind() -> AuthBackend {
 
 fn question(
     settings: &AuthBackend,
-    sender: Sender,
+    sender: RequestOrigin,
     target: &str,
     headers: &[(&str, &str)],
     asked: &[&str],
-) -> Question {
+) -> Subrequest {
     let mut request = Request::get(target);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(()).unwrap().into_parts().0;
     let asked: Vec<Name> = asked.iter().map(|name| Name::parse(name).unwrap()).collect();
-    Question::new(settings, &Caller { request: &request, sender, asked: &asked })
+    Subrequest::new(settings, &Caller { request: &request, sender, asked: &asked })
 }
 
-fn lines(question: &Question) -> Vec<String> {
+fn lines(question: &Subrequest) -> Vec<String> {
     let shown = |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
     question.headers.iter().map(shown).collect()
 }
@@ -117,13 +117,13 @@ fn the_urls_own_query_goes_before_the_callers() {
 #[test]
 fn a_question_is_the_same_only_when_all_of_it_is() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"k");
-    let digest = |target: &str, headers: &[(&str, &str)], sender: Sender, asked: &[&str]| {
+    let digest = |target: &str, headers: &[(&str, &str)], sender: RequestOrigin, asked: &[&str]| {
         question(&behind(), sender, target, headers, asked).digest(&key)
     };
     let first = digest("/events?c=1", &[("cookie", "sid=1")], STRANGER, &["c:1"]);
     let same = [("cookie", "sid=1"), ("last-event-id", "5"), ("accept", "*/*")];
     assert_eq!(digest("/events?c=1&lastEventId=7", &same, STRANGER, &["c:1"]), first);
-    let elsewhere = Sender { peer: IpAddr::from([192, 0, 2, 9]), ..STRANGER };
+    let elsewhere = RequestOrigin { peer: IpAddr::from([192, 0, 2, 9]), ..STRANGER };
     for other in [
         digest("/events?c=2", &[("cookie", "sid=1")], STRANGER, &["c:1"]),
         digest("/other?c=1", &[("cookie", "sid=1")], STRANGER, &["c:1"]),

@@ -10,10 +10,10 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::auth::backend::client::Reply;
+use crate::auth::backend::client::SubrequestResponse;
 use crate::auth::claims;
-use crate::auth::denied::{Answer, Denied};
-use crate::auth::grant::{Grant, Topics};
+use crate::auth::denied::{Denied, DeniedResponse};
+use crate::auth::grant::{Grant, GrantedTopics};
 use crate::config::{AuthBackend, Grants};
 use crate::event::{Name, Pattern};
 
@@ -35,7 +35,7 @@ pub(in crate::auth) struct Granted {
 
 /// What is wrong with an answer. Says nothing of what it held.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(in crate::auth) enum Malformed {
+pub(in crate::auth) enum MalformedResponse {
     #[error("its status is {0}")]
     Status(u16),
     #[error("its body is too large")]
@@ -57,10 +57,10 @@ pub(in crate::auth) enum Malformed {
 /// What `reply` says about a caller who asked for `asked`.
 pub(in crate::auth) fn judge(
     settings: &AuthBackend,
-    reply: &Reply,
+    reply: &SubrequestResponse,
     asked: &[Name],
     now: SystemTime,
-) -> Result<Result<Granted, Denied>, Malformed> {
+) -> Result<Result<Granted, Denied>, MalformedResponse> {
     match reply.status {
         status if status.is_success() => granted(settings, reply, asked, now).map(Ok),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Err(refused(reply))),
@@ -68,12 +68,12 @@ pub(in crate::auth) fn judge(
         status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
             Ok(Err(Denied::LoginRequired))
         }
-        status => Err(Malformed::Status(status.as_u16())),
+        status => Err(MalformedResponse::Status(status.as_u16())),
     }
 }
 
 /// The application's own words, to be passed on.
-fn refused(reply: &Reply) -> Denied {
+fn refused(reply: &SubrequestResponse) -> Denied {
     let mut headers = HeaderMap::new();
     let whole = reply.body.is_some();
     let about_the_body = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE];
@@ -87,18 +87,18 @@ fn refused(reply: &Reply) -> Denied {
         headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     }
     let body = reply.body.clone().unwrap_or_default();
-    Denied::Answered(Box::new(Answer { status: reply.status, headers, body, retry_after: None }))
+    Denied::Answered(Box::new(DeniedResponse { status: reply.status, headers, body, retry_after: None }))
 }
 
 fn granted(
     settings: &AuthBackend,
-    reply: &Reply,
+    reply: &SubrequestResponse,
     asked: &[Name],
     now: SystemTime,
-) -> Result<Granted, Malformed> {
+) -> Result<Granted, MalformedResponse> {
     let (mut claims, size) = object(reply)?;
-    let name = |header: &http::HeaderName, field: &str| -> Result<Option<Name>, Malformed> {
-        let bad = |which: &str| Malformed::Name(which.to_owned());
+    let name = |header: &http::HeaderName, field: &str| -> Result<Option<Name>, MalformedResponse> {
+        let bad = |which: &str| MalformedResponse::Name(which.to_owned());
         if let Some(text) = reply.headers.get(header) {
             let text = str::from_utf8(text.as_bytes()).map_err(|_| bad(header.as_str()))?;
             return if text.is_empty() {
@@ -116,7 +116,7 @@ fn granted(
     let session = name(&settings.session_header, &settings.session_field)?;
     let token = match claims::find(&claims, "token_id") {
         None => None,
-        Some(value) => Some(id_of(value).ok_or_else(|| Malformed::Name("token_id".to_owned()))?),
+        Some(value) => Some(id_of(value).ok_or_else(|| MalformedResponse::Name("token_id".to_owned()))?),
     };
     let mut patterns = topics(settings, &reply.headers, &claims)?;
     if settings.grants == Grants::Asked {
@@ -133,27 +133,27 @@ fn granted(
             claims.insert(key.to_owned(), Value::String(name.as_str().to_owned()));
         }
     }
-    let topics = Topics::Only(patterns.into());
+    let topics = GrantedTopics::Only(patterns.into());
     let grant = Grant { user, session, token, topics, issued: Some(now), until };
     Ok(Granted { grant, claims, size })
 }
 
 /// The answer's JSON object; an empty one when it holds something else.
-fn object(reply: &Reply) -> Result<(Map<String, Value>, usize), Malformed> {
+fn object(reply: &SubrequestResponse) -> Result<(Map<String, Value>, usize), MalformedResponse> {
     let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
         return Ok((Map::new(), 0));
     }
-    let body = reply.body.as_ref().ok_or(Malformed::TooLarge)?;
+    let body = reply.body.as_ref().ok_or(MalformedResponse::TooLarge)?;
     if reply.headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
-        return Err(Malformed::Compressed);
+        return Err(MalformedResponse::Compressed);
     }
     // An answer to HEAD says what it would have held.
     if body.is_empty() {
         return Ok((Map::new(), 0));
     }
-    let object = serde_json::from_slice(body).map_err(|_| Malformed::NotJson)?;
+    let object = serde_json::from_slice(body).map_err(|_| MalformedResponse::NotJson)?;
     Ok((object, body.len()))
 }
 
@@ -180,11 +180,11 @@ fn topics(
     settings: &AuthBackend,
     headers: &HeaderMap,
     claims: &Map<String, Value>,
-) -> Result<Vec<Pattern>, Malformed> {
+) -> Result<Vec<Pattern>, MalformedResponse> {
     let header = &settings.topics_header;
     let mut all = Vec::new();
     if headers.contains_key(header) {
-        let bad = || Malformed::Topics(header.as_str().to_owned());
+        let bad = || MalformedResponse::Topics(header.as_str().to_owned());
         for line in headers.get_all(header) {
             let line = str::from_utf8(line.as_bytes()).map_err(|_| bad())?.trim();
             if line.starts_with('[') {
@@ -199,21 +199,24 @@ fn topics(
         match claims::find(claims, &settings.topics_field) {
             None => {}
             Some(value) => {
-                all = patterns(value).ok_or_else(|| Malformed::Topics(settings.topics_field.clone()))?;
+                all = patterns(value)
+                    .ok_or_else(|| MalformedResponse::Topics(settings.topics_field.clone()))?;
             }
         }
     }
-    if all.len() > MAX_TOPICS { Err(Malformed::TooManyTopics) } else { Ok(all) }
+    if all.len() > MAX_TOPICS { Err(MalformedResponse::TooManyTopics) } else { Ok(all) }
 }
 
 fn ttl(
     settings: &AuthBackend,
     headers: &HeaderMap,
     claims: &Map<String, Value>,
-) -> Result<Option<Duration>, Malformed> {
+) -> Result<Option<Duration>, MalformedResponse> {
     if let Some(text) = headers.get(&settings.ttl_header) {
         let parsed = text.to_str().ok().and_then(seconds);
-        return parsed.map(Some).ok_or_else(|| Malformed::Ttl(settings.ttl_header.as_str().to_owned()));
+        return parsed
+            .map(Some)
+            .ok_or_else(|| MalformedResponse::Ttl(settings.ttl_header.as_str().to_owned()));
     }
     for field in [settings.ttl_field.as_str(), "expires_in"] {
         let parsed = match claims::find(claims, field) {
@@ -222,7 +225,7 @@ fn ttl(
             Some(Value::String(text)) => seconds(text),
             Some(_) => None,
         };
-        return parsed.map(Some).ok_or_else(|| Malformed::Ttl(field.to_owned()));
+        return parsed.map(Some).ok_or_else(|| MalformedResponse::Ttl(field.to_owned()));
     }
     Ok(None)
 }

@@ -12,7 +12,7 @@ fn settings() -> AuthBackend {
     AuthBackend::at(AuthUrl { server: AuthServer::PublicBackend, target: PathAndQuery::from_static("/auth") })
 }
 
-fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
+fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> SubrequestResponse {
     let header = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
     };
@@ -20,22 +20,22 @@ fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static s
     headers.iter().map(header).for_each(|(name, value)| {
         map.append(name, value);
     });
-    Reply {
+    SubrequestResponse {
         status: StatusCode::from_u16(status).unwrap(),
         headers: map,
         body: Some(Bytes::from_static(body.as_bytes())),
     }
 }
 
-fn json(body: &'static str) -> Reply {
+fn json(body: &'static str) -> SubrequestResponse {
     reply(200, &[("content-type", "application/json; charset=utf-8")], body)
 }
 
-fn yes(settings: &AuthBackend, reply: &Reply) -> Granted {
+fn yes(settings: &AuthBackend, reply: &SubrequestResponse) -> Granted {
     judge(settings, reply, &[Name::parse("c:1").unwrap(), Name::parse("c:*").unwrap()], NOW).unwrap().unwrap()
 }
 
-fn malformed(reply: &Reply) -> Malformed {
+fn malformed(reply: &SubrequestResponse) -> MalformedResponse {
     match judge(&settings(), reply, &[], NOW) {
         Err(malformed) => malformed,
         Ok(verdict) => panic!("{verdict:?}"),
@@ -43,7 +43,7 @@ fn malformed(reply: &Reply) -> Malformed {
 }
 
 fn shown(granted: &Granted) -> (Option<&str>, Option<&str>, Vec<&str>, Option<u64>) {
-    let Topics::Only(patterns) = &granted.grant.topics else { panic!("all topics are granted") };
+    let GrantedTopics::Only(patterns) = &granted.grant.topics else { panic!("all topics are granted") };
     let until = granted.grant.until.map(|until| until.duration_since(NOW).unwrap().as_secs());
     (
         granted.grant.user.as_ref().map(Name::as_str),
@@ -152,15 +152,15 @@ fn the_way_to_a_login_page_is_a_no() {
 #[test]
 fn nobody_gets_in_by_an_answer_that_is_not_plain() {
     for status in [304, 400, 404, 405, 418, 429, 500, 502, 503, 504] {
-        assert_eq!(malformed(&reply(status, &[], "")), Malformed::Status(status));
+        assert_eq!(malformed(&reply(status, &[], "")), MalformedResponse::Status(status));
     }
-    let name = |field: &str| Malformed::Name(field.to_owned());
-    let topics = || Malformed::Topics("topics".to_owned());
-    let ttl = || Malformed::Ttl("ttl".to_owned());
+    let name = |field: &str| MalformedResponse::Name(field.to_owned());
+    let topics = || MalformedResponse::Topics("topics".to_owned());
+    let ttl = || MalformedResponse::Ttl("ttl".to_owned());
     for (body, why) in [
-        ("[]", Malformed::NotJson),
-        ("nothing", Malformed::NotJson),
-        ("{\"user\": \"u\"", Malformed::NotJson),
+        ("[]", MalformedResponse::NotJson),
+        ("nothing", MalformedResponse::NotJson),
+        ("{\"user\": \"u\"", MalformedResponse::NotJson),
         ("{\"user\": \"\"}", name("user")),
         ("{\"user\": true}", name("user")),
         ("{\"user\": 1.5}", name("user")),
@@ -181,18 +181,18 @@ fn nobody_gets_in_by_an_answer_that_is_not_plain() {
     }
     let many: &str =
         Box::leak(format!("{{\"topics\": [{}]}}", vec!["\"t\""; 1001].join(",")).into_boxed_str());
-    assert_eq!(malformed(&json(many)), Malformed::TooManyTopics);
+    assert_eq!(malformed(&json(many)), MalformedResponse::TooManyTopics);
     let mut large = json("");
     large.body = None;
-    assert_eq!(malformed(&large), Malformed::TooLarge);
+    assert_eq!(malformed(&large), MalformedResponse::TooLarge);
     let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    assert_eq!(malformed(&reply(200, &packed, "{}")), Malformed::Compressed);
+    assert_eq!(malformed(&reply(200, &packed, "{}")), MalformedResponse::Compressed);
     assert_eq!(
         malformed(&reply(200, &[("x-sidestream-ttl", "x")], "")),
-        Malformed::Ttl("x-sidestream-ttl".to_owned())
+        MalformedResponse::Ttl("x-sidestream-ttl".to_owned())
     );
     assert_eq!(
         malformed(&reply(200, &[("x-sidestream-topics", "[")], "")),
-        Malformed::Topics("x-sidestream-topics".to_owned())
+        MalformedResponse::Topics("x-sidestream-topics".to_owned())
     );
 }

@@ -12,34 +12,34 @@ use tokio::sync::watch;
 use crate::auth::backend::request::Digest;
 
 /// What is under way.
-pub(in crate::auth) struct Flights<T> {
-    under_way: Mutex<HashMap<Digest, Arc<Sender<T>>>>,
+pub(in crate::auth) struct SingleFlight<T> {
+    under_way: Mutex<HashMap<Digest, Arc<FlightSender<T>>>>,
     most: usize,
 }
 
-type Sender<T> = watch::Sender<Option<T>>;
+type FlightSender<T> = watch::Sender<Option<T>>;
 
 /// A place among those who wait for one outcome.
-pub(in crate::auth) struct Waiting<T>(watch::Receiver<Option<T>>);
+pub(in crate::auth) struct FlightWaiter<T>(watch::Receiver<Option<T>>);
 
 /// What becomes of somebody who asks.
 pub(in crate::auth) enum Joined<T> {
     /// Somebody asks the same already.
-    Another(Waiting<T>),
+    Another(FlightWaiter<T>),
     /// Nobody did: the flight has to be flown.
-    First(Waiting<T>, Flight<T>),
+    First(FlightWaiter<T>, Flight<T>),
     /// There is room for no more.
     Full,
 }
 
 /// A flight that is under way until it is dropped.
 pub(in crate::auth) struct Flight<T> {
-    flights: Arc<Flights<T>>,
+    flights: Arc<SingleFlight<T>>,
     digest: Digest,
-    sender: Arc<Sender<T>>,
+    sender: Arc<FlightSender<T>>,
 }
 
-impl<T: Clone + Send + Sync> Flights<T> {
+impl<T: Clone + Send + Sync> SingleFlight<T> {
     pub(in crate::auth) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { under_way: Mutex::default(), most })
     }
@@ -53,7 +53,7 @@ impl<T: Clone + Send + Sync> Flights<T> {
     ) -> Result<K, Joined<T>> {
         let mut under_way = self.lock();
         if let Some(sender) = under_way.get(&digest) {
-            return Err(Joined::Another(Waiting(sender.subscribe())));
+            return Err(Joined::Another(FlightWaiter(sender.subscribe())));
         }
         if let Some(known) = known() {
             return Ok(known);
@@ -65,15 +65,15 @@ impl<T: Clone + Send + Sync> Flights<T> {
         let sender = Arc::new(sender);
         under_way.insert(digest, Arc::clone(&sender));
         let flight = Flight { flights: Arc::clone(self), digest, sender };
-        Err(Joined::First(Waiting(receiver), flight))
+        Err(Joined::First(FlightWaiter(receiver), flight))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Sender<T>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<FlightSender<T>>>> {
         self.under_way.lock()
     }
 }
 
-impl<T: Clone> Waiting<T> {
+impl<T: Clone> FlightWaiter<T> {
     /// The outcome; None when the flight ended without one.
     pub(in crate::auth) async fn outcome(mut self) -> Option<T> {
         self.0.wait_for(Option::is_some).await.ok()?.clone()
@@ -109,7 +109,7 @@ impl<T: Clone + Send + Sync> Flight<T> {
 }
 
 impl<T> Flight<T> {
-    fn is_listed(&self, under_way: &HashMap<Digest, Arc<Sender<T>>>) -> bool {
+    fn is_listed(&self, under_way: &HashMap<Digest, Arc<FlightSender<T>>>) -> bool {
         under_way.get(&self.digest).is_some_and(|sender| Arc::ptr_eq(sender, &self.sender))
     }
 }
@@ -127,7 +127,7 @@ impl<T> Drop for Flight<T> {
 mod tests {
     use super::*;
 
-    fn join(flights: &Arc<Flights<u32>>, n: u8) -> Joined<u32> {
+    fn join(flights: &Arc<SingleFlight<u32>>, n: u8) -> Joined<u32> {
         match flights.join([n; 32], || None::<u32>) {
             Err(joined) => joined,
             Ok(_) => panic!("nothing is known"),
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_the_same_waits_for_the_same_outcome() {
-        let flights = Flights::new(2);
+        let flights = SingleFlight::new(2);
         let Joined::First(first, flight) = join(&flights, 1) else { panic!("it is the first") };
         let Joined::Another(second) = join(&flights, 1) else { panic!("it is the second") };
         let Joined::First(_other, _flight) = join(&flights, 2) else { panic!("it is another") };
@@ -151,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_that_nobody_waits_for_is_given_up() {
-        let flights = Flights::new(1);
+        let flights = SingleFlight::new(1);
         let Joined::First(waiting, flight) = join(&flights, 1) else { panic!("it is the first") };
         drop(waiting);
         flight.fly(std::future::pending()).await;
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_that_is_lost_leaves_nobody_waiting() {
-        let flights = Flights::<u32>::new(1);
+        let flights = SingleFlight::<u32>::new(1);
         let Joined::First(waiting, flight) = join(&flights, 1) else { panic!("it is the first") };
         drop(flight);
         assert_eq!(waiting.outcome().await, None);

@@ -9,8 +9,8 @@ use http::{HeaderMap, Uri};
 
 use crate::auth::denied::Denied;
 use crate::auth::gate::Verified;
-use crate::auth::jwt::grant::Mapping;
-use crate::auth::jwt::jwks::{Jwks, NoKeys};
+use crate::auth::jwt::grant::ClaimMapping;
+use crate::auth::jwt::jwks::{NoKeys, RemoteKeys};
 use crate::auth::jwt::presented::{conceal, presented};
 use crate::auth::jwt::verify;
 use crate::auth::jwt::verify::{Claims, Rules};
@@ -22,24 +22,25 @@ use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
 
 /// Verifies tokens, and maps their claims.
-pub struct Jwt {
+pub struct JwtGate {
     rules: Rules,
-    mapping: Mapping,
+    mapping: ClaimMapping,
     from: Box<[TokenSource]>,
     /// The configured keys.
     keys: Box<[Key]>,
     /// The fetched keys, where there are some, with the configured ones among them.
-    jwks: Option<Arc<Jwks>>,
+    jwks: Option<Arc<RemoteKeys>>,
 }
 
-impl Jwt {
+impl JwtGate {
     /// Reads the system's authorities where keys are to be fetched by https; fetches nothing yet.
     pub fn new(settings: &config::Jwt) -> Result<Self, BadTls> {
         let jwks = settings.jwks.as_ref();
-        let jwks = jwks.map(|jwks| Jwks::new(jwks, &settings.algorithms, &settings.keys)).transpose()?;
+        let jwks =
+            jwks.map(|jwks| RemoteKeys::new(jwks, &settings.algorithms, &settings.keys)).transpose()?;
         Ok(Self {
             rules: Rules::new(settings),
-            mapping: Mapping::new(settings),
+            mapping: ClaimMapping::new(settings),
             from: settings.from.clone().into(),
             keys: settings.keys.clone().into(),
             jwks: jwks.map(Arc::new),

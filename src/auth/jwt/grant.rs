@@ -2,7 +2,7 @@
 
 use crate::auth::claims;
 use crate::auth::denied::Denied;
-use crate::auth::grant::{Grant, Topics};
+use crate::auth::grant::{Grant, GrantedTopics};
 use crate::auth::jwt::verify::Claims;
 use crate::config;
 use crate::event::Pattern;
@@ -14,7 +14,7 @@ const MOST_PATTERNS: usize = 2000;
 
 /// Which claims mean what.
 #[derive(Clone, Debug)]
-pub(super) struct Mapping {
+pub(super) struct ClaimMapping {
     user: Box<str>,
     session: Box<str>,
     topics: Box<str>,
@@ -23,7 +23,7 @@ pub(super) struct Mapping {
     max_topics: usize,
 }
 
-impl Mapping {
+impl ClaimMapping {
     pub(super) fn new(settings: &config::Jwt) -> Self {
         Self {
             user: settings.user.as_str().into(),
@@ -46,7 +46,7 @@ impl Mapping {
             user: name(all, &self.user)?,
             session: name(all, &self.session)?,
             token: name(all, &self.token_id)?,
-            topics: Topics::Only(patterns.into()),
+            topics: GrantedTopics::Only(patterns.into()),
             issued: claims.issued,
             until: claims.until,
         })

@@ -2,26 +2,26 @@ use serde_json::json;
 
 use super::*;
 
-fn mapping(settings: config::Jwt) -> Mapping {
-    Mapping::new(&settings)
+fn mapping(settings: config::Jwt) -> ClaimMapping {
+    ClaimMapping::new(&settings)
 }
 
-fn with(templates: &[&str]) -> Mapping {
+fn with(templates: &[&str]) -> ClaimMapping {
     let grant = templates.iter().map(|text| Template::parse(text).unwrap()).collect();
     mapping(config::Jwt { grant, ..config::Jwt::default() })
 }
 
-fn granted(mapping: &Mapping, claims: Value) -> Result<Grant, String> {
+fn granted(mapping: &ClaimMapping, claims: Value) -> Result<Grant, String> {
     let all = claims.as_object().unwrap().clone();
     mapping
         .grant(&Claims { all, issued: None, until: None })
         .map_err(|denied| format!("{} {denied}", denied.word()))
 }
 
-fn patterns(mapping: &Mapping, claims: Value) -> Result<Vec<String>, String> {
+fn patterns(mapping: &ClaimMapping, claims: Value) -> Result<Vec<String>, String> {
     match granted(mapping, claims)?.topics {
-        Topics::Only(patterns) => Ok(patterns.iter().map(ToString::to_string).collect()),
-        Topics::Any => panic!("nobody is granted everything"),
+        GrantedTopics::Only(patterns) => Ok(patterns.iter().map(ToString::to_string).collect()),
+        GrantedTopics::Any => panic!("nobody is granted everything"),
     }
 }
 
@@ -35,7 +35,7 @@ fn claims_name_the_user_the_session_and_the_token() {
     let grant = granted(&default, json!({ "sub": 42, "sid": "s", "jti": "t" })).unwrap();
     let name = |text: &str| Some(Name::parse(text).unwrap());
     assert_eq!((grant.user, grant.session, grant.token), (name("42"), name("s"), name("t")));
-    assert_eq!(grant.topics, Topics::Only([].into()), "what no claim gives is not granted");
+    assert_eq!(grant.topics, GrantedTopics::Only([].into()), "what no claim gives is not granted");
     let nobody = granted(&default, json!({ "sub": null })).unwrap();
     assert_eq!((nobody.user, nobody.session), (None, None));
     for (claim, value) in [

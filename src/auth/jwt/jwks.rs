@@ -27,8 +27,8 @@ const MAX: usize = 256 << 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The fetched keys. They have to be [kept](Jwks::keep) by a task.
-pub(super) struct Jwks {
+/// The fetched keys. They have to be [kept](RemoteKeys::keep) by a task.
+pub(super) struct RemoteKeys {
     fetcher: Fetcher,
     refresh: Duration,
     cooldown: Duration,
@@ -38,14 +38,14 @@ pub(super) struct Jwks {
     /// Keys from elsewhere, which are always among them.
     own: Box<[Key]>,
     fetched: Mutex<Option<Arc<[Key]>>>,
-    asked: Mutex<Asked>,
+    asked: Mutex<RefreshRequest>,
     wake: Notify,
     /// Counts the fetches that have ended.
     done: watch::Sender<u64>,
 }
 
 /// Who has asked for a fetch.
-struct Asked {
+struct RefreshRequest {
     /// One is about to begin or has not ended.
     pending: bool,
     last: Option<Instant>,
@@ -71,7 +71,7 @@ impl NoKeys {
     }
 }
 
-impl Jwks {
+impl RemoteKeys {
     pub(super) fn new(
         settings: &config::Jwks,
         algorithms: &[Algorithm],
@@ -87,7 +87,7 @@ impl Jwks {
             own: own.into(),
             fetched: Mutex::new(None),
             // Whoever comes before the first fetch has ended waits for it.
-            asked: Mutex::new(Asked { pending: true, last: None }),
+            asked: Mutex::new(RefreshRequest { pending: true, last: None }),
             wake: Notify::new(),
             done: watch::Sender::new(0),
         })
@@ -108,7 +108,7 @@ impl Jwks {
                 if asked.last.is_some_and(|last| last.elapsed() < self.cooldown) {
                     return;
                 }
-                *asked = Asked { pending: true, last: Some(Instant::now()) };
+                *asked = RefreshRequest { pending: true, last: Some(Instant::now()) };
                 self.wake.notify_one();
             }
         }
@@ -116,9 +116,9 @@ impl Jwks {
         let _ = tokio::time::timeout(self.patience, done.changed()).await;
     }
 
-    /// Fetches once, for want of a task that [keeps](Jwks::keep) them: nobody waits for another fetch.
+    /// Fetches once, for want of a task that [keeps](RemoteKeys::keep) them: nobody waits for another fetch.
     pub(super) async fn fetch_alone(&self) -> Result<(), NoKeys> {
-        *self.asked.lock() = Asked { pending: false, last: Some(Instant::now()) };
+        *self.asked.lock() = RefreshRequest { pending: false, last: Some(Instant::now()) };
         self.fetch().await
     }
 

@@ -7,5 +7,5 @@ mod jwks;
 mod presented;
 mod verify;
 
-pub use crate::auth::jwt::gate::Jwt;
+pub use crate::auth::jwt::gate::JwtGate;
 pub use crate::auth::jwt::verify::{Claims, Rules, verify};

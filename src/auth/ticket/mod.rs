@@ -21,9 +21,9 @@ use tracing::warn;
 use crate::auth::backend::response::{id_of, patterns};
 use crate::auth::denied::Denied;
 use crate::auth::gate::{Caller, Verified};
-use crate::auth::grant::{Grant, Topics};
+use crate::auth::grant::{Grant, GrantedTopics};
 use crate::auth::strip;
-use crate::auth::ticket::redeemed::{Once, Redeemed, Use};
+use crate::auth::ticket::redeemed::{FirstUse, Redeemed, Redemption};
 use crate::auth::ticket::seal::{Seal, derived};
 use crate::clock::{from_unix_ms, unix_ms};
 use crate::config;
@@ -40,7 +40,7 @@ pub struct Tickets {
     names: hmac::Key,
     used: Redeemed,
     /// Who knows what other instances have redeemed.
-    shared: Option<Arc<dyn Once>>,
+    shared: Option<Arc<dyn FirstUse>>,
 }
 
 /// A ticket that has just been made.
@@ -78,7 +78,7 @@ pub enum BadMint {
 
 /// What is sealed. Short names: it travels in a URL and in a cookie.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-struct Content {
+struct TicketContent {
     /// The ticket's own id.
     i: String,
     /// The id of what is granted.
@@ -111,7 +111,7 @@ const UNKNOWN: &str = "it cannot be told now whether the ticket has been used";
 
 impl Tickets {
     /// `shared` knows what other instances have redeemed.
-    pub fn new(settings: &config::AuthTicket, shared: Option<Arc<dyn Once>>) -> Self {
+    pub fn new(settings: &config::AuthTicket, shared: Option<Arc<dyn FirstUse>>) -> Self {
         let mut own = [0; 32];
         let secret = match &settings.secret {
             Some(secret) => secret.expose().as_bytes(),
@@ -172,7 +172,7 @@ impl Tickets {
         let made = unix_ms(now);
         let end = made + session_secs * 1000;
         let by = end.min(made + u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX));
-        let content = Content {
+        let content = TicketContent {
             j: token.unwrap_or_else(|| id.clone()),
             i: id,
             u: user,
@@ -217,7 +217,7 @@ impl Tickets {
         if presented.next().is_some() {
             return Err(Denied::BadTicket);
         }
-        let content = self.ticket.open(&ticket).and_then(|text| Content::from_json(&text));
+        let content = self.ticket.open(&ticket).and_then(|text| TicketContent::from_json(&text));
         let content = content.ok_or(Denied::BadTicket)?;
         let known = || {
             let name = self.cookie_name(&content);
@@ -227,9 +227,9 @@ impl Tickets {
             return by_cookie(known(), Denied::TicketExpired);
         }
         match self.first_use(&content, at).await {
-            Use::Again => by_cookie(known(), Denied::TicketUsed),
-            Use::Unknown => by_cookie(known(), Denied::NotNow(UNKNOWN)),
-            Use::First => {
+            Redemption::Again => by_cookie(known(), Denied::TicketUsed),
+            Redemption::Unknown => by_cookie(known(), Denied::NotNow(UNKNOWN)),
+            Redemption::First => {
                 count("redeemed");
                 let mut verified = content.clone().verified()?;
                 verified.headers.append(SET_COOKIE, self.set_cookie(&content, caller, at));
@@ -238,18 +238,18 @@ impl Tickets {
         }
     }
 
-    async fn first_use(&self, content: &Content, at: u64) -> Use {
+    async fn first_use(&self, content: &TicketContent, at: u64) -> Redemption {
         let keep = Duration::from_millis(content.x.saturating_sub(at)) + SLACK;
         let now = Instant::now();
         let here = self.used.note(&content.i, now + keep, now);
-        let (Use::First, Some(shared)) = (here, &self.shared) else { return here };
+        let (Redemption::First, Some(shared)) = (here, &self.shared) else { return here };
         match shared.first(content.i.clone(), keep).await {
-            Some(true) => Use::First,
-            Some(false) => Use::Again,
+            Some(true) => Redemption::First,
+            Some(false) => Redemption::Again,
             None => {
                 // Who comes back when it can be told again should get in.
                 self.used.forget(&content.i);
-                Use::Unknown
+                Redemption::Unknown
             }
         }
     }
@@ -271,33 +271,38 @@ impl Tickets {
     }
 
     /// The cookies of a request that we have set and that still count.
-    fn cookies(&self, headers: &HeaderMap, at: u64) -> impl Iterator<Item = Content> {
+    fn cookies(&self, headers: &HeaderMap, at: u64) -> impl Iterator<Item = TicketContent> {
         strip::all_cookies(headers)
             .filter(|(name, _)| self.is_cookie(name))
             .take(MAX_COOKIES)
             .filter_map(move |(_, value)| self.open_cookie(value, at))
     }
 
-    fn cookies_named(&self, headers: &HeaderMap, sought: &str, at: u64) -> impl Iterator<Item = Content> {
+    fn cookies_named(
+        &self,
+        headers: &HeaderMap,
+        sought: &str,
+        at: u64,
+    ) -> impl Iterator<Item = TicketContent> {
         strip::all_cookies(headers)
             .filter(move |(name, _)| *name == sought)
             .take(MAX_COOKIES)
             .filter_map(move |(_, value)| self.open_cookie(value, at))
     }
 
-    fn open_cookie(&self, value: &[u8], at: u64) -> Option<Content> {
+    fn open_cookie(&self, value: &[u8], at: u64) -> Option<TicketContent> {
         let text = self.cookie.open(str::from_utf8(value).ok()?)?;
-        Content::from_json(&text).filter(|content| at < content.e)
+        TicketContent::from_json(&text).filter(|content| at < content.e)
     }
 
-    fn cookie_name(&self, content: &Content) -> String {
+    fn cookie_name(&self, content: &TicketContent) -> String {
         let granted = serde_json::to_vec(&content.granted()).expect("a grant is JSON");
         let tag = hmac::sign(&self.names, &granted);
         let digits = HEXLOWER.encode(&tag.as_ref()[..8]);
         format!("{}_{digits}", self.settings.cookie)
     }
 
-    fn set_cookie(&self, content: &Content, caller: &Caller<'_>, at: u64) -> HeaderValue {
+    fn set_cookie(&self, content: &TicketContent, caller: &Caller<'_>, at: u64) -> HeaderValue {
         let secure = match self.settings.secure {
             SecureCookie::Always => true,
             SecureCookie::Never => false,
@@ -320,7 +325,7 @@ impl Tickets {
     }
 }
 
-impl Content {
+impl TicketContent {
     fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts and numbers are JSON")
     }
@@ -355,7 +360,7 @@ impl Content {
             user: u.map(name).transpose()?,
             session: s.map(name).transpose()?,
             token: Some(name(j)?),
-            topics: Topics::Only(patterns.map_err(|_| Denied::BadTicket)?),
+            topics: GrantedTopics::Only(patterns.map_err(|_| Denied::BadTicket)?),
             issued: Some(time(n)),
             until: Some(time(e)),
         };
@@ -365,7 +370,7 @@ impl Content {
     }
 }
 
-fn by_cookie(known: Option<Content>, otherwise: Denied) -> Result<Verified, Denied> {
+fn by_cookie(known: Option<TicketContent>, otherwise: Denied) -> Result<Verified, Denied> {
     let known = known.ok_or(otherwise)?;
     count("known_by_cookie");
     known.verified()

@@ -6,7 +6,7 @@ use crate::lock::Mutex;
 use std::time::{Duration, Instant};
 
 /// Tells what happens for the first time on any instance.
-pub trait Once: Send + Sync {
+pub trait FirstUse: Send + Sync {
     /// Whether `id` was never given before, on any instance, within `keep`. None when that cannot be told.
     fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>>;
 }
@@ -18,7 +18,7 @@ pub(in crate::auth) struct Redeemed(Mutex<ExpiringMap<Box<str>, ()>>);
 const MAX: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::auth) enum Use {
+pub(in crate::auth) enum Redemption {
     First,
     Again,
     /// More are kept than can be: nobody knows.
@@ -33,16 +33,16 @@ impl Default for Redeemed {
 
 impl Redeemed {
     /// Notes a use of `id`, which is kept until `until`; all are kept about as long.
-    pub(in crate::auth) fn note(&self, id: &str, until: Instant, now: Instant) -> Use {
+    pub(in crate::auth) fn note(&self, id: &str, until: Instant, now: Instant) -> Redemption {
         let mut ids = self.0.lock();
         if ids.get(id, now).is_some() {
-            return Use::Again;
+            return Redemption::Again;
         }
         if ids.is_full(now) {
-            return Use::Unknown;
+            return Redemption::Unknown;
         }
         ids.insert(id.into(), (), until, now);
-        Use::First
+        Redemption::First
     }
 
     /// Takes a note back.
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn a_second_use_is_noticed_while_the_first_is_kept() {
         let (used, now, second) = (Redeemed::default(), Instant::now(), Duration::from_secs(1));
-        assert_eq!(used.note("a", now + second, now), Use::First);
-        assert_eq!(used.note("a", now + second, now), Use::Again);
-        assert_eq!(used.note("b", now + second, now), Use::First);
+        assert_eq!(used.note("a", now + second, now), Redemption::First);
+        assert_eq!(used.note("a", now + second, now), Redemption::Again);
+        assert_eq!(used.note("b", now + second, now), Redemption::First);
         used.forget("b");
-        assert_eq!(used.note("b", now + second, now), Use::First);
-        assert_eq!(used.note("a", now + 2 * second, now + second), Use::First);
+        assert_eq!(used.note("b", now + second, now), Redemption::First);
+        assert_eq!(used.note("a", now + 2 * second, now + second), Redemption::First);
         assert_eq!(used.0.lock().len(), 1);
     }
 }

@@ -6,12 +6,12 @@ use http::header::COOKIE;
 use http::request::Parts;
 
 use super::*;
-use crate::auth::Sender;
+use crate::auth::RequestOrigin;
 use crate::config::{AuthTicket, Secret};
 use crate::future::BoxFuture;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-const SENDER: Sender = Sender { address: HERE, peer: HERE, trusted: false, https: false };
+const SENDER: RequestOrigin = RequestOrigin { address: HERE, peer: HERE, trusted: false, https: false };
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn after(seconds: u64) -> SystemTime {
@@ -162,7 +162,7 @@ async fn a_used_ticket_needs_the_cookie_of_its_own_grant() {
 /// Another instance's knowledge.
 struct Others(Mutex<Vec<String>>, Option<bool>);
 
-impl Once for Others {
+impl FirstUse for Others {
     fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>> {
         assert!(keep >= Duration::from_secs(60), "{keep:?}");
         self.0.lock().unwrap().push(id);
@@ -234,7 +234,7 @@ async fn the_largest_cookie_is_one_that_browsers_take() {
 
 #[tokio::test]
 async fn a_cookie_is_as_narrow_as_its_stream_and_as_safe_as_its_way() {
-    let attributes = async |settings: &AuthTicket, sender: Sender, path: &str, proto: Option<&str>| {
+    let attributes = async |settings: &AuthTicket, sender: RequestOrigin, path: &str, proto: Option<&str>| {
         let tickets = Tickets::new(settings, None);
         let made = minted(&tickets, "{}");
         let mut request = request(&format!("{path}?ticket={}", made.ticket), &[]);
@@ -245,8 +245,8 @@ async fn a_cookie_is_as_narrow_as_its_stream_and_as_safe_as_its_way() {
         let verified = tickets.verify_at(&caller, NOW).await.unwrap();
         cookie(&verified).1.replace("; Max-Age=3600; HttpOnly", "")
     };
-    let (plain, tls) = (settings(), Sender { https: true, ..SENDER });
-    let proxy = Sender { trusted: true, ..SENDER };
+    let (plain, tls) = (settings(), RequestOrigin { https: true, ..SENDER });
+    let proxy = RequestOrigin { trusted: true, ..SENDER };
     let always = AuthTicket { secure: SecureCookie::Always, same_site: SameSite::None, ..plain.clone() };
     let never = AuthTicket { secure: SecureCookie::Never, same_site: SameSite::Strict, ..plain.clone() };
     for (settings, sender, path, proto, expected) in [

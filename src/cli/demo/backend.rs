@@ -53,14 +53,14 @@ pub(super) struct DemoBackend {
 /// What the page sends.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct ChatMessage {
     topic: String,
     text: String,
     /// The client id of the sender's stream, if it is open.
     from: Option<String>,
 }
 
-type Answer = Response<Full<Bytes>>;
+type DemoResponse = Response<Full<Bytes>>;
 
 impl DemoBackend {
     /// Publishes to `internal` with `key`.
@@ -72,7 +72,7 @@ impl DemoBackend {
         Self { publish, authorization, drain }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> DemoResponse {
         match (request.uri().path(), request.method()) {
             ("/", &Method::GET | &Method::HEAD) => page(),
             ("/", _) => not_allowed("GET, HEAD"),
@@ -83,7 +83,7 @@ impl DemoBackend {
     }
 
     /// Publishes what the page sends. The answer is the daemon's.
-    async fn send(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn send(&self, request: Request<Incoming>) -> Result<DemoResponse, DemoResponse> {
         // A page of another site can send such a body only after asking, and nobody answers it.
         if !is_json(request.headers()) {
             return Err(sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
@@ -149,7 +149,7 @@ impl ServeConnection for DemoBackend {
 }
 
 /// The whole body of `/send`, bounded in size and time.
-async fn read(body: Incoming) -> Result<Said, Answer> {
+async fn read(body: Incoming) -> Result<ChatMessage, DemoResponse> {
     let bad = |say: &str| sentence(StatusCode::BAD_REQUEST, say);
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes())
@@ -167,7 +167,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn page() -> Answer {
+fn page() -> DemoResponse {
     let mut response = Response::new(Full::from(PAGE));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -177,7 +177,7 @@ fn page() -> Answer {
     response
 }
 
-fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> DemoResponse {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -186,11 +186,11 @@ fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     response
 }
 
-fn sentence(status: StatusCode, error: &str) -> Answer {
+fn sentence(status: StatusCode, error: &str) -> DemoResponse {
     json_answer(status, json!({ "error": error }).to_string())
 }
 
-fn not_allowed(allowed: &'static str) -> Answer {
+fn not_allowed(allowed: &'static str) -> DemoResponse {
     let mut response = sentence(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allowed}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response

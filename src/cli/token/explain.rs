@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::auth::{Denied, Pattern, Topics, Verified, claims};
+use crate::auth::{Denied, GrantedTopics, Pattern, Verified, claims};
 use crate::cli::output::{fail, print};
 use crate::config;
 use crate::config::{Config, StreamAuth};
@@ -64,8 +64,8 @@ fn of_good(config: &Config, verified: &Verified, topics: &[Name]) -> (String, bo
         let by = allowing(verified, topic.as_str());
         let _ = match (by, &verified.grant.topics) {
             (Some(pattern), _) => writeln!(text, "\n{topic}: may be asked for, by {pattern}"),
-            (None, Topics::Any) => writeln!(text, "\n{topic}: may be asked for"),
-            (None, Topics::Only(_)) => {
+            (None, GrantedTopics::Any) => writeln!(text, "\n{topic}: may be asked for"),
+            (None, GrantedTopics::Only(_)) => {
                 good = false;
                 writeln!(text, "\n{topic}: topic_not_granted")
             }
@@ -115,7 +115,9 @@ fn on_topic(template: &Template, glob: &str, verified: &Verified) -> (String, bo
     if let Some(pattern) = allowing(verified, glob) {
         return (format!("for any {values}, by {pattern}"), true);
     }
-    let Topics::Only(patterns) = &verified.grant.topics else { return (format!("for any {values}"), true) };
+    let GrantedTopics::Only(patterns) = &verified.grant.topics else {
+        return (format!("for any {values}"), true);
+    };
     let some: Vec<&str> =
         patterns.iter().map(Pattern::as_str).filter(|pattern| meet(glob, pattern)).collect();
     if some.is_empty() {
@@ -126,7 +128,7 @@ fn on_topic(template: &Template, glob: &str, verified: &Verified) -> (String, bo
 
 /// The pattern that lets its holder ask for `topic`.
 fn allowing<'v>(verified: &'v Verified, topic: &str) -> Option<&'v Pattern> {
-    let Topics::Only(patterns) = &verified.grant.topics else { return None };
+    let GrantedTopics::Only(patterns) = &verified.grant.topics else { return None };
     let topic = Name::parse(topic).ok()?;
     patterns.iter().find(|pattern| pattern.matches(&topic))
 }

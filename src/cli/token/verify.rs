@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::auth::{Topics, Verified};
+use crate::auth::{GrantedTopics, Verified};
 use crate::cli::output::{fail, print};
 
 #[derive(Args, Debug)]
@@ -47,11 +47,13 @@ pub(super) fn summary(verified: &Verified) -> String {
         }
     }
     let topics = match &grant.topics {
-        Topics::Any => "all".to_owned(),
-        Topics::Only(patterns) if patterns.is_empty() => {
+        GrantedTopics::Any => "all".to_owned(),
+        GrantedTopics::Only(patterns) if patterns.is_empty() => {
             "none but those that a stream gives to everybody".to_owned()
         }
-        Topics::Only(patterns) => patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        GrantedTopics::Only(patterns) => {
+            patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
     };
     let _ = writeln!(lines, "  {:<8} {topics}", "topics");
     let _ = writeln!(lines, "  {:<8} {}", "time", crate::cli::token::left(grant.until));

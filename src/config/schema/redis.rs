@@ -11,7 +11,7 @@ use crate::config::schema::table::{key, section};
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
-use crate::net::tls::{self, Identity, Part, Trust};
+use crate::net::tls::{self, Identity, IdentityPart, Trust};
 
 section! {
     /// Events over Redis. Without this section nothing of Redis runs.
@@ -96,7 +96,7 @@ fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
     };
     let own = Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
     if let Err(bad) = tls::client(Trust::Only(own.chain), Some(own), &[]) {
-        let name = if bad.part() == Part::Key { "key_file" } else { "certificate_file" };
+        let name = if bad.part() == IdentityPart::Key { "key_file" } else { "certificate_file" };
         s.complain(&[name], format!("the file of `{name}` {bad}"), None);
     }
     Some((certificate, key))

@@ -6,7 +6,7 @@ use crate::config::parsers::{event_name, heartbeat_form, time, time_or_zero, wor
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
 use crate::config::section_reader::SectionReader;
-use crate::event::{EventName, Shape, Timestamps};
+use crate::event::{EventFormat, EventName, Timestamps};
 
 /// The form of a heartbeat on the wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,10 +29,10 @@ pub enum RefuseWith {
 }
 
 /// How events may be laid out.
-const SHAPES: [(&str, Shape); 3] = [
-    ("named", Shape::Named),
-    ("typed", Shape::Typed(Timestamps::Iso)),
-    ("typed-ms", Shape::Typed(Timestamps::Milliseconds)),
+const SHAPES: [(&str, EventFormat); 3] = [
+    ("named", EventFormat::Named),
+    ("typed", EventFormat::Typed(Timestamps::Iso)),
+    ("typed-ms", EventFormat::Typed(Timestamps::Milliseconds)),
 ];
 
 section! {
@@ -41,7 +41,7 @@ section! {
         /// How events are laid out: "named" (the SSE event field, and the data as published), "typed" (no event field; the
         /// data is {"type", "data", "timestamp"}, as many applications write it by hand) or "typed-ms" (the same with a
         /// timestamp in milliseconds).
-        events: Shape = value("named", word(SHAPES));
+        events: EventFormat = value("named", word(SHAPES));
         /// The name of a stream's first event.
         connected_as: EventName = value("connected", event_name);
         /// A stream that has been silent for so long gets a heartbeat; 0 = none.

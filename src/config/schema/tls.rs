@@ -9,7 +9,7 @@ use crate::config::reader::Location;
 use crate::config::schema::table::{KeySpec, key};
 use crate::config::section_reader::{KeyKind, SectionReader, subject};
 use crate::net::tls;
-use crate::net::tls::{Identity, Part};
+use crate::net::tls::{Identity, IdentityPart};
 
 const CERTIFICATE: &str = "tls_certificate";
 const KEY: &str = "tls_key";
@@ -52,8 +52,8 @@ impl Tls {
         };
         if let Err(bad) = tls::server(Identity { chain: &certificate.text, key: &key.text }, &[]) {
             let (name, file) = match bad.part() {
-                Part::Key => (KEY, key),
-                Part::Certificate | Part::Other => (CERTIFICATE, certificate),
+                IdentityPart::Key => (KEY, key),
+                IdentityPart::Certificate | IdentityPart::Other => (CERTIFICATE, certificate),
             };
             let subject = subject(name, &file.place);
             s.judge::<()>(name, &subject, file.place, Err(format!("names a file that {bad}").into()));

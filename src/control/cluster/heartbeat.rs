@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::control::cluster::members::{BEAT, Hearing, InstanceId};
-use crate::control::cluster::message::Command;
-use crate::control::presence::{People, Voice};
+use crate::control::cluster::message::BusCommand;
+use crate::control::presence::{EventPublisher, PresenceSummary};
 use crate::shutdown::Drain;
 use crate::telemetry::INSTANCES;
 
@@ -32,7 +32,7 @@ pub(in crate::control) struct Alive {
     pub(in crate::control) new: bool,
     /// How many messages of its people it has told; none from a release that tells of nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::control) people: Option<People>,
+    pub(in crate::control) people: Option<PresenceSummary>,
 }
 
 /// An instance says goodbye.
@@ -42,7 +42,7 @@ pub(in crate::control) struct Bye {
 }
 
 /// The last sign of life.
-struct Said {
+struct LastBeat {
     /// The others do not know of this instance yet.
     new: bool,
     at: Instant,
@@ -52,7 +52,7 @@ impl Control {
     /// Lives among the others, by tasks of `life`, until it starts: then says what is left to say, and goodbye. To be
     /// called once, after [`Control::connect`]; without a bus there are no others. What presence speaks goes by
     /// `voice`.
-    pub fn live(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
+    pub fn live(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, life: &Drain) {
         self.presence.tell_topics();
         life.spawn_essential("presence", Arc::clone(&self.presence).gather_all(life.clone()));
         self.presence.speak_all(voice, life);
@@ -65,7 +65,7 @@ impl Control {
     async fn cry(self: Arc<Self>, life: Drain) {
         let mut every = interval(BEAT);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = Said { new: true, at: Instant::now() };
+        let mut said = LastBeat { new: true, at: Instant::now() };
         loop {
             tokio::select! {
                 biased;
@@ -78,21 +78,21 @@ impl Control {
         self.presence.gather();
         self.tell_people(&mut said).await;
         let from = self.instances.me().id.clone();
-        let _ = self.tell(Command::Bye(Bye { from }).into_bytes(), None).await;
+        let _ = self.tell(BusCommand::Bye(Bye { from }).into_bytes(), None).await;
     }
 
-    async fn say_alive(&self, said: &mut Said) {
+    async fn say_alive(&self, said: &mut LastBeat) {
         let me = self.instances.me();
         let people = Some(self.presence.says());
         let alive = Alive { from: me.id.clone(), name: me.name.clone(), new: said.new, people };
         // Who cannot be told finds out by the silence.
-        let told = self.tell(Command::Alive(alive).into_bytes(), None).await;
+        let told = self.tell(BusCommand::Alive(alive).into_bytes(), None).await;
         said.new &= !matches!(told, Some(Ok(())));
         said.at = Instant::now();
     }
 
     /// Tells what there is to tell of people, and between two messages, when it is time, that this instance lives.
-    async fn tell_people(&self, said: &mut Said) {
+    async fn tell_people(&self, said: &mut LastBeat) {
         for want in self.presence.to_ask() {
             let _ = self.tell(want.into_bytes(), None).await;
         }
@@ -107,7 +107,7 @@ impl Control {
         }
     }
 
-    async fn say_alive_in_time(&self, said: &mut Said) {
+    async fn say_alive_in_time(&self, said: &mut LastBeat) {
         if said.at.elapsed() >= BEAT {
             self.say_alive(said).await;
         }

@@ -47,7 +47,7 @@ pub struct Instances {
 
 /// What has become of the others.
 #[derive(Default, Debug)]
-pub(in crate::control) struct Turn {
+pub(in crate::control) struct MembershipChange {
     /// Who is dead, and when it was last heard of.
     pub(in crate::control) dead: Vec<(InstanceId, Instant)>,
     pub(in crate::control) hearing: Hearing,
@@ -164,7 +164,7 @@ impl Instances {
     }
 
     /// Looks who is dead at `now`.
-    pub(in crate::control) fn turn(&self, now: Instant) -> Turn {
+    pub(in crate::control) fn turn(&self, now: Instant) -> MembershipChange {
         let turn = self.roster().turn(now);
         for (id, heard) in &turn.dead {
             let silent = now.saturating_duration_since(*heard).as_secs();
@@ -221,19 +221,19 @@ impl Roster {
         self.echo.is_none_or(|echo| now.saturating_duration_since(echo) > DEAF)
     }
 
-    fn turn(&mut self, now: Instant) -> Turn {
+    fn turn(&mut self, now: Instant) -> MembershipChange {
         let deaf = self.is_deaf(now);
         if deaf {
             let since = *self.deaf_since.get_or_insert(now);
             if now.saturating_duration_since(since) < TRUST {
-                return Turn { dead: Vec::new(), hearing: Hearing::No };
+                return MembershipChange { dead: Vec::new(), hearing: Hearing::No };
             }
         }
         let is_dead = |other: &Other| now.saturating_duration_since(other.heard) >= DEAD;
         let dead = self.others.iter().filter(|(_, other)| is_dead(other));
         let dead: Vec<_> = dead.map(|(id, other)| (id.clone(), other.heard)).collect();
         self.others.retain(|_, other| !is_dead(other));
-        Turn { dead, hearing: if deaf { Hearing::No } else { Hearing::Yes } }
+        MembershipChange { dead, hearing: if deaf { Hearing::No } else { Hearing::Yes } }
     }
 }
 

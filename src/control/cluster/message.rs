@@ -7,47 +7,47 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Bearer, Topics, Whose};
+use crate::auth::{Bearer, GrantSelector, GrantedTopics};
 use crate::clock::{from_unix_ms, unix_ms};
 use crate::control::cluster::heartbeat::{Alive, Bye};
-use crate::control::cluster::survey::{Answer, Ask};
-use crate::control::presence::{Changed, Everybody, Want};
+use crate::control::cluster::survey::{SurveyAnswer, SurveyQuestion};
+use crate::control::presence::{PresenceDelta, PresenceSnapshot, SnapshotRequest};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};
 
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Message {
+struct BusMessage {
     v: u32,
     #[serde(flatten)]
-    command: Command,
+    command: BusCommand,
 }
 
 /// What is to be done by whoever it concerns.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::control) enum Command {
+pub(in crate::control) enum BusCommand {
     Revoke(Revoke),
     Renew(Renew),
-    Away(Away),
+    Away(StayAway),
     Alive(Alive),
     Bye(Bye),
-    Ask(Ask),
-    Answer(Answer),
-    Changed(Changed),
-    Everybody(Everybody),
-    Want(Want),
+    Ask(SurveyQuestion),
+    Answer(SurveyAnswer),
+    Changed(PresenceDelta),
+    Everybody(PresenceSnapshot),
+    Want(SnapshotRequest),
 }
 
-impl Command {
+impl BusCommand {
     pub(in crate::control) fn into_bytes(self) -> Bytes {
-        serde_json::to_vec(&Message { v: VERSION, command: self }).expect("a command is JSON").into()
+        serde_json::to_vec(&BusMessage { v: VERSION, command: self }).expect("a command is JSON").into()
     }
 
     /// None for what this release does not know.
     pub(in crate::control) fn parse(message: &[u8]) -> Option<Self> {
-        let message: Message = serde_json::from_slice(message).ok()?;
+        let message: BusMessage = serde_json::from_slice(message).ok()?;
         (message.v == VERSION).then_some(message.command)
     }
 }
@@ -55,18 +55,18 @@ impl Command {
 #[derive(Serialize, Deserialize)]
 pub(in crate::control) struct Revoke {
     #[serde(flatten)]
-    whose: Whose,
+    whose: GrantSelector,
     at: u64,
     until: u64,
 }
 
 impl Revoke {
-    pub(in crate::control) fn new(whose: &Whose, at: SystemTime, until: SystemTime) -> Self {
+    pub(in crate::control) fn new(whose: &GrantSelector, at: SystemTime, until: SystemTime) -> Self {
         Self { whose: whose.clone(), at: unix_ms(at), until: unix_ms(until) }
     }
 
     /// Whose grants, when they were taken back, and until when; None when nobody is named.
-    pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime, SystemTime)> {
+    pub(in crate::control) fn read(self) -> Option<(GrantSelector, SystemTime, SystemTime)> {
         let Self { whose, at, until } = self;
         (!whose.is_nobody()).then(|| (whose, from_unix_ms(at), from_unix_ms(until)))
     }
@@ -74,23 +74,23 @@ impl Revoke {
 
 /// Who shall stay away, and until when.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Away {
+pub(in crate::control) struct StayAway {
     user: Option<Name>,
     session: Option<Name>,
     topic: Option<Name>,
     until: u64,
 }
 
-impl Away {
-    pub(in crate::control) fn new(whose: &Whose, until: SystemTime) -> Self {
-        let Whose { user, session, topic, .. } = whose.clone();
+impl StayAway {
+    pub(in crate::control) fn new(whose: &GrantSelector, until: SystemTime) -> Self {
+        let GrantSelector { user, session, topic, .. } = whose.clone();
         Self { user, session, topic, until: unix_ms(until) }
     }
 
     /// None when nobody is named.
-    pub(in crate::control) fn read(self) -> Option<(Whose, SystemTime)> {
+    pub(in crate::control) fn read(self) -> Option<(GrantSelector, SystemTime)> {
         let Self { user, session, topic, until } = self;
-        let whose = Whose { user, session, topic, token: None };
+        let whose = GrantSelector { user, session, topic, token: None };
         (!whose.is_nobody()).then(|| (whose, from_unix_ms(until)))
     }
 }
@@ -115,8 +115,8 @@ impl Renew {
             Some(unix_ms(SystemTime::now() + left))
         };
         let topics = match &bearer.topics {
-            Topics::Any => None,
-            Topics::Only(patterns) => Some(patterns.to_vec()),
+            GrantedTopics::Any => None,
+            GrantedTopics::Only(patterns) => Some(patterns.to_vec()),
         };
         Self {
             client: renewal.client.clone(),
@@ -136,7 +136,7 @@ impl Renew {
             Some(Instant::now() + left)
         };
         let times = Times { expires: at(self.expires), warns: at(self.warns) };
-        let topics = self.topics.map_or(Topics::Any, |topics| Topics::Only(topics.into()));
+        let topics = self.topics.map_or(GrantedTopics::Any, |topics| GrantedTopics::Only(topics.into()));
         let Self { client, token, user, session, of_route, .. } = self;
         (Renewal { client, times, token }, Bearer { user, session, topics, of_route })
     }
@@ -151,23 +151,23 @@ mod tests {
     #[test]
     fn a_command_is_read_as_it_was_told() {
         let named = |text: &str| Some(Name::parse(text).unwrap());
-        let whose = Whose { user: named("u"), topic: named("c:1"), ..Whose::default() };
+        let whose = GrantSelector { user: named("u"), topic: named("c:1"), ..GrantSelector::default() };
         let (at, until) = (from_unix_ms(1_750_000_000_123), from_unix_ms(1_750_003_600_123));
-        let bytes = Command::Revoke(Revoke::new(&whose, at, until)).into_bytes();
-        let Some(Command::Revoke(revoke)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
+        let bytes = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
+        let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
         assert_eq!(revoke.read(), Some((whose, at, until)));
 
         let bearer = Bearer {
             user: named("u"),
             session: None,
-            topics: Topics::Only([Pattern::parse("c:*").unwrap()].into()),
+            topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
             of_route: vec![Name::parse("news").unwrap()],
         };
         let expires = Instant::now() + Duration::from_secs(60);
         let times = Times { expires: Some(expires), warns: None };
         let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
-        let bytes = Command::Renew(Renew::new(&renewal, &bearer)).into_bytes();
-        let Some(Command::Renew(renew)) = Command::parse(&bytes) else { panic!("{bytes:?}") };
+        let bytes = BusCommand::Renew(Renew::new(&renewal, &bearer)).into_bytes();
+        let Some(BusCommand::Renew(renew)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
         let (read, by) = renew.read();
         assert_eq!((by, read.client, read.token), (bearer, renewal.client, renewal.token));
         let apart = read.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
@@ -185,10 +185,10 @@ mod tests {
             r#"{"v":1,"dance":{}}"#,
             r#"{"v":1,"revoke":{"user":"","at":1,"until":2}}"#,
         ] {
-            assert!(Command::parse(message.as_bytes()).is_none(), "{message}");
+            assert!(BusCommand::parse(message.as_bytes()).is_none(), "{message}");
         }
         let nobody = br#"{"v":1,"revoke":{"at":1,"until":2}}"#;
-        let Some(Command::Revoke(revoke)) = Command::parse(nobody) else { panic!() };
+        let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(nobody) else { panic!() };
         assert_eq!(revoke.read(), None);
     }
 }

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::control::Bus;
 use crate::control::cluster::members::{Instance, InstanceId, Instances};
-use crate::control::cluster::message::Command;
+use crate::control::cluster::message::BusCommand;
 use crate::shutdown::Drain;
 
 /// How large a part of an answer may be, as JSON: what goes over the channel in one message.
@@ -29,7 +29,7 @@ const ANSWERING: usize = 16;
 const MAX_WAITING: usize = 256;
 
 /// Answers the questions of one kind on this instance.
-pub trait Answers: Send + Sync {
+pub trait SurveyResponder: Send + Sync {
     /// The parts of this instance's answer, in order: at most [`MAX_PARTS`], none larger than [`MAX_PART`]. Whoever
     /// has more to say says in a part that something is left out.
     fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>>;
@@ -37,7 +37,7 @@ pub trait Answers: Send + Sync {
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug)]
-pub enum Whom<'a> {
+pub enum Recipients<'a> {
     /// Every living instance, this one too.
     All,
     /// Of the living ones, these.
@@ -46,37 +46,37 @@ pub enum Whom<'a> {
 
 /// What the instances answered.
 #[derive(Debug)]
-pub struct Gathered {
+pub struct Collected {
     /// Whole answers, in the order of the instances' ids.
     pub answers: Vec<(Instance, Vec<Value>)>,
     /// Who was asked and did not answer, or not in time.
     pub silent: Vec<Instance>,
 }
 
-impl Gathered {
+impl Collected {
     pub fn is_complete(&self) -> bool {
         self.silent.is_empty()
     }
 }
 
 /// Asks and answers.
-pub struct Asks {
+pub struct Surveys {
     instances: Arc<Instances>,
     bus: OnceLock<Arc<dyn Bus>>,
-    kinds: Mutex<HashMap<&'static str, Arc<dyn Answers>>>,
-    waiting: Mutex<Waiting>,
+    kinds: Mutex<HashMap<&'static str, Arc<dyn SurveyResponder>>>,
+    waiting: Mutex<PendingSurveys>,
     answering: Arc<Semaphore>,
     drain: Drain,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct PendingSurveys {
     next: u64,
-    questions: HashMap<u64, Open>,
+    questions: HashMap<u64, OpenSurvey>,
 }
 
 /// A question that waits for answers.
-struct Open {
+struct OpenSurvey {
     /// Who has not answered yet.
     missing: BTreeMap<InstanceId, Vec<Value>>,
     answered: BTreeMap<InstanceId, Vec<Value>>,
@@ -85,7 +85,7 @@ struct Open {
 
 /// A question as it goes over the channel.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Ask {
+pub(in crate::control) struct SurveyQuestion {
     from: InstanceId,
     number: u64,
     kind: String,
@@ -97,7 +97,7 @@ pub(in crate::control) struct Ask {
 
 /// One part of an answer.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Answer {
+pub(in crate::control) struct SurveyAnswer {
     from: InstanceId,
     to: InstanceId,
     number: u64,
@@ -106,7 +106,7 @@ pub(in crate::control) struct Answer {
     part: Value,
 }
 
-impl Asks {
+impl Surveys {
     /// Answers to others are given by tasks of `drain`.
     pub fn new(instances: Arc<Instances>, drain: Drain) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl Asks {
     }
 
     /// From now on questions of `kind` are answered here by `answers`. A word of ours, the same on every instance.
-    pub fn teach(&self, kind: &'static str, answers: Arc<dyn Answers>) {
+    pub fn teach(&self, kind: &'static str, answers: Arc<dyn SurveyResponder>) {
         self.kinds().insert(kind, answers);
     }
 
@@ -134,13 +134,13 @@ impl Asks {
         &self,
         kind: &'static str,
         question: Value,
-        whom: Whom<'_>,
+        whom: Recipients<'_>,
         patience: Duration,
-    ) -> Gathered {
+    ) -> Collected {
         let me = self.instances.me();
         let asked = |id: &InstanceId| match whom {
-            Whom::All => true,
-            Whom::Only(ids) => ids.contains(id),
+            Recipients::All => true,
+            Recipients::Only(ids) => ids.contains(id),
         };
         let living = self.instances.living();
         let mut silent: Vec<Instance> =
@@ -159,36 +159,36 @@ impl Asks {
             let one = living.iter().find(|one| one.id == id).cloned();
             (one.unwrap_or_else(|| Instance { name: id.to_string(), id }), parts)
         };
-        Gathered { answers: answers.into_iter().map(named).collect(), silent }
+        Collected { answers: answers.into_iter().map(named).collect(), silent }
     }
 
     async fn ask_others(
         &self,
         kind: &str,
         question: &Value,
-        whom: Whom<'_>,
+        whom: Recipients<'_>,
         others: &[Instance],
         patience: Duration,
     ) -> BTreeMap<InstanceId, Vec<Value>> {
         let Some(bus) = self.bus.get().filter(|_| !others.is_empty()) else { return BTreeMap::new() };
         let (all, answered) = oneshot::channel();
         let missing = others.iter().map(|one| (one.id.clone(), Vec::new())).collect();
-        let Some(open) = self.open(Open { missing, answered: BTreeMap::new(), all: Some(all) }) else {
+        let Some(open) = self.open(OpenSurvey { missing, answered: BTreeMap::new(), all: Some(all) }) else {
             return BTreeMap::new();
         };
-        let ask = Ask {
+        let ask = SurveyQuestion {
             from: self.instances.me().id.clone(),
             number: open.number,
             kind: kind.to_owned(),
             whom: match whom {
-                Whom::All => None,
-                Whom::Only(ids) => Some(ids.to_vec()),
+                Recipients::All => None,
+                Recipients::Only(ids) => Some(ids.to_vec()),
             },
             question: question.clone(),
         };
         let asking = async {
             // Who cannot be told cannot answer.
-            if bus.tell(Command::Ask(ask).into_bytes(), None).await.is_ok() {
+            if bus.tell(BusCommand::Ask(ask).into_bytes(), None).await.is_ok() {
                 let _ = answered.await;
             }
         };
@@ -196,7 +196,7 @@ impl Asks {
         open.close()
     }
 
-    fn open(&self, open: Open) -> Option<Question<'_>> {
+    fn open(&self, open: OpenSurvey) -> Option<SurveyGuard<'_>> {
         let mut waiting = self.waiting();
         if waiting.questions.len() >= MAX_WAITING {
             return None;
@@ -204,11 +204,11 @@ impl Asks {
         waiting.next += 1;
         let number = waiting.next;
         waiting.questions.insert(number, open);
-        Some(Question { asks: self, number })
+        Some(SurveyGuard { asks: self, number })
     }
 
     /// Answers another instance's question, in a task of its own.
-    pub(in crate::control) fn asked(&self, ask: Ask) {
+    pub(in crate::control) fn asked(&self, ask: SurveyQuestion) {
         let me = self.instances.me().id.clone();
         let for_me = ask.from != me && ask.whom.is_none_or(|whom| whom.contains(&me));
         let answers = self.kinds().get(&*ask.kind).cloned();
@@ -226,8 +226,8 @@ impl Asks {
             for (nth, part) in parts.enumerate() {
                 let part = part.unwrap_or(Value::Null);
                 let (from, to) = (me.clone(), to.clone());
-                let answer = Answer { from, to, number, nth, last: nth + 1 == count, part };
-                if bus.tell(Command::Answer(answer).into_bytes(), None).await.is_err() {
+                let answer = SurveyAnswer { from, to, number, nth, last: nth + 1 == count, part };
+                if bus.tell(BusCommand::Answer(answer).into_bytes(), None).await.is_err() {
                     break;
                 }
             }
@@ -236,7 +236,7 @@ impl Asks {
     }
 
     /// Takes a part of another instance's answer.
-    pub(in crate::control) fn answered(&self, answer: Answer) {
+    pub(in crate::control) fn answered(&self, answer: SurveyAnswer) {
         if answer.to != self.instances.me().id {
             return;
         }
@@ -265,29 +265,29 @@ impl Asks {
         }
     }
 
-    fn kinds(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, Arc<dyn Answers>>> {
+    fn kinds(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, Arc<dyn SurveyResponder>>> {
         self.kinds.lock()
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, PendingSurveys> {
         self.waiting.lock()
     }
 }
 
 /// An entry among the questions that wait: taken out on drop.
-struct Question<'a> {
-    asks: &'a Asks,
+struct SurveyGuard<'a> {
+    asks: &'a Surveys,
     number: u64,
 }
 
-impl Question<'_> {
+impl SurveyGuard<'_> {
     /// What was answered.
     fn close(self) -> BTreeMap<InstanceId, Vec<Value>> {
         self.asks.waiting().questions.remove(&self.number).map(|open| open.answered).unwrap_or_default()
     }
 }
 
-impl Drop for Question<'_> {
+impl Drop for SurveyGuard<'_> {
     fn drop(&mut self) {
         self.asks.waiting().questions.remove(&self.number);
     }

@@ -7,30 +7,30 @@ use serde_json::json;
 
 use super::*;
 use crate::config;
-use crate::control::{NotTold, Telling};
+use crate::control::{BusError, Sending};
 use crate::future::BoxFuture;
 
 /// Brings what one tells to all at once.
 #[derive(Default)]
 struct Room {
-    there: Mutex<Vec<Arc<Asks>>>,
+    there: Mutex<Vec<Arc<Surveys>>>,
     /// Loses the parts with this number.
     loses: Option<usize>,
     deaf: bool,
 }
 
 impl Bus for Room {
-    fn tell(&self, message: Bytes, _kept: Option<std::time::SystemTime>) -> Telling<'_> {
+    fn tell(&self, message: Bytes, _kept: Option<std::time::SystemTime>) -> Sending<'_> {
         Box::pin(async move {
             if self.deaf {
-                return Err(NotTold);
+                return Err(BusError);
             }
             let there = self.there.lock().clone();
             for asks in there {
-                match Command::parse(&message) {
-                    Some(Command::Ask(ask)) => asks.asked(ask),
-                    Some(Command::Answer(answer)) if Some(answer.nth) == self.loses => {}
-                    Some(Command::Answer(answer)) => asks.answered(answer),
+                match BusCommand::parse(&message) {
+                    Some(BusCommand::Ask(ask)) => asks.asked(ask),
+                    Some(BusCommand::Answer(answer)) if Some(answer.nth) == self.loses => {}
+                    Some(BusCommand::Answer(answer)) => asks.answered(answer),
                     _ => panic!("neither question nor answer"),
                 }
             }
@@ -45,7 +45,7 @@ struct Number {
     parts: usize,
 }
 
-impl Answers for Number {
+impl SurveyResponder for Number {
     fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         let part = json!([question, self.number]);
         Box::pin(async move { vec![part; self.parts] })
@@ -53,7 +53,7 @@ impl Answers for Number {
 }
 
 /// As many instances that know of each other as there are `parts`, of which each answers with so many.
-fn room(parts: &[usize], loses: Option<usize>, deaf: bool) -> Vec<Arc<Asks>> {
+fn room(parts: &[usize], loses: Option<usize>, deaf: bool) -> Vec<Arc<Surveys>> {
     let room = Arc::new(Room { loses, deaf, ..Room::default() });
     let there: Vec<_> =
         (0..parts.len()).map(|_| Arc::new(Instances::new(&config::Instance::default()))).collect();
@@ -62,7 +62,7 @@ fn room(parts: &[usize], loses: Option<usize>, deaf: bool) -> Vec<Arc<Asks>> {
         for other in &there {
             one.heard(&other.me().id, "other", Instant::now());
         }
-        let asks = Arc::new(Asks::new(Arc::clone(one), Drain::new()));
+        let asks = Arc::new(Surveys::new(Arc::clone(one), Drain::new()));
         if parts < 100 {
             asks.teach("number", Arc::new(Number { number, parts }));
         }
@@ -76,7 +76,7 @@ fn room(parts: &[usize], loses: Option<usize>, deaf: bool) -> Vec<Arc<Asks>> {
 const SOON: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(60);
 
-fn numbers(gathered: &Gathered) -> Vec<(usize, usize)> {
+fn numbers(gathered: &Collected) -> Vec<(usize, usize)> {
     let mut numbers: Vec<_> = gathered
         .answers
         .iter()
@@ -89,11 +89,12 @@ fn numbers(gathered: &Gathered) -> Vec<(usize, usize)> {
 #[tokio::test]
 async fn all_are_asked_and_their_answers_gathered_whole() {
     let all = room(&[1, 3, 0], None, false);
-    let gathered = all[0].ask("number", json!("q"), Whom::All, LONG).await;
+    let gathered = all[0].ask("number", json!("q"), Recipients::All, LONG).await;
     assert!(gathered.is_complete(), "{gathered:?}");
     assert_eq!(numbers(&gathered), [(0, 1), (1, 3), (99, 0)]);
     let third = all[2].instances.me().id.clone();
-    let gathered = all[0].ask("number", json!("q"), Whom::Only(std::slice::from_ref(&third)), LONG).await;
+    let gathered =
+        all[0].ask("number", json!("q"), Recipients::Only(std::slice::from_ref(&third)), LONG).await;
     assert_eq!((gathered.answers.len(), &gathered.answers[0].0.id), (1, &third));
     assert!(all[0].waiting().questions.is_empty());
 }
@@ -102,7 +103,7 @@ async fn all_are_asked_and_their_answers_gathered_whole() {
 async fn who_does_not_answer_is_named() {
     // One does not know the question, as an older release would not.
     let all = room(&[1, 100, 1], None, false);
-    let gathered = all[0].ask("number", json!("q"), Whom::All, SOON).await;
+    let gathered = all[0].ask("number", json!("q"), Recipients::All, SOON).await;
     assert_eq!(numbers(&gathered), [(0, 1), (2, 1)]);
     assert_eq!(gathered.silent.iter().map(|one| &one.id).collect::<Vec<_>>(), [&all[1].instances.me().id]);
     assert!(all[0].waiting().questions.is_empty());
@@ -111,7 +112,7 @@ async fn who_does_not_answer_is_named() {
 #[tokio::test]
 async fn an_answer_of_which_a_part_is_lost_is_none() {
     let all = room(&[1, 3], Some(1), false);
-    let gathered = all[0].ask("number", json!("q"), Whom::All, SOON).await;
+    let gathered = all[0].ask("number", json!("q"), Recipients::All, SOON).await;
     assert_eq!(numbers(&gathered), [(0, 1)]);
     assert_eq!(gathered.silent.len(), 1);
 }
@@ -119,11 +120,11 @@ async fn an_answer_of_which_a_part_is_lost_is_none() {
 #[tokio::test]
 async fn without_a_way_to_the_others_the_answer_is_there_at_once() {
     let all = room(&[1, 1], None, true);
-    let gathered = all[0].ask("number", json!("q"), Whom::All, LONG).await;
+    let gathered = all[0].ask("number", json!("q"), Recipients::All, LONG).await;
     assert_eq!((numbers(&gathered), gathered.silent.len()), (vec![(0, 1)], 1));
     let alone = Arc::new(Instances::new(&config::Instance::default()));
-    let asks = Asks::new(alone, Drain::new());
+    let asks = Surveys::new(alone, Drain::new());
     asks.teach("number", Arc::new(Number { number: 7, parts: 1 }));
-    let gathered = asks.ask("number", json!("q"), Whom::All, LONG).await;
+    let gathered = asks.ask("number", json!("q"), Recipients::All, LONG).await;
     assert_eq!((numbers(&gathered), gathered.is_complete()), (vec![(7, 1)], true));
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::control::presence::users::{Noticed, Presence};
+use crate::control::presence::users::{Presence, PresenceChange};
 use crate::control::presence::view::Kind;
 use crate::event::Name;
 use crate::future::BoxFuture;
@@ -19,16 +19,16 @@ use crate::shutdown::Drain;
 use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_EVENTS};
 
 /// Publishes a body as `POST /publish` does: an array of envelopes.
-pub trait Voice: Send + Sync {
-    fn publish(&self, body: Bytes) -> Speaking<'_>;
+pub trait EventPublisher: Send + Sync {
+    fn publish(&self, body: Bytes) -> Publishing<'_>;
 }
 
 /// Events on their way.
-pub type Speaking<'a> = BoxFuture<'a, Result<(), NotSpoken>>;
+pub type Publishing<'a> = BoxFuture<'a, Result<(), PublishError>>;
 
 /// Why events were not published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotSpoken {
+pub enum PublishError {
     /// They may be later; and they may have been already.
     Now,
     /// They never will be.
@@ -43,23 +43,23 @@ const AT_ONCE: usize = 100;
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct PresenceEnvelope<'a> {
     topics: Vec<String>,
     event: &'a str,
-    data: Data<'a>,
+    data: PresenceData<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
+struct PresenceData<'a> {
     user: &'a str,
     at: String,
 }
 
 impl Presence {
     /// Speaks, by tasks of `life`; what is left when it starts is spoken then.
-    pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn Voice>, life: &Drain) {
+    pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, life: &Drain) {
         let (waiting, to_publish) = mpsc::channel(MAX_WAITING);
         life.spawn_essential("presence notes", Arc::clone(self).note_all(waiting, life.clone()));
         life.spawn_essential(
@@ -68,7 +68,7 @@ impl Presence {
         );
     }
 
-    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<Noticed>, life: Drain) {
+    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<PresenceChange>, life: Drain) {
         loop {
             let last = tokio::select! {
                 biased;
@@ -98,7 +98,7 @@ impl Presence {
     }
 
     /// The event's JSON; None where nobody is to hear of it.
-    fn envelope(&self, noticed: &Noticed) -> Option<Bytes> {
+    fn envelope(&self, noticed: &PresenceChange) -> Option<Bytes> {
         let user = noticed.name.as_str();
         let topics = self.settings.topics.iter().filter_map(|template| template.render(|_| Some(user)).ok());
         // A long user may make a name that is none.
@@ -112,10 +112,10 @@ impl Presence {
         };
         let at = humantime::format_rfc3339_millis(noticed.at).to_string();
         let key = format!("presence:{word}:{at}:{user}");
-        let envelope = Envelope {
+        let envelope = PresenceEnvelope {
             topics,
             event: event.as_str(),
-            data: Data { user, at },
+            data: PresenceData { user, at },
             idempotency_key: (key.len() <= Name::MAX).then_some(key),
         };
         serde_json::to_vec(&envelope).ok().map(Bytes::from)
@@ -123,11 +123,11 @@ impl Presence {
 
     async fn publish_all(
         self: Arc<Self>,
-        voice: Arc<dyn Voice>,
-        mut to_publish: mpsc::Receiver<Noticed>,
+        voice: Arc<dyn EventPublisher>,
+        mut to_publish: mpsc::Receiver<PresenceChange>,
         life: Drain,
     ) {
-        let mut batch: Vec<Noticed> = Vec::new();
+        let mut batch: Vec<PresenceChange> = Vec::new();
         // Ends when who notes has ended, and everything is published.
         while to_publish.recv_many(&mut batch, AT_ONCE).await > 0 {
             let envelopes: Vec<Bytes> =
@@ -144,7 +144,7 @@ impl Presence {
                         metrics::counter!(PRESENCE_EVENTS).increment(count);
                         break;
                     }
-                    Err(NotSpoken::Now) if !life.has_started() => {
+                    Err(PublishError::Now) if !life.has_started() => {
                         if !std::mem::replace(&mut failed, true) {
                             warn!("who comes and goes cannot be published now; it is tried again");
                         }

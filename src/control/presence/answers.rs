@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::clock::rfc3339;
 use crate::control::cluster::members::InstanceId;
-use crate::control::presence::counts::Slot;
+use crate::control::presence::counts::InstanceSlot;
 use crate::control::presence::users::Presence;
 use crate::control::presence::view::Kind;
 use crate::event::Name;
 
 /// Where a user is.
 #[derive(Debug, Serialize)]
-pub struct Where {
+pub struct UserPresence {
     pub user: String,
     pub online: bool,
     /// Open streams on all instances.
@@ -37,7 +37,7 @@ pub struct OnInstance {
 
 /// Which of some users are online.
 #[derive(Debug, Serialize)]
-pub struct Here {
+pub struct OnlineUsers {
     /// In the order of their names, each once.
     pub users: BTreeSet<String>,
     pub complete: bool,
@@ -45,7 +45,7 @@ pub struct Here {
 
 /// Some of those who are here.
 #[derive(Debug, Serialize)]
-pub struct Page {
+pub struct PresencePage {
     pub users: Vec<String>,
     /// The cursor of the next page, where there is more.
     pub next: Option<String>,
@@ -66,7 +66,7 @@ pub struct Totals {
 
 /// Why a list of users is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadWhom {
+pub enum BadUserList {
     #[error("the body is not what it has to be: {0}")]
     Json(String),
     #[error("more than {max} users at once")]
@@ -78,7 +78,7 @@ const MAX_ASKED: usize = 10_000;
 
 impl Presence {
     /// Where a user is.
-    pub fn user(&self, user: &Name) -> Where {
+    pub fn user(&self, user: &Name) -> UserPresence {
         let state = self.state();
         let complete = state.post.view.is_complete();
         let standing = state.post.view.standing(Kind::User, user);
@@ -90,7 +90,7 @@ impl Presence {
         let instances: Vec<OnInstance> =
             on.into_iter().map(|(id, streams)| self.on_instance(&id, None, streams)).collect();
         let since = standing.as_ref().map(|standing| rfc3339(standing.since));
-        Where {
+        UserPresence {
             user: user.to_string(),
             online: standing.is_some(),
             streams: instances.iter().map(|one| one.streams).sum(),
@@ -101,31 +101,31 @@ impl Presence {
     }
 
     /// Which of the users that `body` names are online: a JSON array, or an object with it as `users`.
-    pub fn users(&self, body: &[u8]) -> Result<Here, BadWhom> {
+    pub fn users(&self, body: &[u8]) -> Result<OnlineUsers, BadUserList> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whom {
+        struct UserListFields {
             users: Vec<String>,
         }
-        let bad = |bad: serde_json::Error| BadWhom::Json(bad.to_string());
+        let bad = |bad: serde_json::Error| BadUserList::Json(bad.to_string());
         let is_array = body.trim_ascii_start().starts_with(b"[");
         let users: Vec<String> = if is_array {
             serde_json::from_slice(body).map_err(bad)?
         } else {
-            serde_json::from_slice::<Whom>(body).map_err(bad)?.users
+            serde_json::from_slice::<UserListFields>(body).map_err(bad)?.users
         };
         if users.len() > MAX_ASKED {
-            return Err(BadWhom::TooMany { max: MAX_ASKED });
+            return Err(BadUserList::TooMany { max: MAX_ASKED });
         }
         let state = self.state();
         let here =
             |user: &String| Name::parse(user).is_ok_and(|user| state.post.view.is_here(Kind::User, &user));
         let complete = state.post.view.is_complete();
-        Ok(Here { users: users.into_iter().filter(here).collect(), complete })
+        Ok(OnlineUsers { users: users.into_iter().filter(here).collect(), complete })
     }
 
     /// Up to `limit` users who are here, after the one that `cursor` names.
-    pub fn page(&self, cursor: Option<&Name>, limit: usize) -> Page {
+    pub fn page(&self, cursor: Option<&Name>, limit: usize) -> PresencePage {
         let state = self.state();
         let complete = state.post.view.is_complete();
         let mut users = state.post.view.page(Kind::User, cursor, limit + 1);
@@ -133,7 +133,7 @@ impl Presence {
         let more = users.len() > limit;
         users.truncate(limit);
         let next = users.last().filter(|_| more).map(ToString::to_string);
-        Page { users: users.iter().map(ToString::to_string).collect(), next, complete }
+        PresencePage { users: users.iter().map(ToString::to_string).collect(), next, complete }
     }
 
     /// How much there is in all, and where.
@@ -143,7 +143,7 @@ impl Presence {
         let complete = state.post.view.is_complete();
         let users_total = state.post.view.len(Kind::User);
         let by_slot = state.post.view.by_slot(Kind::User);
-        let count = |slot: Slot| Some(by_slot.get(&slot).copied().unwrap_or(0));
+        let count = |slot: InstanceSlot| Some(by_slot.get(&slot).copied().unwrap_or(0));
         let me = self.instances.me().id.clone();
         let mut all = vec![(me.clone(), count(0), own)];
         all.extend(state.post.view.others().map(|(id, slot, says)| (id.clone(), count(slot), says.streams)));

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::event::Name;
 
 /// The number of an instance in the view of one of them.
-pub(super) type Slot = u16;
+pub(super) type InstanceSlot = u16;
 
 /// A time twice: by a clock that nobody sets, and by the one on the wall. Milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Moment {
 
 /// Who says it when somebody comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Word {
+pub(super) enum Announcer {
     /// This view finds the edges.
     Ours,
     /// It has just begun, and others who know more say it.
@@ -34,7 +34,7 @@ pub(super) enum Word {
 
 /// Somebody has come, or gone for longer than the grace.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Change {
+pub(super) struct CountChange {
     pub(super) name: Name,
     pub(super) here: bool,
     /// When the first stream was opened, or the last one ended, by the wall's clock.
@@ -42,14 +42,14 @@ pub(super) struct Change {
 }
 
 #[derive(Default)]
-pub(super) struct Crowd {
-    people: BTreeMap<Name, Person>,
+pub(super) struct NameCounts {
+    people: BTreeMap<Name, NameState>,
     /// Who may be gone at which time. What has been overtaken is found out then.
     leaving: BinaryHeap<Reverse<(u64, u32, Name)>>,
     turn: u32,
 }
 
-struct Person {
+struct NameState {
     since: u64,
     /// When the last stream ended.
     left: u64,
@@ -57,31 +57,31 @@ struct Person {
     turn: u32,
     /// That it is here has been said, and not yet that it is gone.
     said: bool,
-    on: SmallVec<[(Slot, u32); 1]>,
+    on: SmallVec<[(InstanceSlot, u32); 1]>,
 }
 
 /// What one name is known for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Standing {
+pub(super) struct NameSummary {
     pub(super) since: u64,
-    pub(super) on: Vec<(Slot, u32)>,
+    pub(super) on: Vec<(InstanceSlot, u32)>,
 }
 
-impl Crowd {
+impl NameCounts {
     /// Sets how many streams `name` has on an instance; `at` says since when it is there, or when it left.
     pub(super) fn set(
         &mut self,
         name: &Name,
-        (slot, streams, at): (Slot, u32, u64),
+        (slot, streams, at): (InstanceSlot, u32, u64),
         gone_at: u64,
-        word: Word,
-    ) -> Option<Change> {
+        word: Announcer,
+    ) -> Option<CountChange> {
         if streams == 0 {
             self.leave(name, slot, at, gone_at, word);
             return None;
         }
         if !self.people.contains_key(name) {
-            let person = Person { since: at, left: 0, turn: 0, said: false, on: SmallVec::new() };
+            let person = NameState { since: at, left: 0, turn: 0, said: false, on: SmallVec::new() };
             self.people.insert(name.clone(), person);
         }
         let person = self.people.get_mut(name).expect("it was put there");
@@ -93,7 +93,7 @@ impl Crowd {
         person.say(name, word)
     }
 
-    fn leave(&mut self, name: &Name, slot: Slot, at: u64, gone_at: u64, word: Word) {
+    fn leave(&mut self, name: &Name, slot: InstanceSlot, at: u64, gone_at: u64, word: Announcer) {
         let Some(person) = self.people.get_mut(name) else { return };
         let had = person.on.len();
         person.on.retain(|(other, _)| *other != slot);
@@ -102,38 +102,38 @@ impl Crowd {
         }
         person.left = at;
         // By now they have said that it was here.
-        person.said |= word == Word::Others;
+        person.said |= word == Announcer::Others;
         if !person.said {
             self.people.remove(name);
-        } else if word == Word::Ours {
+        } else if word == Announcer::Ours {
             person.turn = next(&mut self.turn);
             self.leaving.push(Reverse((gone_at, person.turn, name.clone())));
         }
     }
 
     /// Takes an instance away from everybody. Their grace ends at `gone_at`.
-    pub(super) fn remove(&mut self, slot: Slot, at: u64, gone_at: u64, word: Word) {
+    pub(super) fn remove(&mut self, slot: InstanceSlot, at: u64, gone_at: u64, word: Announcer) {
         for name in self.on(slot) {
             self.leave(&name, slot, at, gone_at, word);
         }
     }
 
     /// Everybody who is gone for good at `mono`.
-    pub(super) fn gone(&mut self, mono: u64, changes: &mut Vec<Change>) {
+    pub(super) fn gone(&mut self, mono: u64, changes: &mut Vec<CountChange>) {
         while let Some(Reverse((gone_at, ..))) = self.leaving.peek()
             && *gone_at <= mono
         {
             let Some(Reverse((_, turn, name))) = self.leaving.pop() else { return };
             if self.people.get(&name).is_some_and(|person| person.turn == turn) {
                 let left = self.people.remove(&name).map_or(0, |person| person.left);
-                changes.push(Change { name, here: false, at: left });
+                changes.push(CountChange { name, here: false, at: left });
             }
         }
     }
 
     /// From now on things are said: first who has come meanwhile; who has gone meanwhile gets the grace until
     /// `gone_at`. With `known`, whoever is on another instance than the first was said by others.
-    pub(super) fn thaw(&mut self, gone_at: u64, known: bool, changes: &mut Vec<Change>) {
+    pub(super) fn thaw(&mut self, gone_at: u64, known: bool, changes: &mut Vec<CountChange>) {
         for (name, person) in &mut self.people {
             if person.on.is_empty() {
                 person.turn = next(&mut self.turn);
@@ -141,7 +141,7 @@ impl Crowd {
             } else if known && person.on.iter().any(|(slot, _)| *slot != 0) {
                 person.said = true;
             } else {
-                changes.extend(person.say(name, Word::Ours));
+                changes.extend(person.say(name, Announcer::Ours));
             }
         }
     }
@@ -152,14 +152,14 @@ impl Crowd {
     }
 
     /// None for who is not here.
-    pub(super) fn standing(&self, name: &Name, frozen: bool) -> Option<Standing> {
+    pub(super) fn standing(&self, name: &Name, frozen: bool) -> Option<NameSummary> {
         let person = self.people.get(name).filter(|person| person.is_here(frozen))?;
-        Some(Standing { since: person.since, on: person.on.to_vec() })
+        Some(NameSummary { since: person.since, on: person.on.to_vec() })
     }
 
     /// How many streams `name` has on an instance, and since when it is here, or when it left; None for who is not
     /// there, but elsewhere.
-    pub(super) fn entry(&self, name: &Name, slot: Slot) -> Option<(u32, u64)> {
+    pub(super) fn entry(&self, name: &Name, slot: InstanceSlot) -> Option<(u32, u64)> {
         let person = self.people.get(name)?;
         if person.on.is_empty() {
             return Some((0, person.left));
@@ -169,8 +169,8 @@ impl Crowd {
     }
 
     /// Everybody on an instance.
-    pub(super) fn on(&self, slot: Slot) -> Vec<Name> {
-        let there = |person: &Person| person.on.iter().any(|(other, _)| *other == slot);
+    pub(super) fn on(&self, slot: InstanceSlot) -> Vec<Name> {
+        let there = |person: &NameState| person.on.iter().any(|(other, _)| *other == slot);
         self.people.iter().filter(|(_, person)| there(person)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -187,7 +187,7 @@ impl Crowd {
     }
 
     /// How many are on each instance.
-    pub(super) fn by_slot(&self) -> BTreeMap<Slot, usize> {
+    pub(super) fn by_slot(&self) -> BTreeMap<InstanceSlot, usize> {
         let mut counts = BTreeMap::new();
         for (slot, _) in self.people.values().flat_map(|person| &person.on) {
             *counts.entry(*slot).or_insert(0) += 1;
@@ -196,17 +196,17 @@ impl Crowd {
     }
 }
 
-impl Person {
+impl NameState {
     fn is_here(&self, frozen: bool) -> bool {
         !self.on.is_empty() || (self.said && !frozen)
     }
 
-    fn say(&mut self, name: &Name, word: Word) -> Option<Change> {
-        if self.said || word == Word::Nobodys {
+    fn say(&mut self, name: &Name, word: Announcer) -> Option<CountChange> {
+        if self.said || word == Announcer::Nobodys {
             return None;
         }
         self.said = true;
-        (word == Word::Ours).then(|| Change { name: name.clone(), here: true, at: self.since })
+        (word == Announcer::Ours).then(|| CountChange { name: name.clone(), here: true, at: self.since })
     }
 }
 

@@ -12,24 +12,24 @@ use tokio::sync::Notify;
 
 use crate::control::presence::view::Kind;
 use crate::event::{Key, Name};
-use crate::fanout::{Ended, Watched, Watcher};
+use crate::fanout::{StreamEnd, Watched, Watcher};
 
-pub(super) struct Local {
-    counts: Mutex<Counts>,
+pub(super) struct LocalPresence {
+    counts: Mutex<UserCounts>,
     /// Something has changed since it was last taken.
     pub(super) changed: Notify,
     topics: bool,
 }
 
 #[derive(Default)]
-struct Counts {
+struct UserCounts {
     streams: u64,
     names: [HashMap<Name, u32>; 2],
     /// At most one entry for every name that came or went: no more than were open in the meantime.
     changed: HashSet<(Kind, Name)>,
 }
 
-impl Local {
+impl LocalPresence {
     /// With `topics`, topics are counted as well.
     pub(super) fn new(topics: bool) -> Self {
         Self { counts: Mutex::default(), changed: Notify::new(), topics }
@@ -51,7 +51,7 @@ impl Local {
             .collect()
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, UserCounts> {
         self.counts.lock()
     }
 
@@ -79,7 +79,7 @@ impl Local {
     }
 }
 
-impl Counts {
+impl UserCounts {
     fn count(&mut self, kind: Kind, name: &Name, more: bool) {
         let names = &mut self.names[kind as usize];
         if more {
@@ -96,7 +96,7 @@ impl Counts {
     }
 }
 
-impl Watcher for Local {
+impl Watcher for LocalPresence {
     fn opened(&self, stream: &Watched<'_>) {
         self.count(stream.keys, true, true);
     }
@@ -108,7 +108,7 @@ impl Watcher for Local {
         }
     }
 
-    fn ended(&self, stream: &Watched<'_>, _how: Ended) {
+    fn ended(&self, stream: &Watched<'_>, _how: StreamEnd) {
         self.count(stream.keys, false, true);
     }
 }
@@ -123,7 +123,7 @@ mod tests {
         if kind == "u" { Key::User(name) } else { Key::Topic(name) }
     }
 
-    fn taken(local: &Local) -> Vec<(Kind, String, u32)> {
+    fn taken(local: &LocalPresence) -> Vec<(Kind, String, u32)> {
         let mut taken: Vec<_> =
             local.take().into_iter().map(|(kind, name, count)| (kind, name.to_string(), count)).collect();
         taken.sort();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_comes_and_goes_in_between_is_told_once() {
-        let local = Local::new(true);
+        let local = LocalPresence::new(true);
         local.count(&[key("ua"), key("tx"), key("ty")], true, true);
         local.count(&[key("ua"), key("tx")], true, true);
         local.count(&[key("ub")], true, true);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn topics_are_counted_only_where_somebody_wants_to_know() {
-        let local = Local::new(false);
+        let local = LocalPresence::new(false);
         local.count(&[key("ua"), key("tx")], true, true);
         assert_eq!(taken(&local), [(Kind::User, "a".to_owned(), 1)]);
     }

@@ -13,10 +13,14 @@ mod users;
 mod view;
 mod wire;
 
-pub use crate::control::presence::announce::{NotSpoken, Speaking, Voice};
-pub use crate::control::presence::answers::{BadWhom, Here, OnInstance, Page, Totals, Where};
+pub use crate::control::presence::announce::{EventPublisher, PublishError, Publishing};
+pub use crate::control::presence::answers::{
+    BadUserList, OnInstance, OnlineUsers, PresencePage, Totals, UserPresence,
+};
 pub use crate::control::presence::topic::OnTopic;
-pub use crate::control::presence::users::{Heed, Noticed, Presence};
+pub use crate::control::presence::users::{Presence, PresenceChange, PresenceListener};
 pub use crate::control::presence::view::Kind;
 
-pub(super) use crate::control::presence::wire::{Changed, Everybody, People, Want};
+pub(super) use crate::control::presence::wire::{
+    PresenceDelta, PresenceSnapshot, PresenceSummary, SnapshotRequest,
+};

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use crate::control::presence::counts::Moment;
-use crate::control::presence::view::{Edge, Entry, Kind, View};
+use crate::control::presence::view::{Kind, NameCount, Transition, View};
 use crate::event::Name;
 
-pub(super) struct Post {
+pub(super) struct PresenceOutbox {
     pub(super) view: View,
     /// Whose numbers have to be told.
     outbox: BTreeSet<(Kind, Name)>,
@@ -19,13 +19,13 @@ pub(super) struct Post {
     pub(super) wanted: bool,
 }
 
-impl Post {
+impl PresenceOutbox {
     pub(super) fn new(view: View) -> Self {
         Self { view, outbox: BTreeSet::new(), seq: 0, wanted: false }
     }
 
     /// Takes over what has changed here. Returns what has to be spoken.
-    pub(super) fn here(&mut self, changed: Vec<(Kind, Name, u32)>, now: Moment) -> Vec<Edge> {
+    pub(super) fn here(&mut self, changed: Vec<(Kind, Name, u32)>, now: Moment) -> Vec<Transition> {
         if self.has_others() {
             self.outbox.extend(changed.iter().map(|(kind, name, _)| (*kind, name.clone())));
         } else if !changed.is_empty() {
@@ -42,7 +42,7 @@ impl Post {
 
     /// The next message: its number, and at most `names` entries. None when all is told, and while everything is
     /// wanted: that goes first.
-    pub(super) fn next(&mut self, names: usize, now: Moment) -> Option<(u64, Vec<Entry>)> {
+    pub(super) fn next(&mut self, names: usize, now: Moment) -> Option<(u64, Vec<NameCount>)> {
         if self.wanted || self.outbox.is_empty() {
             return None;
         }
@@ -57,7 +57,7 @@ impl Post {
     }
 
     /// Everything, with the number of the last message before, if somebody wants it.
-    pub(super) fn everything(&mut self, now: Moment) -> Option<(u64, Vec<Entry>)> {
+    pub(super) fn everything(&mut self, now: Moment) -> Option<(u64, Vec<NameCount>)> {
         // What waits to be told is in it and is told again: a number that is said twice is the same.
         std::mem::take(&mut self.wanted).then(|| (self.seq, self.view.everything(now)))
     }

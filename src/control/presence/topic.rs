@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::cluster::survey::{Answers, MAX_PARTS, Whom};
+use crate::control::cluster::survey::{MAX_PARTS, Recipients, SurveyResponder};
 use crate::control::presence::users::Presence;
 use crate::event::{Key, Name};
 use crate::future::BoxFuture;
@@ -45,7 +45,7 @@ pub struct OnTopic {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Question {
+struct TopicQuestion {
     topic: String,
     after: Option<String>,
     limit: usize,
@@ -53,7 +53,7 @@ struct Question {
 
 /// What one instance has.
 #[derive(Default, Serialize, Deserialize)]
-struct Part {
+struct TopicPart {
     streams: u64,
     anonymous: u64,
     /// All of its users, those that are not named, too.
@@ -64,21 +64,21 @@ struct Part {
 }
 
 /// Answers other instances.
-struct Teller(Weak<Presence>);
+struct TopicResponder(Weak<Presence>);
 
 impl Presence {
     /// From now on this instance answers who is on a topic.
     pub fn tell_topics(self: &Arc<Self>) {
-        self.asks.teach(KIND, Arc::new(Teller(Arc::downgrade(self))));
+        self.asks.teach(KIND, Arc::new(TopicResponder(Arc::downgrade(self))));
     }
 
     /// Who is on `topic`: `limit` users after `after`, in the order of their names; without a limit only their number.
     pub async fn on_topic(&self, topic: &Name, after: Option<&Name>, limit: Option<usize>) -> OnTopic {
         let wanted = limit.unwrap_or(MAX_USERS).min(MAX_USERS);
         let question =
-            Question { topic: topic.to_string(), after: after.map(ToString::to_string), limit: wanted };
+            TopicQuestion { topic: topic.to_string(), after: after.map(ToString::to_string), limit: wanted };
         let question = serde_json::to_value(question).expect("a question is JSON");
-        let gathered = self.asks.ask(KIND, question, Whom::All, PATIENCE).await;
+        let gathered = self.asks.ask(KIND, question, Recipients::All, PATIENCE).await;
         let mut complete = gathered.is_complete() && self.hears_all();
         let (mut streams, mut anonymous) = (0, 0);
         let mut names = BTreeSet::new();
@@ -88,7 +88,7 @@ impl Presence {
         for (_, parts) in gathered.answers {
             let mut users = 0;
             for part in parts {
-                let Ok(part) = serde_json::from_value::<Part>(part) else {
+                let Ok(part) = serde_json::from_value::<TopicPart>(part) else {
                     complete = false;
                     continue;
                 };
@@ -123,9 +123,9 @@ impl Presence {
         }
     }
 
-    async fn here_on_topic(&self, question: Question) -> Vec<Part> {
+    async fn here_on_topic(&self, question: TopicQuestion) -> Vec<TopicPart> {
         let Ok(topic) = Name::parse(&question.topic) else { return Vec::new() };
-        let mut part = Part::default();
+        let mut part = TopicPart::default();
         // The same name is counted once, however many streams it has.
         let mut users: BTreeMap<Name, ()> = BTreeMap::new();
         self.fanout
@@ -149,7 +149,7 @@ impl Presence {
         let mut chunks = names.chunks(IN_PART);
         part.names = chunks.next().unwrap_or_default().to_vec();
         let mut parts = vec![part];
-        parts.extend(chunks.map(|names| Part { names: names.to_vec(), ..Part::default() }));
+        parts.extend(chunks.map(|names| TopicPart { names: names.to_vec(), ..TopicPart::default() }));
         // What comes behind the last one is what is missing.
         parts[0].more = false;
         if let Some(last) = parts.last_mut() {
@@ -159,7 +159,7 @@ impl Presence {
     }
 }
 
-impl Answers for Teller {
+impl SurveyResponder for TopicResponder {
     fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>> {
         Box::pin(async move {
             let (Some(presence), Ok(question)) = (self.0.upgrade(), serde_json::from_value(question)) else {

@@ -13,13 +13,15 @@ use tracing::{debug, warn};
 
 use crate::config;
 use crate::control::cluster::members::{InstanceId, Instances};
-use crate::control::cluster::message::Command;
-use crate::control::cluster::survey::Asks;
+use crate::control::cluster::message::BusCommand;
+use crate::control::cluster::survey::Surveys;
 use crate::control::presence::counts::Moment;
-use crate::control::presence::local::Local;
-use crate::control::presence::outbox::Post;
-use crate::control::presence::view::{Edge, Entry, Kind, Piece, Says, View};
-use crate::control::presence::wire::{Changed, Everybody, NAMES, People, Want};
+use crate::control::presence::local::LocalPresence;
+use crate::control::presence::outbox::PresenceOutbox;
+use crate::control::presence::view::{Kind, NameCount, SnapshotPart, Summary, Transition, View};
+use crate::control::presence::wire::{
+    NAMES, PresenceDelta, PresenceSnapshot, PresenceSummary, SnapshotRequest,
+};
 use crate::event::Name;
 use crate::fanout::{Fanout, Watcher};
 use crate::shutdown::Drain;
@@ -27,7 +29,7 @@ use crate::telemetry::{PRESENCE_COMPLETE, PRESENCE_DROPPED, PRESENCE_RESYNCS, PR
 
 /// Somebody is there who was not, or is gone for longer than the grace: on all instances together.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Noticed {
+pub struct PresenceChange {
     /// A user came online or went offline; a topic was occupied or is empty.
     pub kind: Kind,
     pub name: Name,
@@ -38,16 +40,16 @@ pub struct Noticed {
 /// Is told of edges, in their order, on the one instance that speaks of them. It must not wait.
 ///
 /// At least once: when the instance that speaks dies, the next one repeats what it may not have said.
-pub trait Heed: Send + Sync {
-    fn noticed(&self, noticed: &Noticed);
+pub trait PresenceListener: Send + Sync {
+    fn noticed(&self, noticed: &PresenceChange);
 }
 
 /// Who is where.
 pub struct Presence {
     pub(super) instances: Arc<Instances>,
-    pub(super) asks: Arc<Asks>,
+    pub(super) asks: Arc<Surveys>,
     pub(super) fanout: Arc<Fanout>,
-    pub(super) local: Arc<Local>,
+    pub(super) local: Arc<LocalPresence>,
     state: Mutex<State>,
     start: Instant,
     grace: Duration,
@@ -55,13 +57,13 @@ pub struct Presence {
     pub(in crate::control) to_tell: Notify,
     /// Something has to be spoken.
     pub(super) to_speak: Notify,
-    pub(super) heeds: OnceLock<Arc<dyn Heed>>,
+    pub(super) heeds: OnceLock<Arc<dyn PresenceListener>>,
     pub(super) settings: config::Presence,
 }
 
 pub(super) struct State {
-    pub(super) post: Post,
-    spoken: VecDeque<Edge>,
+    pub(super) post: PresenceOutbox,
+    spoken: VecDeque<Transition>,
     resyncs: u64,
 }
 
@@ -78,16 +80,16 @@ impl Presence {
     pub fn new(
         settings: &config::Presence,
         instances: Arc<Instances>,
-        asks: Arc<Asks>,
+        asks: Arc<Surveys>,
         fanout: Arc<Fanout>,
         topics: bool,
         alone: bool,
     ) -> Self {
-        let local = Arc::new(Local::new(topics));
+        let local = Arc::new(LocalPresence::new(topics));
         fanout.watch(&(Arc::clone(&local) as Arc<dyn Watcher>));
         let grace = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX / 2);
         let view = View::new(instances.me().id.clone(), grace, alone);
-        let state = State { post: Post::new(view), spoken: VecDeque::new(), resyncs: 0 };
+        let state = State { post: PresenceOutbox::new(view), spoken: VecDeque::new(), resyncs: 0 };
         Self {
             instances,
             asks,
@@ -104,7 +106,7 @@ impl Presence {
     }
 
     /// From now on `heeds` is told of the edges that this instance speaks. Once.
-    pub fn heed(&self, heeds: Arc<dyn Heed>) {
+    pub fn heed(&self, heeds: Arc<dyn PresenceListener>) {
         let _ = self.heeds.set(heeds);
     }
 
@@ -144,22 +146,22 @@ impl Presence {
     }
 
     /// What goes along with a sign of life.
-    pub(in crate::control) fn says(&self) -> People {
+    pub(in crate::control) fn says(&self) -> PresenceSummary {
         let streams = self.local.streams();
         let state = self.state();
-        People::new(Says { seq: state.post.seq, settled: state.post.view.is_settled(), streams })
+        PresenceSummary::new(Summary { seq: state.post.seq, settled: state.post.view.is_settled(), streams })
     }
 
     /// The next message to the others; None when all is told. What is wanted as a whole comes by `everybody`.
-    pub(in crate::control) fn next_message(&self) -> Option<Command> {
+    pub(in crate::control) fn next_message(&self) -> Option<BusCommand> {
         let now = self.now();
         let (seq, entries) = self.state().post.next(NAMES, now)?;
-        let changed = Changed::new(self.instances.me().id.clone(), seq, entries);
-        Some(Command::Changed(changed))
+        let changed = PresenceDelta::new(self.instances.me().id.clone(), seq, entries);
+        Some(BusCommand::Changed(changed))
     }
 
     /// Everything that is here, in pieces, if somebody wants it.
-    pub(in crate::control) fn everybody(&self) -> Option<impl Iterator<Item = Command> + use<>> {
+    pub(in crate::control) fn everybody(&self) -> Option<impl Iterator<Item = BusCommand> + use<>> {
         let now = self.now();
         let (seq, entries) = self.state().post.everything(now)?;
         debug!(names = entries.len(), "another instance is told everybody who is here");
@@ -167,30 +169,30 @@ impl Presence {
         let count = entries.len().div_ceil(NAMES).max(1);
         let mut entries = entries.into_iter();
         Some((0..count).map(move |nth| {
-            let entries: Vec<Entry> = entries.by_ref().take(NAMES).collect();
-            let piece = Piece { seq, nth, last: nth + 1 == count, entries };
-            Command::Everybody(Everybody::new(from.clone(), piece))
+            let entries: Vec<NameCount> = entries.by_ref().take(NAMES).collect();
+            let piece = SnapshotPart { seq, nth, last: nth + 1 == count, entries };
+            BusCommand::Everybody(PresenceSnapshot::new(from.clone(), piece))
         }))
     }
 
     /// Whom to ask for everything now.
-    pub(in crate::control) fn to_ask(&self) -> Vec<Command> {
+    pub(in crate::control) fn to_ask(&self) -> Vec<BusCommand> {
         let now = self.now();
         let mut state = self.state();
         let ask = state.post.view.ask_for(now);
         let resyncs = state.post.view.resyncs;
         metrics::counter!(PRESENCE_RESYNCS)
             .increment(resyncs - std::mem::replace(&mut state.resyncs, resyncs));
-        ask.into_iter().map(|of| Command::Want(Want { of })).collect()
+        ask.into_iter().map(|of| BusCommand::Want(SnapshotRequest { of })).collect()
     }
 
-    pub(in crate::control) fn hear_alive(&self, from: &InstanceId, people: People) {
+    pub(in crate::control) fn hear_alive(&self, from: &InstanceId, people: PresenceSummary) {
         let now = self.now();
         self.state().post.view.alive(from, people.read(), now);
         self.to_tell.notify_one();
     }
 
-    pub(in crate::control) fn hear_changed(&self, changed: Changed) {
+    pub(in crate::control) fn hear_changed(&self, changed: PresenceDelta) {
         let (from, seq, now) = (changed.from.clone(), changed.seq, self.now());
         let entries = changed.read();
         let mut state = self.state();
@@ -198,7 +200,7 @@ impl Presence {
         self.speak(state, edges);
     }
 
-    pub(in crate::control) fn hear_everybody(&self, everybody: Everybody) {
+    pub(in crate::control) fn hear_everybody(&self, everybody: PresenceSnapshot) {
         let (from, now) = (everybody.from.clone(), self.now());
         let piece = everybody.read();
         let mut state = self.state();
@@ -206,7 +208,7 @@ impl Presence {
         self.speak(state, edges);
     }
 
-    pub(in crate::control) fn hear_want(&self, want: &Want) {
+    pub(in crate::control) fn hear_want(&self, want: &SnapshotRequest) {
         if want.of == self.instances.me().id {
             self.state().post.wanted = true;
             self.to_tell.notify_one();
@@ -239,7 +241,7 @@ impl Presence {
     }
 
     /// Leaves the edges to the herald, in their order.
-    fn speak(&self, mut state: MutexGuard<'_, State>, edges: Vec<Edge>) {
+    fn speak(&self, mut state: MutexGuard<'_, State>, edges: Vec<Transition>) {
         if edges.is_empty() {
             return;
         }
@@ -255,10 +257,10 @@ impl Presence {
     }
 
     /// What has to be spoken, oldest first, `limit` at most.
-    pub(super) fn spoken(&self, limit: usize) -> Vec<Noticed> {
+    pub(super) fn spoken(&self, limit: usize) -> Vec<PresenceChange> {
         let mut state = self.state();
         let limit = limit.min(state.spoken.len());
-        let noticed = |Edge { kind, change }: Edge| Noticed {
+        let noticed = |Transition { kind, change }: Transition| PresenceChange {
             kind,
             name: change.name,
             here: change.here,

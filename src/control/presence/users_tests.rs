@@ -6,16 +6,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::Bytes;
 
 use super::*;
-use crate::control::presence::{NotSpoken, Speaking, Voice};
+use crate::control::presence::{EventPublisher, PublishError, Publishing};
 use crate::event::{Frame, Key};
 use crate::fanout::{Framing, Heartbeat, Join, Settings, Sink, Times};
-use crate::log::{Edit, Log, Retention};
+use crate::log::{Log, Retention, TopicEdit};
 
 struct Notes(SyncSender<String>);
 
-impl Heed for Notes {
-    fn noticed(&self, noticed: &Noticed) {
-        let Noticed { kind, name, here, .. } = noticed;
+impl PresenceListener for Notes {
+    fn noticed(&self, noticed: &PresenceChange) {
+        let PresenceChange { kind, name, here, .. } = noticed;
         let word = if *here { "here" } else { "gone" };
         let _ = self.0.try_send(format!("{kind:?} {name} {word}"));
     }
@@ -23,9 +23,9 @@ impl Heed for Notes {
 
 struct Silence;
 
-impl Voice for Silence {
-    fn publish(&self, _body: Bytes) -> Speaking<'_> {
-        Box::pin(async { Err(NotSpoken::Ever) })
+impl EventPublisher for Silence {
+    fn publish(&self, _body: Bytes) -> Publishing<'_> {
+        Box::pin(async { Err(PublishError::Ever) })
     }
 }
 
@@ -73,7 +73,7 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
     let instances = Arc::new(Instances::new(&config::Instance::default()));
     let life = Drain::new();
-    let asks = Arc::new(Asks::new(Arc::clone(&instances), life.clone()));
+    let asks = Arc::new(Surveys::new(Arc::clone(&instances), life.clone()));
     let section = config::Presence { grace: Duration::from_millis(50), ..config::Presence::default() };
     let presence = Presence::new(&section, instances, asks, Arc::clone(&fanout), true, true);
     let presence = Arc::new(presence);
@@ -99,7 +99,7 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
     assert_eq!(next(&noticed, 2).await, ["Topic x here", "User ann here"]);
     let second = join(&fanout, &listener, "y");
     assert_eq!(next(&noticed, 1).await, ["Topic y here"]);
-    log.edit(&Key::User(name("ann")), Edit::Replace(vec![name("z")])).unwrap();
+    log.edit(&Key::User(name("ann")), TopicEdit::Replace(vec![name("z")])).unwrap();
     assert_eq!(next(&noticed, 1).await, ["Topic z here"]);
     drop(first);
     assert_eq!(next(&noticed, 1).await, ["Topic x gone"]);

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::control::cluster::members::InstanceId;
-use crate::control::presence::counts::{Change, Crowd, Moment, Slot, Standing, Word};
+use crate::control::presence::counts::{
+    Announcer, CountChange, InstanceSlot, Moment, NameCounts, NameSummary,
+};
 use crate::event::Name;
 
 /// What a name is of.
@@ -19,7 +21,7 @@ pub enum Kind {
 
 /// How many streams a name has on an instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
+pub(super) struct NameCount {
     pub(super) kind: Kind,
     pub(super) name: Name,
     pub(super) streams: u32,
@@ -29,14 +31,14 @@ pub(super) struct Entry {
 
 /// Somebody has come or gone, for all instances together.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Edge {
+pub(super) struct Transition {
     pub(super) kind: Kind,
-    pub(super) change: Change,
+    pub(super) change: CountChange,
 }
 
 /// What one instance says of itself every second.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Says {
+pub(super) struct Summary {
     /// How many messages of its people it has sent.
     pub(super) seq: u64,
     /// It knows enough to speak.
@@ -46,28 +48,28 @@ pub(super) struct Says {
 }
 
 /// A piece of everything that an instance has.
-pub(super) struct Piece {
+pub(super) struct SnapshotPart {
     /// The number of its last message before.
     pub(super) seq: u64,
     pub(super) nth: usize,
     pub(super) last: bool,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<NameCount>,
 }
 
 pub(super) struct View {
     me: InstanceId,
     grace: u64,
-    crowds: [Crowd; 2],
+    crowds: [NameCounts; 2],
     others: BTreeMap<InstanceId, Other>,
-    slots: Slot,
-    free: Vec<Slot>,
+    slots: InstanceSlot,
+    free: Vec<InstanceSlot>,
     /// Nothing is said: too little is known.
     frozen: bool,
     /// It has been thawed once.
     settled_once: bool,
     hearing_since: Option<u64>,
     /// What another one had to speak, in case that it died before.
-    held: VecDeque<(u64, Edge)>,
+    held: VecDeque<(u64, Transition)>,
     /// Who had to speak last, and when it said last that it does.
     spoke: InstanceId,
     last_word: u64,
@@ -76,24 +78,24 @@ pub(super) struct View {
 
 /// Another instance.
 struct Other {
-    slot: Slot,
-    says: Says,
+    slot: InstanceSlot,
+    says: Summary,
     /// The last message that was heard, if none before it was missed.
     seq: Option<u64>,
     /// When everything was asked for.
     asked: Option<u64>,
     /// Everything, as far as it has come.
-    pieces: Option<Pieces>,
+    pieces: Option<SnapshotParts>,
 }
 
-struct Pieces {
+struct SnapshotParts {
     seq: u64,
     next: usize,
-    entries: Vec<Entry>,
+    entries: Vec<NameCount>,
 }
 
 /// The slot of the instance itself.
-const ME: Slot = 0;
+const ME: InstanceSlot = 0;
 /// How long others are listened to before anything is said.
 const LISTEN: u64 = 1200;
 /// After so long, who has not told everything is not waited for.
@@ -132,28 +134,28 @@ impl View {
         &mut self,
         entries: impl IntoIterator<Item = (Kind, Name, u32)>,
         now: Moment,
-    ) -> Vec<Edge> {
+    ) -> Vec<Transition> {
         let mut edges = Vec::new();
         for (kind, name, streams) in entries {
-            self.set(&Entry { kind, name, streams, at: now.wall }, ME, now.mono + self.grace, &mut edges);
+            self.set(&NameCount { kind, name, streams, at: now.wall }, ME, now.mono + self.grace, &mut edges);
         }
         self.speak(edges, now)
     }
 
     /// What this instance has to tell of `name`.
-    pub(super) fn entry(&self, kind: Kind, name: Name, now: Moment) -> Entry {
+    pub(super) fn entry(&self, kind: Kind, name: Name, now: Moment) -> NameCount {
         let (streams, at) = self.crowd(kind).entry(&name, ME).unwrap_or((0, now.wall));
-        Entry { kind, name, streams, at }
+        NameCount { kind, name, streams, at }
     }
 
     /// Everything that this instance has.
-    pub(super) fn everything(&self, now: Moment) -> Vec<Entry> {
+    pub(super) fn everything(&self, now: Moment) -> Vec<NameCount> {
         let of = |kind| self.crowd(kind).on(ME).into_iter().map(move |name| self.entry(kind, name, now));
         of(Kind::User).chain(of(Kind::Topic)).collect()
     }
 
     /// Another instance lives.
-    pub(super) fn alive(&mut self, id: &InstanceId, says: Says, now: Moment) {
+    pub(super) fn alive(&mut self, id: &InstanceId, says: Summary, now: Moment) {
         if *id == self.me {
             return;
         }
@@ -179,7 +181,13 @@ impl View {
     }
 
     /// Another instance tells what has changed there.
-    pub(super) fn told(&mut self, id: &InstanceId, seq: u64, entries: &[Entry], now: Moment) -> Vec<Edge> {
+    pub(super) fn told(
+        &mut self,
+        id: &InstanceId,
+        seq: u64,
+        entries: &[NameCount],
+        now: Moment,
+    ) -> Vec<Transition> {
         let Some(other) = self.others.get_mut(id) else { return Vec::new() };
         match other.seq {
             // It came twice, or late.
@@ -202,8 +210,8 @@ impl View {
     }
 
     /// Another instance tells a piece of everything.
-    pub(super) fn piece(&mut self, id: &InstanceId, piece: Piece, now: Moment) -> Vec<Edge> {
-        let Piece { seq, nth, last, entries } = piece;
+    pub(super) fn piece(&mut self, id: &InstanceId, piece: SnapshotPart, now: Moment) -> Vec<Transition> {
+        let SnapshotPart { seq, nth, last, entries } = piece;
         let Some(other) = self.others.get_mut(id) else { return Vec::new() };
         if other.seq.is_some_and(|known| known >= seq) {
             return Vec::new();
@@ -215,7 +223,7 @@ impl View {
                 pieces.next += 1;
                 pieces.entries.extend(entries);
             }
-            _ if nth == 0 => other.pieces = Some(Pieces { seq, next: 1, entries }),
+            _ if nth == 0 => other.pieces = Some(SnapshotParts { seq, next: 1, entries }),
             _ => {
                 // One was lost.
                 other.pieces = None;
@@ -231,14 +239,14 @@ impl View {
         self.replace(slot, pieces.entries, now)
     }
 
-    fn replace(&mut self, slot: Slot, mut entries: Vec<Entry>, now: Moment) -> Vec<Edge> {
+    fn replace(&mut self, slot: InstanceSlot, mut entries: Vec<NameCount>, now: Moment) -> Vec<Transition> {
         let mut edges = Vec::new();
         entries.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         for kind in [Kind::User, Kind::Topic] {
             for name in self.crowd(kind).on(slot) {
                 let there = entries.binary_search_by(|entry| (entry.kind, &entry.name).cmp(&(kind, &name)));
                 if there.is_err() {
-                    let gone = Entry { kind, name, streams: 0, at: now.wall };
+                    let gone = NameCount { kind, name, streams: 0, at: now.wall };
                     self.set(&gone, slot, now.mono + self.grace, &mut edges);
                 }
             }
@@ -250,7 +258,7 @@ impl View {
     }
 
     /// Another instance is gone, and was last heard of at `heard`: so are its people.
-    pub(super) fn left(&mut self, id: &InstanceId, heard: Moment, now: Moment) -> Vec<Edge> {
+    pub(super) fn left(&mut self, id: &InstanceId, heard: Moment, now: Moment) -> Vec<Transition> {
         let word = self.word();
         let Some(other) = self.others.remove(id) else { return Vec::new() };
         let gone_at = (heard.mono + MARGIN + self.grace).max(now.mono);
@@ -262,7 +270,7 @@ impl View {
     }
 
     /// Time passes; `hearing` says whether the others are heard. Returns what has to be spoken.
-    pub(super) fn turn(&mut self, hearing: bool, now: Moment) -> Vec<Edge> {
+    pub(super) fn turn(&mut self, hearing: bool, now: Moment) -> Vec<Transition> {
         let mut edges = Vec::new();
         while self.held.front().is_some_and(|(at, _)| at + HELD < now.mono) {
             self.held.pop_front();
@@ -284,14 +292,14 @@ impl View {
                 let mut changes = Vec::new();
                 let gone_at = now.mono + self.grace;
                 self.crowds[kind as usize].thaw(gone_at, told, &mut changes);
-                edges.extend(changes.into_iter().map(|change| Edge { kind, change }));
+                edges.extend(changes.into_iter().map(|change| Transition { kind, change }));
             }
         }
         if !self.frozen {
             for kind in [Kind::User, Kind::Topic] {
                 let mut changes = Vec::new();
                 self.crowds[kind as usize].gone(now.mono, &mut changes);
-                edges.extend(changes.into_iter().map(|change| Edge { kind, change }));
+                edges.extend(changes.into_iter().map(|change| Transition { kind, change }));
             }
         }
         self.speak(edges, now)
@@ -312,16 +320,16 @@ impl View {
         ask
     }
 
-    fn set(&mut self, entry: &Entry, slot: Slot, gone_at: u64, edges: &mut Vec<Edge>) {
-        let Entry { kind, name, streams, at } = entry;
+    fn set(&mut self, entry: &NameCount, slot: InstanceSlot, gone_at: u64, edges: &mut Vec<Transition>) {
+        let NameCount { kind, name, streams, at } = entry;
         let word = self.word();
         let crowd = &mut self.crowds[*kind as usize];
         let change = crowd.set(name, (slot, *streams, *at), gone_at, word);
-        edges.extend(change.map(|change| Edge { kind: *kind, change }));
+        edges.extend(change.map(|change| Transition { kind: *kind, change }));
     }
 
     /// Gives back what this instance has to speak, and holds what another one has to.
-    fn speak(&mut self, edges: Vec<Edge>, now: Moment) -> Vec<Edge> {
+    fn speak(&mut self, edges: Vec<Transition>, now: Moment) -> Vec<Transition> {
         let speaker = self.speaker();
         if !self.frozen && *speaker == self.me {
             if self.spoke != self.me {
@@ -341,13 +349,13 @@ impl View {
     }
 
     /// Who says it when somebody comes now.
-    fn word(&self) -> Word {
+    fn word(&self) -> Announcer {
         if !self.frozen {
-            Word::Ours
+            Announcer::Ours
         } else if self.hearing_since.is_some() && self.others.values().any(|other| other.says.settled) {
-            Word::Others
+            Announcer::Others
         } else {
-            Word::Nobodys
+            Announcer::Nobodys
         }
     }
 
@@ -360,7 +368,7 @@ impl View {
         }
     }
 
-    fn crowd(&self, kind: Kind) -> &Crowd {
+    fn crowd(&self, kind: Kind) -> &NameCounts {
         &self.crowds[kind as usize]
     }
 
@@ -378,7 +386,7 @@ impl View {
         self.crowd(kind).is_here(name, self.frozen)
     }
 
-    pub(super) fn standing(&self, kind: Kind, name: &Name) -> Option<Standing> {
+    pub(super) fn standing(&self, kind: Kind, name: &Name) -> Option<NameSummary> {
         self.crowd(kind).standing(name, self.frozen)
     }
 
@@ -391,12 +399,12 @@ impl View {
     }
 
     /// How many of a kind are on each instance.
-    pub(super) fn by_slot(&self, kind: Kind) -> BTreeMap<Slot, usize> {
+    pub(super) fn by_slot(&self, kind: Kind) -> BTreeMap<InstanceSlot, usize> {
         self.crowd(kind).by_slot()
     }
 
     /// The instance with this number.
-    pub(super) fn at(&self, slot: Slot) -> Option<&InstanceId> {
+    pub(super) fn at(&self, slot: InstanceSlot) -> Option<&InstanceId> {
         if slot == ME {
             return Some(&self.me);
         }
@@ -404,7 +412,7 @@ impl View {
     }
 
     /// What the others say of themselves.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&InstanceId, Slot, Says)> {
+    pub(super) fn others(&self) -> impl Iterator<Item = (&InstanceId, InstanceSlot, Summary)> {
         self.others.iter().map(|(id, other)| (id, other.slot, other.says))
     }
 }

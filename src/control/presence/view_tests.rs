@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
-use crate::control::presence::outbox::Post;
+use crate::control::presence::outbox::PresenceOutbox;
 
 const GRACE: u64 = 2000;
 const STEP: u64 = 50;
@@ -27,21 +27,21 @@ impl Random {
 
 #[derive(Clone)]
 enum Message {
-    Alive(Says),
-    Changed(u64, Vec<Entry>),
-    Everybody(u64, usize, bool, Vec<Entry>),
+    Alive(Summary),
+    Changed(u64, Vec<NameCount>),
+    Everybody(u64, usize, bool, Vec<NameCount>),
     Want(InstanceId),
 }
 
 struct One {
-    post: Post,
+    post: PresenceOutbox,
     /// Its streams, by user.
     users: BTreeMap<Name, u32>,
     changed: BTreeSet<Name>,
     /// What has come over the channel.
     inbox: VecDeque<(InstanceId, Message)>,
     heard: BTreeMap<InstanceId, u64>,
-    spoken: Vec<(u64, Edge)>,
+    spoken: Vec<(u64, Transition)>,
     deaf: bool,
 }
 
@@ -51,7 +51,7 @@ struct World {
     started: u64,
     all: BTreeMap<InstanceId, One>,
     /// What is said in the end of each user, in its order.
-    said: Vec<(u64, Edge)>,
+    said: Vec<(u64, Transition)>,
     /// What becomes of messages, in percent: lost, twice, swapped with the next.
     faults: u64,
 }
@@ -73,7 +73,7 @@ impl World {
         self.started += 1;
         let id = InstanceId::try_from(format!("i{:03}", self.started)).unwrap();
         let one = One {
-            post: Post::new(View::new(id.clone(), GRACE, false)),
+            post: PresenceOutbox::new(View::new(id.clone(), GRACE, false)),
             users: BTreeMap::new(),
             changed: BTreeSet::new(),
             inbox: VecDeque::new(),
@@ -148,7 +148,11 @@ impl World {
                         edges.extend(one.post.view.told(&from, seq, &entries, now));
                     }
                     Message::Everybody(seq, nth, last, entries) => {
-                        edges.extend(one.post.view.piece(&from, Piece { seq, nth, last, entries }, now));
+                        edges.extend(one.post.view.piece(
+                            &from,
+                            SnapshotPart { seq, nth, last, entries },
+                            now,
+                        ));
                     }
                     Message::Want(of) => one.post.wanted |= of == id,
                 }
@@ -173,11 +177,11 @@ impl World {
                 tell.extend(one.post.view.ask_for(now).into_iter().map(Message::Want));
             }
             if self.now.is_multiple_of(1000) || one.heard.len() < 2 {
-                let says = Says { seq: one.post.seq, settled: one.post.view.is_settled(), streams: 0 };
+                let says = Summary { seq: one.post.seq, settled: one.post.view.is_settled(), streams: 0 };
                 tell.push(Message::Alive(says));
             }
             if let Some((seq, everything)) = one.post.everything(now) {
-                let pieces: Vec<_> = everything.chunks(7).map(<[Entry]>::to_vec).collect();
+                let pieces: Vec<_> = everything.chunks(7).map(<[NameCount]>::to_vec).collect();
                 let pieces = if pieces.is_empty() { vec![Vec::new()] } else { pieces };
                 let count = pieces.len();
                 tell.extend(
@@ -383,19 +387,23 @@ fn who_is_back_within_the_grace_on_any_instance_was_never_gone() {
 fn a_hundred_thousand_users_are_cheap() {
     let now = Moment { mono: 1_000_000, wall: 1_000_000 };
     let ids = ["a", "b"].map(|id| InstanceId::try_from(id.to_owned()).unwrap());
-    let [mut here, mut there] = ids.clone().map(|id| Post::new(View::new(id, GRACE, true)));
+    let [mut here, mut there] = ids.clone().map(|id| PresenceOutbox::new(View::new(id, GRACE, true)));
     for (post, other) in [(&mut here, &ids[1]), (&mut there, &ids[0])] {
-        post.view.alive(other, Says { seq: 0, settled: true, streams: 0 }, now);
+        post.view.alive(other, Summary { seq: 0, settled: true, streams: 0 }, now);
     }
     let users = (0..100_000u32).map(|n| (Kind::User, Name::parse(&format!("user-{n:06}")).unwrap(), 1));
     here.here(users.collect(), now);
     let (mut messages, mut bytes) = (0, 0);
     while let Some((seq, entries)) = here.next(crate::control::presence::wire::NAMES, now) {
-        let message =
-            serde_json::to_vec(&crate::control::presence::wire::Changed::new(ids[0].clone(), seq, entries))
-                .unwrap();
+        let message = serde_json::to_vec(&crate::control::presence::wire::PresenceDelta::new(
+            ids[0].clone(),
+            seq,
+            entries,
+        ))
+        .unwrap();
         (messages, bytes) = (messages + 1, bytes + message.len());
-        let changed: crate::control::presence::wire::Changed = serde_json::from_slice(&message).unwrap();
+        let changed: crate::control::presence::wire::PresenceDelta =
+            serde_json::from_slice(&message).unwrap();
         there.view.told(&ids[0], seq, &changed.read(), now);
     }
     assert_eq!(there.view.len(Kind::User), 100_000);

@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::cluster::members::InstanceId;
-use crate::control::presence::view::{Entry, Kind, Piece, Says};
+use crate::control::presence::view::{Kind, NameCount, SnapshotPart, Summary};
 use crate::event::Name;
 
 /// How many names one message has.
 pub(super) const NAMES: usize = 1000;
 
 /// A name, how many streams it has, and since when, or when it left (Unix milliseconds).
-type Row = (String, u32, u64);
+type NameRow = (String, u32, u64);
 
 /// What an instance says of itself with every sign of life.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub(in crate::control) struct People {
+pub(in crate::control) struct PresenceSummary {
     seq: u64,
     settled: bool,
     streams: u64,
@@ -22,73 +22,73 @@ pub(in crate::control) struct People {
 
 /// What has changed on an instance.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Changed {
+pub(in crate::control) struct PresenceDelta {
     pub(super) from: InstanceId,
     pub(super) seq: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    users: Vec<Row>,
+    users: Vec<NameRow>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    topics: Vec<Row>,
+    topics: Vec<NameRow>,
 }
 
 /// A piece of everything that an instance has.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Everybody {
+pub(in crate::control) struct PresenceSnapshot {
     pub(super) from: InstanceId,
     seq: u64,
     nth: usize,
     last: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    users: Vec<Row>,
+    users: Vec<NameRow>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    topics: Vec<Row>,
+    topics: Vec<NameRow>,
 }
 
 /// An instance wants everything that another one has.
 #[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Want {
+pub(in crate::control) struct SnapshotRequest {
     pub(super) of: InstanceId,
 }
 
-impl People {
-    pub(super) fn new(says: Says) -> Self {
-        let Says { seq, settled, streams } = says;
+impl PresenceSummary {
+    pub(super) fn new(says: Summary) -> Self {
+        let Summary { seq, settled, streams } = says;
         Self { seq, settled, streams }
     }
 
-    pub(super) fn read(self) -> Says {
+    pub(super) fn read(self) -> Summary {
         let Self { seq, settled, streams } = self;
-        Says { seq, settled, streams }
+        Summary { seq, settled, streams }
     }
 }
 
-impl Changed {
-    pub(super) fn new(from: InstanceId, seq: u64, entries: Vec<Entry>) -> Self {
+impl PresenceDelta {
+    pub(super) fn new(from: InstanceId, seq: u64, entries: Vec<NameCount>) -> Self {
         let (users, topics) = rows(entries);
         Self { from, seq, users, topics }
     }
 
-    pub(super) fn read(self) -> Vec<Entry> {
+    pub(super) fn read(self) -> Vec<NameCount> {
         entries(self.users, self.topics)
     }
 }
 
-impl Everybody {
-    pub(super) fn new(from: InstanceId, piece: Piece) -> Self {
-        let Piece { seq, nth, last, entries } = piece;
+impl PresenceSnapshot {
+    pub(super) fn new(from: InstanceId, piece: SnapshotPart) -> Self {
+        let SnapshotPart { seq, nth, last, entries } = piece;
         let (users, topics) = rows(entries);
         Self { from, seq, nth, last, users, topics }
     }
 
-    pub(super) fn read(self) -> Piece {
+    pub(super) fn read(self) -> SnapshotPart {
         let Self { from: _, seq, nth, last, users, topics } = self;
-        Piece { seq, nth, last, entries: entries(users, topics) }
+        SnapshotPart { seq, nth, last, entries: entries(users, topics) }
     }
 }
 
-fn rows(entries: Vec<Entry>) -> (Vec<Row>, Vec<Row>) {
+fn rows(entries: Vec<NameCount>) -> (Vec<NameRow>, Vec<NameRow>) {
     let (mut users, mut topics) = (Vec::new(), Vec::new());
-    for Entry { kind, name, streams, at } in entries {
+    for NameCount { kind, name, streams, at } in entries {
         let rows = if kind == Kind::User { &mut users } else { &mut topics };
         rows.push((name.to_string(), streams, at));
     }
@@ -96,9 +96,11 @@ fn rows(entries: Vec<Entry>) -> (Vec<Row>, Vec<Row>) {
 }
 
 /// What is no name is passed over.
-fn entries(users: Vec<Row>, topics: Vec<Row>) -> Vec<Entry> {
+fn entries(users: Vec<NameRow>, topics: Vec<NameRow>) -> Vec<NameCount> {
     let read = |kind| {
-        move |(name, streams, at): Row| Some(Entry { kind, name: Name::parse(&name).ok()?, streams, at })
+        move |(name, streams, at): NameRow| {
+            Some(NameCount { kind, name: Name::parse(&name).ok()?, streams, at })
+        }
     };
     let users = users.into_iter().filter_map(read(Kind::User));
     users.chain(topics.into_iter().filter_map(read(Kind::Topic))).collect()

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::publish::{Outgoing, Relay, RelayError, Relayed, Relaying};
+use crate::publish::{Relay, RelayError, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
 use crate::redis::channels::mapping::given_channel;
 use crate::redis::client::connection::Connection;
@@ -73,7 +73,7 @@ impl RedisPublisher {
 
 impl Relay for RedisPublisher {
     /// Dropped half-way, the messages may still be sent. Takes a few times the timeout at the longest.
-    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
+    fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_> {
         Box::pin(async move {
             let count = messages.len();
             self.send(messages.into_iter().map(|message| message.json).collect(), false).await?;

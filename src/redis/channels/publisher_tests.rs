@@ -16,8 +16,8 @@ fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     )
 }
 
-fn message(json: &'static str) -> Outgoing {
-    Outgoing { json: Bytes::from_static(json.as_bytes()), idempotency_key: None, ephemeral: false }
+fn message(json: &'static str) -> RelayedEnvelope {
+    RelayedEnvelope { json: Bytes::from_static(json.as_bytes()), idempotency_key: None, ephemeral: false }
 }
 
 type Outcome = tokio::task::JoinHandle<Result<(), RelayError>>;

@@ -4,7 +4,7 @@
 //! last id that was given away where there is none.
 
 use crate::event::EventId;
-use crate::log::{Asked, History, Place, Placed};
+use crate::log::{EditRequest, History, LogRecord, RecordKind};
 use crate::redis::Changes;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::decode::Token;
@@ -76,7 +76,7 @@ pub(in crate::redis) async fn load(
                     if foreign.len() < MAX_FOREIGN {
                         foreign.push(bad);
                     }
-                    Place::Nothing
+                    RecordKind::Nothing
                 }
                 Err(NoPlace::Lost { .. }) => {
                     at.mark = Some(entry.id);
@@ -85,7 +85,7 @@ pub(in crate::redis) async fn load(
                     continue;
                 }
             };
-            more = history.add_older(Placed { id: entry.id, what, age: clock.age(entry.id) });
+            more = history.add_older(LogRecord { id: entry.id, what, age: clock.age(entry.id) });
         }
         if !more || entries < *batch {
             break 'pages;
@@ -122,7 +122,7 @@ pub(in crate::redis) async fn advance(
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
             from = entry.id;
-            if let Ok(Place::Change(Asked { of, edit, .. })) = understood(entry.what, changes) {
+            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, changes) {
                 history.advance(entry.id, &of, edit);
             }
         }
@@ -142,11 +142,11 @@ pub(in crate::redis) enum NoPlace {
 }
 
 /// What an entry stands for in the log.
-pub(in crate::redis) fn understood(what: What, changes: &dyn Changes) -> Result<Place, NoPlace> {
+pub(in crate::redis) fn understood(what: What, changes: &dyn Changes) -> Result<RecordKind, NoPlace> {
     match what {
-        What::Event(event) => Ok(Place::Event(event)),
+        What::Event(event) => Ok(RecordKind::Event(event)),
         What::Change(text) => changes.read(&text).ok_or(NoPlace::Foreign(BadEntry::Topics)),
-        What::Mark(Mark::Begin) => Ok(Place::Nothing),
+        What::Mark(Mark::Begin) => Ok(RecordKind::Nothing),
         What::Mark(Mark::Lost { after }) => Err(NoPlace::Lost { after }),
         What::Foreign(bad) => Err(NoPlace::Foreign(bad)),
     }

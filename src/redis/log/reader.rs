@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::event::EventId;
 use crate::health::Reporter;
-use crate::log::{Copied, Log, Place, Placed, Reset};
+use crate::log::{CopyOutcome, Log, LogRecord, RecordKind, Reset};
 use crate::redis::client::FIRST_PAUSE;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::decode::Token;
@@ -75,7 +75,7 @@ pub(in crate::redis) struct Tail {
     /// Entries asked for at once: fewer after a connection that broke under an answer, which may be too large for it.
     count: usize,
     /// Entries that were read and not appended yet.
-    fresh: Vec<Placed>,
+    fresh: Vec<LogRecord>,
     /// A mark of a loss has come: what stands behind it is to be read anew.
     marked: bool,
     away: Option<Away>,
@@ -454,14 +454,14 @@ impl Tail {
     fn take(&mut self, Entry { id, what }: Entry, clock: Clock) {
         let what = match understood(what, &*self.changes) {
             Ok(place) => {
-                if matches!(place, Place::Event(_)) {
+                if matches!(place, RecordKind::Event(_)) {
                     self.meters.events.increment(1);
                 }
                 place
             }
             Err(NoPlace::Foreign(bad)) => {
                 self.complain(&bad);
-                Place::Nothing
+                RecordKind::Nothing
             }
             Err(NoPlace::Lost { after }) => {
                 let known = self.at.and_then(|at| at.mark).is_some_and(|mark| mark.order() > after.order());
@@ -475,10 +475,10 @@ impl Tail {
                 // It was told already, and is the beginning of the stream's newest life all the same.
                 self.flush();
                 self.hash.lives(id);
-                Place::Nothing
+                RecordKind::Nothing
             }
         };
-        self.fresh.push(Placed { id, what, age: clock.age(id) });
+        self.fresh.push(LogRecord { id, what, age: clock.age(id) });
         if self.fresh.len() >= FLUSH {
             self.flush();
         }
@@ -489,7 +489,7 @@ impl Tail {
         let (Some(at), Some(newest)) = (&mut self.at, self.fresh.last()) else { return };
         at.id = newest.id;
         at.added = at.added.map(|added| added + self.fresh.len() as u64);
-        let Copied { refused, made } = self.log.append_at(std::mem::take(&mut self.fresh));
+        let CopyOutcome { refused, made } = self.log.append_at(std::mem::take(&mut self.fresh));
         if !made.is_empty() {
             self.hash.changed();
             self.changes.made(made);

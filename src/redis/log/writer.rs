@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use crate::config;
 use crate::config::Trim;
 use crate::event::EventId;
-use crate::publish::{Heading, Outgoing, Relay, RelayError, Relayed, Relaying};
+use crate::publish::{Heading, Relay, RelayError, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
 use crate::redis::channels::ingest::is_without_shards;
 use crate::redis::client::connection::Connection;
@@ -62,7 +62,7 @@ pub(in crate::redis) struct Appender {
 type Head = oneshot::Sender<Result<Option<EventId>, RelayError>>;
 
 struct Request {
-    messages: Vec<Outgoing>,
+    messages: Vec<RelayedEnvelope>,
     /// What they are: the field of an entry.
     field: &'static [u8],
     answer: oneshot::Sender<Result<Vec<Relayed>, RelayError>>,
@@ -111,13 +111,13 @@ impl Commands {
         }
     }
 
-    fn write(&self, to: &mut Vec<u8>, field: &[u8], messages: &[Outgoing]) {
+    fn write(&self, to: &mut Vec<u8>, field: &[u8], messages: &[RelayedEnvelope]) {
         let together = messages.len() > 1;
         if together {
             // All or nothing, and nothing of anybody else in between.
             write_command(to, &[b"MULTI"]);
         }
-        for Outgoing { json, idempotency_key, ephemeral } in messages {
+        for RelayedEnvelope { json, idempotency_key, ephemeral } in messages {
             if *ephemeral {
                 match &self.sharded {
                     Some(channel) => write_command(to, &[b"SPUBLISH", channel, json]),
@@ -180,7 +180,7 @@ impl Appender {
 
 impl Relay for Appender {
     /// Dropped half-way, the events may still be appended. Takes a few times the timeout at the longest.
-    fn relay(&self, messages: Vec<Outgoing>) -> Relaying<'_> {
+    fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_> {
         Box::pin(self.send(EVENT, messages))
     }
 
@@ -196,11 +196,15 @@ impl Relay for Appender {
 impl Appender {
     /// Appends what is asked of all instances: they do it where it stands among the events.
     pub(in crate::redis) async fn tell(&self, command: Bytes) -> Result<(), RelayError> {
-        let message = Outgoing { json: command, idempotency_key: None, ephemeral: false };
+        let message = RelayedEnvelope { json: command, idempotency_key: None, ephemeral: false };
         self.send(TOPICS, vec![message]).await.map(drop)
     }
 
-    async fn send(&self, field: &'static [u8], messages: Vec<Outgoing>) -> Result<Vec<Relayed>, RelayError> {
+    async fn send(
+        &self,
+        field: &'static [u8],
+        messages: Vec<RelayedEnvelope>,
+    ) -> Result<Vec<Relayed>, RelayError> {
         let (answer, answered) = oneshot::channel();
         // The task has ended, or ends before it gets to this request: a request that it has begun is answered.
         self.requests.send(Request { messages, field, answer }).await.map_err(|_| RelayError::Down)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::event::{EventId, Key, Name};
-use crate::log::Given;
+use crate::log::AssignedTopics;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::decode::Token;
 use crate::redis::client::error::Failure;
@@ -116,7 +116,7 @@ pub(in crate::redis) struct KeptAt {
 #[derive(Debug)]
 pub(in crate::redis) enum Kept {
     /// With up to where it holds; None where the log is no stream.
-    Sets(Option<KeptAt>, Given),
+    Sets(Option<KeptAt>, AssignedTopics),
     /// There is none.
     Nothing,
     /// We may not read it, or it is no hash.
@@ -189,7 +189,7 @@ impl KeptAt {
 }
 
 /// About how much `given` takes as text.
-pub(in crate::redis) fn size(given: &Given) -> usize {
+pub(in crate::redis) fn size(given: &AssignedTopics) -> usize {
     const AROUND: usize = 32;
     let topics = |topics: &Vec<Name>| topics.iter().map(|topic| topic.as_str().len() + 3).sum::<usize>();
     given.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
@@ -212,7 +212,7 @@ impl Connection {
             Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
             _ => return Err(Failure::Unexpected),
         };
-        let (mut at, mut given, mut strange) = (None, Given::new(), 0_usize);
+        let (mut at, mut given, mut strange) = (None, AssignedTopics::new(), 0_usize);
         for _ in 0..fields {
             let (name, text) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
             match (name, text) {
@@ -271,7 +271,7 @@ impl Connection {
         hash: &str,
         at: KeptAt,
         from: EventId,
-        given: &Given,
+        given: &AssignedTopics,
         limit: Duration,
     ) -> Result<Step, Failure> {
         let words = [at.id.to_string(), at.life.to_string(), from.to_string()];
@@ -282,7 +282,7 @@ impl Connection {
     pub(in crate::redis) async fn put_given(
         &mut self,
         hash: &str,
-        given: &Given,
+        given: &AssignedTopics,
         limit: Duration,
     ) -> Result<Step, Failure> {
         self.step(&eval(PUT, &[hash], &[], given), limit).await
@@ -295,14 +295,14 @@ impl Connection {
         (copy, copied): (&str, u64),
         limit: Duration,
     ) -> Result<Step, Failure> {
-        self.step(&eval(REPLACE, &[hash, copy], &[copied.to_string()], &Given::new()), limit).await
+        self.step(&eval(REPLACE, &[hash, copy], &[copied.to_string()], &AssignedTopics::new()), limit).await
     }
 
     /// Adds to a copy of the hash, which nobody else sees; gives back how many fields.
     pub(in crate::redis) async fn copy_given(
         &mut self,
         copy: &str,
-        given: &Given,
+        given: &AssignedTopics,
         limit: Duration,
     ) -> Result<u64, Failure> {
         let mut copied = 0;
@@ -348,7 +348,7 @@ impl Connection {
         hash: &str,
         (copy, copied): (&str, u64),
         at: KeptAt,
-        given: &Given,
+        given: &AssignedTopics,
         limit: Duration,
     ) -> Result<Step, Failure> {
         let words = [at.id.to_string(), at.life.to_string(), copied.to_string()];
@@ -375,7 +375,7 @@ impl Connection {
     }
 }
 
-fn eval(script: &str, keys: &[&str], words: &[String], given: &Given) -> Vec<u8> {
+fn eval(script: &str, keys: &[&str], words: &[String], given: &AssignedTopics) -> Vec<u8> {
     let count = keys.len().to_string();
     let texts: Vec<Vec<u8>> = given.iter().flat_map(|(of, all)| [field(of), value(all)]).collect();
     let mut all: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), count.as_bytes()];

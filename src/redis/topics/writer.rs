@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::event::EventId;
-use crate::log::{Log, ToKeep};
+use crate::log::{Log, UnsavedTopics};
 use crate::redis::Timing;
 use crate::redis::client::connection::Connection;
 use crate::redis::client::endpoint::Server;
@@ -174,7 +174,7 @@ impl Keeper {
     }
 
     /// Whether it is kept now; if not, that will be told to us.
-    async fn keep(&mut self, at: Option<KeptAt>, to_keep: &ToKeep) -> Result<bool, Failure> {
+    async fn keep(&mut self, at: Option<KeptAt>, to_keep: &UnsavedTopics) -> Result<bool, Failure> {
         let Some(given) = to_keep.sets.as_ref().filter(|given| size(given) <= MAX_STEP) else {
             return self.keep_all(at).await;
         };
@@ -300,7 +300,7 @@ pub(in crate::redis) async fn seed(
         copied += connection.copy_given(&copy, &log.given(holders), limit).await?;
     }
     // What has changed while that went on.
-    let ToKeep { at, sets, .. } = log.to_keep();
+    let UnsavedTopics { at, sets, .. } = log.to_keep();
     let Some(changed) = sets else { return Ok((at, Step::Behind)) };
     let step = match life {
         Some(life) => {

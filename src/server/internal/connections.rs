@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::control::{
-    CONNECTIONS, Connections, Control, MAX_CONNECTIONS, NotTold, Parting, StreamCount, Which,
+    BusError, CONNECTIONS, CloseMode, Connections, Control, MAX_CONNECTIONS, StreamCount, StreamFilter,
 };
 use crate::event::Name;
 use crate::server::internal::query::QueryParams;
@@ -47,7 +47,7 @@ pub(super) async fn one(
     query: QueryParams,
 ) -> Result<FullResponse, ApiProblem> {
     query.end()?;
-    let page = connections.one(&Which { client: Some(client), ..Which::default() }).await;
+    let page = connections.one(&StreamFilter { client: Some(client), ..StreamFilter::default() }).await;
     match page.connections.first() {
         Some(connection) => Ok(respond::ok(connection)),
         None => Err(ApiProblem::no_such_client(page.from.complete)),
@@ -76,7 +76,7 @@ pub(super) async fn close_of(
     name: Name,
     query: QueryParams,
 ) -> Result<FullResponse, ApiProblem> {
-    let mut which = Which::default();
+    let mut which = StreamFilter::default();
     match of {
         Holder::User => which.user = Some(name),
         Holder::Session => which.session = Some(name),
@@ -91,32 +91,32 @@ pub(super) async fn close_of(
 }
 
 fn closed(
-    which: &Which,
-    parting: Parting,
+    which: &StreamFilter,
+    parting: CloseMode,
     totals: StreamCount,
-    told: Option<Result<(), NotTold>>,
+    told: Option<Result<(), BusError>>,
 ) -> FullResponse {
     let until = match parting {
-        Parting::StayAway(until) if which.is_remembered() => Some(until),
+        CloseMode::StayAway(until) if which.is_remembered() => Some(until),
         _ => None,
     };
     respond::closed(totals, told, until)
 }
 
 /// Whether the clients may come back, from what is left of the query.
-fn parting(mut query: QueryParams) -> Result<Parting, ApiProblem> {
+fn parting(mut query: QueryParams) -> Result<CloseMode, ApiProblem> {
     let reconnect = query.flag("reconnect")?.unwrap_or(true);
     let time = query.text("for").map(|text| time(&text)).transpose()?;
     query.end()?;
     match (reconnect, time) {
-        (true, None) => Ok(Parting::ComeBack),
-        (false, time) => Ok(Parting::StayAway(SystemTime::now() + time.unwrap_or(AWAY))),
+        (true, None) => Ok(CloseMode::ComeBack),
+        (false, time) => Ok(CloseMode::StayAway(SystemTime::now() + time.unwrap_or(AWAY))),
         (true, Some(_)) => Err(ApiProblem::bad_query("`for` goes with reconnect=false")),
     }
 }
 
-fn filter(query: &mut QueryParams) -> Result<Which, ApiProblem> {
-    Ok(Which {
+fn filter(query: &mut QueryParams) -> Result<StreamFilter, ApiProblem> {
+    Ok(StreamFilter {
         user: query.name("user")?,
         session: query.name("session")?,
         client: query.name("client")?,

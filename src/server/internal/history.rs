@@ -3,7 +3,7 @@
 use crate::control::{MAX_PAGE, Since, history};
 use crate::event::Name;
 use crate::log::Log;
-use crate::publish::Publish;
+use crate::publish::PublishService;
 use crate::server::internal::query::QueryParams;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
@@ -34,7 +34,10 @@ pub(super) async fn events(
 }
 
 /// Where the log ends.
-pub(super) async fn position(publish: &Publish, query: QueryParams) -> Result<FullResponse, ApiProblem> {
+pub(super) async fn position(
+    publish: &PublishService,
+    query: QueryParams,
+) -> Result<FullResponse, ApiProblem> {
     query.end()?;
     let id = publish.head().await.map_err(|_| ApiProblem::no_position())?;
     Ok(respond::ok(&serde_json::json!({ "position": id.to_string() })))

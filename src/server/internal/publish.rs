@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, request};
 
-use crate::publish::Manner;
+use crate::publish::PublishOptions;
 use crate::server::internal::body::RequestBody;
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::service::{Authenticated, Internal};
@@ -40,7 +40,7 @@ impl Internal {
         let partial = query.flag("partial")?.unwrap_or(false);
         query.end()?;
         let body = self.body.read(body).await?;
-        let manner = Manner { key, lines: is_ndjson(headers), partial };
+        let manner = PublishOptions { key, lines: is_ndjson(headers), partial };
         match self.publish.publish(&body, manner, &publisher).await {
             Ok(done) => Ok(respond::published(&done)),
             Err(bad) => Ok(respond::refused_publish(&bad)),

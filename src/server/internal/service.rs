@@ -16,7 +16,7 @@ use crate::auth::{Publisher, PublisherKeys};
 use crate::config;
 use crate::control::Control;
 use crate::log::Log;
-use crate::publish::Publish;
+use crate::publish::PublishService;
 use crate::server::internal::body::{BodyLimits, RequestBody};
 use crate::server::internal::health::Probes;
 use crate::server::internal::hosts::{Hosts, comes_from_a_page};
@@ -36,7 +36,7 @@ pub struct Internal {
     /// The publisher of requests that come over Redis.
     pub(super) trusted: Arc<Publisher>,
     pub(super) mint: Option<TicketMint>,
-    pub(super) publish: Publish,
+    pub(super) publish: PublishService,
     control: Arc<Control>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
@@ -61,7 +61,7 @@ impl Internal {
     pub fn new(
         section: &config::Internal,
         keys: PublisherKeys,
-        publish: Publish,
+        publish: PublishService,
         log: Arc<Log>,
         control: Arc<Control>,
         probes: Probes,

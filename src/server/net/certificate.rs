@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::config;
 use crate::lock::RwLock;
 use crate::net::tls;
-use crate::net::tls::{BadTls, Identity, Part};
+use crate::net::tls::{BadTls, Identity, IdentityPart};
 use crate::server::net::accept::ALPN;
 use crate::shutdown::Drain;
 
@@ -115,7 +115,7 @@ impl Texts {
 
     fn build(&self, files: &config::Tls) -> Result<Arc<ServerConfig>, BadCertificate> {
         tls::server(Identity { chain: &self.chain, key: &self.key }, &ALPN).map_err(|why| {
-            let path = if why.part() == Part::Key { &files.key } else { &files.certificate };
+            let path = if why.part() == IdentityPart::Key { &files.key } else { &files.certificate };
             BadCertificate::Unusable { path: path.clone(), why }
         })
     }

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{debug, info};
 
-use crate::auth::{Denied, Sender};
+use crate::auth::{Denied, RequestOrigin};
 use crate::fanout::{Framing, Sink};
 use crate::server::net::http2;
 use crate::server::net::takeover::SocketTaken;
@@ -19,7 +19,7 @@ use crate::server::public::service::Public;
 use crate::server::public::topics::TopicChange;
 use crate::server::respond;
 use crate::server::respond::{FullResponse, ResponseBody, STREAM_HEADERS};
-use crate::subscribe::{Admission, Fresh, Refusal, Renewing, Route};
+use crate::subscribe::{Admission, Refusal, RenewalOutcome, RenewalRequest, Route};
 
 impl Public {
     /// `Err` when the connection is to be taken over.
@@ -81,14 +81,14 @@ impl Public {
         response
     }
 
-    async fn renewed(&self, client: IpAddr, renewing: Result<Renewing, Refusal>) -> FullResponse {
-        let Renewing { fresh, expires_in, headers } = match renewing {
+    async fn renewed(&self, client: IpAddr, renewing: Result<RenewalRequest, Refusal>) -> FullResponse {
+        let RenewalRequest { fresh, expires_in, headers } = match renewing {
             Ok(renewing) => renewing,
             Err(refusal) => return self.refuse(client, &refusal),
         };
         let mut response = match fresh {
-            Fresh::Renewed => respond::renewed(expires_in, true),
-            Fresh::Elsewhere { renewal, bearer } => {
+            RenewalOutcome::Renewed => respond::renewed(expires_in, true),
+            RenewalOutcome::Elsewhere { renewal, bearer } => {
                 if self.control.renew_elsewhere(&renewal, &bearer).await {
                     respond::renewed(expires_in, false)
                 } else {
@@ -100,11 +100,11 @@ impl Public {
         response
     }
 
-    fn sender(&self, headers: &HeaderMap, connection: &ConnectionContext) -> Sender {
+    fn sender(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
         let peer = connection.peer;
         let trusted = self.trusted.contains(peer.ip());
         let address = self.trusted.client(peer, headers);
-        Sender { address, peer: peer.ip(), trusted, https: connection.https }
+        RequestOrigin { address, peer: peer.ip(), trusted, https: connection.https }
     }
 
     /// Whether the page that asks may use what its browser sends along.

@@ -9,9 +9,9 @@ use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
-use crate::auth::{Denied, Sender, Verified};
-use crate::control::{Owner, Refused, Topics, parse_change};
-use crate::log::Edit;
+use crate::auth::{Denied, RequestOrigin, Verified};
+use crate::control::{Owner, TopicAssignments, TopicEditError, parse_change};
+use crate::log::TopicEdit;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
 use crate::subscribe::{Route, Streams};
@@ -24,12 +24,17 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 pub(super) struct TopicChange<'a> {
     pub(super) route: &'a Route<'a>,
     pub(super) request: &'a Parts,
-    pub(super) sender: Sender,
+    pub(super) sender: RequestOrigin,
     pub(super) client: &'a str,
 }
 
 impl TopicChange<'_> {
-    pub(super) async fn answer(self, streams: &Streams, topics: &Topics, body: Incoming) -> FullResponse {
+    pub(super) async fn answer(
+        self,
+        streams: &Streams,
+        topics: &TopicAssignments,
+        body: Incoming,
+    ) -> FullResponse {
         let Self { route, request, sender, client } = self;
         let refused = |refusal| respond::refused(&refusal, streams.shape());
         let (client, verified) = match streams.caller(route, request, sender, client).await {
@@ -41,14 +46,14 @@ impl TopicChange<'_> {
             Ok(edit) => edit,
             Err(problem) => return problem.into_response(),
         };
-        if let Edit::Change { add, .. } = &edit
+        if let TopicEdit::Change { add, .. } = &edit
             && let Some(topic) = add.iter().find(|topic| !grant.topics.allow(topic))
         {
             return refused(streams.turn_away(Denied::TopicNotGranted(topic.clone())));
         }
         let owner = Owner { user: grant.user, session: grant.session };
         let mut response = match topics.edit_own(client, owner, edit).await {
-            Err(Refused::NotYours) => refused(streams.turn_away(Denied::NotYourStream)),
+            Err(TopicEditError::NotYours) => refused(streams.turn_away(Denied::NotYourStream)),
             result => respond::topics_edited(result).unwrap_or_else(ApiProblem::into_response),
         };
         response.headers_mut().extend(headers);
@@ -56,7 +61,7 @@ impl TopicChange<'_> {
     }
 }
 
-async fn read(body: Incoming) -> Result<Edit, ApiProblem> {
+async fn read(body: Incoming) -> Result<TopicEdit, ApiProblem> {
     let whole = tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect());
     match whole.await {
         Ok(Ok(body)) => parse_change(&body.to_bytes()).map_err(|bad| ApiProblem::bad_topics(&bad)),

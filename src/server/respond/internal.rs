@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::control::{Answer, BadRevoke, Heard, InstanceCount, NotTold, Refused, Revoked, StreamCount};
+use crate::control::{
+    BadRevoke, BusError, Completeness, HolderTopics, InstanceCount, Revoked, StreamCount, TopicEditError,
+};
 use crate::event::{BadBatch, Name};
 use crate::health::{Dependency, State};
 use crate::publish::{BadPublish, Published, Receipt, RelayError};
@@ -122,7 +124,7 @@ pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullRes
 /// What came of closing streams; `until` when their clients are kept out.
 pub(in crate::server) fn closed(
     totals: StreamCount,
-    told: Option<Result<(), NotTold>>,
+    told: Option<Result<(), BusError>>,
     until: Option<SystemTime>,
 ) -> FullResponse {
     #[derive(Serialize)]
@@ -132,7 +134,7 @@ pub(in crate::server) fn closed(
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<String>,
         #[serde(flatten)]
-        from: Heard,
+        from: Completeness,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     }
@@ -147,10 +149,12 @@ pub(in crate::server) fn closed(
 }
 
 /// What came of a change of topics.
-pub(in crate::server) fn topics_edited(result: Result<Answer, Refused>) -> Result<FullResponse, ApiProblem> {
+pub(in crate::server) fn topics_edited(
+    result: Result<HolderTopics, TopicEditError>,
+) -> Result<FullResponse, ApiProblem> {
     match result {
         Ok(topics) => Ok(ok(&topics)),
-        Err(refused @ Refused::PassedOn) => {
+        Err(refused @ TopicEditError::PassedOn) => {
             Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "said": refused.to_string() })))
         }
         Err(refused) => Err(ApiProblem::topics_not_edited(refused)),

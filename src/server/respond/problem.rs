@@ -4,8 +4,8 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use crate::auth::{BadKey, BadMint};
-use crate::control::{BadTopics, BadWhom, NoPage, Refused};
+use crate::auth::{BadMint, PublisherDenied};
+use crate::control::{BadTopics, BadUserList, NoPage, TopicEditError};
 use crate::log::BadEdit;
 use crate::server::respond::json::{FullResponse, json};
 
@@ -142,36 +142,40 @@ impl ApiProblem {
 /// About what was asked.
 impl ApiProblem {
     /// The caller may not publish.
-    pub(in crate::server) fn bad_key(bad: &BadKey) -> Self {
+    pub(in crate::server) fn bad_key(bad: &PublisherDenied) -> Self {
         Self::bad_key_because(bad, bad.to_string())
     }
 
     /// The caller may not ask for tickets.
-    pub(in crate::server) fn bad_ticket_key(bad: &BadKey) -> Self {
+    pub(in crate::server) fn bad_ticket_key(bad: &PublisherDenied) -> Self {
         let say = match bad {
-            BadKey::Off => {
+            PublisherDenied::Off => {
                 "nobody may ask for tickets: set auth.ticket.keys or internal.publish_keys".to_owned()
             }
             // Who may publish to some has no say in who somebody is.
-            BadKey::Bounded => "this is the key of a publisher within bounds: one of auth.ticket.keys or \
+            PublisherDenied::Bounded => {
+                "this is the key of a publisher within bounds: one of auth.ticket.keys or \
                 internal.publish_keys is needed"
-                .to_owned(),
+                    .to_owned()
+            }
             bad => bad.to_string(),
         };
         Self::bad_key_because(bad, say)
     }
 
-    fn bad_key_because(bad: &BadKey, sentence: String) -> Self {
+    fn bad_key_because(bad: &PublisherDenied, sentence: String) -> Self {
         let status = match bad {
-            BadKey::Off | BadKey::Bounded => StatusCode::FORBIDDEN,
-            BadKey::Missing | BadKey::Wrong | BadKey::Token { .. } => StatusCode::UNAUTHORIZED,
-            BadKey::NotNow(_) => return Self::not_now(bad.word(), sentence),
+            PublisherDenied::Off | PublisherDenied::Bounded => StatusCode::FORBIDDEN,
+            PublisherDenied::Missing | PublisherDenied::Wrong | PublisherDenied::Token { .. } => {
+                StatusCode::UNAUTHORIZED
+            }
+            PublisherDenied::NotNow(_) => return Self::not_now(bad.word(), sentence),
         };
         let problem = Self::new(status, bad.word(), sentence);
         match bad {
-            BadKey::Off | BadKey::Bounded | BadKey::NotNow(_) => problem,
-            BadKey::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
-            BadKey::Wrong | BadKey::Token { .. } => {
+            PublisherDenied::Off | PublisherDenied::Bounded | PublisherDenied::NotNow(_) => problem,
+            PublisherDenied::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),
+            PublisherDenied::Wrong | PublisherDenied::Token { .. } => {
                 problem.with(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
             }
         }
@@ -189,24 +193,24 @@ impl ApiProblem {
         Self::new(StatusCode::BAD_REQUEST, "bad_topics", bad.to_string())
     }
 
-    pub(in crate::server) fn topics_not_edited(refused: Refused) -> Self {
+    pub(in crate::server) fn topics_not_edited(refused: TopicEditError) -> Self {
         let (status, label) = match refused {
-            Refused::Edit(BadEdit::NoSuchClient) => (StatusCode::NOT_FOUND, "no_such_client"),
-            Refused::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
-            Refused::Edit(BadEdit::TooManyTopics { .. }) => (StatusCode::CONFLICT, "too_many_topics"),
-            Refused::Edit(BadEdit::Full { .. }) => (StatusCode::CONFLICT, "topics_full"),
-            Refused::Edit(BadEdit::NoHolder) => (StatusCode::BAD_REQUEST, "bad_name"),
-            Refused::PassedOn => (StatusCode::ACCEPTED, "passed_on"),
-            Refused::NotTold => return Self::not_now("not_told", refused.to_string()),
-            Refused::Unknown => return Self::not_now("unknown", refused.to_string()),
+            TopicEditError::Edit(BadEdit::NoSuchClient) => (StatusCode::NOT_FOUND, "no_such_client"),
+            TopicEditError::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
+            TopicEditError::Edit(BadEdit::TooManyTopics { .. }) => (StatusCode::CONFLICT, "too_many_topics"),
+            TopicEditError::Edit(BadEdit::Full { .. }) => (StatusCode::CONFLICT, "topics_full"),
+            TopicEditError::Edit(BadEdit::NoHolder) => (StatusCode::BAD_REQUEST, "bad_name"),
+            TopicEditError::PassedOn => (StatusCode::ACCEPTED, "passed_on"),
+            TopicEditError::NotTold => return Self::not_now("not_told", refused.to_string()),
+            TopicEditError::Unknown => return Self::not_now("unknown", refused.to_string()),
         };
         Self::new(status, label, refused.to_string())
     }
 
-    pub(in crate::server) fn bad_users(bad: &BadWhom) -> Self {
+    pub(in crate::server) fn bad_users(bad: &BadUserList) -> Self {
         let label = match bad {
-            BadWhom::Json(_) => "bad_users",
-            BadWhom::TooMany { .. } => "too_many_users",
+            BadUserList::Json(_) => "bad_users",
+            BadUserList::TooMany { .. } => "too_many_users",
         };
         Self::new(StatusCode::BAD_REQUEST, label, bad.to_string())
     }

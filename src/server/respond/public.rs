@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::auth::Denied;
-use crate::event::{Block, Name, Shape};
+use crate::event::{Block, EventFormat, Name};
 use crate::proxy::{BadRequest, ProxyError};
 use crate::server::respond::json::{FullResponse, json, sentence};
 use crate::subscribe::Refusal;
@@ -43,7 +43,7 @@ pub(in crate::server) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// What a client reads whose stream is refused.
-pub(in crate::server) fn refused(refusal: &Refusal, shape: Shape) -> FullResponse {
+pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullResponse {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
