@@ -551,6 +551,8 @@ test('subscribe: a hidden tab stays connected, unless it is told to pause', asyn
   assert.equal(sparing.state, 'open', 'a glance elsewhere is no reason');
   tab.document('visibilitychange', true);
   await until('the pause', () => sparing.state === 'paused');
+  tab.document('resume');
+  assert.equal(sparing.state, 'paused', 'it is still hidden');
   assert.equal(always.state, 'open');
   assert.equal(server.asked.length, 2);
   tab.document('visibilitychange', false);

@@ -25,7 +25,7 @@ export const opened = (tab: Tab, name = 'a') => until(`${name} to open`, async (
 export const numbers = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** The parts that a suite has running: the browser for all of it, the rest anew for each test. */
-export function parts(engine: Engine, scripts = ['main']) {
+export function parts(engine: Engine, scripts = ['main', 'worker']) {
   let shared: Browser;
   before(async () => {
     shared = await browser(engine);
@@ -214,6 +214,24 @@ export function suite(engine: Engine) {
     await until('the other', async () => (await look(page)).data.length === 2);
     await page.run(`door.do('a', 'events.renew()')`);
     assert.deepEqual((await look(page)).infos.map(({ resumed }) => resumed), [false, true]);
+  });
+
+  check('it works in a worker', async ({ tab, daemon, line }) => {
+    const page = await tab();
+    await page.run(`new Promise((opened) => {
+      globalThis.worker = new Worker('/worker.js');
+      globalThis.heard = [];
+      worker.onmessage = ({ data }) => (data === 'open' ? opened(0) : heard.push(data));
+      worker.postMessage('/open?topic=news');
+    })`);
+    await daemon.publish(1);
+    await until('the event', async () => (await page.run('heard')).length === 1);
+    line.cut();
+    await daemon.publish(2);
+    await until('what was missed', async () => (await page.run('heard')).length === 2);
+    assert.deepEqual(await page.run('heard'), [1, 2]);
+    await page.run(`worker.postMessage(''), 0`);
+    await until('the stream to end', async () => (await daemon.streams()) === 0);
   });
 
   check('nothing is left after unsubscribe', async ({ tab, daemon }) => {
