@@ -192,8 +192,8 @@ pub fn start_redis(
     let listening = subscription.listening();
     drain.spawn_essential("redis channels", subscription.run(drain.clone()));
     drain.spawn_essential("redis topics", keeper.run(drain.clone()));
-    let publisher = RedisPublisher::start(Arc::clone(&server), timing, &settings.prefix, listening, drain);
     let Some(stream) = &settings.stream else {
+        let publisher = RedisPublisher::start(server, timing, &settings.prefix, listening, drain);
         let commands = RedisCommands(Way::Channel(publisher.clone()));
         return Ok(RedisWays { relay: Arc::new(publisher), commands });
     };
