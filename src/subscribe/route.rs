@@ -1,6 +1,7 @@
 //! Which path is a stream, and the topics that a request for it names.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -36,6 +37,9 @@ pub struct Route<'a> {
     /// The path's values by name, percent-decoded.
     path: Vec<(&'a str, String)>,
 }
+
+/// How many topics one template may make where no limit is configured.
+const MAX_COMBINATIONS: usize = 10_000;
 
 /// A topic that a stream is to hear.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -149,16 +153,18 @@ impl Route<'_> {
         max: usize,
     ) -> Result<Vec<RequestedTopic>, TemplateError> {
         let mut topics: Vec<RequestedTopic> = Vec::new();
+        let mut places: HashMap<Name, usize> = HashMap::new();
         for template in templates {
             let by_request = by_request(template);
-            self.each(template, values, &mut |topic| {
-                if let Some(known) = topics.iter_mut().find(|known| known.topic == topic) {
-                    known.by_request &= by_request;
+            self.each(template, values, max, &mut |topic| {
+                if let Some(&at) = places.get(&topic) {
+                    topics[at].by_request &= by_request;
                     return Ok(());
                 }
                 if max != 0 && topics.len() >= max {
                     return Err(BadStreamRequest::TooManyTopics { max }.into());
                 }
+                places.insert(topic.clone(), topics.len());
                 topics.push(RequestedTopic { topic, by_request });
                 Ok(())
             })?;
@@ -170,8 +176,8 @@ impl Route<'_> {
     pub(super) fn granted(&self, values: Values<'_>) -> Vec<Name> {
         let mut names = Vec::new();
         for template in self.settled.topics.iter().filter(|template| !by_request(template)) {
-            // A claim that is not there grants nothing.
-            let _ = self.each(template, values, &mut |name| {
+            // A claim that is not there grants nothing, nor do more combinations than anybody means.
+            let _ = self.each(template, values, 0, &mut |name| {
                 names.push(name);
                 Ok(())
             });
@@ -193,31 +199,46 @@ impl Route<'_> {
 
     /// The name that `template` makes. What it names may have one value.
     fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, TemplateError> {
-        let mut names = Vec::new();
-        self.each(template, values, &mut |name| {
-            names.push(name);
-            Ok(())
-        })?;
-        match <[Name; 1]>::try_from(names) {
-            Ok([name]) => Ok(name),
-            Err(_) => {
-                Err(BadStreamRequest::Repeated("a query parameter that names the user or the session").into())
+        for placeholder in template.placeholders() {
+            if self.values_of(placeholder, values)?.len() > 1 {
+                return Err(BadStreamRequest::Repeated(
+                    "a query parameter that names the user or the session",
+                )
+                .into());
             }
         }
+        let mut name = None;
+        self.each(template, values, 1, &mut |only| {
+            name = Some(only);
+            Ok(())
+        })?;
+        Ok(name.expect("a template makes at least one name, or an error"))
     }
 
-    /// Calls `take` for every name that `template` makes: one for each combination of the values.
+    /// Calls `take` for every name that `template` makes: one for each combination of different values, at most `max` of
+    /// them (0 = [`MAX_COMBINATIONS`]). The bound is looked at before the first is made: values multiply, and a
+    /// stranger may send thousands of each.
     fn each(
         &self,
         template: &Template,
         values: Values<'_>,
+        max: usize,
         take: &mut dyn FnMut(Name) -> Result<(), TemplateError>,
     ) -> Result<(), TemplateError> {
+        let max = if max == 0 { MAX_COMBINATIONS } else { max };
         let mut sought: Vec<(&Placeholder, Vec<Cow<'_, str>>)> = Vec::new();
         for placeholder in template.placeholders() {
             if sought.iter().all(|(known, _)| *known != placeholder) {
-                sought.push((placeholder, self.values_of(placeholder, values)?));
+                let mut all = self.values_of(placeholder, values)?;
+                let mut seen = HashSet::with_capacity(all.len());
+                all.retain(|value| seen.insert(value.clone()));
+                sought.push((placeholder, all));
             }
+        }
+        let combinations =
+            sought.iter().try_fold(1_usize, |product, (_, all)| product.checked_mul(all.len()));
+        if combinations.is_none_or(|combinations| combinations > max) {
+            return Err(BadStreamRequest::TooManyTopics { max }.into());
         }
         // An odometer over the values: which of each placeholder's values is taken.
         let mut taken = vec![0; sought.len()];
@@ -327,6 +348,23 @@ mod tests {
             TemplateError::Request(bad) => bad,
             TemplateError::Claim(name) => panic!("no claim is asked for, but {name}"),
         })
+    }
+
+    #[test]
+    fn values_that_multiply_are_counted_before_they_are_combined() {
+        let all = (0..4_000).map(|n| format!("&a={n}&b={n}&c={n}")).collect::<String>();
+        let three = routes("/e", &["{query.a}:{query.b}:{query.c}"], None);
+        assert_eq!(asked(&three, "/e", &all), Err(BadStreamRequest::TooManyTopics { max: 4 }));
+        let query = StreamQuery::new(Some(&all));
+        let values = Values { query: &query, claims: &Map::new() };
+        let unlimited = three.find("/e").unwrap().topics(values, 0);
+        let refused = BadStreamRequest::TooManyTopics { max: MAX_COMBINATIONS };
+        assert_eq!(unlimited, Err(TemplateError::Request(refused)));
+        // Equal values are one, however often they stand there.
+        let same = "&a=1&b=1&c=1".repeat(4_000);
+        assert_eq!(asked(&three, "/e", &same).unwrap(), ["1:1:1"]);
+        let user = routes("/e", &[], Some("{query.a}:{query.b}"));
+        assert!(matches!(asked(&user, "/e", &all), Err(BadStreamRequest::Repeated(_))));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
+//! | `hostile.rs` | requests of strangers that are made to cost |
 //! | `http2.rs` | HTTP/2 on the public listener |
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
@@ -64,6 +65,7 @@ mod dead_peers;
 mod demo;
 mod given;
 mod history;
+mod hostile;
 mod http2;
 mod instances;
 mod internal;
