@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::{note_lines, print};
-use crate::config::{Config, StreamAuth};
+use crate::config::{CheckedConfig, Config, StreamAuth};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -24,10 +24,15 @@ pub(super) struct Check {
 impl Check {
     /// Ends with 0 for a sound configuration, and with 1 for one that `serve` would refuse.
     pub(super) fn run(self) -> ExitCode {
-        match Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref()) {
-            Ok(config) => {
+        let backend = self.backend.as_deref();
+        match Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend) {
+            Ok(CheckedConfig { config, warnings }) => {
                 let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
-                print(format_args!("{name}: ok\n{}", summary(&config)))
+                let mut text = format!("{name}: ok\n{}", summary(&config));
+                for warning in warnings {
+                    let _ = write!(text, "\n{warning}");
+                }
+                print(format_args!("{text}"))
             }
             Err(bad) => {
                 note_lines(bad);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
-use crate::config::{Config, LogFormat};
+use crate::config::{CheckedConfig, Config, LogFormat, Problem, Severity};
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -50,9 +50,10 @@ pub(super) struct ServeCommand {
 
 impl ServeCommand {
     pub(super) fn run(self) -> ExitCode {
-        let loaded = Config::load(self.config.as_deref(), std::env::vars_os(), self.backend.as_deref());
-        let mut config = match loaded {
-            Ok(config) => config,
+        let backend = self.backend.as_deref();
+        let loaded = Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend);
+        let CheckedConfig { mut config, warnings } = match loaded {
+            Ok(loaded) => loaded,
             Err(bad) => {
                 note_lines(bad);
                 return ExitCode::FAILURE;
@@ -63,6 +64,11 @@ impl ServeCommand {
             &config.telemetry.log_level,
         ) {
             return fail(&error);
+        }
+        for Problem { key, message, severity, .. } in warnings {
+            if severity == Severity::Warning {
+                warn!(key, "configuration: {message}");
+            }
         }
         // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
         if self.config.is_none() && config.internal.publish_keys.is_empty() {

@@ -10,14 +10,22 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use crate::config::environment::Environment;
-use crate::config::problem::{BadConfig, Origin, Problem, Snippet};
+use crate::config::problem::{BadConfig, Origin, Problem, Severity, Snippet};
 use crate::config::reader::{Diagnostic, Findings, Location, Reader};
 use crate::config::schema::Config;
+use crate::config::section_reader::SectionReader;
 use crate::config::source::{SourceFile, show};
 use crate::config::syntax;
 
 /// A configuration file is read up to here.
 const MAX: u64 = 1 << 20;
+
+/// A configuration, and what is legal in it and probably wrong.
+#[derive(Debug)]
+pub struct CheckedConfig {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
 
 impl Config {
     /// Reads the configuration: `backend` (from the command line) goes before the variables `SIDESTREAM_…` of
@@ -29,19 +37,42 @@ impl Config {
         environment: impl IntoIterator<Item = (N, V)>,
         backend: Option<&str>,
     ) -> Result<Self, BadConfig> {
+        Self::load_with(path, environment, backend, Self::read).map(|loaded| loaded.config)
+    }
+
+    /// As [`load`](Self::load), for a daemon that is to serve: warnings come along, and verifiers that no stream uses
+    /// are an error, because its streams would be open to anyone.
+    pub fn load_to_serve<N: Into<OsString>, V: Into<OsString>>(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+        backend: Option<&str>,
+    ) -> Result<CheckedConfig, BadConfig> {
+        Self::load_with(path, environment, backend, Self::read_to_serve)
+    }
+
+    fn load_with<N: Into<OsString>, V: Into<OsString>>(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+        backend: Option<&str>,
+        read_config: fn(&mut SectionReader<'_, '_>) -> Config,
+    ) -> Result<CheckedConfig, BadConfig> {
         let environment = Environment::new(environment);
         match path.map(|path| (path, read(path))) {
-            None => from_environment(environment, backend),
-            Some((path, Ok(text))) => from_file(path, text, environment, backend),
+            None => from_environment(environment, backend, read_config),
+            Some((path, Ok(text))) => from_file(path, text, environment, backend, read_config),
             Some((_, Err(bad))) => Err(bad),
         }
     }
 }
 
-fn from_environment(environment: Environment, backend: Option<&str>) -> Result<Config, BadConfig> {
+fn from_environment(
+    environment: Environment,
+    backend: Option<&str>,
+    read_config: fn(&mut SectionReader<'_, '_>) -> Config,
+) -> Result<CheckedConfig, BadConfig> {
     let known = Reader::keys_of(Config::read);
     let reader = Reader::new(environment, backend, None);
-    settle(reader.read(None, Config::read, &known), None, Vec::new(), backend)
+    settle(reader.read(None, read_config, &known), None, Vec::new(), backend)
 }
 
 fn from_file(
@@ -49,7 +80,8 @@ fn from_file(
     text: String,
     environment: Environment,
     backend: Option<&str>,
-) -> Result<Config, BadConfig> {
+    read_config: fn(&mut SectionReader<'_, '_>) -> Config,
+) -> Result<CheckedConfig, BadConfig> {
     let known = Reader::keys_of(Config::read);
     let mut source = SourceFile::new(path.to_owned(), text.clone());
     let (table, errors) = DeTable::parse_recoverable(&text);
@@ -57,7 +89,7 @@ fn from_file(
         errors.iter().map(|error| syntax::complain(error, &mut source, &known)).collect();
     if errors.iter().all(syntax::is_duplicate) {
         let reader = Reader::new(environment, backend, path.parent());
-        let outcome = reader.read(Some(table.get_ref()), Config::read, &known);
+        let outcome = reader.read(Some(table.get_ref()), read_config, &known);
         return settle(outcome, Some(source), broken, backend);
     }
     // What a broken file means is a guess, so that only its syntax is told, once a line.
@@ -73,10 +105,12 @@ fn settle(
     source: Option<SourceFile>,
     mut complaints: Vec<Diagnostic>,
     backend: Option<&str>,
-) -> Result<Config, BadConfig> {
+) -> Result<CheckedConfig, BadConfig> {
     complaints.extend(outcome.complaints);
-    if complaints.is_empty() {
-        return Ok(outcome.value);
+    let broken = complaints.iter().any(|complaint| complaint.severity == Severity::Error);
+    if broken {
+        // Warnings are for a configuration that is taken.
+        complaints.retain(|complaint| complaint.severity == Severity::Error);
     }
     let mut source = source.unwrap_or_default();
     outcome.hidden.parts.into_iter().for_each(|part| source.hide(part));
@@ -95,7 +129,11 @@ fn settle(
     };
     let mut problems: Vec<Problem> = complaints.into_iter().map(problem).collect();
     problems.sort_by_key(Problem::order);
-    Err(BadConfig { problems })
+    if broken {
+        Err(BadConfig { problems })
+    } else {
+        Ok(CheckedConfig { config: outcome.value, warnings: problems })
+    }
 }
 
 impl Diagnostic {
@@ -106,8 +144,8 @@ impl Diagnostic {
     }
 
     fn elsewhere(self, origin: Origin, snippet: Option<Snippet>) -> Problem {
-        let Self { key, message, suggestion, .. } = self;
-        Problem { origin, key, message, suggestion, snippet }
+        let Self { key, message, suggestion, severity, .. } = self;
+        Problem { origin, key, message, suggestion, severity, snippet }
     }
 }
 
@@ -121,7 +159,14 @@ fn read(path: &Path) -> Result<String, BadConfig> {
     let bad = |message: String| {
         let origin = Origin::File { path: path.to_owned(), at: None };
         BadConfig {
-            problems: vec![Problem { origin, key: String::new(), message, suggestion: None, snippet: None }],
+            problems: vec![Problem {
+                origin,
+                key: String::new(),
+                message,
+                suggestion: None,
+                severity: Severity::Error,
+                snippet: None,
+            }],
         }
     };
     let mut bytes = Vec::new();

@@ -344,7 +344,9 @@ url = "redis://:s3cret@localhost"
 channel = [{ pattern = "a*", topic = "{1}" }]
 "#;
     let check = |broken: &str| {
-        if let Err(bad) = from_file(Path::new("a.toml"), broken.to_owned(), Environment::default(), None) {
+        if let Err(bad) =
+            from_file(Path::new("a.toml"), broken.to_owned(), Environment::default(), None, Config::read)
+        {
             assert!(!format!("{bad}\n{bad:?}").contains("s3cret"), "{broken}\n---\n{bad}");
         }
     };
@@ -367,4 +369,29 @@ fn a_configuration_does_not_show_its_secrets() {
     let config = config.unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
     assert_eq!(config.redis.unwrap().address(), "redis://localhost:7000/3");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "\u{feff}redis://a\n").unwrap();
+    let text = format!("[public]\nbackend = \"http://a\"\n[redis]\nurl_file = {file:?}\n");
+    assert_eq!(load(&text, &[]).unwrap().redis.unwrap().url.expose(), "redis://a");
+    fs::write(&file, "\u{feff}{\"keys\":[{\"kty\":\"oct\",\"k\":\"Y2hhbmdlLW1l\"}]}").unwrap();
+    let text = format!("[public]\nbackend = \"http://a\"\n[auth.jwt]\njwks_file = {file:?}\n");
+    let keys = load(&text, &[]).unwrap().auth.jwt.unwrap().keys;
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn a_verifier_that_no_stream_uses_is_refused_to_a_daemon() {
+    let jwt = [
+        ("SIDESTREAM_PUBLIC_BACKEND", "http://127.0.0.1:3000"),
+        ("SIDESTREAM_AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+    ];
+    // The commands that make and explain tokens need no stream.
+    assert!(from_environment(&jwt).is_ok());
+    let bad = Config::load_to_serve(None, jwt, None).unwrap_err();
+    assert_eq!(messages(bad), ["no stream has auth = \"jwt\", so that [auth.jwt] keeps nobody out"]);
 }

@@ -15,7 +15,19 @@ pub struct Problem {
     pub message: String,
     /// What was probably meant, or what to do.
     pub suggestion: Option<String>,
+    pub severity: Severity,
     pub(super) snippet: Option<Snippet>,
+}
+
+/// What a problem means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It is taken. `check` and the start of the daemon warn of it.
+    Warning,
+    /// It is taken, and often meant so. `check` alone warns of it.
+    Advice,
 }
 
 /// Where a problem stands.
@@ -87,7 +99,8 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        let word = if self.severity == Severity::Error { "error" } else { "warning" };
+        writeln!(f, "{word}: {}", self.message)?;
         let number =
             self.snippet.as_ref().and_then(|snippet| snippet.number).map(|number| number.to_string());
         let number = number.unwrap_or_else(|| " ".to_owned());

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{Environment, PREFIX};
+use crate::config::problem::Severity;
 use crate::config::section_reader::{KeyKind, SectionReader};
 use crate::config::suggest::nearest;
 
@@ -30,7 +31,7 @@ pub(super) struct Reader<'a> {
     pub(super) sections: Vec<SectionDoc>,
     pub(super) docs: BTreeMap<(&'static str, &'static str), KeyDoc>,
     unknown_keys: Vec<UnknownKey>,
-    complaints: Vec<Diagnostic>,
+    pub(super) complaints: Vec<Diagnostic>,
     hidden: Hidden,
 }
 
@@ -77,6 +78,7 @@ pub(super) struct Diagnostic {
     pub(super) key: String,
     pub(super) message: String,
     pub(super) suggestion: Option<String>,
+    pub(super) severity: Severity,
 }
 
 /// What no snippet may show: parts of the file, and variables.
@@ -165,7 +167,8 @@ impl<'a> Reader<'a> {
         suggestion: Option<String>,
     ) {
         if !self.dry {
-            self.complaints.push(Diagnostic { place, key: key.into(), message: message.into(), suggestion });
+            let (key, message, severity) = (key.into(), message.into(), Severity::Error);
+            self.complaints.push(Diagnostic { place, key, message, suggestion, severity });
         }
     }
 

@@ -30,13 +30,13 @@ Every key, section by section. How the file, the environment and the command lin
 ";
 
 /// A section with its keys.
-struct Section<'r> {
+struct ReferenceSection<'r> {
     doc: &'r SectionDoc,
-    keys: Vec<Row<'r>>,
+    keys: Vec<ReferenceRow<'r>>,
 }
 
 /// A key, what is said of it, and the key that names a file with its value, if there is one.
-struct Row<'r> {
+struct ReferenceRow<'r> {
     key: &'r KnownKey,
     doc: &'r KeyDoc,
     file: Option<&'r KnownKey>,
@@ -86,7 +86,7 @@ pub fn reference() -> String {
     text
 }
 
-fn sections<'r>(reader: &'r Reader<'_>) -> Vec<Section<'r>> {
+fn sections<'r>(reader: &'r Reader<'_>) -> Vec<ReferenceSection<'r>> {
     let find =
         |section: &str, name: &str| reader.keys.iter().find(|key| key.section == section && key.name == name);
     let rows = |section: &str| {
@@ -94,14 +94,14 @@ fn sections<'r>(reader: &'r Reader<'_>) -> Vec<Section<'r>> {
         let rows = keys.filter_map(|key| {
             let doc = reader.docs.get(&(key.section, &*key.name))?;
             let file = find(section, &format!("{}_file", key.name)).filter(|_| key.secret);
-            Some(Row { key, doc, file })
+            Some(ReferenceRow { key, doc, file })
         });
         rows.collect()
     };
-    reader.sections.iter().map(|doc| Section { doc, keys: rows(doc.name) }).collect()
+    reader.sections.iter().map(|doc| ReferenceSection { doc, keys: rows(doc.name) }).collect()
 }
 
-impl Row<'_> {
+impl ReferenceRow<'_> {
     /// What is said of the key in the example.
     fn sentences(&self) -> String {
         let mut text = one_line(self.doc.about);

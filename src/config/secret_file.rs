@@ -140,6 +140,10 @@ fn read(path: &Path) -> Result<String, Rejection> {
         return Err("names a file that is too large for a secret (64KiB at most)".into());
     }
     let mut text = String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8")?;
+    // Some editors begin a file with a byte order mark, which would be part of the secret.
+    if let Some(rest) = text.strip_prefix('\u{feff}') {
+        text = rest.to_owned();
+    }
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::Environment;
 use crate::config::parsers::Parse;
+use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection, kind};
 use crate::config::reader::{KeyDoc, KnownKey, Location, Reader, SectionDoc, join, written};
 use crate::config::schema::table::KeySpec;
@@ -140,6 +141,15 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         })
     }
 
+    /// Whether anything in the section of this name has been complained of.
+    pub(super) fn complained_of(&self, section: &str) -> bool {
+        let within = |key: &str| {
+            key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let errors = self.reader.complaints.iter().filter(|one| one.severity == Severity::Error);
+        errors.into_iter().any(|one| within(&one.key))
+    }
+
     fn get<T>(&mut self, key: &str, hidden: bool, parser: &impl Parse<T>) -> Option<T> {
         let (raw, place) = self.find(key, hidden)?;
         let subject = subject(key, &place);
@@ -149,6 +159,19 @@ impl<'r, 'a> SectionReader<'r, 'a> {
     /// Whether a value was given for the key, and was not refused; dots lead into sections below.
     pub(super) fn given(&self, key: &str) -> bool {
         matches!(self.reader.places.get(&join(&self.full, key)), Some(Some(_)))
+    }
+
+    /// As [`complain`](Self::complain), but the configuration is taken all the same.
+    pub(super) fn warn(
+        &mut self,
+        severity: Severity,
+        keys: &[&str],
+        message: impl Into<String>,
+        suggestion: &str,
+    ) {
+        let before = self.reader.complaints.len();
+        self.complain(keys, message, Some(suggestion.to_owned()));
+        self.reader.complaints[before..].iter_mut().for_each(|diagnostic| diagnostic.severity = severity);
     }
 
     /// Complains of `keys`, which do not fit together, unless one of them has been complained of already. What is

@@ -122,7 +122,8 @@ pub(super) fn show(
     Snippet { number, text: text.trim_end().to_owned(), mark: (before, width) }
 }
 
-/// What stands before an `@`, as in `http://user:password@host`, wherever it was written.
+/// What stands before an `@`, as in `http://user:password@host`, and the query of a URL, which often holds a key, wherever
+/// they were written.
 fn credentials(line: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -131,6 +132,10 @@ fn credentials(line: &str) -> Vec<Range<usize>> {
             let before =
                 word.find("://").map(|scheme| scheme + 3).or_else(|| word.find('=').map(|sign| sign + 1));
             parts.push(start + before.filter(|&before| before < at).unwrap_or(0)..start + at);
+        }
+        let query = word.find("://").and_then(|scheme| Some(scheme + word[scheme..].find('?')? + 1));
+        if let Some(query) = query {
+            parts.push(start + query..start + word.trim_end_matches(['"', '\'', ' ', '\t', ',']).len());
         }
         start += word.len();
     }
@@ -185,6 +190,7 @@ mod tests {
         assert_eq!(shown("X=u:p@h"), "X=…@h");
         assert_eq!(shown("a = \"u:p@h\""), "a = \"…@h\"");
         assert_eq!(shown("@ é@"), "@ …@");
+        assert_eq!(shown("a = \"ftp://h/k?key=s3cret&b\", \"c\""), "a = \"ftp://h/k?…\", \"c\"");
     }
 
     #[test]

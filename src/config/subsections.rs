@@ -130,6 +130,9 @@ impl<'a> SectionReader<'_, 'a> {
 
     fn child<T>(&mut self, child: Child<'a>, read: impl FnOnce(&mut SectionReader<'_, 'a>) -> T) -> T {
         let Child { name, full, table, place, numbered, optional } = child;
+        if let (false, Location::File(_)) = (numbered, &place) {
+            self.reader.places.insert(full.clone(), Some(place.clone()));
+        }
         let (reader, asked) = (&mut *self.reader, BTreeSet::new());
         let mut section = SectionReader { reader, name, full, table, place, numbered, optional, asked };
         let value = read(&mut section);

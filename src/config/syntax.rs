@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::config::problem::Severity;
 use crate::config::reader::{Diagnostic, KnownKey, Location};
 use crate::config::source::SourceFile;
 
@@ -30,7 +31,13 @@ pub(super) fn complain(error: &toml::de::Error, source: &mut SourceFile, known: 
     if let Some(part) = doubtful(source, at.start, known) {
         source.hide(part);
     }
-    Diagnostic { place: Location::File(at), key: String::new(), message, suggestion: None }
+    Diagnostic {
+        place: Location::File(at),
+        key: String::new(),
+        message,
+        suggestion: None,
+        severity: Severity::Error,
+    }
 }
 
 /// The part of the line around `at` that may be a secret: all but a header or a key that is known and harmless.
@@ -43,8 +50,9 @@ fn doubtful(source: &SourceFile, at: usize, known: &[KnownKey]) -> Option<Range<
     let key =
         key_of(line).filter(|name| known.iter().any(|key| key.name == *name && !key.section.is_empty()));
     let Some(name) = key else { return Some(start..start + line.len()) };
-    // Another setting may stand on the same line, its line end lost.
-    if !known.iter().any(|key| key.secret && line.contains(&key.name)) {
+    // Another setting may stand on the same line, its line end lost, and misspelt at that.
+    let another = line.matches('=').count() > 1;
+    if !another && !known.iter().any(|key| key.secret && line.contains(&key.name)) {
         return None;
     }
     let shown = match line.find('=') {

@@ -68,6 +68,21 @@ fn every_valid_file_is_taken() {
 }
 
 #[test]
+fn every_doubtful_file_is_warned_of_in_the_expected_words() {
+    let folder = folder("warned");
+    let files = files(&folder);
+    assert!(files.len() > 2);
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+        let expected = std::fs::read_to_string(file.with_extension("expected")).expect("its expected words");
+        let output = sidestream(&folder, &["check", "--config", name], &[]);
+        assert_eq!(text(&output.stdout), expected, "{name}");
+        assert_eq!(output.status.code(), Some(0), "{name}");
+        assert!(!expected.contains("s3cret"), "{name} shows a secret");
+    }
+}
+
+#[test]
 fn check_says_what_a_configuration_comes_to() {
     let output = sidestream(
         &folder("valid"),
@@ -83,6 +98,13 @@ redis.toml: ok
   internal  127.0.0.1:9999, 2 publish keys
   stream    /events: {query.topic}
   redis     redis://127.0.0.1:6379/2, channels push, push:topic:*, chat:*:*, news, app:events
+
+warning: a key of `publish_keys` has fewer than 16 bytes: it can be guessed
+ --> the environment
+  = `openssl rand -hex 32` makes a good one
+
+warning: the stream /events is open to anyone who knows a topic's name
+  = where topics are not for everybody: auth = \"jwt\", \"backend\" or \"ticket\"
 ";
     assert_eq!(text(&output.stdout), expected);
 }

@@ -8,9 +8,18 @@ use tokio::process::Command;
 
 use crate::harness::{Daemon, KEY, Stream, repository, within_time};
 
+/// A configuration with a stream for anybody, whose further keys are `stream`, and one for tickets.
+fn with_tickets(stream: &str) -> String {
+    format!(
+        "[[stream]]\npath = \"/events\"\n{stream}\
+        [[stream]]\npath = \"/by-ticket\"\nauth = \"ticket\"\n\
+        [auth.ticket]\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
+    )
+}
+
 #[tokio::test]
 async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
-    let daemon = Daemon::start("[auth.ticket]\nsecret = \"0123456789abcdef0123456789abcdef\"\n").await;
+    let daemon = Daemon::start(&with_tickets("")).await;
     let description = daemon.ask("/openapi.json").await;
     assert_eq!((description.status, description.header("content-type")), (200, "application/json"));
     let description: Value = description.json();
@@ -40,9 +49,8 @@ async fn the_description_is_served_and_what_it_does_not_name_is_refused() {
 async fn schemathesis_finds_no_answer_that_the_description_does_not_have() {
     let st = repository().join(".cache/python/bin/st");
     assert!(st.exists(), "the Python packages are missing; run `make setup`");
-    let config = "[sse]\nheartbeat = \"1s\"\n[[stream]]\npath = \"/events\"\nauth = \"none\"\nuser = \"u\"\ntopics = [\"a\"]\n\
-        [auth.ticket]\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
-    let daemon = Daemon::start(config).await;
+    let config = with_tickets("user = \"u\"\ntopics = [\"a\"]\n[sse]\nheartbeat = \"1s\"\n");
+    let daemon = Daemon::start(&config).await;
     let public = daemon.public;
     // There is a stream to be told of, whoever closes it.
     tokio::spawn(async move {

@@ -4,7 +4,7 @@
 
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::suggest::{any_of, nearest};
-use crate::event::{EventName, Name, Template};
+use crate::event::{BadTemplate, EventName, Name, Template};
 
 /// The path of a stream: literal segments and `{name}`.
 pub(in crate::config) fn path(raw: &RawValue<'_>) -> Result<String, Rejection> {
@@ -86,7 +86,12 @@ pub(in crate::config) fn stream_template(
 ) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
     let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
-        let template = template(raw)?;
+        let template = template(raw).map_err(|rejection| match raw.text("a string") {
+            Ok(text) if Template::parse(text) == Err(BadTemplate::EmptyPlaceholder) => {
+                Rejection::with(rejection.message, "name what it is: {query.name} is the value of ?name=")
+            }
+            _ => rejection,
+        })?;
         literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
         let names = segment_names(path);
         for placeholder in template.placeholders() {
@@ -115,6 +120,9 @@ pub(in crate::config) fn stream_template(
                 }
                 _ => {
                     let suggestion = match nearest(&placeholder.source, sources.iter().copied()) {
+                        _ if placeholder.source.is_empty() && sources.contains(&name) => {
+                            format!("say which: `{{{name}.name}}`")
+                        }
                         Some(meant) => format!("did you mean `{{{meant}.{name}}}`?"),
                         None => "a stream's templates can have `{query.name}` and `{path.name}`".to_owned(),
                     };
@@ -203,7 +211,20 @@ pub(in crate::config) fn presence_template(raw: &RawValue<'_>) -> Result<Templat
 
 fn template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let text = raw.text("a string")?;
-    Template::parse(text).map_err(|why| format!("{why}").into())
+    let template = Template::parse(text).map_err(|error| Rejection::from(format!("{error}")))?;
+    // What other languages put into braces is no part of a name here.
+    let odd = |c: char| c.is_whitespace() || matches!(c, '?' | '!' | '|' | '&' | '=' | ';' | '$' | '{');
+    if let Some(placeholder) = template.placeholders().find(|placeholder| placeholder.name.contains(odd)) {
+        let name = placeholder.name.trim().split(odd).next().unwrap_or_default();
+        let meant = match (&*placeholder.source, name) {
+            (_, "") => None,
+            ("", name) => Some(format!("did you mean `{{{name}}}`?")),
+            (source, name) => Some(format!("did you mean `{{{source}.{name}}}`?")),
+        };
+        let message = format!("has `{placeholder}`, which is no placeholder");
+        return Err(Rejection { message, suggestion: meant });
+    }
+    Ok(template)
 }
 
 /// Refuses a template that can never make a name, whatever its values are.

@@ -6,6 +6,7 @@ use crate::config::parsers::{publish_key, shared_secret, time, word};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
+use crate::config::schema::weak_key::warn_of_weak_keys;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
 
@@ -56,6 +57,8 @@ section! {
 }
 
 fn check(ticket: &AuthTicket, s: &mut SectionReader<'_, '_>) {
+    warn_of_weak_keys(s, &["keys", "keys_file"], &ticket.keys);
+    warn_of_weak_keys(s, &["secret", "secret_file"], ticket.secret.as_slice());
     if ticket.same_site == SameSite::None && ticket.secure == SecureCookie::Never {
         let message = "`same_site` is \"none\", which browsers take with `Secure` only";
         s.complain(&["same_site", "secure"], message, Some("set secure = \"always\"".to_owned()));

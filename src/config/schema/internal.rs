@@ -9,12 +9,14 @@ use crate::config::schema::jwt::Jwt;
 use crate::config::schema::publisher::{Publisher, read_publishers};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{GIB, HOUR, KIB, MILLIS};
+use crate::config::schema::weak_key::warn_of_weak_keys;
+use crate::config::section_reader::SectionReader;
 use crate::config::values::{ByteSize, Secret};
 
 section! {
     /// The listener for the backend and for operators: POST /publish, /healthz, /readyz, /metrics. Keep it off the
     /// internet.
-    pub struct Internal {
+    pub struct Internal checked by check {
         /// The address to listen on.
         listen: SocketAddr = value("127.0.0.1:8081", address);
         /// Keys that may publish (`Authorization: Bearer <key>`), several while one is replaced. Without any, nobody may
@@ -35,4 +37,8 @@ section! {
         /// Tokens of publishers, whose claims say to which topics they may publish.
         publisher_jwt: Option<Jwt> = optional_section("internal.publisher_jwt", Jwt::read_for_publishers) as "publisher_jwt";
     }
+}
+
+fn check(internal: &Internal, s: &mut SectionReader<'_, '_>) {
+    warn_of_weak_keys(s, &["publish_keys", "publish_keys_file"], &internal.publish_keys);
 }

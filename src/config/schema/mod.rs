@@ -20,6 +20,7 @@ mod auth_backend;
 mod auth_ticket;
 mod cors;
 mod drain;
+mod expiry;
 mod fanout;
 mod instance;
 mod internal;
@@ -40,7 +41,10 @@ mod telemetry;
 mod tls;
 mod token_rules;
 mod units;
+mod weak_key;
 mod webhook;
+
+use std::net::IpAddr;
 
 pub use crate::config::schema::auth::{Auth, Refusals};
 pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
@@ -66,7 +70,8 @@ pub use crate::config::schema::telemetry::{LogFormat, Telemetry};
 pub use crate::config::schema::tls::Tls;
 pub use crate::config::schema::webhook::{HookEvent, Webhook};
 
-use crate::config::schema::stream::{check_auth, read_streams};
+use crate::config::problem::Severity;
+use crate::config::schema::stream::{check_auth, check_unused_verifiers, read_streams};
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Backend;
@@ -115,6 +120,14 @@ impl Config {
         }
     }
 
+    /// As [`read`](Self::read), and complains of what no daemon should serve with.
+    pub(super) fn read_to_serve(s: &mut SectionReader<'_, '_>) -> Self {
+        let config = Self::read(s);
+        check_unused_verifiers(s, &config.streams, &config.auth);
+        warn_of_open_doors(s, &config);
+        config
+    }
+
     /// Reads every section; what does not fit together is complained of.
     pub(super) fn read(s: &mut SectionReader<'_, '_>) -> Self {
         let config = Self {
@@ -154,13 +167,46 @@ fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
             Some("the internal listener takes what is published: give it an address of its own".to_owned()),
         );
     }
-    if let Backend::Tcp { host, port } = &config.public.backend {
-        let here = host == "localhost" || host.parse() == Ok(public.ip());
-        if here && *port == public.port() {
+    let Backend::Tcp { host, port } = &config.public.backend else { return };
+    for (listener, name) in [(public, "public"), (internal, "internal")] {
+        if *port == listener.port() && reaches(host, listener.ip()) {
             s.complain(
-                &["public.backend", "public.listen"],
-                format!("the backend {} is sidestream's own public listener", config.public.backend),
+                &["public.backend", &format!("{name}.listen")],
+                format!("the backend {} is sidestream's own {name} listener", config.public.backend),
                 Some("give the address of the application, or listen on another port".to_owned()),
+            );
+            return;
+        }
+    }
+}
+
+/// Whether a connection to `host` reaches a listener at `address` on this machine, as far as the name alone says.
+fn reaches(host: &str, address: IpAddr) -> bool {
+    let to = host.parse::<IpAddr>().ok();
+    let to_loopback = host == "localhost" || to.is_some_and(|to| to.is_loopback());
+    let everywhere = address.is_unspecified() && to_loopback;
+    everywhere || to == Some(address) || (host == "localhost" && address.is_loopback())
+}
+
+/// Warns of what is open to more people than is often meant.
+fn warn_of_open_doors(s: &mut SectionReader<'_, '_>, config: &Config) {
+    let listen = config.internal.listen;
+    if !listen.ip().is_loopback() {
+        s.warn(
+            Severity::Advice,
+            &["internal.listen"],
+            format!("the internal listener, {listen}, can be reached from other machines"),
+            "let a firewall or a network of its own keep others away from it",
+        );
+    }
+    for (at, stream) in config.streams.iter().enumerate() {
+        if stream.auth == StreamAuth::None {
+            let key = |name: &str| format!("stream[{}]{name}", at + 1);
+            s.warn(
+                Severity::Advice,
+                &[&key(".auth"), &key(".path")],
+                format!("the stream {} is open to anyone who knows a topic's name", stream.path),
+                "where topics are not for everybody: auth = \"jwt\", \"backend\" or \"ticket\"",
             );
         }
     }

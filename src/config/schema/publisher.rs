@@ -2,6 +2,7 @@
 
 use crate::config::parsers::{label, publish_key, sha256, topic_pattern, yes_or_no};
 use crate::config::schema::table::{key, section};
+use crate::config::schema::weak_key::warn_of_weak_keys;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
 use crate::event::Pattern;
@@ -64,6 +65,9 @@ fn read_key(s: &mut SectionReader<'_, '_>) -> PublisherKey {
 }
 
 fn check(publisher: &Publisher, s: &mut SectionReader<'_, '_>) {
+    if let PublisherKey::Plain(key) = &publisher.key {
+        warn_of_weak_keys(s, &["key", "key_file"], std::slice::from_ref(key));
+    }
     let people = publisher.users || publisher.sessions || publisher.clients || publisher.broadcast;
     if publisher.topics.is_empty() && !people {
         s.complain(

@@ -77,6 +77,7 @@ impl Redis {
         let _ = url.set_username("");
         let _ = url.set_password(None);
         url.set_query(None);
+        url.set_fragment(None);
         url.into()
     }
 }

@@ -114,3 +114,29 @@ pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth
         );
     }
 }
+
+/// Complains of ways to verify callers that no stream uses: its streams would be open to anyone without a word.
+pub(super) fn check_unused_verifiers(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth: &Auth) {
+    let sections = [
+        (auth.jwt.is_some(), StreamAuth::Jwt, "jwt"),
+        (auth.backend.is_some(), StreamAuth::Backend, "backend"),
+        (auth.ticket.is_some(), StreamAuth::Ticket, "ticket"),
+    ];
+    for (there, verifier, word) in sections {
+        if !there || streams.iter().any(|stream| stream.auth == verifier) {
+            continue;
+        }
+        // Where the section itself is wrong, that comes first.
+        let section = format!("auth.{word}");
+        if s.complained_of(&section) {
+            continue;
+        }
+        let keys = ["", ".secret", ".public_key", ".jwks_url", ".jwks_file", ".url", ".keys"];
+        let keys: Vec<String> = keys.iter().map(|key| format!("{section}{key}")).collect();
+        s.complain(
+            &keys.iter().map(String::as_str).collect::<Vec<_>>(),
+            format!("no stream has auth = \"{word}\", so that [{section}] keeps nobody out"),
+            Some(format!("give a [[stream]] auth = \"{word}\", or leave [{section}] out")),
+        );
+    }
+}

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::config::parsers::short_text;
+use crate::config::problem::Severity;
 use crate::config::reader::Location;
+use crate::config::schema::expiry::not_after;
 use crate::config::schema::table::{KeySpec, key};
 use crate::config::section_reader::{KeyKind, SectionReader, subject};
 use crate::net::tls;
@@ -59,8 +62,23 @@ impl Tls {
             s.judge::<()>(name, &subject, file.place, Err(format!("names a file that {bad}").into()));
             return None;
         }
+        warn_of_expiry(s, &certificate.text);
         Some(Self { certificate: certificate.path, key: key.path })
     }
+}
+
+/// Warns of a certificate that has expired or soon will.
+fn warn_of_expiry(s: &mut SectionReader<'_, '_>, certificate: &[u8]) {
+    const SOON: u64 = 14;
+    let Some(end) = not_after(certificate) else { return };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let message = match end.checked_sub(now).map(|left| left.as_secs() / (24 * 3600)) {
+        None => "the certificate has expired".to_owned(),
+        Some(0) => "the certificate expires today".to_owned(),
+        Some(days) if days < SOON => format!("the certificate expires in {days} days"),
+        Some(_) => return,
+    };
+    s.warn(Severity::Warning, &[CERTIFICATE], message, "renew it; a new file is taken up without a restart");
 }
 
 /// A file that a key names.
@@ -94,6 +112,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path)?.take(MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1MiB"));
+    }
+    // Some editors begin a file with a byte order mark.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
     }
     Ok(bytes)
 }

@@ -7,10 +7,12 @@ use crate::config::http_url::HttpUrl;
 use crate::config::parsers::{
     authorities, claim_name, not_one_of, short_text, time, time_or_zero, word, yes_or_no,
 };
+use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::jwt::Jwks;
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, MINUTE, SECOND};
+use crate::config::schema::weak_key::weakness;
 use crate::config::section_reader::SectionReader;
 use crate::jws::{self, Algorithm, BadKey, Key, Secrets};
 
@@ -27,11 +29,11 @@ const ENCODINGS: [(&str, Encoding); 2] = [("text", Encoding::Text), ("base64", E
 const MOST_KEYS: usize = 32;
 
 section! {
-    pub(super) struct TokenRules without default {
+    pub(super) struct TokenRules without default checked by check {
         /// How secrets are written: "text" or "base64".
         secret_encoding: Encoding = value("text", word(ENCODINGS));
         /// A secret shared with the signer, for HS256, HS384 and HS512; use 32 random bytes or more.
-        secret: Option<Key> = secret("change-me", shared_key(secret_encoding));
+        secret: Option<SharedKey> = secret("change-me", shared_key(secret_encoding));
         /// A public key, or a certificate, as PEM: RSA (RS256 to PS512), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
         public_key: Option<Key> = secret(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----",
@@ -76,11 +78,33 @@ section! {
         /// How its secret is written: "text" or "base64".
         secret_encoding: Encoding = value("text", word(ENCODINGS));
         /// Its shared secret.
-        secret: Option<Key> = secret("change-me-too", shared_key(secret_encoding));
+        secret: Option<SharedKey> = secret("change-me-too", shared_key(secret_encoding));
         /// Instead of a secret its public key, or a certificate, as PEM.
         public_key: Option<Key> = instead_secret(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----",
             public_key
+        );
+    }
+}
+
+/// A shared secret, and why it can be guessed, if it can.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SharedKey {
+    key: Key,
+    weakness: Option<&'static str>,
+}
+
+fn check(rules: &TokenRules, s: &mut SectionReader<'_, '_>) {
+    warn_of_weak_secret(s, rules.secret.as_ref());
+}
+
+fn warn_of_weak_secret(s: &mut SectionReader<'_, '_>, secret: Option<&SharedKey>) {
+    if let Some(weakness) = secret.and_then(|secret| secret.weakness) {
+        s.warn(
+            Severity::Warning,
+            &["secret", "secret_file"],
+            format!("`secret` {weakness}"),
+            "`openssl rand -hex 32` makes a good one",
         );
     }
 }
@@ -110,7 +134,8 @@ pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rule
     if tables.len() > MOST_KEYS {
         s.complain(&["key"], format!("there are more than {MOST_KEYS} [[{array}]]"), None);
     }
-    let single = [rules.secret.clone(), rules.public_key.clone()].into_iter().flatten();
+    let shared = rules.secret.as_ref().map(|secret| secret.key.clone());
+    let single = [shared, rules.public_key.clone()].into_iter().flatten();
     let set = rules.jwks_file.clone().into_iter().flatten();
     let given: Vec<Key> = single.chain(set).chain(tables.into_iter().flatten()).collect();
     let none_given = given.is_empty();
@@ -147,6 +172,8 @@ pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rule
 
 fn read_key(s: &mut SectionReader<'_, '_>) -> Option<Key> {
     let KeyTable { kid, algorithms, secret, public_key, .. } = KeyTable::read(s);
+    warn_of_weak_secret(s, secret.as_ref());
+    let secret = secret.map(|secret| secret.key);
     let asked = ["secret", "secret_file", "public_key", "public_key_file"];
     let key = match (secret, public_key) {
         (Some(key), None) | (None, Some(key)) => key,
@@ -190,7 +217,7 @@ fn algorithm(raw: &RawValue<'_>) -> Result<Algorithm, Rejection> {
 }
 
 /// A shared secret, written so.
-fn shared_key(encoding: Encoding) -> impl Fn(&RawValue<'_>) -> Result<Key, Rejection> {
+fn shared_key(encoding: Encoding) -> impl Fn(&RawValue<'_>) -> Result<SharedKey, Rejection> {
     move |raw| {
         let text = raw.text("a string")?;
         if text.contains("-----BEGIN ") {
@@ -203,7 +230,8 @@ fn shared_key(encoding: Encoding) -> impl Fn(&RawValue<'_>) -> Result<Key, Rejec
             Encoding::Text => Key::from_secret(text.as_bytes()),
             Encoding::Base64 => Key::from_base64_secret(text),
         };
-        key.map_err(refused)
+        let key = key.map_err(refused)?;
+        Ok(SharedKey { key, weakness: weakness(text) })
     }
 }
 

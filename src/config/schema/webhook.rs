@@ -9,6 +9,7 @@ use crate::config::parsers::{
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, GIB, HOUR, KIB, MIB, MILLIS, SECOND};
+use crate::config::schema::weak_key::warn_of_weak_keys;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::{ByteSize, Secret};
 use crate::event::Pattern;
@@ -109,6 +110,10 @@ section! {
 }
 
 fn check(webhook: &Webhook, s: &mut SectionReader<'_, '_>) {
+    // An empty one stands for one that is not there.
+    if !webhook.secret.expose().is_empty() {
+        warn_of_weak_keys(s, &["secret", "secret_file"], std::slice::from_ref(&webhook.secret));
+    }
     if webhook.events.is_empty() {
         s.complain(&["events"], "`events` names nothing that this webhook could be told of", None);
     }
