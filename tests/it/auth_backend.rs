@@ -147,14 +147,14 @@ async fn nobody_gets_in_while_the_application_cannot_tell() {
     assert_eq!(daemon.metric("sidestream_auth_requests_total", &["unreachable"]).await, 1.0);
     daemon.logged("the application could not tell who a caller is").await;
     drop(app);
-    // It may have been told before that its connections are gone.
+    // The daemon may have noticed already that its connections are gone.
     let answer = refused(&daemon, "ada").await;
     assert!(answer.text().contains("auth_unavailable"), "{}", answer.text());
     assert_eq!(daemon.metric("sidestream_streams_opened_total", &[]).await, 0.0);
 }
 
 #[tokio::test]
-async fn who_may_not_be_known_now_can_be_told_by_a_status() {
+async fn a_caller_that_cannot_be_verified_now_can_be_refused_by_a_status() {
     let (_app, daemon) = start("[sse]\nrefuse_with = \"status\"").await;
     let answer = refused(&daemon, "down").await;
     assert_eq!(answer.status, 503);
@@ -222,7 +222,7 @@ async fn a_yes_counts_for_a_moment_and_only_with_the_same_credentials() {
         assert_eq!(stats(&app).await["count"], n);
     }
     assert_eq!(daemon.metric("sidestream_auth_callers_total", &["cached"]).await, 2.0);
-    // Nor a yes longer than it says.
+    // And a yes counts no longer than it says.
     assert_eq!(open(&daemon, "short", "1").await.status(), 200);
     eventually("the yes is over", async || {
         open(&daemon, "short", "1").await;
@@ -255,7 +255,7 @@ async fn what_the_application_sets_is_for_the_one_who_asked() {
 }
 
 #[tokio::test]
-async fn who_asks_the_same_at_once_shares_one_request_even_when_the_first_leaves() {
+async fn callers_with_the_same_question_share_one_request_even_when_the_first_leaves() {
     let (app, daemon) = start("cache = 0").await;
     let open_held = || {
         let public = daemon.public;
@@ -277,7 +277,7 @@ async fn who_asks_the_same_at_once_shares_one_request_even_when_the_first_leaves
 }
 
 #[tokio::test]
-async fn a_caller_for_whom_there_is_no_room_comes_back_later() {
+async fn a_caller_for_which_there_is_no_room_comes_back_later() {
     let (app, daemon) = start("max_concurrent = 1\nmax_waiting = 1\nmax_wait = \"1h\"").await;
     let open_held = |n: u32| {
         let public = daemon.public;

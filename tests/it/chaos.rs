@@ -1,7 +1,7 @@
 //! Several instances, one Redis, faults at random, clients that move between the instances all the time.
 //!
 //! Each client's stream is every event exactly once and in order, or a `reset`; and none at all where no fault lost
-//! data. What a publisher was told to be published is on every stream, or a `reset` stands in its place. The seed is
+//! data. What was confirmed to a publisher is on every stream, or a `reset` stands in its place. The seed is
 //! printed; `SIDESTREAM_CHAOS_SEED` repeats a run's faults (not its timing), `SIDESTREAM_CHAOS_FAULTS` says how many.
 
 pub(crate) mod world;
@@ -256,6 +256,6 @@ async fn faults_that_lose_no_data_cost_no_client_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn faults_that_lose_data_are_said_to_every_client_in_their_place() {
+async fn faults_that_lose_data_are_a_reset_in_their_place_for_every_client() {
     chaos(ALL, faults(10), true).await;
 }

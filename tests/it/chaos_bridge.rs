@@ -55,11 +55,11 @@ struct Run {
     doors: Doors,
     stop: AtomicBool,
     said: AtomicUsize,
-    /// What Redis did not say to be heard by anybody.
+    /// Messages that no instance may have heard.
     unsure: Mutex<HashSet<usize>>,
-    /// Of how much Redis said that nobody heard it.
+    /// How many messages no instance heard, by the count of Redis.
     unheard: AtomicUsize,
-    /// Set once everything is said: how much that was.
+    /// Set once everything is published: how many that were.
     last: AtomicUsize,
     resets: AtomicUsize,
 }
@@ -230,11 +230,11 @@ async fn chaos(faults: &[Fault], count: usize, may_lose: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_somebody_listens_every_message_comes_once_whoever_appends_it() {
+async fn while_any_instance_listens_every_message_comes_once_whichever_appends_it() {
     chaos(HARMLESS, faults(8), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_listened_without_a_break_every_client_is_told_in_its_place() {
+async fn where_no_instance_listened_every_client_gets_a_reset_in_its_place() {
     chaos(ALL, faults(8), true).await;
 }

@@ -123,7 +123,7 @@ async fn envelopes_are_published_all_or_none() {
 }
 
 #[tokio::test]
-async fn a_refused_publish_is_said_in_the_daemons_own_sentence() {
+async fn a_refused_publish_prints_the_daemons_own_sentence() {
     let daemon = Daemon::start("").await;
     let url = format!("http://{}", daemon.internal);
     let folder = tempfile::tempdir().expect("a folder");
@@ -291,7 +291,7 @@ async fn tail_ends_on_an_answer_that_is_final() {
 }
 
 #[tokio::test]
-async fn tail_ends_with_the_stream_if_told_so() {
+async fn tail_ends_with_the_stream_if_asked_to() {
     let stream = "200 OK\r\ncontent-type: text/event-stream\r\n";
     for (response, code, stdout) in [
         (format!("{stream}\r\ndata: 1\n\n"), 0, "-  message  1\n"),

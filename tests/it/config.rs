@@ -110,7 +110,7 @@ warning: the stream /events is open to anyone who knows a topic's name
 }
 
 #[test]
-fn what_is_wrong_outside_of_the_file_is_told_with_the_rest() {
+fn what_is_wrong_outside_of_the_file_is_reported_with_the_rest() {
     let output = sidestream(
         &folder("invalid"),
         &["check", "--config", "unknown_key.toml", "--backend", "localhost:3000"],

@@ -32,7 +32,7 @@ async fn open(daemon: &Daemon, room: &str, user: &str, session: &str) -> (Stream
     (stream, connected["client"].as_str().expect("its id").to_owned())
 }
 
-/// Waits until so many streams are there.
+/// Waits until there are `count` streams.
 async fn counted(daemon: &Daemon, query: &str, total: usize) -> Value {
     eventually(&format!("{total} streams"), async || {
         let count = done(daemon, "GET", &format!("/connections/count{query}")).await;
@@ -47,7 +47,7 @@ fn clients(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_connection_is_told_with_all_that_its_backend_asks() {
+async fn a_connection_is_listed_with_all_that_its_backend_asks() {
     let daemon = Daemon::start(&format!("[instance]\nname = \"one\"\n{ROUTE}")).await;
     let (mut stream, client) = open(&daemon, "r%201", "u", "s").await;
     counted(&daemon, "", 1).await;
@@ -188,7 +188,7 @@ async fn a_page_that_is_larger_than_a_message_comes_whole_from_another_instance(
 }
 
 #[tokio::test]
-async fn a_reader_who_takes_nothing_is_seen_to_be_behind() {
+async fn a_reader_that_takes_nothing_is_counted_as_behind() {
     let daemon = Daemon::start(ROUTE).await;
     let (stream, client) = open(&daemon, "a", "slow", "s").await;
     let big = "x".repeat(100_000);
@@ -207,7 +207,7 @@ async fn a_reader_who_takes_nothing_is_seen_to_be_behind() {
 }
 
 #[tokio::test]
-async fn who_is_closed_may_come_back_unless_they_shall_not() {
+async fn a_closed_client_may_come_back_unless_it_is_closed_for_good() {
     let redis = Redis::start().await;
     let config = format!("{}{ROUTE}", redis.section());
     let (one, other) = (Daemon::start(&config).await, Daemon::start(&config).await);
@@ -233,7 +233,7 @@ async fn who_is_closed_may_come_back_unless_they_shall_not() {
     for stream in [&mut here, &mut there] {
         let closing = stream.block().await;
         assert_eq!(closing.json(), json!({ "reason": "sent_away", "reconnect": false }));
-        assert!(closing.retry.unwrap() <= 10_000, "it is told to stop the sooner");
+        assert!(closing.retry.unwrap() <= 10_000, "it is to stop the sooner");
         assert!(stream.next().await.is_none());
     }
     let late = Daemon::start(&config).await;
@@ -280,7 +280,7 @@ async fn an_instance_that_does_not_answer_is_named() {
         tasks.map(stat).all(|stat| stat.contains(") T ")).then_some(())
     })
     .await;
-    // At once: who is silent for four seconds is dead, and not missed any more.
+    // At once: an instance that is silent for four seconds is dead, and not missed any more.
     let (count, own, nobody, closed) = tokio::join!(
         done(&one, "GET", "/connections/count?topic=room:a"),
         done(&one, "GET", "/connections/count?instance=one&topic=room:a"),

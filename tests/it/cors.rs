@@ -39,12 +39,12 @@ async fn get(daemon: &Daemon, path: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 /// What the head of a stream says of a page that reads it: origin, credentials, vary.
-fn told(head: &str) -> [Option<&str>; 3] {
+fn cors_headers(head: &str) -> [Option<&str>; 3] {
     ["access-control-allow-origin", "access-control-allow-credentials", "vary"]
         .map(|name| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")))
 }
 
-fn told_of(answer: &Answer) -> [Option<&str>; 3] {
+fn cors_headers_of(answer: &Answer) -> [Option<&str>; 3] {
     ["access-control-allow-origin", "access-control-allow-credentials", "vary"]
         .map(|name| answer.headers.get(name).map(|value| value.to_str().expect("text")))
 }
@@ -57,9 +57,9 @@ async fn a_listed_page_may_read_a_stream_and_every_refusal() {
     let daemon = Daemon::start(&config(LISTED)).await;
     let origin = ("origin", PAGE);
     let stream = Stream::open(daemon.public, "/open?topic=a", &[origin]).await;
-    assert_eq!((stream.status(), told(&stream.head)), (200, MAY), "{}", stream.head);
+    assert_eq!((stream.status(), cors_headers(&stream.head)), (200, MAY), "{}", stream.head);
     let stream = Stream::open(daemon.public, "/events?topic=a", &[origin, ("cookie", &session())]).await;
-    assert_eq!((stream.status(), told(&stream.head)), (200, MAY), "{}", stream.head);
+    assert_eq!((stream.status(), cors_headers(&stream.head)), (200, MAY), "{}", stream.head);
     // One that hyper keeps, for it has carried a body.
     let mut kept = crate::harness::Peer::send_to(
         daemon.public,
@@ -79,7 +79,7 @@ async fn a_listed_page_may_read_a_stream_and_every_refusal() {
         let mut headers = vec![origin];
         headers.extend(cookie.map(|cookie| ("cookie", cookie)));
         let answer = get(&daemon, path, &headers).await;
-        assert_eq!((answer.status, told_of(&answer)), (status, MAY), "{path} {}", answer.text());
+        assert_eq!((answer.status, cors_headers_of(&answer)), (status, MAY), "{path} {}", answer.text());
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_refusal_that_will_pass_is_a_listed_pages_to_read_too() {
         let first = Stream::open(daemon.public, "/open?topic=a", &[]).await;
         assert_eq!(first.status(), 200);
         let second = Stream::open(daemon.public, "/open?topic=a", &[("origin", PAGE)]).await;
-        assert_eq!((second.status(), told(&second.head)), (status, MAY), "{}", second.head);
+        assert_eq!((second.status(), cors_headers(&second.head)), (status, MAY), "{}", second.head);
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_page_of_another_origin_opens_no_stream_of_somebody() {
         (&[("origin", "https://app.example.evil.example")], false),
         (&[("origin", "null")], false),
         (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], false),
-        // Nobody has said that this host is ours.
+        // No configuration names this host.
         (&[("origin", "https://evil.example"), ("x-forwarded-host", "evil.example")], false),
     ] {
         let mut headers = vec![("cookie", cookie.as_str())];
@@ -119,7 +119,7 @@ async fn a_page_of_another_origin_opens_no_stream_of_somebody() {
         let stream = Stream::open(daemon.public, "/events?topic=a", &headers).await;
         assert_eq!(stream.status(), if allowed { 200 } else { 403 }, "{marks:?} {}", stream.head);
         if !allowed {
-            assert_eq!(told(&stream.head), MAY_NOT);
+            assert_eq!(cors_headers(&stream.head), MAY_NOT);
         }
     }
     let evil = [("cookie", cookie.as_str()), ("origin", "https://evil.example")];
@@ -128,7 +128,7 @@ async fn a_page_of_another_origin_opens_no_stream_of_somebody() {
     assert!(daemon.metric("sidestream_streams_refused_total", &["origin_not_allowed"]).await >= 6.0);
     // What anybody may have, any page's user may: the browser keeps it from the page.
     let open = Stream::open(daemon.public, "/open?topic=a", &evil).await;
-    assert_eq!((open.status(), told(&open.head)), (200, MAY_NOT));
+    assert_eq!((open.status(), cors_headers(&open.head)), (200, MAY_NOT));
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn behind_a_proxy_the_pages_own_origin_is_what_the_proxy_says() {
     ];
     let stream = Stream::open(daemon.public, "/events?topic=a", &said).await;
     assert_eq!(stream.status(), 200, "{}", stream.head);
-    assert_eq!(told(&stream.head), [None; 3], "without a list nothing is said");
+    assert_eq!(cors_headers(&stream.head), [None; 3], "without a list nothing is said");
     assert_eq!(Stream::open(daemon.public, "/events?topic=a", &said[..2]).await.status(), 403);
 }
 
@@ -157,7 +157,7 @@ async fn cookies_come_only_from_pages_that_may_send_them() {
         let headers = [("origin", "https://any.example"), (header.0, header.1.as_str())];
         let stream = Stream::open(daemon.public, "/events?topic=a", &headers).await;
         assert_eq!(stream.status(), status, "{header:?}");
-        assert_eq!(told(&stream.head), [Some("*"), None, None]);
+        assert_eq!(cors_headers(&stream.head), [Some("*"), None, None]);
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_preflight_on_a_streams_path_is_answered_and_elsewhere_is_the_backends
             peer.send("HTTP/1.1 204 No Content\r\nx-of: backend\r\nconnection: close\r\n\r\n").await;
         });
         assert_eq!(answer.header("x-of"), "backend");
-        assert_eq!(told_of(&answer), [None; 3]);
+        assert_eq!(cors_headers_of(&answer), [None; 3]);
     };
     asks("/elsewhere", &ask).await;
     asks("/events", &[]).await;

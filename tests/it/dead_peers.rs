@@ -112,7 +112,7 @@ async fn a_dead_peer_is_gone_within_a_minute_idle_or_not() {
 }
 
 #[tokio::test]
-async fn so_it_is_over_tls_and_http2() {
+async fn dead_peers_over_tls_and_http2_are_gone_within_a_minute_too() {
     let authority = Authority::new();
     let (quiet, beating) = (authority.config("", "[sse]\nheartbeat = \"1h\"\n"), authority.config("", ""));
     let plain = "[sse]\nheartbeat = \"1h\"\n";

@@ -140,7 +140,7 @@ async fn what_the_page_would_not_send_is_refused_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn it_ends_soon_when_told_so_even_with_a_stream_open() {
+async fn it_ends_soon_on_a_signal_even_with_a_stream_open() {
     let demo = Demo::start().await;
     let mut stream = Stream::open(demo.public, "/events?topic=lobby", &[]).await;
     stream.block().await;
@@ -152,7 +152,7 @@ async fn it_ends_soon_when_told_so_even_with_a_stream_open() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said_with_the_way_out() {
+async fn a_port_in_use_is_reported_with_the_way_out() {
     let demo = Demo::start().await;
     let taken = demo.public.to_string();
     for arguments in [

@@ -43,7 +43,7 @@ async fn resumed(daemon: &Daemon, user: &str, id: &str) -> (Stream, Value) {
 }
 
 #[tokio::test]
-async fn a_change_has_one_id_on_every_instance_whoever_makes_it() {
+async fn a_change_has_one_id_on_every_instance_wherever_it_is_made() {
     let redis = Redis::start().await;
     let (a, b) = (start(&config(&redis)).await, start(&config(&redis)).await);
     let (mut on_a, connected) = open(&a, "u", "s").await;
@@ -129,7 +129,7 @@ async fn what_was_given_outlasts_every_instance() {
 }
 
 #[tokio::test]
-async fn what_a_stream_held_before_a_restart_is_exact_or_said_not_to_be_known() {
+async fn what_a_stream_held_before_a_restart_is_exact_or_marked_as_unknown() {
     let redis = Redis::start().await;
     let (a, b) = (start(&config(&redis)).await, start(&config(&redis)).await);
     done(&a, "PUT", "/users/other/topics", json!({ "topics": ["t"] })).await;
@@ -158,7 +158,7 @@ async fn what_a_stream_held_before_a_restart_is_exact_or_said_not_to_be_known() 
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_empty_is_told_what_was_given() {
+async fn a_redis_that_comes_back_empty_gets_what_was_given_again() {
     let mut redis = Redis::start().await;
     let (a, b) = (start(&config(&redis)).await, start(&config(&redis)).await);
     let (mut stream, _) = open(&b, "u", "s").await;
@@ -210,7 +210,7 @@ async fn a_redis_that_goes_back_takes_what_was_given_with_it() {
     }
     redis.kill_and_restore(Some(&earlier)).await;
     redis.start_again().await;
-    // Who is there agrees, whichever of the two it is, and so does who comes.
+    // The other instance agrees, whichever of the two it is, and so does one that comes later.
     for daemon in [&a, &b] {
         eventually("the loss is seen", async || {
             (daemon.metric("sidestream_redis_stream_resets_total", &[]).await > 0.0).then_some(())

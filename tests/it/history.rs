@@ -116,7 +116,7 @@ async fn history_is_read_in_pages_oldest_first_and_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_more_than_is_kept_is_told_and_gets_what_there_is() {
+async fn a_request_for_more_than_is_kept_says_so_and_gives_what_there_is() {
     let daemon = Daemon::start("[log]\nmax_events = 3\n").await;
     let first = daemon.publish(&json!({ "topic": "a", "data": 0 })).await["id"].as_str().unwrap().to_owned();
     for n in 1..6 {
@@ -165,7 +165,7 @@ async fn of_a_partial_publish_each_event_has_its_own_result() {
 }
 
 #[tokio::test]
-async fn a_reader_who_was_stopped_gets_no_event_whose_time_is_over() {
+async fn a_reader_that_was_stopped_gets_no_event_past_its_ttl() {
     let daemon = Daemon::start("").await;
     let cursor = position(&daemon).await;
     daemon.publish(&json!({ "topic": "a", "data": "short", "ttl": 1 })).await;

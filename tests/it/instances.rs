@@ -1,4 +1,4 @@
-//! Instances that share a Redis know of each other, and miss who dies.
+//! Instances that share a Redis know of each other, and miss one that dies.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub(crate) async fn know(daemons: &[&Daemon], count: usize) {
 }
 
 #[tokio::test]
-async fn who_is_killed_is_missed_within_seconds_and_who_stops_at_once() {
+async fn an_instance_that_is_killed_is_missed_within_seconds_and_one_that_stops_at_once() {
     let redis = Redis::start().await;
     let section = redis.section();
     let (a, mut b, c) = tokio::join!(start(&section), start(&section), start(&section));

@@ -175,7 +175,7 @@ async fn a_compressed_body_is_refused() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_are_not_there_are_said_to_be_so() {
+async fn paths_and_methods_that_do_not_exist_are_404_and_405() {
     let daemon = Daemon::start("").await;
     for (method, path, status, allow) in [
         ("GET", "/publish", 405, "POST"),

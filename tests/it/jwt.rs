@@ -1,4 +1,4 @@
-//! `auth = "jwt"`: where tokens come from, what they open, and how those that open nothing are told.
+//! `auth = "jwt"`: where tokens come from, what they open, and how a refusal is answered.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -102,7 +102,7 @@ async fn events_reach_the_user_and_the_session_of_the_token() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_why() {
+async fn a_caller_that_is_refused_learns_why() {
     let daemon = Daemon::start(CONFIG).await;
     let good = token(json!({}));
     let other =

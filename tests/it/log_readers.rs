@@ -1,4 +1,4 @@
-//! Whoever reads the log may stall or go: lines are lost then, and nothing else.
+//! The reader of the log may stall or go: lines are lost then, and nothing else.
 
 use std::process::Stdio;
 
@@ -45,7 +45,7 @@ async fn a_reader_of_the_log_that_is_gone_costs_lines_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_log_that_stalls_holds_up_nobody_and_is_told_what_it_missed() {
+async fn a_reader_of_the_log_that_stalls_holds_up_nobody_and_learns_what_it_missed() {
     let daemon = Daemon::start_with(CONFIG, &[("SIDESTREAM_TELEMETRY_LOG_LEVEL", "debug")]).await;
     daemon.read_log_by(LogReader::Stalls);
     eventually("more lines than can wait", async || {

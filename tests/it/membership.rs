@@ -53,7 +53,7 @@ async fn a_set_is_read_replaced_changed_and_emptied() {
     assert_eq!(answer["topics"], json!(["b", "c"]));
     assert_eq!(answer["streams"], 0);
     let answer = done(&daemon, "PATCH", path, json!({ "add": ["c"] })).await;
-    assert_eq!(answer["topics"], json!(["b", "c"]), "as often as one likes");
+    assert_eq!(answer["topics"], json!(["b", "c"]), "a repeat changes nothing");
     assert_eq!(
         done(&daemon, "PUT", "/users/a%2Fb/topics/x/y", json!({})).await["topics"],
         json!(["b", "c", "x/y"])

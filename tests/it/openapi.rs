@@ -52,7 +52,7 @@ async fn schemathesis_finds_no_answer_that_the_description_does_not_have() {
     let config = with_tickets("user = \"u\"\ntopics = [\"a\"]\n[sse]\nheartbeat = \"1s\"\n");
     let daemon = Daemon::start(&config).await;
     let public = daemon.public;
-    // There is a stream to be told of, whoever closes it.
+    // There is always a stream, even when a request has closed the one before.
     tokio::spawn(async move {
         while let Some(mut stream) = Stream::try_open(public, "/events", &[]).await
             && stream.head.starts_with("HTTP/1.1 200")

@@ -1,4 +1,4 @@
-//! Who is there, on all instances: what is answered, and what is said of who comes and goes.
+//! Which users are online, on all instances: answers, and the events of users that come and go.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ async fn stands(daemon: &Daemon, user: &str, online: bool, streams: u64) -> Valu
     .await
 }
 
-/// The next thing that is said: `on user` or `off user`, or the data of another event.
+/// The next announcement: `on user` or `off user`, or the data of another event.
 async fn said(stream: &mut Stream) -> String {
     let event = stream.event().await;
     let user = || event.json()["user"].as_str().expect("a user").to_owned();
@@ -61,7 +61,7 @@ async fn said(stream: &mut Stream) -> String {
     }
 }
 
-/// Everything that is said until now, by user.
+/// All announcements until now, by user.
 async fn all_said(daemon: &Daemon, stream: &mut Stream, mark: &str) -> BTreeMap<String, Vec<String>> {
     daemon.publish(&json!({ "topic": "presence", "data": mark })).await;
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -113,7 +113,7 @@ async fn one_instance_says_who_is_there_comes_and_goes() {
     let page = get(&daemon, "/presence/topics/t?limit=1&cursor=ann%2Fx").await;
     assert_eq!((&page["users"], &page["next"]), (&json!(["bob"]), &Value::Null), "{page}");
 
-    // One of two streams, a reconnect within the grace: neither is said.
+    // One of two streams, a reconnect within the grace: neither is announced.
     drop(first);
     stands(&daemon, "ann%2Fx", true, 1).await;
     drop(bob);
@@ -136,7 +136,7 @@ async fn one_instance_says_who_is_there_comes_and_goes() {
 }
 
 #[tokio::test]
-async fn what_is_asked_wrongly_is_refused() {
+async fn requests_that_make_no_sense_are_refused() {
     let daemon = Daemon::start(ROUTES).await;
     for (method, path, body, status, says) in [
         ("PUT", "/presence/users", json!([]), 405, "GET, HEAD, POST"),
@@ -193,7 +193,7 @@ async fn instances_know_each_others_users_and_one_of_them_speaks() {
     let bob = come(&a, "bob").await;
     stands(&b, "bob", true, 1).await;
     stands(&a, "ann", true, 1).await;
-    // Who starts later knows as much, and says nothing of it.
+    // An instance that starts later knows as much, and announces nothing.
     let c = start(&config).await;
     know(&[&a, &b, &c], 3).await;
     stands(&c, "ann", true, 1).await;
@@ -245,7 +245,11 @@ async fn an_instance_is_killed(speaker: bool) {
     gone.sort();
     assert_eq!(gone, ["off goes", "off goes-too"]);
     assert_eq!(stands(&stays, "moves", true, 1).await["instances"].as_array().map(Vec::len), Some(1));
-    assert_eq!(all_said(&stays, &mut watch, "end").await, BTreeMap::new(), "who moved was never gone");
+    assert_eq!(
+        all_said(&stays, &mut watch, "end").await,
+        BTreeMap::new(),
+        "a user that moved was never gone"
+    );
 }
 
 #[tokio::test]

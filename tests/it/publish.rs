@@ -116,7 +116,7 @@ async fn matched_counts_each_stream_once_and_not_the_excepted() {
 }
 
 #[tokio::test]
-async fn a_client_is_reached_by_the_id_that_it_was_told() {
+async fn a_client_is_reached_by_the_id_that_it_was_given() {
     let daemon = daemon().await;
     let mut stream = daemon.stream("/events?topic=a").await;
     let client = stream.block().await.json()["client"].clone();

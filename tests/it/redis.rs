@@ -191,7 +191,7 @@ async fn bad_messages_are_counted_and_passed_over() {
 }
 
 #[tokio::test]
-async fn a_user_with_no_more_rights_than_needed_and_a_database_are_enough() {
+async fn a_user_with_minimal_rights_and_a_database_are_enough() {
     let redis = Redis::start().await;
     let rights = ["+subscribe", "+psubscribe", "+publish", "+ping", "+select"];
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">p@ss/word", "resetkeys", "resetchannels"];
@@ -206,7 +206,7 @@ async fn a_user_with_no_more_rights_than_needed_and_a_database_are_enough() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_will_do() {
+async fn a_unix_socket_works() {
     let redis = Redis::start().await;
     let daemon = start(&format!("[redis]\nurl = \"unix:{}\"\n", redis.socket().display())).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;

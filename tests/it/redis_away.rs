@@ -10,8 +10,8 @@ fn why(dependency: &Value) -> &str {
     dependency["why"].as_str().expect("a reason")
 }
 
-/// The stream is told, where it happened, that messages are missing.
-async fn told_of_a_gap(stream: &mut Stream) {
+/// The next event is a reset: messages are missing there.
+async fn gap_is_marked(stream: &mut Stream) {
     let reset = stream.event().await;
     assert!(reset.is("reset") && reset.id.is_some(), "{reset:?}");
     assert_eq!(reset.json(), json!({"reason": "source_gap"}));
@@ -31,7 +31,7 @@ async fn streams_outlive_a_redis_that_is_killed_and_comes_back() {
         assert_eq!(daemon.metric("sidestream_redis_up", &[]).await, 0.0);
         redis.start_again().await;
         ready(&daemon, 200).await;
-        told_of_a_gap(&mut stream).await;
+        gap_is_marked(&mut stream).await;
     }
     redis.publish("sidestream", r#"{"topic":"a","data":"again"}"#).await;
     assert_eq!(stream.event().await.data(), "again", "on the same stream");
@@ -64,7 +64,7 @@ async fn a_redis_that_is_not_there_yet_is_waited_for() {
     redis.start_again().await;
     ready(&daemon, 200).await;
     redis.publish("sidestream", r#"{"topic":"a","data":1}"#).await;
-    told_of_a_gap(&mut stream).await;
+    gap_is_marked(&mut stream).await;
     assert_eq!(stream.event().await.data(), "1");
 }
 
@@ -106,13 +106,13 @@ async fn a_killed_connection_is_replaced_at_once() {
         })
         .await;
         redis.publish("sidestream", json!({"topic": "a", "data": n}).to_string()).await;
-        told_of_a_gap(&mut stream).await;
+        gap_is_marked(&mut stream).await;
         assert_eq!(stream.event().await.data(), n.to_string());
     }
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_without_the_password() {
+async fn a_wrong_password_is_reported_without_the_password() {
     let redis = Redis::start().await;
     let _: () = redis.command(&["ACL", "SETUSER", "app", "on", ">right-hunter2", "~*", "&*", "+@all"]).await;
     let url = format!("redis://app:wrong-hunter2@127.0.0.1:{}", redis.port);
@@ -133,7 +133,7 @@ async fn a_wrong_password_is_said_without_the_password() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_missing_and_a_channel_that_is_forbidden_are_said() {
+async fn a_missing_password_and_a_forbidden_channel_are_named() {
     let redis = Redis::start().await;
     let _: () =
         redis.command(&["ACL", "SETUSER", "app", "on", ">pw", "resetchannels", "&other", "+@all"]).await;
@@ -173,7 +173,7 @@ async fn without_redis_a_publish_is_refused_and_nothing_of_it_comes_later() {
     assert!(refusal.contains("nothing was published"), "{refusal}");
     redis.start_again().await;
     ready(&daemon, 200).await;
-    told_of_a_gap(&mut stream).await;
+    gap_is_marked(&mut stream).await;
     daemon.publish(&json!({"topic": "a", "data": "after"})).await;
     assert_eq!(stream.event().await.data(), "after");
 }

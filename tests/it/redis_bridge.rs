@@ -1,4 +1,4 @@
-//! Bridged channels: a plain PUBLISH gains an id, history and resume on every instance, whoever of them appends it.
+//! Bridged channels: a plain PUBLISH gains an id, history and resume on every instance, whichever of them appends it.
 
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ async fn a_paused_leader_that_wakes_up_appends_nothing() {
         let other = &daemons[1 - paused];
         let mut stream = listening(other, "/events?topic=a").await;
         daemons[paused].signal("STOP");
-        // Alike, so that they cannot be told apart by what they are.
+        // Alike, so that their data does not tell them apart.
         for _ in 0..100 {
             redis.publish("chat:x", "tick").await;
         }
@@ -156,7 +156,7 @@ async fn a_paused_leader_that_wakes_up_appends_nothing() {
 }
 
 #[tokio::test]
-async fn when_nobody_listened_it_is_said_in_its_place_to_whoever_reads_past_it() {
+async fn a_time_without_listeners_is_a_reset_in_its_place_for_clients_that_read_past_it() {
     let redis = Redis::start().await;
     let config = bridged(&redis.section(), "bridge_lease = \"500ms\"");
     let (one, two) = (start(&config).await, start(&config).await);
@@ -166,15 +166,15 @@ async fn when_nobody_listened_it_is_said_in_its_place_to_whoever_reads_past_it()
     let before = here.event().await;
     let killed: u32 = redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert!(killed >= 2, "{killed}");
-    let told = here.event().await;
-    assert_eq!((told.event.as_deref(), told.data()), (Some("reset"), r#"{"reason":"source_gap"}"#));
+    let reset = here.event().await;
+    assert_eq!((reset.event.as_deref(), reset.data()), (Some("reset"), r#"{"reason":"source_gap"}"#));
     redis.publish("chat:x", "after").await;
     assert_eq!(here.event().await.data(), "after");
     assert_eq!(there.event().await.data(), "before");
-    assert_eq!(there.event().await.id(), told.id());
+    assert_eq!(there.event().await.id(), reset.id());
     assert_eq!(there.event().await.data(), "after");
     let mut back = resumed(&two, "/events?topic=a", before.id()).await;
-    assert!(back.event().await.is("reset"), "who was away then is told as well");
+    assert!(back.event().await.is("reset"), "a client that was away then gets the reset as well");
     assert_eq!(back.event().await.data(), "after");
     let gaps = one.metric("sidestream_redis_bridge_gaps_total", &[]).await
         + two.metric("sidestream_redis_bridge_gaps_total", &[]).await;

@@ -67,7 +67,7 @@ async fn a_master_that_is_made_a_replica_while_it_lives_is_left() {
 }
 
 #[tokio::test]
-async fn what_a_failover_loses_is_told() {
+async fn what_a_failover_loses_is_a_reset_on_every_stream() {
     let mut group = Sentinels::start(&[]).await;
     let config = group.section() + "[redis.stream]\n";
     let (one, two) = (start(&config).await, start(&config).await);
@@ -90,12 +90,12 @@ async fn what_a_failover_loses_is_told() {
     group.one.kill().await;
     group.two.thaw();
     for stream in [&mut here, &mut there] {
-        let told = stream.event().await;
-        assert_eq!((told.event.as_deref(), told.data()), (Some("reset"), r#"{"reason":"log_lost"}"#));
+        let reset = stream.event().await;
+        assert_eq!((reset.event.as_deref(), reset.data()), (Some("reset"), r#"{"reason":"log_lost"}"#));
     }
     published(&two, "after").await;
     for stream in [&mut here, &mut there] {
-        assert_eq!(stream.event().await.data(), "after", "and it is told once");
+        assert_eq!(stream.event().await.data(), "after", "and only one reset");
     }
 }
 
@@ -142,7 +142,7 @@ async fn in_a_cluster_the_node_that_holds_the_stream_is_found_and_followed() {
     let receipts = two.publish(&again).await;
     assert_eq!(receipts["events"][0]["duplicate"], true, "{receipts}");
     for stream in [&mut here, &mut there] {
-        // Channels may have been away meanwhile, which is told because they are used.
+        // Channels may have been away meanwhile, which is a reset because they are used.
         let mut data = Vec::new();
         while data.len() < 2 {
             let event = stream.event().await;
@@ -171,7 +171,7 @@ async fn in_a_cluster_tickets_are_good_once_and_revocations_reach_everybody() {
         assert_eq!(reason(&two, &made, "").await, "ticket_used");
     }
     // The channel between instances has a connection of its own, which may come a little later.
-    eventually("everybody is told", async || {
+    eventually("every instance hears it", async || {
         let answer = revoke(&one, &json!({"user": "nobody"})).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let heard = two.metric("sidestream_commands_total", &["kind=\"revoke\""]).await;

@@ -113,7 +113,7 @@ async fn everything_that_is_asked_by_http_is_asked_over_redis() {
     assert_eq!(status, 200, "{revoked}");
     assert_eq!(ann.event().await.json()["reason"], "revoked");
 
-    // What is wrong is said as it is there; what is no JSON there is text here.
+    // An error has the listener's own words; what is no JSON there is text here.
     assert_eq!(ask(&redis, "GET", "/nowhere", Value::Null).await.0, 404);
     assert_eq!(ask(&redis, "PATCH", "/publish", Value::Null).await.0, 405);
     let (status, bad) = ask(&redis, "POST", "/publish", json!({ "topics": {} })).await;
@@ -188,7 +188,7 @@ async fn what_is_no_request_harms_nobody() {
     for text in ["", "\u{1}", "[]", "{", r#"{"method":"GET"}"#] {
         push(&mut connection, text).await;
     }
-    // Nor is anything left in a key that is ours, or that is no list.
+    // Nothing is left in a key of the daemon's, or in one that is no list.
     redis.command::<()>(&["SET", "answers:text", "kept"]).await;
     for reply in ["sidestream:requests", "sidestream:revocations", "answers:text"] {
         let request = json!({ "method": "GET", "path": "/healthz", "reply": reply }).to_string();

@@ -1,4 +1,4 @@
-//! The log in a Redis stream: one id on every instance, through restarts and moves, whoever appends.
+//! The log in a Redis stream: one id on every instance, through restarts and moves, whichever appends.
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn is_resumed(stream: &mut Stream, id: &str) {
     assert_eq!(connected.id(), id);
 }
 
-/// What a stream is told that comes with a cursor that cannot be served.
+/// The reason of the reset that answers a cursor which cannot be served.
 pub(crate) async fn reset_of(daemon: &Daemon, id: &str) -> String {
     let mut stream = Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", id)]).await;
     let reset = stream.event().await;
@@ -49,7 +49,7 @@ pub(crate) async fn reads_that_find_nothing(redis: &Redis, count: u64) {
 }
 
 #[tokio::test]
-async fn an_event_has_one_id_on_every_instance_whoever_appends_it() {
+async fn an_event_has_one_id_on_every_instance_whichever_appends_it() {
     let redis = Redis::start().await;
     let (one, two) = (start(&section(&redis)).await, start(&section(&redis)).await);
     let mut here = listening(&one, "/events?topic=a").await;
@@ -205,7 +205,7 @@ async fn what_is_no_event_keeps_its_place_and_is_counted() {
     for (n, (_, reason)) in bad.iter().enumerate() {
         let labels = ["source=\"stream\"", &format!("reason=\"{reason}\"")];
         assert_eq!(daemon.metric("sidestream_events_refused_total", &labels).await, 1.0, "{reason}");
-        // An entry that is none of ours is as good a cursor as any.
+        // The id of a foreign entry is as good a cursor as any.
         let mut stream = resumed(&daemon, "/events?topic=a", &ids[n]).await;
         assert_eq!(stream.event().await.data(), n.to_string());
     }
@@ -276,7 +276,7 @@ async fn channels_and_ephemeral_events_are_live_without_an_id() {
 }
 
 #[tokio::test]
-async fn a_prefix_a_database_and_a_user_with_no_more_rights_than_needed_will_do() {
+async fn a_prefix_a_database_and_a_user_with_minimal_rights_are_enough() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +publish +ping +select +xadd +xread +xrange +xrevrange +xtrim +xinfo \
                   +time +get +set +eval +multi +exec +hget +hgetall +hset +hdel +hlen +del +pexpire +persist +rename";
@@ -333,7 +333,7 @@ async fn the_stream_is_held_to_its_bounds() {
 }
 
 #[tokio::test]
-async fn what_redis_lacks_is_said_at_the_start() {
+async fn what_redis_lacks_is_logged_at_the_start() {
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
     let daemon = start(&section(&redis)).await;
     daemon.logged("Redis may evict the stream").await;
@@ -350,7 +350,7 @@ async fn what_redis_lacks_is_said_at_the_start() {
 async fn ten_thousand_clients_that_come_back_cost_redis_nothing() {
     const CLIENTS: usize = 10_000;
     const AT_ONCE: usize = 100;
-    // Streams that each of those who come at once keeps open: other tests may share this process's descriptors.
+    // Streams that each of the clients keeps open: other tests may share this process's descriptors.
     const KEPT: usize = 30;
     let redis = Redis::start().await;
     let config = section(&redis) + "[limits]\nstreams_per_address = 0\n";
@@ -414,7 +414,7 @@ async fn a_hundred_thousand_events_are_loaded_in_a_moment() {
 }
 
 #[tokio::test]
-async fn who_may_only_read_follows_what_others_append() {
+async fn a_user_that_may_only_read_follows_what_others_append() {
     let redis = Redis::start().await;
     let rights = "+subscribe +psubscribe +ping +xread +xrange +xrevrange +xinfo +time";
     let mut command = vec!["ACL", "SETUSER", "app", "on", ">pw", "resetkeys", "resetchannels"];

@@ -1,5 +1,5 @@
-//! The log in a Redis stream when Redis, its data, or the way to it goes: live again without reconnecting, or told of
-//! the gap in its place; and nobody believes published what is not.
+//! The log in a Redis stream when Redis, its data, or the way to it goes: streams go on without reconnecting, or get a
+//! reset where something is missing; and no publisher takes for published what is not.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::harness::{Daemon, Redis, Stream, Wire, eventually, listening, ready, start};
 use crate::redis_stream::{append, reads_that_find_nothing, reset_of, resumed, section};
 
-/// The stream is told, where it happened, that events are missing.
-async fn told(stream: &mut Stream, reason: &str) -> String {
+/// The next event is a reset: events are missing there.
+async fn is_reset(stream: &mut Stream, reason: &str) -> String {
     let reset = stream.event().await;
     assert!(reset.is("reset"), "{reset:?}");
     assert_eq!(reset.json(), json!({"reason": reason}));
@@ -25,7 +25,7 @@ async fn wired() -> (Redis, Wire, String) {
 }
 
 #[tokio::test]
-async fn until_the_log_is_loaded_streams_are_told_to_come_back() {
+async fn until_the_log_is_loaded_clients_are_asked_to_come_back() {
     let mut redis = Redis::absent();
     let daemon = Daemon::start(&section(&redis)).await;
     let down = ready(&daemon, 503).await["redis_stream"].clone();
@@ -71,7 +71,7 @@ async fn a_redis_that_restarts_with_its_data_costs_no_stream_anything() {
 }
 
 #[tokio::test]
-async fn a_redis_that_restarts_empty_is_said_to_every_stream_and_every_cursor() {
+async fn a_redis_that_restarts_empty_is_a_reset_on_every_stream_and_for_every_cursor() {
     let mut redis = Redis::start().await;
     let (one, two) = (start(&section(&redis)).await, start(&section(&redis)).await);
     let mut here = listening(&one, "/events?topic=a").await;
@@ -84,13 +84,13 @@ async fn a_redis_that_restarts_empty_is_said_to_every_stream_and_every_cursor() 
     ready(&one, 503).await;
     ready(&two, 503).await;
     redis.start_again().await;
-    let reset = told(&mut here, "log_lost").await;
-    told(&mut there, "log_lost").await;
+    let reset = is_reset(&mut here, "log_lost").await;
+    is_reset(&mut there, "log_lost").await;
     ready(&one, 200).await;
     ready(&two, 200).await;
     append(&redis, &json!({"topic": "a", "data": 2})).await;
     assert_eq!(here.event().await.data(), "2");
-    // The other's mark may have been told too, but never after an event.
+    // The other's mark may be a second reset, but never after an event.
     while there.event().await.data() != "2" {}
     let mut resumed = resumed(&one, "/events?topic=a", &reset).await;
     while resumed.event().await.data() != "2" {}
@@ -202,7 +202,7 @@ async fn a_stream_that_is_trimmed_while_nobody_is_away_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_trimmed_past_an_instance_that_is_away_is_a_gap_that_is_said() {
+async fn a_stream_that_is_trimmed_past_an_instance_that_is_away_is_a_reset() {
     let (redis, wire, config) = wired().await;
     let daemon = start(&config).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;
@@ -216,7 +216,7 @@ async fn a_stream_that_is_trimmed_past_an_instance_that_is_away_is_a_gap_that_is
     }
     let _: u32 = redis.command(&["XTRIM", "sidestream:log", "MAXLEN", "3"]).await;
     wire.mend();
-    let reset = told(&mut stream, "log_trimmed").await;
+    let reset = is_reset(&mut stream, "log_trimmed").await;
     assert_eq!(reset, ids[8]);
     append(&redis, &json!({"topic": "a", "data": 10})).await;
     assert_eq!(stream.event().await.data(), "10");
@@ -245,14 +245,14 @@ async fn what_was_trimmed_behind_the_last_that_was_read_is_no_gap() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_deleted_is_a_gap_that_is_said() {
+async fn a_stream_that_is_deleted_is_a_reset() {
     let redis = Redis::start().await;
     let daemon = start(&section(&redis)).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;
     let seen = append(&redis, &json!({"topic": "a", "data": 0})).await;
     assert_eq!(stream.event().await.id(), seen);
     let _: u32 = redis.command(&["DEL", "sidestream:log"]).await;
-    told(&mut stream, "log_lost").await;
+    is_reset(&mut stream, "log_lost").await;
     append(&redis, &json!({"topic": "a", "data": 1})).await;
     assert_eq!(stream.event().await.data(), "1");
     assert_eq!(reset_of(&daemon, &seen).await, "log_lost");
@@ -260,7 +260,7 @@ async fn a_stream_that_is_deleted_is_a_gap_that_is_said() {
     let _: u32 = redis.command(&["DEL", "sidestream:log"]).await;
     let _: String =
         redis.command(&["XADD", "sidestream:log", "5-0", "event", r#"{"topic":"a","data":2}"#]).await;
-    told(&mut stream, "log_lost").await;
+    is_reset(&mut stream, "log_lost").await;
     append(&redis, &json!({"topic": "a", "data": 3})).await;
     assert_eq!(stream.event().await.data(), "3");
 }
@@ -290,8 +290,8 @@ async fn a_replica_without_the_tail_is_a_gap_for_everybody_who_may_have_missed_i
     ready(&two, 503).await;
     append(&replica, &json!({"topic": "a", "data": "unseen"})).await;
     wire.lead_to(([127, 0, 0, 1], replica.port).into());
-    told(&mut here, "log_lost").await;
-    told(&mut there, "log_lost").await;
+    is_reset(&mut here, "log_lost").await;
+    is_reset(&mut there, "log_lost").await;
     ready(&one, 200).await;
     ready(&two, 200).await;
     append(&replica, &json!({"topic": "a", "data": "after"})).await;

@@ -90,7 +90,7 @@ impl Code {
             .iter()
             .enumerate()
             .map(|(at, argument)| match argument {
-                // Whom and what are JSON there; all else stands as it is.
+                // Audience and data are JSON there; all else stands as it is.
                 Value::String(text) if is_shell && !is_json(name, at) => text.clone(),
                 argument => argument.to_string(),
             })

@@ -89,23 +89,23 @@ max_delay = 0
     }
 }
 
-/// Nothing in it may be a secret, nor a part of a token.
+/// Nothing in it may be a secret, and no part of a token.
 #[derive(Default)]
 struct Seen(Vec<(String, String)>);
 
 impl Seen {
-    fn add(&mut self, whence: &str, text: impl Into<String>) {
-        self.0.push((whence.to_owned(), text.into()));
+    fn add(&mut self, place: &str, text: impl Into<String>) {
+        self.0.push((place.to_owned(), text.into()));
     }
 
-    fn answer(&mut self, whence: &str, answer: &Answer) {
-        self.add(whence, format!("{:?}\n{}", answer.headers, answer.text()));
+    fn answer(&mut self, place: &str, answer: &Answer) {
+        self.add(place, format!("{:?}\n{}", answer.headers, answer.text()));
     }
 
     fn holds_none_of(&self, secrets: &[&str]) {
-        for (whence, text) in &self.0 {
+        for (place, text) in &self.0 {
             for secret in secrets {
-                assert!(!text.contains(secret), "{secret} stands in {whence}:\n{text}");
+                assert!(!text.contains(secret), "{secret} stands in {place}:\n{text}");
             }
         }
     }
@@ -182,7 +182,7 @@ impl Watched {
         }
     }
 
-    /// What the backend gets on a stream's path, and what is said when it breaks off.
+    /// What the backend gets on a stream's path, and the answer when it breaks off.
     async fn requests_to_the_backend(&mut self) {
         let Self { daemon, backend, seen, .. } = self;
         for (path, headers) in ways(&self.good) {
@@ -288,7 +288,7 @@ impl Watched {
     /// What the daemon tells of it all.
     async fn metrics_and_log(&mut self) {
         let Self { daemon, seen, .. } = self;
-        eventually("a webhook that is not told", async || {
+        eventually("a webhook fails", async || {
             (daemon.metric("sidestream_webhook_requests_total", &["result=\"connect\""]).await > 0.0)
                 .then_some(())
         })
@@ -300,7 +300,7 @@ impl Watched {
 }
 
 #[tokio::test]
-async fn no_planted_secret_is_to_be_read_anywhere() {
+async fn no_planted_secret_can_be_read_anywhere() {
     let mut watched = Watched::start().await;
     watched.streams().await;
     watched.requests_to_the_backend().await;

@@ -1,4 +1,4 @@
-//! Event shapes of applications that wrote their streams by hand; what a reader who comes late or anew gets.
+//! Event shapes of applications that wrote their streams by hand; what a reader that comes late or anew gets.
 
 use serde_json::{Value, json};
 
@@ -60,13 +60,13 @@ async fn a_fresh_stream_may_begin_with_its_topics_last_events() {
     let resumed = daemon.publish(&json!({"topic": "a", "data": 5})).await["id"].as_str().unwrap().to_owned();
     let mut stream =
         Stream::open(daemon.public, "/events?topic=a&history=3", &[("last-event-id", &resumed)]).await;
-    assert_eq!(stream.block().await.json()["missed"], json!(0), "who resumes has its history");
+    assert_eq!(stream.block().await.json()["missed"], json!(0), "a client that resumes has its history");
     let bad = request(daemon.public, "GET", "/events?topic=a&history=all", &[], b"").await;
     assert_eq!(bad.status, 400, "{}", bad.text());
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_only_the_newest_of_a_coalescing_key() {
+async fn a_client_that_comes_back_gets_only_the_newest_of_a_coalescing_key() {
     let daemon = Daemon::start("[sse]\nheartbeat = \"10m\"\n").await;
     let cursor = daemon.stream("/events?topic=a").await.block().await.id().to_owned();
     let mut live = daemon.stream("/events?topic=a").await;
@@ -77,7 +77,7 @@ async fn who_comes_back_gets_only_the_newest_of_a_coalescing_key() {
         // Another audience: it does not stand for the others.
         daemon.publish(&json!({"topics": ["a", "b"], "data": "x", "coalesce": "upload:1"})).await;
         for expected in [n.to_string(), (n * 100).to_string(), "x".to_owned()] {
-            assert_eq!(live.event().await.data(), expected, "who is up to date gets all");
+            assert_eq!(live.event().await.data(), expected, "a client that is up to date gets all");
         }
     }
     let mut late = Stream::open(daemon.public, "/events?topic=a", &[("last-event-id", &cursor)]).await;

@@ -223,7 +223,7 @@ async fn a_tenants_publisher_reaches_nobody_of_another() {
         let answer = publish(&daemon, "a", body.clone()).await;
         assert_eq!(answer.status, 403, "{body} {}", answer.text());
     }
-    // Nor does it take away what another's publisher sends, by a key that it guesses.
+    // And it takes nothing away that another's publisher sends, by a key that it guesses.
     let event = |tenant: &str| json!({ "topic": format!("tenant:{tenant}:all"), "data": tenant, "idempotency_key": "7" });
     assert_eq!(publish(&daemon, "a", event("a")).await.status, 200);
     let answer = publish(&daemon, "b", event("b")).await;

@@ -91,7 +91,7 @@ async fn a_ticket_opens_a_stream_once_and_its_cookie_from_then_on() {
 }
 
 #[tokio::test]
-async fn what_is_no_ticket_of_ours_is_refused_with_its_reason() {
+async fn a_ticket_that_is_not_ours_is_refused_with_the_reason() {
     let daemon = Daemon::start(&format!("{STREAM}\nttl = \"1s\"\n")).await;
     let late = ticket(&daemon, &grant()).await;
     let answer = request(daemon.public, "GET", "/events?c=1", &[], b"").await;
@@ -112,10 +112,10 @@ async fn what_is_no_ticket_of_ours_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn only_who_has_a_key_is_given_tickets() {
+async fn tickets_are_made_only_for_clients_with_a_key() {
     let daemon = Daemon::start(&format!("{STREAM}\nkeys = [\"for-tickets\"]\n")).await;
     assert_eq!(ask(&daemon, "for-tickets", &grant()).await.status, 200);
-    // Who may publish may not say who somebody is, once there are keys for that.
+    // A key for publishing makes no tickets once there are keys for tickets.
     assert_eq!(ask(&daemon, KEY, &grant()).await.status, 401);
     let none = request(daemon.internal, "POST", "/tickets", &[], b"{}").await;
     assert_eq!((none.status, none.header("www-authenticate")), (401, "Bearer"));
@@ -128,7 +128,7 @@ async fn only_who_has_a_key_is_given_tickets() {
     assert_eq!((get.status, get.header("allow")), (405, "POST"));
     let page = request(daemon.internal, "POST", "/tickets", &[("origin", "http://x")], b"{}").await;
     assert_eq!(page.status, 403);
-    // Not on the public listener, nor where nobody configured it.
+    // Not on the public listener, and not without a configuration.
     let public = request(daemon.public, "POST", "/tickets", &[], b"{}").await;
     assert_eq!(public.status, 502);
     let without = Daemon::start("").await;
@@ -208,7 +208,7 @@ async fn a_ticket_is_good_once_on_all_instances() {
     assert_eq!(reason(&one, &ticket_a, "").await, "ticket_used");
     assert_eq!(present(&one, &ticket_a, &pair).await.status(), 200);
 
-    // Nobody is let in by a ticket of which it cannot be told; and it is not spoilt by that.
+    // Nobody is let in by a ticket that cannot be checked, and the ticket stays good.
     let ticket_b = ticket(&one, &grant()).await;
     redis.kill().await;
     for _ in 0..2 {

@@ -83,7 +83,7 @@ async fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn readers_who_take_nothing_are_cut_after_the_write_timeout() {
+async fn readers_that_take_nothing_are_cut_after_the_write_timeout() {
     let authority = Authority::new();
     let config = "[sse]\nheartbeat = \"10m\"\nwrite_timeout = \"1s\"\n";
     let daemon = Daemon::start(&authority.config("", config)).await;
@@ -193,7 +193,7 @@ async fn a_certificate_is_renewed_by_sighup_and_a_bad_one_is_not_taken() {
     daemon.signal("HUP");
     daemon.logged("new connections get the new one").await;
     let mut new = stream(&authority, &daemon).await;
-    // Who was there keeps its connection.
+    // A client that was there keeps its connection.
     daemon.publish(&json!({"topic": "a", "data": 1})).await;
     for socket in [&mut old, &mut new] {
         assert!(until(socket, "\n\n\r\n").await.contains("data: 1\n"));
@@ -201,7 +201,7 @@ async fn a_certificate_is_renewed_by_sighup_and_a_bad_one_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_certificate_whose_files_change_is_renewed_without_being_told() {
+async fn a_certificate_whose_files_change_is_renewed_without_a_signal() {
     let mut authority = Authority::new();
     let daemon = Daemon::start(&authority.config("", "")).await;
     authority.renew();

@@ -1,8 +1,8 @@
-//! Webhooks: what a receiver is told, how it can check it, and that no stream minds what the receiver does.
+//! Webhooks: what a receiver gets, how it can verify it, and that no stream minds what the receiver does.
 
+mod deliveries;
 mod everywhere;
 mod received;
-mod told;
 mod trouble;
 
 use received::{Receiver, Request, config};

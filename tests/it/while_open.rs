@@ -191,7 +191,7 @@ async fn a_revocation_ends_what_it_names_and_keeps_it_out() {
             }
         }
     }
-    // Who is kept out gets in with a grant of a later time.
+    // A user that is kept out gets in with a later grant.
     let (mut stream, client) = listening(&daemon, "/events?c=1", &good(json!({ "jti": "old" }))).await;
     revoke(&daemon, &json!({"user": "u1", "for": "1h"})).await;
     assert_eq!(ended(&mut stream).await.as_deref(), Some("revoked"));
@@ -268,14 +268,14 @@ async fn a_revocation_while_redis_is_away_says_so_and_is_learnt_of_when_it_is_ba
     assert_eq!((answer.status, &answer.json()["told"]), (503, &json!(false)), "{}", answer.text());
     assert_eq!(refused(&a, "/events?c=1", &good(json!({}))).await, (401, json!("revoked")), "it holds here");
     redis.start_again().await;
-    let told = eventually("the others are told", async || {
+    let told = eventually("the others hear it", async || {
         let answer = revoke(&a, &json!({"user": "u1"})).await;
         (answer.status == 200).then_some(answer)
     })
     .await;
     assert_eq!(told.json()["told"], json!(true));
     let b = start(&with_redis).await;
-    eventually("who comes later learns of it", async || {
+    eventually("an instance that comes later learns of it", async || {
         (b.metric("sidestream_revocations", &[]).await == 1.0).then_some(())
     })
     .await;

@@ -80,7 +80,7 @@ impl Door {
     }
 }
 
-/// Where the instances listen now, for those who move between them.
+/// Where the instances listen now, for clients that move between them.
 #[derive(Clone)]
 pub(crate) struct Doors(Arc<Mutex<Vec<Door>>>);
 

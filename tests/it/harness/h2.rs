@@ -107,7 +107,7 @@ impl H2 {
         Events { head, body, text: String::new(), blocks: VecDeque::new() }
     }
 
-    /// Waits until the daemon has ended the connection, and gives what it said.
+    /// Waits until the daemon has ended the connection, and gives what ended it.
     pub(crate) async fn ended(self) -> Result<(), h2::Error> {
         drop(self.sender);
         within("the connection ends", self.driving).await.expect("no panic")

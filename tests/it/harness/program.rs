@@ -13,7 +13,7 @@ use super::waiting::{block_on_end, within};
 
 pub(crate) struct Program {
     name: String,
-    /// None once it has been told to end.
+    /// None once it has been asked to end.
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
     // Killed when this value goes.
@@ -59,7 +59,7 @@ impl Program {
 
     /// Writes a line to its stdin.
     pub(crate) async fn tell(&mut self, line: &Value) {
-        let stdin = self.stdin.as_mut().expect("it has not been told to end");
+        let stdin = self.stdin.as_mut().expect("it has not been asked to end");
         stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
     }
 

@@ -50,7 +50,7 @@ impl Redis {
         redis
     }
 
-    /// Starts one that speaks TLS alone, and asks who comes for a certificate. The paths are those of PEM files.
+    /// Starts one that speaks TLS alone, and asks clients for a certificate. The paths are those of PEM files.
     pub(crate) async fn start_tls(certificate: &str, key: &str, authority: &str) -> Self {
         let mut redis = Self::absent();
         let port = redis.port.to_string();

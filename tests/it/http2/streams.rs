@@ -242,7 +242,7 @@ async fn a_stop_closes_streams_over_the_window_and_then_the_connection() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_will_pass_is_told_as_over_http1() {
+async fn a_refusal_that_will_pass_is_answered_as_over_http1() {
     let daemon = Daemon::start("[limits]\nstreams = 1\n").await;
     let mut client = H2::plain(daemon.public).await;
     let bad = client.ask("GET", "/events", &[], b"").await;

@@ -78,7 +78,7 @@ async fn a_minted_token_is_taken_by_the_daemon() {
     let verified = run(&["verify", "--config", &config, token], "").await;
     assert_eq!(verified.code, Some(0));
 
-    // A claim of one's own goes before the rest; what the daemon would refuse is said at once.
+    // A claim that is given goes before the rest; what the daemon would refuse is reported at once.
     let minted = run(&["mint", "--config", &config, "--claim", "aud=web", "--claim", "n=7"], "").await;
     assert_eq!(minted.code, Some(0));
     assert!(
@@ -119,7 +119,7 @@ async fn a_private_key_signs_under_an_id() {
 }
 
 #[tokio::test]
-async fn explain_says_what_a_token_opens_and_what_not() {
+async fn explain_says_what_a_token_opens_and_what_it_does_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = file(
         folder.path(),
@@ -183,7 +183,7 @@ room:1: topic_not_granted
 }
 
 #[tokio::test]
-async fn the_environment_alone_will_do() {
+async fn the_environment_alone_is_enough() {
     let variables = [("SIDESTREAM_AUTH_JWT_SECRET", SECRET)];
     let minted = Shell::run(&["token", "mint", "--user", "u1"], &variables, "").await;
     assert_eq!(minted.code, Some(0), "{minted:?}");

@@ -1,4 +1,5 @@
-//! Keys that are fetched from their issuer, who changes them, floods us with others, goes away and comes back.
+//! Keys that are fetched from their issuer, which changes them, goes away and comes back, and tokens that flood it with
+//! unknown ids.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{SECRET, answer, claims};
 use crate::harness::{Daemon, eventually};
 
-/// Whoever signs: a key under an id.
+/// A signer: a key under an id.
 struct Signer {
     id: &'static str,
     key: EncodingKey,
@@ -44,7 +45,7 @@ impl Signer {
     }
 }
 
-/// An issuer's server, which answers what it is told to and counts who asks.
+/// An issuer's server, which answers what a test sets and counts the requests.
 struct Issuer {
     address: SocketAddr,
     says: Arc<Mutex<String>>,
@@ -195,7 +196,7 @@ async fn keys_stay_while_the_issuer_is_away() {
     let issuer = Issuer::with(&[]).await;
     issuer.says("503 Service Unavailable", "");
     let daemon = issuer.daemon("jwks_refresh = \"1s\"\n").await;
-    // Not ready, and whoever comes is asked to come back: who they are cannot be told yet.
+    // Not ready, and callers are asked to come back: they cannot be verified yet.
     let ready = eventually("the state of the keys", async || {
         let ready = daemon.ask("/readyz").await;
         (ready.json()["dependencies"]["jwks"]["state"] == "down").then_some(ready)
@@ -271,7 +272,7 @@ async fn what_is_no_plain_answer_is_not_taken() {
 }
 
 #[tokio::test]
-async fn keys_come_over_tls_from_whom_the_configured_authority_vouches_for() {
+async fn keys_come_over_tls_from_servers_that_the_configured_authority_vouches_for() {
     let signer = Signer::new("a");
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");

@@ -62,7 +62,7 @@ async fn read(
     if kind != Kind::Returning {
         got.holders.push(format!("/clients/{client}"));
     }
-    // Whoever comes back has another name then.
+    // A client that comes back has another id then.
     let steady = (kind != Kind::Returning).then_some((at, client));
     ready.send(steady).await.expect("somebody waits");
     drop(ready);
@@ -92,7 +92,7 @@ async fn read(
     }
 }
 
-/// Publishes some events a tick until it is told that enough is changed; gives back every event's id and topic.
+/// Publishes some events a tick until `enough` is changed; gives back every event's id and topic.
 async fn publish_until(
     daemons: &[Daemon],
     mut enough: tokio::sync::watch::Receiver<bool>,

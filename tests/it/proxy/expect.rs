@@ -8,7 +8,7 @@ use crate::harness::{Daemon, Node, Peer};
 const EXPECTING: &str = "POST /up HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
 
 #[tokio::test]
-async fn the_client_is_told_to_go_on_when_the_backend_says_so() {
+async fn the_client_gets_100_continue_when_the_backend_sends_it() {
     let (backend, daemon) = start("").await;
     let mut client = Peer::send_to(daemon.public, EXPECTING).await;
     let (mut at, head) = backend.request().await;

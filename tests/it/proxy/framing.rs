@@ -48,7 +48,7 @@ async fn chunks_win_over_a_length() {
     assert_eq!(at.body(&head).await, "hello");
     at.send(OK).await;
     answer(&mut client).await;
-    // Whoever sends both may mean to be misread: nothing more is read from that connection.
+    // A client that sends both may mean to be misread: nothing more is read from that connection.
     client.ended().await;
 }
 

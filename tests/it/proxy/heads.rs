@@ -157,7 +157,7 @@ async fn large_heads_go_both_ways() {
 }
 
 #[tokio::test]
-async fn of_a_stranger_nothing_is_believed() {
+async fn nothing_is_believed_of_an_untrusted_peer() {
     let claims = "x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: evil.example\r\n\
                   x-forwarded-port: 1\r\nforwarded: for=10.0.0.1\r\nx-real-ip: 10.0.0.1\r\n";
     let head = forwarded("", claims).await;

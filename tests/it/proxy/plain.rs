@@ -111,7 +111,7 @@ async fn one_connection_carries_answers_of_every_kind_after_each_other() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_once_whoever_reads_its_answer() {
+async fn a_request_is_sent_once_however_its_answer_is_read() {
     let (backend, daemon) = start("").await;
     let mut client = Peer::send_to(daemon.public, get("/first")).await;
     let (mut at, _) = backend.request().await;

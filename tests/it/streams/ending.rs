@@ -10,7 +10,7 @@ use super::{QUIET, publish_run};
 use crate::harness::{Daemon, eventually, request, within};
 
 #[tokio::test]
-async fn at_a_limit_a_stream_is_told_to_come_back_and_a_seat_is_given_back() {
+async fn at_a_limit_a_client_is_asked_to_come_back_and_a_seat_is_given_back() {
     let config = |limit: &str, refuse: &str| {
         format!(
             "{QUIET}refuse_with = \"{refuse}\"\n[limits]\n{limit} = 1\n[[stream]]\npath = \"/events\"\ntopics = [\"a\"]\nuser = \"u\"\n"
@@ -65,7 +65,7 @@ async fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn a_reader_who_takes_nothing_is_closed_after_the_write_timeout() {
+async fn a_reader_that_takes_nothing_is_closed_after_the_write_timeout() {
     let daemon = Daemon::start("[sse]\nheartbeat = \"10m\"\nwrite_timeout = \"1s\"\n").await;
     let mut stalled = daemon.stream("/events?topic=a").await;
     stalled.block().await;

@@ -43,7 +43,7 @@ async fn a_stream_begins_with_its_head_and_the_connected_event() {
 }
 
 #[tokio::test]
-async fn an_event_reaches_whom_it_is_for_and_each_once() {
+async fn an_event_reaches_the_streams_it_is_for_each_once() {
     let config = format!(
         "{QUIET}[[stream]]\npath = \"/events\"\ntopics = [\"{{query.t}}\"]\nuser = \"{{query.u}}\"\nsession = \"{{query.s}}\"\n"
     );

@@ -107,7 +107,7 @@ async fn a_cursor_that_cannot_be_served_is_answered_by_reset_and_live() {
         let mut stream = daemon.stream(&format!("/events?topic=a&lastEventId={cursor}")).await;
         let connected = stream.block().await;
         assert_eq!(connected.json()["resumed"], json!(false), "{cursor}");
-        // Whoever is cut before the reset has reached it asks again with what it had.
+        // A client that is cut before the reset has reached it asks again with what it had.
         assert_eq!(connected.id.as_deref(), echoed.then_some(&*cursor), "{cursor}");
         let reset = stream.block().await;
         assert!(reset.is("reset"), "{reset:?}");

@@ -21,15 +21,15 @@ async fn open(daemon: &Daemon, user: &str, topic: &str) -> Stream {
     stream
 }
 
-/// What has been told so far. An instance may repeat what another one said before it, with the same time.
+/// What has been delivered so far. An instance may repeat what another one said before it, with the same time.
 #[derive(Default)]
-struct Told {
+struct Delivered {
     seen: BTreeSet<(String, String)>,
     repeats: usize,
 }
 
-impl Told {
-    /// Waits until all of `expected` have been told, in any order between users and topics; nothing else may be.
+impl Delivered {
+    /// Waits until all of `expected` have been delivered, in any order between users and topics; nothing else may be.
     async fn next(&mut self, receiver: &Receiver, expected: &[&str]) -> Vec<Value> {
         let mut seen = Vec::new();
         let mut bodies = Vec::new();
@@ -55,61 +55,63 @@ impl Told {
 #[tokio::test]
 async fn one_instance_tells_of_its_users_and_topics() {
     let receiver = Receiver::start().await;
-    let mut told = Told::default();
+    let mut delivered = Delivered::default();
     let daemon = start(&receiver, None, "alone", "1s").await;
     let first = open(&daemon, "u", "t").await;
-    told.next(&receiver, &["topic_occupied t", "user_online u"]).await;
+    delivered.next(&receiver, &["topic_occupied t", "user_online u"]).await;
     let second = open(&daemon, "u", "t2").await;
-    told.next(&receiver, &["topic_occupied t2"]).await;
+    delivered.next(&receiver, &["topic_occupied t2"]).await;
     drop(first);
-    told.next(&receiver, &["topic_empty t"]).await;
+    delivered.next(&receiver, &["topic_empty t"]).await;
     drop(second);
     let _other = open(&daemon, "v", "t").await;
-    told.next(&receiver, &["topic_empty t2", "topic_occupied t", "user_offline u", "user_online v"]).await;
+    delivered
+        .next(&receiver, &["topic_empty t2", "topic_occupied t", "user_offline u", "user_online v"])
+        .await;
 }
 
 #[tokio::test]
-async fn a_user_and_a_topic_are_told_of_once_for_all_instances() {
+async fn a_user_and_a_topic_are_reported_once_for_all_instances() {
     let redis = Redis::start().await;
     let receiver = Receiver::start().await;
-    let mut told = Told::default();
+    let mut delivered = Delivered::default();
     let a = start(&receiver, Some(&redis), "a", "3s").await;
     let b = start(&receiver, Some(&redis), "b", "3s").await;
     let at_a = open(&a, "u", "t").await;
-    told.next(&receiver, &["topic_occupied t", "user_online u"]).await;
-    // Already known; and who comes back somewhere else within the grace was never gone.
+    delivered.next(&receiver, &["topic_occupied t", "user_online u"]).await;
+    // Already known; and a user that comes back somewhere else within the grace was never gone.
     let at_b = open(&b, "u", "t").await;
     drop(at_a);
     let at_a = open(&a, "u", "t").await;
     drop(at_b);
     let at_b = open(&b, "w", "t2").await;
-    told.next(&receiver, &["topic_occupied t2", "user_online w"]).await;
+    delivered.next(&receiver, &["topic_occupied t2", "user_online w"]).await;
     drop(at_a);
-    told.next(&receiver, &["topic_empty t", "user_offline u"]).await;
+    delivered.next(&receiver, &["topic_empty t", "user_offline u"]).await;
     // By now they have found out which one speaks.
-    let before = told.repeats;
+    let before = delivered.repeats;
     drop(at_b);
-    let bodies = told.next(&receiver, &["topic_empty t2", "user_offline w"]).await;
+    let bodies = delivered.next(&receiver, &["topic_empty t2", "user_offline w"]).await;
     assert!(bodies.iter().all(|body| body["instance"] == bodies[0]["instance"]), "{bodies:?}");
     let _last = open(&b, "x", "t").await;
-    told.next(&receiver, &["topic_occupied t", "user_online x"]).await;
-    assert_eq!(told.repeats, before);
+    delivered.next(&receiver, &["topic_occupied t", "user_online x"]).await;
+    assert_eq!(delivered.repeats, before);
 }
 
 #[tokio::test]
-async fn the_users_of_an_instance_that_is_killed_are_told_of_by_another() {
+async fn the_users_of_a_killed_instance_are_reported_by_another() {
     let redis = Redis::start().await;
     let receiver = Receiver::start().await;
-    let mut told = Told::default();
+    let mut delivered = Delivered::default();
     // The first one speaks.
     let mut a = start(&receiver, Some(&redis), "a", "1s").await;
     let b = start(&receiver, Some(&redis), "b", "1s").await;
     let _at_a = open(&a, "u", "t").await;
-    told.next(&receiver, &["topic_occupied t", "user_online u"]).await;
+    delivered.next(&receiver, &["topic_occupied t", "user_online u"]).await;
     let _at_b = open(&b, "v", "t").await;
-    told.next(&receiver, &["user_online v"]).await;
+    delivered.next(&receiver, &["user_online v"]).await;
     a.signal("KILL");
     a.ended().await;
-    let bodies = told.next(&receiver, &["user_offline u"]).await;
+    let bodies = delivered.next(&receiver, &["user_offline u"]).await;
     assert_eq!(bodies.last().expect("a body")["instance"]["name"], "b", "{bodies:?}");
 }

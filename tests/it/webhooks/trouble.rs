@@ -186,7 +186,7 @@ async fn a_full_queue_drops_its_oldest_and_says_how_many() {
         gaps += usize::from(missing > 0);
     }
     assert_eq!(total + dropped, 102);
-    assert_eq!(gaps, 1, "the gap is told once, where it is");
+    assert_eq!(gaps, 1, "the gap is reported once, where it is");
     assert!(dropped >= 85, "{dropped}");
     let counted = daemon.metric("sidestream_webhook_events_total", &["outcome=\"dropped\""]).await;
     assert_eq!(counted, dropped as f64);

@@ -1,4 +1,4 @@
-//! What a receiver is told, and how it knows that it is true.
+//! What a receiver gets, and how it verifies that it is genuine.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ use super::{Receiver, Request, config};
 use crate::harness::{Authority, Daemon, Node, eventually, repository, request};
 
 #[tokio::test]
-async fn a_webhook_is_told_who_connected_and_how_their_stream_ended() {
+async fn a_webhook_learns_who_connected_and_how_the_stream_ended() {
     let receiver = Receiver::start().await;
     let daemon = Daemon::start(&config(&receiver.url(), "", "")).await;
     let mut stream = daemon.stream("/events?topic=a&topic=b&user=u%22%C3%BC&session=s").await;
@@ -151,7 +151,7 @@ async fn a_batch_goes_when_it_is_full_and_holds_what_happened_in_order() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_told_only_of_what_it_asked_for() {
+async fn a_webhook_gets_only_what_it_asked_for() {
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     let second = format!(
         "events = [\"connected\", \"disconnected\"]\n[[webhook]]\nname = \"some\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\nmax_delay = 0\nevents = [\"disconnected\"]\ntopics = [\"room:*\"]\n",
@@ -161,9 +161,9 @@ async fn a_webhook_is_told_only_of_what_it_asked_for() {
     for topic in ["a", "room:1", "b"] {
         drop(daemon.stream(&format!("/plain?topic={topic}")).await);
     }
-    let mut told = Vec::new();
-    while told.len() < 6 {
-        told.extend(all.accept().await["events"].as_array().expect("events").iter().cloned());
+    let mut events = Vec::new();
+    while events.len() < 6 {
+        events.extend(all.accept().await["events"].as_array().expect("events").iter().cloned());
     }
     let body = some.accept().await;
     assert_eq!(body["webhook"], "some");
@@ -217,7 +217,7 @@ async fn what_is_queued_at_a_stop_is_sent_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_receiver_in_node_is_told_over_one_connection() {
+async fn a_receiver_in_node_is_called_over_one_connection() {
     let node = Node::start(
         "const sockets = new Set();
          const seen = { connections: 0, requests: 0, events: [] };
@@ -275,7 +275,7 @@ async fn a_receiver_over_tls_is_believed_by_the_configured_authorities_only() {
         (failed >= 1.0).then_some(())
     })
     .await;
-    assert_eq!(seen().await, json!([port]), "it was told nothing");
+    assert_eq!(seen().await, json!([port]), "it got nothing");
 
     let ca = format!("ca_file = {:?}\n", authority.file());
     let friend = Daemon::start(&config(&url, &ca, "")).await;
