@@ -71,7 +71,8 @@ impl ServeCommand {
             }
         }
         // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
-        if self.config.is_none() && config.internal.publish_keys.is_empty() {
+        let written = self.config.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
+        if !written && config.internal.publish_keys.is_empty() {
             let key = key::random();
             // To whoever started it, not into the log, which others may read.
             let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());

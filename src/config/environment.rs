@@ -5,15 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
+use crate::config::raw::Rejection;
+
 pub(super) const PREFIX: &str = "SIDESTREAM_";
 /// Variables with our prefix that are the commands' own: the key that `publish` presents.
-const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY"];
+const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY", DOCUMENT];
+/// The variable that can hold the text of a whole configuration file.
+pub(super) const DOCUMENT: &str = "SIDESTREAM_CONFIG";
 
 /// Our variables, and which of them have been asked for.
 #[derive(Default)]
 pub(super) struct Environment {
     /// A value that is not UTF-8 is None.
     variables: BTreeMap<String, Option<String>>,
+    /// Every variable, for `${NAME}` in a file.
+    all: BTreeMap<String, Option<String>>,
     known: BTreeSet<String>,
 }
 
@@ -22,15 +28,69 @@ impl Environment {
     pub(super) fn new<N: Into<OsString>, V: Into<OsString>>(
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let variables = variables
+        let all: BTreeMap<String, Option<String>> = variables
             .into_iter()
             .filter_map(|(name, value)| {
                 Some((name.into().into_string().ok()?, value.into().into_string().ok()))
             })
+            .collect();
+        let variables = all
+            .clone()
+            .into_iter()
             .filter(|(name, _)| name.starts_with(PREFIX) && !OTHERS.contains(&name.as_str()))
             .filter(|(name, value)| !is_kubernetes_service(name, value.as_deref().unwrap_or_default()))
             .collect();
-        Self { variables, known: BTreeSet::new() }
+        Self { variables, all, known: BTreeSet::new() }
+    }
+
+    /// The configuration file that the environment holds; `Some(None)` when it is not UTF-8.
+    pub(super) fn document(&self) -> Option<Option<&str>> {
+        self.all.get(DOCUMENT).map(Option::as_deref)
+    }
+
+    /// `text` with `${NAME}` and `${NAME:-default}` replaced by the values of variables; `$${` stays `${`. As in a shell,
+    /// the default also stands in for an empty value. A value is not looked into again.
+    pub(super) fn expand(&self, text: &str) -> Result<String, Rejection> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                expanded.push_str(&rest[..at]);
+                expanded.push('{');
+                rest = &rest[at + 2..];
+                continue;
+            }
+            expanded.push_str(&rest[..at]);
+            let (inside, behind) = rest[at + 2..].split_once('}').ok_or("has a `${` that is not closed")?;
+            let (name, default) = match inside.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (inside, None),
+            };
+            let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+            if !is_name {
+                return Err(Rejection::with(
+                    "has a `${` without the name of a variable",
+                    "write ${NAME} or ${NAME:-default}; `$${` is a plain `${`",
+                ));
+            }
+            match (self.all.get(name), default) {
+                (Some(Some(value)), None) => expanded.push_str(value),
+                (Some(Some(value)), Some(_)) if !value.is_empty() => expanded.push_str(value),
+                (_, Some(default)) => expanded.push_str(default),
+                (Some(None), None) => {
+                    return Err(format!("needs the variable `{name}`, which is not UTF-8").into());
+                }
+                (None, None) => {
+                    return Err(Rejection::with(
+                        format!("needs the variable `{name}`, which is not set"),
+                        format!("set it, or say what holds without it: ${{{name}:-default}}"),
+                    ));
+                }
+            }
+            rest = behind;
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
     }
 
     /// The variable of a key: `public`, `listen` → `SIDESTREAM_PUBLIC_LISTEN`.
@@ -114,6 +174,25 @@ mod tests {
         assert_eq!(environment.take(&Environment::name("redis", "url")), Some(Some("x".to_owned())));
         assert_eq!(environment.take(&Environment::name("public", "listen")), None);
         assert_eq!(environment.unknown().collect::<Vec<_>>(), ["SIDESTREAM_REDIS_URI"]);
+    }
+
+    #[test]
+    fn variables_are_put_into_a_text() {
+        let environment = Environment::new([("A", "1"), ("EMPTY", ""), ("NESTED", "${A}")]);
+        let expand = |text| environment.expand(text).map_err(|rejection| rejection.message);
+        for (text, expanded) in [
+            ("plain $A {query.a}", "plain $A {query.a}"),
+            ("${A}:${A}", "1:1"),
+            ("${B:-2}/${EMPTY:-3}/${EMPTY}/${A:-4}/${B:-}", "2/3//1/"),
+            ("${NESTED}", "${A}"),
+            ("$${A}", "${A}"),
+        ] {
+            assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+        }
+        assert_eq!(expand("${B}"), Err("needs the variable `B`, which is not set".to_owned()));
+        for odd in ["${A", "${}", "${a b}", "${A-1}"] {
+            assert!(expand(odd).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::config::environment::Environment;
+use crate::config::environment::{DOCUMENT, Environment};
 use crate::config::problem::{BadConfig, Origin, Problem, Severity, Snippet};
 use crate::config::reader::{Diagnostic, Findings, Location, Reader};
 use crate::config::schema::Config;
@@ -29,9 +29,11 @@ pub struct CheckedConfig {
 
 impl Config {
     /// Reads the configuration: `backend` (from the command line) goes before the variables `SIDESTREAM_…` of
-    /// `environment`, they before the file at `path`, and that before the defaults. All that is wrong is told at once.
+    /// `environment`, they before the file at `path` (or the text of one in `SIDESTREAM_CONFIG`), and that before the
+    /// defaults. All that is wrong is told at once.
     ///
-    /// Of the environment only our own variables are looked at: give it [`std::env::vars_os`].
+    /// Of the environment our own variables are looked at, and those that the file names: give it
+    /// [`std::env::vars_os`].
     pub fn load<N: Into<OsString>, V: Into<OsString>>(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (N, V)>,
@@ -58,7 +60,13 @@ impl Config {
     ) -> Result<CheckedConfig, BadConfig> {
         let environment = Environment::new(environment);
         match path.map(|path| (path, read(path))) {
-            None => from_environment(environment, backend, read_config),
+            None => match environment.document().map(|text| text.map(str::to_owned)) {
+                None => from_environment(environment, backend, read_config),
+                Some(Some(text)) => from_file(Path::new(DOCUMENT), text, environment, backend, read_config),
+                Some(None) => {
+                    Err(unreadable(Path::new(DOCUMENT), "the configuration is not UTF-8".to_owned()))
+                }
+            },
             Some((path, Ok(text))) => from_file(path, text, environment, backend, read_config),
             Some((_, Err(bad))) => Err(bad),
         }
@@ -155,20 +163,15 @@ fn assignment(before: &str, value: &str) -> Snippet {
     show(&line, None, &(before.len()..line.len()), |_| false)
 }
 
+/// A file of which nothing can be read.
+fn unreadable(path: &Path, message: String) -> BadConfig {
+    let (origin, severity) = (Origin::File { path: path.to_owned(), at: None }, Severity::Error);
+    let key = String::new();
+    BadConfig { problems: vec![Problem { origin, key, message, suggestion: None, severity, snippet: None }] }
+}
+
 fn read(path: &Path) -> Result<String, BadConfig> {
-    let bad = |message: String| {
-        let origin = Origin::File { path: path.to_owned(), at: None };
-        BadConfig {
-            problems: vec![Problem {
-                origin,
-                key: String::new(),
-                message,
-                suggestion: None,
-                severity: Severity::Error,
-                snippet: None,
-            }],
-        }
-    };
+    let bad = |message: String| unreadable(path, message);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX + 1).read_to_end(&mut bytes))

@@ -395,3 +395,35 @@ fn a_verifier_that_no_stream_uses_is_refused_to_a_daemon() {
     let bad = Config::load_to_serve(None, jwt, None).unwrap_err();
     assert_eq!(messages(bad), ["no stream has auth = \"jwt\", so that [auth.jwt] keeps nobody out"]);
 }
+
+#[test]
+fn a_file_takes_values_from_variables() {
+    let text = "[public]\nlisten = \"${HOST:-0.0.0.0}:${PORT}\"\nbackend = \"http://${APP}\"\nmax_connections = \"${MOST:-7}\"\n\
+        trusted_proxies = [\"${PROXY}\", \"::1\"]\n[redis]\nurl = \"redis://:${PASSWORD}@a\"\n";
+    let variables = [("PORT", "9000"), ("APP", "app:3000"), ("PROXY", "10.0.0.0/8"), ("PASSWORD", "s3cret")];
+    let config = load(text, &variables).unwrap();
+    assert_eq!(config.public.listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(config.public.backend.to_string(), "http://app:3000");
+    assert_eq!((config.public.max_connections, config.public.trusted_proxies.len()), (7, 2));
+    assert_eq!(config.redis.unwrap().url.expose(), "redis://:s3cret@a");
+    let bad = load(text, &[("PORT", "x"), ("APP", "a b"), ("PASSWORD", "s3cret#")]).unwrap_err();
+    assert_eq!(bad.problems.len(), 4, "{bad}");
+    assert!(
+        bad.to_string().contains("entry 1 of `trusted_proxies` needs the variable `PROXY`, which is not set"),
+        "{bad}"
+    );
+    assert!(!bad.to_string().contains("s3cret"), "{bad}");
+}
+
+#[test]
+fn a_variable_can_hold_the_whole_file() {
+    let text = "[public]\nbackend = \"http://a\"\n[[stream]]\npath = \"/s\"\n";
+    let config =
+        from_environment(&[("SIDESTREAM_CONFIG", text), ("SIDESTREAM_LOG_MAX_EVENTS", "5")]).unwrap();
+    assert_eq!((&*config.streams[0].path, config.log.max_events), ("/s", 5));
+    let bad = from_environment(&[("SIDESTREAM_CONFIG", "[public]\nbackend = 1\n")]).unwrap_err();
+    assert!(bad.to_string().contains("--> SIDESTREAM_CONFIG:2:11\n"), "{bad}");
+    // A file goes before it.
+    let file = load("[public]\nbackend = \"http://file\"\n", &[("SIDESTREAM_CONFIG", text)]).unwrap();
+    assert_eq!(file.public.backend.to_string(), "http://file:80");
+}

@@ -16,6 +16,9 @@ const EXAMPLE_HEAD: &str = r#"# sidestream: every key with its default.
 # file only. A secret can stand in a file of its own, whose path is given by <key>_file or by SIDESTREAM_…_FILE; a
 # relative path there is meant from the folder of this file.
 #
+# ${NAME} in a string stands for the value of a variable, ${NAME:-default} for the default where it is unset or empty; $${
+# is a plain ${.
+#
 # Times are written "250ms", "10s", "10m", "1h30m"; sizes "64KiB" (1024), "64KB" (1000), or as a number of bytes.
 "#;
 

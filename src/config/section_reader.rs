@@ -210,7 +210,24 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         if secret {
             self.reader.hide_all(value);
         }
-        Some((RawValue::Toml(value.get_ref()), Location::File(value.span())))
+        let place = Location::File(value.span());
+        match self.expanded(RawValue::Toml(value.get_ref())) {
+            Ok(raw) => Some((raw, place)),
+            Err(rejection) => {
+                self.judge::<String>(key, &subject(key, &place), place.clone(), Err(rejection))?;
+                None
+            }
+        }
+    }
+
+    /// A string of the file with the variables that it names put in.
+    fn expanded<'v>(&self, raw: RawValue<'v>) -> Result<RawValue<'v>, Rejection> {
+        match raw {
+            RawValue::Toml(DeValue::String(text)) if text.contains("${") => {
+                self.reader.environment.expand(text).map(RawValue::Text)
+            }
+            raw => Ok(raw),
+        }
     }
 
     /// The text of the variable of `key`, if it is set.
@@ -312,7 +329,8 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         let mut refused = false;
         for (number, (raw, at)) in (1..).zip(entries) {
             let subject = subject.replace("{}", &format!("{number}"));
-            match self.judge(key, &subject, at, parser.parse(&raw)) {
+            let value = self.expanded(raw).and_then(|raw| parser.parse(&raw));
+            match self.judge(key, &subject, at, value) {
                 Some(value) => values.push(value),
                 None => refused = true,
             }
