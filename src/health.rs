@@ -1,8 +1,12 @@
-//! What the daemon depends on, and the state of each: the content of `/readyz`.
+//! What the daemon depends on, and the state of each: the content of `/readyz` and `/readyz/events`.
+//!
+//! They answer two questions. Whether this instance can serve HTTP is what a proxy in front has to know; whether events
+//! flow is what an operator has to know, and no reason to take pages out of service.
 
-use crate::lock::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::lock::Mutex;
 
 /// The state of one dependency.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,39 +18,68 @@ pub enum State {
     Down(String),
 }
 
-/// One dependency as it stands.
+/// One dependency as it stands, for one purpose.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dependency {
-    /// Without a required dependency the daemon is not ready; the others are only named.
+    /// While a required dependency is not up, the answer is no; the others are only named.
     pub required: bool,
     pub state: State,
 }
 
+/// What an instance may be ready for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadyFor {
+    /// Can this instance serve HTTP?
+    Serving,
+    /// Are events published, delivered and shared with the other instances?
+    Events,
+}
+
 /// The dependencies of the daemon. Cloning shares.
 #[derive(Clone, Default, Debug)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, Dependency>>>);
+pub struct Health {
+    all: Arc<Mutex<BTreeMap<&'static str, Status>>>,
+    /// The names of those that serving requires.
+    serving: Arc<[String]>,
+}
+
+#[derive(Debug)]
+struct Status {
+    /// Events require it.
+    events: bool,
+    state: State,
+}
 
 impl Health {
-    pub fn new() -> Self {
-        Self::default()
+    /// Serving HTTP requires the dependencies with these names, and no other.
+    pub fn new(serving: &[String]) -> Self {
+        Self { all: Arc::default(), serving: serving.into() }
     }
 
-    /// Enters a dependency, of which nothing is known yet.
-    pub fn depend_on(&self, name: &'static str, required: bool) -> Reporter {
+    /// Enters a dependency, of which nothing is known yet. `events` says whether events require it.
+    pub fn depend_on(&self, name: &'static str, events: bool) -> Reporter {
         let reporter = Reporter { health: self.clone(), name };
-        self.0.lock().insert(name, Dependency { required, state: State::Unknown });
+        self.all.lock().insert(name, Status { events, state: State::Unknown });
         reporter
     }
 
     /// Every dependency by name.
-    pub fn dependencies(&self) -> BTreeMap<&'static str, Dependency> {
-        self.0.lock().clone()
+    pub fn dependencies(&self, purpose: ReadyFor) -> BTreeMap<&'static str, Dependency> {
+        let all = self.all.lock();
+        let all = all.iter().map(|(name, status)| {
+            let required = match purpose {
+                ReadyFor::Serving => self.serving.iter().any(|required| required == name),
+                ReadyFor::Events => status.events,
+            };
+            (*name, Dependency { required, state: status.state.clone() })
+        });
+        all.collect()
     }
 
-    /// Whether every required dependency is up.
-    pub fn is_ready(&self) -> bool {
-        let all = self.0.lock();
-        all.values().all(|dependency| !dependency.required || dependency.state == State::Up)
+    /// Whether every dependency that is required is up.
+    pub fn is_ready(&self, purpose: ReadyFor) -> bool {
+        let up = |dependency: &Dependency| !dependency.required || dependency.state == State::Up;
+        self.dependencies(purpose).values().all(up)
     }
 }
 
@@ -67,16 +100,16 @@ impl Reporter {
         self.set(State::Down(why.into()));
     }
 
-    /// From now on the daemon is ready without it, too.
+    /// From now on events flow without it, too.
     pub fn no_longer_required(&self) {
-        let mut all = self.health.0.lock();
+        let mut all = self.health.all.lock();
         if let Some(dependency) = all.get_mut(self.name) {
-            dependency.required = false;
+            dependency.events = false;
         }
     }
 
     fn set(&self, state: State) {
-        let mut all = self.health.0.lock();
+        let mut all = self.health.all.lock();
         if let Some(dependency) = all.get_mut(self.name) {
             dependency.state = state;
         }
@@ -88,18 +121,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_required_dependencies_decide_readiness() {
-        let health = Health::new();
-        assert!(health.is_ready());
+    fn only_what_a_question_requires_decides_its_answer() {
+        let health = Health::new(&["backend".to_owned()]);
+        assert!(health.is_ready(ReadyFor::Serving) && health.is_ready(ReadyFor::Events));
+        let redis = health.depend_on("redis", true);
+        assert!(!health.is_ready(ReadyFor::Events), "unknown is not up");
+        assert!(health.is_ready(ReadyFor::Serving), "pages do not need Redis");
+        redis.up();
+        assert!(health.is_ready(ReadyFor::Events));
+        redis.down("gone");
+        assert!(!health.is_ready(ReadyFor::Events));
+        assert_eq!(health.dependencies(ReadyFor::Events)["redis"].state, State::Down("gone".to_owned()));
+        redis.no_longer_required();
+        assert!(health.is_ready(ReadyFor::Events));
         let backend = health.depend_on("backend", false);
         backend.down("refused");
-        assert!(health.is_ready());
-        let redis = health.depend_on("redis", true);
-        assert!(!health.is_ready(), "unknown is not up");
-        redis.up();
-        assert!(health.is_ready());
-        redis.down("gone");
-        assert!(!health.is_ready());
-        assert_eq!(health.dependencies()["redis"].state, State::Down("gone".to_owned()));
+        assert!(!health.is_ready(ReadyFor::Serving), "it was named");
+        assert!(health.is_ready(ReadyFor::Events));
     }
 }

@@ -19,6 +19,7 @@ use crate::proxy::Proxy;
 use crate::publish::{PublishService, Relay};
 use crate::redis;
 use crate::server;
+use crate::server::AcceptLimits;
 use crate::shutdown::Drain;
 use crate::subscribe;
 use crate::subscribe::Streams;
@@ -46,7 +47,7 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn build(config: &Config, metrics: Metrics) -> io::Result<Self> {
-        let (order, health) = (StopOrder::default(), Health::new());
+        let (order, health) = (StopOrder::default(), Health::new(&config.internal.ready_requires));
         let log = build_log(config);
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(config))?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
@@ -112,10 +113,17 @@ impl Parts {
         }
         let Self { order, metrics, log, fanout, revocations, webhooks, public, .. } = self;
         let StopOrder { serving, last, .. } = &order;
-        let serve = server::serve(listeners.internal, internal, 0, last.clone());
+        let write_timeout = config.public.write_timeout;
+        let limits =
+            AcceptLimits { connections: config.internal.max_connections, descriptors: None, write_timeout };
+        let serve = server::serve(listeners.internal, internal, limits, last.clone());
         last.spawn_essential("internal listener", serve);
-        let max = config.public.max_connections;
-        let serve = server::serve(listeners.public, public, max, serving.clone());
+        let limits = AcceptLimits {
+            connections: config.public.max_connections,
+            descriptors: server::descriptors_for_strangers(),
+            write_timeout,
+        };
+        let serve = server::serve(listeners.public, public, limits, serving.clone());
         serving.spawn_essential("public listener", serve);
         serving.spawn_essential("upkeep", upkeep(log, revocations, metrics, serving.clone()));
         Ok(Running { order, fanout, webhooks })

@@ -57,7 +57,9 @@ pub enum Denied {
     #[error("the ticket has expired")]
     TicketExpired,
     /// The request is a page's of another site.
-    #[error("pages of this origin may not open this stream")]
+    #[error(
+        "pages of this origin may not open this stream; behind a proxy, it has to keep Host or to be one of public.trusted_proxies"
+    )]
     OriginNotAllowed,
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]

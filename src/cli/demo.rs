@@ -73,7 +73,12 @@ impl Demo {
         // The backend outlives the daemon, whose last requests it answers.
         let drain = Drain::new();
         let backend = Arc::new(DemoBackend::new(internal, &key, drain.clone()));
-        drain.spawn(server::serve(listener, backend, CONNECTIONS, drain.clone()));
+        let limits = server::AcceptLimits {
+            connections: CONNECTIONS,
+            descriptors: None,
+            write_timeout: Duration::ZERO,
+        };
+        drain.spawn(server::serve(listener, backend, limits, drain.clone()));
         greet(public, internal, &key).map_err(Error::Output)?;
         app.run(metrics, stop).await?;
         drain.start();

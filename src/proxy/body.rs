@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -20,6 +20,10 @@ use crate::proxy::pool::ConnectionPool;
 use crate::proxy::request_body::RequestBodyState;
 use crate::proxy::upstream::UpstreamConnection;
 use crate::shutdown::Drain;
+use crate::telemetry::Throttle;
+
+/// Clients choose what they ask a broken backend for, and how often.
+static BROKE_OFF: LazyLock<Throttle> = LazyLock::new(Throttle::default);
 
 /// The body of a forwarded answer. Dropping it before its end closes the connection that it comes from. An error is
 /// logged here, as the client has the head by then; it must cut the client's connection.
@@ -131,11 +135,10 @@ impl ProxyBody {
         let error = match &self.source {
             BodyDriver::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
             _ => {
-                warn!(
-                    status = self.status.as_u16(),
-                    ?error,
-                    "the backend broke off in the middle of its answer"
-                );
+                if let Some(suppressed) = BROKE_OFF.pass() {
+                    let status = self.status.as_u16();
+                    warn!(status, ?error, suppressed, "the backend broke off in the middle of its answer");
+                }
                 ProxyError::BrokeOffMidway(error)
             }
         };

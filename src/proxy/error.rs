@@ -57,6 +57,8 @@ pub enum BadRequest {
     NoHost,
     #[error("the request has more than one Host header")]
     TwoHosts,
+    #[error("the request's Host header is not a host, or a host and a port")]
+    Host,
     /// 501 by RFC 9112, section 6.1.
     #[error("the request's transfer coding is not plain chunked")]
     TransferCoding,

@@ -24,7 +24,8 @@ pub(super) fn prepare(head: &mut Parts, fallback: &HeaderValue) -> Result<(), Ba
             let mut hosts = head.headers.get_all(HOST).iter();
             match (hosts.next(), hosts.next()) {
                 (Some(_), Some(_)) => return Err(BadRequest::TwoHosts),
-                (Some(_), None) => {}
+                (Some(host), None) if is_host(host.as_bytes()) => {}
+                (Some(_), None) => return Err(BadRequest::Host),
                 (None, _) if head.version < Version::HTTP_11 => {
                     head.headers.insert(HOST, fallback.clone());
                 }
@@ -44,6 +45,29 @@ pub(super) fn prepare(head: &mut Parts, fallback: &HeaderValue) -> Result<(), Ba
     }
     head.version = Version::HTTP_11;
     Ok(())
+}
+
+/// Whether it is `host[:port]`, or nothing: RFC 9110, section 7.2. A part that readers take for different things could
+/// reach another host's pages.
+fn is_host(text: &[u8]) -> bool {
+    let (host, port) = match text.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let is_address = |byte: &u8| byte.is_ascii_alphanumeric() || b":.%_~-".contains(byte);
+            if end == 0 || !rest[..end].iter().all(is_address) {
+                return false;
+            }
+            (&b""[..], &rest[end + 1..])
+        }
+        None => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host.iter().all(is_name) && is_port
 }
 
 /// The authority without user and password.
@@ -128,6 +152,18 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in ["a", "a.example:80", "a_b.example", "[::1]", "[::1]:8080", "127.0.0.1:1", "", "a:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["a b", "a/b", "u@a", "a:99999x", "a:123456", "[::1", "[]", "[::1]x", "a\u{e9}", "a?b", "a#b"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
 
     fn head(method: &str, target: &str, version: Version, headers: &[(&'static str, &str)]) -> Parts {
         let uri = Uri::try_from(target).unwrap();

@@ -18,7 +18,7 @@ async fn daemon(app: &Express, redis: &Redis) -> Daemon {
     )
     .await;
     eventually("the daemon listens to Redis", async || {
-        (daemon.ask("/readyz").await.status == 200).then_some(())
+        (daemon.ask("/readyz/events").await.status == 200).then_some(())
     })
     .await;
     daemon

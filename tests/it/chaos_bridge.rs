@@ -73,7 +73,7 @@ fn config(wire: &Wire) -> String {
 async fn all_could_lead(world: &World) {
     for daemon in &world.daemons {
         eventually("it could go on", async || {
-            let answer = daemon.ask("/readyz").await;
+            let answer = daemon.ask("/readyz/events").await;
             let bridge = answer.json()["dependencies"]["redis_bridge"]["state"] == "up";
             (answer.status == 200 && bridge).then_some(())
         })

@@ -48,7 +48,8 @@ async fn with_the_log_in_redis_the_position_holds_whatever_was_published_before(
     let config = format!("{}[redis.stream]\n", redis.section());
     let (one, other) = (Daemon::start(&config).await, Daemon::start(&config).await);
     // Nothing was ever published: the log begins there.
-    eventually("the log is loaded", async || (other.ask("/readyz").await.status == 200).then_some(())).await;
+    eventually("the log is loaded", async || (other.ask("/readyz/events").await.status == 200).then_some(()))
+        .await;
     let beginning = position(&other).await;
     one.publish(&json!({ "topic": "first", "data": "of all" })).await;
     let mut stream = other.stream(&format!("/events?topic=first&lastEventId={beginning}")).await;

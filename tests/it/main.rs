@@ -14,6 +14,7 @@
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dead_peers.rs` | peers that vanish silently |
 //! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
 //! | `hostile.rs` | requests of strangers that are made to cost |
@@ -63,6 +64,7 @@ mod connections;
 mod cors;
 mod dead_peers;
 mod demo;
+mod doors;
 mod given;
 mod history;
 mod hostile;

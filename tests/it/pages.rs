@@ -222,7 +222,8 @@ async fn walk(page: &str) -> (Daemon, Backend) {
     let config = Places(places.clone()).apply(toml);
     // `start` would have one for a file without; a page's commands have to bring the page's own.
     let daemon = Daemon::start(&config).await;
-    eventually("it is ready", async || (daemon.ask("/readyz").await.status == 200).then_some(())).await;
+    eventually("it is ready", async || (daemon.ask("/readyz/events").await.status == 200).then_some(()))
+        .await;
     places.push(("127.0.0.1:8080".to_owned(), daemon.public.to_string()));
     places.push(("127.0.0.1:8081".to_owned(), daemon.internal.to_string()));
     let mut terminal = Terminal::open();

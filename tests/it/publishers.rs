@@ -121,8 +121,10 @@ async fn one_publishers_idempotency_keys_do_not_touch_anothers() {
     let redis = Redis::start().await;
     for section in [String::new(), redis.section()] {
         let daemon = Daemon::start(&format!("{}{section}", config())).await;
-        eventually("the daemon is ready", async || (daemon.ask("/readyz").await.status == 200).then_some(()))
-            .await;
+        eventually("the daemon is ready", async || {
+            (daemon.ask("/readyz/events").await.status == 200).then_some(())
+        })
+        .await;
         let mut stream = daemon.stream("/events?topic=chat:1").await;
         stream.block().await;
         let job =

@@ -187,7 +187,7 @@ async fn bad_messages_are_counted_and_passed_over() {
     let said = log.matches("is no event and was passed over").count();
     assert_eq!(said, reasons.len(), "once a reason:\n{log}");
     assert!(!log.contains("hunter2"), "nothing of a message is logged:\n{log}");
-    assert_eq!(daemon.ask("/readyz").await.status, 200);
+    assert_eq!(daemon.ask("/readyz/events").await.status, 200);
 }
 
 #[tokio::test]

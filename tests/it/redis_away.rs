@@ -52,7 +52,7 @@ async fn a_redis_that_is_not_there_yet_is_waited_for() {
     let daemon = Daemon::start(&redis.section()).await;
     let down = ready(&daemon, 503).await["redis"].clone();
     eventually("it says why", async || {
-        let redis = daemon.ask("/readyz").await.json()["dependencies"]["redis"].clone();
+        let redis = daemon.ask("/readyz/events").await.json()["dependencies"]["redis"].clone();
         redis["why"]
             .as_str()
             .map(|why| assert!(why.starts_with("cannot connect to Redis at 127.0.0.1:"), "{why}"))
@@ -118,7 +118,7 @@ async fn a_wrong_password_is_reported_without_the_password() {
     let url = format!("redis://app:wrong-hunter2@127.0.0.1:{}", redis.port);
     let daemon = Daemon::start(&format!("[redis]\nurl = \"{url}\"\n")).await;
     let say = eventually("it says why", async || {
-        let redis = daemon.ask("/readyz").await.json()["dependencies"]["redis"].clone();
+        let redis = daemon.ask("/readyz/events").await.json()["dependencies"]["redis"].clone();
         redis["why"].as_str().map(str::to_owned)
     })
     .await;
@@ -140,7 +140,7 @@ async fn a_missing_password_and_a_forbidden_channel_are_named() {
     let url = format!("redis://app:pw@127.0.0.1:{}", redis.port);
     let daemon = Daemon::start(&format!("[redis]\nurl = \"{url}\"\n")).await;
     eventually("it says that the channel is forbidden", async || {
-        let say = daemon.ask("/readyz").await.text();
+        let say = daemon.ask("/readyz/events").await.text();
         say.contains("Redis refused the subscriptions: NOPERM").then_some(())
     })
     .await;
@@ -148,7 +148,7 @@ async fn a_missing_password_and_a_forbidden_channel_are_named() {
     let _: () = redis.command(&["CONFIG", "SET", "requirepass", "pw"]).await;
     let daemon = Daemon::start(&redis.section()).await;
     eventually("it says that a password is missing", async || {
-        daemon.ask("/readyz").await.text().contains("NOAUTH").then_some(())
+        daemon.ask("/readyz/events").await.text().contains("NOAUTH").then_some(())
     })
     .await;
 }

@@ -76,7 +76,7 @@ async fn a_plain_publish_gains_one_id_on_every_instance_and_can_be_resumed_from(
     for (nth, daemon) in daemons.iter().enumerate() {
         let appended = daemon.metric("sidestream_redis_bridge_events_total", &["outcome=\"appended\""]).await;
         assert_eq!(appended, if nth == leader { 7.0 } else { 0.0 });
-        assert_eq!(daemon.ask("/readyz").await.json()["dependencies"]["redis_bridge"]["state"], "up");
+        assert_eq!(daemon.ask("/readyz/events").await.json()["dependencies"]["redis_bridge"]["state"], "up");
     }
 }
 

@@ -433,5 +433,5 @@ async fn a_user_that_may_only_read_follows_what_others_append() {
         assert_eq!(stream.event().await.data(), n.to_string());
     }
     assert_eq!(daemon.metric("sidestream_redis_stream_resets_total", &[]).await, 0.0);
-    assert_eq!(daemon.ask("/readyz").await.status, 200);
+    assert_eq!(daemon.ask("/readyz/events").await.status, 200);
 }

@@ -48,7 +48,7 @@ async fn redis_over_tls_is_spoken_to_when_both_sides_can_prove_who_they_are() {
     for (config, why) in [(format!("{url}{own}"), "UnknownIssuer"), (format!("{url}{ca}"), "ertificate")] {
         let daemon = Daemon::start(&config).await;
         eventually("it says why not", async || {
-            let said = daemon.ask("/readyz").await.text();
+            let said = daemon.ask("/readyz/events").await.text();
             said.contains(why).then_some(())
         })
         .await;

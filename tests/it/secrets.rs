@@ -278,7 +278,7 @@ impl Watched {
         redis.command_as::<()>(&planted.redis, &["CONFIG", "SET", "requirepass", "another"]).await;
         redis.command_as::<()>("another", &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         ready(daemon, 503).await;
-        seen.answer("readiness", &daemon.ask("/readyz").await);
+        seen.answer("readiness", &daemon.ask("/readyz/events").await);
         let bearer = format!("Bearer {}", planted.publish);
         let headers = [("authorization", bearer.as_str())];
         let answer = request(daemon.internal, "POST", "/publish", &headers, br#"{"topic":"a"}"#).await;

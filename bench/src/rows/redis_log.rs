@@ -136,7 +136,8 @@ fn ready(to: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
         let mut connection = TcpStream::connect(to)?;
-        connection.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        connection
+            .write_all(b"GET /readyz/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
         if answer.starts_with("HTTP/1.1 200") {

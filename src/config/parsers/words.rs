@@ -36,6 +36,14 @@ pub(in crate::config) fn label(raw: &RawValue<'_>) -> Result<String, Rejection> 
     Ok(text.to_owned())
 }
 
+/// Something that the daemon depends on, by its name in `/readyz`.
+pub(in crate::config) fn dependency(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const WANTED: &str = "`backend`, `redis`, `redis_stream`, `redis_bridge`, `jwks` or `publisher_jwks`";
+    const NAMES: [&str; 6] = ["backend", "redis", "redis_stream", "redis_bridge", "jwks", "publisher_jwks"];
+    let text = raw.text(WANTED)?;
+    if NAMES.contains(&text) { Ok(text.to_owned()) } else { Err(not_one_of(WANTED, text, NAMES)) }
+}
+
 /// Topics that may be published to, or heard.
 pub(in crate::config) fn topic_pattern(raw: &RawValue<'_>) -> Result<Pattern, Rejection> {
     let text = raw.text("a topic or a pattern such as \"conversation:*\"")?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::origin::HostName;
-use crate::config::parsers::{address, host_name, publish_key, size, time, whole};
+use crate::config::parsers::{address, dependency, host_name, publish_key, size, time, whole};
 use crate::config::schema::jwt::Jwt;
 use crate::config::schema::publisher::{Publisher, read_publishers};
 use crate::config::schema::table::section;
@@ -30,6 +30,11 @@ section! {
         body_timeout: Duration = value("10s", time(MILLIS(10)..=HOUR));
         /// How many events one publish may carry.
         max_batch: usize = value(1000, whole(1..=1_000_000));
+        /// Connections open at once; 0 = no limit. Beyond it, they wait.
+        max_connections: usize = value(4096, whole(0..=10_000_000));
+        /// Without which dependencies /readyz is 503: "backend", "redis", "redis_stream" and others that it names. A load
+        /// balancer then sends no more requests here, not even for pages. /readyz/events tells of all of them.
+        ready_requires: Vec<String> = list([], dependency);
         /// Names by which this listener is asked, such as "sidestream.internal", beside its addresses and "localhost".
         /// Requests by another name are refused, because a web page can make its own name mean this address.
         hosts: Vec<HostName> = list([], host_name);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::parsers::{address, backend, network, size, time, whole};
+use crate::config::parsers::{address, backend, network, size, time, time_or_zero, whole};
 use crate::config::schema::table::section;
 use crate::config::schema::tls::Tls;
 use crate::config::schema::units::{HOUR, KIB, MIB, MILLIS};
@@ -33,7 +33,10 @@ section! {
         /// How large a request's head may be.
         // hyper takes no less than 8KiB.
         max_head: ByteSize = value("32KiB", size(8 * KIB..=MIB));
-        /// Connections open at once; 0 = no limit.
+        /// How long a client may take nothing of an answer or of an upgraded connection; 0 = for ever. Streams have
+        /// sse.write_timeout.
+        write_timeout: Duration = value("45s", time_or_zero(MILLIS(100)..=HOUR));
+        /// Connections open at once; 0 = as many as the limit of open files leaves room for.
         max_connections: usize = value(0, whole(0..=10_000_000));
         /// Requests and streams open at once on one HTTP/2 connection.
         http2_max_streams: usize = value(256, whole(1..=100_000));

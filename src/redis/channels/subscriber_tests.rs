@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config;
-use crate::health::{Health, State as Standing};
+use crate::health::{Health, ReadyFor, State as Standing};
 use crate::log::{Log, Retention};
 use crate::redis::channels::mapping::Channels;
 use crate::redis::double::{Double, Peer, TIMING, eventually, nobody, within};
@@ -21,7 +21,7 @@ impl Running {
         let log =
             Arc::new(Log::new(Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age }));
         let channels = Channels::new(&config::Redis::at(config::Secret::new("redis://h")));
-        let health = Health::new();
+        let health = Health::default();
         let drain = Drain::new();
         let delivery = Delivery::new(channels, Arc::clone(&log), Arc::new(|_| false), None);
         let subscription = Subscription::new(
@@ -39,7 +39,7 @@ impl Running {
     /// Waits until it is down, and says why.
     async fn down(&self) -> String {
         let mut why = String::new();
-        eventually("it is down", || match &self.health.dependencies()["redis"].state {
+        eventually("it is down", || match &self.health.dependencies(ReadyFor::Events)["redis"].state {
             Standing::Down(said) => {
                 why.clone_from(said);
                 true
@@ -52,7 +52,7 @@ impl Running {
     }
 
     async fn up(&self) {
-        eventually("it is up", || self.health.is_ready()).await;
+        eventually("it is up", || self.health.is_ready(ReadyFor::Events)).await;
         assert!(self.listening.load(Ordering::Acquire));
     }
 
@@ -146,7 +146,7 @@ async fn a_connection_that_delivers_is_alive_however_late_its_pong() {
     // Had it been dropped, this would be the end of the connection.
     peer.expect("PING").await;
     running.events(sent).await;
-    assert!(running.health.is_ready());
+    assert!(running.health.is_ready(ReadyFor::Events));
     running.stop().await;
 }
 
@@ -159,7 +159,7 @@ async fn messages_between_the_confirmations_are_delivered() {
     peer.say(b"*3\r\n$9\r\nsubscribe\r\n$10\r\nsidestream\r\n:1\r\n").await;
     message(&mut peer).await;
     running.events(1).await;
-    assert!(!running.health.is_ready(), "not everything is subscribed");
+    assert!(!running.health.is_ready(ReadyFor::Events), "not everything is subscribed");
     peer.say(b"*3\r\n$10\r\npsubscribe\r\n$18\r\nsidestream:topic:*\r\n:2\r\n").await;
     peer.pong().await;
     running.up().await;

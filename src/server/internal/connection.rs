@@ -27,6 +27,7 @@ impl ServeConnection for Internal {
         let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
+            .max_buf_size(MAX_HEAD)
             // Answers are short: one piece is cheaper to write than two.
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
@@ -47,6 +48,9 @@ impl ServeConnection for Internal {
         linger(serving.into_parts().io.into_inner()).await;
     }
 }
+
+/// How large the head of a request may be.
+const MAX_HEAD: usize = 64 << 10;
 
 /// How long an answered peer may go on sending.
 const LINGER: Duration = Duration::from_secs(1);

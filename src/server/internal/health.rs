@@ -1,11 +1,11 @@
-//! `/healthz`, `/readyz` and `/metrics`: what probes and Prometheus ask.
+//! `/healthz`, `/readyz`, `/readyz/events` and `/metrics`: what probes and Prometheus ask.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 
-use crate::health::Health;
+use crate::health::{Health, ReadyFor};
 use crate::log::Log;
 use crate::server::respond;
 use crate::server::respond::FullResponse;
@@ -25,15 +25,15 @@ impl Probes {
         respond::ok(&serde_json::json!({ "status": "ok" }))
     }
 
-    pub(super) fn readiness(&self) -> FullResponse {
+    pub(super) fn readiness(&self, purpose: ReadyFor) -> FullResponse {
         let status = if self.drain.has_started() {
             "draining"
-        } else if self.health.is_ready() {
+        } else if self.health.is_ready(purpose) {
             "ready"
         } else {
             "not ready"
         };
-        respond::readiness(status, self.health.dependencies())
+        respond::readiness(status, self.health.dependencies(purpose))
     }
 
     pub(super) fn metrics(&self, log: &Log) -> FullResponse {

@@ -5,6 +5,7 @@
 use http::Method;
 
 use crate::event::{Key, Name};
+use crate::health::ReadyFor;
 use crate::server::respond::ApiProblem;
 
 /// What answers a method of a path.
@@ -14,7 +15,7 @@ pub(super) enum Handler {
     Revoke,
     MintTicket,
     Liveness,
-    Readiness,
+    Readiness(ReadyFor),
     Metrics,
     Description,
     Position,
@@ -110,7 +111,8 @@ static ROUTES: &[ApiRoute] = {
         at("/revoke").post(Revoke),
         at("/tickets").access(Access::Own).post(MintTicket),
         at("/healthz").access(Access::Open).get(Liveness),
-        at("/readyz").access(Access::Open).get(Readiness),
+        at("/readyz").access(Access::Open).get(Readiness(ReadyFor::Serving)),
+        at("/readyz/events").access(Access::Open).get(Readiness(ReadyFor::Events)),
         at("/metrics").access(Access::Open).get(Metrics),
         at("/openapi.json").access(Access::Open).get(Description),
         at("/position").get(Position),

@@ -150,7 +150,7 @@ impl Internal {
             Handler::Publish => self.publish(head, body, caller).await,
             Handler::MintTicket => self.mint_ticket(&head.headers, body, caller).await,
             Handler::Liveness => Ok(Probes::liveness()),
-            Handler::Readiness => Ok(self.probes.readiness()),
+            Handler::Readiness(purpose) => Ok(self.probes.readiness(purpose)),
             Handler::Metrics => Ok(self.probes.metrics(&self.log)),
             Handler::Description => Ok(openapi::answer()),
             handler => self.about_streams(handler, &found, head.uri.query(), body).await,
@@ -201,7 +201,7 @@ impl Internal {
             Handler::Publish
             | Handler::MintTicket
             | Handler::Liveness
-            | Handler::Readiness
+            | Handler::Readiness(_)
             | Handler::Metrics
             | Handler::Description => Err(ApiProblem::no_route()),
         }

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::server::net::client_socket::ClientSocket;
+
 /// Which HTTP a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::server) enum Protocol {
@@ -32,13 +34,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much is read before the protocol is known: most heads come whole.
 const FIRST: usize = 4096;
 
+/// By how much the kernel's limit for bytes that nobody acknowledges is above our own.
+#[cfg(target_os = "linux")]
+const LATER: Duration = Duration::from_secs(5);
+
 /// How much of an answer waits, encrypted, for the socket to take it.
 const TLS_BUFFER: usize = 32 << 10;
 
 /// Looks at what a client without TLS sends first. `None` when it leaves without a byte.
 pub(in crate::server) async fn sniff(
     socket: TcpStream,
-) -> io::Result<Option<(Prefixed<TcpStream>, Protocol)>> {
+    write_timeout: Duration,
+) -> io::Result<Option<(Prefixed<ClientSocket>, Protocol)>> {
     let mut seen = Vec::new();
     loop {
         // Nothing is held for a client that has not sent anything yet.
@@ -55,6 +62,7 @@ pub(in crate::server) async fn sniff(
             None if PREFACE.starts_with(&seen) => continue,
             None => Protocol::Http1,
         };
+        let socket = ClientSocket::new(socket, write_timeout);
         return Ok(Some((Prefixed { bytes: seen.into(), socket }, protocol)));
     }
 }
@@ -62,8 +70,8 @@ pub(in crate::server) async fn sniff(
 /// Performs the TLS handshake. An error is the client's or the network's.
 pub(in crate::server) async fn handshake(
     config: Arc<ServerConfig>,
-    socket: TcpStream,
-) -> io::Result<(TlsStream<TcpStream>, Protocol)> {
+    socket: ClientSocket,
+) -> io::Result<(TlsStream<ClientSocket>, Protocol)> {
     let accepting = TlsAcceptor::from(config)
         .accept_with(socket, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
     let stream = accepting.await?;
@@ -86,20 +94,29 @@ pub(in crate::server) fn failure_label(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes the kernel notice a dead peer on a socket that stays with hyper, and keeps what is unsent short, so that a
-/// stalled reader does not hide in the kernel's buffer. `fanout` does the same for the sockets that it owns.
-pub(in crate::server) fn tune(socket: &TcpStream) -> io::Result<()> {
+/// Makes the kernel notice a peer that has vanished without a word, on every accepted socket. A peer that is there and
+/// takes nothing is the affair of [`ClientSocket`], which is faster and ends by a reset; `fanout` has settings of its own
+/// for the sockets that it owns.
+pub(in crate::server) fn notice_dead_peer(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
     #[cfg(target_os = "linux")]
     let keepalive = keepalive.with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
+    // The kernel counts a window that stays closed, too, and drops the connection without a reset: it must not be first.
     #[cfg(target_os = "linux")]
-    {
-        socket.set_tcp_user_timeout(Some(Duration::from_secs(45)))?;
-        socket.set_tcp_notsent_lowat(32 << 10)?;
+    if !write_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(write_timeout + LATER))?;
     }
+    Ok(())
+}
+
+/// Keeps what is unsent short on a socket that stays with hyper, so that a stalled reader of a stream does not hide in
+/// the kernel's buffer.
+pub(in crate::server) fn keep_unsent_short(socket: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(socket).set_tcp_notsent_lowat(32 << 10)?;
     Ok(())
 }
 

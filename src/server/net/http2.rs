@@ -19,8 +19,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
+use crate::server::net::taking::Taking;
 use crate::server::respond::ResponseBody;
 use crate::shutdown::Drain;
+use crate::telemetry::CLIENTS_STALLED;
 
 /// A peer that has been silent for so long is asked for a sign of life, and has as long again to give it.
 const PING: Duration = Duration::from_secs(20);
@@ -41,16 +43,25 @@ pub(in crate::server) struct Http2Limits {
     pub(in crate::server) max_streams: u32,
     /// How long a connection may be open without a request.
     pub(in crate::server) idle: Duration,
+    /// How long an answer may stand still because the client takes nothing; zero = for ever.
+    pub(in crate::server) write_timeout: Duration,
 }
 
 tokio::task_local! {
     /// Ends the task of the request that is being answered.
     static CUT: Arc<Notify>;
+    /// Watches over the answer of the request that is being answered.
+    static TAKING: Taking;
 }
 
 /// What ends the HTTP/2 stream of the request that is being answered, by resetting it; `None` on HTTP/1.
 pub(in crate::server) fn cut_of_this_stream() -> Option<Arc<Notify>> {
     CUT.try_with(Arc::clone).ok()
+}
+
+/// An answer's body that is watched over: on HTTP/2 the client's window can hold it back for ever.
+pub(in crate::server) fn taking_of_this_stream() -> Option<Taking> {
+    TAKING.try_with(Taking::clone).ok()
 }
 
 /// Serves until the client leaves, nothing has been asked for a while, or the drain has started and all is answered.
@@ -72,7 +83,8 @@ where
         join_cookies(request.headers_mut());
         Box::pin(answer(request))
     });
-    let serving = http2::Builder::new(Tasks { drain: drain.clone(), open: Arc::clone(&open) })
+    let tasks = Tasks { drain: drain.clone(), open: Arc::clone(&open), write_timeout: limits.write_timeout };
+    let serving = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
@@ -119,6 +131,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 struct Tasks {
     drain: Drain,
     open: Arc<OpenRequests>,
+    write_timeout: Duration,
 }
 
 impl<F> Executor<F> for Tasks
@@ -128,15 +141,18 @@ where
     fn execute(&self, task: F) {
         let counted = Counted::new(&self.open);
         let cut = Arc::new(Notify::new());
-        self.drain.spawn(CUT.scope(Arc::clone(&cut), async move {
+        let (taking, limit) = (Taking::default(), self.write_timeout);
+        let answering = TAKING.scope(taking.clone(), CUT.scope(Arc::clone(&cut), task));
+        self.drain.spawn(async move {
             let _counted = counted;
             tokio::select! {
                 biased;
-                () = task => {}
+                () = answering => {}
                 // Dropping the task resets the stream, and throws away what the client's window holds back.
                 () = cut.notified() => {}
+                () = taking.stalled(limit) => metrics::counter!(CLIENTS_STALLED).increment(1),
             }
-        }));
+        });
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use crate::server::net::accept;
 use crate::shutdown::Drain;
+use crate::telemetry::Throttle;
 
 /// Connections that the kernel may hold ready for us.
 const BACKLOG: u32 = 4096;
 /// The pause after an accept that failed for want of something (descriptors, memory).
 const PAUSE: Duration = Duration::from_millis(100);
+/// The pause after one that was closed to keep descriptors free.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Binds `address`. The error names it.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -37,10 +42,45 @@ pub trait ServeConnection: Send + Sync + 'static {
     fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
 }
 
-/// Accepts until the drain starts, each connection in a task of its own under `drain`; at most `max` at once, where
-/// 0 is no limit. Beyond it, connections wait in the kernel.
-pub async fn serve<S: ServeConnection>(listener: TcpListener, server: Arc<S>, max: usize, drain: Drain) {
-    let permits = Arc::new(Semaphore::new(if max == 0 { Semaphore::MAX_PERMITS } else { max }));
+/// How many connections a listener takes.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLimits {
+    /// At once; 0 is no limit. Beyond it, connections wait in the kernel.
+    pub connections: usize,
+    /// A connection whose descriptor is this or higher is closed at once. The kernel gives the lowest free number, so
+    /// those above stay for everything else that the process opens.
+    pub descriptors: Option<RawFd>,
+    /// How long a peer may acknowledge nothing of what it is sent; zero is as long as the system lets it.
+    pub write_timeout: Duration,
+}
+
+/// Which descriptors a listener for everybody may use, by the process's limit of open files: an eighth of them, but no
+/// more than 1024, stay for the internal listener, Redis, the backend and files. None where the limit is not known.
+pub fn descriptors_for_strangers() -> Option<RawFd> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    // "unlimited" is no number.
+    let soft: RawFd = line.split_whitespace().next()?.parse().ok()?;
+    Some(soft - (soft / 8).min(1024))
+}
+
+/// Accepts until the drain starts, each connection in a task of its own under `drain`.
+pub async fn serve<S: ServeConnection>(
+    listener: TcpListener,
+    server: Arc<S>,
+    limits: AcceptLimits,
+    drain: Drain,
+) {
+    let AcceptLimits { connections, descriptors, write_timeout } = limits;
+    let permits =
+        Arc::new(Semaphore::new(if connections == 0 { Semaphore::MAX_PERMITS } else { connections }));
+    let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+    let failures = Throttle::default();
+    let failed = |error: &dyn std::fmt::Display| {
+        if let Some(suppressed) = failures.pass() {
+            warn!(%error, listener = address, suppressed, "cannot accept connections; trying again");
+        }
+    };
     loop {
         let accepted = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -53,18 +93,24 @@ pub async fn serve<S: ServeConnection>(listener: TcpListener, server: Arc<S>, ma
             accepted = accepted => accepted,
         };
         match accepted {
+            Ok((socket, _)) if descriptors.is_some_and(|end| socket.as_raw_fd() >= end) => {
+                drop(socket);
+                failed(&"nearly all open files that the process may have are in use");
+                tokio::time::sleep(SHORT_PAUSE).await;
+            }
             Ok((socket, peer)) => {
                 let server = Arc::clone(&server);
                 drain.spawn(async move {
                     let _permit = permit;
                     // Small writes go out at once; an error means that the peer is gone, which the next read says.
                     let _ = socket.set_nodelay(true);
+                    let _ = accept::notice_dead_peer(&socket, write_timeout);
                     server.connection(socket, peer).await;
                 });
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                warn!(%error, "cannot accept connections; trying again");
+                failed(&error);
                 tokio::time::sleep(PAUSE).await;
             }
         }

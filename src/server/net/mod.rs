@@ -2,9 +2,11 @@
 
 pub(super) mod accept;
 pub(super) mod certificate;
+pub(super) mod client_socket;
 pub(super) mod connection;
 pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod listen;
 pub(super) mod on_wake;
 pub(super) mod takeover;
+pub(super) mod taking;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::fanout::Framing;
 use crate::lock::Mutex;
 use crate::server::net::accept::Prefixed;
+use crate::server::net::client_socket::ClientSocket;
 use crate::subscribe::Admission;
 
 /// The service's error that ends hyper's part.
@@ -31,6 +31,6 @@ impl Handover {
 }
 
 /// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
-pub(in crate::server) fn bare(io: TokioIo<Prefixed<TcpStream>>) -> std::io::Result<std::net::TcpStream> {
-    io.into_inner().into_inner().into_std()
+pub(in crate::server) fn bare(io: TokioIo<Prefixed<ClientSocket>>) -> std::io::Result<std::net::TcpStream> {
+    io.into_inner().into_inner().into_inner().into_std()
 }

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
-use http::header::HOST;
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use ipnet::IpNet;
 
 use crate::config::WebOrigin;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The proxies that are believed.
 #[derive(Clone, Debug)]
@@ -30,17 +33,47 @@ impl TrustedProxies {
         if !self.contains(client) {
             return client;
         }
-        let named = headers.get_all("x-forwarded-for");
-        let named: Vec<&str> =
-            named.iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(',')).collect();
-        for text in named.iter().rev() {
-            let Some(address) = parse(text.trim()) else { break };
+        // From the right, and as bytes: what the client wrote stands to the left, and may be anything.
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        for text in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+            let address = str::from_utf8(text).ok().and_then(|text| parse(text.trim()));
+            let Some(address) = address else { break };
             client = address;
             if !self.contains(client) {
                 break;
             }
         }
         client
+    }
+
+    /// Puts what a trusted proxy says by `Forwarded` (RFC 7239) into the fields that it has not set of `X-Forwarded-*`, which
+    /// everything else, the backend too, reads.
+    pub(super) fn read_forwarded(&self, peer: SocketAddr, headers: &mut HeaderMap) {
+        if !headers.contains_key(FORWARDED) || !self.contains(peer.ip()) {
+            return;
+        }
+        let lines: Vec<&[u8]> = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect();
+        let whole = lines.join(&b","[..]);
+        let elements: Vec<&[u8]> = split_unquoted(&whole, b',');
+        let all = |name: &str| -> Vec<String> {
+            elements.iter().map(|element| parameter(element, name).unwrap_or_default()).collect()
+        };
+        // An address that a proxy keeps to itself ends the search for the client's.
+        let hidden = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
+        let clients: Vec<String> = all("for").into_iter().map(hidden).collect();
+        // The first proxy's word, as everywhere.
+        let first = |name: &str| all(name).into_iter().find(|text| !text.is_empty());
+        let fields = [
+            (FORWARDED_FOR, Some(clients.join(", "))),
+            (FORWARDED_PROTO, first("proto")),
+            (FORWARDED_HOST, first("host")),
+        ];
+        for (name, text) in fields {
+            let value = text.and_then(|text| HeaderValue::from_str(&text).ok());
+            if let Some(value) = value.filter(|_| !headers.contains_key(&name)) {
+                headers.insert(name, value);
+            }
+        }
     }
 
     /// The origin of the server as the client sees it, the way browsers write origins: what a trusted proxy says of
@@ -60,6 +93,31 @@ impl TrustedProxies {
         let origin = format!("{scheme}://{}", said("x-forwarded-host").or_else(named)?);
         origin.parse::<WebOrigin>().ok().map(|origin| origin.to_string())
     }
+}
+
+/// The parts of a list, where separators within quotes do not count.
+fn split_unquoted(text: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|&byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            byte => return byte == separator && !quoted,
+        }
+        false
+    });
+    parts.collect()
+}
+
+/// The value of a parameter of one element of `Forwarded`, without its quotes.
+fn parameter(element: &[u8], name: &str) -> Option<String> {
+    split_unquoted(element, b';').into_iter().find_map(|pair| {
+        let (key, value) = str::from_utf8(pair).ok()?.split_once('=')?;
+        let value = value.trim();
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        key.trim().eq_ignore_ascii_case(name).then(|| value.replace('\\', ""))
+    })
 }
 
 /// An address with or without a port, as proxies write them.
@@ -97,6 +155,55 @@ mod tests {
         assert_eq!(client(&["192.0.2.0/24"], "192.0.2.1:5", &["203.0.113.9, unknown"]), "192.0.2.1");
         assert_eq!(client(&["2001:db8::/32"], "[2001:db8::1]:5", &["[2001:db9::2]"]), "2001:db9::2");
         assert_eq!(client(&["127.0.0.0/8"], "[::ffff:127.0.0.1]:5", &["::ffff:203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn bytes_of_the_clients_own_do_not_hide_what_the_proxy_saw() {
+        let mut headers = HeaderMap::new();
+        let line = b"\xe9, \xff\xfe, 203.0.113.9";
+        headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
+        let trusted = TrustedProxies::new(&["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(trusted.client("192.0.2.1:5".parse().unwrap(), &headers).to_string(), "203.0.113.9");
+        // Two lines are one list.
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("192.0.2.7"));
+        assert_eq!(trusted.client("192.0.2.1:5".parse().unwrap(), &headers).to_string(), "203.0.113.9");
+    }
+
+    #[test]
+    fn forwarded_of_a_trusted_proxy_is_read_as_x_forwarded() {
+        let read = |peer: &str, fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let trusted = TrustedProxies::new(&["192.0.2.0/24".parse().unwrap()]);
+            trusted.read_forwarded(peer.parse().unwrap(), &mut headers);
+            let field = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            let client = trusted.client(peer.parse().unwrap(), &headers).to_string();
+            (client, field("x-forwarded-proto"), field("x-forwarded-host"))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let one = ("forwarded", "for=203.0.113.9;proto=https;host=app.example");
+        assert_eq!(
+            read("192.0.2.1:5", &[one]),
+            ("203.0.113.9".to_owned(), some("https"), some("app.example"))
+        );
+        assert_eq!(read("198.51.100.1:5", &[one]), ("198.51.100.1".to_owned(), None, None));
+        for (line, client) in [
+            ("for=\"[2001:db8::1]:4711\"", "2001:db8::1"),
+            ("FOR = 203.0.113.9 ; by=10.0.0.1", "203.0.113.9"),
+            ("for=evil, for=203.0.113.9, for=192.0.2.7", "203.0.113.9"),
+            ("for=\"a,b\";host=\"x,y\", for=203.0.113.9", "203.0.113.9"),
+            ("for=203.0.113.9, for=_hidden", "192.0.2.1"),
+            ("for=203.0.113.9, proto=https", "192.0.2.1"),
+            ("nonsense", "192.0.2.1"),
+        ] {
+            assert_eq!(read("192.0.2.1:5", &[("forwarded", line)]).0, client, "{line}");
+        }
+        // What the proxy says both ways, it says by the field that it has set.
+        let both = [one, ("x-forwarded-for", "203.0.113.7"), ("x-forwarded-proto", "http")];
+        let (client, proto, host) = read("192.0.2.1:5", &both);
+        assert_eq!((client.as_str(), proto, host), ("203.0.113.7", some("http"), some("app.example")));
     }
 
     #[test]

@@ -12,13 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config;
 use crate::proxy::Forwarded;
 use crate::server::net::accept;
 use crate::server::net::accept::Protocol;
 use crate::server::net::certificate::Certificate;
+use crate::server::net::client_socket::ClientSocket;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
 use crate::server::net::http1;
 use crate::server::net::http1::{Http1Limits, TakenOver};
@@ -38,6 +39,8 @@ pub(super) struct Transport {
     pub(super) certificate: Option<Certificate>,
     http1: Http1Limits,
     http2: Http2Limits,
+    /// How long a client may take nothing of what there is for it.
+    write_timeout: Duration,
     open: Gauge,
     http1_opened: Counter,
     http2_opened: Counter,
@@ -66,7 +69,13 @@ impl Transport {
         Self {
             certificate: None,
             http1: Http1Limits { head_timeout, max_head },
-            http2: Http2Limits { max_head, max_streams, idle: head_timeout },
+            http2: Http2Limits {
+                max_head,
+                max_streams,
+                idle: head_timeout,
+                write_timeout: settings.write_timeout,
+            },
+            write_timeout: settings.write_timeout,
             open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
             http1_opened: opened("http1"),
             http2_opened: opened("http2"),
@@ -106,7 +115,7 @@ impl ServeConnection for Public {
         let sniffed = tokio::select! {
             biased;
             () = self.drain.started() => return,
-            sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket)) => sniffed,
+            sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket, self.transport.write_timeout)) => sniffed,
         };
         match sniffed {
             Ok(Ok(Some((io, Protocol::Http1)))) => {
@@ -119,8 +128,8 @@ impl ServeConnection for Public {
                 }
             }
             Ok(Ok(Some((io, Protocol::Http2)))) => {
-                if let Err(error) = accept::tune(io.get_ref()) {
-                    debug!(%peer, %error, "a connection keeps the system's own timeouts");
+                if let Err(error) = accept::keep_unsent_short(io.get_ref().get_ref()) {
+                    debug!(%peer, %error, "a connection keeps the system's own buffer");
                 }
                 Box::pin(self.http2(io, false, peer)).await;
             }
@@ -133,9 +142,10 @@ impl ServeConnection for Public {
 
 impl Public {
     async fn secured(self: &Arc<Self>, certificate: &Certificate, socket: TcpStream, peer: SocketAddr) {
-        if let Err(error) = accept::tune(&socket) {
-            debug!(%peer, %error, "a connection keeps the system's own timeouts");
+        if let Err(error) = accept::keep_unsent_short(&socket) {
+            debug!(%peer, %error, "a connection keeps the system's own buffer");
         }
+        let socket = ClientSocket::new(socket, self.transport.write_timeout);
         let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
         let shaken = tokio::select! {
             biased;
@@ -176,9 +186,22 @@ impl Public {
         let ends = (&connection.handover, &*connection.cut);
         let served = http1::serve(io, answer, self.transport.http1, ends, &self.drain).await;
         served.unwrap_or_else(|error| {
-            debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+            self.note_end(peer, &error);
             None
         })
+    }
+
+    /// An operator cannot see from anything else that clients' requests are refused before they are requests.
+    fn note_end(&self, peer: SocketAddr, error: &hyper::Error) {
+        let reason = match error {
+            error if error.is_parse_too_large() => "head_too_large",
+            error if error.is_parse() => "malformed",
+            error => return debug!(%peer, error = %ErrorChain(error), "connection ended with an error"),
+        };
+        metrics::counter!(telemetry::HTTP_PARSER_REFUSED, "reason" => reason).increment(1);
+        if let Some(suppressed) = self.unreadable.pass() {
+            info!(%peer, reason, suppressed, error = %ErrorChain(error), "a request could not be read");
+        }
     }
 
     async fn http2<I>(self: &Arc<Self>, io: I, https: bool, peer: SocketAddr)

@@ -6,7 +6,8 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, COOKIE, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, VARY,
 };
 
 use crate::config;
@@ -53,7 +54,9 @@ impl Cors {
                 sites.all(|site| matches!(site.as_bytes(), b"none" | b"same-origin"))
             }
             (Some(origin), None) => {
-                own.is_some_and(|own| origin.as_bytes() == own.as_bytes())
+                // A page cannot set the field of the browser, and the proxy in between may have changed the host.
+                site_is_own(request)
+                    || own.is_some_and(|own| origin.as_bytes() == own.as_bytes())
                     || (self.lists(origin) && (self.credentials || !request.contains_key(COOKIE)))
             }
             (Some(_), Some(_)) => false,
@@ -91,7 +94,7 @@ impl Cors {
         let answer = response.headers_mut();
         if self.allow(request, answer) {
             answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS));
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
             answer.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
             if request.get(REQUEST_PRIVATE).is_some_and(|asked| asked == "true") {
                 answer.insert(ALLOW_PRIVATE, HeaderValue::from_static("true"));
@@ -123,6 +126,25 @@ impl Cors {
 
     fn lists(&self, origin: &HeaderValue) -> bool {
         self.any || self.origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes())
+    }
+}
+
+/// Whether the browser says that the page is of the very origin that it asks.
+fn site_is_own(request: &HeaderMap) -> bool {
+    let mut sites = request.get_all(SITE).iter();
+    sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+}
+
+/// Whatever a listed page asks for: libraries and tracing add fields of their own, and each of them means nothing here.
+fn allowed_headers(request: &HeaderMap) -> HeaderValue {
+    let is_list = |asked: &&HeaderValue| {
+        let names = asked.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.into_iter().all(|name| HeaderName::from_bytes(name).is_ok())
+    };
+    match request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(is_list) {
+        // A copy, as above.
+        Some(asked) => HeaderValue::from_bytes(asked.as_bytes()).expect("it was a value"),
+        None => HeaderValue::from_static(HEADERS),
     }
 }
 
@@ -216,6 +238,13 @@ mod tests {
         assert_eq!(field("access-control-max-age"), "7");
         assert!(field("access-control-allow-headers").contains("Last-Event-ID"));
         assert!(!yes.headers().contains_key(ALLOW_PRIVATE));
+        let asked = |names: &'static str| {
+            let names = ("access-control-request-headers", names);
+            let answer = ask(&[("origin", "https://a.example"), asks, names]).unwrap();
+            answer.headers()["access-control-allow-headers"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(asked("x-requested-with,traceparent, baggage"), "x-requested-with,traceparent, baggage");
+        assert_eq!(asked("a b"), HEADERS);
         let private =
             [("origin", "https://a.example"), asks, ("access-control-request-private-network", "true")];
         assert_eq!(ask(&private).unwrap().headers()[ALLOW_PRIVATE], "true");
@@ -238,6 +267,13 @@ mod tests {
             assert!(admits(cors, &[cookie, ("origin", "https://app.example")]));
             assert!(admits(cors, &[cookie, ("sec-fetch-site", "same-origin")]));
             assert!(admits(cors, &[cookie, ("sec-fetch-site", "none")]));
+            // Behind a proxy that changes the host, the origin is not the one that was asked here.
+            let renamed = [cookie, ("origin", "http://localhost:5173"), ("sec-fetch-site", "same-origin")];
+            assert!(admits(cors, &renamed));
+            assert!(!admits(
+                cors,
+                &[cookie, ("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")]
+            ));
             assert!(!admits(cors, &[cookie, ("sec-fetch-site", "cross-site")]));
             assert!(!admits(cors, &[cookie, ("sec-fetch-site", "same-site")]));
             for other in ["http://app.example", "https://evil.example", "null", ""] {

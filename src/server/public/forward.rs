@@ -6,6 +6,8 @@ use hyper::body::Incoming;
 use tracing::{debug, warn};
 
 use crate::server::net::connection::ErrorChain;
+use crate::server::net::http2;
+use crate::server::net::taking::WatchedBody;
 use crate::server::public::connection::ConnectionContext;
 use crate::server::public::service::Public;
 use crate::server::respond;
@@ -23,7 +25,10 @@ impl Public {
         self.streams.conceal(&mut request);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         match self.proxy.forward(request, &connection.forwarded).await {
-            Ok(response) => response.map(ResponseBody::Backend),
+            Ok(response) => {
+                let watched = |body| WatchedBody::new(body, http2::taking_of_this_stream());
+                response.map(|body| ResponseBody::Backend(watched(body)))
+            }
             Err(error) => {
                 // The path without its query, which may hold a token.
                 let path = uri.path();

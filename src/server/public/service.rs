@@ -13,6 +13,7 @@ use crate::server::net::takeover::SocketTaken;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::connection::{ConnectionContext, Transport};
 use crate::server::public::cors::Cors;
+use crate::server::respond;
 use crate::server::respond::ResponseBody;
 use crate::shutdown::Drain;
 use crate::subscribe::Streams;
@@ -30,6 +31,8 @@ pub struct Public {
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
     pub(super) unforwarded: Throttle,
+    /// Of those about requests that are no HTTP.
+    pub(super) unreadable: Throttle,
 }
 
 impl Public {
@@ -51,6 +54,7 @@ impl Public {
             drain,
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
+            unreadable: Throttle::default(),
         }
     }
 
@@ -66,9 +70,11 @@ impl Public {
         mut request: Request<Incoming>,
         connection: &ConnectionContext,
     ) -> Result<Response<ResponseBody>, SocketTaken> {
+        self.trusted.read_forwarded(connection.peer, request.headers_mut());
         if let Some(route) = self.streams.route(request.uri().path()) {
             match *request.method() {
                 Method::GET => return self.open_stream(&route, request, connection).await,
+                Method::HEAD => return Ok(respond::stream_head().map(ResponseBody::Full)),
                 Method::OPTIONS if let Some(answer) = self.cors.preflight(request.headers()) => {
                     return Ok(answer.map(ResponseBody::Full));
                 }

@@ -10,11 +10,12 @@ use http_body_util::Full;
 
 use crate::fanout::ChannelBody;
 use crate::proxy::ProxyBody;
+use crate::server::net::taking::WatchedBody;
 
 /// Every body that a listener answers with.
-pub enum ResponseBody {
+pub(in crate::server) enum ResponseBody {
     Full(Full<Bytes>),
-    Backend(ProxyBody),
+    Backend(WatchedBody<ProxyBody>),
     Stream(ChannelBody),
 }
 

@@ -7,7 +7,7 @@ mod json;
 mod problem;
 mod public;
 
-pub use crate::server::respond::body::ResponseBody;
+pub(in crate::server) use crate::server::respond::body::ResponseBody;
 
 pub(in crate::server) use crate::server::respond::internal::{
     closed, published, readiness, refused_publish, revoked, topics_edited,
@@ -15,5 +15,5 @@ pub(in crate::server) use crate::server::respond::internal::{
 pub(in crate::server) use crate::server::respond::json::{FullResponse, ok};
 pub(in crate::server) use crate::server::respond::problem::ApiProblem;
 pub(in crate::server) use crate::server::respond::public::{
-    STREAM_HEADERS, no_such_stream, not_forwarded, preflight, refused, renewed,
+    STREAM_HEADERS, no_such_stream, not_forwarded, preflight, refused, renewed, stream_head,
 };

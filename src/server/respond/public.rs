@@ -42,6 +42,13 @@ pub(in crate::server) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
 ];
 
+/// The head alone, to clients that ask whether there are streams here: nothing is opened, and nobody is verified.
+pub(in crate::server) fn stream_head() -> FullResponse {
+    let mut response = Response::new(Full::default());
+    response.headers_mut().extend(STREAM_HEADERS);
+    response
+}
+
 /// What a client reads whose stream is refused.
 pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullResponse {
     match refusal {

@@ -30,10 +30,10 @@ pub(crate) async fn start(config: &str) -> Daemon {
     daemon
 }
 
-/// Waits until `/readyz` has this status, and gives back what it says about everything that the daemon depends on.
+/// Waits until `/readyz/events` has this status, and gives back what it says about everything that the daemon depends on.
 pub(crate) async fn ready(daemon: &Daemon, status: u16) -> serde_json::Value {
-    eventually(&format!("/readyz is {status}"), async || {
-        let answer = daemon.ask("/readyz").await;
+    eventually(&format!("/readyz/events is {status}"), async || {
+        let answer = daemon.ask("/readyz/events").await;
         (answer.status == status).then(|| answer.json()["dependencies"].take())
     })
     .await
@@ -65,7 +65,17 @@ impl Daemon {
 
     /// The same, with environment variables.
     pub(crate) async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
-        let mut daemon = Self::spawn(config, environment, Stdio::piped());
+        Self::announced(Self::spawn(&[], config, environment, Stdio::piped())).await
+    }
+
+    /// The same, with a limit of open files.
+    pub(crate) async fn start_limited(config: &str, files: u32) -> Self {
+        let through = ["prlimit", &format!("--nofile={files}")];
+        Self::announced(Self::spawn(&through, config, &[], Stdio::piped())).await
+    }
+
+    /// Waits until its log says where it listens.
+    async fn announced(mut daemon: Self) -> Self {
         let log = Arc::clone(&daemon.log);
         let bound = eventually("the daemon says where it listens", async || {
             if let Ok(Some(status)) = daemon.child.try_wait() {
@@ -86,7 +96,7 @@ impl Daemon {
 
     /// Starts one whose log goes to `stderr`. What it listens on is read from the kernel's tables.
     pub(crate) async fn start_with_stderr(config: &str, stderr: std::fs::File) -> Self {
-        let mut daemon = Self::spawn(config, &[], stderr.into());
+        let mut daemon = Self::spawn(&[], config, &[], stderr.into());
         let (public, internal) = eventually("the daemon listens", async || {
             let [one, other] = listening_ports(daemon.pid())[..] else { return None };
             match request(one, "GET", "/healthz", &[], b"").await.status {
@@ -100,11 +110,14 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(config: &str, environment: &[(&str, &str)], stderr: Stdio) -> Self {
+    /// `through` is a program that becomes the daemon.
+    fn spawn(through: &[&str], config: &str, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("sidestream.toml");
         std::fs::write(&file, config).expect("a file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sidestream"))
+        let mut words = through.iter().copied().chain([env!("CARGO_BIN_EXE_sidestream")]);
+        let mut child = Command::new(words.next().expect("the daemon's own name"))
+            .args(words)
             .arg("serve")
             .arg("--config")
             .arg(&file)

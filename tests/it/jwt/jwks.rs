@@ -198,7 +198,7 @@ async fn keys_stay_while_the_issuer_is_away() {
     let daemon = issuer.daemon("jwks_refresh = \"1s\"\n").await;
     // Not ready, and callers are asked to come back: they cannot be verified yet.
     let ready = eventually("the state of the keys", async || {
-        let ready = daemon.ask("/readyz").await;
+        let ready = daemon.ask("/readyz/events").await;
         (ready.json()["dependencies"]["jwks"]["state"] == "down").then_some(ready)
     })
     .await;
@@ -212,8 +212,10 @@ async fn keys_stay_while_the_issuer_is_away() {
     );
 
     issuer.set(&[&signer]);
-    eventually("the issuer is back", async || (daemon.ask("/readyz").await.status == 200).then_some(()))
-        .await;
+    eventually("the issuer is back", async || {
+        (daemon.ask("/readyz/events").await.status == 200).then_some(())
+    })
+    .await;
     assert_eq!(status(&daemon, &signer.token()).await.0, 200);
 
     // Gone again, as a server that gives what is no key set, or none at all.
@@ -222,7 +224,7 @@ async fn keys_stay_while_the_issuer_is_away() {
         issuer.says(head, body);
         let asked = issuer.asked();
         eventually("two more fetches", async || (issuer.asked() >= asked + 2).then_some(())).await;
-        let ready = daemon.ask("/readyz").await;
+        let ready = daemon.ask("/readyz/events").await;
         assert_eq!((ready.status, &ready.json()["dependencies"]["jwks"]["state"]), (200, &json!("down")));
         assert_eq!(status(&daemon, &signer.token()).await.0, 200, "the keys that were fetched still count");
     }
@@ -268,7 +270,7 @@ async fn what_is_no_plain_answer_is_not_taken() {
     let padded = format!("{{\"keys\": [{}], \"x\": \"{}\"}}", signer.jwk(), "x".repeat(300_000));
     issuer.says("200 OK", &padded);
     counted("too_large").await;
-    assert_eq!(daemon.ask("/readyz").await.status, 503);
+    assert_eq!(daemon.ask("/readyz/events").await.status, 503);
 }
 
 #[tokio::test]
@@ -300,5 +302,5 @@ async fn keys_come_over_tls_from_servers_that_the_configured_authority_vouches_f
         (daemon.metric("sidestream_jwks_fetches_total", &["outcome=\"tls\""]).await >= 1.0).then_some(())
     })
     .await;
-    assert_eq!(daemon.ask("/readyz").await.status, 503);
+    assert_eq!(daemon.ask("/readyz/events").await.status, 503);
 }
