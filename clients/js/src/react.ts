@@ -1,7 +1,27 @@
 // The client as React hooks. Nothing is opened while rendering or on a server: only an effect does.
 
-import { createContext, createElement, useCallback, useContext, useEffect, useInsertionEffect, useRef, useState, useSyncExternalStore, type ReactElement, type ReactNode } from 'react';
-import { createStore, followPresence, identity, type PresenceOptions, type SSEOptions, type SSEState, type Store } from './store.js';
+import {
+  createContext,
+  createElement,
+  useCallback,
+  useContext,
+  useEffect,
+  useInsertionEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+  type ReactElement,
+  type ReactNode,
+} from 'react';
+import {
+  createStore,
+  followPresence,
+  identity,
+  type PresenceOptions,
+  type SSEOptions,
+  type SSEState,
+  type Store,
+} from './store.js';
 import type { EventMap, Handler, StreamEvent, Topics } from './types.js';
 
 export type { PresenceOptions, SSEOptions, SSEState } from './store.js';
@@ -53,7 +73,10 @@ export function useSSE<E extends object = EventMap>(options?: SSEOptions<E>): SS
 }
 
 /** One connection for all components in it. */
-export function SSEProvider<E extends object = EventMap>({ children, ...options }: SSEOptions<E> & { children?: ReactNode }): ReactElement {
+export function SSEProvider<E extends object = EventMap>({
+  children,
+  ...options
+}: SSEOptions<E> & { children?: ReactNode }): ReactElement {
   return createElement(Shared.Provider, { value: useStore(options as SSEOptions<E>) }, children);
 }
 

@@ -2,7 +2,20 @@
 // each rendering without a new connection.
 
 import { subscribe } from './subscribe.js';
-import type { Connected, Disconnect, EventMap, Handler, LinkOptions, Options, Presence, State, StreamError, StreamEvent, Subscription, Topics } from './types.js';
+import type {
+  Connected,
+  Disconnect,
+  EventMap,
+  Handler,
+  LinkOptions,
+  Options,
+  Presence,
+  State,
+  StreamError,
+  StreamEvent,
+  Subscription,
+  Topics,
+} from './types.js';
 
 export interface SSEOptions<E extends object = EventMap> extends Options<E> {
   /** Nothing is opened while there is none. A new text is a new connection; a function is asked at each try. */
@@ -42,21 +55,34 @@ export interface Store<E extends object = EventMap> {
   renew(): Promise<void>;
   topics: Topics;
   on<K extends keyof E & string>(type: K, handler: Handler<E[K], K>): () => void;
-  /** Calls `refetch` with what the stream says of itself when it opens, and with nothing when something was missed. */
-  onFresh(refetch: (info?: Connected) => void): () => void;
+  /** Calls `refetch` when the stream opens, at once if it is open, and when something was missed. */
+  onFresh(refetch: () => void): () => void;
+  /** Keeps a topic on the stream, unless its URL brings it, until every caller has called what this returns. */
+  hold(topic: string): () => void;
   onPresence(handler: (presence: Presence) => void): () => void;
 }
 
-const idle: SSEState<any> = { state: 'closed', isConnected: false, isConnecting: false, error: null, lastEvent: null, events: [] };
+const idle: SSEState<any> = {
+  state: 'closed',
+  isConnected: false,
+  isConnecting: false,
+  error: null,
+  lastEvent: null,
+  events: [],
+};
 
 /** What makes another connection of it. A function is no difference: it is asked at each try. */
-export const identity = ({ url }: Pick<SSEOptions, 'url'>) => (typeof url === 'function' ? 'function' : (url ?? '').toString());
+export const identity = ({ url }: Pick<SSEOptions, 'url'>) =>
+  typeof url === 'function' ? 'function' : (url ?? '').toString();
 
 /** `latest` gives the options as they are now. Nothing is opened before `connect()`. */
 export function createStore<E extends object>(latest: () => SSEOptions<E>): Store<E> {
   const watchers = new Set<() => void>();
   const handlers = new Map<string, Set<Handler<any, any>>>();
-  const fresh = new Set<(info?: Connected) => void>();
+  const fresh = new Set<() => void>();
+  const held = new Map<string, number>();
+  /** What the open stream said of itself. */
+  let info: Connected | undefined;
   const presences = new Set<(presence: Presence) => void>();
   let events: Subscription<any> | undefined;
   let now: SSEState<any> = idle;
@@ -65,7 +91,10 @@ export function createStore<E extends object>(latest: () => SSEOptions<E>): Stor
     now = { ...now, ...change };
     for (const changed of [...watchers]) changed();
   };
-  const inState = (state: State) => become({ state, isConnected: state === 'open', isConnecting: state === 'connecting' || state === 'waiting' });
+  const inState = (state: State) => {
+    if (state !== 'open') info = undefined;
+    become({ state, isConnected: state === 'open', isConnecting: state === 'connecting' || state === 'waiting' });
+  };
 
   const disconnect = () => {
     const was = events;
@@ -97,15 +126,18 @@ export function createStore<E extends object>(latest: () => SSEOptions<E>): Stor
         '*': (data, event) => {
           const { on, onMessage, maxEvents = 100 } = latest();
           become({ lastEvent: event, events: maxEvents > 0 ? [...now.events, event].slice(-maxEvents) : [] });
-          for (const handler of [on?.[event.type as never], on?.['*'], ...(handlers.get(event.type) ?? [])] as any[]) handler?.(data, event);
+          for (const handler of [on?.[event.type as never], on?.['*'], ...(handlers.get(event.type) ?? [])] as any[])
+            handler?.(data, event);
           onMessage?.(event as any);
         },
       },
-      onConnect: (info) => {
+      onConnect: (now) => {
+        info = now;
         become({ error: null });
-        latest().onConnect?.(info);
-        latest().onOpen?.(info);
-        for (const refetch of [...fresh]) refetch(info);
+        latest().onConnect?.(now);
+        latest().onOpen?.(now);
+        for (const topic of held.keys()) lack(topic);
+        for (const refetch of [...fresh]) refetch();
       },
       onDisconnect: (why) => {
         latest().onDisconnect?.(why);
@@ -124,20 +156,25 @@ export function createStore<E extends object>(latest: () => SSEOptions<E>): Stor
         latest().onState?.(state);
       },
       onError: (error) => {
-        const { maxReconnectAttempts = Infinity, onError } = latest();
-        const given = error.attempt > maxReconnectAttempts;
-        if (given) {
+        if (error.attempt > (latest().maxReconnectAttempts ?? Infinity)) {
           error.final = true;
           error.next = undefined;
           disconnect();
         }
-        become({ error });
-        onError?.(error);
+        report(error);
       },
     });
     inState('connecting');
   };
 
+  const report = (error: StreamError) => {
+    become({ error });
+    latest().onError?.(error);
+  };
+  /** Adds a held topic if the open stream lacks it. */
+  const lack = (topic: string) => {
+    if (info && !info.topics.includes(topic)) events?.topics.add(topic).catch(report);
+  };
   const add = <T>(set: Set<T>, one: T) => {
     set.add(one);
     return () => void set.delete(one);
@@ -156,7 +193,21 @@ export function createStore<E extends object>(latest: () => SSEOptions<E>): Stor
       handlers.set(type, all);
       return add(all, handler);
     },
-    onFresh: (refetch) => add(fresh, refetch),
+    onFresh(refetch) {
+      if (info) refetch();
+      return add(fresh, refetch);
+    },
+    hold(topic) {
+      const count = held.get(topic) ?? 0;
+      held.set(topic, count + 1);
+      if (!count) lack(topic);
+      return () => {
+        const left = held.get(topic)! - 1;
+        if (left) return void held.set(topic, left);
+        held.delete(topic);
+        if (info && !info.topics.includes(topic)) events?.topics.remove(topic).catch(report);
+      };
+    },
     onPresence: (handler) => add(presences, handler),
   };
 }
@@ -170,9 +221,13 @@ export interface PresenceOptions {
  * Keeps the set of users who are online and tells each change. The topic is added to the stream where it does not have it
  * yet. The events of presence name no topic: all that the stream brings count.
  */
-export function followPresence(store: Store<any>, topic: string, load: () => PresenceOptions['load'], changed: (users: ReadonlySet<string>) => void): () => void {
+export function followPresence(
+  store: Store<any>,
+  topic: string,
+  load: () => PresenceOptions['load'],
+  changed: (users: ReadonlySet<string>) => void,
+): () => void {
   let users = new Set<string>();
-  let added = false;
   /** What happened since the last question was asked; its answer may not know of it. */
   let since: Presence[] = [];
   let asked = 0;
@@ -192,30 +247,16 @@ export function followPresence(store: Store<any>, topic: string, load: () => Pre
     }
   };
   const off = [
-    store.onFresh((info) => {
-      if (info && topic && !info.topics.includes(topic)) {
-        added = true;
-        // Refused, it is told as the stream's other errors are not: the list stays what `load` said.
-        store.topics.add(topic).catch(() => {});
-      }
-      void ask();
-    }),
+    store.hold(topic),
+    store.onFresh(() => void ask()),
     store.onPresence((presence) => {
       since.push(presence);
       apply(presence);
       tell();
     }),
   ];
-  if (store.get().isConnected) {
-    if (topic) {
-      added = true;
-      store.topics.add(topic).catch(() => {});
-    }
-    void ask();
-  }
   return () => {
     asked = -1;
     for (const each of off) each();
-    if (added) store.topics.remove(topic).catch(() => {});
   };
 }

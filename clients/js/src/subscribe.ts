@@ -20,7 +20,10 @@ const call = (handler: ((...values: any[]) => void) | undefined, ...values: unkn
  * token at each try, notices a dead connection. The first request goes out after the caller's own code has run, so that
  * handlers can use what this returns.
  */
-export function subscribe<E extends object = EventMap>(url: LinkOptions['url'], options: Options<E> = {}): Subscription<E> {
+export function subscribe<E extends object = EventMap>(
+  url: LinkOptions['url'],
+  options: Options<E> = {},
+): Subscription<E> {
   const { presence: [comes, goes] = ['user:online', 'user:offline'], decode, resume, signal } = options;
   const key = 'sidestream:' + (resume === true ? url : resume);
   // Where a page may not store anything, even looking throws.

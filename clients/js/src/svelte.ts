@@ -1,7 +1,14 @@
 // The client as Svelte stores: connected while somebody is subscribed, never on a server.
 
 import { readable, type Readable } from 'svelte/store';
-import { createStore, followPresence, type PresenceOptions, type SSEOptions, type SSEState, type Store } from './store.js';
+import {
+  createStore,
+  followPresence,
+  type PresenceOptions,
+  type SSEOptions,
+  type SSEState,
+  type Store,
+} from './store.js';
 import type { EventMap, Handler, StreamEvent, Topics } from './types.js';
 
 export type { PresenceOptions, SSEOptions, SSEState } from './store.js';

@@ -196,7 +196,10 @@ export const tabs =
           if (call === 'error') sink.error(args[0]);
           else deliver(item);
         };
-      link = connect({ ...options, lastEventId: cursor }, { state: tell('state'), event: tell('event'), reset: tell('reset'), error: tell('error') });
+      link = connect(
+        { ...options, lastEventId: cursor },
+        { state: tell('state'), event: tell('event'), reset: tell('reset'), error: tell('error') },
+      );
       for (const name of own) topics.set(name, (topics.get(name) ?? new Set()).add(me));
       void link.topics([...topics.keys()], true);
       if (state !== 'closed') link.resume();

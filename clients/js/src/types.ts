@@ -110,7 +110,7 @@ export interface LinkOptions {
   silence?: number | undefined;
 }
 
-/** What a connection tells, and to whom. `id` is there where what is told had one. */
+/** Where a connection reports to. `id` is there if the block had one. */
 export interface Sink {
   /** `info` is there when the state is `open`. */
   state(state: State, reason?: string, next?: number, info?: Connected, id?: string): void;

@@ -1,7 +1,30 @@
 // The client as Vue composables. Nothing is opened on a server: in a component only its mounting does.
 
-import { computed, getCurrentInstance, getCurrentScope, inject, onMounted, onScopeDispose, provide, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue';
-import { createStore, followPresence, identity, type PresenceOptions, type SSEOptions, type SSEState, type Store } from './store.js';
+import {
+  computed,
+  getCurrentInstance,
+  getCurrentScope,
+  inject,
+  onMounted,
+  onScopeDispose,
+  provide,
+  shallowRef,
+  toValue,
+  watch,
+  type ComputedRef,
+  type InjectionKey,
+  type MaybeRefOrGetter,
+  type ShallowRef,
+} from 'vue';
+import {
+  createStore,
+  followPresence,
+  identity,
+  type PresenceOptions,
+  type SSEOptions,
+  type SSEState,
+  type Store,
+} from './store.js';
 import type { EventMap, Handler, StreamEvent, Topics } from './types.js';
 
 export type { PresenceOptions, SSEOptions, SSEState } from './store.js';
@@ -22,7 +45,11 @@ function useStore<E extends object>(options: MaybeRefOrGetter<SSEOptions<E>>): S
   const latest = () => toValue(options);
   const store = createStore<E>(latest);
   const begin = () => {
-    watch([() => identity(latest()), () => latest().autoConnect ?? true], ([, autoConnect]) => (autoConnect ? store.connect() : store.disconnect()), { immediate: true });
+    watch(
+      [() => identity(latest()), () => latest().autoConnect ?? true],
+      ([, autoConnect]) => (autoConnect ? store.connect() : store.disconnect()),
+      { immediate: true },
+    );
   };
   if (getCurrentInstance()) onMounted(begin);
   else begin();
@@ -81,8 +108,18 @@ export function useEvent<T = any>(name: string, handler?: Handler<T, string>): S
 }
 
 /** Who is online, by the events of presence on `topic`, which is added to the stream if it is not there. */
-export function usePresence(topic: string, { load }: PresenceOptions = {}): { users: ComputedRef<string[]>; isOnline(user: string): boolean } {
+export function usePresence(
+  topic: string,
+  { load }: PresenceOptions = {},
+): { users: ComputedRef<string[]>; isOnline(user: string): boolean } {
   const online = shallowRef<ReadonlySet<string>>(new Set());
-  dispose(followPresence(useShared('usePresence'), topic, () => load, (users) => (online.value = users)));
+  dispose(
+    followPresence(
+      useShared('usePresence'),
+      topic,
+      () => load,
+      (users) => (online.value = users),
+    ),
+  );
   return { users: computed(() => [...online.value]), isOnline: (user) => online.value.has(user) };
 }

@@ -36,7 +36,10 @@ test('daemon: over many cuts every event comes once, and in order', async () => 
   }
   await until('all events', () => seen.data.length >= 300);
   events.unsubscribe();
-  assert.deepEqual(seen.data, Array.from({ length: 300 }, (_, n) => n));
+  assert.deepEqual(
+    seen.data,
+    Array.from({ length: 300 }, (_, n) => n),
+  );
   assert.deepEqual(seen.resets, []);
   assert.ok(seen.infos.slice(1).every(({ resumed }) => resumed));
   assert.ok(seen.infos.length > 5, `${seen.infos.length} connections`);
@@ -116,7 +119,10 @@ test('daemon: a stream outlives its token, as a new one is presented for it', as
   await using daemon = await Daemon.start();
   const { seen, options } = recorder();
   const asked: string[] = [];
-  const events = subscribe(`${daemon.origin}/jwt`, { ...options, token: async (why) => (asked.push(why), token(asked.length > 1 ? 60 : 2)) });
+  const events = subscribe(`${daemon.origin}/jwt`, {
+    ...options,
+    token: async (why) => (asked.push(why), token(asked.length > 1 ? 60 : 2)),
+  });
   await until('the renewal', () => asked.length === 2);
   // Past the end of the first token.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
@@ -150,7 +156,10 @@ test('daemon: an expired token from a cache is asked for again, once, and then i
   const events = subscribe(`${daemon.origin}/jwt`, { ...options, token: (why) => (asked.push(why), token(-100)) });
   await until('it to give up', () => events.state === 'closed');
   assert.deepEqual(asked, ['connect', 'refused']);
-  assert.deepEqual(seen.errors.map(({ status, reason, final }) => [status, reason, final]), [[401, 'expired', true]]);
+  assert.deepEqual(
+    seen.errors.map(({ status, reason, final }) => [status, reason, final]),
+    [[401, 'expired', true]],
+  );
   events.unsubscribe();
 });
 
@@ -163,7 +172,13 @@ test('daemon: kicked, it comes back; sent away, it stays away', async () => {
   await until('it to come back', () => seen.infos.length === 2);
   await daemon.request('DELETE', '/users/u7/connections?reconnect=false');
   await until('it to stop', () => events.state === 'closed');
-  assert.deepEqual(seen.ends.map(({ reason, next }) => [reason, next !== undefined]), [['kicked', true], ['sent_away', false]]);
+  assert.deepEqual(
+    seen.ends.map(({ reason, next }) => [reason, next !== undefined]),
+    [
+      ['kicked', true],
+      ['sent_away', false],
+    ],
+  );
   // A page that is loaded anew reads 204.
   const second = recorder();
   const again = subscribe(`${daemon.origin}/named?user=u7`, second.options);
@@ -211,18 +226,25 @@ test('daemon: own topics come and go on the running stream, and are there again 
 test('daemon: who comes and goes is told', async () => {
   await using daemon = await Daemon.start();
   const seen: [string, boolean][] = [];
-  const watcher = subscribe(`${daemon.origin}/open?topic=presence`, { onPresence: ({ user, online }) => seen.push([user, online]) });
+  const watcher = subscribe(`${daemon.origin}/open?topic=presence`, {
+    onPresence: ({ user, online }) => seen.push([user, online]),
+  });
   await until('it to open', () => watcher.state === 'open');
   const other = subscribe(`${daemon.origin}/named?user=u8`);
   await until('the coming', () => seen.length === 1);
   other.unsubscribe();
   await until('the going', () => seen.length === 2);
   watcher.unsubscribe();
-  assert.deepEqual(seen, [['u8', true], ['u8', false]]);
+  assert.deepEqual(seen, [
+    ['u8', true],
+    ['u8', false],
+  ]);
 });
 
 test('daemon: typed streams are read as such', async () => {
-  await using daemon = await Daemon.start({ sse: 'events = "typed"\nconnected_as = "connection_established"\nretry_min = "10ms"\nretry_max = "50ms"' });
+  await using daemon = await Daemon.start({
+    sse: 'events = "typed"\nconnected_as = "connection_established"\nretry_min = "10ms"\nretry_max = "50ms"',
+  });
   await using line = await Line.to(daemon.origin);
   const { seen, options } = recorder();
   const types: string[] = [];

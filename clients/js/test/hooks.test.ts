@@ -16,7 +16,10 @@ import { until } from './support/until.js';
 const check = parts('chromium', ['react', 'vue']);
 const chat = (page: Tab, options: object) => page.run(`app.chat(${JSON.stringify(options)}), 0`);
 const shows = (page: Tab, text: string) =>
-  until(`the page to show ${text}`, async () => (await page.run<string>('app.text()')).replace(/\s+/g, ' ').trim() === text).catch(async (error) => {
+  until(
+    `the page to show ${text}`,
+    async () => (await page.run<string>('app.text()')).replace(/\s+/g, ' ').trim() === text,
+  ).catch(async (error) => {
     throw new Error(`${error.message}; it shows ${await page.run('app.text()')}`);
   });
 /** Nobody was warned of anything. */
@@ -39,7 +42,8 @@ check('react: in StrictMode one request opens one stream, and what arrives is sh
 
 check('react: what is written inline does not reconnect, and is never stale', async ({ tab, daemon, line }) => {
   const page = await tab(`${line.origin}/react`);
-  for (let version = 0; version < 20; version++) await chat(page, { url: '/open?topic=news', version, token: undefined });
+  for (let version = 0; version < 20; version++)
+    await chat(page, { url: '/open?topic=news', version, token: undefined });
   await shows(page, 'connected undefined fine');
   await chat(page, { url: '/open?topic=news', version: 20 });
   await daemon.publish('hi');
@@ -49,8 +53,17 @@ check('react: what is written inline does not reconnect, and is never stale', as
   await until('the second request', async () => (await page.run('page.requests')).length === 2);
   await shows(page, 'connected hi hi fine');
   const log: any[] = await page.run('page.log');
-  assert.deepEqual(log.filter(([, version]) => version === 20), [['on', 20, 'hi'], ['onMessage', 20, 'hi']]);
-  assert.deepEqual(log.filter(([kind]) => kind === 'onClose'), [['onClose', 21, 'network']]);
+  assert.deepEqual(
+    log.filter(([, version]) => version === 20),
+    [
+      ['on', 20, 'hi'],
+      ['onMessage', 20, 'hi'],
+    ],
+  );
+  assert.deepEqual(
+    log.filter(([kind]) => kind === 'onClose'),
+    [['onClose', 21, 'network']],
+  );
   await quiet(page);
 });
 
@@ -70,27 +83,35 @@ check('react: another url is another stream, and the old one delivers no more', 
   await quiet(page);
 });
 
-check('react: connect and disconnect, autoConnect, and an end after so many failures', async ({ tab, daemon, line }) => {
-  const page = await tab(`${line.origin}/react`);
-  await chat(page, { url: '/open?topic=news', autoConnect: false, maxReconnectAttempts: 3 });
-  await shows(page, 'closed undefined fine');
-  assert.deepEqual(await page.run('page.requests'), []);
-  await page.run('page.sse.connect(), 0');
-  await shows(page, 'connected undefined fine');
-  await page.run('page.sse.disconnect(), 0');
-  await shows(page, 'closed undefined fine');
-  await until('the stream to end', async () => (await daemon.streams()) === 0);
-  line.refusing = true;
-  line.cut();
-  await page.run('page.sse.connect(), 0');
-  await shows(page, 'closed undefined network');
-  const errors = (await page.run<any[]>('page.log')).filter(([kind]) => kind === 'onError');
-  assert.deepEqual(errors, [['onError', 1, false], ['onError', 2, false], ['onError', 3, false], ['onError', 4, true]]);
-  line.refusing = false;
-  await page.run('page.sse.connect(), 0');
-  await shows(page, 'connected undefined fine');
-  await quiet(page);
-});
+check(
+  'react: connect and disconnect, autoConnect, and an end after so many failures',
+  async ({ tab, daemon, line }) => {
+    const page = await tab(`${line.origin}/react`);
+    await chat(page, { url: '/open?topic=news', autoConnect: false, maxReconnectAttempts: 3 });
+    await shows(page, 'closed undefined fine');
+    assert.deepEqual(await page.run('page.requests'), []);
+    await page.run('page.sse.connect(), 0');
+    await shows(page, 'connected undefined fine');
+    await page.run('page.sse.disconnect(), 0');
+    await shows(page, 'closed undefined fine');
+    await until('the stream to end', async () => (await daemon.streams()) === 0);
+    line.refusing = true;
+    line.cut();
+    await page.run('page.sse.connect(), 0');
+    await shows(page, 'closed undefined network');
+    const errors = (await page.run<any[]>('page.log')).filter(([kind]) => kind === 'onError');
+    assert.deepEqual(errors, [
+      ['onError', 1, false],
+      ['onError', 2, false],
+      ['onError', 3, false],
+      ['onError', 4, true],
+    ]);
+    line.refusing = false;
+    await page.run('page.sse.connect(), 0');
+    await shows(page, 'connected undefined fine');
+    await quiet(page);
+  },
+);
 
 check('react: unmounted at any moment, it leaves nothing', async ({ tab, daemon, line }) => {
   const page = await tab(`${line.origin}/react`);
@@ -121,9 +142,39 @@ check('react: a provider serves events and presence to all within', async ({ tab
   await quiet(page);
 });
 
+check('react: a topic of presence is on the stream while a component needs it', async ({ tab, daemon, line }) => {
+  const page = await tab(`${line.origin}/react`);
+  await page.run(
+    `fetch('/long').then((answer) => answer.text()).then((token) => app.room({ url: '/jwt', topic: 'room:7', headers: { authorization: 'Bearer ' + token } }))`,
+  );
+  await shows(page, 'true undefined 0 u1+u2 false');
+  await until(
+    'the topic',
+    async () => (await daemon.request('GET', '/connections?topic=room:7')).connections.length === 1,
+  );
+  await daemon.publish({ user: 'u9', at: 'now' }, { topic: 'room:7', event: 'user:online' });
+  await shows(page, 'true undefined 0 u1+u2+u9 true');
+  line.cut();
+  await until(
+    'it to be there again',
+    async () =>
+      (await daemon.request('GET', '/connections?topic=room:7')).connections.length === 1 &&
+      (await daemon.streams()) === 1,
+  );
+  await page.run(`app.without(), 0`);
+  await until(
+    'it to be gone',
+    async () => (await daemon.request('GET', '/connections?topic=room:7')).connections.length === 0,
+  );
+  assert.equal(await daemon.streams(), 1);
+  await quiet(page);
+});
+
 check('react: what a server rendered is taken over as it is', async ({ tab, line }) => {
   const page = await tab(`${line.origin}/react`);
-  await page.run(`app.hydrate('<p id="chat">closed<!-- --> <!-- --> <!-- -->undefined<!-- --> <!-- -->fine</p>', { url: '/open?topic=news' }), 0`);
+  await page.run(
+    `app.hydrate('<p id="chat">closed<!-- --> <!-- --> <!-- -->undefined<!-- --> <!-- -->fine</p>', { url: '/open?topic=news' }), 0`,
+  );
   await shows(page, 'connected undefined fine');
   await quiet(page);
 });
@@ -131,13 +182,18 @@ check('react: what a server rendered is taken over as it is', async ({ tab, line
 check('vue: composables open, follow the url, share and close', async ({ tab, daemon, line }) => {
   const page = await tab(`${line.origin}/vue`);
   await page.run(`vue.mount('/open?topic=a&topic=presence')`);
-  const text = (expected: string) => until(`the page to show ${expected}`, async () => (await page.run('vue.text()')) === expected);
+  const text = (expected: string) =>
+    until(`the page to show ${expected}`, async () => (await page.run('vue.text()')) === expected);
   await text('true  fine undefined u1');
   await daemon.publish('hi', { topic: 'a' });
   await daemon.publish({ user: 'u9' }, { topic: 'presence', event: 'user:online' });
   await text('true hi,[object Object] fine hi u1+u9');
   await page.run(`vue.go('/open?topic=b&topic=presence')`);
-  await until('the new stream alone', async () => (await daemon.request('GET', '/connections?topic=b')).connections.length === 1 && (await daemon.streams()) === 1);
+  await until(
+    'the new stream alone',
+    async () =>
+      (await daemon.request('GET', '/connections?topic=b')).connections.length === 1 && (await daemon.streams()) === 1,
+  );
   await page.run('vue.unmount()');
   await until('the stream to end', async () => (await daemon.streams()) === 0);
 });
@@ -159,7 +215,14 @@ test('hooks: rendering on a server asks for nothing', async (t) => {
   const complaints = [t.mock.method(console, 'error', () => {}), t.mock.method(console, 'warn', () => {})];
   const Page = () => createElement('p', null, useSSE({ url: '/events' }).state);
   const Within = () => createElement('p', null, useSSE().state);
-  const html = renderToString(createElement(StrictMode, null, createElement(Page), createElement(SSEProvider, { url: '/events' }, createElement(Within))));
+  const html = renderToString(
+    createElement(
+      StrictMode,
+      null,
+      createElement(Page),
+      createElement(SSEProvider, { url: '/events' }, createElement(Within)),
+    ),
+  );
   assert.equal(html, '<p>closed</p><p>closed</p>');
   const vue = await renderVue(
     createSSRApp({

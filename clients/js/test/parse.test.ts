@@ -22,9 +22,24 @@ const cases: [name: string, text: string, blocks: unknown[]][] = [
   ['a block with every field', 'retry: 7\nevent: a\ndata: 1\nid: 5\n\n', [7, ['a', '1', '5']]],
   ['a name is message where there is none', 'data: 1\n\n', [['message', '1', undefined]]],
   ['lines of data are joined', 'data: a\ndata:\ndata: b\n\n', [['message', 'a\n\nb', undefined]]],
-  ['one space is taken away, not two', 'data:  a\n\ndata:b\n\n', [['message', ' a', undefined], ['message', 'b', undefined]]],
+  [
+    'one space is taken away, not two',
+    'data:  a\n\ndata:b\n\n',
+    [
+      ['message', ' a', undefined],
+      ['message', 'b', undefined],
+    ],
+  ],
   ['empty data is data', 'data\n\n', [['message', '', undefined]]],
-  ['CRLF and CR end lines, too', 'data: a\r\n\r\ndata: b\r\rdata: c\n\r\n', [['message', 'a', undefined], ['message', 'b', undefined], ['message', 'c', undefined]]],
+  [
+    'CRLF and CR end lines, too',
+    'data: a\r\n\r\ndata: b\r\rdata: c\n\r\n',
+    [
+      ['message', 'a', undefined],
+      ['message', 'b', undefined],
+      ['message', 'c', undefined],
+    ],
+  ],
   ['a byte-order mark is passed over', '\uFEFFdata: a\n\n', [['message', 'a', undefined]]],
   ['comments', ': hb\n\ndata: a\n\n', ['comment', ['message', undefined, undefined], ['message', 'a', undefined]]],
   ['an id with NUL is none', 'data: a\nid: 1\0\n\n', [['message', 'a', undefined]]],
@@ -32,7 +47,14 @@ const cases: [name: string, text: string, blocks: unknown[]][] = [
   ['a retry that is no number is none', 'retry: 1s\ndata: a\n\n', [['message', 'a', undefined]]],
   ['fields that nobody knows are passed over', 'date: a\ndata: b\nDATA: c\n\n', [['message', 'b', undefined]]],
   ['a block without its end is none', 'data: a\nid: 9\n', []],
-  ['the name of a block does not outlive it', 'event: a\n\ndata: b\n\n', [['a', undefined, undefined], ['message', 'b', undefined]]],
+  [
+    'the name of a block does not outlive it',
+    'event: a\n\ndata: b\n\n',
+    [
+      ['a', undefined, undefined],
+      ['message', 'b', undefined],
+    ],
+  ],
   ['a colon in the value stays', 'data: {"a":1}\n\n', [['message', '{"a":1}', undefined]]],
   ['more than ASCII', 'data: äöü 🦀\nid: ñ\n\n', [['message', 'äöü 🦀', 'ñ']]],
 ];

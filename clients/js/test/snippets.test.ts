@@ -32,13 +32,21 @@ test('snippets: what the pages show compiles', () => {
   for (const page of ['README.md', '../../docs/client.md']) {
     for (const [, language, code] of readFileSync(package_ + page, 'utf8').matchAll(/^```(tsx?)\n(.*?)^```$/gms)) {
       const line = `${page.replace(/\W/g, '_')}_${++count}`;
-      const text = language === 'ts' && code!.includes('subscribe(') && !code!.includes('import ') ? `import { subscribe } from '@sidestream/client';\n${code}` : code!;
+      const text =
+        language === 'ts' && code!.includes('subscribe(') && !code!.includes('import ')
+          ? `import { subscribe } from '@sidestream/client';\n${code}`
+          : code!;
       writeFileSync(`${folder}${line}.${language}`, `${text}\nexport {};\n`);
     }
   }
   assert.ok(count >= 12, `only ${count} snippets were found`);
   writeFileSync(`${folder}around.d.ts`, AROUND);
-  const options = { extends: '../../test/tsconfig.json', compilerOptions: { noEmit: true, rootDir: '.', noUnusedLocals: false }, include: ['.'], exclude: [] };
+  const options = {
+    extends: '../../test/tsconfig.json',
+    compilerOptions: { noEmit: true, rootDir: '.', noUnusedLocals: false },
+    include: ['.'],
+    exclude: [],
+  };
   writeFileSync(`${folder}tsconfig.json`, JSON.stringify(options));
   try {
     execFileSync(process.execPath, [`${package_}node_modules/typescript/bin/tsc`, '-p', folder], { encoding: 'utf8' });

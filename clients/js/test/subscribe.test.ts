@@ -15,11 +15,16 @@ function page() {
   const events = new EventTarget();
   const document = Object.assign(new EventTarget(), { hidden: false });
   const store = new Map<string, string>();
-  const before = Object.fromEntries(['addEventListener', 'document', 'sessionStorage'].map((name) => [name, (globalThis as any)[name]]));
+  const before = Object.fromEntries(
+    ['addEventListener', 'document', 'sessionStorage'].map((name) => [name, (globalThis as any)[name]]),
+  );
   Object.assign(globalThis, {
     addEventListener: events.addEventListener.bind(events),
     document,
-    sessionStorage: { getItem: (key: string) => store.get(key) ?? null, setItem: (key: string, value: string) => store.set(key, value) },
+    sessionStorage: {
+      getItem: (key: string) => store.get(key) ?? null,
+      setItem: (key: string, value: string) => store.set(key, value),
+    },
   });
   return {
     store,
@@ -48,11 +53,14 @@ test('subscribe: events reach the handlers of their names, and those of all', as
   await until('four events', () => events.lastEventId === '3-0');
   off();
   events.unsubscribe();
-  assert.deepEqual(seen.filter(([name]: any) => name !== '*'), [
-    ['message:new', 'hi', '2-0', 'message:new'],
-    ['message', 'plain text'],
-    ['count', 7],
-  ]);
+  assert.deepEqual(
+    seen.filter(([name]: any) => name !== '*'),
+    [
+      ['message:new', 'hi', '2-0', 'message:new'],
+      ['message', 'plain text'],
+      ['count', 7],
+    ],
+  );
   assert.deepEqual(seen.filter(([name]: any) => name === '*').length, 3);
 });
 
@@ -63,7 +71,12 @@ test('subscribe: after a cut it comes back with its last id, and every event com
       // Half an event more, and the cut.
       response.write('event: message:new\ndata: 3\nid: 4-0\n');
       setTimeout(() => response.destroy(), 20);
-    } else stream(response, connected('b', { resumed: true, missed: 1 }, asked.headers['last-event-id'] as string), event('4-0', 3));
+    } else
+      stream(
+        response,
+        connected('b', { resumed: true, missed: 1 }, asked.headers['last-event-id'] as string),
+        event('4-0', 3),
+      );
   });
   const { seen, options } = recorder();
   const events = subscribe(server.url, options);
@@ -71,7 +84,10 @@ test('subscribe: after a cut it comes back with its last id, and every event com
   events.unsubscribe();
   assert.deepEqual(seen.data, [1, 2, 3]);
   assert.equal(server.asked[1]!.headers['last-event-id'], '3-0');
-  assert.deepEqual(seen.infos.map((info) => info.resumed), [false, true]);
+  assert.deepEqual(
+    seen.infos.map((info) => info.resumed),
+    [false, true],
+  );
   assert.deepEqual(seen.states, ['connecting', 'open', 'waiting', 'connecting', 'open']);
   assert.equal(seen.errors[0]!.kind, 'network');
   assert.equal(seen.ends[0]!.next, seen.errors[0]!.next);
@@ -90,8 +106,14 @@ test('subscribe: token and headers are asked for at each try', async () => {
   });
   await until('it to open', () => events.state === 'open');
   events.unsubscribe();
-  assert.deepEqual(server.asked.map(({ headers }) => headers.authorization), ['Bearer connect-1', 'Bearer connect-2', 'Bearer connect-3']);
-  assert.deepEqual(server.asked.map(({ headers }) => headers['x-try']), ['0', '1', '2']);
+  assert.deepEqual(
+    server.asked.map(({ headers }) => headers.authorization),
+    ['Bearer connect-1', 'Bearer connect-2', 'Bearer connect-3'],
+  );
+  assert.deepEqual(
+    server.asked.map(({ headers }) => headers['x-try']),
+    ['0', '1', '2'],
+  );
   assert.equal(server.asked[0]!.headers.accept, 'text/event-stream');
 });
 
@@ -130,21 +152,34 @@ test('subscribe: a stream that lasted starts the waits from the bottom again', a
   const events = subscribe(server.url, { ...options, onConnect: () => (ahead = 6_000) });
   await until('the fifth failure', () => seen.errors.length === 5);
   events.unsubscribe();
-  assert.deepEqual(seen.errors.map(({ attempt }) => attempt), [1, 2, 3, 0, 1]);
+  assert.deepEqual(
+    seen.errors.map(({ attempt }) => attempt),
+    [1, 2, 3, 0, 1],
+  );
 });
 
 test('subscribe: an error says its kind, status, reason, cause and when the next try is', async () => {
   await using server = await Scripted.start((_, response, n) => {
-    if (n === 1) response.writeHead(503, { 'content-type': 'application/json' }).end('{"error":"the log has not been loaded","reason":"not_ready"}');
+    if (n === 1)
+      response
+        .writeHead(503, { 'content-type': 'application/json' })
+        .end('{"error":"the log has not been loaded","reason":"not_ready"}');
     else if (n === 2) response.writeHead(200, { 'content-type': 'text/html' }).end('<html>');
     else if (n === 3) response.socket!.destroy();
     else if (n === 4) stream(response, 'retry: 1\nevent: refused\ndata: {"reason":"limit_streams"}').end();
-    else response.writeHead(403, { 'content-type': 'application/json' }).end('{"error":"…","reason":"topic_not_granted"}');
+    else
+      response.writeHead(403, { 'content-type': 'application/json' }).end('{"error":"…","reason":"topic_not_granted"}');
   });
   const { seen, options } = recorder();
   const events = subscribe(server.url, options);
   await until('the final error', () => seen.errors.length === 5);
-  const told = seen.errors.map(({ kind, status, reason, final, next }) => [kind, status, reason, final, next === undefined]);
+  const told = seen.errors.map(({ kind, status, reason, final, next }) => [
+    kind,
+    status,
+    reason,
+    final,
+    next === undefined,
+  ]);
   assert.deepEqual(told, [
     ['status', 503, 'not_ready', false, false],
     ['content_type', 200, undefined, false, false],
@@ -167,7 +202,10 @@ test('subscribe: a callback that fails is tried again like everything else', asy
   const events = subscribe(server.url, { ...options, token });
   await until('it to open', () => events.state === 'open');
   events.unsubscribe();
-  assert.deepEqual(seen.errors.map(({ kind }) => kind), ['ask', 'ask']);
+  assert.deepEqual(
+    seen.errors.map(({ kind }) => kind),
+    ['ask', 'ask'],
+  );
   assert.match(seen.errors[0]!.message, /login is away/);
 });
 
@@ -205,13 +243,19 @@ test('subscribe: after a cut an old token costs nothing but one more request', a
   const events = subscribe(server.url, { ...options, token: (why) => (why === 'refused' ? (cached = good) : cached) });
   await until('the second stream', () => seen.infos.length === 2);
   events.unsubscribe();
-  assert.deepEqual(seen.errors.map(({ kind }) => kind), ['network']);
+  assert.deepEqual(
+    seen.errors.map(({ kind }) => kind),
+    ['network'],
+  );
   assert.equal(server.asked.length, 3);
 });
 
 for (const [name, blocks] of [
   ['a 204', undefined],
-  ['closing with reconnect: false', [connected('a'), 'retry: 86400000\nevent: closing\ndata: {"reason":"sent_away","reconnect":false}\nid: 2-0']],
+  [
+    'closing with reconnect: false',
+    [connected('a'), 'retry: 86400000\nevent: closing\ndata: {"reason":"sent_away","reconnect":false}\nid: 2-0'],
+  ],
 ] as const) {
   test(`subscribe: ${name} is obeyed`, async () => {
     await using server = await Scripted.start((_, response) => {
@@ -284,7 +328,9 @@ for (const [name, wake] of [
 }
 
 test('subscribe: what is open when the network returns is opened anew, and only the new one delivers', async () => {
-  await using server = await Scripted.start((_, response, n) => server.streams.push(stream(response, connected(`c${n}`, {}, `${n}-0`))));
+  await using server = await Scripted.start((_, response, n) =>
+    server.streams.push(stream(response, connected(`c${n}`, {}, `${n}-0`))),
+  );
   using tab = page();
   const { seen, options } = recorder();
   const events = subscribe(server.url, options);
@@ -295,7 +341,10 @@ test('subscribe: what is open when the network returns is opened anew, and only 
   await until('the event', () => seen.data.length);
   events.unsubscribe();
   assert.deepEqual(seen.data, ['new']);
-  assert.deepEqual(seen.ends.map(({ reason }) => reason), ['online']);
+  assert.deepEqual(
+    seen.ends.map(({ reason }) => reason),
+    ['online'],
+  );
 });
 
 test('subscribe: a fetch that heeds no signal still delivers nothing after its time', async () => {
@@ -345,7 +394,9 @@ test('subscribe: an answer that does not begin is not waited for, for ever', asy
 });
 
 test('subscribe: reset is told, and is no event', async () => {
-  await using server = await Scripted.start((_, response) => stream(response, connected('a'), 'event: reset\ndata: {"reason":"too_old"}\nid: 9-0'));
+  await using server = await Scripted.start((_, response) =>
+    stream(response, connected('a'), 'event: reset\ndata: {"reason":"too_old"}\nid: 9-0'),
+  );
   const { seen, options } = recorder();
   const events = subscribe(server.url, { ...options, lastEventId: '1-0' });
   await until('the reset', () => seen.resets.length);
@@ -358,7 +409,13 @@ test('subscribe: reset is told, and is no event', async () => {
 
 test('subscribe: another server may use these names for itself', async () => {
   await using server = await Scripted.start((_, response) => {
-    stream(response, ': welcome', 'event: connected\ndata: {"hello":1}', 'event: closing\ndata: {"reason":"x"}', 'event: reset\ndata: 3');
+    stream(
+      response,
+      ': welcome',
+      'event: connected\ndata: {"hello":1}',
+      'event: closing\ndata: {"reason":"x"}',
+      'event: reset\ndata: 3',
+    );
   });
   const { seen, options } = recorder();
   const events = subscribe(server.url, options);
@@ -369,10 +426,20 @@ test('subscribe: another server may use these names for itself', async () => {
 });
 
 test('subscribe: typed streams are read as such', async () => {
-  const typed = (type: string, data: unknown, id: string) => `data: ${JSON.stringify({ type, data, timestamp: '2026-11-21T10:15:00.123Z' })}\nid: ${id}`;
+  const typed = (type: string, data: unknown, id: string) =>
+    `data: ${JSON.stringify({ type, data, timestamp: '2026-11-21T10:15:00.123Z' })}\nid: ${id}`;
   await using server = await Scripted.start((_, response, n) => {
     if (n === 1) return void stream(response, 'retry: 1\n' + typed('refused', { reason: 'limit_streams' }, '0')).end();
-    stream(response, typed('connection_established', { client: 'a', user: null, session: null, topics: ['t'], resumed: false, missed: 0 }, '1-0'), typed('message:new', 'hi', '2-0'), typed('reset', { reason: 'too_old' }, '3-0'));
+    stream(
+      response,
+      typed(
+        'connection_established',
+        { client: 'a', user: null, session: null, topics: ['t'], resumed: false, missed: 0 },
+        '1-0',
+      ),
+      typed('message:new', 'hi', '2-0'),
+      typed('reset', { reason: 'too_old' }, '3-0'),
+    );
   });
   const { seen, options } = recorder();
   const events = subscribe(server.url, options);
@@ -389,14 +456,23 @@ test('subscribe: typed streams are read as such', async () => {
 test('subscribe: at token_expired a new token is presented for the running stream', async () => {
   await using server = await Scripted.start(({ method }, response) => {
     if (method === 'POST') response.writeHead(200).end('{"expires_in":300}');
-    else server.streams.push(stream(response, connected('abc'), 'event: token_expired\ndata: {"client":"abc","expires_in":29}\nid: 2-0'));
+    else
+      server.streams.push(
+        stream(response, connected('abc'), 'event: token_expired\ndata: {"client":"abc","expires_in":29}\nid: 2-0'),
+      );
   });
   const { seen, options } = recorder();
   const asked: string[] = [];
-  const events = subscribe(server.url + '?conversationId=42', { ...options, token: (why) => (asked.push(why), `for-${why}`) });
+  const events = subscribe(server.url + '?conversationId=42', {
+    ...options,
+    token: (why) => (asked.push(why), `for-${why}`),
+  });
   await until('the new token', () => server.asked.length === 2);
   const { method, url, headers, body } = server.asked[1]!;
-  assert.deepEqual([method, url, headers.authorization, body], ['POST', '/events?conversationId=42&client=abc', 'Bearer for-expired', '']);
+  assert.deepEqual(
+    [method, url, headers.authorization, body],
+    ['POST', '/events?conversationId=42&client=abc', 'Bearer for-expired', ''],
+  );
   assert.deepEqual(asked, ['connect', 'expired']);
   server.streams[0]!.write(event('3-0', 1) + '\n\n');
   await until('the stream to go on', () => seen.data.length);
@@ -417,8 +493,14 @@ test('subscribe: a renewal that fails is told, and the stream is opened anew whe
   const events = subscribe(server.url, { ...options, token: () => 'x' });
   await until('the second stream', () => seen.infos.length === 2);
   events.unsubscribe();
-  assert.deepEqual(seen.errors.map(({ kind, status, reason, final }) => [kind, status, reason, final]), [['renew', 403, 'not_your_stream', false]]);
-  assert.deepEqual(seen.ends.map(({ reason }) => reason), ['expired']);
+  assert.deepEqual(
+    seen.errors.map(({ kind, status, reason, final }) => [kind, status, reason, final]),
+    [['renew', 403, 'not_your_stream', false]],
+  );
+  assert.deepEqual(
+    seen.ends.map(({ reason }) => reason),
+    ['expired'],
+  );
 });
 
 test('subscribe: a stream that nobody knows any more is opened anew at once', async () => {
@@ -432,12 +514,16 @@ test('subscribe: a stream that nobody knows any more is opened anew at once', as
   await events.renew();
   await until('the second stream', () => seen.infos.length === 2);
   events.unsubscribe();
-  assert.deepEqual(seen.ends.map(({ reason }) => reason), ['renew']);
+  assert.deepEqual(
+    seen.ends.map(({ reason }) => reason),
+    ['renew'],
+  );
 });
 
 test('subscribe: own topics are asked for again after a reconnect, and what was missed on them is told', async () => {
   await using server = await Scripted.start(({ method, body }, response, n) => {
-    if (method === 'POST') return void response.writeHead(body.includes('forbidden') ? 403 : 200).end('{"reason":"topic_not_granted"}');
+    if (method === 'POST')
+      return void response.writeHead(body.includes('forbidden') ? 403 : 200).end('{"reason":"topic_not_granted"}');
     server.streams.push(stream(response, connected(`c${n}`, { resumed: n > 1 })));
   });
   const { seen, options } = recorder();
@@ -445,20 +531,31 @@ test('subscribe: own topics are asked for again after a reconnect, and what was 
   await events.topics.add('early');
   await until('the early one', () => server.asked.length === 2);
   await events.topics.add('room:7', 'room:8');
-  await assert.rejects(events.topics.add('forbidden'), { kind: 'status', status: 403, reason: 'topic_not_granted', final: false });
+  await assert.rejects(events.topics.add('forbidden'), {
+    kind: 'status',
+    status: 403,
+    reason: 'topic_not_granted',
+    final: false,
+  });
   await events.topics.remove('room:8');
   server.streams[0]!.destroy();
   await until('the reset', () => seen.resets.length);
   events.unsubscribe();
   const posts = server.asked.filter(({ method }) => method === 'POST');
-  assert.deepEqual(posts.map(({ body }) => JSON.parse(body)), [
-    { add: ['early'], remove: [] },
-    { add: ['room:7', 'room:8'], remove: [] },
-    { add: ['forbidden'], remove: [] },
-    { add: [], remove: ['room:8'] },
-    { add: ['early', 'room:7'], remove: ['room:8'] },
-  ]);
-  assert.deepEqual(new Set(posts.map(({ url }) => url)), new Set(['/events?client=c1', `/events?client=${seen.infos[1]!.client}`]));
+  assert.deepEqual(
+    posts.map(({ body }) => JSON.parse(body)),
+    [
+      { add: ['early'], remove: [] },
+      { add: ['room:7', 'room:8'], remove: [] },
+      { add: ['forbidden'], remove: [] },
+      { add: [], remove: ['room:8'] },
+      { add: ['early', 'room:7'], remove: ['room:8'] },
+    ],
+  );
+  assert.deepEqual(
+    new Set(posts.map(({ url }) => url)),
+    new Set(['/events?client=c1', `/events?client=${seen.infos[1]!.client}`]),
+  );
   assert.deepEqual(seen.resets, [{ reason: 'topics' }]);
 });
 
@@ -563,17 +660,27 @@ test('subscribe: a hidden tab stays connected, unless it is told to pause', asyn
 
 test('subscribe: presence is told as such', async () => {
   await using server = await Scripted.start((_, response) => {
-    stream(response, connected('a'), event('2-0', { user: 'u1', at: 'then' }, 'user:online'), event('3-0', { user: 'u1', at: 'now' }, 'user:offline'));
+    stream(
+      response,
+      connected('a'),
+      event('2-0', { user: 'u1', at: 'then' }, 'user:online'),
+      event('3-0', { user: 'u1', at: 'now' }, 'user:offline'),
+    );
   });
   const seen: unknown[] = [];
   const events = subscribe(server.url, { onPresence: (presence) => seen.push(presence) });
   await until('both', () => seen.length === 2);
   events.unsubscribe();
-  assert.deepEqual(seen, [{ user: 'u1', at: 'then', online: true }, { user: 'u1', at: 'now', online: false }]);
+  assert.deepEqual(seen, [
+    { user: 'u1', at: 'then', online: true },
+    { user: 'u1', at: 'now', online: false },
+  ]);
 });
 
 test('subscribe: decode may turn data into something else', async () => {
-  await using server = await Scripted.start((_, response) => stream(response, connected('a'), event('2-0', '2026-11-21T10:15:00Z')));
+  await using server = await Scripted.start((_, response) =>
+    stream(response, connected('a'), event('2-0', '2026-11-21T10:15:00Z')),
+  );
   const { seen, options } = recorder();
   const events = subscribe(server.url, { ...options, decode: (data) => new Date(data) });
   await until('the event', () => seen.data.length);
@@ -584,7 +691,9 @@ test('subscribe: decode may turn data into something else', async () => {
 /** Runs a script with `subscribe` and `url`, and gives what it printed and how it ended. */
 function script(url: string, code: string) {
   const text = `import { subscribe } from '@sidestream/client'; const url = ${JSON.stringify(url)};\n${code}`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', text], { cwd: new URL('..', import.meta.url).pathname });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', text], {
+    cwd: new URL('..', import.meta.url).pathname,
+  });
   let said = '';
   for (const out of [child.stdout, child.stderr]) out.on('data', (more) => (said += more));
   return new Promise<{ said: string; code: number | null; took: number }>((ended) => {
@@ -599,27 +708,35 @@ test('subscribe: nothing of it is left after unsubscribe: the process ends', asy
     else if (url.endsWith('away')) response.writeHead(500).end();
   });
   for (const [where, state] of Object.entries({ open: 'open', away: 'waiting', silent: 'connecting' })) {
-    const { said, code, took } = await script(`${server.url}?${where}`, `
+    const { said, code, took } = await script(
+      `${server.url}?${where}`,
+      `
       const events = subscribe(url, { backoff: { base: 1e8, max: 1e8 } });
       const check = setInterval(() => {
         if (events.state !== '${state}') return;
         clearInterval(check);
         events.unsubscribe();
       }, 20);
-    `);
+    `,
+    );
     assert.equal(code, 0, said);
     assert.ok(took < 15_000, `${where}: ${took} ms`);
   }
 });
 
 test('subscribe: a handler that throws does not harm the stream, and is not passed over in silence', async () => {
-  await using server = await Scripted.start((_, response) => stream(response, connected('a'), event('2-0', 1), event('3-0', 2)));
-  const { said, code } = await script(server.url, `
+  await using server = await Scripted.start((_, response) =>
+    stream(response, connected('a'), event('2-0', 1), event('3-0', 2)),
+  );
+  const { said, code } = await script(
+    server.url,
+    `
     process.on('uncaughtException', (error) => console.log('uncaught', error.message));
     const seen = [];
     const events = subscribe(url, { on: { 'message:new': (n) => { seen.push(n); if (n === 1) throw new Error('of the page'); } } });
     events.on('message:new', (n) => n === 2 && setTimeout(() => { console.log(seen.join(), events.state); events.unsubscribe(); }, 10));
-  `);
+  `,
+  );
   assert.equal(code, 0, said);
   assert.deepEqual(said.trim().split('\n'), ['uncaught of the page', '1,2 open']);
 });

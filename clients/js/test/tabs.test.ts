@@ -10,7 +10,11 @@ import { until } from './support/until.js';
 class Locks {
   holder: { free(): void; fail(error: Error): void } | undefined;
   waiting: { grant(): void }[] = [];
-  request(_: string, { signal, steal }: { signal?: AbortSignal; steal?: boolean }, granted: () => Promise<void>): Promise<void> {
+  request(
+    _: string,
+    { signal, steal }: { signal?: AbortSignal; steal?: boolean },
+    granted: () => Promise<void>,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const candidate = {
         grant: () => {
@@ -52,7 +56,8 @@ class Channel {
   postMessage(data: unknown) {
     const copy = structuredClone(data);
     for (const other of Channel.members)
-      if (other !== this && !Channel.deaf.has(other)) queueMicrotask(() => Channel.members.has(other) && other.onmessage?.({ data: copy }));
+      if (other !== this && !Channel.deaf.has(other))
+        queueMicrotask(() => Channel.members.has(other) && other.onmessage?.({ data: copy }));
   }
   close() {
     Channel.members.delete(this);
@@ -149,7 +154,10 @@ async function group(size: number, name = id) {
   return [leader, ...others] as Tab[];
 }
 
-for (const [kind, name] of [['ids that grow', id], ['ids of another server', (n: number) => `x${n}y`]] as const) {
+for (const [kind, name] of [
+  ['ids that grow', id],
+  ['ids of another server', (n: number) => `x${n}y`],
+] as const) {
   test(`tabs: what a tab did not hear it gets from the leader, in order and once: ${kind}`, async () => {
     const [leader, other] = await group(2, name);
     leader!.says(name(11));
@@ -260,14 +268,29 @@ test('tabs: a leader that does not answer is relieved; what it says then counts 
 test('tabs: errors come with what they say, in every tab', async () => {
   const [leader, other] = await group(2);
   const errors: any[] = [];
-  const third = tabs('x')(() => assert.fail('it does not lead'))({ url: '/' }, { state() {}, event() {}, reset() {}, error: (error) => errors.push(error) });
+  const third = tabs('x')(() => assert.fail('it does not lead'))(
+    { url: '/' },
+    { state() {}, event() {}, reset() {}, error: (error) => errors.push(error) },
+  );
   third.resume();
   await soon();
-  leader!.server.error(Object.assign(new Error('status: limit', { cause: () => {} }), { kind: 'status' as const, status: 503, reason: 'limit', attempt: 2, final: false, next: 7 }));
+  leader!.server.error(
+    Object.assign(new Error('status: limit', { cause: () => {} }), {
+      kind: 'status' as const,
+      status: 503,
+      reason: 'limit',
+      attempt: 2,
+      final: false,
+      next: 7,
+    }),
+  );
   await until('the error', () => errors.length);
   third.pause('');
   assert.equal(errors[0] instanceof Error, true);
   const { message, kind, status, reason, attempt, next } = errors[0];
-  assert.deepEqual({ message, kind, status, reason, attempt, next }, { message: 'status: limit', kind: 'status', status: 503, reason: 'limit', attempt: 2, next: 7 });
+  assert.deepEqual(
+    { message, kind, status, reason, attempt, next },
+    { message: 'status: limit', kind: 'status', status: 503, reason: 'limit', attempt: 2, next: 7 },
+  );
   assert.ok(other);
 });

@@ -2,7 +2,17 @@
 
 import { test } from 'node:test';
 import { expectTypeOf } from 'expect-type';
-import { subscribe, type Connected, type Disconnect, type Presence, type Reset, type State, type StreamError, type StreamEvent, type Why } from '@sidestream/client';
+import {
+  subscribe,
+  type Connected,
+  type Disconnect,
+  type Presence,
+  type Reset,
+  type State,
+  type StreamError,
+  type StreamEvent,
+  type Why,
+} from '@sidestream/client';
 import { tabs } from '@sidestream/client/tabs';
 import { useEvent, usePresence, useSSE } from '@sidestream/client/react';
 import { useSSE as useVue } from '@sidestream/client/vue';
@@ -62,7 +72,10 @@ test('types: events have the types of their map', () => {
 
 test('types: hooks and composables have the same', () => {
   const never = () => {
-    const { events, lastEvent, error, isConnected } = useSSE<Events>({ url: '/events', on: { typing: ({ user }) => user } });
+    const { events, lastEvent, error, isConnected } = useSSE<Events>({
+      url: '/events',
+      on: { typing: ({ user }) => user },
+    });
     expectTypeOf(isConnected).toEqualTypeOf<boolean>();
     expectTypeOf(error).toEqualTypeOf<StreamError | null>();
     expectTypeOf(events[0]!.type).toEqualTypeOf<keyof Events>();

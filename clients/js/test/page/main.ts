@@ -15,7 +15,8 @@ const door = {
       onDisconnect: (why) => seen['ends']!.push(why),
       onReset: (reset) => seen['resets']!.push(reset),
       onState: (state) => seen['states']!.push(state),
-      onError: ({ kind, status, reason, final, message }) => seen['errors']!.push({ kind, status, reason, final, message }),
+      onError: ({ kind, status, reason, final, message }) =>
+        seen['errors']!.push({ kind, status, reason, final, message }),
       ...options,
       ...(options.token && { token: async (why: string) => (await fetch(`${options.token}?why=${why}`)).text() }),
       ...(share && { share: tabs(share) }),

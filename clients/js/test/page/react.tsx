@@ -4,9 +4,16 @@ import { StrictMode, useState, type ReactElement } from 'react';
 import { createRoot, hydrateRoot, type Root } from 'react-dom/client';
 import { SSEProvider, useEvent, usePresence, useSSE, type SSEOptions } from '@sidestream/client/react';
 
-const page = { requests: [] as string[], log: [] as unknown[], complaints: [] as string[], renders: 0, sse: undefined as any };
+const page = {
+  requests: [] as string[],
+  log: [] as unknown[],
+  complaints: [] as string[],
+  renders: 0,
+  sse: undefined as any,
+};
 Object.assign(globalThis, { page });
-for (const does of ['error', 'warn'] as const) console[does] = (...words: unknown[]) => void page.complaints.push(words.map(String).join(' '));
+for (const does of ['error', 'warn'] as const)
+  console[does] = (...words: unknown[]) => void page.complaints.push(words.map(String).join(' '));
 
 const counted: typeof fetch = (input, init) => {
   page.requests.push(`${init?.method} ${new URL(String(input)).search}`);
@@ -31,17 +38,17 @@ export function Chat({ url, version, ...options }: SSEOptions & { version?: numb
   page.sse = sse;
   return (
     <p id="chat">
-      {sse.isConnected ? 'connected' : sse.isConnecting ? 'connecting' : 'closed'} {sse.events.map(({ data }) => data).join()} {String(sse.lastEvent?.data)}{' '}
-      {sse.error?.kind ?? 'fine'}
+      {sse.isConnected ? 'connected' : sse.isConnecting ? 'connecting' : 'closed'}{' '}
+      {sse.events.map(({ data }) => data).join()} {String(sse.lastEvent?.data)} {sse.error?.kind ?? 'fine'}
     </p>
   );
 }
 
-function Room() {
+function Room({ topic = 'presence' }) {
   const last = useEvent<string>('message:new');
   const [heard, hear] = useState(0);
   useEvent('message:new', () => hear((n) => n + 1));
-  const { users, isOnline } = usePresence('presence', { load: async () => ['u1', 'u2'] });
+  const { users, isOnline } = usePresence(topic, { load: async () => ['u1', 'u2'] });
   const { isConnected } = useSSE();
   return (
     <p id="room">
@@ -51,17 +58,40 @@ function Room() {
 }
 
 let root: Root | undefined;
+let without = () => {};
 const host = () => document.body.querySelector('main') ?? document.body.appendChild(document.createElement('main'));
 Object.assign(globalThis, {
   app: {
-    chat: (options: SSEOptions & { version?: number }) => (root ??= createRoot(host())).render(<StrictMode><Chat {...options} /></StrictMode>),
-    room: (options: SSEOptions) =>
-      (root ??= createRoot(host())).render(<StrictMode><SSEProvider {...options} fetch={counted}><Room /></SSEProvider></StrictMode>),
+    chat: (options: SSEOptions & { version?: number }) =>
+      (root ??= createRoot(host())).render(
+        <StrictMode>
+          <Chat {...options} />
+        </StrictMode>,
+      ),
+    room: ({ topic, ...options }: SSEOptions & { topic?: string }) => {
+      const render = (within: ReactElement | null) =>
+        (root ??= createRoot(host())).render(
+          <StrictMode>
+            <SSEProvider {...options} fetch={counted}>
+              {within}
+            </SSEProvider>
+          </StrictMode>,
+        );
+      render(topic ? <Room topic={topic} /> : <Room />);
+      without = () => render(null);
+    },
+    without: () => without(),
     hydrate(html: string, options: SSEOptions) {
       host().innerHTML = html;
-      root = hydrateRoot(host(), <StrictMode><Chat {...options} /></StrictMode>, {
-        onRecoverableError: (error) => page.complaints.push(String(error)),
-      });
+      root = hydrateRoot(
+        host(),
+        <StrictMode>
+          <Chat {...options} />
+        </StrictMode>,
+        {
+          onRecoverableError: (error) => page.complaints.push(String(error)),
+        },
+      );
     },
     unmount: () => (root?.unmount(), (root = undefined)),
     text: () => host().textContent,

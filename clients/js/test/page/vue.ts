@@ -15,7 +15,11 @@ const Room = defineComponent({
 const Chat = defineComponent({
   setup() {
     const { isConnected, events, error } = provideSSE(() => ({ url: url.value }));
-    return () => h('p', [`${isConnected.value} ${events.value.map(({ data }) => data).join()} ${error.value?.kind ?? 'fine'} `, h(Room)]);
+    return () =>
+      h('p', [
+        `${isConnected.value} ${events.value.map(({ data }) => data).join()} ${error.value?.kind ?? 'fine'} `,
+        h(Room),
+      ]);
   },
 });
 let app: App | undefined;
@@ -34,9 +38,13 @@ Object.assign(globalThis, {
     start(to: string) {
       const chat = sse({ url: to });
       stores.stop = [
-        chat.subscribe(({ isConnected, events }) => (stores.text = `${isConnected} ${events.map(({ data }) => data).join()}`)),
+        chat.subscribe(
+          ({ isConnected, events }) => (stores.text = `${isConnected} ${events.map(({ data }) => data).join()}`),
+        ),
         chat.event('message:new').subscribe((event) => (stores.event = String(event?.data))),
-        chat.presence('presence', { load: async () => ['u1'] }).subscribe((users) => (stores.users = [...users].join('+'))),
+        chat
+          .presence('presence', { load: async () => ['u1'] })
+          .subscribe((users) => (stores.users = [...users].join('+'))),
       ];
       return 0;
     },

@@ -36,8 +36,20 @@ async function puppet(engine: 'chromium' | 'firefox'): Promise<Browser> {
   const browser: Puppet = await puppeteer.launch(
     engine === 'chromium'
       ? {
-          executablePath: first(process.env['SIDESTREAM_CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'),
-          args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-dev-shm-usage', '--disable-component-update', '--no-first-run'],
+          executablePath: first(
+            process.env['SIDESTREAM_CHROMIUM'],
+            '/usr/bin/chromium',
+            '/usr/bin/chromium-browser',
+            '/usr/bin/google-chrome',
+          ),
+          args: [
+            '--no-sandbox',
+            '--disable-gpu',
+            '--disable-background-networking',
+            '--disable-dev-shm-usage',
+            '--disable-component-update',
+            '--no-first-run',
+          ],
         }
       : {
           browser: 'firefox',
@@ -72,7 +84,9 @@ async function webkit(): Promise<Browser> {
   const end = () => children.reverse().forEach((child) => child.kill());
   try {
     const display = await new Promise<string>((found, failed) => {
-      const screen = spawn(first('/usr/bin/Xvfb'), ['-displayfd', '3', '-nolisten', 'tcp'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+      const screen = spawn(first('/usr/bin/Xvfb'), ['-displayfd', '3', '-nolisten', 'tcp'], {
+        stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+      });
       children.push(screen);
       screen.stdio[3]!.once('data', (number) => found(`:${String(number).trim()}`));
       screen.on('exit', () => failed(new Error('Xvfb ended')));
@@ -85,17 +99,28 @@ async function webkit(): Promise<Browser> {
     });
     const driver = spawn(first('/usr/bin/WebKitWebDriver'), [`--port=${port}`], {
       stdio: 'ignore',
-      env: { ...process.env, DISPLAY: display, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1', LIBGL_ALWAYS_SOFTWARE: '1', WEBKIT_DISABLE_COMPOSITING_MODE: '1' },
+      env: {
+        ...process.env,
+        DISPLAY: display,
+        WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1',
+        LIBGL_ALWAYS_SOFTWARE: '1',
+        WEBKIT_DISABLE_COMPOSITING_MODE: '1',
+      },
     });
     children.push(driver);
     const ask = async (method: string, path: string, body?: unknown): Promise<any> => {
-      const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method, ...(body !== undefined && { body: JSON.stringify(body) }) });
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+        method,
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
       const { value } = (await answer.json()) as any;
       if (!answer.ok) throw new Error(`${method} ${path}: ${JSON.stringify(value)}`);
       return value;
     };
     const binary = first(
-      ...['x86_64', 'aarch64'].flatMap((machine) => ['4.1', '4.0'].map((api) => `/usr/lib/${machine}-linux-gnu/webkit2gtk-${api}/MiniBrowser`)),
+      ...['x86_64', 'aarch64'].flatMap((machine) =>
+        ['4.1', '4.0'].map((api) => `/usr/lib/${machine}-linux-gnu/webkit2gtk-${api}/MiniBrowser`),
+      ),
     );
     const capabilities = { alwaysMatch: { 'webkitgtk:browserOptions': { binary, args: ['--automation'] } } };
     let session: any;
@@ -131,7 +156,8 @@ async function webkit(): Promise<Browser> {
             await here('POST', '/back', {});
           },
           async run(expression) {
-            const script = 'const [code, done] = arguments; Promise.resolve().then(() => (0, eval)(code)).then((value) => done({ value }), (error) => done({ error: String(error) }));';
+            const script =
+              'const [code, done] = arguments; Promise.resolve().then(() => (0, eval)(code)).then((value) => done({ value }), (error) => done({ error: String(error) }));';
             const { value, error } = await here('POST', '/execute/async', { script, args: [expression] });
             if (error) throw new Error(error);
             return value;
@@ -157,7 +183,13 @@ export const browser = (engine: Engine): Promise<Browser> => (engine === 'webkit
 const built = new Map<string, Promise<string>>();
 const bundle = async (name: string) => {
   const entryPoints = [new URL(`../page/${name}.js`, import.meta.url).pathname];
-  const { outputFiles } = await build({ entryPoints, bundle: true, format: 'iife', write: false, define: { 'process.env.NODE_ENV': '"development"' } });
+  const { outputFiles } = await build({
+    entryPoints,
+    bundle: true,
+    format: 'iife',
+    write: false,
+    define: { 'process.env.NODE_ENV': '"development"' },
+  });
   return outputFiles[0]!.text;
 };
 
@@ -165,7 +197,10 @@ const bundle = async (name: string) => {
  * The application behind the daemon: `/` is a page with the first of `scripts`, `/name` one with the script of that name,
  * `/other` one without; and what a test adds.
  */
-export async function site(scripts: string[], paths: Record<string, (url: URL) => string> = {}): Promise<{ origin: string; stop(): Promise<void> }> {
+export async function site(
+  scripts: string[],
+  paths: Record<string, (url: URL) => string> = {},
+): Promise<{ origin: string; stop(): Promise<void> }> {
   for (const name of scripts) if (!built.has(name)) built.set(name, bundle(name));
   const texts = new Map<string, string>();
   for (const name of scripts) texts.set(`/${name}.js`, await built.get(name)!);
@@ -177,7 +212,12 @@ export async function site(scripts: string[], paths: Record<string, (url: URL) =
       ? ['text/javascript', texts.get(path)!]
       : paths[path]
         ? ['text/plain', paths[path]!(url)]
-        : ['text/html', texts.has(`/${name}.js`) ? `<!doctype html><title>page</title><body><script src="/${name}.js"></script>` : '<!doctype html><title>other</title>'];
+        : [
+            'text/html',
+            texts.has(`/${name}.js`)
+              ? `<!doctype html><title>page</title><body><script src="/${name}.js"></script>`
+              : '<!doctype html><title>other</title>',
+          ];
     response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(body);
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));

@@ -12,7 +12,8 @@ const SECRET = 'an-example-secret-of-32-bytes-or-more';
 const KEY = 'test-key';
 
 /** Run as `node --test build/`, from `clients/js`. */
-const binary = process.env['SIDESTREAM_BIN'] ?? new URL('../../../../target/debug/sidestream', import.meta.url).pathname;
+const binary =
+  process.env['SIDESTREAM_BIN'] ?? new URL('../../../../target/debug/sidestream', import.meta.url).pathname;
 if (!existsSync(binary)) throw new Error(`there is no ${binary}: build it (cargo build), or set SIDESTREAM_BIN`);
 
 export interface Settings {
@@ -148,7 +149,10 @@ export class Line {
       }
       this.count += 1;
       const far = connect(+port, hostname);
-      for (const [from, into] of [[near, far], [far, near]] as const) {
+      for (const [from, into] of [
+        [near, far],
+        [far, near],
+      ] as const) {
         this.#sockets.add(from);
         from.on('data', (chunk) => this.#stalled.has(from) || into.write(chunk));
         from.on('error', () => into.destroy());

@@ -59,4 +59,5 @@ export function stream(response: ServerResponse, ...blocks: string[]): ServerRes
 export const connected = (client: string, more: object = {}, id = '1-0') =>
   `retry: 5\nevent: connected\ndata: ${JSON.stringify({ client, user: null, session: null, topics: [], resumed: false, missed: 0, ...more })}\nid: ${id}`;
 
-export const event = (id: string, data: unknown, type = 'message:new') => `event: ${type}\ndata: ${JSON.stringify(data)}\nid: ${id}`;
+export const event = (id: string, data: unknown, type = 'message:new') =>
+  `event: ${type}\ndata: ${JSON.stringify(data)}\nid: ${id}`;

@@ -37,7 +37,11 @@ export function shared(engine: Engine, check: ReturnType<typeof parts>) {
   });
 
   /** Publishes all the while something happens to the first of three tabs; the others lose and repeat nothing. */
-  const survives = (name: string, happens: (first: Tab, last: Tab) => Promise<unknown>, then?: (first: Tab) => Promise<void>) =>
+  const survives = (
+    name: string,
+    happens: (first: Tab, last: Tab) => Promise<unknown>,
+    then?: (first: Tab) => Promise<void>,
+  ) =>
     check(`tabs: ${name}`, async ({ tab, daemon }) => {
       const pages: Tab[] = [];
       for (const _ of numbers(3)) {
@@ -57,10 +61,14 @@ export function shared(engine: Engine, check: ReturnType<typeof parts>) {
       await until('some events', async () => (await look(others[0])).data.length > 5);
       const before = (await look(others[0])).client;
       await happens(first, others[1]);
-      await until('another to lead', async () => {
-        const { state, client } = await look(others[0]);
-        return state === 'open' && client !== before;
-      }, 10_000);
+      await until(
+        'another to lead',
+        async () => {
+          const { state, client } = await look(others[0]);
+          return state === 'open' && client !== before;
+        },
+        10_000,
+      );
       over = true;
       await publishing;
       for (const page of others) await until('all events', async () => (await look(page)).data.length >= sent);
@@ -91,7 +99,9 @@ export function shared(engine: Engine, check: ReturnType<typeof parts>) {
       async (first, last) => {
         // No timer: those of hidden tabs run late.
         const hang = '{ const end = Date.now() + 6_000; while (Date.now() < end); }';
-        await first.run(`(() => { const { port1, port2 } = new MessageChannel(); port1.onmessage = () => ${hang}; port2.postMessage(0); })(), 0`);
+        await first.run(
+          `(() => { const { port1, port2 } = new MessageChannel(); port1.onmessage = () => ${hang}; port2.postMessage(0); })(), 0`,
+        );
         // Somebody turns to another tab.
         await last.run(`document.dispatchEvent(new Event('visibilitychange')), 0`);
       },
@@ -128,7 +138,7 @@ export function shared(engine: Engine, check: ReturnType<typeof parts>) {
     );
   }
 
-  check('tabs: a cut is everybody\'s, and nobody misses anything', async ({ tab, daemon, line }) => {
+  check("tabs: a cut is everybody's, and nobody misses anything", async ({ tab, daemon, line }) => {
     const [one, two] = [await tab(), await tab()];
     for (const page of [one, two]) await open(page);
     for (const n of numbers(40)) {
@@ -157,7 +167,8 @@ export function shared(engine: Engine, check: ReturnType<typeof parts>) {
     const four = await tab();
     await open(four, { lastEventId: '1-0-aaaaaa' });
     await daemon.publish(3);
-    for (const page of [one, two, three, four]) await until('the last', async () => (await look(page)).data.at(-1) === 3);
+    for (const page of [one, two, three, four])
+      await until('the last', async () => (await look(page)).data.at(-1) === 3);
     assert.deepEqual((await look(two)).data, [3]);
     assert.deepEqual((await look(three)).data, [1, 2, 3]);
     assert.deepEqual((await look(four)).resets, [{ reason: 'tabs' }]);

@@ -21,7 +21,8 @@ export interface Look {
 export const look = (tab: Tab, name = 'a'): Promise<Look> => tab.run(`door.look(${JSON.stringify(name)}) ?? null`);
 export const start = (tab: Tab, url: string, options: object = {}, name = 'a') =>
   tab.run(`door.start(${[name, url, options].map((value) => JSON.stringify(value)).join()})`);
-export const opened = (tab: Tab, name = 'a') => until(`${name} to open`, async () => (await look(tab, name)).state === 'open', 10_000);
+export const opened = (tab: Tab, name = 'a') =>
+  until(`${name} to open`, async () => (await look(tab, name)).state === 'open', 10_000);
 export const numbers = (n: number) => Array.from({ length: n }, (_, i) => i);
 
 /** The parts that a suite has running: the browser for all of it, the rest anew for each test. */
@@ -32,7 +33,17 @@ export function parts(engine: Engine, scripts = ['main', 'worker']) {
   });
   after(() => shared?.close());
 
-  return (name: string, does: (at: { tab(url?: string): Promise<Tab>; daemon: Daemon; line: Line; asked: string[]; application: string }) => Promise<void>, settings = {}) =>
+  return (
+    name: string,
+    does: (at: {
+      tab(url?: string): Promise<Tab>;
+      daemon: Daemon;
+      line: Line;
+      asked: string[];
+      application: string;
+    }) => Promise<void>,
+    settings = {},
+  ) =>
     test(`${engine}: ${name}`, async () => {
       const asked: string[] = [];
       const application = await site(scripts, {
@@ -87,7 +98,10 @@ export function suite(engine: Engine) {
       const { errors } = await look(page);
       line.garbage = garbage;
       line.cut();
-      await until(`two failures of ${JSON.stringify(garbage)}`, async () => (await look(page)).errors.length >= errors.length + 2);
+      await until(
+        `two failures of ${JSON.stringify(garbage)}`,
+        async () => (await look(page)).errors.length >= errors.length + 2,
+      );
       await daemon.publish(n);
       line.garbage = undefined;
       await until('what was missed', async () => (await look(page)).data.length === n + 1);
@@ -111,20 +125,24 @@ export function suite(engine: Engine) {
     assert.deepEqual((await look(page)).data, ['meanwhile']);
   });
 
-  check('a line that passes nothing on any more is noticed', async ({ tab, daemon, line }) => {
-    const page = await tab();
-    // The browser's idle connections stall as well, and it may try one of them first.
-    await start(page, '/open?topic=news', { silence: 2_500, timeout: 500 });
-    await opened(page);
-    // Heartbeats are comments: they keep it.
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
-    assert.equal((await look(page)).infos.length, 1);
-    line.stall();
-    await until('it to notice', async () => (await look(page)).errors.length);
-    await daemon.publish(1);
-    await until('the event', async () => (await look(page)).data.length);
-    assert.equal((await look(page)).errors[0].kind, 'silent');
-  }, { sse: 'retry_min = "10ms"\nretry_max = "50ms"\nheartbeat = "1s"' });
+  check(
+    'a line that passes nothing on any more is noticed',
+    async ({ tab, daemon, line }) => {
+      const page = await tab();
+      // The browser's idle connections stall as well, and it may try one of them first.
+      await start(page, '/open?topic=news', { silence: 2_500, timeout: 500 });
+      await opened(page);
+      // Heartbeats are comments: they keep it.
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      assert.equal((await look(page)).infos.length, 1);
+      line.stall();
+      await until('it to notice', async () => (await look(page)).errors.length);
+      await daemon.publish(1);
+      await until('the event', async () => (await look(page)).data.length);
+      assert.equal((await look(page)).errors[0].kind, 'silent');
+    },
+    { sse: 'retry_min = "10ms"\nretry_max = "50ms"\nheartbeat = "1s"' },
+  );
 
   check('the log that begins anew is told as a reset', async ({ tab, daemon, application }) => {
     const page = await tab(`${daemon.origin}/`);
@@ -160,7 +178,10 @@ export function suite(engine: Engine) {
     await until('it to come back', async () => (await look(page)).infos.length === 2);
     await daemon.request('DELETE', '/users/u7/connections?reconnect=false');
     await until('it to stop', async () => (await look(page)).state === 'closed');
-    assert.deepEqual((await look(page)).ends.map(({ reason }) => reason), ['kicked', 'sent_away']);
+    assert.deepEqual(
+      (await look(page)).ends.map(({ reason }) => reason),
+      ['kicked', 'sent_away'],
+    );
     await start(page, '/named?user=u7', {}, 'b');
     await until('the other to stop, too', async () => (await look(page, 'b')).state === 'closed');
     assert.deepEqual((await look(page, 'b')).infos, []);
@@ -182,25 +203,31 @@ export function suite(engine: Engine) {
     assert.equal(seen.infos[0].resumed, true);
   });
 
-  check('a page that comes out of the back/forward cache goes on, and has missed nothing', async ({ tab, daemon, line }) => {
-    const page = await tab();
-    await start(page, '/open?topic=news');
-    await opened(page);
-    await page.run('addEventListener("pageshow", ({ persisted }) => { globalThis.persisted = persisted; }), 0');
-    await page.go(`${line.origin}/other`);
-    await until('the stream to end', async () => (await daemon.streams()) === 0);
-    await daemon.publish('meanwhile');
-    await page.back();
-    await until('the page', () => page.run('document.title === "page" && typeof door === "object"'));
-    // It keeps no page that has a request open when it is left, whatever that page does in pagehide.
-    if (engine === 'firefox') return assert.equal(await look(page), null);
-    assert.equal(await page.run('globalThis.persisted'), true, 'it was not in the cache');
-    await until('what was missed', async () => (await look(page)).data.length);
-    const seen = await look(page);
-    assert.deepEqual(seen.data, ['meanwhile']);
-    // WebKit cuts what is open before it says that the page goes.
-    assert.deepEqual(seen.states.filter((state) => state !== 'waiting'), ['connecting', 'open', 'paused', 'connecting', 'open']);
-  });
+  check(
+    'a page that comes out of the back/forward cache goes on, and has missed nothing',
+    async ({ tab, daemon, line }) => {
+      const page = await tab();
+      await start(page, '/open?topic=news');
+      await opened(page);
+      await page.run('addEventListener("pageshow", ({ persisted }) => { globalThis.persisted = persisted; }), 0');
+      await page.go(`${line.origin}/other`);
+      await until('the stream to end', async () => (await daemon.streams()) === 0);
+      await daemon.publish('meanwhile');
+      await page.back();
+      await until('the page', () => page.run('document.title === "page" && typeof door === "object"'));
+      // It keeps no page that has a request open when it is left, whatever that page does in pagehide.
+      if (engine === 'firefox') return assert.equal(await look(page), null);
+      assert.equal(await page.run('globalThis.persisted'), true, 'it was not in the cache');
+      await until('what was missed', async () => (await look(page)).data.length);
+      const seen = await look(page);
+      assert.deepEqual(seen.data, ['meanwhile']);
+      // WebKit cuts what is open before it says that the page goes.
+      assert.deepEqual(
+        seen.states.filter((state) => state !== 'waiting'),
+        ['connecting', 'open', 'paused', 'connecting', 'open'],
+      );
+    },
+  );
 
   check('a page of another origin brings its token and its id', async ({ tab, daemon, line, application }) => {
     const page = await tab(`${application}/`);
@@ -213,7 +240,10 @@ export function suite(engine: Engine) {
     await daemon.publish(2, { topic: 'room:7' });
     await until('the other', async () => (await look(page)).data.length === 2);
     await page.run(`door.do('a', 'events.renew()')`);
-    assert.deepEqual((await look(page)).infos.map(({ resumed }) => resumed), [false, true]);
+    assert.deepEqual(
+      (await look(page)).infos.map(({ resumed }) => resumed),
+      [false, true],
+    );
   });
 
   check('it works in a worker', async ({ tab, daemon, line }) => {
