@@ -121,6 +121,11 @@ export const tabs =
       return true;
     };
 
+    const answered = () => {
+      clearTimeout(patience);
+      patience = undefined;
+    };
+
     const settle = () => {
       for (const { resolve } of waiting.values()) resolve();
       waiting.clear();
@@ -128,10 +133,14 @@ export const tabs =
 
     /** Asks the leader for what came behind this tab's last id. */
     const hello = (still = welcome) => {
+      if (leader === me) return;
       welcome = still;
       post({ kind: 'hello', at: cursor, topics: [...own] });
-      clearTimeout(patience);
-      patience = setTimeout(() => stand(true), PATIENCE);
+      // What has been asked before is waited for no longer than that.
+      patience ??= setTimeout(() => {
+        answered();
+        stand(true);
+      }, PATIENCE);
     };
 
     /** What a tab that has everything up to `at` lacks; undefined when that is not known. */
@@ -168,7 +177,7 @@ export const tabs =
 
     const lead = async () => {
       const mine = standing;
-      clearTimeout(patience);
+      answered();
       clearTimeout(nudge);
       leader = me;
       welcome = true;
@@ -242,6 +251,7 @@ export const tabs =
       const leads = leader === me;
       if (message.kind === 'lead') {
         if (leads) return depose();
+        answered();
         leader = from;
         known = '';
         clearTimeout(nudge);
@@ -254,7 +264,7 @@ export const tabs =
         const items = behind(message.at);
         post({ kind: 'welcome', turn, state: last, items: items ?? [], whole: !!items, at: cursor }, from);
       } else if (message.kind === 'welcome' && !leads) {
-        clearTimeout(patience);
+        answered();
         leader = from;
         heard = Date.now();
         const fresh = !cursor;
@@ -335,7 +345,8 @@ export const tabs =
         channel.close();
         channel = undefined;
         leader = '';
-        for (const timer of [patience, nudge, check]) clearTimeout(timer);
+        answered();
+        for (const timer of [nudge, check]) clearTimeout(timer);
         controller?.abort();
         resign?.();
         resign = undefined;

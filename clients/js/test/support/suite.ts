@@ -221,11 +221,9 @@ export function suite(engine: Engine) {
       await until('what was missed', async () => (await look(page)).data.length);
       const seen = await look(page);
       assert.deepEqual(seen.data, ['meanwhile']);
-      // WebKit cuts what is open before it says that the page goes.
-      assert.deepEqual(
-        seen.states.filter((state) => state !== 'waiting'),
-        ['connecting', 'open', 'paused', 'connecting', 'open'],
-      );
+      // WebKit cuts what is open some time before it says that the page goes: it may try again meanwhile.
+      const states = engine === 'webkit' ? seen.states.slice(-3) : seen.states.slice(2);
+      assert.deepEqual(states, ['paused', 'connecting', 'open']);
     },
   );
 
