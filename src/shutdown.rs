@@ -44,17 +44,15 @@ impl Drain {
     }
 
     /// As [`spawn`](Self::spawn), for a task without which the daemon only looks well: one that accepts connections, or
-    /// holds one to Redis. It may end only after the notice. If it panics or ends before, the process is aborted, so
-    /// that a supervisor starts it again, instead of going on without it in silence.
+    /// holds one to Redis. If it panics, the process is aborted, so that a supervisor starts it again, instead of going
+    /// on without it in silence.
     pub fn spawn_essential<F>(&self, name: &'static str, task: F) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let notice = self.notice.clone();
         self.spawn(async move {
             let _guard = AbortOnPanic(name);
             task.await;
-            assert!(notice.is_cancelled(), "the task `{name}` ended before it was asked to");
         })
     }
 

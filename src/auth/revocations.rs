@@ -1,11 +1,14 @@
-//! Grants that were taken back before their time, and for how long whoever they were for is kept out.
+//! Grants that were taken back before their time, and for how long their holders are kept out.
 //!
 //! A grant that was issued after it was taken back is a new one, and good: a new login works. One that does not say when
-//! it was issued is kept out until the time is over. Bounded: at the bound the one that ends first is forgotten.
+//! it was issued is kept out until the time is over. Bounded: at the bound a new one is
+//! refused, so that nobody who was kept out gets in again.
 //!
 //! Beside them those who were sent away: their grants are good, and still they shall not come back for a while.
 
 use crate::lock::Mutex;
+use crate::telemetry::REVOCATIONS_REFUSED;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
@@ -65,7 +68,7 @@ enum Handle {
     Topic(Name),
 }
 
-/// When grants were taken back, and until when whoever they were for is kept out.
+/// When grants were taken back, and until when their holders are kept out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Span {
     at: SystemTime,
@@ -79,40 +82,51 @@ pub struct Revocations {
     away: Mutex<Spans>,
 }
 
-type Spans = HashMap<Handle, Vec<(GrantSelector, Span)>>;
+/// There is no room for one more revocation: `auth.max_revocations` are in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("auth.max_revocations are in force: this one is not kept, and nothing else is forgotten for it")]
+pub struct Full;
+
+/// Spans by what they are found by, and in the order of their ends. Both hold the same ones.
+#[derive(Default)]
+struct Spans {
+    by_handle: HashMap<Handle, Vec<Revocation>>,
+    by_end: BTreeMap<(SystemTime, u64), Handle>,
+    /// How many there ever were.
+    count: u64,
+}
+
+struct Revocation {
+    number: u64,
+    whose: GrantSelector,
+    span: Span,
+}
 
 impl Revocations {
-    /// At most `max` are kept.
+    /// At most `max` are kept, and as many of those who were sent away.
     pub fn new(max: usize) -> Self {
         Self { max, spans: Mutex::default(), away: Mutex::default() }
     }
 
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
-    /// later times count.
-    pub fn add(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) {
-        self.enter(&self.spans, whose, Span { at, until });
+    /// later times count. One more than there is room for is refused: those in force are not forgotten for it.
+    pub fn add(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) -> Result<(), Full> {
+        self.enter(&self.spans, whose, Span { at, until })
     }
 
-    /// From now on whoever they are is sent away until `until`, whatever they come with.
-    pub fn send_away(&self, whose: GrantSelector, until: SystemTime) {
+    /// From now on these are sent away until `until`, whatever they come with. Refused as in [`add`](Self::add).
+    pub fn send_away(&self, whose: GrantSelector, until: SystemTime) -> Result<(), Full> {
         // No grant is newer than one that will be issued when it is over.
-        self.enter(&self.away, whose, Span { at: until, until });
+        self.enter(&self.away, whose, Span { at: until, until })
     }
 
-    fn enter(&self, spans: &Mutex<Spans>, whose: GrantSelector, Span { at, until }: Span) {
-        let Some(handle) = whose.handle() else { return };
-        let mut spans = spans.lock();
-        let same = spans.entry(handle).or_default();
-        match same.iter_mut().find(|(known, _)| *known == whose) {
-            Some((_, span)) => *span = Span { at: span.at.max(at), until: span.until.max(until) },
-            None => same.push((whose, Span { at, until })),
+    fn enter(&self, spans: &Mutex<Spans>, whose: GrantSelector, span: Span) -> Result<(), Full> {
+        let Some(handle) = whose.handle() else { return Ok(()) };
+        let entered = spans.lock().enter(handle, whose, span, self.max);
+        if entered.is_err() {
+            metrics::counter!(REVOCATIONS_REFUSED).increment(1);
         }
-        if spans.values().map(Vec::len).sum::<usize>() > self.max {
-            trim(&mut spans, SystemTime::now());
-            while spans.values().map(Vec::len).sum::<usize>() > self.max {
-                forget_first(&mut spans);
-            }
-        }
+        entered
     }
 
     /// Whether a stream for `topics` may be opened with `grant`.
@@ -120,7 +134,7 @@ impl Revocations {
         if has(&self.spans, grant, topics) { Err(Denied::Revoked) } else { Ok(()) }
     }
 
-    /// Whether whoever comes with `grant` for `topics` was sent away.
+    /// Whether the holder of `grant`, coming for `topics`, was sent away.
     pub fn is_away(&self, grant: &Grant, topics: &[Name]) -> bool {
         has(&self.away, grant, topics)
     }
@@ -128,13 +142,13 @@ impl Revocations {
     /// Lets go of those whose time is over.
     pub fn trim(&self) {
         for spans in [&self.spans, &self.away] {
-            trim(&mut spans.lock(), SystemTime::now());
+            spans.lock().trim(SystemTime::now());
         }
     }
 
     /// How many are kept.
     pub fn len(&self) -> usize {
-        self.spans.lock().values().map(Vec::len).sum()
+        self.spans.lock().by_end.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -142,11 +156,48 @@ impl Revocations {
     }
 }
 
+impl Spans {
+    fn enter(&mut self, handle: Handle, whose: GrantSelector, span: Span, max: usize) -> Result<(), Full> {
+        let same = self.by_handle.get_mut(&handle);
+        let known = same.and_then(|same| same.iter_mut().find(|known| known.whose == whose));
+        if let Some(known) = known {
+            self.by_end.remove(&(known.span.until, known.number));
+            known.span = Span { at: known.span.at.max(span.at), until: known.span.until.max(span.until) };
+            self.by_end.insert((known.span.until, known.number), handle);
+            return Ok(());
+        }
+        if self.by_end.len() >= max {
+            self.trim(SystemTime::now());
+            if self.by_end.len() >= max {
+                return Err(Full);
+            }
+        }
+        let number = self.count;
+        self.count += 1;
+        self.by_end.insert((span.until, number), handle.clone());
+        self.by_handle.entry(handle).or_default().push(Revocation { number, whose, span });
+        Ok(())
+    }
+
+    fn trim(&mut self, now: SystemTime) {
+        while let Some(first) = self.by_end.first_entry()
+            && first.key().0 <= now
+        {
+            let ((_, number), handle) = first.remove_entry();
+            let Some(same) = self.by_handle.get_mut(&handle) else { continue };
+            same.retain(|known| known.number != number);
+            if same.is_empty() {
+                self.by_handle.remove(&handle);
+            }
+        }
+    }
+}
+
 /// Whether one that is in force is for `grant` and `topics`.
 fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let now = SystemTime::now();
     let spans = spans.lock();
-    if spans.is_empty() {
+    if spans.by_end.is_empty() {
         return false;
     }
     let token = grant.token.clone().map(Handle::Token);
@@ -154,33 +205,11 @@ fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let user = grant.user.clone().map(Handle::User);
     let handles = token.into_iter().chain(session).chain(user);
     let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
-    let in_force = |(whose, span): &(GrantSelector, Span)| {
+    let in_force = |Revocation { whose, span, .. }: &Revocation| {
         let newer = grant.issued.is_some_and(|issued| issued > span.at);
         span.until > now && !newer && whose.matches(grant, topics)
     };
-    handles.filter_map(|handle| spans.get(&handle)).flatten().any(in_force)
-}
-
-fn trim(spans: &mut Spans, now: SystemTime) {
-    spans.retain(|_, same| {
-        same.retain(|(_, span)| span.until > now);
-        !same.is_empty()
-    });
-}
-
-fn forget_first(spans: &mut Spans) {
-    let ends = spans.iter().flat_map(|(handle, same)| same.iter().map(move |(_, span)| (span.until, handle)));
-    let Some((until, handle)) =
-        ends.min_by_key(|(until, _)| *until).map(|(until, handle)| (until, handle.clone()))
-    else {
-        return;
-    };
-    if let Some(same) = spans.get_mut(&handle) {
-        same.retain(|(_, span)| span.until != until);
-        if same.is_empty() {
-            spans.remove(&handle);
-        }
-    }
+    handles.filter_map(|handle| spans.by_handle.get(&handle)).flatten().any(in_force)
 }
 
 #[cfg(test)]
@@ -209,14 +238,14 @@ mod tests {
         let later = now + Duration::from_secs(60);
         let revocations = Revocations::new(10);
         let user = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
-        revocations.send_away(user.clone(), later);
+        revocations.send_away(user.clone(), later).unwrap();
         for issued in [None, Some(now), Some(now + Duration::from_secs(30))] {
             let grant = grant("u", "s", "t", issued);
             assert!(revocations.is_away(&grant, &[]));
             assert!(revocations.check(&grant, &[]).is_ok(), "the grant is good");
         }
         assert!(!revocations.is_away(&grant("v", "s", "t", None), &[]));
-        revocations.send_away(GrantSelector { user: Some(name("w")), ..user }, now);
+        revocations.send_away(GrantSelector { user: Some(name("w")), ..user }, now).unwrap();
         assert!(!revocations.is_away(&grant("w", "s", "t", None), &[]), "its time is over");
         assert!(revocations.is_empty(), "nothing was revoked");
     }
@@ -227,7 +256,7 @@ mod tests {
         let revocations = Revocations::new(10);
         let refused = |whose: GrantSelector, topics: &[&str]| {
             let revocations = Revocations::new(10);
-            revocations.add(whose, now, now + Duration::from_secs(60));
+            revocations.add(whose, now, now + Duration::from_secs(60)).unwrap();
             let topics: Vec<Name> = topics.iter().map(|topic| name(topic)).collect();
             revocations.check(&grant("u", "s", "t", None), &topics).is_err()
         };
@@ -253,7 +282,7 @@ mod tests {
         ] {
             assert_eq!(refused(them.clone(), &["a"]), hit, "{them:?}");
         }
-        revocations.add(GrantSelector::default(), now, now + Duration::from_secs(60));
+        revocations.add(GrantSelector::default(), now, now + Duration::from_secs(60)).unwrap();
         assert!(revocations.is_empty(), "nobody is not everybody");
     }
 
@@ -262,30 +291,45 @@ mod tests {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);
         let whose = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
-        revocations.add(whose.clone(), now, now + Duration::from_secs(60));
+        revocations.add(whose.clone(), now, now + Duration::from_secs(60)).unwrap();
         let second = Duration::from_secs(1);
         assert!(revocations.check(&grant("u", "s", "t", Some(now - second)), &[]).is_err());
         assert!(revocations.check(&grant("u", "s", "t", None), &[]).is_err());
         assert!(revocations.check(&grant("u", "s", "t", Some(now + second)), &[]).is_ok());
-        revocations.add(whose, now - second, now - second);
+        revocations.add(whose, now - second, now - second).unwrap();
         assert!(revocations.check(&grant("u", "s", "t", None), &[]).is_err(), "the later end counts");
     }
 
     #[test]
-    fn what_is_over_or_too_much_is_forgotten() {
+    fn what_is_over_is_forgotten_and_what_is_too_much_is_refused() {
         let now = SystemTime::now();
         let revocations = Revocations::new(3);
         let whose = |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
-        revocations.add(whose(0), now, now - Duration::from_secs(1));
+        revocations.add(whose(0), now, now - Duration::from_secs(1)).unwrap();
         assert!(revocations.check(&grant("0", "s", "t", None), &[]).is_ok());
         revocations.trim();
         assert!(revocations.is_empty());
-        for n in 1..=5 {
-            revocations.add(whose(n), now, now + Duration::from_secs(60 * n));
+        for n in 1..=3 {
+            revocations.add(whose(n), now, now + Duration::from_secs(60 * n)).unwrap();
         }
+        let later = now + Duration::from_secs(600);
+        assert_eq!(revocations.add(whose(4), now, later), Err(Full), "nobody is let in again for it");
+        assert_eq!(revocations.add(whose(1), now, later), Ok(()), "one that is known may last longer");
         let kept: Vec<u64> = (1..=5)
             .filter(|n| revocations.check(&grant(&n.to_string(), "s", "t", None), &[]).is_err())
             .collect();
-        assert_eq!(kept, [3, 4, 5]);
+        assert_eq!(kept, [1, 2, 3]);
+    }
+
+    #[test]
+    fn one_more_costs_nothing_with_100_000_in_force() {
+        let now = SystemTime::now();
+        let revocations = Revocations::new(100_000);
+        let whose = |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
+        // With a walk through all for each, these would take hours.
+        for n in 0..200_000 {
+            let _ = revocations.add(whose(n), now, now + Duration::from_secs(60 + n % 7));
+        }
+        assert_eq!(revocations.len(), 100_000);
     }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use tracing::warn;
+
 use crate::auth::{GrantSelector, Revocations};
 use crate::clock::{from_unix_ms, unix_ms};
 use crate::control::Cluster;
@@ -348,7 +350,9 @@ impl LocalConnections {
             (None, _) => CloseReason::Kicked,
             (Some(until), Some(whose)) => {
                 // First, so that nobody slips in behind the end.
-                self.revocations.send_away(whose, until);
+                if let Err(error) = self.revocations.send_away(whose, until) {
+                    warn!(%error, "streams are closed, but their clients may come back");
+                }
                 CloseReason::SentAway
             }
             (Some(_), None) => CloseReason::SentFarAway,

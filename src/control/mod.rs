@@ -34,14 +34,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::auth::{Bearer, GrantSelector, Revocations};
+use crate::auth::{Bearer, Full, GrantSelector, Revocations};
 use crate::config;
 use crate::control::cluster::message::{BusCommand, Renew, Revoke, StayAway};
 use crate::fanout::{CloseReason, Fanout, Renewal, Renewed, Selector};
 use crate::future::BoxFuture;
-use crate::telemetry::COMMANDS;
+use crate::telemetry::{COMMANDS, Throttle};
 
 /// Carries commands to every instance, this one included.
 pub trait Bus: Send + Sync {
@@ -70,6 +70,8 @@ pub struct Control {
     presence: Arc<Presence>,
     /// Somebody has come, and waits to hear that this instance lives.
     answer_new: tokio::sync::Notify,
+    /// Bounds the lines about revocations for which there is no room.
+    full: Throttle,
 }
 
 /// The other instances, how they are asked, and who is on them.
@@ -100,6 +102,7 @@ impl Control {
             asks: cluster.asks,
             presence: cluster.presence,
             answer_new: tokio::sync::Notify::new(),
+            full: Throttle::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Control {
         let until = at + time;
         let message = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
+        let ended = ended?;
         let others = match told {
             None => "none",
             Some(Ok(())) => "told",
@@ -197,8 +201,10 @@ impl Control {
                 if until <= SystemTime::now() {
                     return;
                 }
-                let ended = self.end_revoked(whose, at, until).await;
-                debug!(ended, "grants revoked by another instance's word");
+                match self.end_revoked(whose, at, until).await {
+                    Ok(ended) => debug!(ended, "grants revoked by another instance"),
+                    Err(error) => self.warn_full(&error),
+                }
             }
             Some(BusCommand::Renew(renew)) => {
                 let (renewal, bearer) = renew.read();
@@ -207,8 +213,10 @@ impl Control {
             }
             Some(BusCommand::Away(away)) => {
                 let Some((whose, until)) = away.read() else { return };
-                if until > SystemTime::now() {
-                    self.revocations.send_away(whose, until);
+                if until > SystemTime::now()
+                    && let Err(error) = self.revocations.send_away(whose, until)
+                {
+                    self.warn_full(&error);
                 }
             }
             Some(BusCommand::Alive(alive)) => self.hear_alive(&alive),
@@ -222,11 +230,24 @@ impl Control {
         }
     }
 
-    async fn end_revoked(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) -> usize {
+    /// Ends the streams also where the revocation cannot be kept.
+    async fn end_revoked(
+        &self,
+        whose: GrantSelector,
+        at: SystemTime,
+        until: SystemTime,
+    ) -> Result<usize, Full> {
         let which = Selector { keys: whose.keys(), token: whose.token.clone() };
         // First, so that nobody slips in behind the end.
-        self.revocations.add(whose, at, until);
-        self.fanout.end(&which, CloseReason::Revoked).await
+        let kept = self.revocations.add(whose, at, until);
+        let ended = self.fanout.end(&which, CloseReason::Revoked).await;
+        kept.map(|()| ended)
+    }
+
+    fn warn_full(&self, error: &Full) {
+        if let Some(suppressed) = self.full.pass() {
+            warn!(suppressed, %error, "a revocation of another instance is not kept here");
+        }
     }
 
     /// None when there is nobody to tell.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::GrantSelector;
+use crate::auth::{Full, GrantSelector};
 use crate::control::BusError;
 use crate::event::{BadName, Name};
 
@@ -35,6 +35,9 @@ pub enum BadRevoke {
     Name { field: &'static str, why: BadName },
     #[error("`{0}` must be a text or a whole number")]
     Kind(&'static str),
+    /// The streams were ended; the grants may open new ones.
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("`for` must be a time such as \"1h\", from one second to 30 days")]
     Time,
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use smallvec::SmallVec;
@@ -13,7 +13,6 @@ use smallvec::SmallVec;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -170,18 +169,33 @@ fn is_h2c(protocol: &HeaderValue) -> bool {
     tokens(protocol).any(|it| it.eq_ignore_ascii_case("h2c"))
 }
 
-/// Whether backends read from this header who the client is.
+/// Whether backends read from this header who the client is, or what this daemon says of it. WSGI, CGI and Rack make
+/// one variable of `-` and `_`, so that a name counts however it is spelled.
 fn says_who(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || *name == REAL_IP
+    let name = name.as_str().as_bytes();
+    let begins = |with: &[u8]| name.len() >= with.len() && spells(&name[..with.len()], with);
+    begins(b"x-forwarded-")
+        || begins(b"x-sidestream-")
+        || [&b"forwarded"[..], b"x-real-ip", b"x-original-uri"].iter().any(|known| spells(name, known))
+}
+
+/// Whether a name is `known`, with `_` read as `-`.
+fn spells(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name
+            .iter()
+            .zip(known)
+            .all(|(&byte, &of_known)| byte == of_known || (byte == b'_' && of_known == b'-'))
 }
 
 /// Says who the client is. Of a stranger nothing is believed, so nothing of it reaches the backend. `claims`: something
 /// is said already.
 fn forwarded(headers: &mut HeaderMap, claims: bool, caller: &Forwarded) {
-    if claims && !caller.trusted {
-        let claims: SmallVec<[HeaderName; 4]> =
-            headers.keys().filter(|name| says_who(name)).cloned().collect();
-        for name in claims {
+    if claims {
+        // A trusted proxy writes names with `-`; those with `_` are its client's.
+        let strange = |name: &&HeaderName| says_who(name) && (!caller.trusted || name.as_str().contains('_'));
+        let strange: SmallVec<[HeaderName; 4]> = headers.keys().filter(strange).cloned().collect();
+        for name in strange {
             headers.remove(name);
         }
     }
@@ -360,6 +374,13 @@ mod tests {
             "x-forwarded-port: 1",
             "x-forwarded-proto: https",
             "x-real-ip: 10.0.0.1",
+            // WSGI, CGI and Rack read these as the ones above.
+            "x_forwarded_for: 10.0.0.1",
+            "x_real-ip: 10.0.0.1",
+            "x-forwarded_proto: https",
+            // The endpoint that the daemon asks may be reached through it as well.
+            "x-sidestream-user: admin",
+            "x-original-uri: /admin",
         ]);
         to_backend(&mut headers, false);
         let said = [
@@ -379,6 +400,7 @@ mod tests {
     #[test]
     fn a_trusted_proxys_word_is_kept_and_added_to() {
         let mut headers = map(&[
+            "x_forwarded_for: 6.6.6.6",
             "forwarded: for=203.0.113.9",
             "host: inner",
             "x-forwarded-for: 203.0.113.9",

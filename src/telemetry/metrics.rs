@@ -63,6 +63,7 @@ metrics_table! {
     JWKS_FETCHES = Counter "sidestream_jwks_fetches_total", "Fetches of the keys of tokens from their URL, by outcome.";
     RENEWALS = Counter "sidestream_renewals_total", "New tokens presented for open streams, by outcome.";
     REVOCATIONS = Gauge "sidestream_revocations", "Revocations in force.";
+    REVOCATIONS_REFUSED = Counter "sidestream_revocations_refused_total", "Revocations and sendings away that were not kept, because auth.max_revocations are in force.";
     INSTANCES = Gauge "sidestream_instances", "Living instances that share the Redis, this one too, as far as it can hear them.";
     PRESENCE_USERS = Gauge "sidestream_presence_users", "Users online on any instance, and those who left within the grace.";
     PRESENCE_COMPLETE = Gauge "sidestream_presence_complete", "1 while this instance knows the users of all living instances.";

@@ -281,6 +281,28 @@ async fn a_page_changes_the_topics_of_its_own_stream_within_its_grant() {
 }
 
 #[tokio::test]
+async fn a_page_cannot_add_a_topic_that_was_revoked_or_that_it_was_sent_away_from() {
+    let daemon = Daemon::start(OWN).await;
+    let mut stream = Stream::open(daemon.public, "/events", &[("authorization", &*token("u"))]).await;
+    let connected = stream.block().await.json();
+    let path = format!("/events?client={}", connected["client"].as_str().expect("its id"));
+    eventually("its shard has taken it in", async || {
+        (post(&daemon, &path, "u", json!({ "add": ["room:1"] })).await.status == 200).then_some(())
+    })
+    .await;
+    let revoked = ask(&daemon, "POST", "/revoke", Some(json!({ "user": "u", "topic": "room:7" }))).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    let away = ask(&daemon, "DELETE", "/connections?user=u&topic=room:9&reconnect=false", None).await;
+    assert_eq!(away.status, 200, "{}", away.text());
+    for (topic, status) in [("room:7", 401), ("room:9", 204), ("room:2", 200)] {
+        let answer = post(&daemon, &path, "u", json!({ "add": [topic] })).await;
+        assert_eq!(answer.status, status, "{topic}: {}", answer.text());
+    }
+    publish(&daemon, &["room:7", "room:9", "room:2"]).await;
+    assert_eq!(stream.data(1).await, ["room:2"]);
+}
+
+#[tokio::test]
 async fn a_page_may_ask_another_instance_than_its_streams() {
     let redis = Redis::start().await;
     asked_elsewhere(&format!("{}{OWN}", redis.section())).await;

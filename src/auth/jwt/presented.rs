@@ -88,12 +88,22 @@ fn from_headers<'r>(request: &'r Parts, name: &HeaderName) -> Result<Vec<Cow<'r,
     Ok(tokens)
 }
 
+/// Browsers send cookies as UTF-8, or as any bytes (RFC 6265, section 5.4): what the others hold does not matter.
 fn from_cookies<'r>(request: &'r Parts, name: &str) -> Vec<Cow<'r, str>> {
-    let lines = request.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let quoted =
-        |value: &'r str| value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| Cow::Borrowed(quoted(value))).collect()
+    let mut tokens = Vec::new();
+    for pair in request.headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';'))
+    {
+        let pair = pair.trim_ascii();
+        let Some(equals) = pair.iter().position(|&b| b == b'=') else { continue };
+        let value = &pair[equals + 1..];
+        let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        if let (true, Ok(token)) =
+            (&pair[..equals] == name.as_bytes(), str::from_utf8(quoted.unwrap_or(value)))
+        {
+            tokens.push(Cow::Borrowed(token));
+        }
+    }
+    tokens
 }
 
 fn from_query<'r>(request: &'r Parts, name: &str) -> Vec<Cow<'r, str>> {
@@ -137,6 +147,14 @@ mod tests {
             Ok("c")
         );
         assert_eq!(by_default("/", &[("cookie", "token=a")]), Err("no_token"));
+    }
+
+    #[test]
+    fn a_cookie_of_somebody_elses_language_does_not_hide_the_token() {
+        let from = [TokenSource::Cookie("sid".to_owned())];
+        for line in ["sid=x.y; name=Jürgen", "name=Jürgen; sid=x.y", "☂; sid=x.y;"] {
+            assert_eq!(token(&from, "/", &[("cookie", line)]).as_deref(), Ok("x.y"), "{line}");
+        }
     }
 
     #[test]

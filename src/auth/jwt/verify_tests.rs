@@ -284,3 +284,14 @@ fn the_end_of_a_grant_is_the_tokens_own() {
     let anything = json!({ "iss": null, "aud": { "x": 1 }, "org": null });
     assert_eq!(until(anything, &lenient), at((NOW + 60) as f64));
 }
+
+#[test]
+fn a_token_dated_ahead_counts_as_issued_now() {
+    let pair = pair(Algorithm::HS256);
+    let issued = |iat: u64| {
+        let token = pair.signing.sign(None, &but(json!({ "iat": iat }))).unwrap();
+        verify(&token, std::slice::from_ref(&pair.key), &rules(), now()).unwrap().issued
+    };
+    assert_eq!(issued(NOW - 30), Some(now() - Duration::from_secs(30)));
+    assert_eq!(issued(NOW + 30), Some(now()), "else it would outlive a revocation of today");
+}

@@ -32,7 +32,7 @@ section! {
         warn_before: Duration = value("30s", time_or_zero(SECOND..=HOUR));
         /// For how long `POST /revoke` keeps callers out, where the request does not say so itself.
         revoke_for: Duration = value("1h", time(SECOND..=30 * DAY));
-        /// How many revocations are kept; beyond it the one that ends first is forgotten.
+        /// How many revocations are kept; one more is refused with 503.
         max_revocations: usize = value(100000, whole(1..=10_000_000));
         /// Tokens of callers.
         jwt: Option<Jwt> = optional_section("auth.jwt", Jwt::read);

@@ -46,10 +46,11 @@ impl TopicChange<'_> {
             Ok(edit) => edit,
             Err(problem) => return problem.into_response(),
         };
+        // Behind the body: it may have taken seconds, and something may have been taken back meanwhile.
         if let TopicEdit::Change { add, .. } = &edit
-            && let Some(topic) = add.iter().find(|topic| !grant.topics.allow(topic))
+            && let Err(refusal) = streams.may_add(&grant, add)
         {
-            return refused(streams.turn_away(Denied::TopicNotGranted(topic.clone())));
+            return refused(refusal);
         }
         let owner = Owner { user: grant.user, session: grant.session };
         let mut response = match topics.edit_own(client, owner, edit).await {

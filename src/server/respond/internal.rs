@@ -113,7 +113,11 @@ pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullRes
         Ok(revoked) => revoked,
         Err(bad) => {
             let text = ProblemText { error: bad.to_string(), ..ProblemText::default() };
-            return json(StatusCode::BAD_REQUEST, &text);
+            let status = match bad {
+                BadRevoke::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            return json(status, &text);
         }
     };
     let error = told.and_then(Result::err).map(|not| not.to_string());
