@@ -1,5 +1,7 @@
 //! The log in a Redis stream: one id on every instance, through restarts and moves, whichever appends.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::{Daemon, Redis, Stream, Wire, eventually, listening, ready, start, within};
@@ -408,9 +410,11 @@ async fn a_hundred_thousand_events_are_loaded_in_a_moment() {
     let daemon = start(&section(&redis)).await;
     assert_eq!(daemon.metric("sidestream_log_events", &[]).await, COUNT as f64);
     let took = daemon.metric("sidestream_redis_stream_load_seconds_sum", &[]).await;
-    println!("loaded in {took} s");
-    // Two seconds is the promise of an optimised daemon on a machine of its own; this is neither.
-    assert!(took < 10.0, "{took} s");
+    let worked = daemon.processor_time();
+    println!("loaded in {took} s, of which the daemon worked {worked:?}");
+    // Two seconds is the promise of an optimised daemon on a machine of its own; this is neither, so only its own work
+    // is held to it.
+    assert!(worked < Duration::from_secs(2), "{worked:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use super::{Answer, Stream, eventually, request, within};
 
 /// The key that may publish, unless a test's configuration says otherwise.
-pub(crate) const KEY: &str = "test-key";
+pub(crate) const KEY: &str = "a-key-of-the-tests";
 
 /// Who reads the daemon's standard error.
 #[derive(Clone, Copy, PartialEq)]
@@ -210,6 +211,18 @@ impl Daemon {
                 line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")
             })
             .sum()
+    }
+
+    /// The processor time that its threads have taken, which a busy machine does not change.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux");
+        let taken = threads.map(|thread| {
+            let path = thread.expect("a thread").path().join("schedstat");
+            // A thread may have ended meanwhile.
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(taken.sum())
     }
 
     pub(crate) fn pid(&self) -> u32 {

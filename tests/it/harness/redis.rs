@@ -62,6 +62,22 @@ impl Redis {
         redis
     }
 
+    /// Starts one that may be a node of a Cluster, and gives its port for the other nodes.
+    pub(super) async fn start_node() -> (Self, String) {
+        let mut redis = Self::absent();
+        loop {
+            let bus = next_port().to_string();
+            let arguments =
+                ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+            redis.arguments = arguments.map(str::to_owned).into();
+            if redis.try_start().await {
+                return (redis, bus);
+            }
+            // Either port may be somebody else's.
+            redis.port = next_port();
+        }
+    }
+
     /// Has a port and does not run.
     pub(crate) fn absent() -> Self {
         let folder = tempfile::tempdir().expect("a folder");

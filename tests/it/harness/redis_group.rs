@@ -92,13 +92,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        let mut nodes = Vec::new();
-        let mut buses = Vec::new();
+        let (mut nodes, mut buses) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            let bus = next_port().to_string();
-            let arguments =
-                ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
-            nodes.push(Redis::start_with(&arguments).await);
+            let (node, bus) = Redis::start_node().await;
+            nodes.push(node);
             buses.push(bus);
         }
         for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
