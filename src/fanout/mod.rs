@@ -5,6 +5,7 @@
 
 mod asked;
 mod batch;
+mod clock;
 mod end;
 mod follow;
 mod holders;

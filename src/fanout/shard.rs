@@ -6,13 +6,13 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
-use crate::event::{Audience, Block, EventFormat, Frame, Key, Name};
+use crate::event::{Audience, EventFormat, Frame, Key, Name};
 use crate::fanout::asked::{CloseRequest, RenewRequest, Renewal};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
@@ -24,7 +24,7 @@ use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
 use crate::fanout::sink::{OwnedSink, Sink};
 use crate::fanout::subscriber::{
-    Deadlines, Join, NewSubscriber, Progress, State, Subscriber, SubscriberId, SubscriberMeta, WriteOutcome,
+    Deadlines, Join, NewSubscriber, Progress, State, Subscriber, SubscriberId, SubscriberMeta,
 };
 use crate::fanout::watch::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
@@ -34,9 +34,9 @@ pub(super) struct Shard {
     pub(super) log: Arc<Log>,
     pub(super) feed: Arc<Feed>,
     pub(super) mailbox: Arc<Mailbox>,
-    poll: Poll,
+    pub(super) poll: Poll,
     pub(super) subscribers: Slab<Subscriber>,
-    wheel: Wheel,
+    pub(super) wheel: Wheel,
     /// Who has more to be written; front first.
     pub(super) queue: std::collections::VecDeque<SubscriberId>,
     pub(super) now: Tick,
@@ -44,20 +44,16 @@ pub(super) struct Shard {
     pub(super) applied: Position,
     /// Whatever is for a key that somebody here holds, and stands after this position, has reached the inbox.
     pub(super) wanted: Position,
-    settings: Settings,
-    heartbeat: Frame,
-    draining: bool,
-    generation: u64,
+    pub(super) settings: Settings,
+    pub(super) heartbeat: Frame,
+    pub(super) draining: bool,
+    pub(super) generation: u64,
     pub(super) counts: ShardCounts,
-    meters: ShardMetrics,
-    random: Random,
+    pub(super) meters: ShardMetrics,
+    pub(super) random: Random,
     pub(super) watchers: Vec<Arc<dyn Watcher>>,
 }
 
-/// How long a warning waits for a client that has more before it.
-const WARN_AGAIN: Duration = Duration::from_secs(1);
-/// The `retry:` of a client that shall stay away: a day, the longest that can be published.
-const AWAY_MS: u32 = 24 * 3600 * 1000;
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
 /// What a client may send on its stream in one go before it is taken for broken.
@@ -248,12 +244,12 @@ impl Shard {
     }
 
     /// The tick after `at`, so that nothing is done too early.
-    fn deadline(&self, at: Option<Instant>) -> Tick {
+    pub(super) fn deadline(&self, at: Option<Instant>) -> Tick {
         at.map_or(Tick::MAX, |at| self.wheel.tick_of(at).saturating_add(1))
     }
 
     /// Looks at the subscriber again at `tick`, unless an earlier look is set.
-    fn schedule(&mut self, slot: SubscriberSlot, tick: Tick) {
+    pub(super) fn schedule(&mut self, slot: SubscriberSlot, tick: Tick) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if tick < subscriber.due {
             subscriber.due = self.wheel.add(slot, tick);
@@ -299,7 +295,7 @@ impl Shard {
         }
     }
 
-    fn unblock(&mut self, slot: SubscriberSlot) {
+    pub(super) fn unblock(&mut self, slot: SubscriberSlot) {
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         if subscriber.state == State::Blocked {
             subscriber.state = State::Queued;
@@ -338,7 +334,7 @@ impl Shard {
     }
 
     /// Gives a turn to those who wait for one.
-    fn turns(&mut self) {
+    pub(super) fn turns(&mut self) {
         for _ in 0..TURNS {
             let Some(SubscriberId { slot, generation }) = self.queue.pop_front() else { return };
             let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { continue };
@@ -362,55 +358,6 @@ impl Shard {
                 None => self.close(slot, CloseReason::Lagged),
             }
         }
-    }
-
-    fn on_time(&mut self, slot: SubscriberSlot, tick: Tick) {
-        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
-        if subscriber.due != tick {
-            return;
-        }
-        subscriber.due = Tick::MAX;
-        let (at, end) = subscriber.about.deadlines.end();
-        if at <= self.now {
-            return self.close(slot, end);
-        }
-        if subscriber.about.deadlines.warns <= self.now && !self.warn(slot) {
-            return self.close(slot, CloseReason::ClientGone);
-        }
-        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
-        let next = subscriber.about.deadlines.next();
-        self.schedule(slot, next);
-        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
-        if subscriber.state == State::Blocked {
-            let until = subscriber.last_write.saturating_add(Wheel::ticks(self.settings.write_timeout));
-            if until <= self.now {
-                return self.close(slot, CloseReason::Stalled);
-            }
-            return self.schedule(slot, until);
-        }
-        let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
-        let silent_until = subscriber.last_write.saturating_add(every);
-        if subscriber.state == State::Live && self.now.saturating_add(every / 2) >= silent_until {
-            subscriber.cursor = subscriber.cursor.max(self.applied);
-            match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
-                WriteOutcome::All => self.counts.heartbeats += 1,
-                WriteOutcome::Blocked => self.block(slot),
-                WriteOutcome::Gone => return self.close(slot, CloseReason::ClientGone),
-            }
-        }
-        self.schedule_heartbeat(slot, 16);
-    }
-
-    /// Looks at the subscriber again when it has been silent for the interval, or earlier by up to one `part`th of it,
-    /// so that a crowd that was written to together spreads.
-    fn schedule_heartbeat(&mut self, slot: SubscriberSlot, part: Tick) {
-        let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
-        let early = self.random.below(every / part + 1);
-        let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
-        let next = subscriber.last_write.saturating_add(every - early);
-        // Many at a time: the kernel's way out is warm for all but the first.
-        let next = next - next % (every / 40).max(1);
-        self.schedule(slot, next.max(self.now + 1));
     }
 
     fn end(&mut self, filter: &Filter, token: Option<&Name>, end: CloseReason) -> usize {
@@ -442,107 +389,7 @@ impl Shard {
         self.schedule(slot, next);
     }
 
-    /// Tells the client that its grant is about to end; false when it is gone. It carries the id that the client can
-    /// resume with, since some clients forget theirs at a block without one; so a client that has more before it is
-    /// told when it is up to date.
-    fn warn(&mut self, slot: SubscriberSlot) -> bool {
-        let (now, applied) = (self.now, self.applied);
-        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return true };
-        let SubscriberMeta { client, deadlines, .. } = &mut *subscriber.about;
-        if subscriber.state != State::Live {
-            deadlines.warns = now.saturating_add(Wheel::ticks(WARN_AGAIN));
-            return true;
-        }
-        deadlines.warns = Tick::MAX;
-        let left = Wheel::time(deadlines.expires.saturating_sub(now)).as_secs();
-        let data = format!("{{\"client\":\"{client}\",\"expires_in\":{left}}}");
-        let id = self.log.id_at(subscriber.cursor.max(applied));
-        let block = Block { event: Some("token_expired"), data: &data, id: Some(id), retry: None };
-        let frame = self.log.shape().block(block, SystemTime::now());
-        match subscriber.write_frame(&frame, now, &mut self.counts) {
-            WriteOutcome::All => true,
-            WriteOutcome::Blocked => {
-                self.block(slot);
-                true
-            }
-            WriteOutcome::Gone => false,
-        }
-    }
-
-    fn drain(&mut self, window: Duration) {
-        self.draining = true;
-        let window = Wheel::ticks(window);
-        let slots: Vec<SubscriberSlot> =
-            self.subscribers.iter().map(|(slot, _)| slot as SubscriberSlot).collect();
-        for slot in slots {
-            let at = self.now.saturating_add(self.random.below(window));
-            let subscriber = &mut self.subscribers[slot as usize];
-            subscriber.about.deadlines.drains = at;
-            self.schedule(slot, at);
-        }
-    }
-
-    fn close_all(&mut self) {
-        let slots: Vec<SubscriberSlot> =
-            self.subscribers.iter().map(|(slot, _)| slot as SubscriberSlot).collect();
-        for slot in slots {
-            self.close(slot, CloseReason::Draining);
-        }
-    }
-
-    /// Ends a stream: says why where that helps the client, and undoes everything.
-    pub(super) fn close(&mut self, slot: SubscriberSlot, end: CloseReason) {
-        if end.is_said() {
-            self.say_closing(slot, end);
-        }
-        self.tell_ended(slot, end);
-        let Some(mut subscriber) = self.subscribers.try_remove(slot as usize) else { return };
-        let blocked = subscriber.state == State::Blocked;
-        if blocked {
-            self.meters.behind -= 1;
-        }
-        let at_boundary = subscriber.at_boundary();
-        subscriber.sink.finish(at_boundary, blocked);
-        if let OwnedSink::Socket(socket, _) = &mut subscriber.sink {
-            let _ = self.poll.registry().deregister(socket);
-        }
-        let gone = self.mailbox.index.lock().leave(slot);
-        self.unwant(&gone);
-        self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
-        self.meters.closed(end);
-        let sent = subscriber.sent;
-        let SubscriberMeta { client, opened, .. } = &*subscriber.about;
-        let seconds = Wheel::time(self.now - opened).as_secs();
-        debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
-    }
-
-    /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.
-    fn say_closing(&mut self, slot: SubscriberSlot, end: CloseReason) {
-        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
-        if subscriber.state != State::Live {
-            // It has more before it: what it gets next must be that, from another connection.
-            return;
-        }
-        let (min, max) = self.settings.retry_ms;
-        let retry = match end {
-            // A client that does not read the event should at least not be back soon. One that is known when it
-            // comes back is told to stop then, and the sooner the better.
-            CloseReason::SentFarAway => AWAY_MS,
-            _ => min + self.random.below(max.saturating_sub(min) + 1),
-        };
-        let reconnect = match end {
-            CloseReason::Kicked => ",\"reconnect\":true",
-            CloseReason::SentAway | CloseReason::SentFarAway => ",\"reconnect\":false",
-            _ => "",
-        };
-        let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
-        let id = self.log.id_at(subscriber.cursor.max(self.applied));
-        let block = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) };
-        let frame = self.log.shape().block(block, SystemTime::now());
-        let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
-    }
-
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.meters.flush(&mut self.counts);
     }
 

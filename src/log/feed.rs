@@ -4,8 +4,8 @@ use crate::lock::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::log::entry::{Entry, Position};
 use crate::log::members::AppliedEdit;
-use crate::log::store::{Entry, Position};
 
 /// One shard's inbox, filled by the log in order.
 pub struct Feed {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
+use crate::log::entry::{Cursor, Reset};
 use crate::log::members::{BadEdit, MemberBounds, TopicEdit};
 use crate::log::memory::{Edited, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
-use crate::log::store::{Cursor, Reset, Store, StoreBounds, cost};
+use crate::log::store::{Store, StoreBounds, cost};
 
 /// How a log stands to the one that it follows.
 #[derive(Default, Debug)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::event::{Key, Name};
 use crate::log::FeedBatch;
-use crate::log::store::Position;
+use crate::log::entry::Position;
 
 fn retention(events: usize) -> Retention {
     let age = Duration::from_secs(600);

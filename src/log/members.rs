@@ -13,8 +13,8 @@ use std::time::Instant;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::event::{Key, Name};
+use crate::log::entry::Position;
 use crate::log::sets::{Sets, UnsavedHolders};
-use crate::log::store::Position;
 
 /// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

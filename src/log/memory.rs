@@ -10,10 +10,11 @@ use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
+use crate::log::entry::{Cursor, Membership, Position, Replay, Reset};
 use crate::log::feed::Feed;
 use crate::log::follow::Following;
 use crate::log::members::{AppliedEdit, BadEdit, HeldTopics, MemberBounds, TopicEdit};
-use crate::log::store::{Cursor, Membership, Position, Replay, Reset, Store, StoreBounds};
+use crate::log::store::{Store, StoreBounds};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]

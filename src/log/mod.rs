@@ -5,6 +5,7 @@
 //! position after which everything for these keys reaches the feed. What users, sessions and clients are given changes
 //! in places of the same order. This room knows no socket and no subscriber.
 
+mod entry;
 mod feed;
 mod follow;
 mod keeping;
@@ -13,9 +14,9 @@ mod memory;
 mod sets;
 mod store;
 
+pub use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
 pub use crate::log::feed::{Feed, FeedBatch};
 pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
 pub use crate::log::members::{AppliedEdit, BadEdit, HeldBy, HeldTopics, MemberBounds, TopicEdit};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
-pub use crate::log::store::{Cursor, Entry, Membership, Position, Replay, Reset};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::Name;
+use crate::event::{Block, Name};
 
 const MS: u64 = 1_700_000_000_000;
 

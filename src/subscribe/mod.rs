@@ -3,6 +3,7 @@
 //! No stream opens without a grant, and no cursor opens what the grant does not. This room knows requests, not
 //! sockets.
 
+mod admit;
 mod open;
 mod preamble;
 mod refusal;
@@ -10,7 +11,8 @@ mod renew;
 mod route;
 mod seats;
 
-pub use crate::subscribe::open::{Admission, Settings, Streams};
+pub use crate::subscribe::admit::Admission;
+pub use crate::subscribe::open::{Settings, Streams};
 pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest};
 pub use crate::subscribe::route::Route;

@@ -1,25 +1,21 @@
 //! Opening a stream: everything that is decided before it has a socket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, Uri};
 
 use crate::auth::{Caller, Denied, Gates, Grant, RequestOrigin, Revocations, Verified};
 use crate::config;
-use crate::event::{EventFormat, EventId, Frame, Key, Name};
-use crate::fanout::{CloseReason, Fanout, Join, Selector, Sink, Times};
-use crate::log::{Cursor, Log, Membership, Position, Reset};
-use crate::retry::random_between;
+use crate::event::{EventId, Name};
+use crate::fanout::Fanout;
+use crate::log::Log;
 use crate::shutdown::Drain;
-use crate::subscribe::preamble;
-use crate::subscribe::preamble::Connected;
+use crate::subscribe::admit::{Admission, StartRequest, random_ms};
 use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 use crate::subscribe::route::{Route, Routes, StreamQuery, TemplateError, Values};
-use crate::subscribe::seats::{Seat, SeatLimits, Seats};
+use crate::subscribe::seats::{SeatLimits, Seats};
 use crate::telemetry;
 
 /// The streams' sections of the configuration.
@@ -33,48 +29,18 @@ pub struct Settings<'a> {
 
 /// The way in for subscribers.
 pub struct Streams {
-    routes: Routes,
+    pub(super) routes: Routes,
     pub(super) gates: Arc<Gates>,
     pub(super) revocations: Arc<Revocations>,
-    warn_before: Duration,
-    terse: bool,
-    sse: config::Sse,
-    topics_per_stream: usize,
-    history: usize,
-    seats: Arc<Seats>,
-    log: Arc<Log>,
+    pub(super) warn_before: Duration,
+    pub(super) terse: bool,
+    pub(super) sse: config::Sse,
+    pub(super) topics_per_stream: usize,
+    pub(super) history: usize,
+    pub(super) seats: Arc<Seats>,
+    pub(super) log: Arc<Log>,
     pub(super) fanout: Arc<Fanout>,
-    drain: Drain,
-}
-
-/// A stream that may be opened: all that it needs but a sink.
-pub struct Admission {
-    /// The first blocks: `connected`, and `reset` where the cursor cannot be served.
-    pub preamble: Frame,
-    /// To be set on the answer, beside the headers that every stream has.
-    pub headers: HeaderMap,
-    keys: Vec<Key>,
-    decided: Position,
-    cursor: Cursor,
-    client: Name,
-    address: IpAddr,
-    route: Arc<str>,
-    grant: Grant,
-    topics: Vec<Name>,
-    seat: Seat,
-}
-
-/// Where a stream is to begin.
-struct StartRequest<'a> {
-    last_event_id: Option<&'a str>,
-    /// Where that is.
-    located: Option<Result<Cursor, Reset>>,
-    history: usize,
-    /// The log's head before the caller was verified.
-    decided: Position,
-    /// Where its client is.
-    address: IpAddr,
-    route: Arc<str>,
+    pub(super) drain: Drain,
 }
 
 /// How long a cursor that lies ahead of the log is waited for.
@@ -256,149 +222,6 @@ impl Streams {
         }
     }
 
-    fn admit(
-        &self,
-        grant: Grant,
-        headers: HeaderMap,
-        mut topics: Vec<Name>,
-        asks: StartRequest<'_>,
-        seat: Seat,
-    ) -> Admission {
-        let StartRequest { last_event_id, located, history, decided, address, route } = asks;
-        let client = Name::random();
-        // The head is taken first: an event between this line and the shard's is replayed, not lost.
-        let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
-        topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
-        let mut keys = grant.keys(&topics);
-        keys.push(Key::Client(client.clone()));
-        // What it is given comes to what it asks for; the grant answers for the latter only.
-        let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
-        let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
-        let located = match located {
-            // What it held there, nobody knows any more.
-            Some(Ok(cursor)) if self.log.known_from(&keys, cursor) != cursor => Some(Err(Reset::TooOld)),
-            located => located,
-        };
-        let (cursor, id, missed) = match located {
-            None if history > 0 => {
-                let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
-                let cursor = self.log.known_from(&keys, self.log.back(&topics, history));
-                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
-                (cursor, Some(cursor.id), missed)
-            }
-            None => (head, Some(head.id), 0),
-            Some(Ok(cursor)) => {
-                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
-                // The client's own cursor, and no newer id before the backlog is out.
-                (cursor, Some(cursor.id), missed)
-            }
-            // The client keeps what it had until the reset itself has reached it.
-            Some(Err(_)) => (head, last_event_id.and_then(|text| text.parse().ok()), 0),
-        };
-        let connected = Connected {
-            client: client.as_str(),
-            user: grant.user.as_ref().map(Name::as_str),
-            session: grant.session.as_ref().map(Name::as_str),
-            topics: preamble::names(&all),
-            resumed: matches!(located, Some(Ok(_))),
-            missed: missed.min(preamble::COUNTED),
-            more: missed > preamble::COUNTED,
-        };
-        let shape = self.log.shape();
-        let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
-        let mut frame = connected.frame(&self.sse.connected_as, shape, retry, id);
-        if let Some(Err(reset)) = located {
-            frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
-        }
-        count_replay(located);
-        Admission {
-            preamble: frame,
-            headers,
-            keys,
-            decided,
-            cursor,
-            client,
-            address,
-            route,
-            grant,
-            topics,
-            seat,
-        }
-    }
-
-    /// How the streams lay out their events.
-    pub fn shape(&self) -> EventFormat {
-        self.log.shape()
-    }
-
-    /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
-    /// needs before it.
-    pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission {
-            keys,
-            decided,
-            cursor,
-            client,
-            address,
-            route,
-            grant,
-            topics,
-            seat,
-            preamble: _,
-            headers: _,
-        } = admission;
-        // The drain waits until the last stream is closed.
-        let seat = Box::new((seat, self.drain.hold()));
-        self.fanout.join(Join {
-            sink,
-            opening,
-            cursor: cursor.position,
-            keys,
-            decided,
-            client: client.clone(),
-            address,
-            route,
-            token: grant.token.clone(),
-            times: self.times(&grant),
-            max_age: self.max_age(),
-            seat,
-        });
-        // Taken back since the verdict: who revoked found no stream to end.
-        self.end_if_revoked(&grant, &topics, &client);
-    }
-
-    pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
-        let end = match self.revocations.check(grant, topics) {
-            Err(_) => CloseReason::Revoked,
-            Ok(()) if self.revocations.is_away(grant, topics) => CloseReason::SentAway,
-            Ok(()) => return,
-        };
-        let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
-        self.fanout.end_soon(&which, end);
-    }
-
-    /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and
-    /// not before half of the time that is left.
-    pub(super) fn times(&self, grant: &Grant) -> Times {
-        // A wall clock's time becomes one that no change of the clock moves.
-        let left = grant.until.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
-        let now = Instant::now();
-        Times {
-            expires: left.map(|left| now + left),
-            warns: left
-                .filter(|_| !self.warn_before.is_zero())
-                .map(|left| now + (left - self.warn_before.min(left / 2))),
-        }
-    }
-
-    fn max_age(&self) -> Option<Instant> {
-        (!self.sse.max_age.is_zero()).then(|| {
-            let tenth = self.sse.max_age / 10;
-            let age = random_ms(self.sse.max_age - tenth, self.sse.max_age + tenth);
-            Instant::now() + Duration::from_millis(u64::from(age))
-        })
-    }
-
     pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: whoever is refused should not be the first to come back.
         let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
@@ -449,18 +272,4 @@ fn history(query: &StreamQuery<'_>, max: usize) -> Result<usize, BadStreamReques
         [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadStreamRequest::History),
         _ => Err(BadStreamRequest::Repeated("history")),
     }
-}
-
-fn count_replay(located: Option<Result<Cursor, Reset>>) {
-    let outcome = match located {
-        None => return,
-        Some(Ok(_)) => "resumed",
-        Some(Err(reset)) => reset.as_str(),
-    };
-    metrics::counter!(telemetry::REPLAYS, "outcome" => outcome).increment(1);
-}
-
-/// A random number of milliseconds between two times.
-fn random_ms(min: Duration, max: Duration) -> u32 {
-    u32::try_from(random_between(min, max).as_millis()).unwrap_or(u32::MAX)
 }
