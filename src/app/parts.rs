@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::adapters::{Bell, Clerk, Ear, OverRedis, Telephone, Understood, Voice};
+use crate::app::adapters::{InternalRequests, PresencePublisher, WebhookNotifier};
 use crate::app::running::{Listeners, Running};
 use crate::app::settings::{fanout_settings, retention};
 use crate::app::stop::StopOrder;
@@ -102,13 +102,15 @@ impl Parts {
     pub(super) fn start(self, config: &Config, listeners: Listeners) -> io::Result<Running> {
         let relay = self.start_redis(config)?;
         // Until the last stream has gone, so that the others learn of that, too.
-        let voice =
-            Voice { publish: self.publish(relay.clone(), usize::MAX), publisher: Publisher::own("presence") };
-        self.control.live(Arc::new(voice), &self.order.announcing);
+        let events = PresencePublisher {
+            publish: self.publish(relay.clone(), usize::MAX),
+            publisher: Publisher::own("presence"),
+        };
+        self.control.live(Arc::new(events), &self.order.announcing);
         let internal = self.build_internal(config, relay)?;
         if let Some(redis) = config.redis.as_ref().filter(|redis| redis.requests) {
-            let clerk = Arc::new(Clerk(Arc::clone(&internal)));
-            redis::start_requests(redis, max_body(config), clerk, &self.order.serving)
+            let handler = Arc::new(InternalRequests(Arc::clone(&internal)));
+            redis::start_requests(redis, max_body(config), handler, &self.order.serving)
                 .map_err(io::Error::other)?;
         }
         let Self { order, metrics, log, fanout, revocations, webhooks, public, .. } = self;
@@ -136,21 +138,19 @@ impl Parts {
     /// Starts what Redis is for, if there is one; gives back what `POST /publish` goes out by.
     fn start_redis(&self, config: &Config) -> io::Result<Option<Arc<dyn Relay>>> {
         let Some(redis) = &config.redis else { return Ok(None) };
-        let duty = redis::RedisDuty {
+        let limits = redis::RedisLimits {
             // What may be published by HTTP has to come back over Redis.
             max_message: max_body(config),
             idempotency_window: config.log.idempotency_window,
         };
         // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
         let last = &self.order.last;
-        let changes = Arc::new(Understood(Arc::clone(&self.topics)));
-        let ways = redis::start_redis(redis, duty, &self.log, changes, &self.health, last);
-        let ways = ways.map_err(io::Error::other)?;
-        self.topics.connect(Arc::new(OverRedis(ways.commands)));
-        let ear = Arc::new(Ear(Arc::clone(&self.control)));
-        let link = redis::start_link(redis, ear, last).map_err(io::Error::other)?;
-        self.control.connect(Arc::new(Telephone(link)));
-        Ok(Some(ways.relay))
+        let handles = redis::start_redis(redis, limits, &self.log, &self.topics, &self.health, last);
+        let handles = handles.map_err(io::Error::other)?;
+        self.topics.connect(handles.peers);
+        let bus = redis::start_bus(redis, Arc::clone(&self.control), last).map_err(io::Error::other)?;
+        self.control.connect(Arc::new(bus));
+        Ok(Some(handles.relay))
     }
 
     fn build_internal(
@@ -193,7 +193,7 @@ fn build_log(config: &Config) -> Arc<Log> {
 fn build_tickets(config: &Config, last: &Drain) -> io::Result<Option<Arc<Tickets>>> {
     let Some(section) = &config.auth.ticket else { return Ok(None) };
     let once = match &config.redis {
-        Some(redis) => Some(redis::start_once(redis, last).map_err(io::Error::other)?),
+        Some(redis) => Some(redis::start_first_use(redis, last).map_err(io::Error::other)?),
         None => None,
     };
     let once = once.map(|once| Arc::new(once) as Arc<dyn FirstUse>);
@@ -234,7 +234,7 @@ fn build_cluster(
         config.redis.is_none(),
     );
     if let Some(webhooks) = webhooks {
-        presence.heed(Arc::new(Bell(Arc::clone(webhooks))));
+        presence.heed(Arc::new(WebhookNotifier(Arc::clone(webhooks))));
     }
     Cluster { instances, asks, presence: Arc::new(presence) }
 }

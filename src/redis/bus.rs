@@ -4,235 +4,205 @@
 //! read whenever listening begins: after the subscription stands, so that nothing falls between. This file must not
 //! know what a message means.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::debug;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::unix_ms;
-use crate::future::BoxFuture;
-use crate::publish::RelayError;
+use crate::clock::{now_ms, unix_ms};
+use crate::control::{Bus, BusError, Control, Sending};
 use crate::redis::Timing;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::endpoint::Server;
-use crate::redis::client::error::Failure;
-use crate::redis::client::resp::{Reply, write_command};
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::endpoint::Endpoint;
+use crate::redis::client::error::RedisError;
+use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Repeat, Verdict};
+use crate::redis::client::resp::{RespReply, write_command};
+use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise, until_drain};
 use crate::shutdown::Drain;
-use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES};
 
-/// What these connections are for, in metrics.
-const PURPOSE: &str = "control";
-/// How many tellings may wait.
+const TELLING: Purpose = Purpose {
+    label: "control",
+    connected: "connected to Redis for telling other instances",
+    reconnected: "connected to Redis for telling other instances again",
+    failed: "other instances cannot be told",
+    meanwhile: "other instances are not told",
+};
+const LISTENING: Purpose = Purpose {
+    label: "control",
+    connected: "listening to other instances",
+    reconnected: "listening to other instances again",
+    failed: "not listening to other instances",
+    meanwhile: "other instances are not heard",
+};
+/// How many messages may wait.
 const MAX_WAITING: usize = 256;
 /// Longest message.
 const MAX_TEXT: usize = 1 << 20;
-/// The pause between two attempts: what is told meanwhile should not be late.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two attempts: what is told meanwhile should not be late.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// How many kept messages one answer holds.
 const PAGE: usize = 4;
 
-/// Takes what instances tell.
-pub trait Hear: Send + Sync {
-    fn hear<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, ()>;
-}
-
 /// Tells all instances, this one too. Cloning shares.
 #[derive(Clone)]
-pub struct Link {
-    tellings: mpsc::Sender<Telling>,
-}
+pub struct RedisBus(Outbox<Broadcasting>);
 
-struct Telling {
-    message: Bytes,
+struct BusMessage {
+    text: Bytes,
     /// Milliseconds since the Unix epoch.
     kept_until: Option<u64>,
-    answer: oneshot::Sender<Result<(), RelayError>>,
 }
 
-/// The names of what the link uses in Redis.
-struct Names {
+/// The names of what the bus uses in Redis.
+struct BusNames {
     channel: Box<[u8]>,
     kept: Box<[u8]>,
 }
 
-impl Link {
+/// `PUBLISH`, and what keeps a message.
+struct Broadcasting(Arc<BusNames>);
+
+impl RedisBus {
     /// The key of what is kept; in a Cluster it decides on the node.
     pub(super) fn kept(prefix: &str) -> String {
         format!("{prefix}:revocations")
     }
 
-    /// Starts both connections' tasks; they end when `drain` starts.
+    /// Starts both connections' tasks; they end when `drain` starts. `control` gets what is told, by this one too.
     pub(super) fn start(
-        server: Arc<Server>,
+        endpoint: Arc<Endpoint>,
         timing: Timing,
         prefix: &str,
-        hear: Arc<dyn Hear>,
+        control: Arc<Control>,
         drain: &Drain,
     ) -> Self {
-        let (tellings, waiting) = mpsc::channel(MAX_WAITING);
-        let names = Arc::new(Names {
+        let names = Arc::new(BusNames {
             channel: format!("{prefix}:control").into_bytes().into(),
             kept: Self::kept(prefix).into_bytes().into(),
         });
-        let ear = Ear { server: Arc::clone(&server), timing, names: Arc::clone(&names), hear };
-        drain.spawn_essential("redis bus reader", ear.run(drain.clone()));
-        let mouth = Mouth { server, timing, names, connection: None };
-        drain.spawn_essential("redis bus writer", mouth.run(waiting, drain.clone()));
-        Self { tellings }
-    }
-
-    /// Sends `message` to all, and keeps it until `kept`. Told twice at the worst, never half.
-    pub async fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Result<(), RelayError> {
-        let (answer, answered) = oneshot::channel();
-        let telling = Telling { message, kept_until: kept.map(unix_ms), answer };
-        self.tellings.send(telling).await.map_err(|_| RelayError::Down)?;
-        answered.await.unwrap_or(Err(RelayError::Down))
-    }
-}
-
-/// The connection that tells: made when it is needed, and kept.
-struct Mouth {
-    server: Arc<Server>,
-    timing: Timing,
-    names: Arc<Names>,
-    connection: Option<Connection>,
-}
-
-impl Mouth {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Telling>, drain: Drain) {
-        loop {
-            let telling = tokio::select! {
-                biased;
-                () = drain.started() => return,
-                telling = waiting.recv() => telling,
-            };
-            let Some(Telling { message, kept_until, answer }) = telling else { return };
-            // A kept connection may have died in silence; doing it twice changes nothing.
-            let fresh = self.connection.is_none();
-            let mut told = self.tell(&message, kept_until).await;
-            if told.is_err() && !fresh {
-                told = self.tell(&message, kept_until).await;
-            }
-            let told = told.map_err(|failure| {
-                metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => failure.word())
-                    .increment(1);
-                debug!(redis = %self.server, %failure, "other instances could not be told");
-                RelayError::Unknown
-            });
-            // Whoever asked may have gone.
-            let _ = answer.send(told);
-        }
-    }
-
-    async fn tell(&mut self, message: &[u8], kept_until: Option<u64>) -> Result<(), Failure> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open(&self.server, self.timing).await?,
+        let timing = Timing { max_backoff: timing.max_backoff.min(MAX_PAUSE), ..timing };
+        let status = Status::new(Arc::clone(&endpoint), &LISTENING, timing.max_backoff);
+        let listener =
+            BusListener { endpoint: Arc::clone(&endpoint), timing, names: Arc::clone(&names), control };
+        drain.spawn_essential("redis bus listener", supervise(listener, status, drain.clone()));
+        let config = OutboxConfig {
+            endpoint,
+            timing,
+            purpose: &TELLING,
+            limit: timing.timeout,
+            max_waiting: MAX_WAITING,
         };
-        let mut commands = Vec::new();
-        let mut replies = 1;
+        Self(Outbox::start(config, Broadcasting(names), drain, Some(drain.clone())))
+    }
+}
+
+impl Bus for RedisBus {
+    /// Told twice at the worst, never half.
+    fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Sending<'_> {
+        let message = BusMessage { text: message, kept_until: kept.map(unix_ms) };
+        Box::pin(async move { self.0.ask(message).await.map_err(|_| BusError) })
+    }
+}
+
+impl Exchange for Broadcasting {
+    type Request = BusMessage;
+    type Answer = ();
+
+    const DOING: &'static str = "telling other instances";
+
+    fn size(request: &BusMessage) -> usize {
+        const AROUND: usize = 256;
+        // Twice where it is kept.
+        2 * request.text.len() + AROUND
+    }
+
+    fn write(&mut self, commands: &mut Vec<u8>, BusMessage { text, kept_until }: &BusMessage) {
+        let BusNames { channel, kept } = &*self.0;
         if let Some(until) = kept_until {
             // Before the channel's word: an instance that begins to listen in between finds it.
-            let (until, now) = (until.to_string(), unix_ms(SystemTime::now()).to_string());
-            write_command(&mut commands, &[b"ZADD", &self.names.kept, until.as_bytes(), message]);
-            write_command(&mut commands, &[b"ZREMRANGEBYSCORE", &self.names.kept, b"-inf", now.as_bytes()]);
-            replies += 2;
+            let (until, now) = (until.to_string(), now_ms().to_string());
+            write_command(commands, &[b"ZADD", kept, until.as_bytes(), text]);
+            write_command(commands, &[b"ZREMRANGEBYSCORE", kept, b"-inf", now.as_bytes()]);
         }
-        write_command(&mut commands, &[b"PUBLISH", &self.names.channel, message]);
-        let exchange = async {
-            connection.send(&commands).await?;
-            while replies > 0 {
-                match connection.next()? {
-                    Some(Reply::Integer(_)) => replies -= 1,
-                    Some(Reply::Error(text)) => {
-                        return Err(Failure::refused("a command", text, self.server.secret()));
-                    }
-                    Some(_) => return Err(Failure::Unexpected),
-                    None => connection.receive().await?,
-                }
+        write_command(commands, &[b"PUBLISH", channel, text]);
+    }
+
+    async fn read(
+        &mut self,
+        connection: &mut RedisConnection,
+        limit: Duration,
+        request: &BusMessage,
+    ) -> Result<Verdict<()>, RedisError> {
+        let mut refused = None;
+        for _ in 0..if request.kept_until.is_some() { 3 } else { 1 } {
+            match connection.token(limit, Self::DOING).await? {
+                RespToken::Integer(_) => {}
+                RespToken::Error(text) => refused = Some(RedisError::refused("a command", &text, None)),
+                _ => return Err(RedisError::Unexpected),
             }
-            Ok(())
-        };
-        within(&self.server, self.timing.timeout, "telling other instances", exchange).await?;
-        self.connection = Some(connection);
-        Ok(())
+        }
+        Ok(refused.map_or(Verdict::Done(()), Verdict::Refused))
+    }
+
+    /// A kept connection may have died in silence; doing it twice changes nothing.
+    fn repeat(_request: &BusMessage) -> Repeat {
+        Repeat::OnFreshConnection
     }
 }
 
-/// The connection that listens: made again for ever.
-struct Ear {
-    server: Arc<Server>,
+/// The connection that listens.
+struct BusListener {
+    endpoint: Arc<Endpoint>,
     timing: Timing,
-    names: Arc<Names>,
-    hear: Arc<dyn Hear>,
+    names: Arc<BusNames>,
+    control: Arc<Control>,
 }
 
-impl Ear {
-    async fn run(self, drain: Drain) {
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.started() => return,
-                failure = self.listen() => {
-                    metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => failure.word()).increment(1);
-                    debug!(redis = %self.server, %failure, "not listening to other instances");
-                }
-            }
-            tokio::select! {
-                biased;
-                () = drain.started() => return,
-                () = sleep(PAUSE) => {}
-            }
-        }
+impl Supervised for BusListener {
+    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+        until_drain(drain, self.listen(status)).await
     }
+}
 
-    /// Listens until that fails.
-    async fn listen(&self) -> Failure {
-        match self.try_listen().await {
-            Ok(never) => match never {},
-            Err(failure) => failure,
-        }
-    }
-
-    async fn try_listen(&self) -> Result<std::convert::Infallible, Failure> {
+impl BusListener {
+    async fn listen(&self, status: &mut Status) -> Result<Infallible, RedisError> {
         let limit = self.timing.timeout;
-        let mut connection = open(&self.server, self.timing).await?;
+        let mut connection = open(&self.endpoint, self.timing).await?;
         let mut subscribe = Vec::new();
         write_command(&mut subscribe, &[b"SUBSCRIBE", &self.names.channel]);
         let subscribing = async {
             connection.send(&subscribe).await?;
             loop {
                 match connection.next()? {
-                    Some(Reply::Array(_)) => return Ok(()),
-                    Some(Reply::Error(text)) => {
-                        return Err(Failure::refused("the subscription", text, self.server.secret()));
+                    Some(RespReply::Array(_)) => return Ok(()),
+                    Some(RespReply::Error(text)) => {
+                        return Err(RedisError::refused("the subscription", text, self.endpoint.secret()));
                     }
-                    Some(_) => return Err(Failure::Unexpected),
+                    Some(_) => return Err(RedisError::Unexpected),
                     None => connection.receive().await?,
                 }
             }
         };
-        within(&self.server, limit, "subscribing", subscribing).await?;
-        within(&self.server, limit * 10, "reading what was told before", self.catch_up()).await?;
-        metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE).increment(1);
-        debug!(redis = %self.server, "listening to other instances");
+        within(&self.endpoint, limit, "subscribing", subscribing).await?;
+        within(&self.endpoint, limit * 10, "reading what was told before", self.catch_up()).await?;
+        status.on_connected();
         let mut pinged = Instant::now();
         let mut waiting = false;
         loop {
             while let Some(reply) = connection.next()? {
                 match reply {
-                    Reply::Array(parts) => match *parts.as_slice() {
-                        [b"message", _, message] => self.hear.hear(message).await,
+                    RespReply::Array(parts) => match *parts.as_slice() {
+                        [b"message", _, message] => self.control.hear(message).await,
                         [b"pong", _] => waiting = false,
-                        _ => return Err(Failure::Unexpected),
+                        _ => return Err(RedisError::Unexpected),
                     },
-                    Reply::Status(b"PONG") => waiting = false,
+                    RespReply::Status(b"PONG") => waiting = false,
                     // A message longer than any of ours.
-                    Reply::TooLarge => {}
-                    _ => return Err(Failure::Unexpected),
+                    RespReply::TooLarge => {}
+                    _ => return Err(RedisError::Unexpected),
                 }
             }
             let due = pinged + if waiting { limit } else { self.timing.ping_interval };
@@ -241,12 +211,12 @@ impl Ear {
                 received = connection.receive() => received?,
                 () = sleep_until(due) => {
                     if waiting {
-                        return Err(timed_out(&self.server, limit, "the watchdog's ping"));
+                        return Err(timed_out(&self.endpoint, limit, "the watchdog's ping"));
                     }
                     (pinged, waiting) = (Instant::now(), true);
                     let mut ping = Vec::new();
                     write_command(&mut ping, &[b"PING"]);
-                    within(&self.server, limit, "the watchdog's ping", connection.send(&ping)).await?;
+                    within(&self.endpoint, limit, "the watchdog's ping", connection.send(&ping)).await?;
                 }
             }
         }
@@ -254,9 +224,9 @@ impl Ear {
 
     /// Hears what was told while nobody listened here, on a connection of its own: a subscribed one takes no such
     /// command.
-    async fn catch_up(&self) -> Result<(), Failure> {
-        let mut connection = open(&self.server, self.timing).await?;
-        let now = format!("({}", unix_ms(SystemTime::now()));
+    async fn catch_up(&self) -> Result<(), RedisError> {
+        let mut connection = open(&self.endpoint, self.timing).await?;
+        let now = format!("({}", now_ms());
         for page in 0.. {
             let mut command = Vec::new();
             let (offset, count) = ((page * PAGE).to_string(), PAGE.to_string());
@@ -266,21 +236,21 @@ impl Ear {
             connection.send(&command).await?;
             let heard = loop {
                 match connection.next()? {
-                    Some(Reply::Array(parts)) => {
+                    Some(RespReply::Array(parts)) => {
                         let messages: Vec<Vec<u8>> =
                             parts.as_slice().iter().map(|message| message.to_vec()).collect();
                         break messages;
                     }
-                    Some(Reply::Nil) => break Vec::new(),
-                    Some(Reply::Error(text)) => {
-                        return Err(Failure::refused("a command", text, self.server.secret()));
+                    Some(RespReply::Nil) => break Vec::new(),
+                    Some(RespReply::Error(text)) => {
+                        return Err(RedisError::refused("a command", text, self.endpoint.secret()));
                     }
-                    Some(_) => return Err(Failure::Unexpected),
+                    Some(_) => return Err(RedisError::Unexpected),
                     None => connection.receive().await?,
                 }
             };
             for message in &heard {
-                self.hear.hear(message).await;
+                self.control.hear(message).await;
             }
             if heard.len() < PAGE {
                 break;
@@ -290,19 +260,19 @@ impl Ear {
     }
 }
 
-async fn open(server: &Server, timing: Timing) -> Result<Connection, Failure> {
-    server.open(timing.timeout, MAX_TEXT).await
+async fn open(endpoint: &Endpoint, timing: Timing) -> Result<RedisConnection, RedisError> {
+    endpoint.open(timing.timeout, MAX_TEXT).await
 }
 
 async fn within<T>(
-    server: &Server,
+    endpoint: &Endpoint,
     limit: Duration,
     doing: &'static str,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(server, limit, doing)))
+    work: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(endpoint, limit, doing)))
 }
 
-fn timed_out(server: &Server, limit: Duration, doing: &'static str) -> Failure {
-    Failure::Timeout { address: server.to_string(), limit, doing }
+fn timed_out(endpoint: &Endpoint, limit: Duration, doing: &'static str) -> RedisError {
+    RedisError::Timeout { address: endpoint.to_string(), limit, doing }
 }

@@ -6,17 +6,17 @@ impl Weigh for u64 {
     }
 }
 
-fn heard() -> Heard<u64> {
-    Heard::new(1 << 20)
+fn heard() -> Backlog<u64> {
+    Backlog::new(1 << 20)
 }
 
-fn hear(heard: &mut Heard<u64>, numbers: std::ops::Range<u64>) {
+fn hear(heard: &mut Backlog<u64>, numbers: std::ops::Range<u64>) {
     for number in numbers {
         heard.hear(Some(number));
     }
 }
 
-fn numbers(batch: &Batch<u64>) -> Vec<u64> {
+fn numbers(batch: &BacklogBatch<u64>) -> Vec<u64> {
     batch.messages.iter().map(|(number, _)| *number).collect()
 }
 
@@ -35,14 +35,14 @@ fn two_who_heard_a_marker_mean_the_same_message_by_it() {
         hear(both, 10..12);
     }
     let batch = early.batch(early.oldest().unwrap(), 11, 1000).unwrap();
-    assert_eq!(batch.position, Position { marker: 9, behind: 1 });
-    assert_eq!(batch.messages[0].1, Position { marker: 7, behind: -4 });
-    let place = late.place(batch.position).unwrap();
+    assert_eq!(batch.position, Checkpoint { marker: 9, behind: 1 });
+    assert_eq!(batch.messages[0].1, Checkpoint { marker: 7, behind: -4 });
+    let place = late.locate(batch.position).unwrap();
     assert!(late.is_whole_from(place));
     assert_eq!(numbers(&late.batch(place, 10, 1000).unwrap()), [11]);
-    let before = Position { marker: 7, behind: 1 };
-    assert_eq!(late.place(before), None, "a marker that it never heard");
-    let before = late.place(Position { marker: 9, behind: -4 }).unwrap();
+    let before = Checkpoint { marker: 7, behind: 1 };
+    assert_eq!(late.locate(before), None, "a marker that it never heard");
+    let before = late.locate(Checkpoint { marker: 9, behind: -4 }).unwrap();
     assert!(!late.is_whole_from(before), "that was before it listened");
     assert!(late.batch(before, 10, 1000).unwrap().gap);
 }
@@ -53,7 +53,7 @@ fn a_place_may_lie_ahead() {
     slow.begin();
     slow.mark(1);
     hear(&mut slow, 0..2);
-    let ahead = slow.place(Position { marker: 1, behind: 4 }).unwrap();
+    let ahead = slow.locate(Checkpoint { marker: 1, behind: 4 }).unwrap();
     assert!(slow.is_whole_from(ahead));
     slow.forget(ahead);
     assert_eq!(slow.batch(ahead, 10, 1000).unwrap().messages, []);
@@ -69,8 +69,8 @@ fn behind_a_break_there_may_be_a_gap() {
     hear(&mut heard, 0..3);
     heard.end();
     hear(&mut heard, 3..5);
-    assert_eq!(heard.place(Position { marker: 1, behind: 4 }), None, "said while it did not listen");
-    let cursor = heard.place(Position { marker: 1, behind: 1 }).unwrap();
+    assert_eq!(heard.locate(Checkpoint { marker: 1, behind: 4 }), None, "said while it did not listen");
+    let cursor = heard.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
     let batch = heard.batch(cursor, 10, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (false, vec![1, 2]));
     heard.forget(batch.to);
@@ -82,26 +82,26 @@ fn behind_a_break_there_may_be_a_gap() {
     heard.mark(2);
     let batch = heard.batch(batch.to, 10, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (true, vec![5, 6]));
-    assert_eq!(batch.position, Position { marker: 2, behind: 0 });
+    assert_eq!(batch.position, Checkpoint { marker: 2, behind: 0 });
 }
 
 #[test]
 fn what_gives_way_is_a_gap() {
-    let mut heard = Heard::new(10 * (8 + OVERHEAD));
+    let mut heard = Backlog::new(10 * (8 + OVERHEAD));
     heard.begin();
     heard.mark(1);
     let dropped: usize = (0..12).map(|number| heard.hear(Some(number))).sum();
     assert_eq!((dropped, heard.len()), (2, 10));
-    let cursor = heard.place(Position { marker: 1, behind: 1 }).unwrap();
+    let cursor = heard.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
     assert!(!heard.is_whole_from(cursor));
     let batch = heard.batch(cursor, 3, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (true, vec![2, 3, 4]));
-    for _ in 0..2 * MAX_STRETCHES {
+    for _ in 0..2 * MAX_SEGMENTS {
         heard.end();
         heard.begin();
         heard.hear(Some(0));
     }
-    assert!(heard.stretches.len() <= MAX_STRETCHES);
+    assert!(heard.segments.len() <= MAX_SEGMENTS);
     assert!(heard.bytes <= heard.max_bytes);
 }
 
@@ -118,7 +118,7 @@ fn a_batch_is_bounded_and_what_is_nothing_counts() {
     assert_eq!((numbers(&batch), batch.position.behind), (vec![0, 2], 3));
     let batch = heard.batch(start, 10, 1).unwrap();
     assert_eq!(numbers(&batch), [0]);
-    assert_eq!(heard.behind(2), heard.place(Position { marker: 1, behind: 3 }));
+    assert_eq!(heard.behind(2), heard.locate(Checkpoint { marker: 1, behind: 3 }));
     assert_eq!(heard.behind(0), Some(start));
     assert_eq!(heard.behind(4), None);
 }
@@ -149,11 +149,12 @@ fn an_overlap_is_the_longest() {
 
 #[test]
 fn a_position_is_a_text() {
-    for position in [Position { marker: u64::MAX, behind: -3 }, Position { marker: 0, behind: i64::MAX }] {
+    for position in [Checkpoint { marker: u64::MAX, behind: -3 }, Checkpoint { marker: 0, behind: i64::MAX }]
+    {
         assert_eq!(position.to_string().parse(), Ok(position));
     }
     for text in ["", ":", "1", "x:1", "1:x", "1:9223372036854775808"] {
-        assert_eq!(text.parse::<Position>(), Err(NoPosition), "{text}");
+        assert_eq!(text.parse::<Checkpoint>(), Err(BadCheckpoint), "{text}");
     }
 }
 
@@ -161,20 +162,20 @@ fn a_position_is_a_text() {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Written {
     Gap,
-    Message(u64),
+    BridgedMessage(u64),
 }
 
 /// A Redis and the instances that listen to it.
 struct World {
     random: u64,
-    instances: Vec<Heard<u64>>,
+    instances: Vec<Backlog<u64>>,
     /// Messages said.
     said: u64,
     markers: u64,
-    place: Option<Position>,
+    place: Option<Checkpoint>,
     stream: Vec<Written>,
     /// Appends that are still on their way: the place that each follows, and what it would write.
-    late: Vec<(Option<Position>, Batch<u64>)>,
+    late: Vec<(Option<Checkpoint>, BacklogBatch<u64>)>,
 }
 
 impl World {
@@ -203,8 +204,8 @@ impl World {
 
     /// What `which` does when it has the lease.
     fn lead(&mut self, which: usize) {
-        let whole = |instance: &Heard<u64>, place: Option<Position>| {
-            place.is_none_or(|place| instance.place(place).is_some_and(|at| instance.is_whole_from(at)))
+        let whole = |instance: &Backlog<u64>, place: Option<Checkpoint>| {
+            place.is_none_or(|place| instance.locate(place).is_some_and(|at| instance.is_whole_from(at)))
         };
         let place = self.place;
         let alone = !self.instances.iter().any(|instance| whole(instance, place));
@@ -213,12 +214,12 @@ impl World {
             .stream
             .iter()
             .filter_map(|written| match written {
-                Written::Message(number) => Some(*number),
+                Written::BridgedMessage(number) => Some(*number),
                 Written::Gap => None,
             })
             .collect();
         let instance = &mut self.instances[which];
-        let found = place.and_then(|place| instance.place(place));
+        let found = place.and_then(|place| instance.locate(place));
         let cursor = match (place, found) {
             (Some(_), Some(found)) => Some(found),
             (Some(_), None) if !alone || !instance.is_listening() => None,
@@ -245,13 +246,13 @@ impl World {
         self.write(place, batch);
     }
 
-    fn write(&mut self, follows: Option<Position>, batch: Batch<u64>) {
+    fn write(&mut self, follows: Option<Checkpoint>, batch: BacklogBatch<u64>) {
         if self.place != follows {
             return;
         }
         self.place = Some(batch.position);
         self.stream.extend(batch.gap.then_some(Written::Gap));
-        self.stream.extend(batch.messages.into_iter().map(|(number, _)| Written::Message(number)));
+        self.stream.extend(batch.messages.into_iter().map(|(number, _)| Written::BridgedMessage(number)));
     }
 
     fn run(seed: u64, steady: bool) -> Self {
@@ -291,7 +292,7 @@ impl World {
                     world.instances[which] = heard();
                 }
                 _ => {
-                    if let Some(at) = world.place.and_then(|place| world.instances[which].place(place)) {
+                    if let Some(at) = world.place.and_then(|place| world.instances[which].locate(place)) {
                         world.instances[which].forget(at);
                     }
                 }
@@ -318,7 +319,7 @@ fn whoever_leads_and_whenever_that_changes_nothing_is_lost_or_written_twice_with
         for written in &world.stream {
             match written {
                 Written::Gap => gap = true,
-                Written::Message(number) => {
+                Written::BridgedMessage(number) => {
                     let missing = (next..*number).any(|number| !number.is_multiple_of(7));
                     assert!(*number >= next, "seed {seed}: {number} twice: {:?}", world.stream);
                     assert!(
@@ -339,7 +340,7 @@ fn whoever_leads_and_whenever_that_changes_nothing_is_lost_or_written_twice_with
 fn while_one_of_them_listens_there_is_no_gap_whoever_leads() {
     for seed in 1..3000 {
         let world = World::run(seed, true);
-        let all = (0..world.said).filter(|number| !number.is_multiple_of(7)).map(Written::Message);
+        let all = (0..world.said).filter(|number| !number.is_multiple_of(7)).map(Written::BridgedMessage);
         assert_eq!(world.stream, all.collect::<Vec<_>>(), "seed {seed}");
     }
 }

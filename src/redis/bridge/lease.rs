@@ -1,25 +1,25 @@
 //! The right to append what is heard on bridged channels, and up to where that has been done: two keys beside the
 //! stream, changed together with it in one step.
 //!
-//! The *place* (a [`Position`], as text) moves in the very script that appends, and an append
-//! names the place that it follows. So one that comes twice, or late from an instance that has lost the lease, changes
+//! The *checkpoint* (a [`Checkpoint`], as text) moves in the very script that appends, and an append
+//! names the checkpoint that it follows. So one that comes twice, or late from an instance that has lost the lease, changes
 //! nothing. The lease only says who is at it.
 
 use std::time::Duration;
 
 use crate::config;
 use crate::config::Trim;
-use crate::redis::bridge::backlog::Position;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::bridge::backlog::Checkpoint;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::client::slot::tag;
 
 const DOING: &str = "the bridge's turn";
 
-/// Takes or renews the lease, if the taker wants it and knows the place: gives back whose it is, the place, and for how
-/// long the lease holds. KEYS: lease, place. ARGV: token, milliseconds, wanted, the place that is known.
+/// Takes or renews the lease, if the taker wants it and knows the checkpoint: gives back whose it is, the checkpoint, and for how
+/// long the lease holds. KEYS: lease, checkpoint. ARGV: token, milliseconds, wanted, the checkpoint that is known.
 const TAKE: &[u8] = b"\
 local holder = redis.call('GET', KEYS[1]) \
 local place = redis.call('GET', KEYS[2]) or '' \
@@ -29,9 +29,9 @@ if ARGV[3] == '1' and place == ARGV[4] then \
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return {1, place, 0} end \
 return {0, place, 0}";
 
-/// Appends for the holder of the lease, behind the place that it names. KEYS: lease, place, stream, idempotency keys.
-/// ARGV: token, milliseconds, place, new place, trimming, count, window, then for each message its envelope, its
-/// place, whether its data is quoted, and which idempotency key it has.
+/// Appends for the holder of the lease, behind the checkpoint that it names. KEYS: lease, checkpoint, stream, idempotency keys.
+/// ARGV: token, milliseconds, checkpoint, new checkpoint, trimming, count, window, then for each message its envelope, its
+/// checkpoint, whether its data is quoted, and which idempotency key it has.
 const APPEND: &[u8] = b"\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0} end \
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return {0, 0} end \
@@ -60,7 +60,7 @@ return 0";
 /// The keys, and who asks.
 pub(in crate::redis) struct Lease {
     lease: Box<[u8]>,
-    place: Box<[u8]>,
+    checkpoint: Box<[u8]>,
     stream: Box<[u8]>,
     /// What an idempotency key's name in Redis begins with.
     once: Box<[u8]>,
@@ -76,7 +76,7 @@ pub(in crate::redis) struct Lease {
 
 /// How the lease stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Standing {
+pub(in crate::redis) enum LeaseState {
     Free,
     /// It is ours, for its whole length.
     Ours,
@@ -86,9 +86,9 @@ pub(in crate::redis) enum Standing {
 
 /// One message to be appended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct Entry<'a> {
+pub(in crate::redis) struct BridgeEntry<'a> {
     pub(in crate::redis) json: &'a [u8],
-    pub(in crate::redis) position: Position,
+    pub(in crate::redis) position: Checkpoint,
     pub(in crate::redis) is_quoted: bool,
     pub(in crate::redis) idempotency_key: Option<&'a str>,
 }
@@ -106,7 +106,7 @@ impl Lease {
         let token = format!("{:016x}{:016x}", random(), random());
         Self {
             lease: format!("{prefix}:bridge:{{{tag}}}:lease").into_bytes().into(),
-            place: format!("{prefix}:bridge:{{{tag}}}:place").into_bytes().into(),
+            checkpoint: format!("{prefix}:bridge:{{{tag}}}:place").into_bytes().into(),
             stream: stream.key.as_bytes().into(),
             once,
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
@@ -122,37 +122,38 @@ impl Lease {
     }
 
     /// How the lease stands and up to where messages have been appended: the text of a position, empty where nothing
-    /// was ever appended. Renews our own; takes a free one if `known` is the place, and not with None.
+    /// was ever appended. Renews our own; takes a free one if `known` is the checkpoint, and not with None.
     pub(in crate::redis) async fn take(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         known: Option<&str>,
-    ) -> Result<(Standing, String), Failure> {
-        let Self { lease, place, token, length_ms, .. } = self;
+    ) -> Result<(LeaseState, String), RedisError> {
+        let Self { lease, checkpoint, token, length_ms, .. } = self;
         let wanted: &[u8] = if known.is_some() { b"1" } else { b"0" };
         let known = known.unwrap_or_default().as_bytes();
-        let words: [&[u8]; 9] = [b"EVAL", TAKE, b"2", lease, place, token, length_ms, wanted, known];
+        let words: [&[u8]; 9] = [b"EVAL", TAKE, b"2", lease, checkpoint, token, length_ms, wanted, known];
         let answer = self.ask(connection, &words, 3).await?;
-        let [Token::Integer(whose), Token::Bulk(place), Token::Integer(left)] = &*answer else {
-            return Err(Failure::Unexpected);
+        let [RespToken::Integer(whose), RespToken::Bulk(checkpoint), RespToken::Integer(left)] = &*answer
+        else {
+            return Err(RedisError::Unexpected);
         };
         let standing = match whose {
-            0 => Standing::Free,
-            1 => Standing::Ours,
-            _ => Standing::Others(Duration::from_millis(u64::try_from(*left).unwrap_or_default())),
+            0 => LeaseState::Free,
+            1 => LeaseState::Ours,
+            _ => LeaseState::Others(Duration::from_millis(u64::try_from(*left).unwrap_or_default())),
         };
-        Ok((standing, String::from_utf8_lossy(place).into_owned()))
+        Ok((standing, String::from_utf8_lossy(checkpoint).into_owned()))
     }
 
-    /// Appends `entries` and moves the place from `from` to `to`, if the lease is ours and the place is `from`: gives
+    /// Appends `entries` and moves the checkpoint from `from` to `to`, if the lease is ours and the checkpoint is `from`: gives
     /// back how many of them had no idempotency key that was known. None where nothing was changed.
     pub(in crate::redis) async fn append(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         from: &str,
         to: &str,
-        entries: &[Entry<'_>],
-    ) -> Result<Option<u64>, Failure> {
+        entries: &[BridgeEntry<'_>],
+    ) -> Result<Option<u64>, RedisError> {
         let keys = entries.iter().filter_map(|entry| entry.idempotency_key);
         let once: Vec<Vec<u8>> = keys.map(|key| [&*self.once, key.as_bytes()].concat()).collect();
         let keys = (3 + once.len()).to_string();
@@ -165,8 +166,8 @@ impl Lease {
                 (entry.position.to_string(), key.to_string())
             })
             .collect();
-        let Self { lease, place, stream, token, length_ms, trim, max_events, window_ms, .. } = self;
-        let mut words: Vec<&[u8]> = vec![b"EVAL", APPEND, keys.as_bytes(), lease, place, stream];
+        let Self { lease, checkpoint, stream, token, length_ms, trim, max_events, window_ms, .. } = self;
+        let mut words: Vec<&[u8]> = vec![b"EVAL", APPEND, keys.as_bytes(), lease, checkpoint, stream];
         words.extend(once.iter().map(Vec::as_slice));
         words.extend([&**token, &**length_ms, from.as_bytes(), to.as_bytes()]);
         words.extend([trim, &**max_events, &**window_ms]);
@@ -175,55 +176,57 @@ impl Lease {
             words.extend([entry.json, position.as_bytes(), quoted, key.as_bytes()]);
         }
         match &*self.ask(connection, &words, 2).await? {
-            [Token::Integer(0), _] => Ok(None),
-            [Token::Integer(1), Token::Integer(count)] => Ok(Some(u64::try_from(*count).unwrap_or_default())),
-            _ => Err(Failure::Unexpected),
+            [RespToken::Integer(0), _] => Ok(None),
+            [RespToken::Integer(1), RespToken::Integer(count)] => {
+                Ok(Some(u64::try_from(*count).unwrap_or_default()))
+            }
+            _ => Err(RedisError::Unexpected),
         }
     }
 
     /// Gives the lease up, if it is ours.
-    pub(in crate::redis) async fn leave(&self, connection: &mut Connection) -> Result<(), Failure> {
+    pub(in crate::redis) async fn leave(&self, connection: &mut RedisConnection) -> Result<(), RedisError> {
         self.ask(connection, &[b"EVAL", LEAVE, b"1", &self.lease, &self.token], 0).await.map(drop)
     }
 
     /// Publishes `text` to everybody who listens to `channel`.
     pub(in crate::redis) async fn tell(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         channel: &[u8],
         text: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RedisError> {
         self.ask(connection, &[b"PUBLISH", channel, text.as_bytes()], 0).await.map(drop)
     }
 
     /// Asks, and reads an array of `len` or, with 0, a number.
     async fn ask(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         words: &[&[u8]],
         len: usize,
-    ) -> Result<Vec<Token>, Failure> {
+    ) -> Result<Vec<RespToken>, RedisError> {
         let mut command = Vec::new();
         write_command(&mut command, words);
         let address = connection.to().to_owned();
         let exchange = async {
             connection.send(&command).await?;
             match connection.token(self.limit, DOING).await? {
-                Token::Error(text) => Err(Failure::refused(DOING, &text, None)),
-                Token::Integer(_) if len == 0 => Ok(Vec::new()),
-                Token::Array(found) if found == len && len > 0 => {
+                RespToken::Error(text) => Err(RedisError::refused(DOING, &text, None)),
+                RespToken::Integer(_) if len == 0 => Ok(Vec::new()),
+                RespToken::Array(found) if found == len && len > 0 => {
                     let mut tokens = Vec::with_capacity(len);
                     for _ in 0..len {
                         tokens.push(connection.token(self.limit, DOING).await?);
                     }
                     Ok(tokens)
                 }
-                _ => Err(Failure::Unexpected),
+                _ => Err(RedisError::Unexpected),
             }
         };
         match tokio::time::timeout(self.limit, exchange).await {
             Ok(answered) => answered,
-            Err(_) => Err(Failure::Timeout { address, limit: self.limit, doing: DOING }),
+            Err(_) => Err(RedisError::Timeout { address, limit: self.limit, doing: DOING }),
         }
     }
 }

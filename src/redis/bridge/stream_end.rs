@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::log::Reset;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::{BRIDGE, EVENT};
 
@@ -17,35 +17,37 @@ const MAX_ENTRIES: usize = 1000;
 /// About how many bytes of them are kept.
 const MAX_BYTES: usize = 1 << 20;
 
-impl Connection {
+impl RedisConnection {
     /// The newest bridged messages in the stream, the oldest of them first, and whether there may be more before.
     pub(in crate::redis) async fn bridged_end(
         &mut self,
         stream: &[u8],
         limit: Duration,
-    ) -> Result<(Vec<Bytes>, bool), Failure> {
+    ) -> Result<(Vec<Bytes>, bool), RedisError> {
         let mut command = Vec::new();
         let count = MAX_ENTRIES.to_string();
         write_command(&mut command, &[b"XREVRANGE", stream, b"+", b"-", b"COUNT", count.as_bytes()]);
         self.send(&command).await?;
         let entries = match self.token(limit, READING).await? {
-            Token::Array(entries) => entries,
-            Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
-            _ => return Err(Failure::Unexpected),
+            RespToken::Array(entries) => entries,
+            RespToken::Error(text) => return Err(RedisError::refused(READING, &text, None)),
+            _ => return Err(RedisError::Unexpected),
         };
         let (mut end, mut bytes, mut is_cut) = (Vec::new(), 0, entries == MAX_ENTRIES);
         for _ in 0..entries {
             let (entry, id) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
-            let (Token::Array(2), Token::Bulk(_)) = (entry, id) else { return Err(Failure::Unexpected) };
-            let Token::Array(fields) = self.token(limit, READING).await? else {
-                return Err(Failure::Unexpected);
+            let (RespToken::Array(2), RespToken::Bulk(_)) = (entry, id) else {
+                return Err(RedisError::Unexpected);
+            };
+            let RespToken::Array(fields) = self.token(limit, READING).await? else {
+                return Err(RedisError::Unexpected);
             };
             let (mut event, mut is_bridged) = (None, false);
             for _ in 0..fields / 2 {
                 let (name, value) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
                 match (name, value) {
-                    (Token::Bulk(name), Token::Bulk(json)) if *name == *EVENT => event = Some(json),
-                    (Token::Bulk(name), _) if *name == *BRIDGE => is_bridged = true,
+                    (RespToken::Bulk(name), RespToken::Bulk(json)) if *name == *EVENT => event = Some(json),
+                    (RespToken::Bulk(name), _) if *name == *BRIDGE => is_bridged = true,
                     _ => {}
                 }
             }

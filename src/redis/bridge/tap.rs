@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::event::{Envelope, Event, write_event};
-use crate::redis::bridge::backlog::{Heard, Weigh};
+use crate::redis::bridge::backlog::{Backlog, Weigh};
 use crate::telemetry::{REDIS_BRIDGE_EVENTS, Throttle};
 
 /// Tells that the lease was given up.
@@ -20,7 +20,7 @@ const FREE: &str = "free";
 
 /// A message of a bridged channel that is an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct Message {
+pub(in crate::redis) struct BridgedMessage {
     /// The envelope.
     pub(in crate::redis) json: Bytes,
     /// Its data stands in it as a text although it is none.
@@ -28,7 +28,7 @@ pub(in crate::redis) struct Message {
     pub(in crate::redis) idempotency_key: Option<Box<str>>,
 }
 
-impl Weigh for Message {
+impl Weigh for BridgedMessage {
     fn size(&self) -> usize {
         size_of::<Self>() + self.json.len() + self.idempotency_key.as_ref().map_or(0, |key| key.len())
     }
@@ -36,7 +36,7 @@ impl Weigh for Message {
 
 /// Listens for the bridge. Cloning shares.
 #[derive(Clone)]
-pub(in crate::redis) struct Ear(Arc<Shared>);
+pub(in crate::redis) struct ChannelTap(Arc<Shared>);
 
 struct Shared {
     /// Where markers are told.
@@ -46,17 +46,17 @@ struct Shared {
     state: Mutex<State>,
     news: Notify,
     /// Whether the news is more than messages.
-    poked: AtomicBool,
+    notified: AtomicBool,
     full: Throttle,
 }
 
 struct State {
-    heard: Heard<Message>,
+    backlog: Backlog<BridgedMessage>,
     /// Whose markers count.
-    kin: u64,
+    peers: u64,
 }
 
-impl Ear {
+impl ChannelTap {
     /// Keeps about `max_bytes` of messages. `subscriptions` are those of bridged channels; longer texts than
     /// `max_text` never come.
     pub(in crate::redis) fn new<'a>(
@@ -73,9 +73,9 @@ impl Ear {
         Self(Arc::new(Shared {
             channel: format!("{prefix}:bridge").into_bytes().into(),
             subscriptions,
-            state: Mutex::new(State { heard: Heard::new(max_bytes), kin: 0 }),
+            state: Mutex::new(State { backlog: Backlog::new(max_bytes), peers: 0 }),
             news: Notify::new(),
-            poked: AtomicBool::new(false),
+            notified: AtomicBool::new(false),
             full: Throttle::default(),
         }))
     }
@@ -88,30 +88,30 @@ impl Ear {
     /// Everything is subscribed, at the `server` that calls itself so.
     pub(in crate::redis) fn begin(&self, server: &str) {
         let mut state = self.state();
-        state.heard.begin();
-        state.kin = hash_on(self.0.subscriptions, server.as_bytes());
+        state.backlog.begin();
+        state.peers = hash_on(self.0.subscriptions, server.as_bytes());
         drop(state);
-        self.poke();
+        self.notify();
     }
 
     /// Nothing is heard any more.
     pub(in crate::redis) fn end(&self) {
-        self.state().heard.end();
-        self.poke();
+        self.state().backlog.end();
+        self.notify();
     }
 
     /// Takes what a message of a bridged channel stands for; None where that is nothing to be kept.
     pub(in crate::redis) fn hear(&self, event: Option<&Event>) {
         let message = event.map(|event| {
             let Envelope { json, is_quoted } = write_event(event);
-            Message { json: json.into(), is_quoted, idempotency_key: event.idempotency_key.clone() }
+            BridgedMessage { json: json.into(), is_quoted, idempotency_key: event.idempotency_key.clone() }
         });
-        let dropped = self.state().heard.hear(message);
+        let dropped = self.state().backlog.hear(message);
         if dropped > 0 {
             metrics::counter!(REDIS_BRIDGE_EVENTS, "outcome" => "dropped").increment(dropped as u64);
-            if let Some(untold) = self.0.full.pass() {
+            if let Some(suppressed) = self.0.full.pass() {
                 warn!(
-                    untold,
+                    suppressed,
                     "redis.stream.bridge_buffer is full: what was not appended in time is missing, and every \
                      stream will be told"
                 );
@@ -124,26 +124,26 @@ impl Ear {
         self.0.news.notify_one();
     }
 
-    /// Takes what was said on [`Ear::channel`].
+    /// Takes what was said on [`ChannelTap::channel`].
     pub(in crate::redis) fn control(&self, text: &[u8]) {
         let Ok(text) = str::from_utf8(text) else { return };
         if text == FREE {
-            self.poke();
-        } else if let Some((kin, marker)) = text.split_once(':')
-            && let (Ok(kin), Ok(marker)) = (u64::from_str_radix(kin, 16), u64::from_str_radix(marker, 16))
+            self.notify();
+        } else if let Some((peers, marker)) = text.split_once(':')
+            && let (Ok(peers), Ok(marker)) = (u64::from_str_radix(peers, 16), u64::from_str_radix(marker, 16))
         {
             let mut state = self.state();
-            if state.kin == kin {
-                state.heard.mark(marker);
+            if state.peers == peers {
+                state.backlog.mark(marker);
                 drop(state);
-                self.poke();
+                self.notify();
             }
         }
     }
 
-    /// What to say on [`Ear::channel`] to set a marker.
+    /// What to say on [`ChannelTap::channel`] to set a marker.
     pub(in crate::redis) fn marker(&self, marker: u64) -> String {
-        format!("{:016x}:{marker:016x}", self.state().kin)
+        format!("{:016x}:{marker:016x}", self.state().peers)
     }
 
     /// What to say there when the lease is given up.
@@ -152,8 +152,8 @@ impl Ear {
     }
 
     /// Looks at what was heard.
-    pub(in crate::redis) fn look<R>(&self, look: impl FnOnce(&mut Heard<Message>) -> R) -> R {
-        look(&mut self.state().heard)
+    pub(in crate::redis) fn look<R>(&self, look: impl FnOnce(&mut Backlog<BridgedMessage>) -> R) -> R {
+        look(&mut self.state().backlog)
     }
 
     /// Waits for news. Cancel safe.
@@ -162,12 +162,12 @@ impl Ear {
     }
 
     /// Whether the news since the last time was more than messages.
-    pub(in crate::redis) fn was_poked(&self) -> bool {
-        self.0.poked.swap(false, Ordering::AcqRel)
+    pub(in crate::redis) fn was_notified(&self) -> bool {
+        self.0.notified.swap(false, Ordering::AcqRel)
     }
 
-    fn poke(&self) {
-        self.0.poked.store(true, Ordering::Release);
+    fn notify(&self) {
+        self.0.notified.store(true, Ordering::Release);
         self.0.news.notify_one();
     }
 

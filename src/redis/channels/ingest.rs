@@ -11,9 +11,9 @@ use metrics::Counter;
 
 use crate::event::Event;
 use crate::log::Log;
-use crate::redis::bridge::tap::Ear;
-use crate::redis::channels::mapping::{Channels, Mapping};
-use crate::redis::client::resp::Reply;
+use crate::redis::bridge::tap::ChannelTap;
+use crate::redis::channels::mapping::{ChannelMapping, Channels};
+use crate::redis::client::resp::RespReply;
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
 
 /// The source's name in metrics.
@@ -24,19 +24,19 @@ const MAX_BATCH: usize = 1024;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes what instances tell each other; whether it was understood. Called in the order of the events.
-pub(in crate::redis) type Heard = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub(in crate::redis) type CommandHandler = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// Where the messages of a subscribed connection go.
-pub(in crate::redis) struct Delivery {
+pub(in crate::redis) struct Ingest {
     channels: Channels,
     log: Arc<Log>,
-    commands: Heard,
+    commands: CommandHandler,
     /// Where the messages of bridged channels go.
-    ear: Option<Ear>,
-    /// How the Redis calls itself that the ear listens to.
+    tap: Option<ChannelTap>,
+    /// How the Redis calls itself that the tap listens to.
     server: String,
     listens: bool,
-    /// Whether the ear has something new.
+    /// Whether the tap has something new.
     heard: bool,
     batch: Vec<Event>,
     /// Whether an event ever came that its publisher would miss: one that is not ephemeral.
@@ -49,7 +49,7 @@ pub(in crate::redis) struct Delivery {
 
 /// What a reply on a subscribed connection was.
 #[derive(PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Took<'a> {
+pub(in crate::redis) enum IngestOutcome<'a> {
     /// A message.
     Message,
     /// The confirmation of a subscription.
@@ -66,22 +66,22 @@ struct Complaint {
     reason: &'static str,
     logged: Instant,
     /// Since then.
-    untold: u64,
+    suppressed: u64,
 }
 
-impl Delivery {
-    /// `ear` gets the messages of bridged channels.
+impl Ingest {
+    /// `tap` gets the messages of bridged channels.
     pub(in crate::redis) fn new(
         channels: Channels,
         log: Arc<Log>,
-        commands: Heard,
-        ear: Option<Ear>,
+        commands: CommandHandler,
+        tap: Option<ChannelTap>,
     ) -> Self {
         Self {
             channels,
             log,
             commands,
-            ear,
+            tap,
             server: String::new(),
             listens: false,
             heard: false,
@@ -99,7 +99,7 @@ impl Delivery {
 
     /// The channel on which the bridge tells its own, if there is one.
     pub(in crate::redis) fn bridge_channel(&self) -> Option<&[u8]> {
-        self.ear.as_ref().map(Ear::channel)
+        self.tap.as_ref().map(ChannelTap::channel)
     }
 
     /// How the Redis calls itself whose messages come next.
@@ -110,40 +110,40 @@ impl Delivery {
     /// Nothing comes any more.
     pub(in crate::redis) fn silence(&mut self) {
         self.listens = false;
-        if let Some(ear) = &self.ear {
-            ear.end();
+        if let Some(tap) = &self.tap {
+            tap.end();
         }
     }
 
     /// Everything is subscribed. What came before that may have holes, which nobody could number.
     fn stands(&mut self) {
-        if let Some(ear) = self.ear.as_ref().filter(|_| !self.listens) {
+        if let Some(tap) = self.tap.as_ref().filter(|_| !self.listens) {
             self.listens = true;
-            ear.begin(&self.server);
+            tap.begin(&self.server);
         }
     }
 
-    /// Takes a reply; a message's events wait for [`Delivery::flush`].
-    pub(in crate::redis) fn take<'a>(&mut self, reply: Reply<'a>) -> Took<'a> {
+    /// Takes a reply; a message's events wait for [`Ingest::flush`].
+    pub(in crate::redis) fn take<'a>(&mut self, reply: RespReply<'a>) -> IngestOutcome<'a> {
         match &reply {
-            Reply::Array(parts) => match *parts.as_slice() {
+            RespReply::Array(parts) => match *parts.as_slice() {
                 [b"message", channel, text] if self.bridge_channel() == Some(channel) => {
-                    if let Some(ear) = &self.ear {
-                        ear.control(text);
+                    if let Some(tap) = &self.tap {
+                        tap.control(text);
                     }
-                    return Took::Message;
+                    return IngestOutcome::Message;
                 }
                 // A mapping that takes every channel does not mean that one.
                 [b"pmessage", _, channel, _] if self.bridge_channel() == Some(channel) => {
-                    return Took::Message;
+                    return IngestOutcome::Message;
                 }
                 [b"pong", _] => self.stands(),
                 _ => {}
             },
-            Reply::Status(b"PONG") => self.stands(),
+            RespReply::Status(b"PONG") => self.stands(),
             _ => {}
         }
-        if let Reply::Array(parts) = &reply
+        if let RespReply::Array(parts) = &reply
             && let [b"message", channel, command] = *parts.as_slice()
             && self.channels.is_given(channel)
         {
@@ -153,47 +153,47 @@ impl Delivery {
                 refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
             }
         }
-        let Self { channels, ear, heard, batch, complaints, lasting, .. } = self;
+        let Self { channels, tap, heard, batch, complaints, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
-            Reply::Array(parts) => match *parts.as_slice() {
+            RespReply::Array(parts) => match *parts.as_slice() {
                 [b"message" | b"smessage", channel, message] => {
                     (channels.of_channel(channel), channel, message)
                 }
                 [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
-                [b"pong", _] => return Took::Pong,
-                [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return Took::Subscribed,
-                _ => return Took::Unexpected,
+                [b"pong", _] => return IngestOutcome::Pong,
+                [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return IngestOutcome::Subscribed,
+                _ => return IngestOutcome::Unexpected,
             },
-            Reply::TooLarge => {
+            RespReply::TooLarge => {
                 refuse(complaints, "too_large", None, &"it is larger than internal.max_body");
-                return Took::Message;
+                return IngestOutcome::Message;
             }
-            Reply::Status(b"PONG") => return Took::Pong,
+            RespReply::Status(b"PONG") => return IngestOutcome::Pong,
             // Before Redis 7 a Cluster's channels have no shards: every node has all of them.
-            Reply::Error(text) if is_without_shards(text) => return Took::Subscribed,
-            Reply::Error(text) => return Took::Refused(text),
-            _ => return Took::Unexpected,
+            RespReply::Error(text) if is_without_shards(text) => return IngestOutcome::Subscribed,
+            RespReply::Error(text) => return IngestOutcome::Refused(text),
+            _ => return IngestOutcome::Unexpected,
         };
         for mapping in mappings {
             let event = mapping.event(channel, message);
-            if let Some(ear) = ear.as_ref().filter(|_| mapping.is_bridged) {
+            if let Some(tap) = tap.as_ref().filter(|_| mapping.is_bridged) {
                 // One that is not kept counts as well, so that every version of sidestream counts alike.
-                ear.hear(event.as_ref().ok().filter(|event| !event.ephemeral));
+                tap.hear(event.as_ref().ok().filter(|event| !event.ephemeral));
                 *heard = true;
             }
             match event {
-                Ok(event) if mapping.is_bridged && !event.ephemeral && ear.is_some() => {}
+                Ok(event) if mapping.is_bridged && !event.ephemeral && tap.is_some() => {}
                 Ok(event) => {
                     *lasting |= !event.ephemeral;
                     batch.push(event);
                 }
-                Err(bad) => refuse(complaints, bad.word(), Some(mapping), &bad),
+                Err(bad) => refuse(complaints, bad.label(), Some(mapping), &bad),
             }
         }
         if self.batch.len() >= MAX_BATCH {
             self.flush();
         }
-        Took::Message
+        IngestOutcome::Message
     }
 
     /// Tells every stream that messages may be missing here. Not where the log is a stream in Redis and nobody uses
@@ -207,8 +207,8 @@ impl Delivery {
 
     /// Appends what was taken.
     pub(in crate::redis) fn flush(&mut self) {
-        if let Some(ear) = self.ear.as_ref().filter(|_| std::mem::take(&mut self.heard)) {
-            ear.wake();
+        if let Some(tap) = self.tap.as_ref().filter(|_| std::mem::take(&mut self.heard)) {
+            tap.wake();
         }
         if self.batch.is_empty() {
             return;
@@ -234,27 +234,27 @@ pub(in crate::redis) fn is_without_shards(text: &[u8]) -> bool {
 fn refuse(
     complaints: &mut Vec<Complaint>,
     reason: &'static str,
-    mapping: Option<&Mapping>,
+    mapping: Option<&ChannelMapping>,
     why: &dyn std::fmt::Display,
 ) {
     metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => reason).increment(1);
     let now = Instant::now();
-    let untold = match complaints.iter_mut().find(|complaint| complaint.reason == reason) {
+    let suppressed = match complaints.iter_mut().find(|complaint| complaint.reason == reason) {
         None => {
-            complaints.push(Complaint { reason, logged: now, untold: 0 });
+            complaints.push(Complaint { reason, logged: now, suppressed: 0 });
             0
         }
         Some(complaint) if now.duration_since(complaint.logged) >= COMPLAIN_EVERY => {
             complaint.logged = now;
-            std::mem::take(&mut complaint.untold)
+            std::mem::take(&mut complaint.suppressed)
         }
         Some(complaint) => {
-            complaint.untold += 1;
+            complaint.suppressed += 1;
             return;
         }
     };
     let pattern = mapping.map_or("", |mapping| &*mapping.pattern);
-    tracing::warn!(reason, pattern, %why, untold, "a message from Redis is no event and was passed over");
+    tracing::warn!(reason, pattern, error = %why, suppressed, "a message from Redis is no event and was passed over");
 }
 
 #[cfg(test)]
@@ -264,11 +264,11 @@ mod tests {
     use crate::log::Retention;
     use crate::redis::client::resp::{Received, write_command};
 
-    fn delivery() -> Delivery {
+    fn ingest() -> Ingest {
         let age = Duration::from_secs(600);
         let retention = Retention { events: 10_000, bytes: 10 << 20, age, idempotency_window: age };
         let settings = Redis::at(Secret::new("redis://h"));
-        Delivery::new(
+        Ingest::new(
             Channels::new(&settings),
             Arc::new(Log::new(retention)),
             Arc::new(|command| command == b"known"),
@@ -276,48 +276,44 @@ mod tests {
         )
     }
 
-    fn take(delivery: &mut Delivery, words: &[&[u8]]) {
+    fn take(ingest: &mut Ingest, words: &[&[u8]]) {
         let mut bytes = Vec::new();
         write_command(&mut bytes, words);
         let mut received = Received::new(1 << 20);
         received.space().extend_from_slice(&bytes);
-        assert_eq!(delivery.take(received.next().unwrap().unwrap()), Took::Message);
+        assert_eq!(ingest.take(received.next().unwrap().unwrap()), IngestOutcome::Message);
     }
 
     #[test]
     fn messages_are_appended_together_and_bad_ones_are_left_out() {
-        let mut delivery = delivery();
-        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
-        take(&mut delivery, &[b"message", b"sidestream", b"no JSON"]);
-        take(&mut delivery, &[b"pmessage", b"sidestream:topic:*", b"sidestream:topic:a", br#"{"data":2}"#]);
-        take(&mut delivery, &[b"message", b"of a subscription that we do not have", b"x"]);
-        assert_eq!(delivery.log.size().0, 0);
-        delivery.flush();
-        assert_eq!(delivery.log.size().0, 2);
+        let mut ingest = ingest();
+        take(&mut ingest, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut ingest, &[b"message", b"sidestream", b"no JSON"]);
+        take(&mut ingest, &[b"pmessage", b"sidestream:topic:*", b"sidestream:topic:a", br#"{"data":2}"#]);
+        take(&mut ingest, &[b"message", b"of a subscription that we do not have", b"x"]);
+        assert_eq!(ingest.log.size().0, 0);
+        ingest.flush();
+        assert_eq!(ingest.log.size().0, 2);
     }
 
     #[test]
     fn a_command_is_no_event_and_comes_in_its_place() {
-        let mut delivery = delivery();
-        take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
-        take(&mut delivery, &[b"message", b"sidestream:topics", b"known"]);
-        assert_eq!(
-            (delivery.log.size().0, delivery.complaints.len()),
-            (1, 0),
-            "the event is appended before it"
-        );
-        take(&mut delivery, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
-        delivery.flush();
-        assert_eq!((delivery.log.size().0, delivery.complaints.len()), (1, 1));
+        let mut ingest = ingest();
+        take(&mut ingest, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
+        take(&mut ingest, &[b"message", b"sidestream:topics", b"known"]);
+        assert_eq!((ingest.log.size().0, ingest.complaints.len()), (1, 0), "the event is appended before it");
+        take(&mut ingest, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
+        ingest.flush();
+        assert_eq!((ingest.log.size().0, ingest.complaints.len()), (1, 1));
     }
 
     #[test]
     fn a_batch_is_bounded() {
-        let mut delivery = delivery();
+        let mut ingest = ingest();
         for _ in 0..MAX_BATCH {
-            take(&mut delivery, &[b"message", b"sidestream", br#"{"topic":"a"}"#]);
+            take(&mut ingest, &[b"message", b"sidestream", br#"{"topic":"a"}"#]);
         }
-        assert_eq!(delivery.log.size().0, MAX_BATCH);
+        assert_eq!(ingest.log.size().0, MAX_BATCH);
     }
 
     #[test]
@@ -327,25 +323,26 @@ mod tests {
             refuse(&mut complaints, "json", None, &"x");
         }
         refuse(&mut complaints, "audience", None, &"x");
-        let seen: Vec<_> = complaints.iter().map(|complaint| (complaint.reason, complaint.untold)).collect();
+        let seen: Vec<_> =
+            complaints.iter().map(|complaint| (complaint.reason, complaint.suppressed)).collect();
         assert_eq!(seen, [("json", 4), ("audience", 0)]);
     }
 
     #[test]
     fn what_is_no_message_is_told_apart() {
-        let mut delivery = delivery();
+        let mut ingest = ingest();
         for (bytes, took) in [
-            (&b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"[..], Took::Pong),
-            (b"+PONG\r\n", Took::Pong),
-            (b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", Took::Subscribed),
-            (b"-NOPERM no\r\n", Took::Refused(b"NOPERM no")),
-            (b"+OK\r\n", Took::Unexpected),
-            (b":1\r\n", Took::Unexpected),
-            (b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n", Took::Unexpected),
+            (&b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"[..], IngestOutcome::Pong),
+            (b"+PONG\r\n", IngestOutcome::Pong),
+            (b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", IngestOutcome::Subscribed),
+            (b"-NOPERM no\r\n", IngestOutcome::Refused(b"NOPERM no")),
+            (b"+OK\r\n", IngestOutcome::Unexpected),
+            (b":1\r\n", IngestOutcome::Unexpected),
+            (b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n", IngestOutcome::Unexpected),
         ] {
             let mut received = Received::new(100);
             received.space().extend_from_slice(bytes);
-            assert_eq!(delivery.take(received.next().unwrap().unwrap()), took);
+            assert_eq!(ingest.take(received.next().unwrap().unwrap()), took);
         }
     }
 }

@@ -26,13 +26,13 @@ pub(in crate::redis) struct Channels {
     own_bridged: bool,
     /// In a Cluster: the channel of the stream's own shard.
     sharded: Option<Box<[u8]>>,
-    exact: HashMap<Box<[u8]>, Vec<Mapping>>,
+    exact: HashMap<Box<[u8]>, Vec<ChannelMapping>>,
     /// By the pattern as Redis knows it.
-    patterns: HashMap<Box<[u8]>, Vec<Mapping>>,
+    patterns: HashMap<Box<[u8]>, Vec<ChannelMapping>>,
 }
 
 /// What the messages of a channel, or of the channels of a pattern, stand for.
-pub(in crate::redis) struct Mapping {
+pub(in crate::redis) struct ChannelMapping {
     /// As the operator wrote it.
     pub(in crate::redis) pattern: Box<str>,
     /// The texts around each `*`; one for a channel without any.
@@ -77,7 +77,7 @@ impl From<BadEnvelope> for BadMessage {
 
 impl BadMessage {
     /// One word for a metric's label.
-    pub(in crate::redis) fn word(&self) -> &'static str {
+    pub(in crate::redis) fn label(&self) -> &'static str {
         match self {
             Self::Envelope { reason, .. } => reason.word(),
             Self::NotUtf8 => "utf8",
@@ -101,18 +101,18 @@ impl Channels {
             exact: HashMap::new(),
             patterns: HashMap::new(),
         };
-        channels.add(Mapping::envelope(&[prefix], None, own_bridged));
+        channels.add(ChannelMapping::envelope(&[prefix], None, own_bridged));
         let rest = Template::parse("{1}").expect("a template of our own");
-        channels.add(Mapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest), own_bridged));
+        channels.add(ChannelMapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest), own_bridged));
         for channel in &settings.channels {
-            channels.add(Mapping::new(channel));
+            channels.add(ChannelMapping::new(channel));
         }
         channels
     }
 
     /// Adds the channel of a Cluster's shard, which has envelopes as `<prefix>` has.
     pub(in crate::redis) fn add_sharded(&mut self, channel: &str) {
-        let mapping = Mapping::envelope(&[channel], None, self.own_bridged);
+        let mapping = ChannelMapping::envelope(&[channel], None, self.own_bridged);
         self.sharded = Some(channel.as_bytes().into());
         self.exact.entry(channel.as_bytes().into()).or_default().push(mapping);
     }
@@ -133,7 +133,7 @@ impl Channels {
         self.sharded.as_deref()
     }
 
-    fn add(&mut self, mapping: Mapping) {
+    fn add(&mut self, mapping: ChannelMapping) {
         let (subscriptions, name) = match &*mapping.literals {
             [channel] => (&mut self.exact, channel.as_bytes().into()),
             literals => (&mut self.patterns, glob(literals).into_bytes().into_boxed_slice()),
@@ -158,12 +158,12 @@ impl Channels {
     }
 
     /// What a message of the subscription to `channel` stands for.
-    pub(in crate::redis) fn of_channel(&self, channel: &[u8]) -> &[Mapping] {
+    pub(in crate::redis) fn of_channel(&self, channel: &[u8]) -> &[ChannelMapping] {
         self.exact.get(channel).map_or(&[], Vec::as_slice)
     }
 
     /// What a message of the subscription to `pattern` stands for.
-    pub(in crate::redis) fn of_pattern(&self, pattern: &[u8]) -> &[Mapping] {
+    pub(in crate::redis) fn of_pattern(&self, pattern: &[u8]) -> &[ChannelMapping] {
         self.patterns.get(pattern).map_or(&[], Vec::as_slice)
     }
 }
@@ -173,7 +173,7 @@ pub(in crate::redis) fn given_channel(prefix: &str) -> Vec<u8> {
     [prefix.as_bytes(), b":topics"].concat()
 }
 
-impl Mapping {
+impl ChannelMapping {
     fn new(channel: &config::Channel) -> Self {
         Self {
             pattern: channel.pattern.as_str().into(),

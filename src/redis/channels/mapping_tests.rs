@@ -43,8 +43,9 @@ fn only_a_star_is_special_to_us_and_the_rest_is_escaped_for_redis() {
 fn a_message_belongs_to_the_subscription_that_redis_names() {
     let raw = |pattern| channel(pattern, Some("t"), ChannelFormat::Raw);
     let channels = channels(vec![raw("chat:1"), raw("chat:*")]);
-    let names =
-        |mappings: &[Mapping]| mappings.iter().map(|mapping| mapping.pattern.to_string()).collect::<Vec<_>>();
+    let names = |mappings: &[ChannelMapping]| {
+        mappings.iter().map(|mapping| mapping.pattern.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(names(channels.of_channel(b"chat:1")), ["chat:1"]);
     assert_eq!(names(channels.of_pattern(b"chat:*")), ["chat:*"]);
     assert!(names(channels.of_channel(b"chat:*")).is_empty());
@@ -89,7 +90,7 @@ fn a_raw_message_is_the_data_and_the_channel_says_the_rest() {
 
     assert_eq!(mapping.event(b"chat:42:7", b"\xff").unwrap_err(), BadMessage::NotUtf8);
     assert_eq!(mapping.event(b"chat:\xff:7", b"").unwrap_err(), BadMessage::Channel);
-    assert_eq!(mapping.event(b"chat::7", b"").unwrap_err().word(), "channel");
+    assert_eq!(mapping.event(b"chat::7", b"").unwrap_err().label(), "channel");
     let long = format!("chat:{}:7", "x".repeat(300));
     assert_eq!(
         mapping.event(long.as_bytes(), b"").unwrap_err(),
@@ -108,10 +109,10 @@ fn an_envelope_may_leave_out_what_the_channel_says() {
     let bare = br#"{"data":1}"#;
     assert_eq!(topics(&own.event(b"sidestream", named).unwrap()), ["a"]);
     assert_eq!(topics(&mapped.event(b"app", named).unwrap()), ["a"]);
-    assert_eq!(own.event(b"sidestream", bare).unwrap_err().word(), "audience");
+    assert_eq!(own.event(b"sidestream", bare).unwrap_err().label(), "audience");
     assert_eq!(topics(&by_topic.event(b"sidestream:topic:b:c", bare).unwrap()), ["b:c"]);
     assert_eq!(topics(&by_topic.event(b"sidestream:topic:b", named).unwrap()), ["a"]);
-    assert_eq!(by_topic.event(b"sidestream:topic:", bare).unwrap_err().word(), "channel");
+    assert_eq!(by_topic.event(b"sidestream:topic:", bare).unwrap_err().label(), "channel");
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn what_is_wrong_is_said_without_a_word_of_the_message() {
         (b"", "json", "it is not JSON"),
     ] {
         let bad = own.event(b"sidestream", message).unwrap_err();
-        assert_eq!(bad.word(), word, "{bad}");
+        assert_eq!(bad.label(), word, "{bad}");
         assert!(bad.to_string().starts_with(said), "{bad}");
         assert!(!bad.to_string().contains("secret"), "{bad}");
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::publish::RelayError;
 use crate::redis::double::{Double, Peer, TIMING, nobody, within};
 
 fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
@@ -6,7 +7,7 @@ fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let listening = Arc::new(AtomicBool::new(listening));
     (
         RedisPublisher::start(
-            Arc::new(Server::One(double.address(""))),
+            Arc::new(Endpoint::One(double.address(""))),
             TIMING,
             "sidestream",
             listening,
@@ -71,7 +72,7 @@ async fn without_a_connection_nothing_was_published() {
     let (_socket, address) = nobody();
     let drain = Drain::new();
     let publisher =
-        RedisPublisher::start(Arc::new(Server::One(address)), TIMING, "sidestream", Arc::default(), &drain);
+        RedisPublisher::start(Arc::new(Endpoint::One(address)), TIMING, "sidestream", Arc::default(), &drain);
     assert_eq!(outcome(relay(&publisher, &drain, &["a"])).await, Err(RelayError::Down));
 
     let silent = Double::start().await;

@@ -1,110 +1,93 @@
 //! The connection that delivers: made, subscribed, watched, and made again, for ever.
 //!
 //! The watchdog pings the very connection that delivers, so a Redis that hangs or a network that swallows is noticed
-//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is said to every
+//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is told to every
 //! stream, in the log, in a metric and in the daemon's health. This file must not know what a message means.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use metrics::{Counter, Gauge};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use metrics::Counter;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::health::Reporter;
 use crate::redis::Timing;
-use crate::redis::channels::ingest::{Delivery, Took};
-use crate::redis::client::FIRST_PAUSE;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::endpoint::Server;
-use crate::redis::client::error::{Failure, Told};
+use crate::redis::channels::ingest::{Ingest, IngestOutcome};
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::endpoint::Endpoint;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::topics::writer::Hash;
-use crate::retry::Backoff;
+use crate::redis::client::supervise::{Purpose, Status, Supervised, Transition, supervise, until_drain};
+use crate::redis::topics::writer::TopicStore;
 use crate::shutdown::Drain;
-use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, REDIS_GAPS, REDIS_UP};
+use crate::telemetry::{REDIS_GAPS, REDIS_UP};
 
-/// What this connection is for, in metrics.
-const PURPOSE: &str = "subscribe";
+const PURPOSE: Purpose = Purpose {
+    label: "subscribe",
+    connected: "listening to Redis",
+    reconnected: "listening to Redis again; what was published on its channels meanwhile is lost here",
+    failed: "not listening to Redis; trying again until it answers",
+    meanwhile: "what is published on Redis channels meanwhile is lost here",
+};
+
+const WATCHDOG: &str = "the watchdog's ping";
 
 /// Keeps a connection that delivers.
-pub(in crate::redis) struct Subscription {
-    server: Arc<Server>,
+pub(in crate::redis) struct Subscriber {
+    endpoint: Arc<Endpoint>,
     timing: Timing,
     /// Longest text that is kept.
     max_text: usize,
-    delivery: Delivery,
+    ingest: Ingest,
     /// `SUBSCRIBE`, `PSUBSCRIBE` and the first `PING`.
     commands: Vec<u8>,
-    health: Reporter,
-    state: State,
     /// When bytes came last.
     heard: Instant,
     /// Whether everything is subscribed and answers, for others to see.
     listening: Arc<AtomicBool>,
     /// Told when the connection stands.
-    hash: Option<Arc<Hash>>,
-    told: Told,
-    up: Gauge,
-    connects: Counter,
+    store: Option<Arc<TopicStore>>,
     gaps: Counter,
 }
 
-/// How the connection stands.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Nothing is delivered, since then; `tried` once an attempt has failed.
-    Away { since: Instant, tried: bool },
-    /// Subscribed and answering, since then.
-    Up { since: Instant },
-}
-
-impl Subscription {
+impl Subscriber {
     pub(in crate::redis) fn new(
-        server: Arc<Server>,
+        endpoint: Arc<Endpoint>,
         timing: Timing,
         max_text: usize,
-        delivery: Delivery,
-        health: Reporter,
+        ingest: Ingest,
     ) -> Self {
         let mut commands = Vec::new();
         let exact: Vec<_> = [&b"SUBSCRIBE"[..]]
             .into_iter()
-            .chain(delivery.channels().exact())
-            .chain(delivery.bridge_channel())
+            .chain(ingest.channels().exact())
+            .chain(ingest.bridge_channel())
             .collect();
         write_command(&mut commands, &exact);
-        let patterns: Vec<_> =
-            [&b"PSUBSCRIBE"[..]].into_iter().chain(delivery.channels().patterns()).collect();
+        let patterns: Vec<_> = [&b"PSUBSCRIBE"[..]].into_iter().chain(ingest.channels().patterns()).collect();
         write_command(&mut commands, &patterns);
-        if let Some(sharded) = delivery.channels().sharded() {
+        if let Some(sharded) = ingest.channels().sharded() {
             write_command(&mut commands, &[b"SSUBSCRIBE", sharded]);
         }
         // Redis answers in order: a pong says that all subscriptions stand.
         write_command(&mut commands, &[b"PING"]);
-        let up = metrics::gauge!(REDIS_UP);
-        up.set(0.0);
         Self {
-            server,
+            endpoint,
             timing,
             max_text,
-            delivery,
+            ingest,
             commands,
-            health,
-            state: State::Away { since: Instant::now(), tried: false },
             heard: Instant::now(),
             listening: Arc::default(),
-            hash: None,
-            told: Told::default(),
-            up,
-            connects: metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE),
+            store: None,
             gaps: metrics::counter!(REDIS_GAPS),
         }
     }
 
-    /// The same, telling `hash` whenever it stands: what was said meanwhile may be found there.
-    pub(in crate::redis) fn telling(self, hash: Arc<Hash>) -> Self {
-        Self { hash: Some(hash), ..self }
+    /// The same, telling `store` whenever everything is subscribed: what was changed meanwhile may be found there.
+    pub(in crate::redis) fn with_store(self, store: Arc<TopicStore>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Whether everything is subscribed and answers.
@@ -113,154 +96,124 @@ impl Subscription {
     }
 
     /// Delivers until `drain` starts.
-    pub(in crate::redis) async fn run(mut self, drain: Drain) {
-        let mut backoff = Backoff::new(FIRST_PAUSE, self.timing.max_backoff);
-        loop {
-            let failure = tokio::select! {
-                biased;
-                () = drain.started() => return,
-                failure = self.listen() => failure,
-            };
-            if matches!(self.state, State::Up { since } if since.elapsed() >= self.timing.max_backoff) {
-                backoff.reset();
-            }
-            self.lost(&failure);
-            tokio::select! {
-                biased;
-                () = drain.started() => return,
-                () = sleep(backoff.pause()) => {}
-            }
-        }
+    pub(in crate::redis) async fn run(self, health: Reporter, drain: Drain) {
+        let status = Status::new(Arc::clone(&self.endpoint), &PURPOSE, self.timing.max_backoff);
+        let status = status.with_health(health).with_gauge(metrics::gauge!(REDIS_UP));
+        supervise(self, status, drain).await;
     }
 
     /// Connects, subscribes and delivers, until that fails.
-    async fn listen(&mut self) -> Failure {
+    async fn listen(&mut self, status: &mut Status) -> Result<Infallible, RedisError> {
         let Timing { timeout: limit, .. } = self.timing;
-        let mut connection = match self.server.open(limit, self.max_text).await {
-            Ok(connection) => connection,
-            Err(failure) => return failure,
-        };
-        if self.delivery.bridge_channel().is_some() {
-            match connection.run_id(limit).await {
-                Ok(server) => self.delivery.comes_from(server),
-                Err(failure) => return failure,
-            }
+        let mut connection = self.endpoint.open(limit, self.max_text).await?;
+        if self.ingest.bridge_channel().is_some() {
+            let server = connection.run_id(limit).await?;
+            self.ingest.comes_from(server);
         }
-        match timeout(limit, connection.send(&self.commands)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => return failure,
-            Err(_) => return self.timed_out("subscribing"),
-        }
-        let failure = self.deliver(&mut connection).await;
-        // What came before the failure is not lost.
-        self.delivery.flush();
-        failure
+        self.send(&mut connection, "subscribing", &self.commands).await?;
+        self.deliver(&mut connection, status).await
     }
 
-    async fn deliver(&mut self, connection: &mut Connection) -> Failure {
+    async fn send(
+        &self,
+        connection: &mut RedisConnection,
+        doing: &'static str,
+        commands: &[u8],
+    ) -> Result<(), RedisError> {
+        let sent = timeout(self.timing.timeout, connection.send(commands)).await;
+        sent.unwrap_or_else(|_| Err(self.timed_out(doing)))
+    }
+
+    async fn deliver(
+        &mut self,
+        connection: &mut RedisConnection,
+        status: &mut Status,
+    ) -> Result<Infallible, RedisError> {
         let Timing { timeout: limit, ping_interval, .. } = self.timing;
         let mut pinged = Instant::now();
         self.heard = pinged;
         let mut waiting = true;
         loop {
-            match self.take_all(connection) {
-                Ok(false) => {}
-                Ok(true) => {
-                    waiting = false;
-                    self.stands();
-                }
-                Err(failure) => return failure,
+            if self.take_all(connection)? {
+                waiting = false;
+                self.on_subscribed(status);
             }
             // A connection that is busy delivering is alive, however late its pong.
             let due = if waiting { pinged.max(self.heard) + limit } else { pinged + ping_interval };
             tokio::select! {
                 biased;
-                received = connection.receive() => match received {
-                    Ok(()) => self.heard = Instant::now(),
-                    Err(failure) => return failure,
-                },
+                received = connection.receive() => {
+                    received?;
+                    self.heard = Instant::now();
+                }
                 () = sleep_until(due) => {
                     if waiting {
-                        let up = matches!(self.state, State::Up { .. });
-                        return self.timed_out(if up { "the watchdog's ping" } else { "subscribing" });
+                        let doing = if status.is_connected() { WATCHDOG } else { "subscribing" };
+                        return Err(self.timed_out(doing));
                     }
-                    pinged = Instant::now();
-                    waiting = true;
+                    (pinged, waiting) = (Instant::now(), true);
                     let mut ping = Vec::new();
                     write_command(&mut ping, &[b"PING"]);
-                    match timeout(limit, connection.send(&ping)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(failure)) => return failure,
-                        Err(_) => return self.timed_out("the watchdog's ping"),
-                    }
+                    self.send(connection, WATCHDOG, &ping).await?;
                 }
             }
         }
     }
 
     /// Delivers all that has come; whether a pong was among it.
-    fn take_all(&mut self, connection: &mut Connection) -> Result<bool, Failure> {
+    fn take_all(&mut self, connection: &mut RedisConnection) -> Result<bool, RedisError> {
         let mut pong = false;
         while let Some(reply) = connection.next()? {
-            match self.delivery.take(reply) {
-                Took::Message | Took::Subscribed => {}
-                Took::Pong => pong = true,
-                Took::Refused(text) => {
-                    let secret = self.server.secret();
-                    return Err(Failure::refused("the subscriptions", text, secret));
+            match self.ingest.take(reply) {
+                IngestOutcome::Message | IngestOutcome::Subscribed => {}
+                IngestOutcome::Pong => pong = true,
+                IngestOutcome::Refused(text) => {
+                    let secret = self.endpoint.secret();
+                    return Err(RedisError::refused("the subscriptions", text, secret));
                 }
-                Took::Unexpected => return Err(Failure::Unexpected),
+                IngestOutcome::Unexpected => return Err(RedisError::Unexpected),
             }
         }
-        self.delivery.flush();
+        self.ingest.flush();
         Ok(pong)
     }
 
-    fn timed_out(&self, doing: &'static str) -> Failure {
-        Failure::Timeout { address: self.server.to_string(), limit: self.timing.timeout, doing }
+    fn timed_out(&self, doing: &'static str) -> RedisError {
+        RedisError::Timeout { address: self.endpoint.to_string(), limit: self.timing.timeout, doing }
     }
 
-    /// Notes that everything is subscribed and answers.
-    fn stands(&mut self) {
-        let State::Away { since, tried } = self.state else { return };
-        self.state = State::Up { since: Instant::now() };
-        self.told.forget();
+    /// Everything is subscribed and answers.
+    fn on_subscribed(&mut self, status: &mut Status) {
+        let transition = status.on_connected();
+        if transition == Transition::None {
+            return;
+        }
         self.listening.store(true, Ordering::Release);
-        self.up.set(1.0);
-        self.connects.increment(1);
-        if let Some(hash) = &self.hash {
-            hash.read_again();
+        if let Some(store) = &self.store {
+            store.read_again();
         }
-        if tried {
-            let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if transition == Transition::Again {
             self.gaps.increment(1);
-            self.delivery.gap();
-            warn!(redis = %self.server, away_ms, "listening to Redis again; what was published on its channels meanwhile is lost here");
-        } else {
-            info!(redis = %self.server, "listening to Redis");
+            self.ingest.gap();
         }
-        self.health.up();
+        status.healthy();
+    }
+}
+
+impl Supervised for Subscriber {
+    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+        self.heard = Instant::now();
+        let ended = until_drain(drain, self.listen(status)).await;
+        // What came before a error is not lost.
+        self.ingest.flush();
+        ended
     }
 
-    fn lost(&mut self, failure: &Failure) {
-        let since = match self.state {
-            State::Away { since, .. } => since,
-            // What was published in the silence before may be lost too.
-            State::Up { .. } if matches!(failure, Failure::Timeout { .. }) => self.heard,
-            State::Up { .. } => Instant::now(),
-        };
-        self.state = State::Away { since, tried: true };
-        self.delivery.silence();
+    fn on_disconnected(&mut self, error: &RedisError) -> Instant {
+        self.ingest.silence();
         self.listening.store(false, Ordering::Release);
-        self.up.set(0.0);
-        let reason = failure.word();
-        metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
-        self.health.down(format!("{failure}; what is published on Redis channels meanwhile is lost here"));
-        if self.told.say(reason) {
-            warn!(redis = %self.server, reason, %failure, "not listening to Redis; trying again until it answers");
-        } else {
-            debug!(redis = %self.server, reason, %failure, "still not listening to Redis");
-        }
+        // What was published in the silence before may be lost too.
+        if matches!(error, RedisError::Timeout { .. }) { self.heard } else { Instant::now() }
     }
 }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::*;
 use crate::config;
 use crate::health::{Health, ReadyFor, State as Standing};
@@ -23,16 +25,10 @@ impl Running {
         let channels = Channels::new(&config::Redis::at(config::Secret::new("redis://h")));
         let health = Health::default();
         let drain = Drain::new();
-        let delivery = Delivery::new(channels, Arc::clone(&log), Arc::new(|_| false), None);
-        let subscription = Subscription::new(
-            Arc::new(Server::One(address)),
-            timing,
-            1000,
-            delivery,
-            health.depend_on("redis", true),
-        );
+        let ingest = Ingest::new(channels, Arc::clone(&log), Arc::new(|_| false), None);
+        let subscription = Subscriber::new(Arc::new(Endpoint::One(address)), timing, 1000, ingest);
         let listening = subscription.listening();
-        drain.spawn(subscription.run(drain.clone()));
+        drain.spawn(subscription.run(health.depend_on("redis", true), drain.clone()));
         Self { log, health, listening, drain }
     }
 
@@ -247,20 +243,4 @@ async fn it_stops_while_it_waits_for_an_answer_and_while_it_pauses() {
     let why = running.down().await;
     assert!(why.starts_with("cannot connect to Redis at 127.0.0.1:"), "{why}");
     running.stop().await;
-}
-
-#[test]
-fn pauses_grow_to_their_bound_and_are_never_quite_the_same() {
-    let max = Duration::from_secs(5);
-    let mut backoff = Backoff::new(FIRST_PAUSE, max);
-    let pauses: Vec<_> = (0..12).map(|_| backoff.pause()).collect();
-    assert!(pauses[0] <= FIRST_PAUSE);
-    for (n, pause) in pauses.iter().enumerate() {
-        let step = (FIRST_PAUSE * (1 << n)).min(max);
-        assert!((step / 2..=step).contains(pause), "{n}: {pause:?}");
-    }
-    assert_ne!(pauses[10], pauses[11]);
-    backoff.reset();
-    assert!(backoff.pause() <= FIRST_PAUSE);
-    assert!(!Backoff::new(FIRST_PAUSE, Duration::ZERO).pause().is_zero());
 }

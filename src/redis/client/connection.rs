@@ -16,44 +16,44 @@ use tokio_util::either::Either;
 
 use crate::config::Secret;
 use crate::net::tls::server_name;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
-use crate::redis::client::resp::{Received, Reply, write_command};
-use crate::redis::client::url::{Address, Place};
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
+use crate::redis::client::resp::{Received, RespReply, write_command};
+use crate::redis::client::url::{Address, Location};
 
 type Socket = Either<Either<TcpStream, UnixStream>, Box<TlsStream<TcpStream>>>;
 
 /// An open connection that has been let in.
-pub(in crate::redis) struct Connection {
+pub(in crate::redis) struct RedisConnection {
     socket: Socket,
     received: Received,
     /// The address, to be shown.
     to: String,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Connects, says who we are, and sees that Redis answers: at the longest `limit` in all. Of what it receives no
     /// text is kept that is longer than `max_text`.
     pub(in crate::redis) async fn open(
         address: &Address,
         limit: Duration,
         max_text: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, RedisError> {
         let mut doing = "connecting";
         let opening = async {
             let socket = connect(address)
                 .await
-                .map_err(|cause| Failure::Connect { address: address.to_string(), cause })?;
+                .map_err(|cause| RedisError::Connect { address: address.to_string(), cause })?;
             let to = address.to_string();
             let mut connection = Self { socket, received: Received::new(max_text), to };
             connection.log_in(address, &mut doing).await?;
             Ok(connection)
         };
         let opened = timeout(limit, opening).await;
-        opened.unwrap_or_else(|_| Err(Failure::Timeout { address: address.to_string(), limit, doing }))
+        opened.unwrap_or_else(|_| Err(RedisError::Timeout { address: address.to_string(), limit, doing }))
     }
 
-    async fn log_in(&mut self, address: &Address, doing: &mut &'static str) -> Result<(), Failure> {
+    async fn log_in(&mut self, address: &Address, doing: &mut &'static str) -> Result<(), RedisError> {
         let mut commands = Vec::new();
         if let Some(password) = &address.password {
             let password = password.expose().as_bytes();
@@ -88,12 +88,12 @@ impl Connection {
         &mut self,
         doing: &'static str,
         secret: Option<&Secret>,
-    ) -> Result<Result<(), Failure>, Failure> {
+    ) -> Result<Result<(), RedisError>, RedisError> {
         loop {
             match self.next()? {
-                Some(Reply::Status(_)) => return Ok(Ok(())),
-                Some(Reply::Error(text)) => return Ok(Err(Failure::refused(doing, text, secret))),
-                Some(_) => return Err(Failure::Unexpected),
+                Some(RespReply::Status(_)) => return Ok(Ok(())),
+                Some(RespReply::Error(text)) => return Ok(Err(RedisError::refused(doing, text, secret))),
+                Some(_) => return Err(RedisError::Unexpected),
                 None => self.receive().await?,
             }
         }
@@ -105,46 +105,46 @@ impl Connection {
     }
 
     /// Writes all of `commands`. Not cancel safe: afterwards the connection is of no use.
-    pub(in crate::redis) async fn send(&mut self, commands: &[u8]) -> Result<(), Failure> {
+    pub(in crate::redis) async fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
         self.socket.write_all(commands).await?;
         // TLS may hold the last of it back.
         Ok(self.socket.flush().await?)
     }
 
     /// Waits until there is more to read. Cancel safe.
-    pub(in crate::redis) async fn receive(&mut self) -> Result<(), Failure> {
+    pub(in crate::redis) async fn receive(&mut self) -> Result<(), RedisError> {
         match self.socket.read_buf(self.received.space()).await? {
-            0 => Err(Failure::Closed),
+            0 => Err(RedisError::Closed),
             _ => Ok(()),
         }
     }
 
-    /// The next token; `doing` says in a failure what we were at when none came for `limit`. Cancel safe.
+    /// The next token; `doing` says in a error what we were at when none came for `limit`. Cancel safe.
     pub(in crate::redis) async fn token(
         &mut self,
         limit: Duration,
         doing: &'static str,
-    ) -> Result<Token, Failure> {
+    ) -> Result<RespToken, RedisError> {
         loop {
             if let Some(token) = self.received.token()? {
                 return Ok(token);
             }
             match timeout(limit, self.receive()).await {
                 Ok(received) => received?,
-                Err(_) => return Err(Failure::Timeout { address: self.to.clone(), limit, doing }),
+                Err(_) => return Err(RedisError::Timeout { address: self.to.clone(), limit, doing }),
             }
         }
     }
 
     /// The next reply that has come whole.
-    pub(in crate::redis) fn next(&mut self) -> Result<Option<Reply<'_>>, Failure> {
+    pub(in crate::redis) fn next(&mut self) -> Result<Option<RespReply<'_>>, RedisError> {
         Ok(self.received.next()?)
     }
 }
 
 async fn connect(address: &Address) -> io::Result<Socket> {
-    match &address.place {
-        Place::Tcp { host, port } => {
+    match &address.location {
+        Location::Tcp { host, port } => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
             socket.set_nodelay(true)?;
             let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
@@ -152,6 +152,6 @@ async fn connect(address: &Address) -> io::Result<Socket> {
             let socket = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await?;
             Ok(Either::Right(Box::new(socket)))
         }
-        Place::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
+        Location::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
     }
 }

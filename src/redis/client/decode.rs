@@ -5,13 +5,13 @@
 
 use bytes::{Buf as _, Bytes};
 
-use crate::redis::client::connection::Connection;
-use crate::redis::client::error::Failure;
-use crate::redis::client::resp::{Cursor, NotResp, Received, Stop, number};
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::error::RedisError;
+use crate::redis::client::resp::{NotResp, Parser, Received, Stop, number};
 
 /// One step of a reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Token {
+pub(in crate::redis) enum RespToken {
     Status(Bytes),
     Error(Bytes),
     Integer(i64),
@@ -25,16 +25,16 @@ pub(in crate::redis) enum Token {
 
 impl Received {
     /// The next token; None when more has to come first.
-    pub(in crate::redis) fn token(&mut self) -> Result<Option<Token>, NotResp> {
+    pub(in crate::redis) fn token(&mut self) -> Result<Option<RespToken>, NotResp> {
         if !self.pass_over()? {
             return Ok(None);
         }
         self.bytes.advance(self.at);
         self.at = 0;
-        let mut cursor = Cursor { bytes: &self.bytes, at: 0, max_text: self.max_text };
-        match parse(&mut cursor) {
+        let mut parser = Parser { bytes: &self.bytes, at: 0, max_text: self.max_text };
+        match parse(&mut parser) {
             Ok((token, from, to)) => {
-                let end = cursor.at;
+                let end = parser.at;
                 let text = (from < to).then(|| {
                     self.bytes.advance(from);
                     let text = self.bytes.split_to(to - from).freeze();
@@ -46,17 +46,17 @@ impl Received {
                 }
                 let text = text.unwrap_or_default();
                 Ok(Some(match token {
-                    Token::Status(_) => Token::Status(text),
-                    Token::Error(_) => Token::Error(text),
-                    Token::Bulk(_) => Token::Bulk(text),
+                    RespToken::Status(_) => RespToken::Status(text),
+                    RespToken::Error(_) => RespToken::Error(text),
+                    RespToken::Bulk(_) => RespToken::Bulk(text),
                     other => other,
                 }))
             }
             Err(Stop::Incomplete) => Ok(None),
             Err(Stop::TooLarge(skip)) => {
-                self.at = cursor.at;
+                self.at = parser.at;
                 self.skip = Some(skip);
-                Ok(Some(Token::TooLarge))
+                Ok(Some(RespToken::TooLarge))
             }
             Err(Stop::Broken) => Err(NotResp),
         }
@@ -64,36 +64,36 @@ impl Received {
 }
 
 /// A token without its text, and where that stands.
-fn parse(cursor: &mut Cursor<'_>) -> Result<(Token, usize, usize), Stop> {
-    let (kind, line) = cursor.line()?;
+fn parse(parser: &mut Parser<'_>) -> Result<(RespToken, usize, usize), Stop> {
+    let (kind, line) = parser.line()?;
     // The line ends with CR and LF.
-    let (from, to) = (cursor.at - 2 - line.len(), cursor.at - 2);
+    let (from, to) = (parser.at - 2 - line.len(), parser.at - 2);
     Ok(match kind {
-        b'+' => (Token::Status(Bytes::new()), from, to),
-        b'-' => (Token::Error(Bytes::new()), from, to),
-        b':' => (Token::Integer(number(line)?), 0, 0),
-        b'$' | b'*' if line == b"-1" => (Token::Nil, 0, 0),
+        b'+' => (RespToken::Status(Bytes::new()), from, to),
+        b'-' => (RespToken::Error(Bytes::new()), from, to),
+        b':' => (RespToken::Integer(number(line)?), 0, 0),
+        b'$' | b'*' if line == b"-1" => (RespToken::Nil, 0, 0),
         b'$' => {
-            let text = cursor.text(line, 0)?;
-            let from = cursor.at - 2 - text.len();
-            (Token::Bulk(Bytes::new()), from, from + text.len())
+            let text = parser.text(line, 0)?;
+            let from = parser.at - 2 - text.len();
+            (RespToken::Bulk(Bytes::new()), from, from + text.len())
         }
         b'*' => {
             let len = usize::try_from(number(line)?).map_err(|_| Stop::Broken)?;
-            (Token::Array(len), 0, 0)
+            (RespToken::Array(len), 0, 0)
         }
         _ => return Err(Stop::Broken),
     })
 }
 
-impl Connection {
+impl RedisConnection {
     /// Passes over what is left of the value that began with `token`.
     pub(in crate::redis) async fn pass(
         &mut self,
-        token: Token,
+        token: RespToken,
         limit: std::time::Duration,
         doing: &'static str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RedisError> {
         let mut left = elements(&token);
         while left > 0 {
             let token = self.token(limit, doing).await?;
@@ -103,9 +103,9 @@ impl Connection {
     }
 }
 
-fn elements(token: &Token) -> usize {
+fn elements(token: &RespToken) -> usize {
     match token {
-        Token::Array(len) => *len,
+        RespToken::Array(len) => *len,
         _ => 0,
     }
 }
@@ -119,20 +119,20 @@ mod tests {
         let bytes = b"*2\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$5\r\nevent\r\n$0\r\n\r\n*-1\r\n+OK\r\n-ERR no\r\n:7\r\n$-1\r\n*0\r\n$9\r\n123456789\r\n:8\r\n";
         let text = |text: &'static str| Bytes::from_static(text.as_bytes());
         let expected = [
-            Token::Array(2),
-            Token::Array(2),
-            Token::Bulk(text("1-0")),
-            Token::Array(2),
-            Token::Bulk(text("event")),
-            Token::Bulk(text("")),
-            Token::Nil,
-            Token::Status(text("OK")),
-            Token::Error(text("ERR no")),
-            Token::Integer(7),
-            Token::Nil,
-            Token::Array(0),
-            Token::TooLarge,
-            Token::Integer(8),
+            RespToken::Array(2),
+            RespToken::Array(2),
+            RespToken::Bulk(text("1-0")),
+            RespToken::Array(2),
+            RespToken::Bulk(text("event")),
+            RespToken::Bulk(text("")),
+            RespToken::Nil,
+            RespToken::Status(text("OK")),
+            RespToken::Error(text("ERR no")),
+            RespToken::Integer(7),
+            RespToken::Nil,
+            RespToken::Array(0),
+            RespToken::TooLarge,
+            RespToken::Integer(8),
         ];
         for size in 1..=bytes.len() {
             let mut received = Received::new(8);

@@ -14,12 +14,12 @@ use rustls::ClientConfig;
 use crate::config;
 use crate::net::tls;
 use crate::net::tls::{Identity, Trust};
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::client::slot::slot_of;
-use crate::redis::client::url::{Address, BadRedisUrl, Place};
+use crate::redis::client::url::{Address, BadRedisUrl, Location};
 
 /// Longest answer to a question about where to go.
 const MAX_ANSWER: usize = 64 << 10;
@@ -27,7 +27,7 @@ const MAX_ANSWER: usize = 64 << 10;
 const MAX_NODES: usize = 1000;
 
 /// Where connections lead.
-pub(in crate::redis) enum Server {
+pub(in crate::redis) enum Endpoint {
     One(Address),
     Sentinels {
         /// Of which only user, password and database count.
@@ -41,11 +41,11 @@ pub(in crate::redis) enum Server {
         who: Address,
         slot: u16,
         /// Those of the configuration, then those that were learnt; the one that answered last comes first.
-        nodes: Mutex<Vec<Place>>,
+        nodes: Mutex<Vec<Location>>,
     },
 }
 
-impl Server {
+impl Endpoint {
     /// `key` decides on the node of a Cluster.
     pub(in crate::redis) fn new(settings: &config::Redis, key: &str) -> Result<Self, BadRedisUrl> {
         let secure = std::iter::once(&settings.url).chain(&settings.sentinels).any(Address::is_secure);
@@ -58,12 +58,12 @@ impl Server {
             return Ok(Self::Sentinels { who, master, sentinels: Mutex::new(sentinels) });
         }
         if !settings.nodes.is_empty() {
-            let place = |node: &String| {
+            let location = |node: &String| {
                 let (host, port) = node.rsplit_once(':')?;
                 let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                Some(Place::Tcp { host, port: port.parse().ok()? })
+                Some(Location::Tcp { host, port: port.parse().ok()? })
             };
-            let nodes = settings.nodes.iter().filter_map(place).collect();
+            let nodes = settings.nodes.iter().filter_map(location).collect();
             return Ok(Self::Cluster { who, slot: slot_of(key.as_bytes()), nodes: Mutex::new(nodes) });
         }
         Ok(Self::One(who))
@@ -75,25 +75,25 @@ impl Server {
         &self,
         limit: Duration,
         max_text: usize,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<RedisConnection, RedisError> {
         match self {
-            Self::One(address) => Connection::open(address, limit, max_text).await,
+            Self::One(address) => RedisConnection::open(address, limit, max_text).await,
             Self::Sentinels { who, master, sentinels } => {
-                let place = ask_sentinels(sentinels, master, limit).await?;
+                let location = ask_sentinels(sentinels, master, limit).await?;
                 let mut connection =
-                    Connection::open(&Address { place, ..who.clone() }, limit, max_text).await?;
+                    RedisConnection::open(&Address { location, ..who.clone() }, limit, max_text).await?;
                 // A Sentinel may not have heard yet, and the old master may be back as a replica.
                 connection.is_master(limit).await?;
                 Ok(connection)
             }
             Self::Cluster { who, slot, nodes } => {
-                let place = ask_nodes(nodes, who, *slot, limit).await?;
-                Connection::open(&Address { place, ..who.clone() }, limit, max_text).await
+                let location = ask_nodes(nodes, who, *slot, limit).await?;
+                RedisConnection::open(&Address { location, ..who.clone() }, limit, max_text).await
             }
         }
     }
 
-    /// Whether another Redis may take the place of the one that is connected.
+    /// Whether another Redis may take the location of the one that is connected.
     pub(in crate::redis) fn may_move(&self) -> bool {
         matches!(self, Self::Sentinels { .. })
     }
@@ -113,7 +113,7 @@ impl Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(address) => address.fmt(f),
@@ -134,9 +134,9 @@ fn tls_of(settings: &config::Redis) -> Result<Arc<ClientConfig>, BadRedisUrl> {
 
 const ASKING: &str = "asking where to go";
 
-impl Connection {
+impl RedisConnection {
     /// Asks for the role.
-    pub(in crate::redis) async fn is_master(&mut self, limit: Duration) -> Result<(), Failure> {
+    pub(in crate::redis) async fn is_master(&mut self, limit: Duration) -> Result<(), RedisError> {
         let mut command = Vec::new();
         write_command(&mut command, &[b"ROLE"]);
         self.send(&command).await?;
@@ -144,25 +144,25 @@ impl Connection {
     }
 
     /// Reads the answer to `ROLE`.
-    pub(in crate::redis) async fn role(&mut self, limit: Duration) -> Result<(), Failure> {
+    pub(in crate::redis) async fn role(&mut self, limit: Duration) -> Result<(), RedisError> {
         match self.token(limit, ASKING).await? {
-            Token::Array(len) if len > 0 => {
+            RespToken::Array(len) if len > 0 => {
                 let role = self.token(limit, ASKING).await?;
                 for _ in 1..len {
                     let token = self.token(limit, ASKING).await?;
                     self.pass(token, limit, ASKING).await?;
                 }
                 match role {
-                    Token::Bulk(role) if role.as_ref() == b"master" => Ok(()),
-                    Token::Bulk(role) => Err(Failure::NotMaster {
+                    RespToken::Bulk(role) if role.as_ref() == b"master" => Ok(()),
+                    RespToken::Bulk(role) => Err(RedisError::NotMaster {
                         address: self.to().to_owned(),
                         role: String::from_utf8_lossy(&role).chars().take(20).collect(),
                     }),
-                    _ => Err(Failure::Unexpected),
+                    _ => Err(RedisError::Unexpected),
                 }
             }
-            Token::Error(text) => Err(Failure::refused("the question for its role", &text, None)),
-            _ => Err(Failure::Unexpected),
+            RespToken::Error(text) => Err(RedisError::refused("the question for its role", &text, None)),
+            _ => Err(RedisError::Unexpected),
         }
     }
 }
@@ -171,60 +171,64 @@ async fn ask_sentinels(
     sentinels: &Mutex<Vec<Address>>,
     master: &str,
     limit: Duration,
-) -> Result<Place, Failure> {
+) -> Result<Location, RedisError> {
     let all = sentinels.lock().clone();
     let mut last = String::new();
     for sentinel in &all {
         match ask_sentinel(sentinel, master, limit).await {
-            Ok(Some(place)) => {
+            Ok(Some(location)) => {
                 let mut sentinels = sentinels.lock();
-                if let Some(at) = sentinels.iter().position(|other| other.place == sentinel.place) {
+                if let Some(at) = sentinels.iter().position(|other| other.location == sentinel.location) {
                     sentinels.swap(0, at);
                 }
-                return Ok(place);
+                return Ok(location);
             }
             Ok(None) => last = format!("{sentinel} does not know it"),
-            Err(failure) => last = failure.to_string(),
+            Err(error) => last = error.to_string(),
         }
     }
-    Err(Failure::NoMaster { name: master.to_owned(), last })
+    Err(RedisError::NoMaster { name: master.to_owned(), last })
 }
 
-async fn ask_sentinel(sentinel: &Address, master: &str, limit: Duration) -> Result<Option<Place>, Failure> {
-    let mut connection = Connection::open(sentinel, limit, MAX_ANSWER).await?;
+async fn ask_sentinel(
+    sentinel: &Address,
+    master: &str,
+    limit: Duration,
+) -> Result<Option<Location>, RedisError> {
+    let mut connection = RedisConnection::open(sentinel, limit, MAX_ANSWER).await?;
     let mut command = Vec::new();
     write_command(&mut command, &[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);
     connection.send(&command).await?;
     match connection.token(limit, ASKING).await? {
-        Token::Nil => Ok(None),
-        Token::Array(2) => {
+        RespToken::Nil => Ok(None),
+        RespToken::Array(2) => {
             let (host, port) =
                 (connection.token(limit, ASKING).await?, connection.token(limit, ASKING).await?);
-            let (Token::Bulk(host), Token::Bulk(port)) = (host, port) else {
-                return Err(Failure::Unexpected);
+            let (RespToken::Bulk(host), RespToken::Bulk(port)) = (host, port) else {
+                return Err(RedisError::Unexpected);
             };
             let port = str::from_utf8(&port).ok().and_then(|port| port.parse().ok());
-            let port = port.ok_or(Failure::Unexpected)?;
-            Ok(Some(Place::Tcp { host: String::from_utf8_lossy(&host).into_owned(), port }))
+            let port = port.ok_or(RedisError::Unexpected)?;
+            Ok(Some(Location::Tcp { host: String::from_utf8_lossy(&host).into_owned(), port }))
         }
-        Token::Error(text) => {
-            Err(Failure::refused("to say who is master", &text, sentinel.password.as_ref()))
+        RespToken::Error(text) => {
+            Err(RedisError::refused("to say who is master", &text, sentinel.password.as_ref()))
         }
-        _ => Err(Failure::Unexpected),
+        _ => Err(RedisError::Unexpected),
     }
 }
 
 async fn ask_nodes(
-    nodes: &Mutex<Vec<Place>>,
+    nodes: &Mutex<Vec<Location>>,
     who: &Address,
     slot: u16,
     limit: Duration,
-) -> Result<Place, Failure> {
+) -> Result<Location, RedisError> {
     let all = nodes.lock().clone();
     let mut last = String::new();
     for node in &all {
-        match ask_node(&Address { place: node.clone(), ..who.clone() }, slot, limit).await {
-            Ok((Some(place), masters)) => {
+        match ask_node(&Address { location: node.clone(), ..who.clone() }, slot, limit).await {
+            Ok((Some(location), masters)) => {
                 let mut nodes = nodes.lock();
                 for known in masters {
                     if nodes.len() < MAX_NODES && !nodes.contains(&known) {
@@ -234,13 +238,13 @@ async fn ask_nodes(
                 if let Some(at) = nodes.iter().position(|other| other == node) {
                     nodes.swap(0, at);
                 }
-                return Ok(place);
+                return Ok(location);
             }
             Ok((None, _)) => last = "nobody holds it".to_owned(),
-            Err(failure) => last = failure.to_string(),
+            Err(error) => last = error.to_string(),
         }
     }
-    Err(Failure::NoNode { slot, last })
+    Err(RedisError::NoNode { slot, last })
 }
 
 /// Who holds the slot, and who else there is.
@@ -248,31 +252,31 @@ async fn ask_node(
     node: &Address,
     slot: u16,
     limit: Duration,
-) -> Result<(Option<Place>, Vec<Place>), Failure> {
-    let mut connection = Connection::open(node, limit, MAX_ANSWER).await?;
+) -> Result<(Option<Location>, Vec<Location>), RedisError> {
+    let mut connection = RedisConnection::open(node, limit, MAX_ANSWER).await?;
     let mut command = Vec::new();
     write_command(&mut command, &[b"CLUSTER", b"SLOTS"]);
     connection.send(&command).await?;
     let ranges = match connection.token(limit, ASKING).await? {
-        Token::Array(ranges) => ranges,
-        Token::Error(text) => {
-            return Err(Failure::refused("to say who holds what", &text, node.password.as_ref()));
+        RespToken::Array(ranges) => ranges,
+        RespToken::Error(text) => {
+            return Err(RedisError::refused("to say who holds what", &text, node.password.as_ref()));
         }
-        _ => return Err(Failure::Unexpected),
+        _ => return Err(RedisError::Unexpected),
     };
     let (mut holder, mut all) = (None, Vec::new());
     for _ in 0..ranges {
-        let Token::Array(parts @ 2..) = connection.token(limit, ASKING).await? else {
-            return Err(Failure::Unexpected);
+        let RespToken::Array(parts @ 2..) = connection.token(limit, ASKING).await? else {
+            return Err(RedisError::Unexpected);
         };
         let (first, last) = (connection.token(limit, ASKING).await?, connection.token(limit, ASKING).await?);
-        let (Token::Integer(first), Token::Integer(last)) = (first, last) else {
-            return Err(Failure::Unexpected);
+        let (RespToken::Integer(first), RespToken::Integer(last)) = (first, last) else {
+            return Err(RedisError::Unexpected);
         };
         // The master comes first, then its replicas.
         for nth in 2..parts {
-            let Token::Array(fields @ 2..) = connection.token(limit, ASKING).await? else {
-                return Err(Failure::Unexpected);
+            let RespToken::Array(fields @ 2..) = connection.token(limit, ASKING).await? else {
+                return Err(RedisError::Unexpected);
             };
             let (host, port) =
                 (connection.token(limit, ASKING).await?, connection.token(limit, ASKING).await?);
@@ -280,21 +284,21 @@ async fn ask_node(
                 let token = connection.token(limit, ASKING).await?;
                 connection.pass(token, limit, ASKING).await?;
             }
-            let Token::Integer(port) = port else { return Err(Failure::Unexpected) };
-            let port = u16::try_from(port).map_err(|_| Failure::Unexpected)?;
-            let host = match (host, &node.place) {
-                (Token::Bulk(host), _) if !host.is_empty() && host.as_ref() != b"?" => {
+            let RespToken::Integer(port) = port else { return Err(RedisError::Unexpected) };
+            let port = u16::try_from(port).map_err(|_| RedisError::Unexpected)?;
+            let host = match (host, &node.location) {
+                (RespToken::Bulk(host), _) if !host.is_empty() && host.as_ref() != b"?" => {
                     String::from_utf8_lossy(&host).into_owned()
                 }
                 // A node that does not know its own address: it has the one that it was asked at.
-                (_, Place::Tcp { host, .. }) => host.clone(),
+                (_, Location::Tcp { host, .. }) => host.clone(),
                 _ => continue,
             };
-            let place = Place::Tcp { host, port };
+            let location = Location::Tcp { host, port };
             if nth == 2 && (first..=last).contains(&i64::from(slot)) {
-                holder = Some(place.clone());
+                holder = Some(location.clone());
             }
-            all.push(place);
+            all.push(location);
         }
     }
     Ok((holder, all))

@@ -8,7 +8,7 @@ use bytes::{Buf as _, BytesMut};
 
 /// What Redis said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Reply<'a> {
+pub(in crate::redis) enum RespReply<'a> {
     /// `+OK`
     Status(&'a [u8]),
     /// `-ERR …`
@@ -16,19 +16,19 @@ pub(in crate::redis) enum Reply<'a> {
     Integer(i64),
     Bulk(&'a [u8]),
     Nil,
-    Array(Parts<'a>),
+    Array(ArrayParts<'a>),
     /// An array with a text that is longer than the bound.
     TooLarge,
 }
 
 /// The elements of an array, each as its text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct Parts<'a> {
+pub(in crate::redis) struct ArrayParts<'a> {
     parts: [&'a [u8]; MAX_PARTS],
     len: usize,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ArrayParts<'a> {
     pub(in crate::redis) fn as_slice(&self) -> &[&'a [u8]] {
         &self.parts[..self.len]
     }
@@ -70,21 +70,21 @@ impl Received {
     }
 
     /// The next whole reply; None when more has to come first.
-    pub(in crate::redis) fn next(&mut self) -> Result<Option<Reply<'_>>, NotResp> {
+    pub(in crate::redis) fn next(&mut self) -> Result<Option<RespReply<'_>>, NotResp> {
         if !self.pass_over()? {
             return Ok(None);
         }
-        let mut cursor = Cursor { bytes: &self.bytes, at: self.at, max_text: self.max_text };
-        match cursor.reply() {
+        let mut parser = Parser { bytes: &self.bytes, at: self.at, max_text: self.max_text };
+        match parser.reply() {
             Ok(reply) => {
-                self.at = cursor.at;
+                self.at = parser.at;
                 Ok(Some(reply))
             }
             Err(Stop::Incomplete) => Ok(None),
             Err(Stop::TooLarge(skip)) => {
-                self.at = cursor.at;
+                self.at = parser.at;
                 self.skip = Some(skip);
-                Ok(Some(Reply::TooLarge))
+                Ok(Some(RespReply::TooLarge))
             }
             Err(Stop::Broken) => Err(NotResp),
         }
@@ -109,21 +109,21 @@ pub(in crate::redis) enum Stop {
     Broken,
 }
 
-pub(in crate::redis) struct Cursor<'a> {
+pub(in crate::redis) struct Parser<'a> {
     pub(in crate::redis) bytes: &'a [u8],
     pub(in crate::redis) at: usize,
     pub(in crate::redis) max_text: usize,
 }
 
-impl<'a> Cursor<'a> {
-    fn reply(&mut self) -> Result<Reply<'a>, Stop> {
+impl<'a> Parser<'a> {
+    fn reply(&mut self) -> Result<RespReply<'a>, Stop> {
         let (kind, line) = self.line()?;
         Ok(match kind {
-            b'+' => Reply::Status(line),
-            b'-' => Reply::Error(line),
-            b':' => Reply::Integer(number(line)?),
-            b'$' if line == b"-1" => Reply::Nil,
-            b'$' => Reply::Bulk(self.text(line, 0)?),
+            b'+' => RespReply::Status(line),
+            b'-' => RespReply::Error(line),
+            b':' => RespReply::Integer(number(line)?),
+            b'$' if line == b"-1" => RespReply::Nil,
+            b'$' => RespReply::Bulk(self.text(line, 0)?),
             b'*' => {
                 let len = usize::try_from(number(line)?).ok().filter(|len| (0..=MAX_PARTS).contains(len));
                 let len = len.ok_or(Stop::Broken)?;
@@ -137,7 +137,7 @@ impl<'a> Cursor<'a> {
                         _ => return Err(Stop::Broken),
                     };
                 }
-                Reply::Array(Parts { parts, len })
+                RespReply::Array(ArrayParts { parts, len })
             }
             _ => return Err(Stop::Broken),
         })
@@ -195,17 +195,17 @@ impl Skip {
 
     /// Passes over as much of `bytes` as it can, and says how much that was.
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, NotResp> {
-        let mut cursor = Cursor { bytes, at: 0, max_text: usize::MAX };
+        let mut parser = Parser { bytes, at: 0, max_text: usize::MAX };
         loop {
-            let passed = self.bytes.min(bytes.len() - cursor.at);
+            let passed = self.bytes.min(bytes.len() - parser.at);
             self.bytes -= passed;
-            cursor.at += passed;
+            parser.at += passed;
             if self.bytes > 0 || self.items == 0 {
-                return Ok(cursor.at);
+                return Ok(parser.at);
             }
-            let (kind, line) = match cursor.line() {
+            let (kind, line) = match parser.line() {
                 Ok(line) => line,
-                Err(Stop::Incomplete) => return Ok(cursor.at),
+                Err(Stop::Incomplete) => return Ok(parser.at),
                 Err(_) => return Err(NotResp),
             };
             self.items -= 1;

@@ -12,14 +12,14 @@ fn replies(bytes: &[u8], size: usize, max_text: usize) -> Result<Vec<String>, No
         received.space().extend_from_slice(piece);
         while let Some(reply) = received.next()? {
             seen.push(match reply {
-                Reply::Array(parts) => {
+                RespReply::Array(parts) => {
                     let texts: Vec<_> =
                         parts.as_slice().iter().map(|part| part.escape_ascii().to_string()).collect();
                     texts.join(" ")
                 }
-                Reply::Status(text) => format!("+{}", text.escape_ascii()),
-                Reply::Error(text) => format!("-{}", text.escape_ascii()),
-                Reply::Bulk(text) => format!("${}", text.escape_ascii()),
+                RespReply::Status(text) => format!("+{}", text.escape_ascii()),
+                RespReply::Error(text) => format!("-{}", text.escape_ascii()),
+                RespReply::Bulk(text) => format!("${}", text.escape_ascii()),
                 other => format!("{other:?}"),
             });
         }

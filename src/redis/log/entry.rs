@@ -10,30 +10,30 @@ use bytes::Bytes;
 
 use crate::event::{EnvelopeDefaults, Event, EventId, parse_event};
 use crate::redis::channels::mapping::BadMessage;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 
 /// An entry and what it means.
 #[derive(Debug)]
-pub(in crate::redis) struct Entry {
+pub(in crate::redis) struct StreamEntry {
     pub(in crate::redis) id: EventId,
-    pub(in crate::redis) what: What,
+    pub(in crate::redis) what: EntryKind,
 }
 
 #[derive(Debug)]
-pub(in crate::redis) enum What {
+pub(in crate::redis) enum EntryKind {
     Event(Event),
     /// A change of topics, as it is written.
     Change(Bytes),
-    Mark(Mark),
+    StreamMark(StreamMark),
     /// Not ours, for this reason.
     Foreign(BadEntry),
 }
 
 /// What sidestream itself writes into the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Mark {
+pub(in crate::redis) enum StreamMark {
     /// The stream was not there: it begins here.
     Begin,
     /// Redis lost its newest part: whatever stood up to `after` may be missing.
@@ -55,12 +55,12 @@ pub(in crate::redis) enum BadEntry {
 
 impl BadEntry {
     /// One word for a metric's label.
-    pub(in crate::redis) fn word(&self) -> &'static str {
+    pub(in crate::redis) fn label(&self) -> &'static str {
         match self {
             Self::NoEvent => "no_event",
             Self::TooLarge => "too_large",
             Self::Topics => "topics",
-            Self::Message(bad) => bad.word(),
+            Self::Message(bad) => bad.label(),
         }
     }
 }
@@ -80,28 +80,28 @@ pub(in crate::redis) const LOST: &[u8] = b"lost";
 /// The field that says up to where something may be missing.
 pub(in crate::redis) const AFTER: &[u8] = b"after";
 
-impl Connection {
+impl RedisConnection {
     /// Reads an entry: its id, then its fields.
     pub(in crate::redis) async fn entry(
         &mut self,
         limit: Duration,
         doing: &'static str,
-    ) -> Result<Entry, Failure> {
-        if self.token(limit, doing).await? != Token::Array(2) {
-            return Err(Failure::Unexpected);
+    ) -> Result<StreamEntry, RedisError> {
+        if self.token(limit, doing).await? != RespToken::Array(2) {
+            return Err(RedisError::Unexpected);
         }
-        let Token::Bulk(id) = self.token(limit, doing).await? else { return Err(Failure::Unexpected) };
-        let id = id_of(&id).ok_or(Failure::Unexpected)?;
+        let RespToken::Bulk(id) = self.token(limit, doing).await? else { return Err(RedisError::Unexpected) };
+        let id = id_of(&id).ok_or(RedisError::Unexpected)?;
         let fields = match self.token(limit, doing).await? {
-            Token::Array(fields) => fields,
-            Token::Nil => 0,
-            _ => return Err(Failure::Unexpected),
+            RespToken::Array(fields) => fields,
+            RespToken::Nil => 0,
+            _ => return Err(RedisError::Unexpected),
         };
         let (mut event, mut topics, mut mark, mut after, mut quoted) = (None, None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
-            let Token::Bulk(name) = name else { continue };
+            let RespToken::Bulk(name) = name else { continue };
             let of = match name.as_ref() {
                 EVENT => &mut event,
                 TOPICS => &mut topics,
@@ -113,25 +113,25 @@ impl Connection {
             // Of a field that is given twice the first counts.
             of.get_or_insert(value);
         }
-        let text = |token: &Option<Token>| match token {
-            Some(Token::Bulk(text)) => Some(text.clone()),
+        let text = |token: &Option<RespToken>| match token {
+            Some(RespToken::Bulk(text)) => Some(text.clone()),
             _ => None,
         };
         let what = match (event, topics, text(&mark).as_deref()) {
-            (Some(Token::Bulk(json)), ..) => match parse_event(&json, &EnvelopeDefaults::default()) {
-                Ok(event) => What::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
-                Err(bad) => What::Foreign(BadEntry::Message(bad.into())),
+            (Some(RespToken::Bulk(json)), ..) => match parse_event(&json, &EnvelopeDefaults::default()) {
+                Ok(event) => EntryKind::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
+                Err(bad) => EntryKind::Foreign(BadEntry::Message(bad.into())),
             },
-            (None, Some(Token::Bulk(json)), _) => What::Change(json),
-            (Some(_), ..) | (None, Some(_), _) => What::Foreign(BadEntry::TooLarge),
-            (None, None, Some(BEGIN)) => What::Mark(Mark::Begin),
+            (None, Some(RespToken::Bulk(json)), _) => EntryKind::Change(json),
+            (Some(_), ..) | (None, Some(_), _) => EntryKind::Foreign(BadEntry::TooLarge),
+            (None, None, Some(BEGIN)) => EntryKind::StreamMark(StreamMark::Begin),
             (None, None, Some(LOST)) => match text(&after).as_deref().and_then(id_of) {
-                Some(after) => What::Mark(Mark::Lost { after }),
-                None => What::Foreign(BadEntry::NoEvent),
+                Some(after) => EntryKind::StreamMark(StreamMark::Lost { after }),
+                None => EntryKind::Foreign(BadEntry::NoEvent),
             },
-            (None, None, _) => What::Foreign(BadEntry::NoEvent),
+            (None, None, _) => EntryKind::Foreign(BadEntry::NoEvent),
         };
-        Ok(Entry { id, what })
+        Ok(StreamEntry { id, what })
     }
 }
 

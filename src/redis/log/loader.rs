@@ -3,15 +3,16 @@
 //! The join with what is read afterwards is exact: it starts behind the newest entry of the first page, or behind the
 //! last id that was given away where there is none.
 
+use crate::control::TopicAssignments;
 use crate::event::EventId;
 use crate::log::{EditRequest, History, LogRecord, RecordKind};
-use crate::redis::Changes;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, LOST, MARK, Mark, What, id_of};
-use crate::redis::log::reader::{At, BEFORE_ALL, Clock, Reading};
+use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, EntryKind, LOST, MARK, StreamMark, id_of};
+use crate::redis::log::reader::{BEFORE_ALL, ReadPosition, ReaderConfig};
 use crate::redis::log::stream_info::ask_info;
 
 const LOADING: &str = "loading the stream";
@@ -23,19 +24,19 @@ const MAX_FOREIGN: usize = 1000;
 /// What came of a load.
 pub(in crate::redis) struct Loaded {
     /// Where to read on.
-    pub(in crate::redis) at: At,
+    pub(in crate::redis) at: ReadPosition,
     /// Why entries are no events; the first of them.
     pub(in crate::redis) foreign: Vec<BadEntry>,
 }
 
 /// Fills `history` with the newest part of the stream. A stream that is not there is begun.
 pub(in crate::redis) async fn load(
-    connection: &mut Connection,
-    reading: &Reading,
+    connection: &mut RedisConnection,
+    reading: &ReaderConfig,
     history: &mut History,
-    changes: &dyn Changes,
-) -> Result<Loaded, Failure> {
-    let Reading { key, limit, batch, .. } = reading;
+    topics: &TopicAssignments,
+) -> Result<Loaded, RedisError> {
+    let ReaderConfig { key, limit, batch, .. } = reading;
     let clock = connection.clock(*limit).await?;
     let mut commands = Vec::new();
     ask_info(&mut commands, key);
@@ -44,9 +45,9 @@ pub(in crate::redis) async fn load(
     let Some(info) = connection.info(*limit).await? else {
         let begun = begin(connection, reading, None, None).await?;
         let id = begun.unwrap_or(BEFORE_ALL);
-        return Ok(Loaded { at: At { id, added: None, mark: None }, foreign });
+        return Ok(Loaded { at: ReadPosition { id, added: None, mark: None }, foreign });
     };
-    let mut at = At { id: info.last, added: info.added, mark: None };
+    let mut at = ReadPosition { id: info.last, added: info.added, mark: None };
     let mut to = "+".to_owned();
     'pages: loop {
         let mut commands = Vec::new();
@@ -54,9 +55,11 @@ pub(in crate::redis) async fn load(
         write_command(&mut commands, &[b"XREVRANGE", key, to.as_bytes(), b"-", b"COUNT", count.as_bytes()]);
         connection.send(&commands).await?;
         let entries = match connection.token(*limit, LOADING).await? {
-            Token::Array(entries) => entries,
-            Token::Error(text) => return Err(Failure::refused("to let the stream be read", &text, None)),
-            _ => return Err(Failure::Unexpected),
+            RespToken::Array(entries) => entries,
+            RespToken::Error(text) => {
+                return Err(RedisError::refused("to let the stream be read", &text, None));
+            }
+            _ => return Err(RedisError::Unexpected),
         };
         let mut more = true;
         for _ in 0..entries {
@@ -70,7 +73,7 @@ pub(in crate::redis) async fn load(
                 (at.id, at.added) = (entry.id, None);
             }
             to = format!("({}", entry.id);
-            let what = match understood(entry.what, changes) {
+            let what = match understood(entry.what, topics) {
                 Ok(place) => place,
                 Err(NoPlace::Foreign(bad)) => {
                     if foreign.len() < MAX_FOREIGN {
@@ -96,13 +99,13 @@ pub(in crate::redis) async fn load(
 
 /// Makes the changes that stand behind `from` and in front of what `history` has in what it knows of the sets.
 pub(in crate::redis) async fn advance(
-    connection: &mut Connection,
-    reading: &Reading,
+    connection: &mut RedisConnection,
+    reading: &ReaderConfig,
     history: &mut History,
     from: EventId,
-    changes: &dyn Changes,
-) -> Result<(), Failure> {
-    let Reading { key, limit, batch, .. } = reading;
+    topics: &TopicAssignments,
+) -> Result<(), RedisError> {
+    let ReaderConfig { key, limit, batch, .. } = reading;
     let Some(to) = history.begins_behind() else { return Ok(()) };
     let (to, mut from, count) = (to.to_string(), from, batch.to_string());
     loop {
@@ -115,14 +118,16 @@ pub(in crate::redis) async fn advance(
         write_command(&mut commands, &words);
         connection.send(&commands).await?;
         let entries = match connection.token(*limit, LOADING).await? {
-            Token::Array(entries) => entries,
-            Token::Error(text) => return Err(Failure::refused("to let the stream be read", &text, None)),
-            _ => return Err(Failure::Unexpected),
+            RespToken::Array(entries) => entries,
+            RespToken::Error(text) => {
+                return Err(RedisError::refused("to let the stream be read", &text, None));
+            }
+            _ => return Err(RedisError::Unexpected),
         };
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
             from = entry.id;
-            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, changes) {
+            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, topics) {
                 history.advance(entry.id, &of, edit);
             }
         }
@@ -142,25 +147,28 @@ pub(in crate::redis) enum NoPlace {
 }
 
 /// What an entry stands for in the log.
-pub(in crate::redis) fn understood(what: What, changes: &dyn Changes) -> Result<RecordKind, NoPlace> {
+pub(in crate::redis) fn understood(
+    what: EntryKind,
+    topics: &TopicAssignments,
+) -> Result<RecordKind, NoPlace> {
     match what {
-        What::Event(event) => Ok(RecordKind::Event(event)),
-        What::Change(text) => changes.read(&text).ok_or(NoPlace::Foreign(BadEntry::Topics)),
-        What::Mark(Mark::Begin) => Ok(RecordKind::Nothing),
-        What::Mark(Mark::Lost { after }) => Err(NoPlace::Lost { after }),
-        What::Foreign(bad) => Err(NoPlace::Foreign(bad)),
+        EntryKind::Event(event) => Ok(RecordKind::Event(event)),
+        EntryKind::Change(text) => topics.read(&text).map_err(|_| NoPlace::Foreign(BadEntry::Topics)),
+        EntryKind::StreamMark(StreamMark::Begin) => Ok(RecordKind::Nothing),
+        EntryKind::StreamMark(StreamMark::Lost { after }) => Err(NoPlace::Lost { after }),
+        EntryKind::Foreign(bad) => Err(NoPlace::Foreign(bad)),
     }
 }
 
 /// Writes a mark: of the stream's beginning, or of a loss of what stood up to `lost`, with an id behind that one
 /// (`last` is the stream's own). None where we may not write.
 pub(in crate::redis) async fn begin(
-    connection: &mut Connection,
-    reading: &Reading,
+    connection: &mut RedisConnection,
+    reading: &ReaderConfig,
     lost: Option<EventId>,
     last: Option<EventId>,
-) -> Result<Option<EventId>, Failure> {
-    let Reading { key, limit, .. } = reading;
+) -> Result<Option<EventId>, RedisError> {
+    let ReaderConfig { key, limit, .. } = reading;
     // Ids never fall back behind those that have been seen, so that a cursor from before is known as one.
     let beyond = lost.filter(|lost| last.is_none_or(|last| last.order() <= lost.order()));
     let clock = connection.clock(*limit).await?.ms;
@@ -179,43 +187,12 @@ pub(in crate::redis) async fn begin(
         }
         connection.send(&commands).await?;
         match connection.token(*limit, MARKING).await? {
-            Token::Bulk(id) => return Ok(Some(id_of(&id).ok_or(Failure::Unexpected)?)),
-            Token::Error(text) if text.starts_with(b"NOPERM") => return Ok(None),
+            RespToken::Bulk(id) => return Ok(Some(id_of(&id).ok_or(RedisError::Unexpected)?)),
+            RespToken::Error(text) if text.starts_with(b"NOPERM") => return Ok(None),
             // Somebody was faster, and is beyond it.
-            Token::Error(text) if text.starts_with(b"ERR The ID") && id != "*" => id = "*".to_owned(),
-            Token::Error(text) => return Err(Failure::refused(MARKING, &text, None)),
-            _ => return Err(Failure::Unexpected),
-        }
-    }
-}
-
-impl Connection {
-    /// Asks for the time by which ids are made.
-    pub(in crate::redis) async fn clock(&mut self, limit: std::time::Duration) -> Result<Clock, Failure> {
-        let mut commands = Vec::new();
-        write_command(&mut commands, &[b"TIME"]);
-        self.send(&commands).await?;
-        self.read_clock(limit).await
-    }
-
-    /// Reads the answer to `TIME`.
-    pub(in crate::redis) async fn read_clock(
-        &mut self,
-        limit: std::time::Duration,
-    ) -> Result<Clock, Failure> {
-        let number = |token| match token {
-            Token::Bulk(text) => str::from_utf8(&text).ok().and_then(|text| text.parse::<u64>().ok()),
-            _ => None,
-        };
-        match self.token(limit, "the time").await? {
-            Token::Array(2) => {
-                let seconds = number(self.token(limit, "the time").await?).ok_or(Failure::Unexpected)?;
-                let micros = number(self.token(limit, "the time").await?).ok_or(Failure::Unexpected)?;
-                let ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-                Ok(Clock { ms, at: tokio::time::Instant::now() })
-            }
-            Token::Error(text) => Err(Failure::refused("to tell the time", &text, None)),
-            _ => Err(Failure::Unexpected),
+            RespToken::Error(text) if text.starts_with(b"ERR The ID") && id != "*" => id = "*".to_owned(),
+            RespToken::Error(text) => return Err(RedisError::refused(MARKING, &text, None)),
+            _ => return Err(RedisError::Unexpected),
         }
     }
 }

@@ -4,37 +4,37 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::log::reader::Clock;
+use crate::redis::log::clock::Clock;
 
 const LOOKING: &str = "what it can do";
 
 /// What was last said about a Redis.
 #[derive(Default)]
-pub(in crate::redis) struct Census {
-    said: Option<Found>,
+pub(in crate::redis) struct Preflight {
+    said: Option<ServerInfo>,
 }
 
 /// What matters of a Redis' settings; None where it does not tell.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-struct Found {
+struct ServerInfo {
     version: Option<String>,
     policy: Option<String>,
     aof: Option<bool>,
     saves: Option<bool>,
 }
 
-impl Connection {
+impl RedisConnection {
     /// How the server calls itself, differently after each start; empty where it does not tell.
-    pub(in crate::redis) async fn run_id(&mut self, limit: Duration) -> Result<String, Failure> {
+    pub(in crate::redis) async fn run_id(&mut self, limit: Duration) -> Result<String, RedisError> {
         let mut command = Vec::new();
         write_command(&mut command, &[b"INFO", b"server"]);
         self.send(&command).await?;
         Ok(match self.token(limit, LOOKING).await? {
-            Token::Bulk(info) => {
+            RespToken::Bulk(info) => {
                 let info = String::from_utf8_lossy(&info);
                 let id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
                 id.unwrap_or_default().trim().to_owned()
@@ -44,14 +44,14 @@ impl Connection {
     }
 }
 
-impl Census {
+impl Preflight {
     /// Looks at the Redis behind `connection`, says what it lacks unless that was said before, and gives back its
     /// clock. Fails when it is too old.
     pub(in crate::redis) async fn take(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         limit: Duration,
-    ) -> Result<Clock, Failure> {
+    ) -> Result<Clock, RedisError> {
         let mut commands = Vec::new();
         write_command(&mut commands, &[b"TIME"]);
         write_command(&mut commands, &[b"INFO"]);
@@ -59,25 +59,25 @@ impl Census {
         connection.send(&commands).await?;
         let clock = connection.read_clock(limit).await?;
         let mut found = match connection.token(limit, LOOKING).await? {
-            Token::Bulk(info) => Found::of(&String::from_utf8_lossy(&info)),
-            Token::Error(text) => {
+            RespToken::Bulk(info) => ServerInfo::of(&String::from_utf8_lossy(&info)),
+            RespToken::Error(text) => {
                 debug!(said = %String::from_utf8_lossy(&text), "Redis does not tell what it is (INFO)");
-                Found::default()
+                ServerInfo::default()
             }
             other => {
                 connection.pass(other, limit, LOOKING).await?;
-                Found::default()
+                ServerInfo::default()
             }
         };
         found.saves = match connection.token(limit, LOOKING).await? {
-            Token::Array(2) => {
+            RespToken::Array(2) => {
                 connection.token(limit, LOOKING).await?;
                 match connection.token(limit, LOOKING).await? {
-                    Token::Bulk(save) => Some(!save.is_empty()),
+                    RespToken::Bulk(save) => Some(!save.is_empty()),
                     _ => None,
                 }
             }
-            Token::Error(_) => {
+            RespToken::Error(_) => {
                 debug!("Redis does not tell whether it saves its data (CONFIG GET)");
                 None
             }
@@ -87,7 +87,7 @@ impl Census {
             }
         };
         if let Some(version) = found.version.as_ref().filter(|version| is_too_old(version)) {
-            return Err(Failure::TooOld {
+            return Err(RedisError::TooOld {
                 address: connection.to().to_owned(),
                 version: version.chars().take(20).collect(),
             });
@@ -100,7 +100,7 @@ impl Census {
     }
 }
 
-impl Found {
+impl ServerInfo {
     /// What `INFO` tells.
     fn of(info: &str) -> Self {
         let field = |name: &str| {
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn what_redis_tells_is_found() {
-        let info = "# Server\r\nredis_version:7.0.15\r\nredis_git_sha1:0\r\n# Memory\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
-        let found = Found::of(info);
+        let info = "# Endpoint\r\nredis_version:7.0.15\r\nredis_git_sha1:0\r\n# Memory\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
+        let found = ServerInfo::of(info);
         assert_eq!(found.version.as_deref(), Some("7.0.15"));
         assert_eq!(found.policy.as_deref(), Some("allkeys-lru"));
         assert_eq!(found.aof, Some(false));
-        assert_eq!(Found::of("nothing of it"), Found::default());
+        assert_eq!(ServerInfo::of("nothing of it"), ServerInfo::default());
     }
 
     #[test]

@@ -5,15 +5,15 @@
 use std::time::Duration;
 
 use crate::event::EventId;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::id_of;
 
 /// What `XINFO STREAM` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct Info {
+pub(in crate::redis) struct StreamInfo {
     /// Entries that it holds.
     pub(in crate::redis) length: u64,
     /// The last id that it gave away.
@@ -37,58 +37,58 @@ pub(in crate::redis) enum Verdict {
 
 const LOOKING: &str = "the state of the stream";
 
-/// Asks for what [`Connection::info`] reads.
+/// Asks for what [`RedisConnection::info`] reads.
 pub(in crate::redis) fn ask_info(commands: &mut Vec<u8>, key: &[u8]) {
     write_command(commands, &[b"XINFO", b"STREAM", key]);
 }
 
-impl Connection {
+impl RedisConnection {
     /// Reads the answer to `XINFO STREAM`; None when there is no such stream.
-    pub(in crate::redis) async fn info(&mut self, limit: Duration) -> Result<Option<Info>, Failure> {
+    pub(in crate::redis) async fn info(&mut self, limit: Duration) -> Result<Option<StreamInfo>, RedisError> {
         let fields = match self.token(limit, LOOKING).await? {
-            Token::Array(fields) => fields,
-            Token::Error(text) if text.as_ref() == b"ERR no such key" => return Ok(None),
-            Token::Error(text) => return Err(Failure::refused(LOOKING, &text, None)),
-            _ => return Err(Failure::Unexpected),
+            RespToken::Array(fields) => fields,
+            RespToken::Error(text) if text.as_ref() == b"ERR no such key" => return Ok(None),
+            RespToken::Error(text) => return Err(RedisError::refused(LOOKING, &text, None)),
+            _ => return Err(RedisError::Unexpected),
         };
         let (mut length, mut last, mut added, mut deleted) = (None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, LOOKING).await?;
             let value = self.token(limit, LOOKING).await?;
             match (&name, &value) {
-                (Token::Bulk(name), Token::Integer(number)) if name.as_ref() == b"length" => {
+                (RespToken::Bulk(name), RespToken::Integer(number)) if name.as_ref() == b"length" => {
                     length = u64::try_from(*number).ok();
                 }
-                (Token::Bulk(name), Token::Integer(number)) if name.as_ref() == b"entries-added" => {
+                (RespToken::Bulk(name), RespToken::Integer(number)) if name.as_ref() == b"entries-added" => {
                     added = u64::try_from(*number).ok();
                 }
-                (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"last-generated-id" => {
+                (RespToken::Bulk(name), RespToken::Bulk(id)) if name.as_ref() == b"last-generated-id" => {
                     last = id_of(id);
                 }
-                (Token::Bulk(name), Token::Bulk(id)) if name.as_ref() == b"max-deleted-entry-id" => {
+                (RespToken::Bulk(name), RespToken::Bulk(id)) if name.as_ref() == b"max-deleted-entry-id" => {
                     deleted = id_of(id);
                 }
                 _ => self.pass(value, limit, LOOKING).await?,
             }
         }
         match (length, last) {
-            (Some(length), Some(last)) => Ok(Some(Info { length, last, added, deleted })),
-            _ => Err(Failure::Unexpected),
+            (Some(length), Some(last)) => Ok(Some(StreamInfo { length, last, added, deleted })),
+            _ => Err(RedisError::Unexpected),
         }
     }
 
     /// Reads the answer to an `XRANGE … COUNT 1`: the entry's id, if there is one.
-    pub(in crate::redis) async fn one_id(&mut self, limit: Duration) -> Result<Option<EventId>, Failure> {
+    pub(in crate::redis) async fn one_id(&mut self, limit: Duration) -> Result<Option<EventId>, RedisError> {
         match self.token(limit, LOOKING).await? {
-            Token::Array(0) => Ok(None),
-            Token::Array(1) => Ok(Some(self.entry(limit, LOOKING).await?.id)),
-            Token::Error(text) => Err(Failure::refused(LOOKING, &text, None)),
-            _ => Err(Failure::Unexpected),
+            RespToken::Array(0) => Ok(None),
+            RespToken::Array(1) => Ok(Some(self.entry(limit, LOOKING).await?.id)),
+            RespToken::Error(text) => Err(RedisError::refused(LOOKING, &text, None)),
+            _ => Err(RedisError::Unexpected),
         }
     }
 }
 
-impl Info {
+impl StreamInfo {
     /// Judges for somebody who has everything up to `read`, which was the `added`th entry where that is known.
     /// `there` says whether that very entry is still held, `first` is the oldest that is.
     pub(in crate::redis) fn judge(
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_gap_is_never_taken_for_none() {
         let read = id(50);
-        let info = |length, last, added| Info { length, last: id(last), added, deleted: Some(id(20)) };
+        let info = |length, last, added| StreamInfo { length, last: id(last), added, deleted: Some(id(20)) };
         for (what, info, added, there, first, verdict) in [
             ("nothing new", info(3, 50, Some(9)), Some(9), true, Some(10), Verdict::Whole),
             ("nothing new, and all trimmed", info(0, 50, None), None, false, None, Verdict::Whole),
@@ -152,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(info.judge(read, added, there, first.map(id)), verdict, "{what}");
         }
-        let deleted = Info { deleted: Some(read), ..info(3, 70, None) };
+        let deleted = StreamInfo { deleted: Some(read), ..info(3, 70, None) };
         assert_eq!(deleted.judge(read, None, false, Some(id(10))), Verdict::Whole, "deleted by hand");
     }
 }

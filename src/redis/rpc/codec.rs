@@ -18,7 +18,7 @@ const MAX_REPLY: usize = 512;
 
 /// A request that was taken from the list.
 #[derive(Debug)]
-pub(in crate::redis) struct Question {
+pub(in crate::redis) struct RpcRequest {
     pub(in crate::redis) request: Request<Bytes>,
     /// The list that waits for the answer.
     pub(in crate::redis) reply: Option<String>,
@@ -28,14 +28,14 @@ pub(in crate::redis) struct Question {
 
 /// A text that is no request.
 #[derive(Debug)]
-pub(in crate::redis) struct Malformed {
-    pub(in crate::redis) why: BadQuestion,
+pub(in crate::redis) struct MalformedRequest {
+    pub(in crate::redis) why: BadRpcRequest,
     /// Who can be told, as far as that can be read.
     pub(in crate::redis) reply: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(in crate::redis) enum BadQuestion {
+pub(in crate::redis) enum BadRpcRequest {
     #[error("a request is a JSON object of `method`, `path`, `headers`, `body`, `reply` and `expires`: {0}")]
     Json(serde_json::Error),
     #[error("`path` has to begin with a slash")]
@@ -50,9 +50,9 @@ pub(in crate::redis) enum BadQuestion {
     Slot { list: String, prefix: String },
 }
 
-impl BadQuestion {
+impl BadRpcRequest {
     /// One word for the log.
-    pub(in crate::redis) fn word(&self) -> &'static str {
+    pub(in crate::redis) fn label(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
             Self::Path => "path",
@@ -64,7 +64,7 @@ impl BadQuestion {
 }
 
 /// What keys are ours.
-pub(in crate::redis) struct Keys {
+pub(in crate::redis) struct RpcKeys {
     prefix: String,
     list: String,
     /// In a Cluster, where answers must lie.
@@ -73,7 +73,7 @@ pub(in crate::redis) struct Keys {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Words<'a> {
+struct RpcFields<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow)]
@@ -92,7 +92,7 @@ struct ReplyOnly {
     reply: Option<String>,
 }
 
-impl Keys {
+impl RpcKeys {
     /// The list that requests are taken from.
     pub(in crate::redis) fn list(prefix: &str) -> String {
         format!("{prefix}:requests")
@@ -103,46 +103,46 @@ impl Keys {
     }
 
     /// The request that `text` is. A `reply` that no answer may be left in is nobody's.
-    pub(in crate::redis) fn read(&self, text: &[u8]) -> Result<Question, Malformed> {
-        let words: Words<'_> = serde_json::from_slice(text).map_err(|bad| {
+    pub(in crate::redis) fn read(&self, text: &[u8]) -> Result<RpcRequest, MalformedRequest> {
+        let words: RpcFields<'_> = serde_json::from_slice(text).map_err(|bad| {
             let read: Option<ReplyOnly> = serde_json::from_slice(text).ok();
             let reply = read.and_then(|read| read.reply).filter(|reply| self.check(reply).is_ok());
-            Malformed { why: BadQuestion::Json(bad), reply }
+            MalformedRequest { why: BadRpcRequest::Json(bad), reply }
         })?;
         if let Some(Err(why)) = words.reply.as_deref().map(|reply| self.check(reply)) {
-            return Err(Malformed { why, reply: None });
+            return Err(MalformedRequest { why, reply: None });
         }
         match request(&words) {
-            Ok(request) => Ok(Question { request, reply: words.reply, expires: words.expires }),
-            Err(why) => Err(Malformed { why, reply: words.reply }),
+            Ok(request) => Ok(RpcRequest { request, reply: words.reply, expires: words.expires }),
+            Err(why) => Err(MalformedRequest { why, reply: words.reply }),
         }
     }
 
     /// Whether an answer may be left there. What is under our prefix is ours, but for answers.
-    fn check(&self, reply: &str) -> Result<(), BadQuestion> {
+    fn check(&self, reply: &str) -> Result<(), BadRpcRequest> {
         let Self { prefix, list, slot } = self;
         let own = reply
             .strip_prefix(prefix.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(':') && !rest.starts_with(":answers:"));
         if own || reply.is_empty() || reply.len() > MAX_REPLY {
-            return Err(BadQuestion::Reply { prefix: prefix.clone() });
+            return Err(BadRpcRequest::Reply { prefix: prefix.clone() });
         }
         if slot.is_some_and(|slot| slot != slot_of(reply.as_bytes())) {
-            return Err(BadQuestion::Slot { list: list.clone(), prefix: prefix.clone() });
+            return Err(BadRpcRequest::Slot { list: list.clone(), prefix: prefix.clone() });
         }
         Ok(())
     }
 }
 
-fn request(words: &Words<'_>) -> Result<Request<Bytes>, BadQuestion> {
+fn request(words: &RpcFields<'_>) -> Result<Request<Bytes>, BadRpcRequest> {
     if !words.path.starts_with('/') {
-        return Err(BadQuestion::Path);
+        return Err(BadRpcRequest::Path);
     }
     let body = match words.body.map(RawValue::get) {
         None => Bytes::new(),
         // Text stands for itself: several lines of NDJSON, say.
         Some(raw) if raw.starts_with('"') => {
-            Bytes::from(serde_json::from_str::<String>(raw).map_err(BadQuestion::Json)?)
+            Bytes::from(serde_json::from_str::<String>(raw).map_err(BadRpcRequest::Json)?)
         }
         Some(raw) => Bytes::copy_from_slice(raw.as_bytes()),
     };
@@ -150,7 +150,7 @@ fn request(words: &Words<'_>) -> Result<Request<Bytes>, BadQuestion> {
     for (name, value) in &words.headers {
         request = request.header(name, value);
     }
-    request.body(body).map_err(BadQuestion::Request)
+    request.body(body).map_err(BadRpcRequest::Request)
 }
 
 /// The answer's text. A body that is no JSON stands in a string.
@@ -183,8 +183,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Question, Malformed> {
-        Keys::new("side", None).read(text.as_bytes())
+    fn read(text: &str) -> Result<RpcRequest, MalformedRequest> {
+        RpcKeys::new("side", None).read(text.as_bytes())
     }
 
     #[test]
@@ -233,16 +233,16 @@ mod tests {
         };
         for reply in ["", "side", "side:requests", "side:revocations", "side:answers", &"x".repeat(513)] {
             let malformed = read(&ask(reply)).unwrap_err();
-            assert!(matches!(malformed.why, BadQuestion::Reply { .. }), "{reply}");
+            assert!(matches!(malformed.why, BadRpcRequest::Reply { .. }), "{reply}");
             assert_eq!(malformed.reply, None);
         }
         for reply in ["side:answers:1", "answers:1", "sidecar:1", "{side:requests}:1"] {
             assert!(read(&ask(reply)).is_ok(), "{reply}");
         }
-        let keys = Keys::new("side", Some(slot_of(b"side:requests")));
+        let keys = RpcKeys::new("side", Some(slot_of(b"side:requests")));
         assert!(keys.read(ask("side:answers:{side:requests}:1").as_bytes()).is_ok());
         let malformed = keys.read(ask("side:answers:1").as_bytes()).unwrap_err();
-        assert!(matches!(malformed.why, BadQuestion::Slot { .. }));
+        assert!(matches!(malformed.why, BadRpcRequest::Slot { .. }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Requests of a backend over Redis lists.
+//! RpcServer of a backend over Redis lists.
 
 pub(super) mod codec;
 pub(super) mod replies;

@@ -8,29 +8,29 @@ use tracing::warn;
 
 use crate::event::EventId;
 use crate::log::History;
-use crate::redis::client::error::Failure;
-use crate::redis::log::reader::{BEFORE_ALL, Tail};
-use crate::redis::topics::store::{Kept, KeptAt, MAX_SET, Step};
+use crate::redis::client::error::RedisError;
+use crate::redis::log::reader::{BEFORE_ALL, StreamReader};
+use crate::redis::topics::store::{MAX_SET, StoreOutcome, StoredAt, StoredTopics};
 use crate::redis::topics::writer::seed;
 
 /// Longest text of an answer of a script.
 const MAX_ANSWER: usize = 4096;
 
-impl Tail {
+impl StreamReader {
     /// Reads what users and sessions are given, and up to where that holds.
-    pub(in crate::redis) async fn given(&self, history: &mut History) -> Result<Kept, Failure> {
+    pub(in crate::redis) async fn given(&self, history: &mut History) -> Result<StoredTopics, RedisError> {
         // A set may be longer than an entry.
-        let mut connection = self.server.open(self.reading.limit, MAX_SET).await?;
-        let mut kept = connection.given(&self.hash.name, self.reading.limit).await?;
+        let mut connection = self.endpoint.open(self.reading.limit, MAX_SET).await?;
+        let mut kept = connection.given(&self.store.name, self.reading.limit).await?;
         match &mut kept {
-            Kept::Sets(Some(at), given) => {
+            StoredTopics::Sets(Some(at), given) => {
                 history.known_at(at.id);
                 for (of, topics) in std::mem::take(given) {
                     history.give(&of, topics);
                 }
             }
-            Kept::Nothing if self.at.is_none() => history.known_at(BEFORE_ALL),
-            Kept::Nothing | Kept::Unreadable | Kept::Sets(None, _) => {}
+            StoredTopics::Nothing if self.at.is_none() => history.known_at(BEFORE_ALL),
+            StoredTopics::Nothing | StoredTopics::Unreadable | StoredTopics::Sets(None, _) => {}
         }
         Ok(kept)
     }
@@ -40,38 +40,40 @@ impl Tail {
     /// is to be read again.
     pub(in crate::redis) async fn claim(
         &self,
-        kept: Kept,
+        kept: StoredTopics,
         mark: Option<EventId>,
         history: &History,
-    ) -> Result<Option<Option<KeptAt>>, Failure> {
+    ) -> Result<Option<Option<StoredAt>>, RedisError> {
         let limit = self.reading.limit;
         let mark = mark.unwrap_or(BEFORE_ALL);
         match kept {
-            Kept::Sets(Some(at), _) if mark.order() > at.life.order() => {
+            StoredTopics::Sets(Some(at), _) if mark.order() > at.life.order() => {
                 let id = if at.id.order() > mark.order() { mark } else { at.id };
-                let new = KeptAt { id, life: mark };
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match connection.claim_given(&self.hash.name, at, new, limit).await {
-                    Ok(Step::Made) => Ok(Some(Some(new))),
+                let new = StoredAt { id, life: mark };
+                let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;
+                match connection.claim_given(&self.store.name, at, new, limit).await {
+                    Ok(StoreOutcome::Made) => Ok(Some(Some(new))),
                     Ok(_) => Ok(None),
-                    Err(Failure::Refused { text, .. }) if text.starts_with("NOPERM") => Ok(Some(Some(new))),
-                    Err(failure) => Err(failure),
+                    Err(RedisError::Refused { text, .. }) if text.starts_with("NOPERM") => {
+                        Ok(Some(Some(new)))
+                    }
+                    Err(error) => Err(error),
                 }
             }
-            Kept::Sets(Some(at), _) => Ok(Some(Some(at))),
-            Kept::Nothing if self.at.is_none() => {
-                Ok(Some(history.known().map(|id| KeptAt { id, life: mark })))
+            StoredTopics::Sets(Some(at), _) => Ok(Some(Some(at))),
+            StoredTopics::Nothing if self.at.is_none() => {
+                Ok(Some(history.known().map(|id| StoredAt { id, life: mark })))
             }
-            Kept::Nothing => {
-                let mut connection = self.server.open(limit, MAX_ANSWER).await?;
-                match seed(&mut connection, &self.hash.name, &self.log, Some(mark), limit).await {
+            StoredTopics::Nothing => {
+                let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;
+                match seed(&mut connection, &self.store.name, &self.log, Some(mark), limit).await {
                     Ok(_) => Ok(None),
-                    Err(Failure::Refused { .. }) => Ok(Some(None)),
-                    Err(failure) => Err(failure),
+                    Err(RedisError::Refused { .. }) => Ok(Some(None)),
+                    Err(error) => Err(error),
                 }
             }
-            Kept::Unreadable | Kept::Sets(None, _) => {
-                warn!(redis = %self.server, hash = self.hash.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
+            StoredTopics::Unreadable | StoredTopics::Sets(None, _) => {
+                warn!(redis = %self.endpoint, hash = self.store.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
                 Ok(Some(None))
             }
         }

@@ -12,9 +12,9 @@ use tracing::warn;
 
 use crate::event::{EventId, Key, Name};
 use crate::log::AssignedTopics;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::decode::Token;
-use crate::redis::client::error::Failure;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
+use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::client::slot::tag;
 use crate::redis::log::entry::id_of;
@@ -106,7 +106,7 @@ const PUT: &str = "if redis.call('HEXISTS', KEYS[1], '@') == 0 then return -1 en
 
 /// Up to where the hash holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct KeptAt {
+pub(in crate::redis) struct StoredAt {
     pub(in crate::redis) id: EventId,
     /// The mark with which the stream's life began.
     pub(in crate::redis) life: EventId,
@@ -114,9 +114,9 @@ pub(in crate::redis) struct KeptAt {
 
 /// What is in the hash.
 #[derive(Debug)]
-pub(in crate::redis) enum Kept {
+pub(in crate::redis) enum StoredTopics {
     /// With up to where it holds; None where the log is no stream.
-    Sets(Option<KeptAt>, AssignedTopics),
+    Sets(Option<StoredAt>, AssignedTopics),
     /// There is none.
     Nothing,
     /// We may not read it, or it is no hash.
@@ -125,7 +125,7 @@ pub(in crate::redis) enum Kept {
 
 /// What came of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Step {
+pub(in crate::redis) enum StoreOutcome {
     Made,
     /// Somebody else was faster.
     Known,
@@ -177,7 +177,7 @@ fn topics(value: &[u8]) -> Option<Vec<Name>> {
     topics.iter().map(|topic| Name::parse(topic).ok()).collect()
 }
 
-impl KeptAt {
+impl StoredAt {
     fn text(self) -> String {
         format!("{} {}", self.id, self.life)
     }
@@ -195,29 +195,33 @@ pub(in crate::redis) fn size(given: &AssignedTopics) -> usize {
     given.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
 }
 
-impl Connection {
+impl RedisConnection {
     /// Reads the whole hash, in one step of Redis. The connection has to take texts of [`MAX_SET`].
-    pub(in crate::redis) async fn given(&mut self, hash: &str, limit: Duration) -> Result<Kept, Failure> {
+    pub(in crate::redis) async fn given(
+        &mut self,
+        hash: &str,
+        limit: Duration,
+    ) -> Result<StoredTopics, RedisError> {
         let mut command = Vec::new();
         write_command(&mut command, &[b"HGETALL", hash.as_bytes()]);
         self.send(&command).await?;
         let fields = match self.token(limit, READING).await? {
-            Token::Array(0) => return Ok(Kept::Nothing),
-            Token::Array(fields) => fields / 2,
-            Token::Error(text)
+            RespToken::Array(0) => return Ok(StoredTopics::Nothing),
+            RespToken::Array(fields) => fields / 2,
+            RespToken::Error(text)
                 if [&b"NOPERM"[..], b"WRONGTYPE"].iter().any(|word| text.starts_with(word)) =>
             {
-                return Ok(Kept::Unreadable);
+                return Ok(StoredTopics::Unreadable);
             }
-            Token::Error(text) => return Err(Failure::refused(READING, &text, None)),
-            _ => return Err(Failure::Unexpected),
+            RespToken::Error(text) => return Err(RedisError::refused(READING, &text, None)),
+            _ => return Err(RedisError::Unexpected),
         };
         let (mut at, mut given, mut strange) = (None, AssignedTopics::new(), 0_usize);
         for _ in 0..fields {
             let (name, text) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
             match (name, text) {
-                (Token::Bulk(name), Token::Bulk(text)) if name == AT => at = KeptAt::parse(&text),
-                (Token::Bulk(name), Token::Bulk(text)) => match (holder(&name), topics(&text)) {
+                (RespToken::Bulk(name), RespToken::Bulk(text)) if name == AT => at = StoredAt::parse(&text),
+                (RespToken::Bulk(name), RespToken::Bulk(text)) => match (holder(&name), topics(&text)) {
                     (Some(of), Some(topics)) => given.push((of, topics)),
                     _ => strange += 1,
                 },
@@ -230,7 +234,7 @@ impl Connection {
                 "fields of the hash of given topics were passed over: they are none of sidestream's"
             );
         }
-        Ok(Kept::Sets(at, given))
+        Ok(StoredTopics::Sets(at, given))
     }
 
     /// Reads up to where the hash holds, and of which life it is.
@@ -238,15 +242,15 @@ impl Connection {
         &mut self,
         hash: &str,
         limit: Duration,
-    ) -> Result<Option<KeptAt>, Failure> {
+    ) -> Result<Option<StoredAt>, RedisError> {
         let mut command = Vec::new();
         write_command(&mut command, &[b"HGET", hash.as_bytes(), AT]);
         self.send(&command).await?;
         match self.token(limit, READING).await? {
-            Token::Bulk(text) => Ok(KeptAt::parse(&text)),
-            Token::Nil => Ok(None),
-            Token::Error(text) => Err(Failure::refused(READING, &text, None)),
-            _ => Err(Failure::Unexpected),
+            RespToken::Bulk(text) => Ok(StoredAt::parse(&text)),
+            RespToken::Nil => Ok(None),
+            RespToken::Error(text) => Err(RedisError::refused(READING, &text, None)),
+            _ => Err(RedisError::Unexpected),
         }
     }
 
@@ -254,10 +258,10 @@ impl Connection {
     pub(in crate::redis) async fn claim_given(
         &mut self,
         hash: &str,
-        before: KeptAt,
-        after: KeptAt,
+        before: StoredAt,
+        after: StoredAt,
         limit: Duration,
-    ) -> Result<Step, Failure> {
+    ) -> Result<StoreOutcome, RedisError> {
         let (before, after) = (before.text(), after.text());
         let words = [b"EVAL", CLAIM.as_bytes(), b"1", hash.as_bytes(), before.as_bytes(), after.as_bytes()];
         let mut command = Vec::new();
@@ -269,11 +273,11 @@ impl Connection {
     pub(in crate::redis) async fn fold_given(
         &mut self,
         hash: &str,
-        at: KeptAt,
+        at: StoredAt,
         from: EventId,
         given: &AssignedTopics,
         limit: Duration,
-    ) -> Result<Step, Failure> {
+    ) -> Result<StoreOutcome, RedisError> {
         let words = [at.id.to_string(), at.life.to_string(), from.to_string()];
         self.step(&eval(FOLD, &[hash], &words, given), limit).await
     }
@@ -284,7 +288,7 @@ impl Connection {
         hash: &str,
         given: &AssignedTopics,
         limit: Duration,
-    ) -> Result<Step, Failure> {
+    ) -> Result<StoreOutcome, RedisError> {
         self.step(&eval(PUT, &[hash], &[], given), limit).await
     }
 
@@ -294,7 +298,7 @@ impl Connection {
         hash: &str,
         (copy, copied): (&str, u64),
         limit: Duration,
-    ) -> Result<Step, Failure> {
+    ) -> Result<StoreOutcome, RedisError> {
         self.step(&eval(REPLACE, &[hash, copy], &[copied.to_string()], &AssignedTopics::new()), limit).await
     }
 
@@ -304,7 +308,7 @@ impl Connection {
         copy: &str,
         given: &AssignedTopics,
         limit: Duration,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, RedisError> {
         let mut copied = 0;
         let mut rest = given.as_slice();
         while !rest.is_empty() {
@@ -332,9 +336,9 @@ impl Connection {
             self.send(&commands).await?;
             for _ in 0..2 {
                 match self.token(limit, KEEPING).await? {
-                    Token::Integer(_) => {}
-                    Token::Error(text) => return Err(Failure::refused(KEEPING, &text, None)),
-                    _ => return Err(Failure::Unexpected),
+                    RespToken::Integer(_) => {}
+                    RespToken::Error(text) => return Err(RedisError::refused(KEEPING, &text, None)),
+                    _ => return Err(RedisError::Unexpected),
                 }
             }
             copied += words.len() as u64 / 2 - 1;
@@ -347,30 +351,30 @@ impl Connection {
         &mut self,
         hash: &str,
         (copy, copied): (&str, u64),
-        at: KeptAt,
+        at: StoredAt,
         given: &AssignedTopics,
         limit: Duration,
-    ) -> Result<Step, Failure> {
+    ) -> Result<StoreOutcome, RedisError> {
         let words = [at.id.to_string(), at.life.to_string(), copied.to_string()];
         self.step(&eval(SEED, &[hash, copy], &words, given), limit).await
     }
 
-    async fn step(&mut self, command: &[u8], limit: Duration) -> Result<Step, Failure> {
+    async fn step(&mut self, command: &[u8], limit: Duration) -> Result<StoreOutcome, RedisError> {
         match tokio::time::timeout(limit, self.send(command)).await {
             Ok(sent) => sent?,
             Err(_) => {
                 let address = self.to().to_owned();
-                return Err(Failure::Timeout { address, limit, doing: KEEPING });
+                return Err(RedisError::Timeout { address, limit, doing: KEEPING });
             }
         }
         match self.token(limit, KEEPING).await? {
-            Token::Integer(1) => Ok(Step::Made),
-            Token::Integer(0) => Ok(Step::Known),
-            Token::Integer(-1) => Ok(Step::Absent),
-            Token::Integer(-2) => Ok(Step::OtherLife),
-            Token::Integer(-3) => Ok(Step::Behind),
-            Token::Error(text) => Err(Failure::refused(KEEPING, &text, None)),
-            _ => Err(Failure::Unexpected),
+            RespToken::Integer(1) => Ok(StoreOutcome::Made),
+            RespToken::Integer(0) => Ok(StoreOutcome::Known),
+            RespToken::Integer(-1) => Ok(StoreOutcome::Absent),
+            RespToken::Integer(-2) => Ok(StoreOutcome::OtherLife),
+            RespToken::Integer(-3) => Ok(StoreOutcome::Behind),
+            RespToken::Error(text) => Err(RedisError::refused(KEEPING, &text, None)),
+            _ => Err(RedisError::Unexpected),
         }
     }
 }

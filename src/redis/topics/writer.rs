@@ -1,7 +1,7 @@
 //! The connection that keeps what users and sessions are given, behind the log's back: it holds nobody up.
 //!
 //! What is written is what the sets *are* at some id, never what was done to them: so it is no matter how often, by how
-//! many instances, and after which failure it is written. What is not written yet stays noted in the log, within a
+//! many instances, and after which error it is written. What is not written yet stays noted in the log, within a
 //! bound; beyond that all sets are written anew.
 
 use crate::lock::Mutex;
@@ -10,22 +10,28 @@ use std::time::Duration;
 
 use metrics::Gauge;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
 
 use crate::event::EventId;
 use crate::log::{Log, UnsavedTopics};
 use crate::redis::Timing;
-use crate::redis::client::connection::Connection;
-use crate::redis::client::endpoint::Server;
-use crate::redis::client::error::{Failure, Told};
-use crate::redis::topics::store::{Kept, KeptAt, MAX_SET, Step, size};
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::endpoint::Endpoint;
+use crate::redis::client::error::RedisError;
+use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise};
+use crate::redis::topics::store::{MAX_SET, StoreOutcome, StoredAt, StoredTopics, size};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
-use crate::telemetry::{REDIS_CONNECTS, REDIS_FAILURES, TOPICS_KEPT, TOPICS_UNKEPT_SECONDS};
+use crate::telemetry::{TOPICS_KEPT, TOPICS_UNKEPT_SECONDS};
 
-/// What this connection is for, in metrics.
-const PURPOSE: &str = "keep";
+const PURPOSE: Purpose = Purpose {
+    label: "keep",
+    connected: "connected to Redis for what users and sessions are given",
+    reconnected: "connected to Redis for what users and sessions are given again",
+    failed: "cannot keep in Redis what users and sessions are given; trying again",
+    meanwhile: "changes of topics would not outlast a restart",
+};
 /// How often is looked when nobody says that something has changed.
 const EVERY: Duration = Duration::from_secs(1);
 /// For how long changes are gathered: from, and up to as much again.
@@ -39,21 +45,21 @@ const PIECE: usize = 1000;
 
 /// What is known of the hash. Shared by who follows the stream and who keeps the sets.
 #[derive(Debug)]
-pub(in crate::redis) struct Hash {
+pub(in crate::redis) struct TopicStore {
     pub(in crate::redis) name: String,
     /// None until the log is loaded; for ever where the log is no stream.
-    at: Mutex<Option<KeptAt>>,
+    at: Mutex<Option<StoredAt>>,
     changed: Notify,
     again: Notify,
 }
 
-impl Hash {
+impl TopicStore {
     pub(in crate::redis) fn new(name: String) -> Self {
         Self { name, at: Mutex::default(), changed: Notify::new(), again: Notify::new() }
     }
 
     /// The hash is there, up to `at.id`, and the log is of the same life.
-    pub(in crate::redis) fn loaded(&self, at: KeptAt) {
+    pub(in crate::redis) fn loaded(&self, at: StoredAt) {
         *self.lock() = Some(at);
         self.changed.notify_one();
     }
@@ -65,7 +71,7 @@ impl Hash {
         }
     }
 
-    pub(in crate::redis) fn at(&self) -> Option<KeptAt> {
+    pub(in crate::redis) fn at(&self) -> Option<StoredAt> {
         *self.lock()
     }
 
@@ -87,81 +93,59 @@ impl Hash {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<KeptAt>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<StoredAt>> {
         self.at.lock()
     }
 }
 
 /// Keeps the sets in the hash.
-pub(in crate::redis) struct Keeper {
-    server: Arc<Server>,
+pub(in crate::redis) struct TopicWriter {
+    endpoint: Arc<Endpoint>,
     timing: Timing,
     log: Arc<Log>,
-    hash: Arc<Hash>,
+    store: Arc<TopicStore>,
     /// Whether the log is a stream, whose ids say what is newer.
     follows: bool,
-    connection: Option<Connection>,
-    told: Told,
+    /// What the hash has is to be read, where the log is no stream.
+    to_read: bool,
+    connection: Option<RedisConnection>,
     unkept: Gauge,
 }
 
-impl Keeper {
+impl TopicWriter {
     pub(in crate::redis) fn new(
-        server: Arc<Server>,
+        endpoint: Arc<Endpoint>,
         timing: Timing,
         log: Arc<Log>,
-        hash: Arc<Hash>,
+        store: Arc<TopicStore>,
         follows: bool,
     ) -> Self {
         log.keep();
         let unkept = metrics::gauge!(TOPICS_UNKEPT_SECONDS);
-        Self { server, timing, log, hash, follows, connection: None, told: Told::default(), unkept }
+        Self { endpoint, timing, log, store, follows, to_read: false, connection: None, unkept }
     }
 
-    /// Keeps until `drain` starts, and once more then.
-    pub(in crate::redis) async fn run(mut self, drain: Drain) {
-        let mut to_read = false;
-        let mut pause = EVERY;
-        loop {
-            let hash = Arc::clone(&self.hash);
-            let last = tokio::select! {
-                biased;
-                () = drain.started() => true,
-                () = hash.again.notified() => {
-                    to_read = true;
-                    false
-                }
-                // After a failure it is time that counts.
-                () = hash.changed.notified(), if pause == EVERY => false,
-                () = sleep(pause) => false,
-            };
-            if !last {
-                sleep(random_between(GATHER, 2 * GATHER)).await;
-            }
-            let turn = self.turn(&mut to_read);
-            let done = if last { timeout(LAST, turn).await.unwrap_or(Ok(())) } else { turn.await };
-            match done {
-                Ok(()) => pause = EVERY,
-                Err(failure) => {
-                    self.connection = None;
-                    pause = (pause * 2).min(self.timing.max_backoff.max(EVERY));
-                    self.note(&failure);
-                }
-            }
-            self.unkept.set(self.log.unkept_for().as_secs_f64());
-            if last {
-                return;
-            }
-        }
+    /// Writes until `drain` starts, and once more then.
+    pub(in crate::redis) async fn run(self, drain: Drain) {
+        let max_backoff = self.timing.max_backoff.max(EVERY);
+        let status = Status::new(Arc::clone(&self.endpoint), &PURPOSE, max_backoff);
+        supervise(self, status, drain).await;
     }
 
-    async fn turn(&mut self, to_read: &mut bool) -> Result<(), Failure> {
-        if !self.follows && *to_read {
+    /// Writes what has changed.
+    async fn tick(&mut self) -> Result<(), RedisError> {
+        let done = self.write().await;
+        self.unkept.set(self.log.unkept_for().as_secs_f64());
+        done
+    }
+
+    async fn write(&mut self) -> Result<(), RedisError> {
+        if !self.follows && self.to_read {
             self.read().await?;
-            *to_read = false;
+            self.to_read = false;
         }
         // In this order: a life that is older than the sets is refused.
-        let at = self.hash.at();
+        let at = self.store.at();
         if self.follows && at.is_none() {
             return Ok(());
         }
@@ -174,17 +158,17 @@ impl Keeper {
     }
 
     /// Whether it is kept now; if not, that will be told to us.
-    async fn keep(&mut self, at: Option<KeptAt>, to_keep: &UnsavedTopics) -> Result<bool, Failure> {
+    async fn keep(&mut self, at: Option<StoredAt>, to_keep: &UnsavedTopics) -> Result<bool, RedisError> {
         let Some(given) = to_keep.sets.as_ref().filter(|given| size(given) <= MAX_STEP) else {
             return self.keep_all(at).await;
         };
         let limit = self.timing.timeout;
-        let Some(KeptAt { id: from, life }) = at else {
+        let Some(StoredAt { id: from, life }) = at else {
             if !given.is_empty() {
-                let hash = Arc::clone(&self.hash);
-                let step = self.connect().await?.put_given(&hash.name, given, limit).await?;
+                let store = Arc::clone(&self.store);
+                let step = self.connect().await?.put_given(&store.name, given, limit).await?;
                 count(step);
-                if step == Step::Absent {
+                if step == StoreOutcome::Absent {
                     return self.keep_all(at).await;
                 }
             }
@@ -194,38 +178,38 @@ impl Keeper {
             // The hash holds up to here: what changed is in it.
             return Ok(true);
         }
-        let hash = Arc::clone(&self.hash);
-        let now = KeptAt { id: to_keep.at, life };
-        let step = self.connect().await?.fold_given(&hash.name, now, from, given, limit).await?;
+        let store = Arc::clone(&self.store);
+        let now = StoredAt { id: to_keep.at, life };
+        let step = self.connect().await?.fold_given(&store.name, now, from, given, limit).await?;
         count(step);
         match step {
-            Step::Made | Step::Known => {
-                hash.kept(life, to_keep.at);
+            StoreOutcome::Made | StoreOutcome::Known => {
+                store.kept(life, to_keep.at);
                 Ok(true)
             }
-            Step::OtherLife => {
+            StoreOutcome::OtherLife => {
                 let connection = self.connect().await?;
-                if let Some(there) = connection.given_at(&hash.name, limit).await?
+                if let Some(there) = connection.given_at(&store.name, limit).await?
                     && there.life.order() < life.order()
                 {
                     // Whoever was to begin this life has not, and there is no difference between the two.
-                    connection.claim_given(&hash.name, there, KeptAt { life, ..there }, limit).await?;
+                    connection.claim_given(&store.name, there, StoredAt { life, ..there }, limit).await?;
                 }
                 Ok(false)
             }
-            Step::Absent | Step::Behind => self.keep_all(at).await,
+            StoreOutcome::Absent | StoreOutcome::Behind => self.keep_all(at).await,
         }
     }
 
     /// Writes all sets anew, in pieces, and puts them in place in one step.
-    async fn keep_all(&mut self, at: Option<KeptAt>) -> Result<bool, Failure> {
-        let (log, hash, limit) = (Arc::clone(&self.log), Arc::clone(&self.hash), self.timing.timeout);
+    async fn keep_all(&mut self, at: Option<StoredAt>) -> Result<bool, RedisError> {
+        let (log, store, limit) = (Arc::clone(&self.log), Arc::clone(&self.store), self.timing.timeout);
         let connection = self.connect().await?;
         let life = at.map(|at| at.life);
-        let seeded = seed(connection, &hash.name, &log, life, limit).await;
-        if let Ok((id, Step::Made | Step::Known)) = seeded {
+        let seeded = seed(connection, &store.name, &log, life, limit).await;
+        if let Ok((id, StoreOutcome::Made | StoreOutcome::Known)) = seeded {
             if let Some(life) = life {
-                hash.kept(life, id);
+                store.kept(life, id);
             }
             return Ok(true);
         }
@@ -235,28 +219,29 @@ impl Keeper {
     }
 
     /// Takes over what the hash has, where the log is no stream.
-    async fn read(&mut self) -> Result<(), Failure> {
-        let (hash, limit) = (Arc::clone(&self.hash), self.timing.timeout);
-        match self.connect().await?.given(&hash.name, limit).await? {
-            Kept::Sets(_, given) => {
+    async fn read(&mut self) -> Result<(), RedisError> {
+        let (store, limit) = (Arc::clone(&self.store), self.timing.timeout);
+        match self.connect().await?.given(&store.name, limit).await? {
+            StoredTopics::Sets(_, given) => {
                 let holders = given.len();
                 self.log.adopt(given);
-                info!(redis = %self.server, holders, "what users and sessions are given is read from Redis");
+                info!(redis = %self.endpoint, holders, "what users and sessions are given is read from Redis");
             }
             // Perhaps Redis came back empty: what is known here is known.
-            Kept::Nothing => {
+            StoredTopics::Nothing => {
                 if !self.log.holders().is_empty() {
                     self.log.nothing_kept();
                 }
             }
-            Kept::Unreadable => {
-                warn!(redis = %self.server, "Redis does not let sidestream read what users and sessions are given: it will not outlast a restart");
+            StoredTopics::Unreadable => {
+                warn!(redis = %self.endpoint, "Redis does not let sidestream read what users and sessions are given: it will not outlast a restart");
             }
         }
         Ok(())
     }
 
-    async fn connect(&mut self) -> Result<&mut Connection, Failure> {
+    /// The connection, made when it is needed.
+    async fn connect(&mut self) -> Result<&mut RedisConnection, RedisError> {
         // One on which something was said that nobody asked for, or that has ended, is of no use.
         if let Some(connection) = &mut self.connection
             && timeout(Duration::ZERO, connection.receive()).await.is_ok()
@@ -264,35 +249,52 @@ impl Keeper {
             self.connection = None;
         }
         if self.connection.is_none() {
-            let connection = self.server.open(self.timing.timeout, MAX_SET).await?;
-            self.connection = Some(connection);
-            metrics::counter!(REDIS_CONNECTS, "purpose" => PURPOSE).increment(1);
-            self.told.forget();
+            self.connection = Some(self.endpoint.open(self.timing.timeout, MAX_SET).await?);
         }
-        self.connection.as_mut().ok_or(Failure::Closed)
+        self.connection.as_mut().ok_or(RedisError::Closed)
+    }
+}
+
+impl Supervised for TopicWriter {
+    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+        loop {
+            let store = Arc::clone(&self.store);
+            tokio::select! {
+                biased;
+                () = drain.started() => return Ok(()),
+                () = store.again.notified() => self.to_read = true,
+                () = store.changed.notified() => {}
+                () = sleep(EVERY) => {}
+            }
+            // Changes come in groups, and to all instances at once.
+            sleep(random_between(GATHER, 2 * GATHER)).await;
+            self.tick().await?;
+            if self.connection.is_some() {
+                status.on_connected();
+            }
+        }
     }
 
-    fn note(&mut self, failure: &Failure) {
-        let reason = failure.word();
-        metrics::counter!(REDIS_FAILURES, "purpose" => PURPOSE, "reason" => reason).increment(1);
+    fn on_disconnected(&mut self, _error: &RedisError) -> Instant {
+        self.connection = None;
         metrics::counter!(TOPICS_KEPT, "result" => "failed").increment(1);
-        if self.told.say(reason) {
-            warn!(redis = %self.server, reason, %failure, "cannot keep in Redis what users and sessions are given; trying again");
-        } else {
-            debug!(redis = %self.server, reason, %failure, "still cannot keep what users and sessions are given");
-        }
+        Instant::now()
+    }
+
+    async fn stop(&mut self) {
+        let _ = timeout(LAST, self.tick()).await;
     }
 }
 
 /// Writes all sets of `log` anew and puts them in the place of the hash, unless that is there and as new; with the id
 /// at which they are these. `life` is None where the log is no stream.
 pub(in crate::redis) async fn seed(
-    connection: &mut Connection,
+    connection: &mut RedisConnection,
     hash: &str,
     log: &Log,
     life: Option<EventId>,
     limit: Duration,
-) -> Result<(EventId, Step), Failure> {
+) -> Result<(EventId, StoreOutcome), RedisError> {
     let copy = format!("{hash}:new:{:016x}", getrandom::u64().unwrap_or_default());
     let holders = log.holders();
     let mut copied = 0;
@@ -301,13 +303,13 @@ pub(in crate::redis) async fn seed(
     }
     // What has changed while that went on.
     let UnsavedTopics { at, sets, .. } = log.to_keep();
-    let Some(changed) = sets else { return Ok((at, Step::Behind)) };
+    let Some(changed) = sets else { return Ok((at, StoreOutcome::Behind)) };
     let step = match life {
         Some(life) => {
-            connection.seed_given(hash, (&copy, copied), KeptAt { id: at, life }, &changed, limit).await?
+            connection.seed_given(hash, (&copy, copied), StoredAt { id: at, life }, &changed, limit).await?
         }
         None => match connection.replace_given(hash, (&copy, copied), limit).await? {
-            Step::Made => connection.put_given(hash, &changed, limit).await?,
+            StoreOutcome::Made => connection.put_given(hash, &changed, limit).await?,
             step => step,
         },
     };
@@ -316,11 +318,11 @@ pub(in crate::redis) async fn seed(
     Ok((at, step))
 }
 
-fn count(step: Step) {
+fn count(step: StoreOutcome) {
     let result = match step {
-        Step::Made => "made",
-        Step::Known => "known",
-        Step::Absent | Step::OtherLife | Step::Behind => "refused",
+        StoreOutcome::Made => "made",
+        StoreOutcome::Known => "known",
+        StoreOutcome::Absent | StoreOutcome::OtherLife | StoreOutcome::Behind => "refused",
     };
     metrics::counter!(TOPICS_KEPT, "result" => result).increment(1);
 }

@@ -1,0 +1,137 @@
+//! What the reader does when it (re)connects: load the newest part of the stream, find out what became of the stream
+//! meanwhile, and begin anew after a loss.
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::event::EventId;
+use crate::log::Reset;
+use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::error::RedisError;
+use crate::redis::client::resp::write_command;
+use crate::redis::log::loader::{Loaded, advance, begin, load};
+use crate::redis::log::reader::{BEFORE_ALL, ReadPosition, ReaderConfig, StreamReader};
+use crate::redis::log::stream_info::{StreamInfo, Verdict, ask_info};
+use crate::redis::topics::store::StoredAt;
+
+/// How often a load begins anew because what is kept of given topics has changed meanwhile.
+const MAX_LOADS: usize = 8;
+
+impl StreamReader {
+    /// Takes the newest part of the stream for the log; `told` goes to every open stream.
+    pub(super) async fn load(
+        &mut self,
+        connection: &mut RedisConnection,
+        told: Option<Reset>,
+    ) -> Result<(), RedisError> {
+        let began = Instant::now();
+        for _ in 0..MAX_LOADS {
+            let mut history = self.log.history();
+            // Before the stream, so that what is behind it is found there.
+            let kept = self.given(&mut history).await?;
+            let topics = &*self.topics;
+            let Loaded { at, foreign } = load(connection, &self.reading, &mut history, topics).await?;
+            let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
+            if let Some(StoredAt { id, .. }) = &mut kept
+                && history.begins_behind().is_some_and(|first| first.order() > id.order())
+            {
+                let had = self.at.map_or(BEFORE_ALL, |at| at.id);
+                if *id == BEFORE_ALL || self.look(connection, *id, None).await?.0 != Verdict::Trimmed {
+                    advance(connection, &self.reading, &mut history, *id, topics).await?;
+                } else if had.order() > id.order() {
+                    // What this instance knows is newer than what was kept.
+                    history.forget_known();
+                    *id = had;
+                } else {
+                    warn!(redis = %self.endpoint, kept = %id, "the stream was trimmed past what is kept of given topics: changes in between are lost");
+                    advance(connection, &self.reading, &mut history, *id, topics).await?;
+                }
+            }
+            let events = history.len();
+            let made = self.log.restart(history, at.id, told);
+            if let Some(kept) = kept {
+                self.store.loaded(kept);
+            }
+            self.topics.made(made);
+            self.at = Some(at);
+            for bad in foreign {
+                self.complain(&bad);
+            }
+            let took = began.elapsed();
+            self.metrics.load.record(took);
+            info!(redis = %self.endpoint, events, ms = took.as_millis() as u64, "the log is loaded from its stream");
+            return Ok(());
+        }
+        Err(RedisError::Unexpected)
+    }
+
+    /// What the stream is to somebody who has all of it up to `read`.
+    async fn look(
+        &self,
+        connection: &mut RedisConnection,
+        read: EventId,
+        added: Option<u64>,
+    ) -> Result<(Verdict, Option<StreamInfo>), RedisError> {
+        let ReaderConfig { key, limit, .. } = &self.reading;
+        let (limit, id) = (*limit, read.to_string());
+        let mut commands = Vec::new();
+        ask_info(&mut commands, key);
+        write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
+        write_command(&mut commands, &[b"XRANGE", key, b"-", b"+", b"COUNT", b"1"]);
+        connection.send(&commands).await?;
+        let info = connection.info(limit).await?;
+        let there = connection.one_id(limit).await?.is_some();
+        let first = connection.one_id(limit).await?;
+        let verdict = match info {
+            Some(info) => info.judge(read, added, there, first),
+            None if read == BEFORE_ALL => Verdict::Whole,
+            None => Verdict::Lost,
+        };
+        Ok((verdict, info))
+    }
+
+    /// Finds out what became of the stream meanwhile.
+    pub(super) async fn rejoin(
+        &mut self,
+        connection: &mut RedisConnection,
+        at: ReadPosition,
+    ) -> Result<(), RedisError> {
+        let (verdict, info) = self.look(connection, at.id, at.added).await?;
+        match verdict {
+            Verdict::Whole => {
+                if let Some(info) = info.filter(|info| info.last.order() == at.id.order()) {
+                    self.at = Some(ReadPosition { added: info.added, ..at });
+                }
+                Ok(())
+            }
+            Verdict::Trimmed => {
+                warn!(redis = %self.endpoint, read_to = %at.id, "the stream was trimmed past what had been read; every open stream is told");
+                self.count_reset(Reset::LogTrimmed);
+                self.load(connection, Some(Reset::LogTrimmed)).await
+            }
+            Verdict::Lost => {
+                warn!(redis = %self.endpoint, read_to = %at.id, "Redis lost the newest part of the stream, or all of it; every open stream is told");
+                self.count_reset(Reset::LogLost);
+                self.begin_anew(connection, at, info.map(|info| info.last)).await
+            }
+        }
+    }
+
+    /// Marks the loss in the stream, for those who come later too, and starts behind the mark.
+    async fn begin_anew(
+        &mut self,
+        connection: &mut RedisConnection,
+        at: ReadPosition,
+        last: Option<EventId>,
+    ) -> Result<(), RedisError> {
+        if begin(connection, &self.reading, Some(at.id), last).await?.is_some() {
+            // Nothing from before the mark is kept: what is missing there, nobody knows.
+            return self.load(connection, Some(Reset::LogLost)).await;
+        }
+        warn!(redis = %self.endpoint, "Redis does not let sidestream mark the loss in the stream: instances that start later will not know of it");
+        let end = last.unwrap_or(BEFORE_ALL);
+        self.log.restart(self.log.history(), end, Some(Reset::LogLost));
+        self.at = Some(ReadPosition { id: end, added: None, mark: Some(end) });
+        Ok(())
+    }
+}

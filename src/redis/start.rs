@@ -1,0 +1,224 @@
+//! What is started where Redis is configured: the connections, and who shares what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config;
+use crate::control::{Control, TopicAssignments, TopicBus, TopicBusError};
+use crate::future::BoxFuture;
+use crate::health::Health;
+use crate::log::Log;
+use crate::publish::Relay;
+use crate::redis::bridge::leader::{Bridge, BridgeConfig};
+use crate::redis::bridge::lease::Lease;
+use crate::redis::bridge::tap::ChannelTap;
+use crate::redis::bus::RedisBus;
+use crate::redis::channels::ingest::{CommandHandler, Ingest};
+use crate::redis::channels::mapping::Channels;
+use crate::redis::channels::publisher::RedisPublisher;
+use crate::redis::channels::subscriber::Subscriber;
+use crate::redis::client::endpoint::Endpoint;
+use crate::redis::client::outbox::Undone;
+use crate::redis::client::slot::sharded_channel;
+use crate::redis::client::url::BadRedisUrl;
+use crate::redis::dedup::RedisFirstUse;
+use crate::redis::log::append::{AppendCommands, once_keys};
+use crate::redis::log::reader::{ReaderConfig, StreamReader};
+use crate::redis::log::writer::StreamWriter;
+use crate::redis::rpc::codec::RpcKeys;
+use crate::redis::rpc::server::{RequestHandler, RpcServer};
+use crate::redis::topics::store::hash_name;
+use crate::redis::topics::writer::{TopicStore, TopicWriter};
+use crate::shutdown::Drain;
+
+/// How long what may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// Bound of connecting and of every answer.
+    pub(super) timeout: Duration,
+    pub(super) ping_interval: Duration,
+    /// Longest pause between two attempts.
+    pub(super) max_backoff: Duration,
+}
+
+impl Timing {
+    fn new(settings: &config::Redis) -> Self {
+        Self {
+            timeout: settings.timeout,
+            ping_interval: settings.ping_interval,
+            max_backoff: settings.max_backoff,
+        }
+    }
+}
+
+/// By how much a relayed envelope may be longer than the body it came in: the request's idempotency key is put in.
+const RELAY_SLACK: usize = 1024;
+
+/// How long the path, the headers and the rest of a request over Redis may be.
+const REQUEST_SLACK: usize = 64 << 10;
+
+/// By how much a bridged message may grow: a raw text becomes a JSON string, which spells a control character in six.
+const QUOTING: usize = 6;
+
+/// What Redis has to be told of the rest of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisLimits {
+    /// Longer messages and entries are passed over.
+    pub max_message: usize,
+    /// How long Redis remembers an idempotency key.
+    pub idempotency_window: Duration,
+}
+
+/// The ways out to Redis.
+pub struct RedisHandles {
+    /// For `POST /publish`.
+    pub relay: Arc<dyn Relay>,
+    /// For what instances tell each other in the order of the events.
+    pub peers: Arc<dyn TopicBus>,
+}
+
+/// Tells every instance, this one too, what is asked of all, in a place among the events.
+enum TopicChanges {
+    Channel(RedisPublisher),
+    Stream(StreamWriter),
+}
+
+impl TopicBus for TopicChanges {
+    fn tell(&self, command: Vec<u8>) -> BoxFuture<'_, Result<(), TopicBusError>> {
+        Box::pin(async move {
+            let told = match self {
+                Self::Channel(publisher) => publisher.tell(command).await,
+                Self::Stream(writer) => writer.tell(command.into()).await,
+            };
+            told.map_err(|undone| match undone {
+                Undone::Unreachable | Undone::Refused(_) => TopicBusError::Nothing,
+                Undone::Unknown => TopicBusError::Perhaps,
+            })
+        })
+    }
+}
+
+/// Tells by the Redis of `settings` which tickets are used for the first time on any instance, until `drain` starts.
+pub fn start_first_use(settings: &config::Redis, drain: &Drain) -> Result<RedisFirstUse, BadRedisUrl> {
+    let prefix = &settings.prefix;
+    // In a Cluster all of them lie in one slot.
+    let keys =
+        if settings.nodes.is_empty() { format!("{prefix}:ticket:") } else { format!("{prefix}:{{ticket}}:") };
+    let endpoint = Arc::new(Endpoint::new(settings, &keys)?);
+    Ok(RedisFirstUse::start(endpoint, Timing::new(settings), keys, drain))
+}
+
+/// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
+/// one, and gives back the ways out; until `drain` starts: best one that starts after the streams are closed, so that
+/// these miss nothing while they wait for that. Changes of topics that instances tell each other are made by `topics`.
+/// Returns at once; `health` tells when Redis is there.
+pub fn start_redis(
+    settings: &config::Redis,
+    limits: RedisLimits,
+    log: &Arc<Log>,
+    topics: &Arc<TopicAssignments>,
+    health: &Health,
+    drain: &Drain,
+) -> Result<RedisHandles, BadRedisUrl> {
+    let (key, timing) = (stream_key(settings), Timing::new(settings));
+    let endpoint = Arc::new(Endpoint::new(settings, key)?);
+    let mut channels = Channels::new(settings);
+    let sharded = (!settings.nodes.is_empty()).then(|| sharded_channel(&settings.prefix, key));
+    if let Some(sharded) = &sharded {
+        channels.add_sharded(sharded);
+    }
+    let max_text = limits.max_message.saturating_add(RELAY_SLACK);
+    let bridged = settings.stream.as_ref().filter(|_| channels.is_bridged());
+    let tap = bridged.map(|stream| {
+        let max_bytes = usize::try_from(stream.bridge_buffer.0).unwrap_or(usize::MAX);
+        ChannelTap::new(&settings.prefix, channels.bridged(), max_text, max_bytes)
+    });
+
+    let store = Arc::new(TopicStore::new(hash_name(&settings.prefix, key)));
+    let follows = settings.stream.is_some();
+    let writer =
+        TopicWriter::new(Arc::clone(&endpoint), timing, Arc::clone(log), Arc::clone(&store), follows);
+    drain.spawn_essential("redis topics", writer.run(drain.clone()));
+
+    let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, &store), tap.clone());
+    let subscriber = Subscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
+    let subscriber = subscriber.with_store(Arc::clone(&store));
+    let listening = subscriber.listening();
+    drain.spawn_essential("redis channels", subscriber.run(health.depend_on("redis", true), drain.clone()));
+
+    let Some(stream) = &settings.stream else {
+        let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, drain);
+        let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
+        return Ok(RedisHandles { relay: Arc::new(publisher), peers });
+    };
+    let max_text = if tap.is_some() { max_text.saturating_mul(QUOTING) } else { max_text };
+    let config = ReaderConfig {
+        key: stream.key.as_bytes().into(),
+        batch: stream.batch,
+        max_text,
+        limit: settings.timeout,
+    };
+    let (log, topics) = (Arc::clone(log), Arc::clone(topics));
+    let reader = StreamReader::new(Arc::clone(&endpoint), config, timing, log, topics, store);
+    drain.spawn_essential("redis stream", reader.run(health.depend_on("redis_stream", true), drain.clone()));
+    if let Some(tap) = tap {
+        let keys = once_keys(stream, &settings.prefix);
+        let config = BridgeConfig {
+            endpoint: Arc::clone(&endpoint),
+            timing,
+            lease: Lease::new(stream, &settings.prefix, keys, limits.idempotency_window),
+            length: stream.bridge_lease,
+            stream: stream.key.as_bytes().into(),
+            max_text,
+            tap,
+        };
+        let bridge = Bridge::new(config, health.depend_on("redis_bridge", true));
+        drain.spawn_essential("redis bridge", bridge.run(drain.clone()));
+    }
+    let commands = AppendCommands::new(stream, &settings.prefix, sharded, limits.idempotency_window);
+    let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, drain);
+    let peers = Arc::new(TopicChanges::Stream(writer.clone()));
+    Ok(RedisHandles { relay: Arc::new(writer), peers })
+}
+
+/// The key that decides on the node of a Cluster.
+fn stream_key(settings: &config::Redis) -> &str {
+    settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key)
+}
+
+/// Makes the changes of topics that come over a channel.
+fn on_command(topics: &Arc<TopicAssignments>, store: &Arc<TopicStore>) -> CommandHandler {
+    let (topics, store) = (Arc::clone(topics), Arc::clone(store));
+    Arc::new(move |text| {
+        let is_known = topics.heard(text).is_ok();
+        store.changed();
+        is_known
+    })
+}
+
+/// Starts the bus between the instances that share the Redis of `settings`, until `drain` starts; `control` gets what
+/// they tell, this one's own words too.
+pub fn start_bus(
+    settings: &config::Redis,
+    control: Arc<Control>,
+    drain: &Drain,
+) -> Result<RedisBus, BadRedisUrl> {
+    let endpoint = Arc::new(Endpoint::new(settings, &RedisBus::kept(&settings.prefix))?);
+    Ok(RedisBus::start(endpoint, Timing::new(settings), &settings.prefix, control, drain))
+}
+
+/// Starts to take requests from the list in the Redis of `settings`, until `drain` starts; `handler` answers them. A body
+/// may have `max_body` bytes.
+pub fn start_requests(
+    settings: &config::Redis,
+    max_body: usize,
+    handler: Arc<dyn RequestHandler>,
+    drain: &Drain,
+) -> Result<(), BadRedisUrl> {
+    let prefix = &settings.prefix;
+    let endpoint = Arc::new(Endpoint::new(settings, &RpcKeys::list(prefix))?);
+    // A body that is text spells each quote in two.
+    let max_text = max_body.saturating_mul(2).saturating_add(REQUEST_SLACK);
+    RpcServer::start(endpoint, Timing::new(settings), prefix, max_text, handler, drain);
+    Ok(())
+}
