@@ -100,6 +100,13 @@ impl Reporter {
         self.set(State::Down(why.into()));
     }
 
+    /// Whether events require it from now on.
+    pub fn set_required(&self, required: bool) {
+        if let Some(dependency) = self.health.all.lock().get_mut(self.name) {
+            dependency.events = required;
+        }
+    }
+
     /// From now on events flow without it, too.
     pub fn no_longer_required(&self) {
         let mut all = self.health.all.lock();

@@ -180,8 +180,9 @@ impl Control {
         matches!(self.tell(message, None).await, Some(Ok(())))
     }
 
-    /// Does what another instance, or this one, has asked for.
-    pub async fn hear(&self, message: &[u8]) {
+    /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that is
+    /// known better than by the message.
+    pub async fn hear(&self, message: &[u8], left: Option<Duration>) {
         let command = BusCommand::parse(message);
         let kind = match &command {
             Some(BusCommand::Revoke(_)) => "revoke",
@@ -197,10 +198,8 @@ impl Control {
         metrics::counter!(COMMANDS, "kind" => kind).increment(1);
         match command {
             Some(BusCommand::Revoke(revoke)) => {
-                let Some((whose, at, until)) = revoke.read() else { return };
-                if until <= SystemTime::now() {
-                    return;
-                }
+                // Open streams end, whatever time is left.
+                let Some((whose, at, until)) = revoke.read(left) else { return };
                 match self.end_revoked(whose, at, until).await {
                     Ok(ended) => debug!(ended, "grants revoked by another instance"),
                     Err(error) => self.warn_full(&error),
@@ -212,7 +211,7 @@ impl Control {
                 debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
             }
             Some(BusCommand::Away(away)) => {
-                let Some((whose, until)) = away.read() else { return };
+                let Some((whose, until)) = away.read(left) else { return };
                 if until > SystemTime::now()
                     && let Err(error) = self.revocations.send_away(whose, until)
                 {

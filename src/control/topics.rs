@@ -24,10 +24,12 @@ pub trait TopicBus: Send + Sync {
 }
 
 /// What is known of a command that did not go out as it should.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TopicBusError {
     /// Nobody was told.
     Nothing,
+    /// Nobody was told, because what carries commands refused this one, in these words.
+    Refused(Box<str>),
     /// Some may have been.
     Perhaps,
 }
@@ -55,7 +57,7 @@ pub struct HolderTopics {
 }
 
 /// Why a change is not made, or not known to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TopicEditError {
     #[error("{0}")]
     Edit(#[from] BadEdit),
@@ -66,6 +68,8 @@ pub enum TopicEditError {
     PassedOn,
     #[error("the other instances cannot be told now, and nothing was changed here")]
     NotTold,
+    #[error("{0}: the other instances were not told, and nothing was changed here")]
+    NotCarried(Box<str>),
     #[error(
         "the change was sent to all instances, and has not come back to this one: it may or may not be made"
     )]
@@ -158,6 +162,7 @@ impl TopicAssignments {
         self.waiting().insert(number, sender);
         peers.tell(command).await.map_err(|why| match why {
             TopicBusError::Nothing => TopicEditError::NotTold,
+            TopicBusError::Refused(error) => TopicEditError::NotCarried(error),
             TopicBusError::Perhaps => TopicEditError::Unknown,
         })?;
         match tokio::time::timeout(self.patience, made).await {
@@ -187,7 +192,10 @@ impl TopicAssignments {
         let command =
             TopicCommand { number: None, topics: HolderFields::new(&client, edit), owner: Some(owner) };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
-        peers.tell(command).await.map_err(|_| TopicEditError::NotTold)?;
+        peers.tell(command).await.map_err(|error| match error {
+            TopicBusError::Refused(error) => TopicEditError::NotCarried(error),
+            TopicBusError::Nothing | TopicBusError::Perhaps => TopicEditError::NotTold,
+        })?;
         Err(TopicEditError::PassedOn)
     }
 

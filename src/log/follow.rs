@@ -79,6 +79,8 @@ pub struct History {
     bytes: usize,
     /// The oldest place that was looked at; nothing before it is known.
     oldest: Option<EventId>,
+    /// What stood before it is lost.
+    begins_with_loss: bool,
     /// What users and sessions had been given at some id, where that is known.
     pub(super) base: Option<(EventId, Sets)>,
     /// Whose sets differ there from what is kept.
@@ -135,9 +137,10 @@ impl History {
         true
     }
 
-    /// Nothing before `id` is to be kept, and a cursor from before it not to be served.
-    pub fn end_at(&mut self, id: EventId) {
+    /// A loss was marked at `id`: nothing before it is to be kept, and a cursor from before it not to be served.
+    pub fn begin_with_loss(&mut self, id: EventId) {
         self.oldest = Some(id);
+        self.begins_with_loss = true;
     }
 
     /// Nothing at or before it is in the history. None while nothing was looked at.
@@ -206,6 +209,7 @@ impl Log {
             events: 0,
             bytes: 0,
             oldest: None,
+            begins_with_loss: false,
             base: None,
             unkept: UnsavedHolders::default(),
             members: state.store.members.bounds,
@@ -219,13 +223,14 @@ impl Log {
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
     /// known any more. Without known sets, what is held goes on.
     pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<EditOutcome> {
-        let History { places, oldest, base, unkept: differ, .. } = history;
+        let History { places, oldest, begins_with_loss, base, unkept: differ, .. } = history;
         let origin = oldest.unwrap_or(end);
         let mut all = Vec::new();
         {
             let mut state = self.lock();
             let had = state.store.head().id;
-            state.store.begin_anew(origin, told.unwrap_or(Reset::TooOld));
+            let before = if begins_with_loss { Reset::LogLost } else { Reset::TooOld };
+            state.store.begin_anew(origin, told.unwrap_or(before));
             let known = match base {
                 Some((at, sets)) => {
                     if state.following.as_ref().is_some_and(|following| following.loaded) {

@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 /// Whom a client believes.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +103,8 @@ pub fn client(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider speaks the default versions")
-        .with_root_certificates(authorities(trust)?);
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(trust, &provider)?);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
@@ -157,6 +162,65 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTls> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|bad| BadTls::BadPem(wrong_with(&bad)))?;
     if certificates.is_empty() { Err(BadTls::NoCertificate) } else { Ok(certificates) }
+}
+
+/// Believes a server whose certificate is one of the operator's own, to the letter and whatever name it has; otherwise
+/// one that an authority vouches for.
+#[derive(Debug)]
+struct OwnOrSigned {
+    own: Vec<CertificateDer<'static>>,
+    signed: Arc<WebPkiServerVerifier>,
+}
+
+fn verifier(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<OwnOrSigned>, BadTls> {
+    let own = match trust {
+        Trust::System => Vec::new(),
+        Trust::SystemAnd(text) | Trust::Only(text) => certificates(text)?,
+    };
+    let store = Arc::new(authorities(trust)?);
+    let signed = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider))
+        .build()
+        .map_err(|bad| BadTls::NoAuthorities(bad.to_string()))?;
+    Ok(Arc::new(OwnOrSigned { own, signed }))
+}
+
+impl ServerCertVerifier for OwnOrSigned {
+    fn verify_server_cert(
+        &self,
+        server: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.own.iter().any(|own| own.as_ref() == server.as_ref()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.signed.verify_server_cert(server, intermediates, name, ocsp, now)
+    }
+
+    // That it holds the certificate's key is always asked.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        server: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, server, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        server: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, server, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 fn authorities(trust: Trust<'_>) -> Result<RootCertStore, BadTls> {

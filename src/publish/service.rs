@@ -60,18 +60,22 @@ pub struct Relayed {
 }
 
 /// Why messages were not relayed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("Redis cannot be reached: nothing was published")]
     Down,
+    /// Redis answered, with this.
+    #[error("{0}: nothing was published")]
+    Refused(Box<str>),
     #[error("Redis was lost before it answered: the events may have been published, in part or as a whole")]
     Unknown,
 }
 
 impl RelayError {
-    fn word(self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Self::Down => "relay_down",
+            Self::Refused(_) => "relay_refused",
             Self::Unknown => "relay_unknown",
         }
     }

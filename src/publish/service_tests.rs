@@ -22,7 +22,7 @@ impl Relay for Told {
     fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_> {
         let relayed = vec![Relayed::default(); messages.len()];
         self.got.lock().unwrap().extend(messages.into_iter().map(|message| message.json));
-        Box::pin(std::future::ready(self.answer.map(|()| relayed)))
+        Box::pin(std::future::ready(self.answer.clone().map(|()| relayed)))
     }
 }
 
@@ -66,8 +66,8 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
 
 #[tokio::test]
 async fn a_relay_that_fails_says_what_is_known() {
-    for bad in [RelayError::Down, RelayError::Unknown] {
-        let (door, log) = door(Some(Told::new(Err(bad))));
+    for bad in [RelayError::Down, RelayError::Refused("OOM".into()), RelayError::Unknown] {
+        let (door, log) = door(Some(Told::new(Err(bad.clone()))));
         assert_eq!(
             door.publish(br#"{"topic":"a"}"#, PublishOptions::default(), &Publisher::unbounded()).await,
             Err(BadPublish::Relay(bad))

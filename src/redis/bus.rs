@@ -1,7 +1,7 @@
 //! What instances tell each other, on `<prefix>:control`: one connection listens, another one tells.
 //!
-//! What has to reach instances that are away is kept in the sorted set `<prefix>:revocations` until its time is over, and
-//! read whenever listening begins: after the subscription stands, so that nothing falls between. This file must not
+//! What has to reach instances that are away is kept in the sorted set `<prefix>:revocations` until its time is over by
+//! the clock of Redis, and read whenever listening begins: after the subscription stands, so that nothing falls between. This file must not
 //! know what a message means.
 
 use std::convert::Infallible;
@@ -11,16 +11,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::{now_ms, unix_ms};
 use crate::control::{Bus, BusError, Control, Sending};
 use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Repeat, Verdict};
+use crate::redis::client::exchange::{Exchange, Repeat, Verdict};
+use crate::redis::client::outbox::{Outbox, OutboxConfig};
 use crate::redis::client::resp::{RespReply, write_command};
-use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise, until_drain};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise, until_drain};
 use crate::shutdown::Drain;
 
 const TELLING: Purpose = Purpose {
@@ -43,17 +43,18 @@ const MAX_WAITING: usize = 256;
 const MAX_TEXT: usize = 1 << 20;
 /// The longest pause between two attempts: what is told meanwhile should not be late.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+const CATCHING_UP: &str = "reading what was told before";
 /// How many kept messages one answer holds.
-const PAGE: usize = 4;
+const PAGE: usize = 2;
 
 /// Tells all instances, this one too. Cloning shares.
 #[derive(Clone)]
 pub struct RedisBus(Outbox<Broadcasting>);
 
-struct BusMessage {
+struct KeptMessage {
     text: Bytes,
-    /// Milliseconds since the Unix epoch.
-    kept_until: Option<u64>,
+    /// For how long it is kept, in milliseconds.
+    kept_for: Option<u64>,
 }
 
 /// The names of what the bus uses in Redis.
@@ -61,6 +62,15 @@ struct BusNames {
     channel: Box<[u8]>,
     kept: Box<[u8]>,
 }
+
+/// Keeps a message until a time by the clock of Redis, which is the same for all instances, and publishes it. It is kept
+/// first: an instance that begins to listen in between finds it.
+const KEEP: &[u8] = b"\
+local time = redis.call('TIME') \
+local now = time[1] * 1000 + math.floor(time[2] / 1000) \
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3]) \
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now) \
+return redis.call('PUBLISH', ARGV[1], ARGV[3])";
 
 /// `PUBLISH`, and what keeps a message.
 struct Broadcasting(Arc<BusNames>);
@@ -84,7 +94,7 @@ impl RedisBus {
             kept: Self::kept(prefix).into_bytes().into(),
         });
         let timing = Timing { max_backoff: timing.max_backoff.min(MAX_PAUSE), ..timing };
-        let status = Status::new(Arc::clone(&endpoint), &LISTENING, timing.max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(&endpoint), &LISTENING, timing.max_backoff);
         let listener =
             BusListener { endpoint: Arc::clone(&endpoint), timing, names: Arc::clone(&names), control };
         drain.spawn_essential("redis bus listener", supervise(listener, status, drain.clone()));
@@ -94,6 +104,7 @@ impl RedisBus {
             purpose: &TELLING,
             limit: timing.timeout,
             max_waiting: MAX_WAITING,
+            health: None,
         };
         Self(Outbox::start(config, Broadcasting(names), drain, Some(drain.clone())))
     }
@@ -102,53 +113,51 @@ impl RedisBus {
 impl Bus for RedisBus {
     /// Told twice at the worst, never half.
     fn tell(&self, message: Bytes, kept: Option<SystemTime>) -> Sending<'_> {
-        let message = BusMessage { text: message, kept_until: kept.map(unix_ms) };
+        let left = |until: SystemTime| until.duration_since(SystemTime::now()).unwrap_or_default();
+        let ms = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let message = KeptMessage { text: message, kept_for: kept.map(|until| ms(left(until))) };
         Box::pin(async move { self.0.ask(message).await.map_err(|_| BusError) })
     }
 }
 
 impl Exchange for Broadcasting {
-    type Request = BusMessage;
+    type Request = KeptMessage;
     type Answer = ();
 
     const DOING: &'static str = "telling other instances";
 
-    fn size(request: &BusMessage) -> usize {
+    fn size(request: &KeptMessage) -> usize {
         const AROUND: usize = 256;
         // Twice where it is kept.
         2 * request.text.len() + AROUND
     }
 
-    fn write(&mut self, commands: &mut Vec<u8>, BusMessage { text, kept_until }: &BusMessage) {
+    fn write(&mut self, commands: &mut Vec<u8>, KeptMessage { text, kept_for }: &KeptMessage) {
         let BusNames { channel, kept } = &*self.0;
-        if let Some(until) = kept_until {
-            // Before the channel's word: an instance that begins to listen in between finds it.
-            let (until, now) = (until.to_string(), now_ms().to_string());
-            write_command(commands, &[b"ZADD", kept, until.as_bytes(), text]);
-            write_command(commands, &[b"ZREMRANGEBYSCORE", kept, b"-inf", now.as_bytes()]);
+        match kept_for {
+            None => write_command(commands, &[b"PUBLISH", channel, text]),
+            Some(ms) => {
+                let ms = ms.to_string();
+                write_command(commands, &[b"EVAL", KEEP, b"1", kept, channel, ms.as_bytes(), text]);
+            }
         }
-        write_command(commands, &[b"PUBLISH", channel, text]);
     }
 
     async fn read(
         &mut self,
         connection: &mut RedisConnection,
         limit: Duration,
-        request: &BusMessage,
+        _request: &KeptMessage,
     ) -> Result<Verdict<()>, RedisError> {
-        let mut refused = None;
-        for _ in 0..if request.kept_until.is_some() { 3 } else { 1 } {
-            match connection.token(limit, Self::DOING).await? {
-                RespToken::Integer(_) => {}
-                RespToken::Error(text) => refused = Some(RedisError::refused("a command", &text, None)),
-                _ => return Err(RedisError::Unexpected),
-            }
-        }
-        Ok(refused.map_or(Verdict::Done(()), Verdict::Refused))
+        Ok(match connection.token(limit, Self::DOING).await? {
+            RespToken::Integer(_) => Verdict::Done(()),
+            RespToken::Error(text) => Verdict::Refused(RedisError::refused("a command", &text, None)),
+            _ => return Err(RedisError::Unexpected),
+        })
     }
 
     /// A kept connection may have died in silence; doing it twice changes nothing.
-    fn repeat(_request: &BusMessage) -> Repeat {
+    fn repeat(_request: &KeptMessage) -> Repeat {
         Repeat::OnFreshConnection
     }
 }
@@ -162,13 +171,13 @@ struct BusListener {
 }
 
 impl Supervised for BusListener {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         until_drain(drain, self.listen(status)).await
     }
 }
 
 impl BusListener {
-    async fn listen(&self, status: &mut Status) -> Result<Infallible, RedisError> {
+    async fn listen(&self, status: &mut ConnectionStatus) -> Result<Infallible, RedisError> {
         let limit = self.timing.timeout;
         let mut connection = open(&self.endpoint, self.timing).await?;
         let mut subscribe = Vec::new();
@@ -187,7 +196,7 @@ impl BusListener {
             }
         };
         within(&self.endpoint, limit, "subscribing", subscribing).await?;
-        within(&self.endpoint, limit * 10, "reading what was told before", self.catch_up()).await?;
+        within(&self.endpoint, limit * 10, CATCHING_UP, self.catch_up()).await?;
         status.on_connected();
         let mut pinged = Instant::now();
         let mut waiting = false;
@@ -195,7 +204,7 @@ impl BusListener {
             while let Some(reply) = connection.next()? {
                 match reply {
                     RespReply::Array(parts) => match *parts.as_slice() {
-                        [b"message", _, message] => self.control.hear(message).await,
+                        [b"message", _, message] => self.control.hear(message, None).await,
                         [b"pong", _] => waiting = false,
                         _ => return Err(RedisError::Unexpected),
                     },
@@ -226,33 +235,37 @@ impl BusListener {
     /// command.
     async fn catch_up(&self) -> Result<(), RedisError> {
         let mut connection = open(&self.endpoint, self.timing).await?;
-        let now = format!("({}", now_ms());
+        // Each is kept until a time by the clock of Redis: ours may be another.
+        let limit = self.timing.timeout;
+        let clock = connection.clock(limit).await?;
+        let now = format!("({}", clock.ms);
         for page in 0.. {
             let mut command = Vec::new();
             let (offset, count) = ((page * PAGE).to_string(), PAGE.to_string());
             let range: [&[u8]; 4] = [b"ZRANGEBYSCORE", &self.names.kept, now.as_bytes(), b"+inf"];
-            let limit: [&[u8]; 3] = [b"LIMIT", offset.as_bytes(), count.as_bytes()];
-            write_command(&mut command, &[&range[..], &limit[..]].concat());
+            let part: [&[u8]; 4] = [b"WITHSCORES", b"LIMIT", offset.as_bytes(), count.as_bytes()];
+            write_command(&mut command, &[&range[..], &part[..]].concat());
             connection.send(&command).await?;
-            let heard = loop {
-                match connection.next()? {
-                    Some(RespReply::Array(parts)) => {
-                        let messages: Vec<Vec<u8>> =
-                            parts.as_slice().iter().map(|message| message.to_vec()).collect();
-                        break messages;
-                    }
-                    Some(RespReply::Nil) => break Vec::new(),
-                    Some(RespReply::Error(text)) => {
-                        return Err(RedisError::refused("a command", text, self.endpoint.secret()));
-                    }
-                    Some(_) => return Err(RedisError::Unexpected),
-                    None => connection.receive().await?,
+            let elements = match connection.token(limit, CATCHING_UP).await? {
+                RespToken::Array(elements) => elements,
+                RespToken::Error(text) => {
+                    return Err(RedisError::refused("a command", &text, self.endpoint.secret()));
                 }
+                _ => return Err(RedisError::Unexpected),
             };
-            for message in &heard {
-                self.control.hear(message).await;
+            for _ in 0..elements / 2 {
+                let message = connection.token(limit, CATCHING_UP).await?;
+                let RespToken::Bulk(until) = connection.token(limit, CATCHING_UP).await? else {
+                    return Err(RedisError::Unexpected);
+                };
+                let until = str::from_utf8(&until).ok().and_then(|until| until.parse::<f64>().ok());
+                let left = until.ok_or(RedisError::Unexpected)? - clock.ms as f64;
+                if let RespToken::Bulk(message) = message {
+                    let left = Duration::try_from_secs_f64(left / 1000.0).unwrap_or(Duration::MAX);
+                    self.control.hear(&message, Some(left)).await;
+                }
             }
-            if heard.len() < PAGE {
+            if elements / 2 < PAGE {
                 break;
             }
         }

@@ -12,7 +12,8 @@ use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Verdict};
+use crate::redis::client::exchange::{Exchange, Verdict};
+use crate::redis::client::outbox::{Outbox, OutboxConfig};
 use crate::redis::client::resp::write_command;
 use crate::redis::client::supervise::Purpose;
 use crate::shutdown::Drain;
@@ -50,6 +51,7 @@ impl RedisFirstUse {
             purpose: &PURPOSE,
             limit: timing.timeout,
             max_waiting: MAX_WAITING,
+            health: None,
         };
         Self(Outbox::start(config, SetIfAbsent { prefix }, drain, Some(drain.clone())))
     }

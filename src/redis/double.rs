@@ -103,6 +103,23 @@ impl Peer {
         self.say(b"+OK\r\n+PONG\r\n").await;
     }
 
+    /// Lets the client in, as a master.
+    pub(super) async fn welcome_master(&mut self) {
+        self.welcome().await;
+        self.master().await;
+    }
+
+    /// Answers the question for its role.
+    pub(super) async fn master(&mut self) {
+        self.expect("ROLE").await;
+        self.say(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n").await;
+    }
+
+    /// Says that it is a replica, when it has been asked.
+    pub(super) async fn replica(&mut self) {
+        self.say(b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:0\r\n").await;
+    }
+
     /// Lets the client in and confirms its subscriptions.
     pub(super) async fn subscribe(&mut self) {
         self.welcome().await;

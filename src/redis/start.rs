@@ -16,9 +16,9 @@ use crate::redis::bus::RedisBus;
 use crate::redis::channels::ingest::{CommandHandler, Ingest};
 use crate::redis::channels::mapping::Channels;
 use crate::redis::channels::publisher::RedisPublisher;
-use crate::redis::channels::subscriber::Subscriber;
+use crate::redis::channels::subscriber::ChannelSubscriber;
 use crate::redis::client::endpoint::Endpoint;
-use crate::redis::client::outbox::Undone;
+use crate::redis::client::exchange::Undone;
 use crate::redis::client::slot::sharded_channel;
 use crate::redis::client::url::BadRedisUrl;
 use crate::redis::dedup::RedisFirstUse;
@@ -91,7 +91,8 @@ impl TopicBus for TopicChanges {
                 Self::Stream(writer) => writer.tell(command.into()).await,
             };
             told.map_err(|undone| match undone {
-                Undone::Unreachable | Undone::Refused(_) => TopicBusError::Nothing,
+                Undone::Unreachable => TopicBusError::Nothing,
+                Undone::Refused(error) => TopicBusError::Refused(error.into()),
                 Undone::Unknown => TopicBusError::Perhaps,
             })
         })
@@ -141,13 +142,20 @@ pub fn start_redis(
     drain.spawn_essential("redis topics", writer.run(drain.clone()));
 
     let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, &store), tap.clone());
-    let subscriber = Subscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
+    let subscriber = ChannelSubscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
     let subscriber = subscriber.with_store(Arc::clone(&store));
     let listening = subscriber.listening();
     drain.spawn_essential("redis channels", subscriber.run(health.depend_on("redis", true), drain.clone()));
 
     let Some(stream) = &settings.stream else {
-        let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, drain);
+        let publisher = RedisPublisher::start(
+            endpoint,
+            timing,
+            &settings.prefix,
+            listening,
+            health.depend_on("redis_publish", false),
+            drain,
+        );
         let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
         return Ok(RedisHandles { relay: Arc::new(publisher), peers });
     };
@@ -176,7 +184,14 @@ pub fn start_redis(
         drain.spawn_essential("redis bridge", bridge.run(drain.clone()));
     }
     let commands = AppendCommands::new(stream, &settings.prefix, sharded, limits.idempotency_window);
-    let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, drain);
+    let writer = StreamWriter::start(
+        endpoint,
+        timing,
+        stream.timeout,
+        commands,
+        health.depend_on("redis_append", false),
+        drain,
+    );
     let peers = Arc::new(TopicChanges::Stream(writer.clone()));
     Ok(RedisHandles { relay: Arc::new(writer), peers })
 }

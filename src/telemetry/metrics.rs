@@ -53,6 +53,8 @@ metrics_table! {
     REDIS_STREAM_UP = Gauge "sidestream_redis_stream_up", "1 while the connection that follows the stream in Redis answers.";
     REDIS_STREAM_DELAY = Histogram "sidestream_redis_stream_delay_seconds", "From an entry's append, by the clock of Redis, until it was read here, in seconds.";
     REDIS_STREAM_LOAD = Histogram "sidestream_redis_stream_load_seconds", "Time taken to load the log from the stream, in seconds.";
+    REDIS_STREAM_ENTRIES = Gauge "sidestream_redis_stream_entries", "Entries that the stream in Redis holds, as this instance saw it last.";
+    REDIS_STREAM_BYTES = Gauge "sidestream_redis_stream_bytes", "About how much memory of Redis the stream takes, in bytes.";
     REDIS_STREAM_RESETS = Counter "sidestream_redis_stream_resets_total", "Times that every stream got a reset for a gap in the stream in Redis, by reason.";
     REDIS_STREAM_APPENDED = Counter "sidestream_redis_stream_appended_total", "Events that this instance appended to the stream in Redis.";
     REDIS_BRIDGE_LEADER = Gauge "sidestream_redis_bridge_leader", "1 while this instance appends what comes on bridged channels to the stream in Redis.";

@@ -33,6 +33,7 @@
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
+//! | `redis_faults.rs` | replicas, refusals, certificates and users of one's own, entries lost between two looks |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
 //! | `redis_requests.rs` | requests that a backend sends over Redis |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
@@ -83,6 +84,7 @@ mod publishers;
 mod redis;
 mod redis_away;
 mod redis_bridge;
+mod redis_faults;
 mod redis_groups;
 mod redis_requests;
 mod redis_stream;

@@ -36,17 +36,15 @@ fn without_tls(url: &str) -> String {
 
 /// A Sentinel: `host:port`, or a URL where it asks for a password.
 pub(in crate::config) fn sentinel(raw: &RawValue<'_>) -> Result<Secret, Rejection> {
-    const WANTED: &str = "host:port or redis://[user:password@]host:port";
+    const WANTED: &str = "host:port, redis://[user:password@]host:port or rediss:// for TLS";
     let text = raw.text(WANTED)?;
     let no_sentinel = || Rejection::from(format!("must be {WANTED}"));
-    let url = if text.contains("://") {
-        text.to_owned()
-    } else {
-        host_and_port(raw).map_err(|_| no_sentinel())?;
-        format!("redis://{text}")
-    };
-    refuse_odd_parts(&url)?;
-    redis::parse_redis_url(&without_tls(&url)).map(|_| Secret::new(&*url)).ok_or_else(no_sentinel)
+    if !text.contains("://") {
+        // The scheme is that of `url`.
+        return host_and_port(raw).map(Secret::new).map_err(|_| no_sentinel());
+    }
+    refuse_odd_parts(text)?;
+    redis::parse_redis_url(&without_tls(text)).map(|_| Secret::new(text)).ok_or_else(no_sentinel)
 }
 
 /// Refuses what a URL of Redis has behind its host without a meaning. Most often that is the rest of a password with a

@@ -17,13 +17,17 @@ section! {
     /// Events over Redis. Without this section nothing of Redis runs.
     pub struct Redis without default checked by check {
         /// Where Redis listens: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or `unix:/path`. With
-        /// Sentinels or a Cluster it is needed only for TLS, user, password and database.
+        /// Sentinels or a Cluster it is needed only for TLS, user, password and database. A user and a password are
+        /// percent-encoded: `%23` for #, `%2F` for /, `%3F` for ?, `%40` for @. The database does not keep channels apart,
+        /// which is what `prefix` is for.
         url: Secret = secret_or("redis://127.0.0.1:6379", Secret::new("redis://127.0.0.1:6379"), redis_url);
-        /// Sentinels, each `host:port` or `redis://[user:password@]host:port`, which tell where the master is.
+        /// Sentinels, which tell where the master is: each `host:port` (with TLS if `url` begins with `rediss://`),
+        /// `redis://[user:password@]host:port`, or `rediss://` for TLS.
         sentinels: Vec<Secret> = secrets([], sentinel);
         /// The name of the master that the Sentinels watch.
         master: String = value("mymaster", master);
-        /// With `rediss://` (TLS) the system's authorities vouch for the server. Here those of a file (PEM) that alone do.
+        /// With `rediss://` (TLS) the system's authorities vouch for the server. Here those of a file (PEM) that alone do;
+        /// the server's own certificate in it is trusted whatever its name.
         authorities: Option<String> = file("redis-ca.pem", authorities) as "ca_file";
         /// Our own certificate and its key (PEM), for a server that asks for one.
         identity: Option<(Secret, Secret)> = by(read_identity);

@@ -1,14 +1,15 @@
 //! What instances tell each other: JSON with a version, so that instances of different releases can live side by side.
 //!
-//! Times are wall-clock milliseconds: the instances' clocks are taken to agree to about a second.
+//! Times are wall-clock milliseconds of the sender. For how long something holds is told beside them as the time that is
+//! left, so that instances whose clocks differ agree.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Bearer, GrantSelector, GrantedTopics};
-use crate::clock::{from_unix_ms, unix_ms};
+use crate::clock::{from_unix_ms, now_ms, unix_ms};
 use crate::control::cluster::heartbeat::{Alive, Bye};
 use crate::control::cluster::survey::{SurveyAnswer, SurveyQuestion};
 use crate::control::presence::{PresenceDelta, PresenceSnapshot, SnapshotRequest};
@@ -58,17 +59,25 @@ pub(in crate::control) struct Revoke {
     whose: GrantSelector,
     at: u64,
     until: u64,
+    /// The milliseconds left when it was sent; not told by releases before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
 }
 
 impl Revoke {
     pub(in crate::control) fn new(whose: &GrantSelector, at: SystemTime, until: SystemTime) -> Self {
-        Self { whose: whose.clone(), at: unix_ms(at), until: unix_ms(until) }
+        Self { whose: whose.clone(), at: unix_ms(at), until: unix_ms(until), left: Some(left_until(until)) }
     }
 
-    /// Whose grants, when they were taken back, and until when; None when nobody is named.
-    pub(in crate::control) fn read(self) -> Option<(GrantSelector, SystemTime, SystemTime)> {
-        let Self { whose, at, until } = self;
-        (!whose.is_nobody()).then(|| (whose, from_unix_ms(at), from_unix_ms(until)))
+    /// GrantSelector grants, when they were taken back, and until when by the clock here; None when nobody is named. `known` is
+    /// the time that is left where that is known better.
+    pub(in crate::control) fn read(
+        self,
+        known: Option<Duration>,
+    ) -> Option<(GrantSelector, SystemTime, SystemTime)> {
+        let Self { whose, at, until, left } = self;
+        let until = ends(until, left, known);
+        (!whose.is_nobody()).then(|| (whose, from_unix_ms(at), until))
     }
 }
 
@@ -79,19 +88,41 @@ pub(in crate::control) struct StayAway {
     session: Option<Name>,
     topic: Option<Name>,
     until: u64,
+    /// As in [`Revoke`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
 }
 
 impl StayAway {
     pub(in crate::control) fn new(whose: &GrantSelector, until: SystemTime) -> Self {
         let GrantSelector { user, session, topic, .. } = whose.clone();
-        Self { user, session, topic, until: unix_ms(until) }
+        Self { user, session, topic, until: unix_ms(until), left: Some(left_until(until)) }
     }
 
-    /// None when nobody is named.
-    pub(in crate::control) fn read(self) -> Option<(GrantSelector, SystemTime)> {
-        let Self { user, session, topic, until } = self;
+    /// Who, and until when by the clock here; None when nobody is named. `known` is as in [`Revoke::read`].
+    pub(in crate::control) fn read(self, known: Option<Duration>) -> Option<(GrantSelector, SystemTime)> {
+        let Self { user, session, topic, until, left } = self;
         let whose = GrantSelector { user, session, topic, token: None };
-        (!whose.is_nobody()).then(|| (whose, from_unix_ms(until)))
+        let until = ends(until, left, known);
+        (!whose.is_nobody()).then_some((whose, until))
+    }
+}
+
+/// The milliseconds from now to `until`.
+fn left_until(until: SystemTime) -> u64 {
+    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When something ends by the clock here: after what is left, as it is known from somebody who has kept the message, or as
+/// the sender told it; or at the sender's `until` where neither is there.
+fn ends(until: u64, left: Option<u64>, known: Option<Duration>) -> SystemTime {
+    match known.or(left.map(Duration::from_millis)) {
+        Some(left) => {
+            let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            from_unix_ms(now_ms().saturating_add(ms))
+        }
+        None => from_unix_ms(until),
     }
 }
 
@@ -155,7 +186,8 @@ mod tests {
         let (at, until) = (from_unix_ms(1_750_000_000_123), from_unix_ms(1_750_003_600_123));
         let bytes = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
         let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
-        assert_eq!(revoke.read(), Some((whose, at, until)));
+        let (read, since, _) = revoke.read(None).unwrap();
+        assert_eq!((read, since), (whose, at));
 
         let bearer = Bearer {
             user: named("u"),
@@ -175,6 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_counts_and_not_the_senders_clock() {
+        let left = |text: &str, known: Option<Duration>| {
+            let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(text.as_bytes()) else {
+                panic!("{text}")
+            };
+            let (_, _, until) = revoke.read(known).unwrap();
+            until.duration_since(SystemTime::now()).unwrap_or_default().as_secs_f64().round() as u64
+        };
+        let behind = r#"{"v":1,"revoke":{"user":"u","at":1,"until":2,"left":90000}}"#;
+        assert_eq!(left(behind, None), 90);
+        assert_eq!(left(behind, Some(Duration::from_secs(30))), 30, "somebody has kept it for a minute");
+        let older = format!(r#"{{"v":1,"revoke":{{"user":"u","at":1,"until":{}}}}}"#, now_ms() + 60_000);
+        assert_eq!(left(&older, None), 60);
+        let whose = GrantSelector { user: Some(Name::parse("u").unwrap()), ..GrantSelector::default() };
+        let away = StayAway::new(&whose, SystemTime::now() + Duration::from_secs(60));
+        let (_, until) = away.read(None).unwrap();
+        assert!(until > SystemTime::now() + Duration::from_secs(58));
+    }
+
+    #[test]
     fn what_is_not_known_is_passed_over() {
         for message in [
             "",
@@ -189,6 +241,6 @@ mod tests {
         }
         let nobody = br#"{"v":1,"revoke":{"at":1,"until":2}}"#;
         let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(nobody) else { panic!() };
-        assert_eq!(revoke.read(), None);
+        assert_eq!(revoke.read(None), None);
     }
 }

@@ -55,12 +55,12 @@ pub(in crate::redis) struct Backlog<T> {
     first: i64,
     /// None for one that is nothing to be appended, but counts.
     messages: VecDeque<Option<T>>,
-    segments: VecDeque<Segment>,
+    segments: VecDeque<HeardSegment>,
     begun: u64,
 }
 
 /// What was heard without a break.
-struct Segment {
+struct HeardSegment {
     nth: u64,
     /// The number of its first message.
     start: i64,
@@ -103,7 +103,7 @@ impl<T: Clone + Weigh> Backlog<T> {
         }
         self.begun += 1;
         let start = self.next();
-        self.segments.push_back(Segment { nth: self.begun, start, end: None, markers: VecDeque::new() });
+        self.segments.push_back(HeardSegment { nth: self.begun, start, end: None, markers: VecDeque::new() });
     }
 
     /// Listening ends: what is said from now on is not heard.
@@ -157,7 +157,7 @@ impl<T: Clone + Weigh> Backlog<T> {
 
     /// Where the oldest that is kept stands.
     pub(in crate::redis) fn oldest(&self) -> Option<BacklogCursor> {
-        let in_it = |segment: &&Segment| segment.end.is_none_or(|end| self.first < end);
+        let in_it = |segment: &&HeardSegment| segment.end.is_none_or(|end| self.first < end);
         let segment = self.segments.iter().find(in_it).or(self.segments.back())?;
         Some(BacklogCursor { segment: segment.nth, number: self.first.max(segment.start) })
     }
@@ -232,7 +232,7 @@ impl<T: Clone + Weigh> Backlog<T> {
 
     /// Lets go of all that was heard before the last break: of that nobody can tell whether it was appended. Gives back
     /// whether there was any.
-    pub(in crate::redis) fn keep_last_stretch(&mut self) -> bool {
+    pub(in crate::redis) fn keep_last_segment(&mut self) -> bool {
         let first = self.first;
         while self.segments.len() > 1 {
             self.segments.pop_front();
@@ -254,7 +254,7 @@ impl<T: Clone + Weigh> Backlog<T> {
             let nth = |(_, message): &(usize, &Option<T>)| message.is_some();
             let (at, _) = self.messages.iter().enumerate().filter(nth).nth(count - 1)?;
             cursor.number = self.first + at as i64 + 1;
-            let in_it = |segment: &&Segment| segment.end.is_none_or(|end| cursor.number <= end);
+            let in_it = |segment: &&HeardSegment| segment.end.is_none_or(|end| cursor.number <= end);
             cursor.segment = self.segments.iter().find(in_it)?.nth;
         }
         Some(cursor)
@@ -278,7 +278,7 @@ impl<T: Clone + Weigh> Backlog<T> {
     }
 }
 
-impl Segment {
+impl HeardSegment {
     /// How `number` is called: by the newest marker before it, or by the first one behind it.
     fn position(&self, number: i64) -> Option<Checkpoint> {
         let before = self.markers.iter().rev().find(|(_, at)| *at <= number);

@@ -224,7 +224,7 @@ impl World {
             (Some(_), Some(found)) => Some(found),
             (Some(_), None) if !alone || !instance.is_listening() => None,
             (Some(_), None) => {
-                instance.keep_last_stretch();
+                instance.keep_last_segment();
                 let heard: Vec<u64> = instance.all().copied().collect();
                 instance.behind(overlap(&messages, false, &heard))
             }

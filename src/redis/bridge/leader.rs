@@ -21,7 +21,7 @@ use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise};
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_BRIDGE_EVENTS, REDIS_BRIDGE_GAPS, REDIS_BRIDGE_LEADER, REDIS_BRIDGE_WAITING};
 
@@ -46,6 +46,8 @@ pub(in crate::redis) struct Bridge {
     leading: Option<Leadership>,
     /// The checkpoint as Redis told it last; None before it did.
     checkpoint: Option<String>,
+    /// In which segment of what was heard messages were last known to be in the stream.
+    told_in: Option<u64>,
     /// Since when nobody has the lease, as far as this instance saw.
     free_since: Option<Instant>,
     /// When a marker was set last, and in which segment.
@@ -104,6 +106,7 @@ impl Bridge {
             connection: None,
             leading: None,
             checkpoint: None,
+            told_in: None,
             free_since: None,
             marked: None,
             due: Instant::now(),
@@ -115,7 +118,7 @@ impl Bridge {
     /// Bridges until `drain` starts, and then lets another instance go on.
     pub(in crate::redis) async fn run(self, drain: Drain) {
         let BridgeConfig { endpoint, timing, .. } = &self.config;
-        let status = Status::new(Arc::clone(endpoint), &PURPOSE, timing.max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(endpoint), &PURPOSE, timing.max_backoff);
         let status = status.with_health(self.health.clone());
         supervise(self, status, drain).await;
     }
@@ -178,7 +181,7 @@ impl Bridge {
             let (lease, connection) = self.connection()?;
             let (standing, checkpoint) = lease.take(connection, known.as_deref()).await?;
             let moved = self.checkpoint.as_ref() != Some(&checkpoint);
-            self.checkpoint = Some(checkpoint);
+            self.note(checkpoint);
             let now = Instant::now();
             match standing {
                 LeaseState::Ours => {
@@ -217,6 +220,14 @@ impl Bridge {
         }
     }
 
+    fn note(&mut self, checkpoint: String) {
+        if !checkpoint.is_empty() {
+            let segment = self.config.tap.look(|backlog| backlog.listening()).map_or(0, |(nth, _)| nth);
+            self.told_in = Some(segment);
+        }
+        self.checkpoint = Some(checkpoint);
+    }
+
     /// Finds where to go on.
     async fn begin_lead(&mut self, alone: bool) -> Result<(), RedisError> {
         let checkpoint = self.checkpoint.clone().unwrap_or_default();
@@ -232,12 +243,21 @@ impl Bridge {
                 let (limit, stream) = (self.config.timing.timeout, self.config.stream.clone());
                 let (_, connection) = self.connection()?;
                 let (tail, is_cut) = connection.bridged_end(&stream, limit).await?;
+                let told_in = self.told_in;
                 self.config.tap.look(|backlog| {
-                    let lost = backlog.keep_last_stretch();
+                    let segment = backlog.listening().map(|(nth, _)| nth);
+                    // Redis was emptied: an instance that was told a checkpoint, or has had a break, knows that there
+                    // was more.
+                    let is_emptied =
+                        checkpoint.is_empty() && (told_in.is_some() || segment.is_some_and(|nth| nth > 1));
+                    let lost = backlog.keep_last_segment();
                     let all: Vec<&[u8]> = backlog.all().map(|message| &*message.json).collect();
                     let tail: Vec<&[u8]> = tail.iter().map(|json| &**json).collect();
                     let known = overlap(&tail, is_cut, &all);
-                    let gap = lost || !checkpoint.is_empty() || (!tail.is_empty() && known == 0);
+                    let gap =
+                        lost || is_emptied || !checkpoint.is_empty() || (!tail.is_empty() && known == 0);
+                    // What was heard since then may have been appended before that: the gap stands for it.
+                    let known = if is_emptied && told_in == segment { all.len() } else { known };
                     // Of what was heard before a break it cannot be told.
                     (backlog.behind(known).filter(|_| backlog.is_listening()), gap)
                 })
@@ -295,7 +315,7 @@ impl Bridge {
                 self.due = Instant::now();
                 return Ok(());
             };
-            self.checkpoint = Some(checkpoint);
+            self.note(checkpoint);
             self.on_bridged();
             self.config.tap.look(|backlog| backlog.forget(to));
             let open = listening.is_some_and(|(segment, _)| to.is_in(segment));
@@ -360,7 +380,7 @@ impl Bridge {
 }
 
 impl Supervised for Bridge {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         let BridgeConfig { endpoint, timing, max_text, .. } = &self.config;
         self.connection = Some(endpoint.open(timing.timeout, *max_text).await?);
         status.on_connected();

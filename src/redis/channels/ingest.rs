@@ -21,7 +21,7 @@ const SOURCE: &str = "redis";
 /// How many events are appended under one turn of the log's lock.
 const MAX_BATCH: usize = 1024;
 /// How often refusals for one reason are logged.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes what instances tell each other; whether it was understood. Called in the order of the events.
 pub(in crate::redis) type CommandHandler = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
@@ -44,7 +44,7 @@ pub(in crate::redis) struct Ingest {
     taken: Counter,
     duplicates: Counter,
     /// By reason, of which there are a handful.
-    complaints: Vec<Complaint>,
+    refusals: Vec<RefusalLog>,
 }
 
 /// What a reply on a subscribed connection was.
@@ -62,7 +62,7 @@ pub(in crate::redis) enum IngestOutcome<'a> {
 }
 
 /// Refusals for one reason.
-struct Complaint {
+struct RefusalLog {
     reason: &'static str,
     logged: Instant,
     /// Since then.
@@ -89,7 +89,7 @@ impl Ingest {
             lasting: false,
             taken: metrics::counter!(EVENTS, "source" => SOURCE),
             duplicates: metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE),
-            complaints: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -150,10 +150,10 @@ impl Ingest {
             // What was published before it comes before it.
             self.flush();
             if !(self.commands)(command) {
-                refuse(&mut self.complaints, "command", None, &"it is no command that this version knows");
+                refuse(&mut self.refusals, "command", None, &"it is no command that this version knows");
             }
         }
-        let Self { channels, tap, heard, batch, complaints, lasting, .. } = self;
+        let Self { channels, tap, heard, batch, refusals, lasting, .. } = self;
         let (mappings, channel, message) = match &reply {
             RespReply::Array(parts) => match *parts.as_slice() {
                 [b"message" | b"smessage", channel, message] => {
@@ -165,7 +165,7 @@ impl Ingest {
                 _ => return IngestOutcome::Unexpected,
             },
             RespReply::TooLarge => {
-                refuse(complaints, "too_large", None, &"it is larger than internal.max_body");
+                refuse(refusals, "too_large", None, &"it is larger than internal.max_body");
                 return IngestOutcome::Message;
             }
             RespReply::Status(b"PONG") => return IngestOutcome::Pong,
@@ -187,7 +187,7 @@ impl Ingest {
                     *lasting |= !event.ephemeral;
                     batch.push(event);
                 }
-                Err(bad) => refuse(complaints, bad.label(), Some(mapping), &bad),
+                Err(bad) => refuse(refusals, bad.label(), Some(mapping), &bad),
             }
         }
         if self.batch.len() >= MAX_BATCH {
@@ -232,28 +232,28 @@ pub(in crate::redis) fn is_without_shards(text: &[u8]) -> bool {
 
 /// Counts a refusal, and logs it unless one for the same reason was logged just now.
 fn refuse(
-    complaints: &mut Vec<Complaint>,
+    refusals: &mut Vec<RefusalLog>,
     reason: &'static str,
     mapping: Option<&ChannelMapping>,
     why: &dyn std::fmt::Display,
 ) {
     metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => reason).increment(1);
     let now = Instant::now();
-    let suppressed = match complaints.iter_mut().find(|complaint| complaint.reason == reason) {
+    let suppressed = match refusals.iter_mut().find(|refusal| refusal.reason == reason) {
         None => {
-            complaints.push(Complaint { reason, logged: now, suppressed: 0 });
+            refusals.push(RefusalLog { reason, logged: now, suppressed: 0 });
             0
         }
-        Some(complaint) if now.duration_since(complaint.logged) >= COMPLAIN_EVERY => {
-            complaint.logged = now;
-            std::mem::take(&mut complaint.suppressed)
+        Some(refusal) if now.duration_since(refusal.logged) >= LOG_EVERY => {
+            refusal.logged = now;
+            std::mem::take(&mut refusal.suppressed)
         }
-        Some(complaint) => {
-            complaint.suppressed += 1;
+        Some(refusal) => {
+            refusal.suppressed += 1;
             return;
         }
     };
-    let pattern = mapping.map_or("", |mapping| &*mapping.pattern);
+    let pattern = mapping.map(|mapping| &*mapping.pattern);
     tracing::warn!(reason, pattern, error = %why, suppressed, "a message from Redis is no event and was passed over");
 }
 
@@ -301,10 +301,10 @@ mod tests {
         let mut ingest = ingest();
         take(&mut ingest, &[b"message", b"sidestream", br#"{"topic":"a","data":1}"#]);
         take(&mut ingest, &[b"message", b"sidestream:topics", b"known"]);
-        assert_eq!((ingest.log.size().0, ingest.complaints.len()), (1, 0), "the event is appended before it");
+        assert_eq!((ingest.log.size().0, ingest.refusals.len()), (1, 0), "the event is appended before it");
         take(&mut ingest, &[b"message", b"sidestream:topics", br#"{"topic":"a"}"#]);
         ingest.flush();
-        assert_eq!((ingest.log.size().0, ingest.complaints.len()), (1, 1));
+        assert_eq!((ingest.log.size().0, ingest.refusals.len()), (1, 1));
     }
 
     #[test]
@@ -318,13 +318,12 @@ mod tests {
 
     #[test]
     fn refusals_for_one_reason_are_logged_once_in_a_while() {
-        let mut complaints = Vec::new();
+        let mut refusals = Vec::new();
         for _ in 0..5 {
-            refuse(&mut complaints, "json", None, &"x");
+            refuse(&mut refusals, "json", None, &"x");
         }
-        refuse(&mut complaints, "audience", None, &"x");
-        let seen: Vec<_> =
-            complaints.iter().map(|complaint| (complaint.reason, complaint.suppressed)).collect();
+        refuse(&mut refusals, "audience", None, &"x");
+        let seen: Vec<_> = refusals.iter().map(|refusal| (refusal.reason, refusal.suppressed)).collect();
         assert_eq!(seen, [("json", 4), ("audience", 0)]);
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::health::Reporter;
 use crate::publish::{Relay, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
 use crate::redis::channels::mapping::given_channel;
@@ -17,7 +18,8 @@ use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Undone, Verdict};
+use crate::redis::client::exchange::{Exchange, Undone, Verdict};
+use crate::redis::client::outbox::{Outbox, OutboxConfig};
 use crate::redis::client::resp::write_command;
 use crate::redis::client::supervise::Purpose;
 use crate::shutdown::Drain;
@@ -60,6 +62,7 @@ impl RedisPublisher {
         timing: Timing,
         channel: &str,
         listening: Arc<AtomicBool>,
+        health: Reporter,
         drain: &Drain,
     ) -> Self {
         let config = OutboxConfig {
@@ -68,6 +71,7 @@ impl RedisPublisher {
             purpose: &PURPOSE,
             limit: timing.timeout,
             max_waiting: MAX_WAITING,
+            health: Some(health),
         };
         let publishing = PublishExchange {
             channel: channel.as_bytes().into(),

@@ -1,6 +1,7 @@
 use super::*;
+use crate::health::{Health, ReadyFor, State};
 use crate::publish::RelayError;
-use crate::redis::double::{Double, Peer, TIMING, nobody, within};
+use crate::redis::double::{Double, Peer, TIMING, eventually, nobody, within};
 
 fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let drain = Drain::new();
@@ -11,6 +12,7 @@ fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
             TIMING,
             "sidestream",
             listening,
+            Health::new(&[]).depend_on("redis_publish", false),
             &drain,
         ),
         drain,
@@ -45,7 +47,7 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
     let (publisher, drain) = start(&double, true);
     let first = relay(&publisher, &drain, &["a", "b"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["a", "b"]).await;
     peer.say(b":1\r\n").await;
     peer.say(b":2\r\n").await;
@@ -54,7 +56,8 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
     let no = relay(&publisher, &drain, &["c", "d"]);
     expect_messages(&mut peer, &["c", "d"]).await;
     peer.say(b"-NOPERM no\r\n-NOPERM no\r\n").await;
-    assert_eq!(outcome(no).await, Err(RelayError::Down), "nothing was published");
+    let refused = Err(RelayError::Refused("Redis refused to publish: NOPERM no".into()));
+    assert_eq!(outcome(no).await, refused, "nothing was published");
 
     let half = relay(&publisher, &drain, &["e", "f"]);
     expect_messages(&mut peer, &["e", "f"]).await;
@@ -71,8 +74,14 @@ async fn messages_go_out_in_order_and_each_sender_gets_its_own_outcome() {
 async fn without_a_connection_nothing_was_published() {
     let (_socket, address) = nobody();
     let drain = Drain::new();
-    let publisher =
-        RedisPublisher::start(Arc::new(Endpoint::One(address)), TIMING, "sidestream", Arc::default(), &drain);
+    let publisher = RedisPublisher::start(
+        Arc::new(Endpoint::One(address)),
+        TIMING,
+        "sidestream",
+        Arc::default(),
+        Health::new(&[]).depend_on("redis_publish", false),
+        &drain,
+    );
     assert_eq!(outcome(relay(&publisher, &drain, &["a"])).await, Err(RelayError::Down));
 
     let silent = Double::start().await;
@@ -86,20 +95,20 @@ async fn a_lost_answer_leaves_it_unknown_and_the_next_message_gets_a_new_connect
     let (publisher, drain) = start(&double, true);
     let cut = relay(&publisher, &drain, &["a"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["a"]).await;
     drop(peer);
     assert_eq!(outcome(cut).await, Err(RelayError::Unknown));
 
     let silent = relay(&publisher, &drain, &["b"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["b"]).await;
     assert_eq!(outcome(silent).await, Err(RelayError::Unknown), "it has fallen silent");
 
     let well = relay(&publisher, &drain, &["c"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["c"]).await;
     peer.say(b":1\r\n").await;
     assert_eq!(outcome(well).await, Ok(()));
@@ -112,7 +121,7 @@ async fn a_message_that_nobody_heard_was_not_published_while_we_do_not_listen() 
         let (publisher, drain) = start(&double, listening);
         let relayed = relay(&publisher, &drain, &["a"]);
         let mut peer = double.accept().await;
-        peer.welcome().await;
+        peer.welcome_master().await;
         expect_messages(&mut peer, &["a"]).await;
         peer.say(b":0\r\n").await;
         assert_eq!(outcome(relayed).await, expected);
@@ -125,20 +134,19 @@ async fn an_idle_connection_is_pinged_and_one_that_died_is_not_used() {
     let (publisher, drain) = start(&double, true);
     let first = relay(&publisher, &drain, &["a"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["a"]).await;
     peer.say(b":1\r\n").await;
     assert_eq!(outcome(first).await, Ok(()));
     for _ in 0..2 {
-        peer.expect("PING").await;
-        peer.say(b"+PONG\r\n").await;
+        peer.master().await;
     }
-    peer.expect("PING").await;
+    peer.expect("ROLE").await;
     peer.ended().await;
 
     let second = relay(&publisher, &drain, &["b"]);
     let mut peer = double.accept().await;
-    peer.welcome().await;
+    peer.welcome_master().await;
     expect_messages(&mut peer, &["b"]).await;
     peer.say(b":1\r\n").await;
     assert_eq!(outcome(second).await, Ok(()));
@@ -151,4 +159,50 @@ async fn what_waits_when_the_stop_comes_was_not_published() {
     drain.start();
     within("it ends", drain.finished()).await;
     assert_eq!(publisher.relay(vec![message("a")]).await, Err(RelayError::Down));
+}
+
+#[tokio::test]
+async fn what_a_demoted_master_would_lose_is_not_published_and_the_daemon_is_not_ready() {
+    let double = Double::start().await;
+    let (health, drain) = (Health::new(&[]), Drain::new());
+    let publisher = RedisPublisher::start(
+        Arc::new(Endpoint::One(double.address(""))),
+        TIMING,
+        "sidestream",
+        Arc::new(AtomicBool::new(true)),
+        health.depend_on("redis_publish", false),
+        &drain,
+    );
+    let mut peer = double.accept().await;
+    peer.welcome_master().await;
+    eventually("it is up", || health.dependencies(ReadyFor::Events)["redis_publish"].state == State::Up)
+        .await;
+    peer.expect("ROLE").await;
+    peer.replica().await;
+    eventually("it is not ready", || !health.is_ready(ReadyFor::Events)).await;
+    let State::Down(why) = health.dependencies(ReadyFor::Events)["redis_publish"].state.clone() else {
+        panic!("it is up")
+    };
+    assert!(why.contains("no master") && why.contains("slave"), "{why}");
+
+    let mut relayed = relay(&publisher, &drain, &["a"]);
+    let refused = loop {
+        tokio::select! {
+            outcome = &mut relayed => break outcome.unwrap(),
+            mut next = double.accept() => {
+                next.welcome().await;
+                next.expect("ROLE").await;
+                next.replica().await;
+            }
+        }
+    };
+    assert!(matches!(&refused, Err(RelayError::Refused(why)) if why.contains("no master")), "{refused:?}");
+
+    let mut master = double.accept().await;
+    master.welcome_master().await;
+    eventually("it is ready", || health.is_ready(ReadyFor::Events)).await;
+    let relayed = relay(&publisher, &drain, &["b"]);
+    expect_messages(&mut master, &["b"]).await;
+    master.say(b":1\r\n").await;
+    assert_eq!(outcome(relayed).await, Ok(()));
 }

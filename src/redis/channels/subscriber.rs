@@ -18,7 +18,9 @@ use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::client::supervise::{Purpose, Status, Supervised, Transition, supervise, until_drain};
+use crate::redis::client::supervise::{
+    ConnectionChange, ConnectionStatus, Purpose, Supervised, supervise, until_drain,
+};
 use crate::redis::topics::writer::TopicStore;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_GAPS, REDIS_UP};
@@ -34,7 +36,7 @@ const PURPOSE: Purpose = Purpose {
 const WATCHDOG: &str = "the watchdog's ping";
 
 /// Keeps a connection that delivers.
-pub(in crate::redis) struct Subscriber {
+pub(in crate::redis) struct ChannelSubscriber {
     endpoint: Arc<Endpoint>,
     timing: Timing,
     /// Longest text that is kept.
@@ -51,7 +53,7 @@ pub(in crate::redis) struct Subscriber {
     gaps: Counter,
 }
 
-impl Subscriber {
+impl ChannelSubscriber {
     pub(in crate::redis) fn new(
         endpoint: Arc<Endpoint>,
         timing: Timing,
@@ -97,13 +99,13 @@ impl Subscriber {
 
     /// Delivers until `drain` starts.
     pub(in crate::redis) async fn run(self, health: Reporter, drain: Drain) {
-        let status = Status::new(Arc::clone(&self.endpoint), &PURPOSE, self.timing.max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(&self.endpoint), &PURPOSE, self.timing.max_backoff);
         let status = status.with_health(health).with_gauge(metrics::gauge!(REDIS_UP));
         supervise(self, status, drain).await;
     }
 
     /// Connects, subscribes and delivers, until that fails.
-    async fn listen(&mut self, status: &mut Status) -> Result<Infallible, RedisError> {
+    async fn listen(&mut self, status: &mut ConnectionStatus) -> Result<Infallible, RedisError> {
         let Timing { timeout: limit, .. } = self.timing;
         let mut connection = self.endpoint.open(limit, self.max_text).await?;
         if self.ingest.bridge_channel().is_some() {
@@ -127,7 +129,7 @@ impl Subscriber {
     async fn deliver(
         &mut self,
         connection: &mut RedisConnection,
-        status: &mut Status,
+        status: &mut ConnectionStatus,
     ) -> Result<Infallible, RedisError> {
         let Timing { timeout: limit, ping_interval, .. } = self.timing;
         let mut pinged = Instant::now();
@@ -183,16 +185,16 @@ impl Subscriber {
     }
 
     /// Everything is subscribed and answers.
-    fn on_subscribed(&mut self, status: &mut Status) {
+    fn on_subscribed(&mut self, status: &mut ConnectionStatus) {
         let transition = status.on_connected();
-        if transition == Transition::None {
+        if transition == ConnectionChange::None {
             return;
         }
         self.listening.store(true, Ordering::Release);
         if let Some(store) = &self.store {
             store.read_again();
         }
-        if transition == Transition::Again {
+        if transition == ConnectionChange::Again {
             self.gaps.increment(1);
             self.ingest.gap();
         }
@@ -200,8 +202,8 @@ impl Subscriber {
     }
 }
 
-impl Supervised for Subscriber {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+impl Supervised for ChannelSubscriber {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         self.heard = Instant::now();
         let ended = until_drain(drain, self.listen(status)).await;
         // What came before a error is not lost.

@@ -19,7 +19,7 @@ use crate::net::tls::server_name;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::{Received, RespReply, write_command};
-use crate::redis::client::url::{Address, Location};
+use crate::redis::client::url::{Address, HostOrSocket};
 
 type Socket = Either<Either<TcpStream, UnixStream>, Box<TlsStream<TcpStream>>>;
 
@@ -46,7 +46,14 @@ impl RedisConnection {
                 .map_err(|cause| RedisError::Connect { address: address.to_string(), cause })?;
             let to = address.to_string();
             let mut connection = Self { socket, received: Received::new(max_text), to };
-            connection.log_in(address, &mut doing).await?;
+            connection.log_in(address, &mut doing).await.map_err(|error| match error {
+                RedisError::Closed | RedisError::Broken(_) | RedisError::NotRedis(_)
+                    if address.tls.is_none() && matches!(address.location, HostOrSocket::Tcp { .. }) =>
+                {
+                    RedisError::NotPlain { address: address.to_string(), cause: error.to_string() }
+                }
+                error => error,
+            })?;
             Ok(connection)
         };
         let opened = timeout(limit, opening).await;
@@ -55,13 +62,19 @@ impl RedisConnection {
 
     async fn log_in(&mut self, address: &Address, doing: &mut &'static str) -> Result<(), RedisError> {
         let mut commands = Vec::new();
-        if let Some(password) = &address.password {
-            let password = password.expose().as_bytes();
-            match &address.user {
-                Some(user) => write_command(&mut commands, &[b"AUTH", user.as_bytes(), password]),
-                None => write_command(&mut commands, &[b"AUTH", password]),
+        let password = address.password.as_ref().map_or("", Secret::expose).as_bytes();
+        let logs_in = match &address.user {
+            // One without a password has the empty one.
+            Some(user) => {
+                write_command(&mut commands, &[b"AUTH", user.as_bytes(), password]);
+                true
             }
-        }
+            None if address.password.is_some() => {
+                write_command(&mut commands, &[b"AUTH", password]);
+                true
+            }
+            None => false,
+        };
         if address.database != 0 {
             write_command(&mut commands, &[b"SELECT", address.database.to_string().as_bytes()]);
         }
@@ -70,7 +83,7 @@ impl RedisConnection {
         write_command(&mut commands, &[b"PING"]);
         self.send(&commands).await?;
         let secret = address.password.as_ref();
-        if secret.is_some() {
+        if logs_in {
             *doing = "the user and password";
             self.status(doing, secret).await??;
         }
@@ -144,7 +157,7 @@ impl RedisConnection {
 
 async fn connect(address: &Address) -> io::Result<Socket> {
     match &address.location {
-        Location::Tcp { host, port } => {
+        HostOrSocket::Tcp { host, port } => {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
             socket.set_nodelay(true)?;
             let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
@@ -152,6 +165,6 @@ async fn connect(address: &Address) -> io::Result<Socket> {
             let socket = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await?;
             Ok(Either::Right(Box::new(socket)))
         }
-        Location::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
+        HostOrSocket::Unix(path) => Ok(Either::Left(Either::Right(UnixStream::connect(path).await?))),
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::resp::{NotResp, Parser, Received, Stop, number};
+use crate::redis::client::resp::{NotResp, Received, RespParser, Stop, number};
 
 /// One step of a reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ impl Received {
         }
         self.bytes.advance(self.at);
         self.at = 0;
-        let mut parser = Parser { bytes: &self.bytes, at: 0, max_text: self.max_text };
+        let mut parser = RespParser { bytes: &self.bytes, at: 0, max_text: self.max_text };
         match parse(&mut parser) {
             Ok((token, from, to)) => {
                 let end = parser.at;
@@ -64,7 +64,7 @@ impl Received {
 }
 
 /// A token without its text, and where that stands.
-fn parse(parser: &mut Parser<'_>) -> Result<(RespToken, usize, usize), Stop> {
+fn parse(parser: &mut RespParser<'_>) -> Result<(RespToken, usize, usize), Stop> {
     let (kind, line) = parser.line()?;
     // The line ends with CR and LF.
     let (from, to) = (parser.at - 2 - line.len(), parser.at - 2);

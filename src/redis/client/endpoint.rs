@@ -19,7 +19,7 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::client::slot::slot_of;
-use crate::redis::client::url::{Address, BadRedisUrl, Location};
+use crate::redis::client::url::{Address, BadRedisUrl, HostOrSocket};
 
 /// Longest answer to a question about where to go.
 const MAX_ANSWER: usize = 64 << 10;
@@ -41,7 +41,7 @@ pub(in crate::redis) enum Endpoint {
         who: Address,
         slot: u16,
         /// Those of the configuration, then those that were learnt; the one that answered last comes first.
-        nodes: Mutex<Vec<Location>>,
+        nodes: Mutex<Vec<HostOrSocket>>,
     },
 }
 
@@ -53,7 +53,13 @@ impl Endpoint {
         let parse = |url| Address::parse(url, tls.as_ref());
         let who = parse(&settings.url)?;
         if !settings.sentinels.is_empty() {
-            let sentinels = settings.sentinels.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+            let scheme = if Address::is_secure(&settings.url) { "rediss" } else { "redis" };
+            let with_scheme = |sentinel: &config::Secret| match sentinel.expose() {
+                text if text.contains("://") => sentinel.clone(),
+                text => config::Secret::new(format!("{scheme}://{text}")),
+            };
+            let sentinels: Vec<_> = settings.sentinels.iter().map(with_scheme).collect();
+            let sentinels = sentinels.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
             let master = settings.master.clone();
             return Ok(Self::Sentinels { who, master, sentinels: Mutex::new(sentinels) });
         }
@@ -61,7 +67,7 @@ impl Endpoint {
             let location = |node: &String| {
                 let (host, port) = node.rsplit_once(':')?;
                 let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                Some(Location::Tcp { host, port: port.parse().ok()? })
+                Some(HostOrSocket::Tcp { host, port: port.parse().ok()? })
             };
             let nodes = settings.nodes.iter().filter_map(location).collect();
             return Ok(Self::Cluster { who, slot: slot_of(key.as_bytes()), nodes: Mutex::new(nodes) });
@@ -171,7 +177,7 @@ async fn ask_sentinels(
     sentinels: &Mutex<Vec<Address>>,
     master: &str,
     limit: Duration,
-) -> Result<Location, RedisError> {
+) -> Result<HostOrSocket, RedisError> {
     let all = sentinels.lock().clone();
     let mut last = String::new();
     for sentinel in &all {
@@ -194,7 +200,7 @@ async fn ask_sentinel(
     sentinel: &Address,
     master: &str,
     limit: Duration,
-) -> Result<Option<Location>, RedisError> {
+) -> Result<Option<HostOrSocket>, RedisError> {
     let mut connection = RedisConnection::open(sentinel, limit, MAX_ANSWER).await?;
     let mut command = Vec::new();
     write_command(&mut command, &[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);
@@ -209,7 +215,7 @@ async fn ask_sentinel(
             };
             let port = str::from_utf8(&port).ok().and_then(|port| port.parse().ok());
             let port = port.ok_or(RedisError::Unexpected)?;
-            Ok(Some(Location::Tcp { host: String::from_utf8_lossy(&host).into_owned(), port }))
+            Ok(Some(HostOrSocket::Tcp { host: String::from_utf8_lossy(&host).into_owned(), port }))
         }
         RespToken::Error(text) => {
             Err(RedisError::refused("to say who is master", &text, sentinel.password.as_ref()))
@@ -219,11 +225,11 @@ async fn ask_sentinel(
 }
 
 async fn ask_nodes(
-    nodes: &Mutex<Vec<Location>>,
+    nodes: &Mutex<Vec<HostOrSocket>>,
     who: &Address,
     slot: u16,
     limit: Duration,
-) -> Result<Location, RedisError> {
+) -> Result<HostOrSocket, RedisError> {
     let all = nodes.lock().clone();
     let mut last = String::new();
     for node in &all {
@@ -252,7 +258,7 @@ async fn ask_node(
     node: &Address,
     slot: u16,
     limit: Duration,
-) -> Result<(Option<Location>, Vec<Location>), RedisError> {
+) -> Result<(Option<HostOrSocket>, Vec<HostOrSocket>), RedisError> {
     let mut connection = RedisConnection::open(node, limit, MAX_ANSWER).await?;
     let mut command = Vec::new();
     write_command(&mut command, &[b"CLUSTER", b"SLOTS"]);
@@ -291,10 +297,10 @@ async fn ask_node(
                     String::from_utf8_lossy(&host).into_owned()
                 }
                 // A node that does not know its own address: it has the one that it was asked at.
-                (_, Location::Tcp { host, .. }) => host.clone(),
+                (_, HostOrSocket::Tcp { host, .. }) => host.clone(),
                 _ => continue,
             };
-            let location = Location::Tcp { host, port };
+            let location = HostOrSocket::Tcp { host, port };
             if nth == 2 && (first..=last).contains(&i64::from(slot)) {
                 holder = Some(location.clone());
             }

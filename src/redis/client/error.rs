@@ -15,6 +15,10 @@ pub(in crate::redis) enum RedisError {
     Timeout { address: String, limit: Duration, doing: &'static str },
     #[error("Redis refused {doing}: {text}")]
     Refused { doing: &'static str, text: String },
+    #[error(
+        "{cause} (at {address}, before it said anything: if it speaks TLS there, the URL begins with rediss://)"
+    )]
+    NotPlain { address: String, cause: String },
     #[error("Redis closed the connection")]
     Closed,
     #[error("the connection to Redis broke: {0}")]
@@ -42,7 +46,7 @@ impl RedisError {
             Self::Connect { .. } => "connect",
             Self::Timeout { .. } => "timeout",
             Self::Refused { .. } => "refused",
-            Self::Closed => "closed",
+            Self::NotPlain { .. } | Self::Closed => "closed",
             Self::Broken(_) => "broken",
             Self::NotRedis(_) | Self::Unexpected => "protocol",
             Self::NotMaster { .. } | Self::NoMaster { .. } | Self::NoNode { .. } => "no_master",
@@ -59,9 +63,19 @@ impl RedisError {
         matches!(self, Self::Refused { text, .. } if WORDS.iter().any(|word| text.contains(word)))
     }
 
+    /// Whether Redis refused for a reason that lasts and is not the command's own.
+    pub(in crate::redis) fn is_lasting(&self) -> bool {
+        const WORDS: [&str; 6] = ["OOM ", "MISCONF ", "NOPERM ", "NOAUTH ", "READONLY ", "NOREPLICAS "];
+        matches!(self, Self::Refused { text, .. } if WORDS.iter().any(|word| text.contains(word)))
+    }
+
     /// Redis answered `doing` with the error `text`.
     pub(in crate::redis) fn refused(doing: &'static str, text: &[u8], secret: Option<&Secret>) -> Self {
-        Self::Refused { doing, text: plain(text, secret) }
+        let mut text = plain(text, secret);
+        if text.starts_with("MOVED ") {
+            text.push_str(" (it is a node of a Cluster, which `redis.nodes` is for)");
+        }
+        Self::Refused { doing, text }
     }
 }
 

@@ -4,6 +4,7 @@ pub(super) mod connection;
 pub(super) mod decode;
 pub(super) mod endpoint;
 pub(super) mod error;
+pub(super) mod exchange;
 pub(super) mod outbox;
 pub(super) mod resp;
 pub(super) mod slot;

@@ -6,19 +6,22 @@
 //! was lost ([`Undone::Unknown`]). What is asked and what the answers mean is an [`Exchange`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tracing::warn;
 
-use crate::publish::RelayError;
+use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
+use crate::redis::client::exchange::{Exchange, Repeat, Undone, Verdict};
 use crate::redis::client::resp::write_command;
-use crate::redis::client::supervise::{Purpose, Status};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose};
 use crate::shutdown::Drain;
 
 /// Nothing more is added to a write that has so many bytes, or requests.
@@ -26,87 +29,6 @@ const MAX_WRITE: usize = 1 << 20;
 const MAX_BATCH: usize = 256;
 /// Longest text of an answer that is kept.
 const MAX_ANSWER: usize = 4096;
-
-/// One kind of request, as commands and answers.
-pub(in crate::redis) trait Exchange: Send + 'static {
-    type Request: Send + 'static;
-    type Answer: Send + 'static;
-
-    /// What it is doing, in errors.
-    const DOING: &'static str;
-    /// How often [`Exchange::upkeep`] is called, if ever.
-    const UPKEEP: Option<Duration> = None;
-
-    /// About how many bytes the commands of `request` take.
-    fn size(request: &Self::Request) -> usize;
-
-    /// Appends the commands of `request`.
-    fn write(&mut self, commands: &mut Vec<u8>, request: &Self::Request);
-
-    /// A batch is about to be sent.
-    fn before_send(&mut self) {}
-
-    /// Reads all answers to `request`.
-    fn read(
-        &mut self,
-        connection: &mut RedisConnection,
-        limit: Duration,
-        request: &Self::Request,
-    ) -> impl Future<Output = Result<Verdict<Self::Answer>, RedisError>> + Send;
-
-    /// When a request that may not have been done is sent again.
-    fn repeat(_request: &Self::Request) -> Repeat {
-        Repeat::Never
-    }
-
-    /// Does what is due now and then.
-    fn upkeep(
-        &mut self,
-        _connection: &mut RedisConnection,
-        _limit: Duration,
-    ) -> impl Future<Output = Result<(), RedisError>> + Send {
-        std::future::ready(Ok(()))
-    }
-}
-
-/// What the answers to a request say.
-pub(in crate::redis) enum Verdict<T> {
-    Done(T),
-    /// Nothing of it was done.
-    Refused(RedisError),
-    /// Some of it was refused, and some done.
-    Partly(RedisError),
-}
-
-/// When a request is sent again of which is not known whether it was done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Repeat {
-    Never,
-    /// Once, if the connection was an old one, which may have died in silence. For what may be done twice.
-    OnFreshConnection,
-    /// Until then, with pauses. For what may be done twice.
-    Until(Instant),
-}
-
-/// Why a request has no answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Undone {
-    /// There is no connection: nothing was sent.
-    Unreachable,
-    /// Redis refused it, in these words: nothing was done.
-    Refused(String),
-    /// It was sent, and the answer did not come.
-    Unknown,
-}
-
-impl From<Undone> for RelayError {
-    fn from(undone: Undone) -> Self {
-        match undone {
-            Undone::Unreachable | Undone::Refused(_) => Self::Down,
-            Undone::Unknown => Self::Unknown,
-        }
-    }
-}
 
 /// Sends requests. Cloning shares the connection.
 pub(in crate::redis) struct Outbox<E: Exchange>(mpsc::Sender<Pending<E>>);
@@ -131,6 +53,8 @@ pub(in crate::redis) struct OutboxConfig {
     pub(in crate::redis) limit: Duration,
     /// How many requests may wait.
     pub(in crate::redis) max_waiting: usize,
+    /// Where its state is told. With one, the connection is made without being asked for.
+    pub(in crate::redis) health: Option<Reporter>,
 }
 
 impl<E: Exchange> Outbox<E> {
@@ -143,9 +67,14 @@ impl<E: Exchange> Outbox<E> {
         drain: Option<Drain>,
     ) -> Self {
         let (requests, waiting) = mpsc::channel(config.max_waiting);
-        let OutboxConfig { endpoint, timing, purpose, limit, .. } = config;
-        let status = Status::new(Arc::clone(&endpoint), purpose, timing.max_backoff);
-        let owner = Owner { exchange, endpoint, timing, limit, status, connection: None };
+        let OutboxConfig { endpoint, timing, purpose, limit, health, .. } = config;
+        let mut status = ConnectionStatus::new(Arc::clone(&endpoint), purpose, timing.max_backoff);
+        let attempt = health.is_some().then(Instant::now);
+        if let Some(health) = health {
+            status = status.with_optional_health(health);
+        }
+        let role = Role::Unknown;
+        let owner = OutboxTask { exchange, endpoint, timing, limit, status, connection: None, role, attempt };
         tasks.spawn_essential(purpose.label, owner.run(waiting, drain));
         Self(requests)
     }
@@ -174,13 +103,27 @@ impl<E: Exchange> Pending<E> {
 }
 
 /// The owner of the connection.
-struct Owner<E> {
+struct OutboxTask<E> {
     exchange: E,
     endpoint: Arc<Endpoint>,
     timing: Timing,
     limit: Duration,
-    status: Status,
+    status: ConnectionStatus,
     connection: Option<RedisConnection>,
+    role: Role,
+    /// When to connect without being asked to, if ever.
+    attempt: Option<Instant>,
+}
+
+/// What is known of the server's role. One that was a master may be a replica in the next moment: what is published
+/// there reaches nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Unknown,
+    /// It was a master then.
+    Master(Instant),
+    /// It does not tell.
+    Untold,
 }
 
 /// What happened on a connection on which nothing was asked.
@@ -190,7 +133,7 @@ enum Quiet {
     Silent,
 }
 
-impl<E: Exchange> Owner<E> {
+impl<E: Exchange> OutboxTask<E> {
     async fn run(mut self, mut waiting: mpsc::Receiver<Pending<E>>, drain: Option<Drain>) {
         let mut upkeep = interval(E::UPKEEP.unwrap_or(Duration::from_secs(3600)));
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -201,6 +144,7 @@ impl<E: Exchange> Owner<E> {
                     None => std::future::pending().await,
                 }
             };
+            let attempt = self.attempt.filter(|_| self.connection.is_none());
             tokio::select! {
                 biased;
                 () = stopped => return,
@@ -209,9 +153,21 @@ impl<E: Exchange> Owner<E> {
                     Quiet::Lost => self.drop_connection(),
                     Quiet::Silent => self.ping().await,
                 },
+                () = sleep_until(attempt.unwrap_or_else(Instant::now)), if attempt.is_some() => {
+                    if let Err(error) = self.connect().await {
+                        self.lost(&error);
+                        self.attempt = Some(Instant::now() + self.status.pause());
+                    }
+                }
                 _ = upkeep.tick(), if E::UPKEEP.is_some() => self.upkeep().await,
                 first = waiting.recv() => {
-                    let Some(first) = first else { return };
+                    let Some(first) = first else {
+                        // Nobody can ask any more.
+                        if let Some(drain) = &drain {
+                            drain.started().await;
+                        }
+                        return;
+                    };
                     let batch = gather(first, &mut waiting);
                     self.serve(batch, &mut waiting).await;
                 }
@@ -222,10 +178,19 @@ impl<E: Exchange> Owner<E> {
     fn drop_connection(&mut self) {
         self.connection = None;
         self.status.on_idle_lost();
+        self.attempt = self.attempt.map(|_| Instant::now());
     }
 
     /// Keeps an idle connection from being forgotten on the way, and finds out whether it is still there.
     async fn ping(&mut self) {
+        if matches!(self.role, Role::Master(_)) {
+            match self.ask_role().await {
+                Ok(()) => {}
+                Err(error @ RedisError::NotMaster { .. }) => self.lost(&error),
+                Err(_) => self.drop_connection(),
+            }
+            return;
+        }
         let Some(connection) = &mut self.connection else { return };
         let mut ping = Vec::new();
         write_command(&mut ping, &[b"PING"]);
@@ -265,19 +230,23 @@ impl<E: Exchange> Owner<E> {
         while !batch.is_empty() {
             let was_there = self.connection.is_some();
             let mut at_once = was_there;
+            let mut undone = Undone::Unreachable;
             if let Err(error) = self.connect().await {
-                self.status.on_disconnected(&error, Instant::now());
-                batch = keep(batch, false, &Undone::Unreachable);
+                self.lost(&error);
+                if matches!(error, RedisError::NotMaster { .. }) {
+                    undone = Undone::Refused(error.to_string());
+                }
+                batch = keep(batch, false, &undone);
                 if batch.is_empty() {
                     // Those that came meanwhile would wait as long for the same outcome.
                     let others = std::iter::from_fn(|| waiting.try_recv().ok()).collect();
-                    batch = keep(others, false, &Undone::Unreachable);
+                    batch = keep(others, false, &undone);
                 }
             } else {
-                let (left, mut moved) = self.exchange(batch).await;
+                let (left, mut moved, elsewhere) = self.exchange(batch).await;
                 batch = keep(left, was_there, &Undone::Unknown);
                 if std::mem::replace(&mut moved_before, !moved.is_empty()) {
-                    moved = keep(moved, false, &Undone::Unreachable);
+                    moved = keep(moved, false, &elsewhere);
                 } else {
                     // Whoever has it now is asked.
                     at_once |= !moved.is_empty();
@@ -292,8 +261,10 @@ impl<E: Exchange> Owner<E> {
 
     /// Sends what `batch` asks for and answers it, but for those that are given back: what has no answer because the
     /// connection failed, and what this Redis surely did not do because it is not the one to ask.
-    async fn exchange(&mut self, batch: Vec<Pending<E>>) -> (Vec<Pending<E>>, Vec<Pending<E>>) {
-        let Some(connection) = &mut self.connection else { return (batch, Vec::new()) };
+    /// Of the latter it says with what they were refused.
+    async fn exchange(&mut self, batch: Vec<Pending<E>>) -> (Vec<Pending<E>>, Vec<Pending<E>>, Undone) {
+        let mut elsewhere = Undone::Unreachable;
+        let Some(connection) = &mut self.connection else { return (batch, Vec::new(), elsewhere) };
         let mut commands =
             Vec::with_capacity(batch.iter().map(|pending| E::size(&pending.request)).sum::<usize>());
         for pending in &batch {
@@ -301,6 +272,7 @@ impl<E: Exchange> Owner<E> {
         }
         let (exchange, limit) = (&mut self.exchange, self.limit);
         let (mut left, mut moved, mut refusal) = (batch.into_iter(), Vec::new(), None);
+        let mut done = false;
         let work = async {
             exchange.before_send();
             connection.send(&commands).await?;
@@ -309,9 +281,17 @@ impl<E: Exchange> Owner<E> {
                 let verdict = exchange.read(connection, limit, &first.request).await?;
                 let Some(pending) = left.next() else { break };
                 match verdict {
-                    Verdict::Done(answer) => pending.answer(Ok(answer)),
+                    Verdict::Done(answer) => {
+                        done = true;
+                        pending.answer(Ok(answer));
+                    }
+                    Verdict::Refused(error @ RedisError::Unheard) => {
+                        pending.answer(Err(Undone::Unreachable));
+                        refusal = Some(error);
+                    }
                     Verdict::Refused(error) if error.is_elsewhere() => {
                         moved.push(pending);
+                        elsewhere = Undone::Refused(error.to_string());
                         refusal = Some(error);
                     }
                     Verdict::Refused(error) => {
@@ -334,29 +314,69 @@ impl<E: Exchange> Owner<E> {
                 self.lost(&RedisError::Timeout { address, limit, doing: E::DOING });
             }
         }
-        if let Some(error) = refusal {
-            self.status.on_refused(&error);
+        match refusal {
+            Some(error) => self.status.on_refused(&error),
+            None if done => self.status.healthy(),
+            None => {}
         }
         if !moved.is_empty() && self.connection.is_some() {
             self.drop_connection();
         }
-        (left.collect(), moved)
+        (left.collect(), moved, elsewhere)
     }
 
     fn lost(&mut self, error: &RedisError) {
         self.connection = None;
         self.status.on_disconnected(error, Instant::now());
+        self.attempt = self.attempt.map(|_| Instant::now());
     }
 
-    /// Sees that there is a connection.
+    /// Sees that there is a connection, to a master.
     async fn connect(&mut self) -> Result<(), RedisError> {
+        let is_due = match self.role {
+            Role::Unknown => true,
+            Role::Master(at) => at.elapsed() >= self.timing.ping_interval,
+            Role::Untold => false,
+        };
+        if self.connection.is_some() && is_due && self.ask_role().await.is_err() {
+            // Demoted, or gone: nothing was sent yet, and whoever is there now is asked instead.
+            self.drop_connection();
+        }
         if self.connection.is_none() {
             self.connection = Some(self.endpoint.open(self.timing.timeout, MAX_ANSWER).await?);
+            if self.role != Role::Untold {
+                self.ask_role().await.inspect_err(|_| self.connection = None)?;
+            }
             self.status.on_connected();
+            self.status.healthy();
+        }
+        Ok(())
+    }
+
+    /// Asks the server for its role; an error if it is not a master's.
+    async fn ask_role(&mut self) -> Result<(), RedisError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let limit = self.timing.timeout;
+        let asked = timeout(limit, connection.is_master(limit)).await.unwrap_or_else(|_| {
+            let address = self.endpoint.to_string();
+            Err(RedisError::Timeout { address, limit, doing: "the question for its role" })
+        });
+        match asked {
+            Ok(()) => self.role = Role::Master(Instant::now()),
+            Err(error @ RedisError::Refused { .. }) => {
+                self.role = Role::Untold;
+                if !ROLE_REFUSED.swap(true, Ordering::Relaxed) {
+                    warn!(redis = %self.endpoint, %error, "a demoted Redis may not be noticed, because it does not tell its role");
+                }
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 }
+
+/// Whether it was logged that Redis does not tell its role.
+static ROLE_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// Those that are sent again; the others are answered with `undone`.
 fn keep<E: Exchange>(batch: Vec<Pending<E>>, was_there: bool, undone: &Undone) -> Vec<Pending<E>> {

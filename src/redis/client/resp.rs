@@ -74,7 +74,7 @@ impl Received {
         if !self.pass_over()? {
             return Ok(None);
         }
-        let mut parser = Parser { bytes: &self.bytes, at: self.at, max_text: self.max_text };
+        let mut parser = RespParser { bytes: &self.bytes, at: self.at, max_text: self.max_text };
         match parser.reply() {
             Ok(reply) => {
                 self.at = parser.at;
@@ -109,13 +109,13 @@ pub(in crate::redis) enum Stop {
     Broken,
 }
 
-pub(in crate::redis) struct Parser<'a> {
+pub(in crate::redis) struct RespParser<'a> {
     pub(in crate::redis) bytes: &'a [u8],
     pub(in crate::redis) at: usize,
     pub(in crate::redis) max_text: usize,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> RespParser<'a> {
     fn reply(&mut self) -> Result<RespReply<'a>, Stop> {
         let (kind, line) = self.line()?;
         Ok(match kind {
@@ -195,7 +195,7 @@ impl Skip {
 
     /// Passes over as much of `bytes` as it can, and says how much that was.
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, NotResp> {
-        let mut parser = Parser { bytes, at: 0, max_text: usize::MAX };
+        let mut parser = RespParser { bytes, at: 0, max_text: usize::MAX };
         loop {
             let passed = self.bytes.min(bytes.len() - parser.at);
             self.bytes -= passed;

@@ -1,7 +1,7 @@
 //! A connection over its whole life: made, used, lost, and made again until the daemon stops; and what metrics, health
 //! and the log say of it.
 //!
-//! Every connection to Redis has a [`Status`]. Those that work on their own are run by [`supervise`]; those that
+//! Every connection to Redis has a [`ConnectionStatus`]. Those that work on their own are run by [`supervise`]; those that
 //! answer requests belong to an [`outbox`](crate::redis::client::outbox). This file knows no command.
 
 use std::convert::Infallible;
@@ -41,7 +41,7 @@ pub(in crate::redis) trait Supervised: Send {
     /// Connects and works until `drain` starts or the connection fails. Reports to `status` once it is connected.
     fn run(
         &mut self,
-        status: &mut Status,
+        status: &mut ConnectionStatus,
         drain: &Drain,
     ) -> impl Future<Output = Result<(), RedisError>> + Send;
 
@@ -57,7 +57,11 @@ pub(in crate::redis) trait Supervised: Send {
 }
 
 /// Runs `work` until `drain` starts: after each error again, with pauses that grow.
-pub(in crate::redis) async fn supervise(mut work: impl Supervised, mut status: Status, drain: Drain) {
+pub(in crate::redis) async fn supervise(
+    mut work: impl Supervised,
+    mut status: ConnectionStatus,
+    drain: Drain,
+) {
     while let Err(error) = work.run(&mut status, &drain).await {
         let since = work.on_disconnected(&error);
         status.on_disconnected(&error, since);
@@ -86,13 +90,15 @@ pub(in crate::redis) async fn until_drain(
 }
 
 /// Whether a connection stands, and all that is said of it.
-pub(in crate::redis) struct Status {
+pub(in crate::redis) struct ConnectionStatus {
     endpoint: Arc<Endpoint>,
     purpose: &'static Purpose,
     backoff: Backoff,
     max_backoff: Duration,
     state: State,
     health: Option<Reporter>,
+    /// The daemon is ready without it, unless Redis takes what it should not.
+    is_optional: bool,
     up: Option<Gauge>,
     connects: Counter,
     /// What failed last, and what has been logged since the connection stood last: by reason, of which there are ten.
@@ -116,7 +122,7 @@ enum State {
 
 /// What it means that a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Transition {
+pub(in crate::redis) enum ConnectionChange {
     /// It stood already.
     None,
     /// It is the first, or nothing had failed before it.
@@ -125,7 +131,7 @@ pub(in crate::redis) enum Transition {
     Again,
 }
 
-impl Status {
+impl ConnectionStatus {
     /// How long a error that lasts is not logged again.
     const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
@@ -142,6 +148,7 @@ impl Status {
             max_backoff,
             state: State::Away { since: Instant::now(), attempts: 0 },
             health: None,
+            is_optional: false,
             up: None,
             connects: metrics::counter!(REDIS_CONNECTS, "purpose" => purpose.label),
             last_error: None,
@@ -155,6 +162,12 @@ impl Status {
         Self { health: Some(health), ..self }
     }
 
+    /// The same, telling the daemon's health of something that it is ready without; not so while the server is no
+    /// master, which takes what reaches nobody.
+    pub(in crate::redis) fn with_optional_health(self, health: Reporter) -> Self {
+        Self { health: Some(health), is_optional: true, ..self }
+    }
+
     /// The same, with a gauge that is 1 while the connection stands.
     pub(in crate::redis) fn with_gauge(self, up: Gauge) -> Self {
         up.set(0.0);
@@ -166,8 +179,8 @@ impl Status {
     }
 
     /// The connection stands and does its work. The daemon's health is not touched.
-    pub(in crate::redis) fn on_connected(&mut self) -> Transition {
-        let State::Away { since, attempts } = self.state else { return Transition::None };
+    pub(in crate::redis) fn on_connected(&mut self) -> ConnectionChange {
+        let State::Away { since, attempts } = self.state else { return ConnectionChange::None };
         self.state = State::Connected { since: Instant::now() };
         self.logged.clear();
         self.connects.increment(1);
@@ -181,7 +194,7 @@ impl Status {
                 Some(_) => info!(%redis, "{}", self.purpose.connected),
                 None => debug!(%redis, "{}", self.purpose.connected),
             }
-            return Transition::First;
+            return ConnectionChange::First;
         }
         let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last_error = last_error.unwrap_or_default();
@@ -191,13 +204,16 @@ impl Status {
             }
             None => debug!(%redis, away_ms, attempts, last_error, "{}", self.purpose.reconnected),
         }
-        Transition::Again
+        ConnectionChange::Again
     }
 
     /// What the connection is for works.
     pub(in crate::redis) fn healthy(&self) {
         if let Some(health) = &self.health {
             health.up();
+            if self.is_optional {
+                health.set_required(false);
+            }
         }
     }
 
@@ -217,6 +233,10 @@ impl Status {
         }
         if let Some(health) = &self.health {
             health.down(format!("{error}; {}", self.purpose.meanwhile));
+            // It answers, and what it takes is lost: nothing else would notice.
+            if self.is_optional && matches!(error, RedisError::NotMaster { .. }) {
+                health.set_required(true);
+            }
         }
         self.last_error = Some(error.to_string());
         self.count_and_log(error);
@@ -233,6 +253,9 @@ impl Status {
 
     /// Redis refused what was asked; the connection stands.
     pub(in crate::redis) fn on_refused(&mut self, error: &RedisError) {
+        if let Some(health) = self.health.as_ref().filter(|_| error.is_lasting()) {
+            health.down(format!("{error}; {}", self.purpose.meanwhile));
+        }
         self.count_and_log(error);
     }
 
@@ -263,6 +286,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::ReadyFor;
     use crate::redis::double::{TIMING, nobody, within};
 
     const PURPOSE: Purpose =
@@ -272,13 +296,13 @@ mod tests {
     struct Third(u32, Arc<tokio::sync::Notify>);
 
     impl Supervised for Third {
-        async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+        async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
             self.0 += 1;
             if self.0 < 3 {
                 return Err(RedisError::Closed);
             }
-            assert_eq!(status.on_connected(), Transition::Again);
-            assert_eq!(status.on_connected(), Transition::None);
+            assert_eq!(status.on_connected(), ConnectionChange::Again);
+            assert_eq!(status.on_connected(), ConnectionChange::None);
             status.healthy();
             self.1.notify_one();
             until_drain(drain, std::future::pending()).await
@@ -293,13 +317,13 @@ mod tests {
     #[tokio::test]
     async fn it_is_tried_again_until_it_stands_and_stopped_in_the_end() {
         let (_socket, address) = nobody();
-        let health = crate::health::Health::new();
-        let status = Status::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff)
+        let health = crate::health::Health::new(&[]);
+        let status = ConnectionStatus::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff)
             .with_health(health.depend_on("test", true));
         let (drain, event) = (Drain::new(), Arc::new(tokio::sync::Notify::new()));
         drain.spawn(supervise(Third(0, Arc::clone(&event)), status, drain.clone()));
         within("it stands", event.notified()).await;
-        assert!(health.is_ready());
+        assert!(health.is_ready(ReadyFor::Events));
         drain.start();
         within("it stops", event.notified()).await;
         within("it ends", drain.finished()).await;
@@ -312,16 +336,18 @@ mod tests {
             let _guard = runtime.enter();
             nobody()
         };
-        let mut status = Status::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff);
+        let mut status =
+            ConnectionStatus::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff);
         for _ in 0..3 {
             status.on_disconnected(&RedisError::Closed, Instant::now());
         }
-        let reasons = |status: &Status| status.logged.iter().map(|(reason, _)| *reason).collect::<Vec<_>>();
+        let reasons =
+            |status: &ConnectionStatus| status.logged.iter().map(|(reason, _)| *reason).collect::<Vec<_>>();
         assert_eq!(reasons(&status), ["closed"]);
         status.on_disconnected(&RedisError::Unexpected, Instant::now());
         status.on_disconnected(&RedisError::Closed, Instant::now());
         assert_eq!(reasons(&status), ["closed", "protocol"], "taking turns does not make them news");
-        assert_eq!(status.on_connected(), Transition::Again);
+        assert_eq!(status.on_connected(), ConnectionChange::Again);
         assert!(reasons(&status).is_empty());
         for _ in 0..100 {
             status.on_disconnected(&RedisError::Closed, Instant::now());

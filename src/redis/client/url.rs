@@ -23,7 +23,7 @@ pub enum BadRedisUrl {
 /// Where Redis is and as whom we come.
 #[derive(Clone)]
 pub(in crate::redis) struct Address {
-    pub(in crate::redis) location: Location,
+    pub(in crate::redis) location: HostOrSocket,
     pub(in crate::redis) user: Option<String>,
     pub(in crate::redis) password: Option<Secret>,
     pub(in crate::redis) database: i64,
@@ -32,7 +32,7 @@ pub(in crate::redis) struct Address {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::redis) enum Location {
+pub(in crate::redis) enum HostOrSocket {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
 }
@@ -58,8 +58,8 @@ impl Address {
         let url = redis::parse_redis_url(&text).ok_or(BadRedisUrl::Malformed)?;
         let info: ConnectionInfo = url.into_connection_info().map_err(|_| BadRedisUrl::Malformed)?;
         let location = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => Location::Tcp { host: host.clone(), port: *port },
-            ConnectionAddr::Unix(path) => Location::Unix(path.clone()),
+            ConnectionAddr::Tcp(host, port) => HostOrSocket::Tcp { host: host.clone(), port: *port },
+            ConnectionAddr::Unix(path) => HostOrSocket::Unix(path.clone()),
             _ => return Err(BadRedisUrl::Malformed),
         };
         let redis = info.redis_settings();
@@ -76,9 +76,9 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.location {
-            Location::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Location::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Location::Unix(path) => write!(f, "{}", path.display()),
+            HostOrSocket::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            HostOrSocket::Tcp { host, port } => write!(f, "{host}:{port}"),
+            HostOrSocket::Unix(path) => write!(f, "{}", path.display()),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::client::slot::tag;
 use crate::redis::log::entry::id_of;
+use crate::redis::log::stream_info::ask_info;
+use crate::telemetry::{REDIS_STREAM_BYTES, REDIS_STREAM_ENTRIES};
 
 const APPENDING: &str = "appending to the stream";
 const TRIMMING: &str = "to trim the stream";
@@ -129,10 +131,22 @@ impl AppendCommands {
             reply = connection.token(limit, TRIMMING).await?;
         }
         match reply {
-            RespToken::Integer(_) => Ok(()),
-            RespToken::Error(text) => Err(RedisError::refused(TRIMMING, &text, None)),
-            _ => Err(RedisError::Unexpected),
+            RespToken::Integer(_) => {}
+            RespToken::Error(text) => return Err(RedisError::refused(TRIMMING, &text, None)),
+            _ => return Err(RedisError::Unexpected),
         }
+        text.clear();
+        ask_info(&mut text, key);
+        write_command(&mut text, &[b"MEMORY", b"USAGE", key]);
+        connection.send(&text).await?;
+        if let Some(info) = connection.info(limit).await? {
+            metrics::gauge!(REDIS_STREAM_ENTRIES).set(info.length as f64);
+        }
+        // Where it is not allowed nobody knows.
+        if let RespToken::Integer(bytes) = connection.token(limit, TRIMMING).await? {
+            metrics::gauge!(REDIS_STREAM_BYTES).set(bytes as f64);
+        }
+        Ok(())
     }
 }
 

@@ -83,7 +83,7 @@ pub(in crate::redis) async fn load(
                 }
                 Err(NoPlace::Lost { .. }) => {
                     at.mark = Some(entry.id);
-                    history.end_at(entry.id);
+                    history.begin_with_loss(entry.id);
                     more = false;
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! The connection that follows the stream: made, caught up, watched, and made again, for ever.
 //!
-//! Reads block, but never longer than a bound, so the very connection that delivers is probed by each read. Before a
-//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is said to
+//! Reads block, but never longer than a bound, so the very connection that delivers is probed by each read. With each
+//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is told to
 //! every stream, never passed over. This file must not know who listens.
 
 use std::convert::Infallible;
@@ -22,12 +22,12 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise, until_drain};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise, until_drain};
 use crate::redis::log::clock::Clock;
 use crate::redis::log::entry::{BadEntry, StreamEntry};
 use crate::redis::log::loader::{NoPlace, understood};
 use crate::redis::log::preflight::Preflight;
-use crate::redis::log::stream_info::ask_info;
+use crate::redis::log::stream_info::{QUESTIONS, Verdict, ask_info, ask_standing};
 use crate::redis::topics::writer::TopicStore;
 use crate::shutdown::Drain;
 use crate::telemetry::{
@@ -102,6 +102,11 @@ impl ReadPosition {
     fn is_before_all(&self) -> bool {
         self.id == BEFORE_ALL
     }
+
+    /// Whether the entry itself is asked for with a read.
+    fn is_asked_for(&self, judged: bool) -> bool {
+        !judged && !self.is_before_all()
+    }
 }
 
 pub(super) struct ReaderMetrics {
@@ -113,8 +118,9 @@ pub(super) struct ReaderMetrics {
 /// How a read is made.
 #[derive(Clone, Copy)]
 struct ReadMode {
-    /// It has just been seen that nothing is missing.
-    doubtless: bool,
+    /// In the same step as the read it is judged from the stream as a whole whether anything is missing before it.
+    /// The entry that was read last may be gone.
+    judged: bool,
     /// The last read waited for nothing.
     idle: bool,
     /// Whether to wait for entries.
@@ -169,13 +175,13 @@ impl StreamReader {
 
     /// Follows until `drain` starts.
     pub(in crate::redis) async fn run(self, health: Reporter, drain: Drain) {
-        let status = Status::new(Arc::clone(&self.endpoint), &PURPOSE, self.max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(&self.endpoint), &PURPOSE, self.max_backoff);
         let status = status.with_health(health).with_gauge(metrics::gauge!(REDIS_STREAM_UP));
         supervise(self, status, drain).await;
     }
 
     /// Connects, catches up and follows, until that fails.
-    async fn follow(&mut self, status: &mut Status) -> Result<Infallible, RedisError> {
+    async fn follow(&mut self, status: &mut ConnectionStatus) -> Result<Infallible, RedisError> {
         let limit = self.reading.limit;
         let mut connection = self.endpoint.open(limit, self.reading.max_text).await?;
         let clock = self.preflight.take(&mut connection, limit).await?;
@@ -183,22 +189,21 @@ impl StreamReader {
             None => self.load(&mut connection, None).await?,
             Some(at) => self.rejoin(&mut connection, at).await?,
         }
-        // Seen by the look just now.
-        let mut asked = ReadMode { doubtless: true, idle: false, block: false };
+        let mut asked = ReadMode { judged: true, idle: false, block: false };
         loop {
             let read = self.read(&mut connection, asked, clock).await?;
             asked = match read {
-                ReadOutcome::More => ReadMode { doubtless: false, idle: false, block: false },
-                ReadOutcome::Entries => ReadMode { doubtless: false, idle: false, block: true },
-                ReadOutcome::Nothing => ReadMode { doubtless: false, idle: asked.block, block: true },
+                ReadOutcome::More => ReadMode { judged: false, idle: false, block: false },
+                ReadOutcome::Entries => ReadMode { judged: false, idle: false, block: true },
+                ReadOutcome::Nothing => ReadMode { judged: false, idle: asked.block, block: true },
                 ReadOutcome::Doubt => {
                     let Some(at) = self.at else { return Err(RedisError::Unexpected) };
                     self.rejoin(&mut connection, at).await?;
-                    ReadMode { doubtless: true, idle: false, block: false }
+                    ReadMode { judged: true, idle: false, block: false }
                 }
                 ReadOutcome::Marked => {
                     self.load(&mut connection, Some(Reset::LogLost)).await?;
-                    ReadMode { doubtless: true, idle: false, block: false }
+                    ReadMode { judged: true, idle: false, block: false }
                 }
             };
             if matches!(read, ReadOutcome::Nothing | ReadOutcome::Entries) {
@@ -210,26 +215,20 @@ impl StreamReader {
         }
     }
 
-    /// One read: appends what comes.
-    async fn read(
-        &mut self,
-        connection: &mut RedisConnection,
-        ReadMode { doubtless, idle, block }: ReadMode,
-        clock: Clock,
-    ) -> Result<ReadOutcome, RedisError> {
-        let Some(at) = self.at else { return Err(RedisError::Unexpected) };
-        let ReaderConfig { key, limit, .. } = &self.reading;
-        let (limit, id) = (*limit, at.id.to_string());
-        let ask_role = self.endpoint.may_move();
+    /// The commands of one read.
+    fn commands(&self, at: ReadPosition, ReadMode { judged, idle, block }: ReadMode) -> Vec<u8> {
+        let (key, id) = (&self.reading.key, at.id.to_string());
         let mut commands = Vec::new();
-        if idle {
-            ask_info(&mut commands, key);
-        }
-        if ask_role {
+        if self.endpoint.may_move() {
             write_command(&mut commands, &[b"ROLE"]);
         }
-        let doubtless = doubtless || at.is_before_all();
-        if !doubtless {
+        if judged {
+            write_command(&mut commands, &[b"MULTI"]);
+            ask_standing(&mut commands, key, at.id);
+        } else if idle {
+            ask_info(&mut commands, key);
+        }
+        if at.is_asked_for(judged) {
             write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
         }
         let (count, wait) = (self.count.to_string(), BLOCK.as_millis().to_string());
@@ -239,18 +238,47 @@ impl StreamReader {
         }
         words.extend([&b"STREAMS"[..], key, id.as_bytes()]);
         write_command(&mut commands, &words);
-        match timeout(limit, connection.send(&commands)).await {
+        if judged {
+            write_command(&mut commands, &[b"EXEC"]);
+        }
+        commands
+    }
+
+    /// One read: appends what comes.
+    async fn read(
+        &mut self,
+        connection: &mut RedisConnection,
+        mode: ReadMode,
+        clock: Clock,
+    ) -> Result<ReadOutcome, RedisError> {
+        let Some(at) = self.at else { return Err(RedisError::Unexpected) };
+        let ReadMode { judged, idle, .. } = mode;
+        let (limit, ask_role) = (self.reading.limit, self.endpoint.may_move());
+        match timeout(limit, connection.send(&self.commands(at, mode))).await {
             Ok(sent) => sent?,
             Err(_) => {
                 let address = connection.to().to_owned();
                 return Err(RedisError::Timeout { address, limit, doing: READING });
             }
         }
-        let mut doubt = false;
-        if idle {
+        if ask_role {
+            connection.role(limit).await?;
+        }
+        let (mut doubt, mut stood, mut is_refused) = (false, None, false);
+        if judged {
+            // Without the right to it, it is one step all the same unless the server is interrupted between two commands.
+            is_refused = !connection.transaction(QUESTIONS + 1, limit).await?;
+            let (verdict, info) = connection.standing(at.id, at.added, limit).await?;
+            doubt = verdict != Verdict::Whole;
+            stood = info;
+        } else if idle {
             match connection.info(limit).await? {
                 Some(info) if info.last.order() == at.id.order() => {
-                    self.at = Some(ReadPosition { added: info.added, ..at });
+                    // Something was added and taken away again while nobody looked.
+                    doubt = at.added.zip(info.added).is_some_and(|(then, now)| then != now);
+                    if !doubt {
+                        self.at = Some(ReadPosition { added: info.added, ..at });
+                    }
                 }
                 Some(info) if info.last.order() > at.id.order() => {}
                 None if at.is_before_all() => {}
@@ -258,30 +286,10 @@ impl StreamReader {
                 _ => doubt = true,
             }
         }
-        if ask_role {
-            connection.role(limit).await?;
-        }
-        if !doubtless && connection.one_id(limit).await?.is_none() {
+        if at.is_asked_for(judged) && connection.one_id(limit).await?.is_none() {
             doubt = true;
         }
-        let came = match connection.token(BLOCK + limit, READING).await? {
-            RespToken::Nil => 0,
-            RespToken::Array(1) => {
-                let (RespToken::Array(2), RespToken::Bulk(_)) =
-                    (connection.token(limit, READING).await?, connection.token(limit, READING).await?)
-                else {
-                    return Err(RedisError::Unexpected);
-                };
-                let RespToken::Array(came) = connection.token(limit, READING).await? else {
-                    return Err(RedisError::Unexpected);
-                };
-                came
-            }
-            RespToken::Error(text) => {
-                return Err(RedisError::refused("to let the stream be read", &text, self.endpoint.secret()));
-            }
-            _ => return Err(RedisError::Unexpected),
-        };
+        let came = self.entries_to_come(connection).await?;
         for _ in 0..came {
             let entry = connection.entry(limit, READING).await?;
             // Where it is not sure that nothing is missing before them they are read again afterwards.
@@ -289,8 +297,17 @@ impl StreamReader {
                 self.take(entry, clock);
             }
         }
+        if is_refused {
+            let _exec = connection.token(limit, READING).await?;
+        }
         let newest = self.fresh.last().map(|placed| placed.age);
         self.flush();
+        // All that there was in that step is read: from here on entries are counted.
+        if let (Some(at), Some(info)) = (&mut self.at, stood)
+            && at.id.order() == info.last.order()
+        {
+            at.added = info.added;
+        }
         if let Some(delay) = newest {
             self.metrics.delay.record(delay);
         }
@@ -305,6 +322,26 @@ impl StreamReader {
             _ if more => ReadOutcome::More,
             _ => ReadOutcome::Entries,
         })
+    }
+
+    /// How many entries the answer to a read has; they come next.
+    async fn entries_to_come(&self, connection: &mut RedisConnection) -> Result<usize, RedisError> {
+        let limit = self.reading.limit;
+        match connection.token(BLOCK + limit, READING).await? {
+            RespToken::Nil => Ok(0),
+            RespToken::Array(1) => {
+                let (stream, _key) =
+                    (connection.token(limit, READING).await?, connection.token(limit, READING).await?);
+                match (stream, connection.token(limit, READING).await?) {
+                    (RespToken::Array(2), RespToken::Array(came)) => Ok(came),
+                    _ => Err(RedisError::Unexpected),
+                }
+            }
+            RespToken::Error(text) => {
+                Err(RedisError::refused("to let the stream be read", &text, self.endpoint.secret()))
+            }
+            _ => Err(RedisError::Unexpected),
+        }
     }
 
     fn take(&mut self, StreamEntry { id, what }: StreamEntry, clock: Clock) {
@@ -370,7 +407,7 @@ impl StreamReader {
 }
 
 impl Supervised for StreamReader {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         let ended = until_drain(drain, self.follow(status)).await;
         // What came before a error is not lost.
         self.flush();

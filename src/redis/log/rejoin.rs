@@ -8,10 +8,9 @@ use crate::event::EventId;
 use crate::log::Reset;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::resp::write_command;
 use crate::redis::log::loader::{Loaded, advance, begin, load};
 use crate::redis::log::reader::{BEFORE_ALL, ReadPosition, ReaderConfig, StreamReader};
-use crate::redis::log::stream_info::{StreamInfo, Verdict, ask_info};
+use crate::redis::log::stream_info::{RedisStreamInfo, Verdict, ask_standing};
 use crate::redis::topics::store::StoredAt;
 
 /// How often a load begins anew because what is kept of given topics has changed meanwhile.
@@ -29,7 +28,7 @@ impl StreamReader {
             let mut history = self.log.history();
             // Before the stream, so that what is behind it is found there.
             let kept = self.given(&mut history).await?;
-            let topics = &*self.topics;
+            let topics = &self.topics;
             let Loaded { at, foreign } = load(connection, &self.reading, &mut history, topics).await?;
             let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
             if let Some(StoredAt { id, .. }) = &mut kept
@@ -71,23 +70,12 @@ impl StreamReader {
         connection: &mut RedisConnection,
         read: EventId,
         added: Option<u64>,
-    ) -> Result<(Verdict, Option<StreamInfo>), RedisError> {
+    ) -> Result<(Verdict, Option<RedisStreamInfo>), RedisError> {
         let ReaderConfig { key, limit, .. } = &self.reading;
-        let (limit, id) = (*limit, read.to_string());
         let mut commands = Vec::new();
-        ask_info(&mut commands, key);
-        write_command(&mut commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
-        write_command(&mut commands, &[b"XRANGE", key, b"-", b"+", b"COUNT", b"1"]);
+        ask_standing(&mut commands, key, read);
         connection.send(&commands).await?;
-        let info = connection.info(limit).await?;
-        let there = connection.one_id(limit).await?.is_some();
-        let first = connection.one_id(limit).await?;
-        let verdict = match info {
-            Some(info) => info.judge(read, added, there, first),
-            None if read == BEFORE_ALL => Verdict::Whole,
-            None => Verdict::Lost,
-        };
-        Ok((verdict, info))
+        connection.standing(read, added, *limit).await
     }
 
     /// Finds out what became of the stream meanwhile.

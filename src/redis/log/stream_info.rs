@@ -10,10 +10,11 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::id_of;
+use crate::redis::log::reader::BEFORE_ALL;
 
 /// What `XINFO STREAM` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::redis) struct StreamInfo {
+pub(in crate::redis) struct RedisStreamInfo {
     /// Entries that it holds.
     pub(in crate::redis) length: u64,
     /// The last id that it gave away.
@@ -42,9 +43,65 @@ pub(in crate::redis) fn ask_info(commands: &mut Vec<u8>, key: &[u8]) {
     write_command(commands, &[b"XINFO", b"STREAM", key]);
 }
 
+/// How many questions [`ask_standing`] asks.
+pub(in crate::redis) const QUESTIONS: usize = 3;
+
+/// Asks for what [`RedisConnection::standing`] reads.
+pub(in crate::redis) fn ask_standing(commands: &mut Vec<u8>, key: &[u8], read: EventId) {
+    let id = read.to_string();
+    ask_info(commands, key);
+    write_command(commands, &[b"XRANGE", key, id.as_bytes(), id.as_bytes(), b"COUNT", b"1"]);
+    write_command(commands, &[b"XRANGE", key, b"-", b"+", b"COUNT", b"1"]);
+}
+
 impl RedisConnection {
+    /// Reads how the stream stands to a reader that has all of it up to `read`, which was the `added`th entry where that
+    /// is known.
+    pub(in crate::redis) async fn standing(
+        &mut self,
+        read: EventId,
+        added: Option<u64>,
+        limit: Duration,
+    ) -> Result<(Verdict, Option<RedisStreamInfo>), RedisError> {
+        let info = self.info(limit).await?;
+        let there = self.one_id(limit).await?.is_some();
+        let first = self.one_id(limit).await?;
+        let verdict = match info {
+            Some(info) => info.judge(read, added, there, first),
+            None if read == BEFORE_ALL => Verdict::Whole,
+            None => Verdict::Lost,
+        };
+        Ok((verdict, info))
+    }
+
+    /// Reads what stands before the answers of a transaction of `commands` commands: they come next. False when there may
+    /// be none: then the commands are answered one by one, and `EXEC` with an error.
+    pub(in crate::redis) async fn transaction(
+        &mut self,
+        commands: usize,
+        limit: Duration,
+    ) -> Result<bool, RedisError> {
+        // To MULTI, then to each command that it is queued.
+        for nth in 0..=commands {
+            match self.token(limit, LOOKING).await? {
+                RespToken::Status(_) => {}
+                RespToken::Error(text) if nth == 0 && text.starts_with(b"NOPERM") => return Ok(false),
+                RespToken::Error(text) => return Err(RedisError::refused(LOOKING, &text, None)),
+                _ => return Err(RedisError::Unexpected),
+            }
+        }
+        match self.token(limit, LOOKING).await? {
+            RespToken::Array(answers) if answers == commands => Ok(true),
+            RespToken::Error(text) => Err(RedisError::refused(LOOKING, &text, None)),
+            _ => Err(RedisError::Unexpected),
+        }
+    }
+
     /// Reads the answer to `XINFO STREAM`; None when there is no such stream.
-    pub(in crate::redis) async fn info(&mut self, limit: Duration) -> Result<Option<StreamInfo>, RedisError> {
+    pub(in crate::redis) async fn info(
+        &mut self,
+        limit: Duration,
+    ) -> Result<Option<RedisStreamInfo>, RedisError> {
         let fields = match self.token(limit, LOOKING).await? {
             RespToken::Array(fields) => fields,
             RespToken::Error(text) if text.as_ref() == b"ERR no such key" => return Ok(None),
@@ -72,7 +129,7 @@ impl RedisConnection {
             }
         }
         match (length, last) {
-            (Some(length), Some(last)) => Ok(Some(StreamInfo { length, last, added, deleted })),
+            (Some(length), Some(last)) => Ok(Some(RedisStreamInfo { length, last, added, deleted })),
             _ => Err(RedisError::Unexpected),
         }
     }
@@ -88,7 +145,7 @@ impl RedisConnection {
     }
 }
 
-impl StreamInfo {
+impl RedisStreamInfo {
     /// Judges for somebody who has everything up to `read`, which was the `added`th entry where that is known.
     /// `there` says whether that very entry is still held, `first` is the oldest that is.
     pub(in crate::redis) fn judge(
@@ -101,8 +158,22 @@ impl StreamInfo {
         if self.last.order() < read.order() {
             return Verdict::Lost;
         }
-        if self.last.order() == read.order() || there || self.deleted == Some(read) {
+        if self.last.order() == read.order() {
+            return match added.zip(self.added) {
+                // Something in front of it was added and taken away again before it could be read.
+                Some((then, now)) if now > then => Verdict::Trimmed,
+                Some((then, now)) if now < then => Verdict::Lost,
+                _ => Verdict::Whole,
+            };
+        }
+        if there || self.deleted == Some(read) {
             return Verdict::Whole;
+        }
+        if read == BEFORE_ALL {
+            return match self.added {
+                Some(now) if now > self.length => Verdict::Trimmed,
+                _ => Verdict::Whole,
+            };
         }
         if first.is_some_and(|first| first.order() < read.order()) {
             // Older ones are there: it was not trimmed away. Deleted by hand, or never known to this Redis.
@@ -129,10 +200,13 @@ mod tests {
     #[test]
     fn a_gap_is_never_taken_for_none() {
         let read = id(50);
-        let info = |length, last, added| StreamInfo { length, last: id(last), added, deleted: Some(id(20)) };
+        let info =
+            |length, last, added| RedisStreamInfo { length, last: id(last), added, deleted: Some(id(20)) };
         for (what, info, added, there, first, verdict) in [
             ("nothing new", info(3, 50, Some(9)), Some(9), true, Some(10), Verdict::Whole),
             ("nothing new, and all trimmed", info(0, 50, None), None, false, None, Verdict::Whole),
+            ("passed over", info(1, 50, Some(11)), Some(9), true, Some(50), Verdict::Trimmed),
+            ("another of the same id", info(1, 50, Some(1)), Some(9), true, Some(50), Verdict::Lost),
             ("something new", info(3, 60, None), None, true, Some(10), Verdict::Whole),
             ("rolled back", info(3, 40, Some(9)), Some(9), false, Some(10), Verdict::Lost),
             ("rolled back and gone on", info(3, 70, Some(9)), Some(9), false, Some(10), Verdict::Lost),
@@ -152,7 +226,15 @@ mod tests {
         ] {
             assert_eq!(info.judge(read, added, there, first.map(id)), verdict, "{what}");
         }
-        let deleted = StreamInfo { deleted: Some(read), ..info(3, 70, None) };
+        let none = info(2, 70, Some(2));
+        assert_eq!(none.judge(BEFORE_ALL, None, false, Some(id(60))), Verdict::Whole, "there was no stream");
+        let none = info(1, 70, Some(2));
+        assert_eq!(
+            none.judge(BEFORE_ALL, None, false, Some(id(70))),
+            Verdict::Trimmed,
+            "nor anybody to see it"
+        );
+        let deleted = RedisStreamInfo { deleted: Some(read), ..info(3, 70, None) };
         assert_eq!(deleted.judge(read, None, false, Some(id(10))), Verdict::Whole, "deleted by hand");
     }
 }

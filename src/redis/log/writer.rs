@@ -11,13 +11,15 @@ use bytes::Bytes;
 use metrics::Counter;
 
 use crate::event::EventId;
+use crate::health::Reporter;
 use crate::publish::{Heading, Relay, RelayError, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
 use crate::redis::channels::ingest::is_without_shards;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Repeat, Undone, Verdict};
+use crate::redis::client::exchange::{Exchange, Repeat, Undone, Verdict};
+use crate::redis::client::outbox::{Outbox, OutboxConfig};
 use crate::redis::client::supervise::Purpose;
 use crate::redis::log::append::{AppendCommands, AppendReply, read_one, read_transaction};
 use crate::redis::log::entry::{EVENT, TOPICS};
@@ -71,9 +73,17 @@ impl StreamWriter {
         timing: Timing,
         limit: Duration,
         commands: AppendCommands,
+        health: Reporter,
         drain: &Drain,
     ) -> Self {
-        let config = OutboxConfig { endpoint, timing, purpose: &PURPOSE, limit, max_waiting: MAX_WAITING };
+        let config = OutboxConfig {
+            endpoint,
+            timing,
+            purpose: &PURPOSE,
+            limit,
+            max_waiting: MAX_WAITING,
+            health: Some(health),
+        };
         let appending = Appending { commands, appended: metrics::counter!(REDIS_STREAM_APPENDED) };
         Self(Outbox::start(config, appending, drain, Some(drain.clone())))
     }

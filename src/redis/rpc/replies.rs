@@ -13,7 +13,8 @@ use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::outbox::{Exchange, Outbox, OutboxConfig, Repeat, Verdict};
+use crate::redis::client::exchange::{Exchange, Repeat, Verdict};
+use crate::redis::client::outbox::{Outbox, OutboxConfig};
 use crate::redis::client::resp::write_command;
 use crate::redis::client::supervise::Purpose;
 use crate::shutdown::Drain;
@@ -55,7 +56,14 @@ impl RpcReplies {
         max_waiting: usize,
         tasks: &Drain,
     ) -> Self {
-        let config = OutboxConfig { endpoint, timing, purpose: &PURPOSE, limit: timing.timeout, max_waiting };
+        let config = OutboxConfig {
+            endpoint,
+            timing,
+            purpose: &PURPOSE,
+            limit: timing.timeout,
+            max_waiting,
+            health: None,
+        };
         Self(Outbox::start(config, Leaving, tasks, None))
     }
 

@@ -21,7 +21,7 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise};
 use crate::redis::rpc::codec::{MalformedRequest, RpcKeys, RpcRequest, answer, refusal};
 use crate::redis::rpc::replies::RpcReplies;
 use crate::shutdown::Drain;
@@ -86,7 +86,7 @@ impl RpcServer {
     ) {
         // Every one that waits there has a place.
         let replies = RpcReplies::start(Arc::clone(&endpoint), timing, MAX_BUSY, drain);
-        let status = Status::new(Arc::clone(&endpoint), &PURPOSE, timing.max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(&endpoint), &PURPOSE, timing.max_backoff);
         let server = Self {
             list: RpcKeys::list(prefix).into_bytes().into(),
             keys: RpcKeys::new(prefix, endpoint.slot()),
@@ -160,7 +160,7 @@ impl RpcServer {
 }
 
 impl Supervised for RpcServer {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         let mut connection = self.endpoint.open(self.timing.timeout, self.max_text).await?;
         status.on_connected();
         loop {

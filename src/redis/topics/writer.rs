@@ -19,7 +19,7 @@ use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::supervise::{Purpose, Status, Supervised, supervise};
+use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise};
 use crate::redis::topics::store::{MAX_SET, StoreOutcome, StoredAt, StoredTopics, size};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
@@ -128,7 +128,7 @@ impl TopicWriter {
     /// Writes until `drain` starts, and once more then.
     pub(in crate::redis) async fn run(self, drain: Drain) {
         let max_backoff = self.timing.max_backoff.max(EVERY);
-        let status = Status::new(Arc::clone(&self.endpoint), &PURPOSE, max_backoff);
+        let status = ConnectionStatus::new(Arc::clone(&self.endpoint), &PURPOSE, max_backoff);
         supervise(self, status, drain).await;
     }
 
@@ -256,7 +256,7 @@ impl TopicWriter {
 }
 
 impl Supervised for TopicWriter {
-    async fn run(&mut self, status: &mut Status, drain: &Drain) -> Result<(), RedisError> {
+    async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         loop {
             let store = Arc::clone(&self.store);
             tokio::select! {

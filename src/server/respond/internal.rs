@@ -89,7 +89,7 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
         BadPublish::Relay(bad) => {
             status = StatusCode::SERVICE_UNAVAILABLE;
             text.published = Some(match bad {
-                RelayError::Down => "nothing",
+                RelayError::Down | RelayError::Refused(_) => "nothing",
                 RelayError::Unknown => "unknown",
             });
         }

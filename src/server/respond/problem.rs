@@ -201,7 +201,9 @@ impl ApiProblem {
             TopicEditError::Edit(BadEdit::Full { .. }) => (StatusCode::CONFLICT, "topics_full"),
             TopicEditError::Edit(BadEdit::NoHolder) => (StatusCode::BAD_REQUEST, "bad_name"),
             TopicEditError::PassedOn => (StatusCode::ACCEPTED, "passed_on"),
-            TopicEditError::NotTold => return Self::not_now("not_told", refused.to_string()),
+            TopicEditError::NotTold | TopicEditError::NotCarried(_) => {
+                return Self::not_now("not_told", refused.to_string());
+            }
             TopicEditError::Unknown => return Self::not_now("unknown", refused.to_string()),
         };
         Self::new(status, label, refused.to_string())

@@ -78,6 +78,18 @@ impl Redis {
         }
     }
 
+    /// Starts one that speaks TLS alone, with a certificate that only itself vouches for.
+    pub(crate) async fn start_own_tls(certificate: &str, key: &str) -> Self {
+        let mut redis = Self::absent();
+        let port = redis.port.to_string();
+        let arguments =
+            ["--port", "0", "--tls-port", &port, "--tls-cert-file", certificate, "--tls-key-file", key];
+        let others = ["--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"];
+        redis.arguments = arguments.into_iter().chain(others).map(str::to_owned).collect();
+        assert!(redis.try_start().await, "its port is taken");
+        redis
+    }
+
     /// Has a port and does not run.
     pub(crate) fn absent() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
