@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build test lint setup chaos other-redis bench bench-check
+.PHONY: build test test-clients lint setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon, optimised
@@ -11,6 +11,10 @@ test: setup ## Everything: units, and the real daemon among real servers, client
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked; \
 	else set -x; cargo test --locked --lib --bins --tests; fi
+
+test-clients: setup ## The client libraries by their own runners: Node, Chromium, Firefox, WebKit, Python, PHP
+	tests/clients.sh
+	tests/clients_server.sh
 
 lint: ## Format, clippy and documentation, without a warning
 	cargo fmt --check
