@@ -38,7 +38,7 @@ pub const MOST_KEYS: usize = 64;
 
 /// A key that verifies. Cloning shares.
 #[derive(Clone)]
-pub struct Key(Arc<Inner>);
+pub struct JwsKey(Arc<Inner>);
 
 struct Inner {
     id: Option<Box<str>>,
@@ -86,7 +86,7 @@ pub enum BadKey {
     NoKey,
 }
 
-impl Key {
+impl JwsKey {
     /// A shared secret, for every HS algorithm.
     pub fn from_secret(secret: &[u8]) -> Result<Self, BadKey> {
         if secret.is_empty() {
@@ -268,7 +268,7 @@ impl Key {
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for JwsKey {
     fn eq(&self, other: &Self) -> bool {
         let bytes = |key: &Self| match key.0.material.kind() {
             DecodingKeyKind::SecretOrDer(bytes) => (bytes.clone(), Vec::new()),
@@ -278,9 +278,9 @@ impl PartialEq for Key {
     }
 }
 
-impl Eq for Key {}
+impl Eq for JwsKey {}
 
-impl fmt::Debug for Key {
+impl fmt::Debug for JwsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
             .field("id", &self.0.id)

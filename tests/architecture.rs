@@ -183,10 +183,6 @@ const COMMON: &[&str] = &["State", "Error", "Inner", "Settings"];
 /// The sections of the configuration are named as the file names them, and always written `config::Section`.
 const SECTIONS: &str = "config/schema";
 
-/// Names that still stand in two rooms. Each goes out of here with its second definition.
-const STILL_DOUBLE: &[&str] =
-    &["Cursor", "Ear", "Entry", "Found", "Key", "Message", "Parts", "Position", "RequestBody"];
-
 /// The types that a source text defines outside of its tests.
 fn defined(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -227,8 +223,7 @@ fn doubles(files: &BTreeMap<PathBuf, String>) -> Vec<String> {
 
 #[test]
 fn a_types_name_belongs_to_one_room() {
-    let mut doubles = doubles(&sources());
-    doubles.retain(|double| !STILL_DOUBLE.iter().any(|name| double.starts_with(&format!("`{name}` "))));
+    let doubles = doubles(&sources());
     assert!(doubles.is_empty(), "{} names:\n{}", doubles.len(), doubles.join("\n"));
 }
 

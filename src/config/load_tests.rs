@@ -9,7 +9,7 @@ use crate::config::schema::{Jwks, Jwt};
 use crate::config::section_reader::KeyKind;
 use crate::config::values::{Backend, Secret};
 use crate::event::{Pattern, Template};
-use crate::jws::Key;
+use crate::jws::JwsKey;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -69,9 +69,9 @@ fn stands_alone(section: &str, key: &str) -> bool {
 fn jwt_in_full() -> Jwt {
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----";
     let keys = vec![
-        Key::from_secret(b"change-me").unwrap(),
-        Key::from_pem(pem).unwrap(),
-        Key::from_secret(b"change-me-too").unwrap().named("2026-11"),
+        JwsKey::from_secret(b"change-me").unwrap(),
+        JwsKey::from_pem(pem).unwrap(),
+        JwsKey::from_secret(b"change-me-too").unwrap().named("2026-11"),
     ];
     let url = "https://login.example/.well-known/jwks.json".parse().unwrap();
     Jwt { keys, jwks: Some(Jwks::at(url)), ..Jwt::default() }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-fn jwk(key: &Key) -> Value {
+fn jwk(key: &JwsKey) -> Value {
     serde_json::to_value(Jwk::from_decoding_key(&key.0.material, None).unwrap()).unwrap()
 }
 
@@ -15,7 +15,7 @@ fn set(keys: &[Value]) -> Vec<u8> {
 }
 
 fn ids(text: &[u8], secrets: Secrets) -> Vec<String> {
-    let keys = Key::from_jwks(text, secrets).unwrap();
+    let keys = JwsKey::from_jwks(text, secrets).unwrap();
     keys.iter().map(|key| format!("{} {:?}", key.id().unwrap_or("-"), key.algorithms())).collect()
 }
 
@@ -28,13 +28,17 @@ fn a_pem_is_read_for_what_it_is() {
         (&PKCS_RSA_SHA256, AlgorithmFamily::Rsa.algorithms()),
     ] {
         let pair = KeyPair::generate_for(kind).unwrap();
-        let key = Key::from_pem(&pair.public_key_pem()).unwrap();
+        let key = JwsKey::from_pem(&pair.public_key_pem()).unwrap();
         assert_eq!(key.algorithms(), algorithms);
         let certificate =
             CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&pair).unwrap();
-        assert_eq!(Key::from_pem(&certificate.pem()).unwrap(), key, "its certificate");
-        assert_eq!(Key::from_pem(&pair.public_key_pem().replace('\n', "\\n")).unwrap(), key, "in one line");
-        assert_eq!(Key::from_pem(&pair.serialize_pem()), Err(BadKey::Private));
+        assert_eq!(JwsKey::from_pem(&certificate.pem()).unwrap(), key, "its certificate");
+        assert_eq!(
+            JwsKey::from_pem(&pair.public_key_pem().replace('\n', "\\n")).unwrap(),
+            key,
+            "in one line"
+        );
+        assert_eq!(JwsKey::from_pem(&pair.serialize_pem()), Err(BadKey::Private));
         assert!(SigningKey::from_pem(&pair.public_key_pem(), &[]).is_err());
     }
 }
@@ -42,19 +46,19 @@ fn a_pem_is_read_for_what_it_is() {
 #[test]
 fn what_is_no_key_that_can_be_used_is_told_apart() {
     let p521 = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();
-    assert_eq!(Key::from_pem(&p521.public_key_pem()), Err(BadKey::Unsupported));
+    assert_eq!(JwsKey::from_pem(&p521.public_key_pem()), Err(BadKey::Unsupported));
     for text in ["", "secret", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
-        assert!(matches!(Key::from_pem(text), Err(BadKey::NotPem | BadKey::Unsupported)), "{text}");
+        assert!(matches!(JwsKey::from_pem(text), Err(BadKey::NotPem | BadKey::Unsupported)), "{text}");
     }
     let weak = json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0xff; 128]), "e": "AQAB" });
-    assert_eq!(Key::from_jwks(&set(&[weak]), Secrets::Taken), Err(BadKey::NoKey));
-    assert_eq!(Key::from_secret(b""), Err(BadKey::Empty));
-    assert_eq!(Key::from_base64_secret("a b"), Err(BadKey::NotBase64));
-    let ours = Key::from_secret(b"\xfb\xff\xfe!").unwrap();
+    assert_eq!(JwsKey::from_jwks(&set(&[weak]), Secrets::Taken), Err(BadKey::NoKey));
+    assert_eq!(JwsKey::from_secret(b""), Err(BadKey::Empty));
+    assert_eq!(JwsKey::from_base64_secret("a b"), Err(BadKey::NotBase64));
+    let ours = JwsKey::from_secret(b"\xfb\xff\xfe!").unwrap();
     for text in ["+//+IQ==", "-__-IQ", "-__-IQ=="] {
-        assert_eq!(Key::from_base64_secret(text), Ok(ours.clone()), "{text}");
+        assert_eq!(JwsKey::from_base64_secret(text), Ok(ours.clone()), "{text}");
     }
-    let key = Key::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap();
+    let key = JwsKey::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap();
     let not_for = BadKey::NotFor { algorithm: Algorithm::HS256, fits: "EdDSA".to_owned() };
     assert_eq!(key.only(&[Algorithm::HS256]), Err(not_for));
 }
@@ -62,18 +66,18 @@ fn what_is_no_key_that_can_be_used_is_told_apart() {
 #[test]
 fn a_large_rsa_key_is_taken() {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072).unwrap();
-    let key = Key::from_pem(&pair.public_key_pem()).unwrap();
+    let key = JwsKey::from_pem(&pair.public_key_pem()).unwrap();
     assert_eq!(rsa_bits(&key.0.material), 3072);
 }
 
 #[test]
 fn a_set_gives_the_keys_for_signatures_of_known_kinds() {
     let p256 =
-        jwk(&Key::from_pem(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().public_key_pem())
+        jwk(&JwsKey::from_pem(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().public_key_pem())
             .unwrap());
     let rsa =
-        jwk(&Key::from_pem(&KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().public_key_pem()).unwrap());
-    let ed = jwk(&Key::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap());
+        jwk(&JwsKey::from_pem(&KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().public_key_pem()).unwrap());
+    let ed = jwk(&JwsKey::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap());
     let but = |key: &Value, changes: Value| {
         let mut key = key.clone();
         changes.as_object().unwrap().iter().for_each(|(name, value)| key[name] = value.clone());
@@ -106,19 +110,20 @@ fn a_set_gives_the_keys_for_signatures_of_known_kinds() {
         ("{\"keys\": {}}", BadKey::NotASet("it has no array `keys`")),
         ("{\"keys\": []}", BadKey::NoKey),
     ] {
-        assert_eq!(Key::from_jwks(text.as_bytes(), Secrets::Taken), Err(why), "{text}");
+        assert_eq!(JwsKey::from_jwks(text.as_bytes(), Secrets::Taken), Err(why), "{text}");
     }
 }
 
 #[test]
 fn a_set_is_bounded() {
-    let key = jwk(&Key::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap());
+    let key =
+        jwk(&JwsKey::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap());
     let many = set(&vec![key; MOST_KEYS + 1]);
-    assert_eq!(Key::from_jwks(&many, Secrets::PassedOver).unwrap().len(), MOST_KEYS);
+    assert_eq!(JwsKey::from_jwks(&many, Secrets::PassedOver).unwrap().len(), MOST_KEYS);
 }
 
 #[test]
 fn a_key_does_not_show_itself() {
-    let shown = format!("{:?}", Key::from_secret(b"hunter2hunter2").unwrap());
+    let shown = format!("{:?}", JwsKey::from_secret(b"hunter2hunter2").unwrap());
     assert!(!shown.contains("hunter") && !shown.contains("104"), "{shown}");
 }

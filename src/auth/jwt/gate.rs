@@ -17,7 +17,7 @@ use crate::auth::jwt::verify::{Claims, Rules};
 use crate::config;
 use crate::config::TokenSource;
 use crate::health::Health;
-use crate::jws::Key;
+use crate::jws::JwsKey;
 use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
 
@@ -27,7 +27,7 @@ pub struct JwtGate {
     mapping: ClaimMapping,
     from: Box<[TokenSource]>,
     /// The configured keys.
-    keys: Box<[Key]>,
+    keys: Box<[JwsKey]>,
     /// The fetched keys, where there are some, with the configured ones among them.
     jwks: Option<Arc<RemoteKeys>>,
 }
@@ -112,6 +112,6 @@ impl JwtGate {
 
     /// The shortest of the shared secrets, in bytes.
     pub fn shortest_secret(&self) -> Option<usize> {
-        self.keys.iter().filter_map(Key::secret_length).min()
+        self.keys.iter().filter_map(JwsKey::secret_length).min()
     }
 }

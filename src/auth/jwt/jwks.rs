@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::auth::jwt::fetch::{FetchError, Fetcher};
 use crate::config;
 use crate::health::Reporter;
-use crate::jws::{Algorithm, BadKey, Key, Secrets};
+use crate::jws::{Algorithm, BadKey, JwsKey, Secrets};
 use crate::net::tls::BadTls;
 use crate::retry::Backoff;
 use crate::shutdown::Drain;
@@ -36,8 +36,8 @@ pub(super) struct RemoteKeys {
     /// What fetched keys may be used with; empty = whatever fits them.
     algorithms: Box<[Algorithm]>,
     /// Keys from elsewhere, which are always among them.
-    own: Box<[Key]>,
-    fetched: Mutex<Option<Arc<[Key]>>>,
+    own: Box<[JwsKey]>,
+    fetched: Mutex<Option<Arc<[JwsKey]>>>,
     asked: Mutex<RefreshRequest>,
     wake: Notify,
     /// Counts the fetches that have ended.
@@ -75,7 +75,7 @@ impl RemoteKeys {
     pub(super) fn new(
         settings: &config::Jwks,
         algorithms: &[Algorithm],
-        own: &[Key],
+        own: &[JwsKey],
     ) -> Result<Self, BadTls> {
         Ok(Self {
             fetcher: Fetcher::new(settings.url.clone(), settings.ca.as_deref(), settings.timeout, MAX)?,
@@ -94,7 +94,7 @@ impl RemoteKeys {
     }
 
     /// All keys, also those from elsewhere; None before the first fetch that gave some.
-    pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
+    pub(super) fn keys(&self) -> Option<Arc<[JwsKey]>> {
         self.fetched.lock().clone()
     }
 
@@ -125,18 +125,18 @@ impl RemoteKeys {
     /// Fetches once.
     pub(super) async fn fetch(&self) -> Result<(), NoKeys> {
         let document = self.fetcher.get().await?;
-        let fetched = Key::from_jwks(&document, Secrets::PassedOver)?;
-        let narrow = |key: Key| {
+        let fetched = JwsKey::from_jwks(&document, Secrets::PassedOver)?;
+        let narrow = |key: JwsKey| {
             let all = key.algorithms().iter().copied();
             let fits: Vec<_> =
                 all.filter(|one| self.algorithms.is_empty() || self.algorithms.contains(one)).collect();
             if fits.is_empty() { None } else { key.only(&fits).ok() }
         };
-        let fetched: Vec<Key> = fetched.into_iter().filter_map(narrow).collect();
+        let fetched: Vec<JwsKey> = fetched.into_iter().filter_map(narrow).collect();
         if fetched.is_empty() {
             return Err(NoKeys::Algorithms);
         }
-        let all: Arc<[Key]> = fetched.into_iter().chain(self.own.iter().cloned()).collect();
+        let all: Arc<[JwsKey]> = fetched.into_iter().chain(self.own.iter().cloned()).collect();
         *self.fetched.lock() = Some(all);
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::auth::claims;
 use crate::auth::denied::Denied;
 use crate::config;
 use crate::jws;
-use crate::jws::Key;
+use crate::jws::JwsKey;
 
 /// How long a token may be.
 const MAX: usize = 8 << 10;
@@ -55,7 +55,7 @@ pub struct Claims {
 }
 
 /// The claims of `token` if one of `keys` has signed it and it is good at `now`.
-pub fn verify(token: &str, keys: &[Key], rules: &Rules, now: SystemTime) -> Result<Claims, Denied> {
+pub fn verify(token: &str, keys: &[JwsKey], rules: &Rules, now: SystemTime) -> Result<Claims, Denied> {
     if token.len() > MAX {
         return Err(Denied::Malformed("it is longer than 8 KiB"));
     }
@@ -81,7 +81,7 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
-fn check_signature(header: &str, message: &str, signature: &str, keys: &[Key]) -> Result<(), Denied> {
+fn check_signature(header: &str, message: &str, signature: &str, keys: &[JwsKey]) -> Result<(), Denied> {
     let header = decode(header).ok_or(Denied::Malformed("its header is not base64url"))?;
     let header: Header = serde_json::from_slice(&header)
         .map_err(|_| Denied::Malformed("its header is not a JSON object with an alg"))?;
@@ -90,7 +90,7 @@ fn check_signature(header: &str, message: &str, signature: &str, keys: &[Key]) -
     }
     let algorithm = jws::algorithm(&header.alg).ok_or(Denied::UnsupportedAlgorithm)?;
     // A key without an id answers to every one.
-    let named = |key: &&Key| match (key.id(), header.kid.as_deref()) {
+    let named = |key: &&JwsKey| match (key.id(), header.kid.as_deref()) {
         (Some(own), Some(asked)) => own == asked,
         _ => true,
     };
@@ -107,7 +107,7 @@ fn check_signature(header: &str, message: &str, signature: &str, keys: &[Key]) -
 }
 
 /// Whether one of `keys` may well be the one that `token` names: another set of keys would change nothing then.
-pub(super) fn knows_key(token: &str, keys: &[Key]) -> bool {
+pub(super) fn knows_key(token: &str, keys: &[JwsKey]) -> bool {
     let header = token.split('.').next().and_then(decode);
     let header: Option<Header> = header.and_then(|header| serde_json::from_slice(&header).ok());
     match header.map(|header| header.kid) {

@@ -14,7 +14,7 @@ const NOW: u64 = 1_800_000_000;
 
 struct Pair {
     signing: SigningKey,
-    key: Key,
+    key: JwsKey,
     /// The public key, as anybody may have it.
     public: String,
 }
@@ -25,7 +25,7 @@ fn pair_of(algorithm: Algorithm, pair: &KeyPair) -> Pair {
     let signing = SigningKey::from_pem(&pair.serialize_pem(), &[algorithm]).unwrap();
     assert_eq!(signing.algorithm(), algorithm);
     let public = pair.public_key_pem();
-    Pair { signing, key: Key::from_pem(&public).unwrap(), public }
+    Pair { signing, key: JwsKey::from_pem(&public).unwrap(), public }
 }
 
 static RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap());
@@ -37,7 +37,7 @@ static ED: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_ED25
 fn pair(algorithm: Algorithm) -> Pair {
     match format!("{algorithm:?}").as_bytes() {
         [b'H', ..] => {
-            let key = Key::from_secret(SECRET.as_bytes()).unwrap();
+            let key = JwsKey::from_secret(SECRET.as_bytes()).unwrap();
             let signing = key.clone().only(&[algorithm]).unwrap().signing().unwrap();
             Pair { signing, key, public: SECRET.to_owned() }
         }
@@ -78,7 +78,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-fn word(token: &str, keys: &[Key]) -> &'static str {
+fn word(token: &str, keys: &[JwsKey]) -> &'static str {
     verify(token, keys, &rules(), now()).map_or_else(|denied| denied.word(), |_| "ok")
 }
 
@@ -208,7 +208,7 @@ fn a_public_key_is_no_secret() {
         }
         for secret in [pair.public.clone(), pair.public.trim().to_owned(), pair.public.replace('\n', "\r\n")]
         {
-            let forged = Key::from_secret(secret.as_bytes()).unwrap().signing().unwrap();
+            let forged = JwsKey::from_secret(secret.as_bytes()).unwrap().signing().unwrap();
             let token = forged.sign(None, &claims()).unwrap();
             assert_eq!(
                 word(&token, std::slice::from_ref(&pair.key)),
@@ -216,7 +216,7 @@ fn a_public_key_is_no_secret() {
                 "{algorithm:?}"
             );
             // Nor where a secret of ours is a key, too.
-            let ours = Key::from_secret(SECRET.as_bytes()).unwrap();
+            let ours = JwsKey::from_secret(SECRET.as_bytes()).unwrap();
             assert_eq!(word(&token, &[pair.key.clone(), ours]), "bad_signature", "{algorithm:?}");
         }
     }

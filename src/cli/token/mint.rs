@@ -90,7 +90,7 @@ impl Mint {
     /// The first configured secret, or the one with the id that is asked for.
     fn configured(&self, settings: &config::Jwt) -> Result<(SigningKey, Option<String>), Error> {
         let asked = |id: Option<&str>| self.key.is_none() || self.key.as_deref() == id;
-        let fits = |key: &&jws::Key| self.algorithm.is_none_or(|algorithm| key.verifies(algorithm));
+        let fits = |key: &&jws::JwsKey| self.algorithm.is_none_or(|algorithm| key.verifies(algorithm));
         let secrets = settings.keys.iter().filter(|key| key.secret_length().is_some());
         let key = secrets.filter(|key| asked(key.id())).find(fits).ok_or(Error::NoSecret)?;
         let narrowed = match self.algorithm {

@@ -14,14 +14,14 @@ use crate::config::schema::token_rules::{TokenRules, read_keys};
 use crate::config::section_reader::SectionReader;
 use crate::config::suggest::nearest;
 use crate::event::Template;
-use crate::jws::{Algorithm, Key};
+use crate::jws::{Algorithm, JwsKey};
 
 /// `[auth.jwt]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Jwt {
     /// The keys of `secret`, `public_key`, `jwks_file` and every `[[auth.jwt.key]]`, each with the algorithms that it
     /// is for.
-    pub keys: Vec<Key>,
+    pub keys: Vec<JwsKey>,
     /// A set of keys that is fetched, and fetched again.
     pub jwks: Option<Jwks>,
     /// Algorithms that a fetched key may be used with; empty = whatever fits it.
@@ -152,7 +152,7 @@ impl Jwt {
 }
 
 impl CallerTokens {
-    fn into_jwt(self, keys: Vec<Key>) -> Jwt {
+    fn into_jwt(self, keys: Vec<JwsKey>) -> Jwt {
         let Self { rules, from, user, session, token_id, topics, max_topics, grant } = self;
         Jwt {
             keys,
@@ -176,7 +176,7 @@ impl CallerTokens {
 
 impl PublisherTokens {
     /// Publishers present their token in `Authorization`, and what callers' tokens have beside is not asked for.
-    fn into_jwt(self, keys: Vec<Key>) -> Jwt {
+    fn into_jwt(self, keys: Vec<JwsKey>) -> Jwt {
         let Self { rules, topics, max_topics } = self;
         CallerTokens { rules, topics, max_topics, ..CallerTokens::defaults() }.into_jwt(keys)
     }

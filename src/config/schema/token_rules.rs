@@ -14,7 +14,7 @@ use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, MINUTE, SECOND};
 use crate::config::schema::weak_key::weakness;
 use crate::config::section_reader::SectionReader;
-use crate::jws::{self, Algorithm, BadKey, Key, Secrets};
+use crate::jws::{self, Algorithm, BadKey, JwsKey, Secrets};
 
 /// How a secret is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,12 +35,12 @@ section! {
         /// A secret shared with the signer, for HS256, HS384 and HS512; use 32 random bytes or more.
         secret: Option<SharedKey> = secret("change-me", shared_key(secret_encoding));
         /// A public key, or a certificate, as PEM: RSA (RS256 to PS512), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
-        public_key: Option<Key> = secret(
+        public_key: Option<JwsKey> = secret(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----",
             public_key
         );
         /// A file that holds a set of keys (JWKS).
-        jwks_file: Option<Vec<Key>> = file("jwks.json", jwks);
+        jwks_file: Option<Vec<JwsKey>> = file("jwks.json", jwks);
         /// Where a set of public keys (JWKS) is fetched: at the start, again and again, and once more for a token whose key
         /// is unknown. While it cannot be fetched, the keys last fetched stay.
         jwks_url: Option<HttpUrl> = optional("https://login.example/.well-known/jwks.json", jwks_url);
@@ -80,7 +80,7 @@ section! {
         /// Its shared secret.
         secret: Option<SharedKey> = secret("change-me-too", shared_key(secret_encoding));
         /// Instead of a secret its public key, or a certificate, as PEM.
-        public_key: Option<Key> = instead_secret(
+        public_key: Option<JwsKey> = instead_secret(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----",
             public_key
         );
@@ -90,7 +90,7 @@ section! {
 /// A shared secret, and why it can be guessed, if it can.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SharedKey {
-    key: Key,
+    key: JwsKey,
     weakness: Option<&'static str>,
 }
 
@@ -129,7 +129,11 @@ impl TokenRules {
 }
 
 /// The keys of the section and of its tables `[[array]]`, each with the algorithms that it is for.
-pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rules: &TokenRules) -> Vec<Key> {
+pub(super) fn read_keys(
+    s: &mut SectionReader<'_, '_>,
+    array: &'static str,
+    rules: &TokenRules,
+) -> Vec<JwsKey> {
     let tables = s.tables(array, "key", read_key);
     if tables.len() > MOST_KEYS {
         s.complain(&["key"], format!("there are more than {MOST_KEYS} [[{array}]]"), None);
@@ -137,10 +141,10 @@ pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rule
     let shared = rules.secret.as_ref().map(|secret| secret.key.clone());
     let single = [shared, rules.public_key.clone()].into_iter().flatten();
     let set = rules.jwks_file.clone().into_iter().flatten();
-    let given: Vec<Key> = single.chain(set).chain(tables.into_iter().flatten()).collect();
+    let given: Vec<JwsKey> = single.chain(set).chain(tables.into_iter().flatten()).collect();
     let none_given = given.is_empty();
     // A table has `algorithms` of its own; the section's hold for every key, and each narrows.
-    let usable = |key: Key| {
+    let usable = |key: JwsKey| {
         let fits: Vec<Algorithm> = key
             .algorithms()
             .iter()
@@ -149,7 +153,7 @@ pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rule
             .collect();
         if fits.is_empty() { None } else { key.only(&fits).ok() }
     };
-    let keys: Vec<Key> = given.into_iter().filter_map(usable).collect();
+    let keys: Vec<JwsKey> = given.into_iter().filter_map(usable).collect();
     let asked = ["secret", "secret_file", "public_key", "public_key_file", "jwks_file", "jwks_url", "key"];
     if rules.jwks_url.is_none() && none_given {
         s.complain(
@@ -170,7 +174,7 @@ pub(super) fn read_keys(s: &mut SectionReader<'_, '_>, array: &'static str, rule
     keys
 }
 
-fn read_key(s: &mut SectionReader<'_, '_>) -> Option<Key> {
+fn read_key(s: &mut SectionReader<'_, '_>) -> Option<JwsKey> {
     let KeyTable { kid, algorithms, secret, public_key, .. } = KeyTable::read(s);
     warn_of_weak_secret(s, secret.as_ref());
     let secret = secret.map(|secret| secret.key);
@@ -227,20 +231,20 @@ fn shared_key(encoding: Encoding) -> impl Fn(&RawValue<'_>) -> Result<SharedKey,
             ));
         }
         let key = match encoding {
-            Encoding::Text => Key::from_secret(text.as_bytes()),
-            Encoding::Base64 => Key::from_base64_secret(text),
+            Encoding::Text => JwsKey::from_secret(text.as_bytes()),
+            Encoding::Base64 => JwsKey::from_base64_secret(text),
         };
         let key = key.map_err(refused)?;
         Ok(SharedKey { key, weakness: weakness(text) })
     }
 }
 
-fn public_key(raw: &RawValue<'_>) -> Result<Key, Rejection> {
-    Key::from_pem(raw.text("a public key in PEM form")?).map_err(refused)
+fn public_key(raw: &RawValue<'_>) -> Result<JwsKey, Rejection> {
+    JwsKey::from_pem(raw.text("a public key in PEM form")?).map_err(refused)
 }
 
-fn jwks(raw: &RawValue<'_>) -> Result<Vec<Key>, Rejection> {
-    Key::from_jwks(raw.text("a JWK set")?.as_bytes(), Secrets::Taken).map_err(refused)
+fn jwks(raw: &RawValue<'_>) -> Result<Vec<JwsKey>, Rejection> {
+    JwsKey::from_jwks(raw.text("a JWK set")?.as_bytes(), Secrets::Taken).map_err(refused)
 }
 
 fn refused(why: BadKey) -> Rejection {

@@ -10,12 +10,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use crate::server::respond::ApiProblem;
 
 /// What the listener, Redis and tests give as a body.
-pub(in crate::server) trait RequestBody:
+pub(in crate::server) trait ReadableBody:
     Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
 {
 }
 
-impl<B> RequestBody for B
+impl<B> ReadableBody for B
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -31,7 +31,7 @@ pub(super) struct BodyLimits {
 
 impl BodyLimits {
     /// The whole body.
-    pub(super) async fn read(self, body: impl RequestBody) -> Result<Bytes, ApiProblem> {
+    pub(super) async fn read(self, body: impl ReadableBody) -> Result<Bytes, ApiProblem> {
         let too_large = || ApiProblem::body_too_large(&format!("{} bytes (internal.max_body)", self.size));
         if body.size_hint().lower() > self.size {
             return Err(too_large());

@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, request};
 
 use crate::publish::PublishOptions;
-use crate::server::internal::body::RequestBody;
+use crate::server::internal::body::ReadableBody;
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::service::{Authenticated, Internal};
 use crate::server::respond;
@@ -18,7 +18,7 @@ impl Internal {
     pub(super) async fn publish(
         &self,
         head: &request::Parts,
-        body: impl RequestBody,
+        body: impl ReadableBody,
         caller: Authenticated,
     ) -> Result<FullResponse, ApiProblem> {
         let headers = &head.headers;

@@ -17,7 +17,7 @@ use crate::config;
 use crate::control::Control;
 use crate::log::Log;
 use crate::publish::PublishService;
-use crate::server::internal::body::{BodyLimits, RequestBody};
+use crate::server::internal::body::{BodyLimits, ReadableBody};
 use crate::server::internal::health::Probes;
 use crate::server::internal::hosts::{Hosts, comes_from_a_page};
 use crate::server::internal::query::QueryParams;
@@ -91,7 +91,7 @@ impl Internal {
     }
 
     /// Answers one request. Never fails: what is wrong with a request is its answer.
-    pub(super) async fn answer(&self, request: Request<impl RequestBody>) -> FullResponse {
+    pub(super) async fn answer(&self, request: Request<impl ReadableBody>) -> FullResponse {
         let (head, body) = request.into_parts();
         self.admit(&head, body).await.unwrap_or_else(|problem| {
             let (status, reason) = (problem.status(), problem.label());
@@ -102,7 +102,11 @@ impl Internal {
     }
 
     /// Looks where the request comes from first.
-    async fn admit(&self, head: &request::Parts, body: impl RequestBody) -> Result<FullResponse, ApiProblem> {
+    async fn admit(
+        &self,
+        head: &request::Parts,
+        body: impl ReadableBody,
+    ) -> Result<FullResponse, ApiProblem> {
         if !self.hosts.know(head) {
             return Err(ApiProblem::unknown_host());
         }
@@ -115,7 +119,7 @@ impl Internal {
     async fn dispatch(
         &self,
         head: &request::Parts,
-        body: impl RequestBody,
+        body: impl ReadableBody,
         caller: Authenticated,
     ) -> Result<FullResponse, ApiProblem> {
         if head.uri.path() == routes::PUBLISH.path {
@@ -132,7 +136,7 @@ impl Internal {
     async fn dispatch_rare(
         &self,
         head: &request::Parts,
-        body: impl RequestBody,
+        body: impl ReadableBody,
         caller: Authenticated,
     ) -> Result<FullResponse, ApiProblem> {
         let found = routes::find(head.uri.path()).ok_or_else(ApiProblem::no_route)?;
@@ -163,7 +167,7 @@ impl Internal {
         handler: Handler,
         found: &RouteMatch<'_>,
         query: Option<&str>,
-        body: impl RequestBody,
+        body: impl ReadableBody,
     ) -> Result<FullResponse, ApiProblem> {
         let mut names = found.names()?.into_iter();
         let mut name = || names.next().ok_or_else(ApiProblem::no_route);

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use crate::auth::{PublisherKeys, Tickets};
 use crate::config::AuthTicket;
-use crate::server::internal::body::RequestBody;
+use crate::server::internal::body::ReadableBody;
 use crate::server::internal::service::{Authenticated, Internal};
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
@@ -31,7 +31,7 @@ impl Internal {
     pub(super) async fn mint_ticket(
         &self,
         headers: &HeaderMap,
-        body: impl RequestBody,
+        body: impl ReadableBody,
         caller: Authenticated,
     ) -> Result<FullResponse, ApiProblem> {
         let Some(mint) = &self.mint else { return Err(ApiProblem::no_route()) };

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use sidestream::jws::Key;
+use sidestream::jws::JwsKey;
 
 /// The secret of `[auth.jwt]`.
 pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789abcdef";
@@ -18,6 +18,6 @@ pub(crate) fn token_of(secret: &str, claims: &Value) -> String {
     let mut claims = claims.clone();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     claims.as_object_mut().expect("claims are an object").entry("exp").or_insert((now + 3600).into());
-    let key = Key::from_secret(secret.as_bytes()).expect("a secret");
+    let key = JwsKey::from_secret(secret.as_bytes()).expect("a secret");
     key.signing().expect("a shared secret signs").sign(None, &claims).expect("a token")
 }
