@@ -54,6 +54,8 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $about])*
+        // The sentences are written for config.example.toml, where an address is no link.
+        #[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
         #[derive(Clone, PartialEq, Eq, Debug)]
         $vis struct $section {
             $($(#[doc = $doc])* $vis $field: $type,)*
