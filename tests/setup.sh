@@ -69,7 +69,8 @@ install_python() {
   .cache/python/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
 }
 
-for folder in tests/node examples/express examples/express-session; do
+# The package for Node is built by its installation.
+for folder in tests/node examples/express examples/express-session clients/js-server; do
   unless_done "$folder/node_modules/.installed" "$folder/package.json $folder/package-lock.json" install_npm "$folder"
 done
 mkdir -p .cache

@@ -3,4 +3,5 @@
 require __DIR__ . '/push.php';
 
 $given = array_map(fn ($text) => json_decode($text), array_slice($argv, 2));
-echo json_encode($argv[1](...$given)), "\n";
+$answer = is_callable($argv[1]) ? $argv[1](...$given) : push()->{$argv[1]}(...$given);
+echo json_encode($answer), "\n";

@@ -7,4 +7,6 @@ import sys
 import push
 
 name = re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), sys.argv[1])
-print(json.dumps(getattr(push, name)(*map(json.loads, sys.argv[2:]))))
+answer = getattr(push, name)(*map(json.loads, sys.argv[2:]))
+# The package's calls answer later.
+print(json.dumps(answer.result(10) if hasattr(answer, "result") else answer))
