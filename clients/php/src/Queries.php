@@ -84,7 +84,10 @@ final class Queries
      */
     public function users(array $users): array
     {
-        return $this->post('/presence/users', ['users' => array_map('strval', array_values($users))])['users'];
+        $names = array_map('strval', array_values($users));
+        $online = array_flip($this->post('/presence/users', ['users' => $names])['users']);
+
+        return array_combine($names, array_map(static fn (string $name): bool => isset($online[$name]), $names));
     }
 
     /**

@@ -72,7 +72,7 @@ final class DaemonTest extends TestCase
         $listed = array_column([...$push->query()->connections([], 2)], 'client');
         self::assertEqualsCanonicalizing(array_column($streams, 'client'), $listed);
         self::assertCount(7, $push->getActiveConnections());
-        self::eventually('all are online', static fn () => $push->query()->presence()['users'] === 7);
+        self::eventually('all are online', static fn () => $push->query()->presence()['users_total'] === 7);
         self::assertEqualsCanonicalizing(array_map(static fn ($n) => "u$n", range(0, 6)), [...$push->query()->online()]);
     }
 
@@ -205,7 +205,7 @@ final class DaemonTest extends TestCase
         self::eventually('anna is online', static fn () => $push->isOnline('anna'));
         self::assertSame(['anna' => true, 'ben' => false], $push->query()->users(['anna', 'ben']));
         self::assertSame(1, $push->query()->user('anna')['streams']);
-        self::assertSame(['anna'], $push->query()->topic('conversation:42')['names']);
+        self::assertSame(['anna'], $push->query()->topic('conversation:42')['users']);
         self::assertSame('anna', $push->query()->connection($anna->client)['user']);
         self::assertNull($push->query()->connection('nobody'));
 
