@@ -209,12 +209,12 @@ export class Queue {
       return this.#fail(head, error);
     }
     // Those that the daemon could not take just then stay where they are, and are tried again.
-    let again: SidestreamError | undefined;
+    const errors = results.map(refusal);
+    const again = errors.filter((error) => error?.isTemporary).at(-1);
+    this.#take(head.filter((_, at) => !errors[at]), results.filter((_, at) => !errors[at]));
     for (const [at, item] of head.entries()) {
-      const error = refusal(results[at]);
-      if (error === undefined) this.#take([item], [results[at]]);
-      else if (error.isTemporary) again = error;
-      else this.#fail([item], error);
+      const error = errors[at];
+      if (error && !error.isTemporary) this.#fail([item], error);
     }
     if (again) await this.#pause(again);
   }
@@ -298,10 +298,14 @@ export class Queue {
 
   /** How many of them were still there: none when the queue was closed meanwhile. */
   #remove(items: Item[]): number {
-    const at = this.#items.indexOf(items[0] as Item);
-    if (at < 0) return 0;
+    if (items.length === 0 || !this.#items.includes(items[0] as Item)) return 0;
+    if (this.#items[items.length - 1] === items[items.length - 1]) {
+      this.#items.splice(0, items.length);
+    } else {
+      const gone = new Set(items);
+      this.#items = this.#items.filter((item) => !gone.has(item));
+    }
     for (const item of items) this.#bytes -= item.bytes;
-    this.#items.splice(at, items.length);
     this.#alone = Math.max(0, this.#alone - items.length);
     return items.length;
   }
@@ -314,6 +318,9 @@ export class Queue {
 
 /** What the daemon says against one event of several; `undefined` when it is published. */
 function refusal(result: unknown): SidestreamError | undefined {
+  if (typeof result !== 'object' || result === null) {
+    return new SidestreamError('POST /publish: the answer is not sidestream’s', { kind: 'bad_answer' });
+  }
   const { status, error, ...more } = result as Problem & { status?: number };
   if (error === undefined) return undefined;
   // The sentence counts the events of a request that the caller has never seen.

@@ -210,11 +210,12 @@ test('three pages of connections are one list', async (t) => {
 test('an answer of something else is not taken for success', async (t) => {
   const { url } = await scripted(t, (_, response, count) => {
     if (count === 1) response.end('<html>Welcome</html>');
-    else json(response, 200, { events: [] });
+    else json(response, 200, { events: count === 2 ? [] : [null] });
   });
   const push = publisher(t, url);
   assert.equal((await push.sendToAll('n', 1)).error.kind, 'bad_answer');
   assert.equal((await push.sendToAll('n', 2)).error.kind, 'bad_answer');
+  assert.equal((await push.sendToAll('n', 3)).error.kind, 'bad_answer');
 });
 
 test('an answer without end, or a byte at a time, is over at the time-out', async (t) => {

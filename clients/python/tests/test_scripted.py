@@ -212,6 +212,8 @@ class Servers(Case):
         self.assertEqual((push.has_connection("u"), push.get_active_connections()), (False, []))
         self.assertEqual(push.send_to_all("n").wait(5).error.kind, "bad_answer")
         self.assertEqual(heard, ["bad_answer"] * 3)
+        odd = Scripted(self, lambda *_: (200, {"events": [None]}))
+        self.assertEqual(self.publisher(odd.url).send_to_all("n").wait(5).error.kind, "bad_answer")
         html = Scripted(self, lambda *_: (200, b"<html>Welcome</html>"))
         self.assertEqual(self.publisher(html.url).send_to_all("n").wait(5).error.kind, "bad_answer")
 

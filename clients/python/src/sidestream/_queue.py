@@ -312,7 +312,9 @@ class Queue:
 
 def _refusal(result: Any) -> Optional[SidestreamError]:
     """What the daemon says against one event of several; None when it is published."""
-    if not isinstance(result, dict) or "error" not in result:
+    if not isinstance(result, dict):
+        return SidestreamError("POST /publish: the answer is not sidestream's", "bad_answer")
+    if "error" not in result:
         return None
     status = result.get("status") or 0
     # The sentence counts the events of a request that the caller has never seen.
