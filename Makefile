@@ -1,9 +1,12 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build test test-clients lint setup chaos other-redis bench bench-check
+.PHONY: build release test test-clients lint setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
-build: ## The daemon, optimised
+build: ## The daemon for everyday work, in the profile of the tests
+	cargo build --locked
+
+release: ## The daemon as it is installed, shipped and measured
 	cargo build --release --locked
 
 test: setup ## Everything: units, and the real daemon among real servers, clients and a browser
@@ -32,7 +35,7 @@ other-redis: setup ## The tests of Redis against Redis 6.2 and Valkey
 	tests/other_redis.sh
 
 BENCH ?= run
-bench: build ## sidestream and its peers side by side; the result goes to bench/results/ (BENCH="run --only steady" for one row)
+bench: release ## sidestream and its peers side by side; the result goes to bench/results/ (BENCH="run --only steady" for one row)
 	@bench/setup.sh
 	cargo build --release --locked -p sidestream-bench
 	target/release/sidestream-bench $(BENCH)

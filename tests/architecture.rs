@@ -1,7 +1,7 @@
 //! The rooms' order, as the table in `docs/ARCHITECTURE.md` states it: a file may name only rooms of a lower rank than
 //! its own. Their words: a type's name belongs to one room. And that tests wait for events, never for a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The ranks of the rooms.
@@ -281,4 +281,25 @@ fn a_planted_wait_for_a_time_is_found() {
         files.insert(PathBuf::from("planted.rs"), format!("// sleep(1)\nlet head_timeout = f(1);\n{line}\n"));
         assert_eq!(bare_waits(&files), ["planted.rs:3"], "{line}");
     }
+}
+
+/// Every dependency with its features, as `cargo tree` lists those of these kinds.
+fn built(kinds: &str) -> BTreeSet<String> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["tree", "--locked", "--offline", "--prefix", "none", "-f", "{p} {f}", "-e", kinds])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    text.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_owned()).collect()
+}
+
+/// A feature that only a dev-dependency asks for has that package, and all that stands on it, built once for `cargo run` and
+/// once more for `cargo test`.
+#[test]
+fn the_daemon_and_its_tests_share_what_they_are_built_of() {
+    let (daemon, tests) = (built("normal,build"), built("normal,build,dev"));
+    let twice: Vec<_> = daemon.difference(&tests).collect();
+    assert!(twice.is_empty(), "built twice, because dev-dependencies ask for further features: {twice:#?}");
 }

@@ -5,8 +5,9 @@ use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::telemetry::log_writer::LogWriter;
 
@@ -22,6 +23,12 @@ pub enum BadLogging {
     Thread(#[from] io::Error),
 }
 
+/// Reads a level, or levels by target, such as `info,sidestream::proxy=debug`. Of the targets that an event's own target
+/// begins with, the longest decides.
+pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
+    text.split(',').map(str::trim).collect::<Vec<_>>().join(",").parse()
+}
+
 /// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: whoever logs never
 /// waits and never fails. Lines that standard error does not take are counted in
 /// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
@@ -29,19 +36,23 @@ pub enum BadLogging {
 pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
     // A peer can cause lines of h2 at will, one a frame. They are there only if the operator names them.
     let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=error") };
-    let filter = EnvFilter::builder().parse(quiet)?;
+    let filter = log_filter(&quiet)?;
     let writer = LogWriter::start(io::stderr())?;
     // A log that is already there (a second daemon in one process) stays.
     if WRITER.set(writer.clone()).is_err() {
         return Ok(());
     }
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())
         // A failed write would be reported to the same standard error, by a macro that panics.
         .log_internal_errors(false)
         .with_target(true);
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
+    let filtered = tracing_subscriber::registry().with(filter);
+    let _ = if json {
+        filtered.with(lines.json().flatten_event(true)).try_init()
+    } else {
+        filtered.with(lines.with_ansi(false)).try_init()
+    };
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -67,4 +78,21 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(place, thread, %backtrace, "panicked: {text}");
     // What follows may end the process.
     flush_log(Duration::from_millis(200));
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_target_of_a_filter_decides() {
+        let filter =
+            log_filter("info, sidestream::proxy=debug,sidestream::proxy::pool=off").expect("a filter");
+        assert!(filter.would_enable("hyper", &Level::INFO));
+        assert!(!filter.would_enable("sidestream::app", &Level::DEBUG));
+        assert!(filter.would_enable("sidestream::proxy::link", &Level::DEBUG));
+        assert!(!filter.would_enable("sidestream::proxy::pool", &Level::ERROR));
+    }
 }

@@ -7,6 +7,6 @@ mod log_writer;
 mod metrics;
 mod throttle;
 
-pub use crate::telemetry::log::{BadLogging, flush_log, install_log};
+pub use crate::telemetry::log::{BadLogging, flush_log, install_log, log_filter};
 pub use crate::telemetry::metrics::*;
 pub use crate::telemetry::throttle::Throttle;

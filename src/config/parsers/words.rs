@@ -4,6 +4,7 @@ use crate::config::parsers::not_one_of;
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::Heartbeat;
 use crate::event::{EventName, Pattern};
+use crate::telemetry;
 
 /// The name of an event.
 pub(in crate::config) fn event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
@@ -89,13 +90,18 @@ pub(in crate::config) fn log_level(raw: &RawValue<'_>) -> Result<String, Rejecti
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     const WANTED: &str = "a level such as `info`, or a filter such as `info,sidestream::proxy=debug`";
     let text = raw.text(WANTED)?;
-    // A filter takes any bare word for a target, so that a misspelt level would log everything of nothing.
-    for part in text.split(',').filter(|part| !part.contains(['=', '['])) {
-        if !LEVELS.iter().any(|level| part.trim().eq_ignore_ascii_case(level)) {
-            return Err(not_one_of(WANTED, part.trim(), LEVELS));
+    // A filter takes any other text for a target, so that a misspelt level would log everything of nothing; and it takes
+    // an empty level for `error`.
+    for part in text.split(',').map(str::trim) {
+        let by_target = part.contains('=');
+        if !by_target && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {
+            return Err(not_one_of(WANTED, part, LEVELS));
+        }
+        if by_target && (part.contains('[') || part.ends_with('=')) {
+            return Err(format!("must be {WANTED}").into());
         }
     }
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
+    match telemetry::log_filter(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(why) => Err(format!("must be {WANTED}: {why}").into()),
     }
