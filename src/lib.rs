@@ -11,7 +11,7 @@
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
 //! | 3 | [`auth`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
-//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] |
+//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`retry`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
@@ -40,4 +40,5 @@ pub mod server;
 pub mod shutdown;
 pub mod subscribe;
 pub mod telemetry;
+pub mod web;
 pub mod webhooks;
