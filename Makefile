@@ -9,7 +9,7 @@ build: ## The daemon for everyday work, in the profile of the tests
 release: ## The daemon as it is installed, shipped and measured
 	cargo build --release --locked
 
-test: setup ## Everything: units, and the real daemon among real servers, clients and a browser
+test: setup test-clients ## Everything: the client libraries, units, and the real daemon among real servers, clients and a browser
 	cargo test --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked; \
@@ -17,7 +17,6 @@ test: setup ## Everything: units, and the real daemon among real servers, client
 
 test-clients: setup ## The client libraries by their own runners: Node, Chromium, Firefox, WebKit, Python, PHP
 	tests/clients.sh
-	tests/clients_server.sh
 
 lint: ## Format, clippy and documentation, without a warning
 	cargo fmt --check

@@ -1,29 +1,36 @@
 #!/usr/bin/env bash
-# Tests the packages of clients/ against the daemon that `cargo build` made, or the one that SIDESTREAM_BIN names, in Node
-# and in three browsers. Installs what is missing, as setup.sh does.
+# Tests the packages of clients/ against the daemon, each by its ecosystem's own runner: those named, or all of them
+# (`tests/clients.sh php python`). SIDESTREAM_BIN names a daemon; without it, the one of `cargo build` is built and taken.
+# What they need is installed by setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-missing=()
-[ -n "${SIDESTREAM_CHROMIUM:-}" ] || [ -e /usr/bin/chromium ] || missing+=(chromium)
-[ -n "${SIDESTREAM_FIREFOX:-}" ] || [ -e /usr/bin/firefox-esr ] || missing+=(firefox-esr)
-[ -e /usr/bin/WebKitWebDriver ] || missing+=(webkit2gtk-driver)
-[ -e /usr/bin/Xvfb ] || missing+=(xvfb)
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
-  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq || true
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "${missing[@]}" >/dev/null
+if [ -z "${SIDESTREAM_BIN:-}" ]; then
+  cargo build --locked --bin sidestream
+  export SIDESTREAM_BIN=$PWD/target/debug/sidestream
 fi
 
-export SIDESTREAM_BIN="${SIDESTREAM_BIN:-$PWD/target/debug/sidestream}"
-[ -x "$SIDESTREAM_BIN" ] || cargo build --locked --bin sidestream
+test_js() { npm test --prefix clients/js; }
 
-cd clients/js
-now=$(cat package.json package-lock.json | cksum)
-if [ "$(cat node_modules/.installed 2>/dev/null)" != "$now" ]; then
-  npm ci --no-audit --no-fund --loglevel=error >/dev/null
-  printf '%s\n' "$now" >node_modules/.installed
-fi
-npm test
+test_js_server() { npm test --prefix clients/js-server --silent; }
+
+test_python() (
+  python=$PWD/.cache/python/bin
+  cd clients/python
+  "$python/mypy"
+  "$python/python3" -m unittest
+)
+
+test_php() (
+  cd clients/php
+  phpunit
+)
+
+[ $# -gt 0 ] || set -- js-server python php js
+for client in "$@"; do
+  [ -d "clients/$client" ] || { echo "there is no clients/$client" >&2; exit 1; }
+  echo "== clients/$client"
+  began=$SECONDS
+  "test_${client//-/_}"
+  echo "== clients/$client: $((SECONDS - began)) s"
+done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing: servers and browsers from Debian, clients from npm and PyPI.
+# Installs what the tests need and is missing: servers, browsers and languages from Debian, clients from npm and PyPI.
 # Run again, it finds everything in place and is done in a moment. Needs root (or sudo) only for Debian's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,17 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 any() { for name in "$@"; do have "$name" && return; done; return 1; }
+
+# A registry may fail for a moment: three tries, the second and the third after a pause.
+patiently() {
+  "$@" && return
+  for pause in 5 20; do
+    say "again in $pause s: $1"
+    sleep "$pause"
+    "$@" && return
+  done
+  return 1
+}
 
 # What a command needs → the packages that bring it.
 missing=()
@@ -18,8 +29,14 @@ have npm || missing+=(npm)
 have curl || missing+=(curl)
 have ip || missing+=(iproute2)
 have python3 || missing+=(python3)
-# The languages in which docs/replacing.md has code.
+# The browsers that clients/js is tested in beside Chromium; WebKit's draws to a display.
+[ -n "${SIDESTREAM_FIREFOX:-}" ] || any firefox-esr firefox || missing+=(firefox-esr)
+have WebKitWebDriver || missing+=(webkit2gtk-driver)
+have Xvfb || missing+=(xvfb)
+# The languages in which docs/replacing.md has code, and what clients/php is tested with.
 have php || missing+=(php-cli)
+php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || missing+=(php-curl)
+have phpunit || missing+=(phpunit)
 have ruby || missing+=(ruby)
 have go || missing+=(golang-go)
 # A Python that cannot make a virtual environment is one of Debian's without this package.
@@ -32,9 +49,9 @@ install_packages() {
     as_root=(sudo)
   fi
   # A repository that cannot be reached is no reason to stop while the others have what is needed.
-  "${as_root[@]}" apt-get update -qq || say "apt-get update had errors; going on"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" >/dev/null || die "apt-get could not install: $*"
+  "${as_root[@]}" apt-get update -qq -o Acquire::Retries=3 || say "apt-get update had errors; going on"
+  patiently "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" >/dev/null || die "apt-get could not install: $*"
 }
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -59,18 +76,18 @@ unless_done() {
 
 install_npm() {
   say "npm packages of $1"
-  npm ci --prefix "$1" --no-audit --no-fund --loglevel=error >/dev/null
+  patiently npm ci --prefix "$1" --prefer-offline --no-audit --no-fund --loglevel=error >/dev/null
 }
 
 install_python() {
   say "Python packages"
   rm -rf .cache/python
   python3 -m venv .cache/python
-  .cache/python/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
+  patiently .cache/python/bin/pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
 }
 
 # The package for Node is built by its installation.
-for folder in tests/node examples/express examples/express-session clients/js-server; do
+for folder in tests/node examples/express examples/express-session clients/js clients/js-server; do
   unless_done "$folder/node_modules/.installed" "$folder/package.json $folder/package-lock.json" install_npm "$folder"
 done
 mkdir -p .cache
