@@ -80,9 +80,9 @@ impl Parts {
             Arc::clone(&revocations),
             Arc::clone(&log),
             Arc::clone(&fanout),
-            order.serving.clone(),
+            order.streams.clone(),
         );
-        let public = build_public(config, &order.serving, &health, Arc::new(streams), Arc::clone(&control))?;
+        let public = build_public(config, &order, &health, Arc::new(streams), Arc::clone(&control))?;
         Ok(Self {
             order,
             health,
@@ -158,12 +158,12 @@ impl Parts {
         config: &Config,
         relay: Option<Arc<dyn Relay>>,
     ) -> io::Result<Arc<server::Internal>> {
-        let StopOrder { serving, last, .. } = &self.order;
+        let StopOrder { leaving, serving, last, .. } = &self.order;
         let keys = PublisherKeys::start(&config.internal, &self.health, serving).map_err(io::Error::other)?;
         let probes = server::Probes {
             health: self.health.clone(),
             metrics: self.metrics.clone(),
-            drain: serving.clone(),
+            drain: leaving.clone(),
         };
         let internal = server::Internal::new(
             &config.internal,
@@ -241,15 +241,17 @@ fn build_cluster(
 
 fn build_public(
     config: &Config,
-    serving: &Drain,
+    order: &StopOrder,
     health: &Health,
     streams: Arc<Streams>,
     control: Arc<Control>,
 ) -> io::Result<Arc<server::Public>> {
     let backend = health.depend_on("backend", false);
+    let StopOrder { streams: closing, serving, .. } = order;
     let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, serving.clone())
-        .closing_upgrades_over(config.drain.window);
-    let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, serving.clone());
+        .closing_upgrades(closing.clone(), config.drain.window);
+    let notices = server::PublicNotices { closing: closing.clone(), stop: serving.clone() };
+    let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, notices);
     Ok(Arc::new(match &config.public.tls {
         Some(files) => public.over_tls(server::Certificate::keep(files, serving).map_err(io::Error::other)?),
         None => public,

@@ -66,11 +66,9 @@ impl App {
 
 impl Running {
     /// Ends everything, in the order of [`StopOrder`].
-    async fn stop(self, config::Drain { window, deadline }: config::Drain) {
+    async fn stop(self, drain: config::Drain) {
         let Self { order, fanout, webhooks } = self;
-        info!(streams = fanout.open(), "draining");
-        let end = Instant::now() + deadline;
-        order.stop(|| fanout.drain(window), || fanout.open(), deadline).await;
+        let end = order.stop(&drain, || fanout.drain(drain.window), || fanout.open()).await;
         fanout.stop();
         if let Some(webhooks) = webhooks {
             webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;

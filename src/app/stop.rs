@@ -1,14 +1,18 @@
 //! The order of stopping: each step gets its notice when the one before has ended, or has had its time.
 //!
-//! 1. `serving`: no new connections; requests are finished, streams are closed spread over the window.
-//! 2. `announcing`: what tells other instances and publishes presence, which still has to tell of the last streams.
-//! 3. `last`: Redis, tickets, and the internal listener, whose `/readyz` tells of the drain until the end.
+//! 1. `leaving`: `/readyz` says so; for the drain's delay everything else goes on.
+//! 2. `streams`: streams are closed spread over the window, as are connections that have switched protocols, and new
+//!    streams are refused. Connections are still accepted and requests forwarded.
+//! 3. `serving`: no new connections; requests are finished.
+//! 4. `announcing`: what tells other instances and publishes presence, which still has to tell of the last streams.
+//! 5. `last`: Redis, tickets, and the internal listener, whose `/readyz` tells of the drain until the end.
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tracing::warn;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
 
+use crate::config;
 use crate::shutdown::Drain;
 
 /// How long it may take to tell the other instances that this one stops.
@@ -23,23 +27,38 @@ pub(super) const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// What a part of the daemon waits for before it ends. Cloning shares.
 #[derive(Clone, Default)]
 pub(super) struct StopOrder {
+    pub(super) leaving: Drain,
+    pub(super) streams: Drain,
     pub(super) serving: Drain,
     pub(super) announcing: Drain,
     pub(super) last: Drain,
 }
 
 impl StopOrder {
-    /// Gives the notices one after the other. `drain_streams` begins to close the streams; `open` counts those that are
-    /// left.
+    /// Gives the notices one after the other. `close_streams` begins to close the streams; `open` counts those that are
+    /// left. Gives back when the drain's deadline is.
     pub(super) async fn stop(
         &self,
-        drain_streams: impl FnOnce(),
+        config::Drain { delay, deadline, .. }: &config::Drain,
+        close_streams: impl FnOnce(),
         open: impl Fn() -> usize,
-        deadline: Duration,
-    ) {
+    ) -> Instant {
+        self.leaving.start();
+        if !delay.is_zero() {
+            info!(
+                streams = open(),
+                seconds = delay.as_secs_f64(),
+                "not ready; everything goes on for the drain's delay"
+            );
+            sleep(*delay).await;
+        }
+        let end = Instant::now() + *deadline;
+        info!(streams = open(), "draining");
+        self.streams.start();
+        close_streams();
+        let told = timeout_at(end, self.streams.finished()).await;
         self.serving.start();
-        drain_streams();
-        if timeout(deadline, self.serving.finished()).await.is_err() {
+        if told.is_err() || timeout_at(end, self.serving.finished()).await.is_err() {
             warn!(streams = open(), "the drain's deadline has passed; what is still open is cut");
         }
         self.announcing.start();
@@ -50,14 +69,13 @@ impl StopOrder {
         if timeout(LAST, self.last.finished()).await.is_err() {
             warn!("requests to the internal listener are cut");
         }
+        end
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::lock::Mutex;
@@ -77,7 +95,8 @@ mod tests {
 
     async fn stopped(order: &StopOrder, seen: &Seen, deadline: Duration) -> Duration {
         let began = Instant::now();
-        order.stop(|| seen.lock().push("streams drain".to_owned()), || 0, deadline).await;
+        let drain = config::Drain { delay: Duration::from_millis(20), window: Duration::ZERO, deadline };
+        order.stop(&drain, || seen.lock().push("streams are closed".to_owned()), || 0).await;
         began.elapsed()
     }
 
@@ -88,9 +107,15 @@ mod tests {
         part(&order.last, "last", work, &seen);
         part(&order.announcing, "announcing", work, &seen);
         part(&order.serving, "serving", work, &seen);
-        assert!(stopped(&order, &seen, Duration::from_secs(30)).await >= 3 * work);
+        part(&order.streams, "streams", work, &seen);
+        part(&order.leaving, "leaving", Duration::ZERO, &seen);
+        assert!(stopped(&order, &seen, Duration::from_secs(30)).await >= 4 * work);
         let expected = [
-            "streams drain",
+            "leaving has notice",
+            "leaving ended",
+            "streams are closed",
+            "streams has notice",
+            "streams ended",
             "serving has notice",
             "serving ended",
             "announcing has notice",
@@ -105,15 +130,18 @@ mod tests {
     async fn what_does_not_end_holds_up_the_stop_for_its_time_only() {
         let (order, seen) = (StopOrder::default(), Seen::default());
         let never = Duration::from_secs(86_400);
-        for (drain, name) in
-            [(&order.serving, "serving"), (&order.announcing, "announcing"), (&order.last, "last")]
-        {
+        for (drain, name) in [
+            (&order.streams, "streams"),
+            (&order.serving, "serving"),
+            (&order.announcing, "announcing"),
+            (&order.last, "last"),
+        ] {
             part(drain, name, never, &seen);
         }
         let deadline = Duration::from_millis(100);
         let took = stopped(&order, &seen, deadline).await;
         let most = deadline + ANNOUNCEMENT + LAST;
         assert!((most..most + Duration::from_secs(5)).contains(&took), "{took:?}");
-        assert_eq!(seen.lock().len(), 4, "{:?}", seen.lock());
+        assert_eq!(seen.lock().len(), 5, "{:?}", seen.lock());
     }
 }

@@ -40,7 +40,8 @@ const CLOSE_OVER: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Proxy {
     inner: Arc<Inner>,
-    close_over: Duration,
+    /// The notice to close connections that have switched protocols, and over which time.
+    closing: (Drain, Duration),
 }
 
 struct Inner {
@@ -65,14 +66,15 @@ impl Proxy {
             head_timeout: settings.head_timeout,
             health,
             tally: Arc::new(ProxyMetrics::new()),
-            drain,
+            drain: drain.clone(),
         };
-        Self { inner: Arc::new(inner), close_over: CLOSE_OVER }
+        Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) }
     }
 
-    /// Closes the connections that have switched protocols at random moments within `window` after the notice to stop.
-    pub fn closing_upgrades_over(self, window: Duration) -> Self {
-        Self { close_over: window, ..self }
+    /// Closes the connections that have switched protocols at random moments within `window` after the notice `closing`,
+    /// which waits for them.
+    pub fn closing_upgrades(self, closing: Drain, window: Duration) -> Self {
+        Self { closing: (closing, window), ..self }
     }
 
     /// Sends the request on and returns the head of the answer, with a body that streams. Dropping the future or the
@@ -109,8 +111,8 @@ impl Proxy {
             response.extensions_mut().remove::<OnUpgrade>();
             ticket.complete(status);
             if let (Some(client), Some(link)) = (client, link) {
-                let drain = self.inner.drain.clone();
-                self.inner.drain.spawn(tunnel::run(client, link, ticket, drain, self.close_over));
+                let (closing, window) = &self.closing;
+                closing.spawn(tunnel::run(client, link, ticket, closing.clone(), *window));
             }
             return response.map(ProxyBody::empty);
         }

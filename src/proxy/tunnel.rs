@@ -19,7 +19,7 @@ pub(super) async fn run(
     client: OnUpgrade,
     mut link: Box<UpstreamConnection>,
     ticket: RequestMetrics,
-    drain: Drain,
+    closing: Drain,
     spread: Duration,
 ) {
     let copy = async {
@@ -33,7 +33,7 @@ pub(super) async fn run(
             .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
     };
     let stop = async {
-        drain.started().await;
+        closing.started().await;
         // A random share, so that clients do not come back all at once.
         tokio::time::sleep(random_between(Duration::ZERO, spread)).await;
     };

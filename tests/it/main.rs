@@ -43,6 +43,7 @@
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
+//! | `stopping.rs` | what goes on while the daemon stops, and what a service manager is told |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
@@ -94,6 +95,7 @@ mod replacing;
 mod secrets;
 mod shapes;
 mod soak;
+mod stopping;
 mod streams;
 mod tenants;
 mod tickets;

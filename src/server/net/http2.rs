@@ -64,12 +64,13 @@ pub(in crate::server) fn taking_of_this_stream() -> Option<Taking> {
     TAKING.try_with(Taking::clone).ok()
 }
 
-/// Serves until the client leaves, nothing has been asked for a while, or the drain has started and all is answered.
+/// Serves until the client leaves, nothing has been asked for a while, or `goaway` has been given and all is answered.
+/// Each request's task belongs to `tasks`.
 pub(in crate::server) async fn serve<I, A, F, E>(
     io: I,
     answer: A,
     limits: Http2Limits,
-    drain: &Drain,
+    (goaway, tasks): (&Drain, &Drain),
 ) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -83,7 +84,7 @@ where
         join_cookies(request.headers_mut());
         Box::pin(answer(request))
     });
-    let tasks = Tasks { drain: drain.clone(), open: Arc::clone(&open), write_timeout: limits.write_timeout };
+    let tasks = Tasks { drain: tasks.clone(), open: Arc::clone(&open), write_timeout: limits.write_timeout };
     let serving = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
@@ -100,7 +101,7 @@ where
         tokio::select! {
             biased;
             result = serving.as_mut() => return result,
-            () = drain.started(), if !going => {}
+            () = goaway.started(), if !going => {}
             () = open.idle_for(if going { GOING } else { limits.idle }) => {
                 if going {
                     // It was told, and nothing is open: a client that does not leave is cut.

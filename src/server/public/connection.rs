@@ -28,7 +28,7 @@ use crate::server::net::http2::Http2Limits;
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::takeover;
 use crate::server::net::takeover::Handover;
-use crate::server::public::service::Public;
+use crate::server::public::service::{Public, PublicNotices};
 use crate::telemetry;
 
 /// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
@@ -114,7 +114,7 @@ impl ServeConnection for Public {
         }
         let sniffed = tokio::select! {
             biased;
-            () = self.drain.started() => return,
+            () = self.notices.stop.started() => return,
             sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket, self.transport.write_timeout)) => sniffed,
         };
         match sniffed {
@@ -149,7 +149,7 @@ impl Public {
         let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
         let shaken = tokio::select! {
             biased;
-            () = self.drain.started() => return,
+            () = self.notices.stop.started() => return,
             shaken = timeout(patience, accept::handshake(certificate.current(), socket)) => shaken,
         };
         let reason = match shaken {
@@ -184,7 +184,7 @@ impl Public {
             async move { public.answer(request, &connection).await }
         };
         let ends = (&connection.handover, &*connection.cut);
-        let served = http1::serve(io, answer, self.transport.http1, ends, &self.drain).await;
+        let served = http1::serve(io, answer, self.transport.http1, ends, &self.notices.stop).await;
         served.unwrap_or_else(|error| {
             self.note_end(peer, &error);
             None
@@ -214,7 +214,10 @@ impl Public {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
             async move { public.answer(request, &connection).await }
         };
-        if let Err(error) = http2::serve(io, answer, self.transport.http2, &self.drain).await {
+        let PublicNotices { closing, stop } = &self.notices;
+        // Clients of a connection that is new all the same need it.
+        let notice = if closing.has_started() { stop } else { closing };
+        if let Err(error) = http2::serve(io, answer, self.transport.http2, (notice, stop)).await {
             debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
         }
     }

@@ -9,4 +9,4 @@ mod service;
 mod stream;
 mod topics;
 
-pub use crate::server::public::service::Public;
+pub use crate::server::public::service::{Public, PublicNotices};

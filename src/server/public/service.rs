@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::config;
@@ -19,6 +19,15 @@ use crate::shutdown::Drain;
 use crate::subscribe::Streams;
 use crate::telemetry::Throttle;
 
+/// The steps of a stop that the listener heeds.
+#[derive(Clone)]
+pub struct PublicNotices {
+    /// Streams are being closed: clients should move their connections elsewhere.
+    pub closing: Drain,
+    /// Connections end with the answer that is under way.
+    pub stop: Drain,
+}
+
 /// What serves the public listener's connections.
 pub struct Public {
     pub(super) streams: Arc<Streams>,
@@ -27,7 +36,7 @@ pub struct Public {
     pub(super) trusted: TrustedProxies,
     pub(super) cors: Cors,
     pub(super) transport: Transport,
-    pub(super) drain: Drain,
+    pub(super) notices: PublicNotices,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
     pub(super) unforwarded: Throttle,
@@ -42,7 +51,7 @@ impl Public {
         streams: Arc<Streams>,
         control: Arc<Control>,
         proxy: Proxy,
-        drain: Drain,
+        notices: PublicNotices,
     ) -> Self {
         Self {
             streams,
@@ -51,7 +60,7 @@ impl Public {
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
             transport: Transport::new(settings),
-            drain,
+            notices,
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
             unreadable: Throttle::default(),
@@ -66,6 +75,20 @@ impl Public {
 
     /// One request. `Err` when the connection is to be taken over.
     pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &ConnectionContext,
+    ) -> Result<Response<ResponseBody>, SocketTaken> {
+        // HTTP/2 has GOAWAY for it.
+        let persistent = request.version() == Version::HTTP_11;
+        let mut response = self.route(request, connection).await?;
+        if persistent && self.notices.closing.has_started() {
+            respond::close_connection(&mut response);
+        }
+        Ok(response)
+    }
+
+    async fn route(
         &self,
         mut request: Request<Incoming>,
         connection: &ConnectionContext,

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use crate::auth::Denied;
 use crate::event::{Block, EventFormat, Name};
 use crate::proxy::{BadRequest, ProxyError};
+use crate::server::respond::body::ResponseBody;
 use crate::server::respond::json::{FullResponse, json, sentence};
 use crate::subscribe::Refusal;
 
@@ -47,6 +50,13 @@ pub(in crate::server) fn stream_head() -> FullResponse {
     let mut response = Response::new(Full::default());
     response.headers_mut().extend(STREAM_HEADERS);
     response
+}
+
+/// Lets an HTTP/1.1 connection end with this answer, unless it goes on under another protocol.
+pub(in crate::server) fn close_connection(response: &mut Response<ResponseBody>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// What a client reads whose stream is refused.
