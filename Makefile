@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-clients lint setup chaos other-redis bench bench-check
+.PHONY: build release test test-clients test-examples lint setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -17,6 +17,9 @@ test: setup test-clients ## Everything: the client libraries, units, and the rea
 
 test-clients: setup ## The client libraries by their own runners: Node, Chromium, Firefox, WebKit, Python, PHP
 	tests/clients.sh
+
+test-examples: ## Every example by its own command, its page in Chromium (installs their packages: minutes the first time)
+	tests/examples.sh
 
 lint: ## Format, clippy and documentation, without a warning
 	cargo fmt --check

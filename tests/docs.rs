@@ -22,10 +22,15 @@ fn pages() -> Vec<PathBuf> {
         let paths = entries.map(|entry| entry.expect("an entry").path());
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
     };
-    ["", "docs", "examples/express", "examples/express-session"]
-        .iter()
-        .flat_map(|folder| in_folder(folder))
-        .collect()
+    ["", "docs", "examples"].iter().flat_map(|folder| in_folder(folder)).chain(examples("examples")).collect()
+}
+
+/// The pages of the examples below `folder`: of each folder that has a README.
+fn examples(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("a folder of ours");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let readmes = names.map(|name| root().join(folder).join(name).join("README.md"));
+    readmes.filter(|readme| readme.exists()).collect()
 }
 
 /// The code blocks of `page` in this language, with the line that each starts on.

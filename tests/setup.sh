@@ -39,6 +39,9 @@ php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || missing+=(php-cu
 have phpunit || missing+=(phpunit)
 have ruby || missing+=(ruby)
 have go || missing+=(golang-go)
+# What examples/sinatra runs on.
+have puma || missing+=(puma)
+ruby -e 'require "sinatra/base"' 2>/dev/null || missing+=(ruby-sinatra)
 # A Python that cannot make a virtual environment is one of Debian's without this package.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import express from 'express';
 import session from 'express-session';
 
-const { PORT = 3000, SIDESTREAM = 'http://127.0.0.1:8081', SIDESTREAM_PUBLISH_KEY = 'change-me' } = process.env;
+const { PORT = 3000, SIDESTREAM_URL = 'http://127.0.0.1:8081', SIDESTREAM_KEY = 'change-me' } = process.env;
 const TEAMS = { ada: ['blue'], bob: ['red'], eve: ['blue', 'red'] };
 
 const app = express();
@@ -54,9 +54,9 @@ app.post('/api/ticket', loggedIn, async (req, res) => {
 });
 
 async function sidestream(path, body) {
-  const response = await fetch(SIDESTREAM + path, {
+  const response = await fetch(SIDESTREAM_URL + path, {
     method: 'POST',
-    headers: { authorization: `Bearer ${SIDESTREAM_PUBLISH_KEY}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${SIDESTREAM_KEY}`, 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
   if (!response.ok) throw new Error(`sidestream answered ${response.status}: ${await response.text()}`);

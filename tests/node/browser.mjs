@@ -1,17 +1,9 @@
 // Chromium with one page, driven by JSON lines: `{"do": "click", "selector": "#send"}` on stdin, `{"done": …}` or
 // `{"failed": "why"}` on stdout. Arguments: an empty folder for the browser's profile, and `any-certificate` to take the
 // certificates of tests. Ends when its stdin does.
-import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
-
-const folders = (process.env.PATH ?? '').split(':');
-const executablePath =
-  process.env.SIDESTREAM_CHROMIUM ??
-  ['chromium', 'chromium-browser', 'google-chrome']
-    .flatMap((name) => folders.map((folder) => `${folder}/${name}`))
-    .find((path) => existsSync(path));
-if (!executablePath) throw new Error('no Chromium: run `make setup`, or set SIDESTREAM_CHROMIUM');
+import { executablePath } from './chromium.mjs';
 
 const context = await chromium.launchPersistentContext(process.argv[2], {
   executablePath,

@@ -22,8 +22,8 @@ impl SessionApp {
                 .arg("server.js")
                 .current_dir(folder)
                 .env("PORT", "0")
-                .env("SIDESTREAM", format!("http://{}", wire.address))
-                .env("SIDESTREAM_PUBLISH_KEY", KEY),
+                .env("SIDESTREAM_URL", format!("http://{}", wire.address))
+                .env("SIDESTREAM_KEY", KEY),
         );
         let line = program.line().await.expect("it says where it listens");
         let url = line.split(' ').next_back().expect("an address").to_owned();

@@ -1,0 +1,49 @@
+// What the examples' pages say of their code, held against it.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { repository } from './example.mjs';
+
+const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', 'examples'], { cwd: repository, encoding: 'utf8' })
+  .split('\n')
+  .filter((file) => file && existsSync(repository + file));
+const read = (file) => readFileSync(repository + file, 'utf8');
+const folders = files.filter((file) => /^examples\/.+\/sidestream\.toml$/.test(file)).map((file) => file.slice(0, file.lastIndexOf('/')));
+
+test('every example has a README and one command to run it, and is in the table', () => {
+  assert.ok(folders.length >= 8, `${folders.length} examples were found`);
+  const table = read('examples/README.md');
+  for (const folder of folders) {
+    const example = folder.replace(/\/(before|after)$/, '');
+    assert.ok(files.includes(`${example}/README.md`), `${example} has no README.md`);
+    assert.ok(files.includes(`${folder}/run`), `${folder} has no run`);
+    assert.ok(table.includes(`](${example.slice('examples/'.length)})`), `examples/README.md does not name ${example}`);
+  }
+});
+
+test('every line that a README shows of its code stands in the code', () => {
+  let shown = 0;
+  for (const readme of files.filter((file) => file.endsWith('/README.md'))) {
+    const folder = readme.slice(0, readme.lastIndexOf('/') + 1);
+    const code = files
+      .filter((file) => file.startsWith(folder) && file !== readme && !file.endsWith('package-lock.json'))
+      .flatMap((file) => read(file).split('\n').map((line) => line.trim()));
+    // Blocks of text and of commands are no code of the example.
+    for (const [, language, block] of read(readme).matchAll(/^```(\w*)\n([^]*?)^```$/gm)) {
+      if (['', 'sh'].includes(language)) continue;
+      for (const line of block.split('\n').map((line) => line.trim()).filter(Boolean)) {
+        assert.ok(code.includes(line), `${readme} shows a line that is not in its code: ${line}`);
+        shown += 1;
+      }
+    }
+  }
+  assert.ok(shown >= 10, `only ${shown} lines were found`);
+});
+
+test('pages have the look of all pages', () => {
+  const look = read('src/web/look/style.css');
+  const copies = files.filter((file) => file.endsWith('/look.css'));
+  assert.ok(copies.length >= 6, `only ${copies.length} were found`);
+  for (const copy of copies) assert.equal(read(copy), look, copy);
+});
