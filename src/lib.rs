@@ -12,7 +12,7 @@
 //! | 3 | [`auth`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] [`web`] |
-//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`retry`] |
+//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -32,6 +32,7 @@ pub mod jws;
 pub mod lock;
 pub mod log;
 pub mod net;
+pub mod pace;
 pub mod proxy;
 pub mod publish;
 pub mod redis;

@@ -15,6 +15,7 @@ use crate::control::{Cluster, Connections, Control, Instances, Presence, Surveys
 use crate::fanout::{Fanout, Watcher};
 use crate::health::Health;
 use crate::log::{Log, MemberBounds};
+use crate::pace::Rate;
 use crate::proxy::Proxy;
 use crate::publish::{PublishService, Relay};
 use crate::redis;
@@ -61,6 +62,7 @@ impl Parts {
         let topics = Arc::new(TopicAssignments::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let control = Arc::new(Control::new(
             &config.auth,
+            Rate { per_minute: u32::try_from(config.limits.topic_changes_per_minute).unwrap_or(u32::MAX) },
             Arc::clone(&fanout),
             Arc::clone(&revocations),
             Arc::clone(&topics),

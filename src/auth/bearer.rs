@@ -1,34 +1,32 @@
 //! Who presents a new token for a stream that is open already, and whether the stream may go on with it.
 
 use crate::auth::denied::Denied;
-use crate::auth::grant::{Grant, GrantedTopics};
+use crate::auth::grant::Grant;
 use crate::event::{Key, Name};
 
 /// The holder of a new token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bearer {
-    pub user: Option<Name>,
-    pub session: Option<Name>,
-    pub topics: GrantedTopics,
+    pub grant: Grant,
     /// Topics that the route grants to everybody whom it verifies.
     pub of_route: Vec<Name>,
 }
 
 impl Bearer {
-    pub fn new(grant: &Grant, of_route: Vec<Name>) -> Self {
-        let Grant { user, session, topics, .. } = grant.clone();
-        Self { user, session, topics, of_route }
+    /// Whether a stream that holds `keys` is this bearer's.
+    pub fn owns(&self, keys: &[Key]) -> bool {
+        let user = keys.iter().find_map(|key| if let Key::User(name) = key { Some(name) } else { None });
+        let session =
+            keys.iter().find_map(|key| if let Key::Session(name) = key { Some(name) } else { None });
+        user == self.grant.user.as_ref() && session == self.grant.session.as_ref()
     }
 
     /// Whether a stream that holds `keys` is this bearer's, and may go on to hold them.
     pub fn may_hold(&self, keys: &[Key]) -> Result<(), Denied> {
-        let user = keys.iter().find_map(|key| if let Key::User(name) = key { Some(name) } else { None });
-        let session =
-            keys.iter().find_map(|key| if let Key::Session(name) = key { Some(name) } else { None });
-        if user != self.user.as_ref() || session != self.session.as_ref() {
+        if !self.owns(keys) {
             return Err(Denied::NotYourStream);
         }
-        let granted = |topic: &Name| self.of_route.contains(topic) || self.topics.allow(topic);
+        let granted = |topic: &Name| self.of_route.contains(topic) || self.grant.topics.allow(topic);
         let lacking = keys.iter().find_map(|key| match key {
             Key::Topic(topic) if !granted(topic) => Some(topic.clone()),
             _ => None,
@@ -40,15 +38,17 @@ impl Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::grant::GrantedTopics;
     use crate::event::Pattern;
 
     #[test]
     fn only_ones_own_stream_with_granted_topics_goes_on() {
         let name = |text: &str| Name::parse(text).unwrap();
         let bearer = Bearer {
-            user: Some(name("u")),
-            session: None,
-            topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
+            grant: Grant {
+                topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
+                ..Grant::open(Some(name("u")), None)
+            },
             of_route: vec![name("news")],
         };
         let held = |user: &str, topics: &[&str]| {

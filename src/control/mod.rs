@@ -7,6 +7,7 @@
 mod cluster;
 mod connections;
 mod history;
+mod page_topics;
 mod presence;
 mod revoke;
 mod topics;
@@ -20,14 +21,15 @@ pub use crate::control::connections::{
     MAX_CONNECTIONS, StreamCount, StreamFilter,
 };
 pub use crate::control::history::{EventPage, MAX_PAGE, NoPage, Since, history};
+pub use crate::control::page_topics::{NotPassedOn, PageChange, PageChangeError};
 pub use crate::control::presence::{
     BadUserList, EventPublisher, Kind, OnInstance, OnTopic, OnlineUsers, Presence, PresenceChange,
     PresenceListener, PresencePage, PublishError, Publishing, Totals, UserPresence,
 };
 pub use crate::control::revoke::{BadRevoke, Revoked};
 pub use crate::control::topics::{
-    BadTopics, HolderTopics, Owner, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,
-    parse_set,
+    BadTopics, HolderTopics, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,
+    parse_page_change, parse_set,
 };
 
 use std::sync::Arc;
@@ -36,11 +38,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::auth::{Bearer, Full, GrantSelector, Revocations};
+use crate::auth::{Full, GrantSelector, Revocations};
 use crate::config;
-use crate::control::cluster::message::{BusCommand, Renew, Revoke, StayAway};
-use crate::fanout::{CloseReason, Fanout, Renewal, Renewed, Selector};
+use crate::control::cluster::message::{BusCommand, Revoke, StayAway};
+use crate::control::page_topics::Callers;
+use crate::fanout::{CloseReason, Fanout, Renewed, Selector};
 use crate::future::BoxFuture;
+use crate::pace::Rate;
 use crate::telemetry::{COMMANDS, Throttle};
 
 /// Carries commands to every instance, this one included.
@@ -64,6 +68,8 @@ pub struct Control {
     bus: std::sync::OnceLock<Arc<dyn Bus>>,
     revoke_for: Duration,
     topics: Arc<TopicAssignments>,
+    /// Who asks for streams of other instances.
+    callers: Callers,
     connections: Connections,
     instances: Arc<Instances>,
     asks: Arc<Surveys>,
@@ -85,6 +91,7 @@ pub struct Cluster {
 impl Control {
     pub fn new(
         settings: &config::Auth,
+        page_changes: Rate,
         fanout: Arc<Fanout>,
         revocations: Arc<Revocations>,
         topics: Arc<TopicAssignments>,
@@ -97,6 +104,7 @@ impl Control {
             bus: std::sync::OnceLock::new(),
             revoke_for: settings.revoke_for,
             topics,
+            callers: Callers::new(page_changes),
             connections,
             instances: cluster.instances,
             asks: cluster.asks,
@@ -173,13 +181,6 @@ impl Control {
         Ok(Revoked { ended, told, until })
     }
 
-    /// Gives the stream of `renewal` on another instance its new time, if `bearer` may. False when there is no other
-    /// instance to ask, or none could be asked.
-    pub async fn renew_elsewhere(&self, renewal: &Renewal, bearer: &Bearer) -> bool {
-        let message = BusCommand::Renew(Renew::new(renewal, bearer)).into_bytes();
-        matches!(self.tell(message, None).await, Some(Ok(())))
-    }
-
     /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that is
     /// known better than by the message.
     pub async fn hear(&self, message: &[u8], left: Option<Duration>) {
@@ -187,6 +188,7 @@ impl Control {
         let kind = match &command {
             Some(BusCommand::Revoke(_)) => "revoke",
             Some(BusCommand::Renew(_)) => "renew",
+            Some(BusCommand::ChangeOwn(_)) => "change_own",
             Some(BusCommand::Away(_)) => "away",
             Some(BusCommand::Alive(_)) => "alive",
             Some(BusCommand::Bye(_)) => "bye",
@@ -207,8 +209,14 @@ impl Control {
             }
             Some(BusCommand::Renew(renew)) => {
                 let (renewal, bearer) = renew.read();
-                let renewed = self.fanout.renew(renewal, move |keys| bearer.may_hold(keys)).await;
-                debug!(done = matches!(renewed, Renewed::Yes), "a renewal that another instance verified");
+                self.renew_here(renewal, bearer).await;
+            }
+            Some(BusCommand::ChangeOwn(change)) => {
+                let changed = self.change_here(change.read()).await;
+                debug!(
+                    done = matches!(changed, Renewed::Yes(_)),
+                    "a page's change that another instance verified"
+                );
             }
             Some(BusCommand::Away(away)) => {
                 let Some((whose, until)) = away.read(left) else { return };

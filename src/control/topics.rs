@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -61,8 +62,6 @@ pub struct HolderTopics {
 pub enum TopicEditError {
     #[error("{0}")]
     Edit(#[from] BadEdit),
-    #[error("this stream is somebody else's")]
-    NotYours,
     /// The stream is not here; where it is, the change is made.
     #[error("no such stream is open on this instance; the others were told")]
     PassedOn,
@@ -76,13 +75,6 @@ pub enum TopicEditError {
     Unknown,
 }
 
-/// Whose a stream has to be.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Owner {
-    pub user: Option<Name>,
-    pub session: Option<Name>,
-}
-
 /// Why a text does not say what is to become of a set of topics.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTopics {
@@ -90,6 +82,8 @@ pub enum BadTopics {
     Json(#[from] serde_json::Error),
     #[error("`{field}[{at}]` {why}")]
     Name { field: &'static str, at: usize, why: BadName },
+    #[error("a change may name at most {MAX_OF_PAGE} topics")]
+    TooMany,
 }
 
 /// A command as it goes from instance to instance.
@@ -99,9 +93,9 @@ struct TopicCommand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     number: Option<String>,
     topics: HolderFields,
-    /// Who the client must be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<Owner>,
+    /// Set where a page asks for it: releases before 0.2 told everybody so.
+    #[serde(default, skip_serializing)]
+    owner: Option<IgnoredAny>,
 }
 
 /// A command, or only what it is about: all that a backend has to say.
@@ -148,6 +142,9 @@ impl TopicAssignments {
 
     /// Changes the topics of `of`, on every instance.
     pub async fn edit(&self, of: &Key, edit: TopicEdit) -> Result<HolderTopics, TopicEditError> {
+        if matches!(of, Key::Client(client) if Name::parse_random(client.as_str()).is_none()) {
+            return Err(BadEdit::NoSuchClient.into());
+        }
         let Some(peers) = self.peers.get() else { return Ok(self.answer(of, self.make(of, edit)?)) };
         if !self.log.is_loaded() {
             // It would not come back to us.
@@ -173,32 +170,6 @@ impl TopicAssignments {
         }
     }
 
-    /// Changes the topics of the stream of `client`, which must be `owner`'s. On this instance the stream may be, or on
-    /// another.
-    pub async fn edit_own(
-        &self,
-        client: Name,
-        owner: Owner,
-        edit: TopicEdit,
-    ) -> Result<HolderTopics, TopicEditError> {
-        let client = Key::Client(client);
-        if let Some(keys) = self.fanout.keys_of(&client) {
-            if !owner.has(&keys) {
-                return Err(TopicEditError::NotYours);
-            }
-            return Ok(self.answer(&client, self.make(&client, edit)?));
-        }
-        let Some(peers) = self.peers.get() else { return Err(BadEdit::NoSuchClient.into()) };
-        let command =
-            TopicCommand { number: None, topics: HolderFields::new(&client, edit), owner: Some(owner) };
-        let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
-        peers.tell(command).await.map_err(|error| match error {
-            TopicBusError::Refused(error) => TopicEditError::NotCarried(error),
-            TopicBusError::Nothing | TopicBusError::Perhaps => TopicEditError::NotTold,
-        })?;
-        Err(TopicEditError::PassedOn)
-    }
-
     /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
     pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
         if let RecordKind::Change(EditRequest { number, of, edit }) = self.read(text)? {
@@ -208,17 +179,15 @@ impl TopicAssignments {
         Ok(())
     }
 
-    /// What a text asks for that some instance, or the backend itself, has put among the events; nothing where it is
-    /// about a stream that is not here, or not its asker's. `Err` when it is no command of this kind.
+    /// What a text asks for that some instance, or the backend itself, has put among the events; nothing where a page
+    /// asked for it, whose grant is not known here. `Err` when it is no command of this kind.
     pub fn read(&self, text: &[u8]) -> Result<RecordKind, BadTopics> {
         let TopicCommand { number, topics, owner } = match serde_json::from_slice(text)? {
             TopicOperation::Whole(command) => command,
             TopicOperation::Bare(topics) => TopicCommand { number: None, topics, owner: None },
         };
         let (of, edit) = topics.parse()?;
-        if let Some(owner) = owner
-            && !self.fanout.keys_of(&of).is_some_and(|keys| owner.has(&keys))
-        {
+        if owner.is_some() {
             return Ok(RecordKind::Nothing);
         }
         Ok(RecordKind::Change(EditRequest { number: number.map(String::into_boxed_str), of, edit }))
@@ -241,7 +210,14 @@ impl TopicAssignments {
         made
     }
 
-    fn answer(&self, of: &Key, edited: Edited) -> HolderTopics {
+    /// Changes the topics of a page's own stream.
+    pub(super) fn edit_by_page(&self, client: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
+        let made = self.log.edit_by_page(client, edit);
+        count(client, &made);
+        made
+    }
+
+    pub(super) fn answer(&self, of: &Key, edited: Edited) -> HolderTopics {
         let holder = Audience::new([of.clone()], Vec::new()).expect("one key is an audience");
         HolderTopics { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
     }
@@ -250,21 +226,6 @@ impl TopicAssignments {
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
         self.waiting.lock()
-    }
-}
-
-impl Owner {
-    /// Whether a stream with these keys is its.
-    fn has(&self, keys: &[Key]) -> bool {
-        let is = |key: &Key| match key {
-            Key::User(user) => self.user.as_ref() == Some(user),
-            Key::Session(session) => self.session.as_ref() == Some(session),
-            _ => true,
-        };
-        let holds = |make: fn(Name) -> Key, name: &Option<Name>| {
-            name.clone().is_none_or(|name| keys.contains(&make(name)))
-        };
-        keys.iter().all(is) && holds(Key::User, &self.user) && holds(Key::Session, &self.session)
     }
 }
 
@@ -354,6 +315,17 @@ pub fn parse_change(text: &[u8]) -> Result<TopicEdit, BadTopics> {
     let Change { add, remove } = serde_json::from_slice(text)?;
     Ok(TopicEdit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
 }
+
+/// The same from a page: what is put in, and what is taken out.
+pub fn parse_page_change(text: &[u8]) -> Result<(Vec<Name>, Vec<Name>), BadTopics> {
+    match parse_change(text)? {
+        TopicEdit::Change { add, remove } if add.len() + remove.len() <= MAX_OF_PAGE => Ok((add, remove)),
+        _ => Err(BadTopics::TooMany),
+    }
+}
+
+/// How many topics a page's change may name.
+const MAX_OF_PAGE: usize = 1000;
 
 fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
     let parse =

@@ -40,6 +40,12 @@ impl Name {
         Self(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase().into())
     }
 
+    /// One that [`random`](Self::random) may have made; None for any other text.
+    pub fn parse_random(text: &str) -> Option<Self> {
+        let is_made_so = text.len() == 16 && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'2'..=b'7'));
+        is_made_so.then(|| Self(text.into()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

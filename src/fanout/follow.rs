@@ -77,6 +77,9 @@ impl Shard {
         self.unwant(&gone);
         self.want(&new);
         self.tell_changed(slot, before);
+        if matches!(change.of, Key::Client(_)) {
+            self.log.passed(&change.of, change.position);
+        }
         self.wanted <= change.position
     }
 
@@ -85,7 +88,7 @@ impl Shard {
     pub(super) fn recover(&mut self, slot: SubscriberSlot, keys: &[Key], why: Reset) -> Option<Progress> {
         let subscriber = &self.subscribers[slot as usize];
         let since = subscriber.cursor.max(subscriber.about.decided);
-        let Membership { head, held, removed } = self.log.membership(keys, since);
+        let Membership { head, held, removed, added_by_page } = self.log.membership(keys, since);
         let removed = removed?;
         let before = self.held_before(slot);
         let mut new = Vec::new();
@@ -99,6 +102,7 @@ impl Shard {
             }
             for (topic, via) in held.iter() {
                 let key = Key::Topic(topic.clone());
+                let via = if added_by_page.contains(topic) { via | HeldBy::REQUEST } else { via };
                 if index.give(slot, &key, via) {
                     new.push(key);
                 }
@@ -107,6 +111,9 @@ impl Shard {
         self.unwant(&gone);
         self.want(&new);
         self.tell_changed(slot, before);
+        if let Some(client) = keys.iter().find(|key| matches!(key, Key::Client(_))) {
+            self.log.passed(client, head.position);
+        }
         let frame = why.frame(head.id, self.log.shape());
         Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
     }

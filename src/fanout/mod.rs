@@ -5,6 +5,7 @@
 
 mod asked;
 mod batch;
+mod bind;
 mod clock;
 mod end;
 mod follow;
@@ -23,7 +24,9 @@ mod subscriber;
 mod watch;
 mod wheel;
 
-pub use crate::fanout::asked::{Renewal, Renewed, Selector, Times};
+pub use crate::fanout::asked::{
+    Binding, MAX_TOKENS, Renewal, Renewed, Selector, StreamView, Times, TokenIds,
+};
 pub use crate::fanout::end::CloseReason;
 pub use crate::fanout::list::{Filter, Listed};
 pub use crate::fanout::settings::{Heartbeat, Settings};

@@ -12,11 +12,10 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tracing::debug;
 
-use crate::event::{Audience, EventFormat, Frame, Key, Name};
-use crate::fanout::asked::{CloseRequest, RenewRequest, Renewal};
+use crate::event::{EventFormat, Frame};
+use crate::fanout::asked::CloseRequest;
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
-use crate::fanout::list::Filter;
 use crate::fanout::mailbox::{Mailbox, ShardCommand, WAKER};
 use crate::fanout::meters::{ShardCounts, ShardMetrics};
 use crate::fanout::pass::Pass;
@@ -29,6 +28,7 @@ use crate::fanout::subscriber::{
 use crate::fanout::watch::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
 use crate::log::{Entry, Feed, FeedBatch, Log, Position};
+use crate::pace::Pace;
 
 pub(super) struct Shard {
     pub(super) log: Arc<Log>,
@@ -220,7 +220,8 @@ impl Shard {
             client: join.client,
             address: join.address,
             route: join.route,
-            token: join.token,
+            tokens: join.token.into_iter().collect(),
+            pace: Pace::default(),
             opened: self.now,
             decided: join.decided,
             deadlines,
@@ -358,35 +359,6 @@ impl Shard {
                 None => self.close(slot, CloseReason::Lagged),
             }
         }
-    }
-
-    fn end(&mut self, filter: &Filter, token: Option<&Name>, end: CloseReason) -> usize {
-        let mut slots = self.chosen(filter);
-        if token.is_some() {
-            slots.retain(|&slot| self.subscribers[slot as usize].about.token.as_ref() == token);
-        }
-        for &slot in &slots {
-            self.close(slot, end);
-        }
-        slots.len()
-    }
-
-    fn renew(&mut self, ask: RenewRequest) {
-        let RenewRequest { renewal: Renewal { client, times, token }, judge } = ask;
-        let mut found = None;
-        let yes = {
-            let index = self.mailbox.index.lock();
-            index.for_each(&Audience::of(Key::Client(client)), |slot| found = Some(slot));
-            // What others have given it is theirs to take away.
-            judge(found.map(|slot| index.asked_by(slot)).as_deref())
-        };
-        let Some(slot) = found.filter(|_| yes) else { return };
-        let (warns, expires) = (self.deadline(times.warns), self.deadline(times.expires));
-        let about = &mut self.subscribers[slot as usize].about;
-        about.token = token;
-        about.deadlines = Deadlines { warns, expires, ..about.deadlines };
-        let next = about.deadlines.next();
-        self.schedule(slot, next);
     }
 
     pub(super) fn flush(&mut self) {

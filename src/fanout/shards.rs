@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::event::{Audience, Key, Name};
-use crate::fanout::asked::{CloseRequest, RenewRequest, Renewal, Renewed, Selector};
+use crate::fanout::asked::{Binding, CloseRequest, RenewRequest, Renewal, Renewed, Selector, StreamView};
 use crate::fanout::batch::wake_politely;
 use crate::fanout::end::CloseReason;
 use crate::fanout::list::{CountQuery, Filter, ListQuery, Listed};
@@ -66,14 +66,6 @@ impl Fanout {
     pub fn reach(&self, audience: &Audience) -> usize {
         let count = |shard: &Arc<Mailbox>| shard.index.lock().count(audience);
         self.shards.iter().map(count).sum()
-    }
-
-    /// The keys of this process's stream of `client`, if it is open.
-    pub fn keys_of(&self, client: &Key) -> Option<Vec<Key>> {
-        self.shards.iter().find_map(|shard| {
-            let index = shard.index.lock();
-            index.holders(client).first().map(|&slot| index.keys_of(slot))
-        })
     }
 
     /// Closes the streams that `which` names, and says how many they were.
@@ -137,26 +129,35 @@ impl Fanout {
         self.shards.iter().map(ask).collect()
     }
 
-    /// Gives the stream of `renewal` its new time, if `judge`, who is shown the keys that it holds, lets it.
+    /// Gives the stream of `renewal` its new time, if `judge`, who is shown the keys that it asked for, lets it.
     pub async fn renew<E: Send + 'static>(
         &self,
         renewal: Renewal,
         judge: impl FnOnce(&[Key]) -> Result<(), E> + Send + 'static,
-    ) -> Renewed<E> {
+    ) -> Renewed<(), E> {
+        self.bind(renewal, |stream| judge(stream.asked).map(|()| ((), Binding::Renewed))).await
+    }
+
+    /// Binds a stream to the token of `renewal`, as `judge` says, who may do more on the way: what the shard does for
+    /// the stream next, it does behind that.
+    pub async fn bind<T: Send + 'static, E: Send + 'static>(
+        &self,
+        renewal: Renewal,
+        judge: impl FnOnce(StreamView<'_>) -> Result<(T, Binding), E> + Send + 'static,
+    ) -> Renewed<T, E> {
         let client = Audience::of(Key::Client(renewal.client.clone()));
         let holds = |shard: &&Arc<Mailbox>| shard.index.lock().count(&client) > 0;
         let Some(shard) = self.shards.iter().find(holds) else { return Renewed::NotHere };
         let (answer, answered) = oneshot::channel();
-        let judge = Box::new(move |keys: Option<&[Key]>| {
-            let renewed = match keys.map(judge) {
-                Some(Ok(())) => Renewed::Yes,
-                Some(Err(no)) => Renewed::No(no),
-                None => Renewed::NotHere,
+        let judge = Box::new(move |stream: Option<StreamView<'_>>| {
+            let (renewed, binding) = match stream.map(judge) {
+                Some(Ok((done, binding))) => (Renewed::Yes(done), Some(binding)),
+                Some(Err(no)) => (Renewed::No(no), None),
+                None => (Renewed::NotHere, None),
             };
-            let yes = matches!(renewed, Renewed::Yes);
             // Whoever asked may have gone.
             let _ = answer.send(renewed);
-            yes
+            binding
         });
         shard.send(ShardCommand::Renew(Box::new(RenewRequest { renewal, judge })));
         answered.await.unwrap_or(Renewed::NotHere)

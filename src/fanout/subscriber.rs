@@ -11,13 +11,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::event::{Frame, Key, Name};
-use crate::fanout::asked::Times;
+use crate::fanout::asked::{Times, TokenIds};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
 use crate::log::{AppliedEdit, Entry, Log, Position, Reset};
+use crate::pace::Pace;
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -98,7 +99,10 @@ pub(super) struct SubscriberMeta {
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,
-    pub(super) token: Option<Name>,
+    /// The ids of the tokens that it lives by.
+    pub(super) tokens: TokenIds,
+    /// Of the changes that its page makes of its topics.
+    pub(super) pace: Pace,
     pub(super) deadlines: Deadlines,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,

@@ -126,4 +126,6 @@ pub struct Membership {
     pub held: HeldTopics,
     /// The topics that were taken from them of late; None when nobody knows any more.
     pub removed: Option<Vec<Name>>,
+    /// Topics of `held` that the stream's own page has added of late.
+    pub added_by_page: Vec<Name>,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
 use crate::log::entry::{Cursor, Reset};
-use crate::log::members::{BadEdit, MemberBounds, TopicEdit};
+use crate::log::members::{BadEdit, EditBy, MemberBounds, TopicEdit};
 use crate::log::memory::{Edited, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
 use crate::log::store::{Store, StoreBounds, cost};
@@ -369,7 +369,7 @@ impl State {
         EditRequest { number, of, edit }: EditRequest,
         at: Instant,
     ) -> EditOutcome {
-        let changed = self.edit(&of, edit, at);
+        let changed = self.edit(&of, edit, EditBy::Backend, at);
         let result = changed.map(|changed| {
             let asked = number.is_some();
             let topics = self.store.members.topics(&of).filter(|_| asked).cloned().collect();

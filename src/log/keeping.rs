@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{EventId, Key, Name};
 use crate::log::follow::History;
-use crate::log::members::TopicEdit;
+use crate::log::members::{EditBy, TopicEdit};
 use crate::log::memory::{Log, State};
 use crate::log::sets::{Sets, UnsavedHolders};
 
@@ -145,7 +145,7 @@ impl State {
         let bounds = std::mem::take(&mut self.store.members.bounds);
         let unkept = self.store.members.unkept.take();
         for (of, edit) in edits {
-            if let Ok(Some(change)) = self.store.edit(&of, edit, now) {
+            if let Ok(Some(change)) = self.store.edit(&of, edit, EditBy::Backend, now) {
                 self.leave_change(&change);
             }
         }

@@ -1,8 +1,9 @@
 //! The topics that were given to users, sessions and clients: now, and at every position from which the log replays.
 //!
 //! A change has a position of its own among the events, so that a stream's topics are a matter of its cursor. The
-//! changes are kept as long as the events before them; what a set was earlier is today's with the later changes undone.
-//! This file knows no subscriber.
+//! changes of users and sessions are kept as long as the events before them, those of a client until its stream has gone
+//! over them (`waiting.rs`); what a set was earlier is today's with the later changes undone. This file knows no
+//! subscriber.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
@@ -14,7 +15,8 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::event::{Key, Name};
 use crate::log::entry::Position;
-use crate::log::sets::{Sets, UnsavedHolders};
+use crate::log::sets::{Sets, UnsavedHolders, is_shared};
+use crate::log::waiting::WaitingChanges;
 
 /// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,6 +109,17 @@ pub enum BadEdit {
     TooManyTopics { max: usize },
     #[error("more than {max} topics would be held by all users, sessions and clients together")]
     Full { max: usize },
+    #[error("the stream has not come to its last changes yet: ask again in a moment")]
+    Behind,
+}
+
+/// Who changes a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EditBy {
+    /// The backend: what it gives is its own to take away.
+    Backend,
+    /// The page whose stream it is: what it adds, its stream holds as if it had asked for it when it opened.
+    Page,
 }
 
 /// How much is held. 0 = without a bound.
@@ -125,6 +138,9 @@ pub(super) struct Members {
     sets: Sets,
     /// Whose sets are to be kept elsewhere; None where nobody keeps them.
     pub(super) unkept: Option<UnsavedHolders>,
+    /// Those of clients.
+    pub(super) waiting: WaitingChanges,
+    /// Those of users and sessions.
     changes: VecDeque<Arc<AppliedEdit>>,
     /// The positions of each holder's changes, oldest first.
     index: HashMap<Key, VecDeque<Position>>,
@@ -151,24 +167,35 @@ impl Members {
         &mut self,
         of: &Key,
         edit: TopicEdit,
+        by: EditBy,
         position: Position,
         at: Instant,
     ) -> Result<Option<Arc<AppliedEdit>>, BadEdit> {
         let via = HeldBy::of(of).ok_or(BadEdit::NoHolder)?;
+        let via = match by {
+            EditBy::Backend => via,
+            EditBy::Page if self.waiting.is_full(of) => return Err(BadEdit::Behind),
+            EditBy::Page => via | HeldBy::REQUEST,
+        };
         let Some((add, remove)) = self.sets.edit(of, edit, self.bounds)? else { return Ok(None) };
         if let Some(unkept) = &mut self.unkept {
             unkept.add(of, at);
         }
         let change = Arc::new(AppliedEdit { position, of: of.clone(), via, add, remove, at });
-        self.bytes += cost(&change);
-        self.index.entry_ref(of).or_default().push_back(position);
-        self.changes.push_back(Arc::clone(&change));
+        if is_shared(of) {
+            self.bytes += cost(&change);
+            self.index.entry_ref(of).or_default().push_back(position);
+            self.changes.push_back(Arc::clone(&change));
+        } else {
+            self.waiting.push(&change);
+        }
         Ok(Some(change))
     }
 
     /// Lets go of the set of a holder that is gone for good. No stream holds it, so that there is nothing to follow.
     pub(super) fn forget(&mut self, of: &Key) {
         self.sets.put(of, BTreeSet::new());
+        self.waiting.forget(of);
     }
 
     /// The topics that are in the set of `of`, in order.
@@ -197,7 +224,7 @@ impl Members {
 
     /// Whether nobody was given anything of late.
     pub(super) fn is_idle(&self) -> bool {
-        self.changes.is_empty() && self.sets.is_empty()
+        self.changes.is_empty() && self.waiting.is_empty() && self.sets.is_empty()
     }
 
     /// What the holders among `keys` gave at `position`: today's sets with the later changes undone.
@@ -222,7 +249,7 @@ impl Members {
 
     /// The first change after `position` of a holder among `keys`.
     pub(super) fn next(&self, keys: &[Key], position: Position) -> Option<&Arc<AppliedEdit>> {
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.waiting.is_empty() {
             return None;
         }
         keys.iter().filter_map(|key| self.of(key, position).next()).min_by_key(|change| change.position)
@@ -234,12 +261,21 @@ impl Members {
         changes.flat_map(|change| change.remove.iter().map(|(topic, _)| topic.clone())).collect()
     }
 
+    /// Of the topics that `client` holds, those that its page has added after `position`.
+    pub(super) fn added_by_page(&self, keys: &[Key], position: Position) -> Vec<Name> {
+        let changes = keys.iter().flat_map(|key| self.waiting.of(key, position));
+        let added = changes.filter(|change| change.via.has(HeldBy::REQUEST)).flat_map(|change| &change.add);
+        let is_held = |topic: &&Name| keys.iter().any(|key| self.topics(key).any(|held| held == *topic));
+        added.filter(is_held).cloned().collect()
+    }
+
     /// The changes of one holder after `position`, in order.
     fn of(&self, key: &Key, position: Position) -> impl DoubleEndedIterator<Item = &Arc<AppliedEdit>> {
-        self.index.get(key).into_iter().flat_map(move |places| {
+        let shared = self.index.get(key).into_iter().flat_map(move |places| {
             let from = places.partition_point(|&place| place <= position);
             places.range(from..).map(|&place| self.get(place))
-        })
+        });
+        shared.chain(self.waiting.of(key, position))
     }
 
     fn get(&self, position: Position) -> &Arc<AppliedEdit> {
@@ -248,17 +284,18 @@ impl Members {
 
     /// Whether a change after `position` of a holder among `keys` may have been let go of.
     pub(super) fn has_lost(&self, keys: &[Key], position: Position) -> bool {
-        position < self.newest_lost && position < self.known_from(keys)
+        let is_early = position < self.newest_lost || !self.waiting.is_empty();
+        is_early && position < self.known_from(keys)
     }
 
     /// The newest change that may have been one of a holder among `keys`, and of which nobody knows what it was.
     pub(super) fn known_from(&self, keys: &[Key]) -> Position {
-        if self.lost.is_empty() {
-            return Position(0);
-        }
-        let holders = keys.iter().filter(|key| HeldBy::of(key).is_some());
-        let lost = holders.map(|key| self.lost[self.hasher.hash_one(key) as usize % LOST]);
-        lost.max().unwrap_or_default()
+        let shared = |key: &Key| match self.lost.is_empty() {
+            true => Position(0),
+            false => self.lost[self.hasher.hash_one(key) as usize % LOST],
+        };
+        let lost = |key: &Key| if is_shared(key) { shared(key) } else { self.waiting.lost(key) };
+        keys.iter().map(lost).max().unwrap_or_default()
     }
 
     /// The newest change that was let go of.
@@ -270,7 +307,7 @@ impl Members {
         self.changes.front().map(|change| (change.position, change.at))
     }
 
-    /// How many changes are kept.
+    /// How many changes of users and sessions are kept.
     pub(super) fn len(&self) -> usize {
         self.changes.len()
     }
@@ -293,7 +330,8 @@ impl Members {
     }
 }
 
-fn cost(change: &AppliedEdit) -> usize {
+/// Roughly the bytes that a change takes.
+pub(super) fn cost(change: &AppliedEdit) -> usize {
     let add: usize = change.add.iter().map(|topic| topic.as_str().len() + NAME_COST).sum();
     let remove: usize = change.remove.iter().map(|(topic, _)| topic.as_str().len() + NAME_COST).sum();
     CHANGE_COST + change.of.name().len() + add + remove
@@ -320,11 +358,12 @@ impl HeldTopics {
 
     /// Goes over `change`, but for what the stream's own request asked for.
     pub(super) fn follow(&mut self, change: &AppliedEdit) {
+        let via = change.via.without(HeldBy::REQUEST);
         for (topic, _) in &change.remove {
-            self.take(topic, change.via);
+            self.take(topic, via);
         }
         for topic in &change.add {
-            self.give(topic, change.via);
+            self.give(topic, via);
         }
     }
 

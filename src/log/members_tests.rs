@@ -28,12 +28,20 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     let now = Instant::now();
     let u = user("u");
     let add = |add: &[&str], remove: &[&str]| TopicEdit::Change { add: names(add), remove: names(remove) };
-    let one = members.edit(&u, add(&["b", "a", "b"], &[]), Position(1), now).unwrap().unwrap();
+    let one =
+        members.edit(&u, add(&["b", "a", "b"], &[]), EditBy::Backend, Position(1), now).unwrap().unwrap();
     assert_eq!(&*one.add, names(&["b", "a"]));
-    assert!(members.edit(&u, add(&["a"], &[]), Position(2), now).unwrap().is_none(), "it has it already");
-    let two = members.edit(&u, TopicEdit::Replace(names(&["c", "a"])), Position(2), now).unwrap().unwrap();
+    assert!(
+        members.edit(&u, add(&["a"], &[]), EditBy::Backend, Position(2), now).unwrap().is_none(),
+        "it has it already"
+    );
+    let two = members
+        .edit(&u, TopicEdit::Replace(names(&["c", "a"])), EditBy::Backend, Position(2), now)
+        .unwrap()
+        .unwrap();
     assert_eq!((&*two.add, &*two.remove), (&names(&["c"])[..], &[(name("b"), true)][..]));
-    let three = members.edit(&u, add(&["a"], &["a", "x"]), Position(3), now).unwrap().unwrap();
+    let three =
+        members.edit(&u, add(&["a"], &["a", "x"]), EditBy::Backend, Position(3), now).unwrap().unwrap();
     assert_eq!(
         &*three.remove,
         [(name("a"), true), (name("x"), false)],
@@ -49,7 +57,9 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
     assert!(members.next(&[user("other")], Position(0)).is_none());
     assert_eq!(members.removed(slice::from_ref(&u), Position(2)), names(&["a", "x"]));
     assert_eq!(
-        members.edit(&Key::Broadcast, TopicEdit::Replace(vec![]), Position(4), now).unwrap_err(),
+        members
+            .edit(&Key::Broadcast, TopicEdit::Replace(vec![]), EditBy::Backend, Position(4), now)
+            .unwrap_err(),
         BadEdit::NoHolder
     );
 }
@@ -60,10 +70,10 @@ fn what_several_give_is_held_until_all_have_taken_it() {
     let now = Instant::now();
     let keys = [user("n"), Key::Session(name("n")), Key::Client(name("n"))];
     for (nth, key) in (1..).zip(&keys) {
-        members.edit(key, TopicEdit::Replace(names(&["t"])), Position(nth), now).unwrap();
+        members.edit(key, TopicEdit::Replace(names(&["t"])), EditBy::Backend, Position(nth), now).unwrap();
     }
     assert_eq!(held(&members.at(&keys, Position(3))), [("t".to_owned(), HeldBy::GIVEN)]);
-    members.edit(&keys[1], TopicEdit::Replace(vec![]), Position(4), now).unwrap();
+    members.edit(&keys[1], TopicEdit::Replace(vec![]), EditBy::Backend, Position(4), now).unwrap();
     assert_eq!(held(&members.at(&keys, Position(4))), [("t".to_owned(), HeldBy::USER | HeldBy::CLIENT)]);
     members.forget(&keys[2]);
     assert_eq!(held(&members.at(&keys[..1], Position(4))), [("t".to_owned(), HeldBy::USER)]);
@@ -75,7 +85,7 @@ fn what_is_held_is_bounded_and_can_always_shrink() {
     let mut members = Members { bounds, ..Members::default() };
     let now = Instant::now();
     let mut put = |of: &str, topics: &[&str]| {
-        members.edit(&user(of), TopicEdit::Replace(names(topics)), Position(1), now)
+        members.edit(&user(of), TopicEdit::Replace(names(topics)), EditBy::Backend, Position(1), now)
     };
     assert_eq!(put("a", &["1", "2", "3"]).unwrap_err(), BadEdit::TooManyTopics { max: 2 });
     put("a", &["1", "2"]).unwrap();
@@ -85,7 +95,7 @@ fn what_is_held_is_bounded_and_can_always_shrink() {
     put("a", &["3"]).unwrap();
     put("c", &["1"]).unwrap();
     members.bounds = MemberBounds { topics: 0, all: 1 };
-    members.edit(&user("a"), TopicEdit::Replace(vec![]), Position(1), now).unwrap();
+    members.edit(&user("a"), TopicEdit::Replace(vec![]), EditBy::Backend, Position(1), now).unwrap();
     assert_eq!(members.sets().holders().count(), 2);
 }
 
@@ -95,7 +105,7 @@ fn only_who_lost_a_change_is_told_so() {
     let now = Instant::now();
     for (nth, of) in (1..).zip(["a", "b", "a"]) {
         let edit = TopicEdit::Replace(names(&[["x", "y"][nth as usize % 2]]));
-        members.edit(&user(of), edit, Position(nth), now).unwrap();
+        members.edit(&user(of), edit, EditBy::Backend, Position(nth), now).unwrap();
     }
     assert!(!members.has_lost(&[user("a")], Position(0)));
     members.drop_oldest();

@@ -13,7 +13,7 @@ use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key,
 use crate::log::entry::{Cursor, Membership, Position, Replay, Reset};
 use crate::log::feed::Feed;
 use crate::log::follow::Following;
-use crate::log::members::{AppliedEdit, BadEdit, HeldTopics, MemberBounds, TopicEdit};
+use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
 use crate::log::store::{Store, StoreBounds};
 
 /// How much the log keeps. Whatever bound is met first trims.
@@ -148,10 +148,30 @@ impl Log {
     /// Changes the topics of a user, a session or a client, in one place among the events. Streams follow, and
     /// whoever joins later holds them; what a client was given ends with its stream.
     pub fn edit(&self, of: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
+        self.edit_by(of, edit, EditBy::Backend)
+    }
+
+    /// The same by the page whose stream `client` is: what it adds, the stream holds as if it had asked for it when it
+    /// opened. Takes no room from the events.
+    pub fn edit_by_page(&self, client: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
+        self.edit_by(client, edit, EditBy::Page)
+    }
+
+    fn edit_by(&self, of: &Key, edit: TopicEdit, by: EditBy) -> Result<Edited, BadEdit> {
         let mut state = self.lock();
-        let changed = state.edit(of, edit, Instant::now())?;
+        let changed = state.edit(of, edit, by, Instant::now())?;
         let topics = state.store.members.topics(of).cloned().collect();
         Ok(Edited { topics, position: state.store.head().id, changed })
+    }
+
+    /// The stream of `client` has gone over its changes up to `position`: nobody needs them any more.
+    pub fn passed(&self, client: &Key, position: Position) {
+        self.lock().store.members.waiting.passed(client, position);
+    }
+
+    /// The clients whose pages have added `topic`, and whose streams do not hold it yet for that.
+    pub fn about_to_hold(&self, topic: &Name) -> Vec<Key> {
+        self.lock().store.members.waiting.about_to_hold(topic)
     }
 
     /// `cursor`, or, where it is not known what the user, session and client among `keys` gave from there on, the first
@@ -304,11 +324,17 @@ impl State {
     }
 
     /// Changes a set of topics, and tells whether that changed anything.
-    pub(super) fn edit(&mut self, of: &Key, edit: TopicEdit, now: Instant) -> Result<bool, BadEdit> {
+    pub(super) fn edit(
+        &mut self,
+        of: &Key,
+        edit: TopicEdit,
+        by: EditBy,
+        now: Instant,
+    ) -> Result<bool, BadEdit> {
         if matches!(of, Key::Client(_)) && !self.wanted.contains_key(of) {
             return Err(BadEdit::NoSuchClient);
         }
-        let change = self.store.edit(of, edit, now)?;
+        let change = self.store.edit(of, edit, by, now)?;
         if let Some(change) = &change {
             self.leave_change(change);
         }

@@ -13,10 +13,11 @@ mod members;
 mod memory;
 mod sets;
 mod store;
+mod waiting;
 
 pub use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
 pub use crate::log::feed::{Feed, FeedBatch};
 pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
-pub use crate::log::members::{AppliedEdit, BadEdit, HeldBy, HeldTopics, MemberBounds, TopicEdit};
+pub use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldBy, HeldTopics, MemberBounds, TopicEdit};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::event::{Audience, EventId, Frame, Key, Tag};
 use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
-use crate::log::members::{AppliedEdit, BadEdit, HeldTopics, Members, TopicEdit};
+use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldTopics, Members, TopicEdit};
 
 /// How much the store keeps. Whatever is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -152,9 +152,10 @@ impl Store {
         &mut self,
         of: &Key,
         edit: TopicEdit,
+        by: EditBy,
         at: Instant,
     ) -> Result<Option<Arc<AppliedEdit>>, BadEdit> {
-        let change = self.members.edit(of, edit, Position(self.head.0 + 1), at)?;
+        let change = self.members.edit(of, edit, by, Position(self.head.0 + 1), at)?;
         if let Some(change) = &change {
             self.head = change.position;
             self.trim(at);
@@ -319,6 +320,7 @@ impl Store {
             head: self.head(),
             held: self.members.at(keys, self.head),
             removed: known.then(|| self.members.removed(keys, since)),
+            added_by_page: self.members.added_by_page(keys, since),
         }
     }
 

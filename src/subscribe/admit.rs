@@ -61,7 +61,7 @@ impl Streams {
         let StartRequest { last_event_id, located, history, decided, address, route } = asks;
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
-        let Membership { head, held, removed } = self.log.membership(&grant.keys(&[]), decided);
+        let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
         topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));

@@ -14,5 +14,5 @@ mod seats;
 pub use crate::subscribe::admit::Admission;
 pub use crate::subscribe::open::{Settings, Streams};
 pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
-pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest};
+pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest, StreamCaller};
 pub use crate::subscribe::route::Route;

@@ -116,19 +116,6 @@ impl Streams {
         refusal
     }
 
-    /// Whether the holder of `grant` may add `topics` to an open stream: what would keep a request for them from being
-    /// opened keeps them out here as well.
-    pub fn may_add(&self, grant: &Grant, topics: &[Name]) -> Result<(), Refusal> {
-        if let Some(topic) = topics.iter().find(|topic| !grant.topics.allow(topic)) {
-            return Err(self.turn_away(Denied::TopicNotGranted(topic.clone())));
-        }
-        self.revocations.check(grant, topics).map_err(|denied| self.turn_away(denied))?;
-        if self.revocations.is_away(grant, topics) {
-            return Err(Refusal::Away);
-        }
-        Ok(())
-    }
-
     async fn decide(
         &self,
         route: &Route<'_>,

@@ -20,6 +20,9 @@ pub enum Refusal {
         /// The caller is not told why.
         terse: bool,
     },
+    /// What is asked for is asked of a stream that cannot be.
+    #[error("no stream of this name is open: open it anew")]
+    NoSuchStream,
     /// Whoever it is shall not come back.
     #[error("whoever this is was sent away")]
     Away,
@@ -51,6 +54,7 @@ impl Refusal {
         match self {
             Self::BadRequest(problem) => problem.as_str(),
             Self::Denied { denied, .. } => denied.word(),
+            Self::NoSuchStream => "no_such_stream",
             Self::Away => "sent_away",
             Self::Later { why, .. } => why.as_str(),
         }

@@ -25,6 +25,16 @@ pub enum RenewalOutcome {
     },
 }
 
+/// A verified caller who asks for something of an open stream.
+#[derive(Debug)]
+pub struct StreamCaller {
+    /// The stream, and the time that the token gives it.
+    pub renewal: Renewal,
+    pub bearer: Bearer,
+    /// To be set on the answer.
+    pub headers: HeaderMap,
+}
+
 /// A renewal that its caller was let in for.
 #[derive(Debug)]
 pub struct RenewalRequest {
@@ -65,20 +75,23 @@ impl Streams {
         fresh
     }
 
-    /// What the caller is granted who wants to change the stream of `client`, and that client.
+    /// The caller who asks for something of the stream of `client`.
     pub async fn caller(
         &self,
         route: &Route<'_>,
         request: &Parts,
         sender: RequestOrigin,
         client: &str,
-    ) -> Result<(Name, Verified), Refusal> {
+    ) -> Result<StreamCaller, Refusal> {
+        // Before anybody is asked.
+        let client = Name::parse_random(client).ok_or(Refusal::NoSuchStream)?;
         let query = StreamQuery::new(request.uri.query());
         let verified = self.verify(route, request, sender, &query, None).await?;
-        let verified = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
-        self.revocations.check(&verified.grant, &[]).map_err(|denied| self.denied(denied))?;
-        let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
-        Ok((client, verified))
+        let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
+        self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
+        let renewal = Renewal { client, times: self.times(&grant), token: grant.token.clone() };
+        let of_route = route.granted(Values { query: &StreamQuery::new(None), claims: &claims });
+        Ok(StreamCaller { renewal, bearer: Bearer { grant, of_route }, headers })
     }
 
     async fn try_renew(
@@ -88,26 +101,18 @@ impl Streams {
         sender: RequestOrigin,
         client: &str,
     ) -> Result<RenewalRequest, Refusal> {
-        let query = StreamQuery::new(request.uri.query());
-        let verified = self.verify(route, request, sender, &query, None).await?;
-        let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
-        let bearer =
-            Bearer::new(&grant, route.granted(Values { query: &StreamQuery::new(None), claims: &claims }));
-        // The stream's topics are judged by the bearer; here only who it is counts.
-        self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
-        let client = Name::parse(client).map_err(|_| self.denied(Denied::NotYourStream))?;
-        let times = self.times(&grant);
+        // The stream's topics are judged by the bearer; of revocations only who it is counts.
+        let StreamCaller { renewal, bearer, headers } = self.caller(route, request, sender, client).await?;
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        let expires_in = grant.until.map(left);
-        let renewal = Renewal { client, times, token: grant.token.clone() };
+        let expires_in = bearer.grant.until.map(left);
         let judge = {
             let bearer = bearer.clone();
             move |keys: &[Key]| bearer.may_hold(keys)
         };
         let fresh = match self.fanout.renew(renewal.clone(), judge).await {
-            Renewed::Yes => {
+            Renewed::Yes(()) => {
                 // Taken back between the check and now.
-                self.end_if_revoked(&grant, &[], &renewal.client);
+                self.end_if_revoked(&bearer.grant, &[], &renewal.client);
                 RenewalOutcome::Renewed
             }
             Renewed::No(denied) => return Err(self.denied(denied)),

@@ -105,7 +105,7 @@ impl CompiledRoute {
 
 impl Route<'_> {
     /// The path as it is configured.
-    pub(super) fn text(&self) -> &Arc<str> {
+    pub fn text(&self) -> &Arc<str> {
         &self.settled.text
     }
 

@@ -25,6 +25,7 @@
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
+//! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
@@ -77,6 +78,7 @@ mod jwt;
 mod log_readers;
 mod membership;
 mod openapi;
+mod page_topics;
 mod pages;
 mod presence;
 mod proxy;

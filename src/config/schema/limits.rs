@@ -20,6 +20,9 @@ section! {
         /// Topics that all users, sessions and clients together may be given while their streams are open
         /// (docs/control.md); one of them may be given as many as `topics_per_stream` says.
         given_topics: usize = value(1000000, whole(0..=MOST));
+        /// How often a page may change the topics of its own stream in a minute (`change_topics` of its `[[stream]]`); of
+        /// streams on other instances, a caller may ask for ten times as much.
+        topic_changes_per_minute: usize = value(60, whole(0..=1_000_000));
         /// How many of its topics' last events a fresh stream may ask for (?history=20); here 0 = none.
         history: usize = value(100, whole(0..=100_000));
     }

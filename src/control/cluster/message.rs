@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Bearer, GrantSelector, GrantedTopics};
+use crate::auth::{Bearer, Grant, GrantSelector, GrantedTopics};
 use crate::clock::{from_unix_ms, now_ms, unix_ms};
 use crate::control::cluster::heartbeat::{Alive, Bye};
 use crate::control::cluster::survey::{SurveyAnswer, SurveyQuestion};
+use crate::control::page_topics::PageChange;
 use crate::control::presence::{PresenceDelta, PresenceSnapshot, SnapshotRequest};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};
@@ -31,6 +32,7 @@ struct BusMessage {
 pub(in crate::control) enum BusCommand {
     Revoke(Revoke),
     Renew(Renew),
+    ChangeOwn(ChangeOwn),
     Away(StayAway),
     Alive(Alive),
     Bye(Bye),
@@ -137,6 +139,9 @@ pub(in crate::control) struct Renew {
     /// None = any.
     topics: Option<Vec<Pattern>>,
     of_route: Vec<Name>,
+    /// When the token was issued, if it says so; not told by releases before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issued: Option<u64>,
 }
 
 impl Renew {
@@ -145,19 +150,21 @@ impl Renew {
             let left = instant?.saturating_duration_since(Instant::now());
             Some(unix_ms(SystemTime::now() + left))
         };
-        let topics = match &bearer.topics {
+        let Grant { user, session, topics, issued, .. } = bearer.grant.clone();
+        let topics = match topics {
             GrantedTopics::Any => None,
-            GrantedTopics::Only(patterns) => Some(patterns.to_vec()),
+            GrantedTopics::Only(patterns) => Some(patterns.into()),
         };
         Self {
             client: renewal.client.clone(),
             token: renewal.token.clone(),
             expires: at(renewal.times.expires),
             warns: at(renewal.times.warns),
-            user: bearer.user.clone(),
-            session: bearer.session.clone(),
+            user,
+            session,
             topics,
             of_route: bearer.of_route.clone(),
+            issued: issued.map(unix_ms),
         }
     }
 
@@ -169,7 +176,40 @@ impl Renew {
         let times = Times { expires: at(self.expires), warns: at(self.warns) };
         let topics = self.topics.map_or(GrantedTopics::Any, |topics| GrantedTopics::Only(topics.into()));
         let Self { client, token, user, session, of_route, .. } = self;
-        (Renewal { client, times, token }, Bearer { user, session, topics, of_route })
+        let grant = Grant {
+            user,
+            session,
+            token: token.clone(),
+            topics,
+            issued: self.issued.map(from_unix_ms),
+            until: self.expires.map(from_unix_ms),
+        };
+        (Renewal { client, times, token }, Bearer { grant, of_route })
+    }
+}
+
+/// A change that a page makes of the topics of its own stream.
+#[derive(Serialize, Deserialize)]
+pub(in crate::control) struct ChangeOwn {
+    #[serde(flatten)]
+    by: Renew,
+    route: Box<str>,
+    #[serde(default)]
+    add: Vec<Name>,
+    #[serde(default)]
+    remove: Vec<Name>,
+}
+
+impl ChangeOwn {
+    pub(in crate::control) fn new(change: &PageChange) -> Self {
+        let PageChange { renewal, bearer, route, add, remove } = change.clone();
+        Self { by: Renew::new(&renewal, &bearer), route: (*route).into(), add, remove }
+    }
+
+    pub(in crate::control) fn read(self) -> PageChange {
+        let Self { by, route, add, remove } = self;
+        let (renewal, bearer) = by.read();
+        PageChange { renewal, bearer, route: route.into(), add, remove }
     }
 }
 
@@ -189,20 +229,30 @@ mod tests {
         let (read, since, _) = revoke.read(None).unwrap();
         assert_eq!((read, since), (whose, at));
 
-        let bearer = Bearer {
-            user: named("u"),
-            session: None,
-            topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
-            of_route: vec![Name::parse("news").unwrap()],
-        };
         let expires = Instant::now() + Duration::from_secs(60);
+        let grant = Grant {
+            token: named("t"),
+            topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
+            issued: Some(from_unix_ms(1_750_000_000_000)),
+            ..Grant::open(named("u"), None)
+        };
+        let bearer = Bearer { grant, of_route: vec![Name::parse("news").unwrap()] };
         let times = Times { expires: Some(expires), warns: None };
         let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
-        let bytes = BusCommand::Renew(Renew::new(&renewal, &bearer)).into_bytes();
-        let Some(BusCommand::Renew(renew)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
-        let (read, by) = renew.read();
-        assert_eq!((by, read.client, read.token), (bearer, renewal.client, renewal.token));
-        let apart = read.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
+        let change = PageChange {
+            renewal,
+            bearer,
+            route: "/events".into(),
+            add: vec![Name::parse("a").unwrap()],
+            remove: vec![],
+        };
+        let bytes = BusCommand::ChangeOwn(ChangeOwn::new(&change)).into_bytes();
+        let Some(BusCommand::ChangeOwn(told)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
+        let mut read = told.read();
+        let apart = read.renewal.times.expires.unwrap().duration_since(expires - Duration::from_secs(1));
+        read.renewal.times = times;
+        read.bearer.grant.until = None;
+        assert_eq!(read, change);
         assert!(apart < Duration::from_secs(2), "{apart:?}");
     }
 

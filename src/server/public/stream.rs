@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tracing::{debug, info};
 
 use crate::auth::{Denied, RequestOrigin};
+use crate::control::NotPassedOn;
 use crate::fanout::{Framing, Sink};
 use crate::server::net::http2;
 use crate::server::net::takeover::SocketTaken;
@@ -73,7 +74,7 @@ impl Public {
             self.refuse(address, &self.streams.turn_away(Denied::OriginNotAllowed))
         } else if route.changes_topics() && !body.is_end_stream() {
             let change = TopicChange { route, request: &parts, sender, client };
-            change.answer(&self.streams, self.control.topics(), body).await
+            change.answer(&self.streams, &self.control, body).await
         } else {
             self.renewed(address, self.streams.renew(route, &parts, sender, client).await).await
         };
@@ -89,10 +90,12 @@ impl Public {
         let mut response = match fresh {
             RenewalOutcome::Renewed => respond::renewed(expires_in, true),
             RenewalOutcome::Elsewhere { renewal, bearer } => {
-                if self.control.renew_elsewhere(&renewal, &bearer).await {
-                    respond::renewed(expires_in, false)
-                } else {
-                    respond::no_such_stream()
+                match self.control.renew_elsewhere(&renewal, &bearer, client).await {
+                    Ok(()) => respond::renewed(expires_in, false),
+                    Err(NotPassedOn::Nobody) => respond::no_such_stream(),
+                    Err(often @ NotPassedOn::TooOften(wait)) => {
+                        respond::ApiProblem::too_often(often.to_string(), wait).into_response()
+                    }
                 }
             }
         };

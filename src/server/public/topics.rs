@@ -3,18 +3,19 @@
 //! The caller presents a grant as for the stream itself; the grant says which topics may be added, and whose the stream
 //! must be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
-use crate::auth::{Denied, RequestOrigin, Verified};
-use crate::control::{Owner, TopicAssignments, TopicEditError, parse_change};
-use crate::log::TopicEdit;
+use crate::auth::RequestOrigin;
+use crate::control::{Control, PageChange, PageChangeError, parse_page_change};
+use crate::event::Name;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
-use crate::subscribe::{Route, Streams};
+use crate::subscribe::{Refusal, Route, StreamCaller, Streams};
 
 /// How large a change may be, and how long it may take to come.
 const MAX_BODY: usize = 64 << 10;
@@ -29,43 +30,35 @@ pub(super) struct TopicChange<'a> {
 }
 
 impl TopicChange<'_> {
-    pub(super) async fn answer(
-        self,
-        streams: &Streams,
-        topics: &TopicAssignments,
-        body: Incoming,
-    ) -> FullResponse {
+    pub(super) async fn answer(self, streams: &Streams, control: &Control, body: Incoming) -> FullResponse {
         let Self { route, request, sender, client } = self;
         let refused = |refusal| respond::refused(&refusal, streams.shape());
-        let (client, verified) = match streams.caller(route, request, sender, client).await {
-            Ok(caller) => caller,
-            Err(refusal) => return refused(refusal),
-        };
-        let Verified { grant, headers, .. } = verified;
-        let edit = match read(body).await {
-            Ok(edit) => edit,
+        let StreamCaller { renewal, bearer, headers } =
+            match streams.caller(route, request, sender, client).await {
+                Ok(caller) => caller,
+                Err(refusal) => return refused(refusal),
+            };
+        let (add, remove) = match read(body).await {
+            Ok(change) => change,
             Err(problem) => return problem.into_response(),
         };
-        // Behind the body: it may have taken seconds, and something may have been taken back meanwhile.
-        if let TopicEdit::Change { add, .. } = &edit
-            && let Err(refusal) = streams.may_add(&grant, add)
-        {
-            return refused(refusal);
-        }
-        let owner = Owner { user: grant.user, session: grant.session };
-        let mut response = match topics.edit_own(client, owner, edit).await {
-            Err(TopicEditError::NotYours) => refused(streams.turn_away(Denied::NotYourStream)),
-            result => respond::topics_edited(result).unwrap_or_else(ApiProblem::into_response),
+        // The body may have taken seconds: whether the bearer may is looked at again where the stream is.
+        let change = PageChange { renewal, bearer, route: Arc::clone(route.text()), add, remove };
+        let mut response = match control.change_own(change, sender.address).await {
+            Ok(topics) => respond::ok(&topics),
+            Err(PageChangeError::Denied(denied)) => refused(streams.turn_away(denied)),
+            Err(PageChangeError::Away) => refused(Refusal::Away),
+            Err(error) => respond::page_change_failed(error),
         };
         response.headers_mut().extend(headers);
         response
     }
 }
 
-async fn read(body: Incoming) -> Result<TopicEdit, ApiProblem> {
+async fn read(body: Incoming) -> Result<(Vec<Name>, Vec<Name>), ApiProblem> {
     let whole = tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BODY).collect());
     match whole.await {
-        Ok(Ok(body)) => parse_change(&body.to_bytes()).map_err(|bad| ApiProblem::bad_topics(&bad)),
+        Ok(Ok(body)) => parse_page_change(&body.to_bytes()).map_err(|bad| ApiProblem::bad_topics(&bad)),
         Ok(Err(bad)) if bad.is::<http_body_util::LengthLimitError>() => {
             Err(ApiProblem::body_too_large("64 KiB, the most that a change of topics may have"))
         }

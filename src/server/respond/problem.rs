@@ -1,5 +1,7 @@
 //! What a request to the internal listener is refused with: the status, one sentence, and where in the body it was.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
@@ -194,19 +196,37 @@ impl ApiProblem {
     }
 
     pub(in crate::server) fn topics_not_edited(refused: TopicEditError) -> Self {
-        let (status, label) = match refused {
-            TopicEditError::Edit(BadEdit::NoSuchClient) => (StatusCode::NOT_FOUND, "no_such_client"),
-            TopicEditError::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
-            TopicEditError::Edit(BadEdit::TooManyTopics { .. }) => (StatusCode::CONFLICT, "too_many_topics"),
-            TopicEditError::Edit(BadEdit::Full { .. }) => (StatusCode::CONFLICT, "topics_full"),
-            TopicEditError::Edit(BadEdit::NoHolder) => (StatusCode::BAD_REQUEST, "bad_name"),
-            TopicEditError::PassedOn => (StatusCode::ACCEPTED, "passed_on"),
+        match refused {
+            TopicEditError::Edit(bad) => Self::bad_edit(bad),
+            TopicEditError::PassedOn => Self::new(StatusCode::ACCEPTED, "passed_on", refused.to_string()),
             TopicEditError::NotTold | TopicEditError::NotCarried(_) => {
-                return Self::not_now("not_told", refused.to_string());
+                Self::not_now("not_told", refused.to_string())
             }
-            TopicEditError::Unknown => return Self::not_now("unknown", refused.to_string()),
+            TopicEditError::Unknown => Self::not_now("unknown", refused.to_string()),
+        }
+    }
+
+    pub(in crate::server) fn bad_edit(bad: BadEdit) -> Self {
+        let (status, label) = match bad {
+            BadEdit::NoSuchClient => (StatusCode::NOT_FOUND, "no_such_client"),
+            BadEdit::TooManyTopics { .. } => (StatusCode::CONFLICT, "too_many_topics"),
+            BadEdit::Full { .. } => (StatusCode::CONFLICT, "topics_full"),
+            BadEdit::NoHolder => (StatusCode::BAD_REQUEST, "bad_name"),
+            BadEdit::Behind => return Self::too_often(bad.to_string(), Duration::from_secs(1)),
         };
-        Self::new(status, label, refused.to_string())
+        Self::new(status, label, bad.to_string())
+    }
+
+    /// The caller has to wait.
+    pub(in crate::server) fn too_often(sentence: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let after = HeaderValue::from(seconds.max(1));
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", sentence);
+        Self { header: Some((RETRY_AFTER, after)), ..problem }
+    }
+
+    pub(in crate::server) fn too_many_tokens(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "too_many_tokens", sentence)
     }
 
     pub(in crate::server) fn bad_users(bad: &BadUserList) -> Self {

@@ -10,8 +10,10 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::auth::Denied;
+use crate::control::{NotPassedOn, PageChangeError};
 use crate::event::{Block, EventFormat, Name};
 use crate::proxy::{BadRequest, ProxyError};
+use crate::server::respond::ApiProblem;
 use crate::server::respond::body::ResponseBody;
 use crate::server::respond::json::{FullResponse, json, sentence};
 use crate::subscribe::Refusal;
@@ -64,6 +66,7 @@ pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullR
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
+        Refusal::NoSuchStream => no_such_stream(),
         // The one answer at which an `EventSource` stops without an error.
         Refusal::Away => {
             let mut response = Response::new(Full::default());
@@ -109,6 +112,24 @@ pub(in crate::server) fn renewed(expires_in: Option<Duration>, here: bool) -> Fu
 pub(in crate::server) fn no_such_stream() -> FullResponse {
     let error = "no stream of this name is open: open it anew";
     json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": error, "reason": "no_such_stream" }))
+}
+
+/// Why the change that a page asked for was not made, or not here.
+pub(in crate::server) fn page_change_failed(error: PageChangeError) -> FullResponse {
+    let problem = match error {
+        PageChangeError::PassedOn => {
+            return json(StatusCode::ACCEPTED, &serde_json::json!({ "said": error.to_string() }));
+        }
+        PageChangeError::NotPassedOn(NotPassedOn::Nobody) => return no_such_stream(),
+        PageChangeError::NotPassedOn(NotPassedOn::TooOften(wait)) | PageChangeError::TooOften(wait) => {
+            ApiProblem::too_often(error.to_string(), wait)
+        }
+        PageChangeError::Edit(bad) => ApiProblem::bad_edit(bad),
+        PageChangeError::TooManyTokens | PageChangeError::Denied(_) | PageChangeError::Away => {
+            ApiProblem::too_many_tokens(error.to_string())
+        }
+    };
+    problem.into_response()
 }
 
 /// To a browser that asks what a page may send: without a body, for CORS to put headers on.
