@@ -95,6 +95,9 @@ fn example_in_full() -> Config {
         bridge: false,
     };
     let redis = Redis {
+        username: Some("sidestream".to_owned()),
+        password: Some(Secret::new("change-me")),
+        server_name: Some("redis.internal".to_owned()),
         channels: vec![channel],
         stream: Some(crate::config::RedisStream::at("sidestream:log".to_owned())),
         ..Redis::at(Secret::new("redis://127.0.0.1:6379"))

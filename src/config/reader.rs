@@ -27,6 +27,8 @@ pub(super) struct Reader<'a> {
     pub(super) keys: Vec<KnownKey>,
     /// Where the value of a key, by its full name, came from; None = it was refused.
     pub(super) places: BTreeMap<String, Option<Location>>,
+    /// The files of their own that values came from, by the full name of their key.
+    pub(super) secret_files: BTreeMap<String, PathBuf>,
     /// What the reference says of sections, in order, and of keys.
     pub(super) sections: Vec<SectionDoc>,
     pub(super) docs: BTreeMap<(&'static str, &'static str), KeyDoc>,
@@ -116,6 +118,7 @@ impl<'a> Reader<'a> {
             dry: false,
             keys: Vec::new(),
             places: BTreeMap::new(),
+            secret_files: BTreeMap::new(),
             sections: Vec::new(),
             docs: BTreeMap::new(),
             unknown_keys: Vec::new(),

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::parsers::Parse;
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::reader::Location;
+use crate::config::reader::{Location, join};
 use crate::config::schema::table::KeySpec;
 use crate::config::section_reader::{KeyKind, SectionReader, subject};
 
@@ -112,16 +112,22 @@ impl<'a> SectionReader<'_, 'a> {
         }
     }
 
+    /// The file that the value of `key` was taken from.
+    pub(super) fn file_of(&self, key: &str) -> Option<PathBuf> {
+        self.reader.secret_files.get(&join(&self.full, key)).cloned()
+    }
+
     fn open(&mut self, key: &str, file_key: &str, raw: RawValue<'_>, place: Location) -> Option<Found<'a>> {
         let content = raw.text("the path of a file").and_then(|name| {
             let path = match place {
                 Location::File(_) => self.reader.folder.join(name),
                 _ => Path::new(name).to_owned(),
             };
-            read(&path)
+            read(&path).map(|text| (path, text))
         });
         let subject = subject(file_key, &place);
-        let text = self.judge(key, &subject, place.clone(), content)?;
+        let (path, text) = self.judge(key, &subject, place.clone(), content)?;
+        self.reader.secret_files.insert(join(&self.full, key), path);
         Some(Found { raw: RawValue::Text(text), place, in_file: true })
     }
 }
@@ -131,7 +137,7 @@ fn content_of(key: &str, place: &Location) -> String {
 }
 
 /// The content of a secret's file without a last line end.
-fn read(path: &Path) -> Result<String, Rejection> {
+pub(super) fn read(path: &Path) -> Result<String, Rejection> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX + 1).read_to_end(&mut bytes))

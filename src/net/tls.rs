@@ -5,11 +5,17 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{
+    CryptoProvider, aws_lc_rs as provider_of, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -23,6 +29,8 @@ pub enum Trust<'a> {
     SystemAnd(&'a [u8]),
     /// The ones in this PEM text alone.
     Only(&'a [u8]),
+    /// Nobody but who holds one of these keys: each the SHA-256 of a SubjectPublicKeyInfo.
+    Keys(&'a [[u8; 32]]),
 }
 
 /// Who one is: PEM texts of a certificate with what signed it, and of the key. One text may hold both.
@@ -87,7 +95,7 @@ pub fn server(identity: Identity<'_>, alpn: &[&[u8]]) -> Result<Arc<ServerConfig
         .map_err(sorted)?;
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Without one, sessions would be kept here, and lost after a few hundred.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(BadTls::BadKey)?;
+    config.ticketer = provider_of::Ticketer::new().map_err(BadTls::BadKey)?;
     Ok(Arc::new(config))
 }
 
@@ -123,7 +131,7 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, BadTls> {
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    Arc::new(provider_of::default_provider())
 }
 
 fn parse(
@@ -164,27 +172,39 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTls> {
     if certificates.is_empty() { Err(BadTls::NoCertificate) } else { Ok(certificates) }
 }
 
-/// Believes a server whose certificate is one of the operator's own, to the letter and whatever name it has; otherwise
-/// one that an authority vouches for.
+/// Believes a server for its certificate, if it holds that one's key.
 #[derive(Debug)]
-struct OwnOrSigned {
-    own: Vec<CertificateDer<'static>>,
-    signed: Arc<WebPkiServerVerifier>,
+struct ServerTrust {
+    trusted: Trusted,
+    provider: Arc<CryptoProvider>,
 }
 
-fn verifier(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<OwnOrSigned>, BadTls> {
+#[derive(Debug)]
+enum Trusted {
+    /// A certificate of one of these keys, whatever it says beside: each the SHA-256 of a SubjectPublicKeyInfo.
+    Keys(Vec<[u8; 32]>),
+    /// One of the operator's own, to the letter and whatever name it has; otherwise one that an authority vouches for.
+    OwnOrSigned { own: Vec<CertificateDer<'static>>, signed: Arc<WebPkiServerVerifier> },
+}
+
+fn verifier(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<ServerTrust>, BadTls> {
     let own = match trust {
-        Trust::System => Vec::new(),
+        Trust::Keys(_) | Trust::System => Vec::new(),
         Trust::SystemAnd(text) | Trust::Only(text) => certificates(text)?,
     };
-    let store = Arc::new(authorities(trust)?);
-    let signed = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider))
-        .build()
-        .map_err(|bad| BadTls::NoAuthorities(bad.to_string()))?;
-    Ok(Arc::new(OwnOrSigned { own, signed }))
+    let trusted = if let Trust::Keys(keys) = trust {
+        Trusted::Keys(keys.to_vec())
+    } else {
+        let store = Arc::new(authorities(trust)?);
+        let signed = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider))
+            .build()
+            .map_err(|bad| BadTls::NoAuthorities(bad.to_string()))?;
+        Trusted::OwnOrSigned { own, signed }
+    };
+    Ok(Arc::new(ServerTrust { trusted, provider: Arc::clone(provider) }))
 }
 
-impl ServerCertVerifier for OwnOrSigned {
+impl ServerCertVerifier for ServerTrust {
     fn verify_server_cert(
         &self,
         server: &CertificateDer<'_>,
@@ -193,10 +213,23 @@ impl ServerCertVerifier for OwnOrSigned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.own.iter().any(|own| own.as_ref() == server.as_ref()) {
-            return Ok(ServerCertVerified::assertion());
+        match &self.trusted {
+            Trusted::Keys(keys) => {
+                let key = ParsedCertificate::try_from(server)?.subject_public_key_info();
+                let hash = digest(&SHA256, &key);
+                if !keys.iter().any(|pinned| pinned == hash.as_ref()) {
+                    let found = BASE64.encode(hash);
+                    let error = format!("the server's key is not pinned: it is sha256//{found}");
+                    return Err(rustls::Error::General(error));
+                }
+            }
+            Trusted::OwnOrSigned { own, signed } => {
+                if !own.iter().any(|own| own.as_ref() == server.as_ref()) {
+                    return signed.verify_server_cert(server, intermediates, name, ocsp, now);
+                }
+            }
         }
-        self.signed.verify_server_cert(server, intermediates, name, ocsp, now)
+        Ok(ServerCertVerified::assertion())
     }
 
     // That it holds the certificate's key is always asked.
@@ -206,7 +239,8 @@ impl ServerCertVerifier for OwnOrSigned {
         server: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls12_signature(message, server, signature)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, server, signature, known)
     }
 
     fn verify_tls13_signature(
@@ -215,11 +249,12 @@ impl ServerCertVerifier for OwnOrSigned {
         server: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls13_signature(message, server, signature)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, server, signature, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signed.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -188,7 +188,9 @@ impl BusListener {
                 match connection.next()? {
                     Some(RespReply::Array(_)) => return Ok(()),
                     Some(RespReply::Error(text)) => {
-                        return Err(RedisError::refused("the subscription", text, self.endpoint.secret()));
+                        let (secret, name) = (self.endpoint.secret(), &*self.names.channel);
+                        let names = std::iter::once(name);
+                        return Err(RedisError::refused_subscription(text, secret.as_ref(), names));
                     }
                     Some(_) => return Err(RedisError::Unexpected),
                     None => connection.receive().await?,
@@ -249,7 +251,7 @@ impl BusListener {
             let elements = match connection.token(limit, CATCHING_UP).await? {
                 RespToken::Array(elements) => elements,
                 RespToken::Error(text) => {
-                    return Err(RedisError::refused("a command", &text, self.endpoint.secret()));
+                    return Err(RedisError::refused("a command", &text, self.endpoint.secret().as_ref()));
                 }
                 _ => return Err(RedisError::Unexpected),
             };

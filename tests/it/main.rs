@@ -34,8 +34,9 @@
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
-//! | `redis_faults.rs` | replicas, refusals, certificates and users of one's own, entries lost between two looks |
+//! | `redis_faults.rs` | replicas, refusals, entries lost between two looks, clocks that differ |
 //! | `redis_groups.rs` | several Redis: Sentinels that fail over, a Cluster that moves slots |
+//! | `redis_login.rs` | certificates, keys and names of a Redis of one's own; users, passwords and files that change |
 //! | `redis_requests.rs` | requests that a backend sends over Redis |
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
@@ -89,6 +90,7 @@ mod redis_away;
 mod redis_bridge;
 mod redis_faults;
 mod redis_groups;
+mod redis_login;
 mod redis_requests;
 mod redis_stream;
 mod redis_stream_away;

@@ -141,7 +141,8 @@ async fn a_missing_password_and_a_forbidden_channel_are_named() {
     let daemon = Daemon::start(&format!("[redis]\nurl = \"{url}\"\n")).await;
     eventually("it says that the channel is forbidden", async || {
         let say = daemon.ask("/readyz/events").await.text();
-        say.contains("Redis refused the subscriptions: NOPERM").then_some(())
+        let (refused, asked) = ("Redis refused the subscriptions: NOPERM", "(asked for: &sidestream ");
+        (say.contains(refused) && say.contains(asked) && say.contains(" &sidestream:topic:*")).then_some(())
     })
     .await;
 

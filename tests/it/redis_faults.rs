@@ -1,11 +1,10 @@
-//! What operators ran into with Redis: replicas, refusals, certificates and users of one's own, streams that lose entries
-//! between two looks, clocks that differ.
+//! What operators ran into with Redis: replicas, refusals, streams that lose entries between two looks, clocks that
+//! differ.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +22,7 @@ async fn dependency(daemon: &Daemon, name: &str) -> (u16, Value) {
 }
 
 /// Waits until a dependency is down for a reason with `text` in it, and gives back the status of `/readyz/events`.
-async fn is_down(daemon: &Daemon, name: &str, text: &str) -> u16 {
+pub(crate) async fn is_down(daemon: &Daemon, name: &str, text: &str) -> u16 {
     eventually(&format!("{name} is down: {text}"), async || {
         let (status, said) = dependency(daemon, name).await;
         said["why"].as_str().is_some_and(|why| why.contains(text)).then_some(status)
@@ -93,47 +92,6 @@ async fn what_redis_refuses_is_said_as_redis_said_it() {
     let _: () = redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     daemon.publish(&json!({"topic": "a"})).await;
     is_up(&daemon, "redis_append").await;
-}
-
-#[tokio::test]
-async fn a_file_that_holds_the_servers_own_certificate_vouches_for_exactly_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    // As `openssl req -x509` makes it: an authority that is its own server, of another name.
-    for name in ["server", "other"] {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.distinguished_name.push(DnType::CommonName, "x");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let write = |name: String, text: String| std::fs::write(name, text).expect("a file");
-        write(file(&format!("{name}.pem")), params.self_signed(&key).expect("a certificate").pem());
-        write(file(&format!("{name}.key")), key.serialize_pem());
-    }
-    let redis = Redis::start_own_tls(&file("server.pem"), &file("server.key")).await;
-    let url = format!("[redis]\nurl = \"rediss://127.0.0.1:{}\"\n", redis.port);
-    let daemon = start(&format!("{url}ca_file = \"{}\"\n", file("server.pem"))).await;
-    let mut stream = listening(&daemon, "/events?topic=a").await;
-    daemon.publish(&json!({"topic": "a", "data": 1})).await;
-    assert_eq!(stream.event().await.data(), "1");
-
-    let daemon = Daemon::start(&format!("{url}ca_file = \"{}\"\n", file("other.pem"))).await;
-    is_down(&daemon, "redis", "certificate").await;
-    // Without TLS it is told what may be missing.
-    let plain = Daemon::start(&url.replace("rediss", "redis")).await;
-    is_down(&plain, "redis", "rediss://").await;
-}
-
-#[tokio::test]
-async fn a_user_without_a_password_is_who_it_comes_as() {
-    let redis = Redis::start().await;
-    let _: () = redis.command(&["ACL", "SETUSER", "free", "on", "nopass", "~*", "&*", "+@all"]).await;
-    let url = redis.section().replace("redis://", "redis://free@");
-    let daemon = start(&(url + "[redis.stream]\n")).await;
-    daemon.publish(&json!({"topic": "a"})).await;
-    let clients: String = redis.command(&["CLIENT", "LIST"]).await;
-    let ours: Vec<_> = clients.lines().filter(|client| client.contains("name=sidestream")).collect();
-    assert!(ours.len() >= 4, "{clients}");
-    assert!(ours.iter().all(|client| client.contains("user=free")), "{clients}");
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use crate::harness::{Daemon, Redis, eventually, listening, start};
 
-/// Writes an authority's certificate, and two certificates with their keys that it vouches for.
-fn make(folder: &Path) {
+/// Writes an authority's certificate, and three certificates with their keys that it vouches for: a server's by its
+/// address, one by a name, and a client's.
+pub(crate) fn make(folder: &Path) {
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a file");
     let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
     // One whose name is its signer's would be taken for one that vouches for itself.
@@ -17,13 +18,12 @@ fn make(folder: &Path) {
     let key = KeyPair::generate().expect("a key");
     write("ca.pem", authority.self_signed(&key).expect("a certificate").pem());
     let issuer = Issuer::new(authority, key);
-    for name in ["127.0.0.1", "client"] {
+    for (file, name) in [("server", "127.0.0.1"), ("named", "redis.internal"), ("client", "client")] {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
-        let name = if name == "client" { "client" } else { "server" };
-        write(&format!("{name}.pem"), certificate.pem());
-        write(&format!("{name}.key"), key.serialize_pem());
+        write(&format!("{file}.pem"), certificate.pem());
+        write(&format!("{file}.key"), key.serialize_pem());
     }
 }
 

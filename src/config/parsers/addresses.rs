@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::config::origin::{HostName, WebOrigin};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::values::Backend;
+use crate::net::tls;
 
 /// An address and port to listen on.
 pub(in crate::config) fn address(raw: &RawValue<'_>) -> Result<SocketAddr, Rejection> {
@@ -66,6 +67,13 @@ pub(in crate::config) fn origin(raw: &RawValue<'_>) -> Result<WebOrigin, Rejecti
 /// The name of a host.
 pub(in crate::config) fn host_name(raw: &RawValue<'_>) -> Result<HostName, Rejection> {
     raw.text("the name of a host")?.parse().map_err(|why| format!("{why}").into())
+}
+
+/// A name, or an address, that a certificate has.
+pub(in crate::config) fn certificate_name(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const WANTED: &str = "the name of a host or an address";
+    let text = raw.text(WANTED)?;
+    tls::server_name(text).map(|_| text.to_owned()).map_err(|_| format!("must be {WANTED}").into())
 }
 
 /// Where a server listens: a name or an address, and a port.

@@ -12,12 +12,12 @@ mod words;
 use toml::de::{DeTable, DeValue};
 
 pub(in crate::config) use crate::config::parsers::addresses::{
-    address, backend, host_and_port, host_name, network, origin,
+    address, backend, certificate_name, host_and_port, host_name, network, origin,
 };
 pub(in crate::config) use crate::config::parsers::numbers::{size, time, time_or_zero, whole, yes_or_no};
 pub(in crate::config) use crate::config::parsers::redis_url::{redis_url, sentinel};
 pub(in crate::config) use crate::config::parsers::secrets::{
-    authorities, pem, publish_key, sha256, shared_secret,
+    authorities, key_pin, pem, publish_key, redis_word, sha256, shared_secret,
 };
 pub(in crate::config) use crate::config::parsers::words::{
     claim_name, dependency, event_name, heartbeat_form, label, log_level, master, prefix, short_text,

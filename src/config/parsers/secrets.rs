@@ -1,5 +1,8 @@
 //! Keys and secrets. No message repeats any part of one.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::values::Secret;
 use crate::net::tls::{self, Trust};
@@ -39,6 +42,27 @@ pub(in crate::config) fn sha256(raw: &RawValue<'_>) -> Result<[u8; 32], Rejectio
         *byte = u8::from_str_radix(digits, 16).map_err(|_| refuse())?;
     }
     Ok(hash)
+}
+
+/// The SHA-256 of a server's public key, as RFC 7469 and curl write it.
+pub(in crate::config) fn key_pin(raw: &RawValue<'_>) -> Result<[u8; 32], Rejection> {
+    const WANTED: &str = "the SHA-256 of a public key (SubjectPublicKeyInfo) in base64";
+    const HOW: &str = "`openssl x509 -in server.pem -pubkey -noout | openssl pkey -pubin -outform der | \
+                       openssl dgst -sha256 -binary | base64` makes it of a certificate";
+    let text = raw.text(WANTED)?;
+    let digits = ["sha256//", "sha256/"].iter().find_map(|form| text.strip_prefix(form)).unwrap_or(text);
+    let hash = BASE64.decode(digits).ok().and_then(|hash| hash.try_into().ok());
+    hash.ok_or_else(|| Rejection::with(format!("must be {WANTED}"), HOW))
+}
+
+/// A user or a password of Redis.
+pub(in crate::config) fn redis_word(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    const MAX: usize = 4096;
+    match raw.text("a string")? {
+        "" => Err("is empty".into()),
+        text if text.len() > MAX => Err(format!("is longer than {MAX} bytes").into()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// Text that is not looked into here.

@@ -1,14 +1,18 @@
 //! `[redis]`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::parsers::{
-    authorities, host_and_port, master, pem, prefix, redis_url, sentinel, time, yes_or_no,
+    Parse as _, authorities, certificate_name, host_and_port, key_pin, master, pem, prefix, redis_url,
+    redis_word, sentinel, time, yes_or_no,
 };
+use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::redis_channel::{Channel, check_channels};
 use crate::config::schema::redis_stream::RedisStream;
 use crate::config::schema::table::{key, section};
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
+use crate::config::secret_file;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
 use crate::net::tls::{self, Identity, IdentityPart, Trust};
@@ -21,6 +25,11 @@ section! {
         /// percent-encoded: `%23` for #, `%2F` for /, `%3F` for ?, `%40` for @. The database does not keep channels apart,
         /// which is what `prefix` is for.
         url: Secret = secret_or("redis://127.0.0.1:6379", Secret::new("redis://127.0.0.1:6379"), redis_url);
+        /// The user to log in as, where `url` names none.
+        username: Option<String> = optional("sidestream", redis_word);
+        /// The password, as it is, where `url` has none; nothing of it is percent-encoded. The files of `[redis]` (address,
+        /// password, Sentinels, certificates) are read again for each connection, so that a new password needs no restart.
+        password: Option<Secret> = secret("change-me", redis_password);
         /// Sentinels, which tell where the master is: each `host:port` (with TLS if `url` begins with `rediss://`),
         /// `redis://[user:password@]host:port`, or `rediss://` for TLS.
         sentinels: Vec<Secret> = secrets([], sentinel);
@@ -29,6 +38,11 @@ section! {
         /// With `rediss://` (TLS) the system's authorities vouch for the server. Here those of a file (PEM) that alone do;
         /// the server's own certificate in it is trusted whatever its name.
         authorities: Option<String> = file("redis-ca.pem", authorities) as "ca_file";
+        /// With `rediss://` the public keys of which the server's must be one, each as the SHA-256 of its
+        /// SubjectPublicKeyInfo in base64 (RFC 7469). They stand in the place of authorities, name and dates.
+        pins: Vec<[u8; 32]> = list([], key_pin) as "pin_sha256";
+        /// The name that the servers' certificates have, if it is not the one in their addresses.
+        server_name: Option<String> = optional("redis.internal", certificate_name);
         /// Our own certificate and its key (PEM), for a server that asks for one.
         identity: Option<(Secret, Secret)> = by(read_identity);
         /// Some nodes of a Redis Cluster, each `host:port`; any one of them tells of the others.
@@ -49,6 +63,8 @@ section! {
         stream: Option<RedisStream> = by(|s: &mut SectionReader<'_, '_>| RedisStream::read_below(s, &prefix));
         /// Channels of the application.
         channels: Vec<Channel> = tables("redis.channel", Channel::read) as "channel";
+        /// Which of the keys above stand in files of their own.
+        files: Vec<(&'static str, PathBuf)> = by(files);
     }
 }
 
@@ -56,6 +72,50 @@ impl Redis {
     /// The defaults for a server at `url`.
     pub fn at(url: Secret) -> Self {
         Self { url, ..Self::defaults() }
+    }
+
+    /// Whether TLS is spoken to any of the servers.
+    pub fn speaks_tls(&self) -> bool {
+        let secure =
+            |url: &Secret| ["rediss:", "valkeys:"].iter().any(|scheme| url.expose().starts_with(scheme));
+        secure(&self.url) || self.sentinels.iter().any(secure)
+    }
+
+    /// Whether anything of where Redis is, and as whom we come, stands in files.
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The same with what its files hold now. The error holds nothing of them.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let mut again = self.clone();
+        for (key, path) in &self.files {
+            let taken = secret_file::read(path).and_then(|text| again.take(key, text));
+            taken.map_err(|Rejection { message, .. }| format!("the file of redis.{key} {message}"))?;
+        }
+        Ok(again)
+    }
+
+    fn take(&mut self, key: &str, text: String) -> Result<(), Rejection> {
+        let raw = RawValue::Text(text);
+        match key {
+            "url" => self.url = redis_url(&raw)?,
+            "password" => self.password = Some(redis_password(&raw)?),
+            "ca_file" => self.authorities = Some(authorities(&raw)?),
+            "certificate_file" | "key_file" => {
+                let new = pem(&raw)?;
+                let slots = self.identity.as_mut().map(|(certificate, own)| (certificate, own));
+                if let Some((certificate, own)) = slots {
+                    *(if key == "key_file" { own } else { certificate }) = new;
+                }
+            }
+            _ => {
+                let RawValue::Text(text) = raw else { return Ok(()) };
+                let line = |line: &str| sentinel.parse(&RawValue::Text(line.to_owned()));
+                self.sentinels = text.lines().map(line).collect::<Result<_, _>>()?;
+            }
+        }
+        Ok(())
     }
 
     /// Where Redis is found and what of it is the log, to be shown.
@@ -84,6 +144,15 @@ impl Redis {
         url.set_fragment(None);
         url.into()
     }
+}
+
+fn redis_password(raw: &RawValue<'_>) -> Result<Secret, Rejection> {
+    redis_word(raw).map(Secret::new)
+}
+
+fn files(s: &mut SectionReader<'_, '_>) -> Vec<(&'static str, PathBuf)> {
+    let keys = ["url", "password", "sentinels", "ca_file", "certificate_file", "key_file"];
+    keys.into_iter().filter_map(|key| Some((key, s.file_of(key)?))).collect()
 }
 
 fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
@@ -118,6 +187,24 @@ fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {
             "`url` is missing in [redis]",
             Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
         );
+    }
+    let url = ::redis::parse_redis_url(redis.url.expose());
+    let (user, password) =
+        url.map(|url| (!url.username().is_empty(), url.password().is_some())).unwrap_or_default();
+    for (key, twice) in
+        [("username", redis.username.is_some() && user), ("password", redis.password.is_some() && password)]
+    {
+        if twice {
+            s.complain(&[key], format!("`{key}` is given, but `url` holds one, too"), None);
+        }
+    }
+    if !redis.pins.is_empty() && redis.authorities.is_some() {
+        let message = "`pin_sha256` and `ca_file` do not go together: a pin vouches for the server alone";
+        s.complain(&["pin_sha256", "ca_file"], message, None);
+    }
+    if !redis.pins.is_empty() && !redis.speaks_tls() {
+        let tls = "with TLS `url` begins with rediss://";
+        s.complain(&["pin_sha256"], "`pin_sha256` is given, but nothing speaks TLS", Some(tls.to_owned()));
     }
     check_channels(redis, s);
 }

@@ -8,7 +8,7 @@ fn start(double: &Double, listening: bool) -> (RedisPublisher, Drain) {
     let listening = Arc::new(AtomicBool::new(listening));
     (
         RedisPublisher::start(
-            Arc::new(Endpoint::One(double.address(""))),
+            Arc::new(Endpoint::at(double.address(""))),
             TIMING,
             "sidestream",
             listening,
@@ -75,7 +75,7 @@ async fn without_a_connection_nothing_was_published() {
     let (_socket, address) = nobody();
     let drain = Drain::new();
     let publisher = RedisPublisher::start(
-        Arc::new(Endpoint::One(address)),
+        Arc::new(Endpoint::at(address)),
         TIMING,
         "sidestream",
         Arc::default(),
@@ -166,7 +166,7 @@ async fn what_a_demoted_master_would_lose_is_not_published_and_the_daemon_is_not
     let double = Double::start().await;
     let (health, drain) = (Health::new(&[]), Drain::new());
     let publisher = RedisPublisher::start(
-        Arc::new(Endpoint::One(double.address(""))),
+        Arc::new(Endpoint::at(double.address(""))),
         TIMING,
         "sidestream",
         Arc::new(AtomicBool::new(true)),

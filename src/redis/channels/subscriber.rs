@@ -170,8 +170,11 @@ impl ChannelSubscriber {
                 IngestOutcome::Message | IngestOutcome::Subscribed => {}
                 IngestOutcome::Pong => pong = true,
                 IngestOutcome::Refused(text) => {
+                    let channels = self.ingest.channels();
+                    let names = channels.exact().chain(self.ingest.bridge_channel());
+                    let names = names.chain(channels.patterns()).chain(channels.sharded());
                     let secret = self.endpoint.secret();
-                    return Err(RedisError::refused("the subscriptions", text, secret));
+                    return Err(RedisError::refused_subscription(text, secret.as_ref(), names));
                 }
                 IngestOutcome::Unexpected => return Err(RedisError::Unexpected),
             }

@@ -26,7 +26,7 @@ impl Running {
         let health = Health::default();
         let drain = Drain::new();
         let ingest = Ingest::new(channels, Arc::clone(&log), Arc::new(|_| false), None);
-        let subscription = ChannelSubscriber::new(Arc::new(Endpoint::One(address)), timing, 1000, ingest);
+        let subscription = ChannelSubscriber::new(Arc::new(Endpoint::at(address)), timing, 1000, ingest);
         let listening = subscription.listening();
         drain.spawn(subscription.run(health.depend_on("redis", true), drain.clone()));
         Self { log, health, listening, drain }

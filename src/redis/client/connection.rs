@@ -161,7 +161,8 @@ async fn connect(address: &Address) -> io::Result<Socket> {
             let socket = TcpStream::connect((host.as_str(), *port)).await?;
             socket.set_nodelay(true)?;
             let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
-            let name = server_name(host).map_err(io::Error::other)?;
+            let name =
+                server_name(address.server_name.as_deref().unwrap_or(host)).map_err(io::Error::other)?;
             let socket = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await?;
             Ok(Either::Right(Box::new(socket)))
         }

@@ -79,8 +79,29 @@ impl RedisError {
     }
 }
 
+impl RedisError {
+    /// As [`refused`](Self::refused) to subscribe: where rights are missing, with the names that they have to cover.
+    pub(in crate::redis) fn refused_subscription<'n>(
+        text: &[u8],
+        secret: Option<&Secret>,
+        names: impl Iterator<Item = &'n [u8]>,
+    ) -> Self {
+        let mut error = Self::refused("the subscriptions", text, secret);
+        if let Self::Refused { text, .. } = &mut error
+            && text.starts_with("NOPERM ")
+        {
+            let names: Vec<_> = names.map(|name| format!("&{}", String::from_utf8_lossy(name))).collect();
+            let names: String = names.join(" ").chars().filter(|c| !c.is_control()).take(MAX_NAMES).collect();
+            text.push_str(&format!(" (asked for: {names})"));
+        }
+        error
+    }
+}
+
 /// Longest text of Redis that is passed on.
 const MAX_TEXT: usize = 200;
+/// As much as is shown of the names that were subscribed.
+const MAX_NAMES: usize = 1000;
 
 /// What Redis said, fit for a log. A server that does not know AUTH repeats its arguments.
 fn plain(text: &[u8], secret: Option<&Secret>) -> String {

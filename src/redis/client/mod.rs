@@ -2,6 +2,7 @@
 
 pub(super) mod connection;
 pub(super) mod decode;
+mod discovery;
 pub(super) mod endpoint;
 pub(super) mod error;
 pub(super) mod exchange;

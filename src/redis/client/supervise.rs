@@ -228,6 +228,7 @@ impl ConnectionStatus {
                 State::Away { since, attempts: 1 }
             }
         };
+        self.endpoint.doubt();
         if let Some(up) = &self.up {
             up.set(0.0);
         }
@@ -318,7 +319,7 @@ mod tests {
     async fn it_is_tried_again_until_it_stands_and_stopped_in_the_end() {
         let (_socket, address) = nobody();
         let health = crate::health::Health::new(&[]);
-        let status = ConnectionStatus::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff)
+        let status = ConnectionStatus::new(Arc::new(Endpoint::at(address)), &PURPOSE, TIMING.max_backoff)
             .with_health(health.depend_on("test", true));
         let (drain, event) = (Drain::new(), Arc::new(tokio::sync::Notify::new()));
         drain.spawn(supervise(Third(0, Arc::clone(&event)), status, drain.clone()));
@@ -336,8 +337,7 @@ mod tests {
             let _guard = runtime.enter();
             nobody()
         };
-        let mut status =
-            ConnectionStatus::new(Arc::new(Endpoint::One(address)), &PURPOSE, TIMING.max_backoff);
+        let mut status = ConnectionStatus::new(Arc::new(Endpoint::at(address)), &PURPOSE, TIMING.max_backoff);
         for _ in 0..3 {
             status.on_disconnected(&RedisError::Closed, Instant::now());
         }

@@ -29,6 +29,8 @@ pub(in crate::redis) struct Address {
     pub(in crate::redis) database: i64,
     /// TLS, and with what; without it the connection is plain.
     pub(in crate::redis) tls: Option<Arc<ClientConfig>>,
+    /// The name that the server's certificate must have, if it is not the host's.
+    pub(in crate::redis) server_name: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +71,7 @@ impl Address {
             password: redis.password().map(Secret::new),
             database: redis.db(),
             tls,
+            server_name: None,
         })
     }
 }

@@ -338,7 +338,7 @@ impl StreamReader {
                 }
             }
             RespToken::Error(text) => {
-                Err(RedisError::refused("to let the stream be read", &text, self.endpoint.secret()))
+                Err(RedisError::refused("to let the stream be read", &text, self.endpoint.secret().as_ref()))
             }
             _ => Err(RedisError::Unexpected),
         }

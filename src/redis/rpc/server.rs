@@ -119,7 +119,7 @@ impl RpcServer {
                 }
             }
             RespToken::Error(text) => {
-                Err(RedisError::refused("to give requests", &text, self.endpoint.secret()))
+                Err(RedisError::refused("to give requests", &text, self.endpoint.secret().as_ref()))
             }
             _ => Err(RedisError::Unexpected),
         }

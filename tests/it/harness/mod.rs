@@ -27,7 +27,7 @@ pub(crate) use http::{Answer, request};
 pub(crate) use peer::{Head, Peer};
 pub(crate) use program::{Program, repository};
 pub(crate) use redis::Redis;
-pub(crate) use redis_group::{Cluster, Sentinels};
+pub(crate) use redis_group::{Cluster, Sentinels, TlsSentinel};
 pub(crate) use session_app::SessionApp;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::{Block, Stream};

@@ -1,5 +1,6 @@
 //! Several Redis of a test's own together: a master with its replica and three Sentinels; a Cluster of three.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,30 +23,19 @@ impl Sentinels {
     /// `arguments` are those of the master and the replica.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let one = Redis::start_with(arguments).await;
-        let port = one.port.to_string();
-        let two = Redis::start_with(&[arguments, &["--replicaof", "127.0.0.1", &port]].concat()).await;
+        let master = one.port.to_string();
+        let two = Redis::start_with(&[arguments, &["--replicaof", "127.0.0.1", &master]].concat()).await;
         let folder = tempfile::tempdir().expect("a folder");
         let (mut ports, mut children) = (Vec::new(), Vec::new());
         for n in 0..3 {
-            let sentinel = next_port();
-            let file = folder.path().join(format!("{n}.conf"));
+            let port = next_port();
             let config = format!(
-                "port {sentinel}\nbind 127.0.0.1\ndir {}\nsentinel monitor mymaster 127.0.0.1 {port} 2\n\
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor mymaster 127.0.0.1 {master} 2\n\
                  sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n",
                 folder.path().display()
             );
-            std::fs::write(&file, config).expect("a file");
-            let child = Command::new(server())
-                .arg(&file)
-                .arg("--sentinel")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-                .expect("redis-server");
-            ports.push(sentinel);
-            children.push(child);
+            ports.push(port);
+            children.push(sentinel(folder.path(), &format!("{n}.conf"), &config));
         }
         let all = Self { one, two, ports, _children: children, _folder: folder };
         for port in &all.ports {
@@ -83,6 +73,45 @@ impl Sentinels {
             ask(self.ports[0], &["SENTINEL", "get-master-addr-by-name", "mymaster"]).await;
         answer.map(|(_, port)| port)
     }
+}
+
+/// One Sentinel that speaks TLS alone, with a certificate that vouches for itself.
+pub(crate) struct TlsSentinel {
+    pub(crate) port: u16,
+    // Killed when this value goes.
+    _child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl TlsSentinel {
+    /// Watches the master at `master`, by TLS or not.
+    pub(crate) async fn start(certificate: &str, key: &str, master: u16, by_tls: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = next_port();
+        let by_tls = if by_tls { "yes" } else { "no" };
+        let config = format!(
+            "port 0\ntls-port {port}\nbind 127.0.0.1\ndir {}\ntls-cert-file {certificate}\ntls-key-file {key}\n\
+             tls-ca-cert-file {certificate}\ntls-auth-clients no\ntls-replication {by_tls}\n\
+             sentinel monitor mymaster 127.0.0.1 {master} 1\n",
+            folder.path().display()
+        );
+        Self { port, _child: sentinel(folder.path(), "sentinel.conf", &config), _folder: folder }
+    }
+}
+
+/// Starts a Sentinel with a file of its own.
+fn sentinel(folder: &Path, name: &str, config: &str) -> Child {
+    let file = folder.join(name);
+    std::fs::write(&file, config).expect("a file");
+    Command::new(server())
+        .arg(&file)
+        .arg("--sentinel")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server")
 }
 
 /// Three masters that share the slots.
