@@ -18,11 +18,18 @@ unless_done() {
   printf '%s\n' "$now" >"$stamp"
 }
 
-# Packages of npm, in the folder given or in this one.
+# Packages of npm. Before them those of clients/ that they are linked to, built from their sources.
 npm_packages() {
-  local folder=${1:-.}
-  unless_done "$folder/node_modules/.installed" "$folder/package.json $folder/package-lock.json" \
-    npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error >/dev/null
+  local client
+  for client in $(sed -n 's|.*"file:\(\.\./.*/clients/[a-z-]*\)".*|\1|p' package.json); do
+    unless_done "$client/node_modules/.installed" "$client/package.json $client/package-lock.json" npm_ci "$client"
+    unless_done "$client/node_modules/.built" "$client/src/*" npm run build --prefix "$client" --silent
+  done
+  unless_done node_modules/.installed "package.json package-lock.json" npm_ci . --ignore-scripts
+}
+
+npm_ci() {
+  npm ci --prefix "$@" --no-audit --no-fund --loglevel=error >/dev/null
 }
 
 # Packages of PyPI, in an environment of this folder's own.

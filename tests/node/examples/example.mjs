@@ -15,7 +15,10 @@ export async function install(folder) {
   if (code !== 0) throw new Error(`examples/${folder}/run install: ${code}`);
 }
 
-/** Starts `examples/<folder>`; `test` ends it. Its `url` leads over the wire, `direct` past it. */
+/**
+ * Starts `examples/<folder>`; `test` ends it. Its `url` leads over the wire, `direct` past it; `ask` reads from the internal
+ * listener, and `streams` waits until so many are open.
+ */
 export async function start(test, folder, environment = {}) {
   const [app, publicly, internally] = [await freePort(), await freePort(), await freePort()];
   const log = [];
@@ -55,7 +58,13 @@ export async function start(test, folder, environment = {}) {
     }),
   ]);
   const wire = await Wire.to(test, publicly);
-  return { direct, url: wire.url, wire, log };
+  const ask = async (path) => {
+    const headers = { authorization: 'Bearer change-me' };
+    return (await fetch(`http://127.0.0.1:${internally}${path}`, { headers })).json();
+  };
+  const streams = (count) =>
+    eventually(`${count} streams are open`, 15_000, async () => (await ask('/connections/count')).total === count);
+  return { direct, url: wire.url, wire, ask, streams };
 }
 
 /** Forwards connections, until it is cut. */
