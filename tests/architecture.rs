@@ -177,6 +177,37 @@ fn a_planted_status_is_found() {
     }
 }
 
+/// Where TCP connections are made.
+const DIALLER: &str = "net/dial.rs";
+
+/// Lines outside of tests that connect to somebody by themselves.
+fn stray_dials(files: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let dials = |line: &str| line.contains("TcpStream::connect") || line.contains("lookup_host");
+    let mut stray = Vec::new();
+    for (path, text) in files {
+        let tests = path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+        if tests || path == Path::new(DIALLER) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().enumerate().filter(|(_, line)| dials(line));
+        stray.extend(lines.map(|(number, line)| format!("{}:{}: {line}", path.display(), number + 1)));
+    }
+    stray
+}
+
+#[test]
+fn connections_are_made_in_one_place() {
+    let files = sources();
+    assert!(files.contains_key(Path::new(DIALLER)), "{DIALLER} was not found");
+    let stray = stray_dials(&files);
+    assert!(stray.is_empty(), "{}", stray.join("\n"));
+    let mut files = files;
+    let line = "let socket = TcpStream::connect((host, port)).await?;";
+    files.entry(PathBuf::from("proxy/planted.rs")).or_default().push_str(line);
+    assert_eq!(stray_dials(&files).len(), 1, "a planted one is not found");
+}
+
 /// Names that a reader expects in any room, each about its own room's subject.
 const COMMON: &[&str] = &["State", "Error", "Inner", "Settings"];
 

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cli::error::Error;
+use crate::net::dial;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the request to the head of its answer; and for a body that is read as a whole.
@@ -149,7 +150,7 @@ pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result
 
 async fn connect(url: &Url) -> Result<TcpStream, Error> {
     let peer = || url.peer().to_owned();
-    let socket = timeout(CONNECT, TcpStream::connect((&*url.host, url.port)))
+    let socket = timeout(CONNECT, dial::tcp(&url.host, url.port, CONNECT))
         .await
         .map_err(|_| Error::Slow { peer: peer(), after: CONNECT })?
         .map_err(|source| Error::Connect { peer: peer(), source })?;

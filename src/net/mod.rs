@@ -1,4 +1,5 @@
 //! Connections to others: dialling, TLS, HTTP.
 
+pub mod dial;
 pub mod outbound;
 pub mod tls;

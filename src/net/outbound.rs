@@ -1,6 +1,6 @@
 //! Connections to other HTTP servers, kept between requests: over TCP, TLS or a Unix socket.
 //!
-//! Follows no redirects and bounds no time: that is the caller's. Knows neither what is asked nor where the
+//! Follows no redirects and bounds no time but that of connecting: the rest is the caller's. Knows neither what is asked nor where the
 //! configuration came from.
 
 use crate::future::BoxFuture;
@@ -9,27 +9,37 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::Uri;
-use hyper::body::Body;
+use http::{Request, Response, Uri};
+use hyper::body::{Body, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{Connected, Connection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tower_service::Service;
 
+use crate::net::dial;
+
 /// How long an idle connection is kept: Node closes one after five seconds, and a request may be on its way just then.
 const KEEP: Duration = Duration::from_secs(4);
 
+/// How long a connection is used again, so that a name's new address is followed.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
 /// Connections to one server; requests with bodies of the kind `B`. Cloning shares.
-pub type HttpPool<B> = legacy::Client<HttpConnector, B>;
+#[derive(Clone)]
+pub struct HttpPool<B> {
+    client: legacy::Client<HttpConnector, B>,
+    max_age: Duration,
+}
 
 /// Where a server is.
 pub enum ServerAddress {
@@ -42,18 +52,43 @@ pub enum ServerAddress {
     Unix(PathBuf),
 }
 
-/// Connects to nobody yet. Keeps at most `idle` connections that are not in use.
-pub fn pool<B>(place: ServerAddress, idle: usize) -> HttpPool<B>
+/// Connects to nobody yet. Keeps at most `idle` connections that are not in use; to make one may take `limit`.
+pub fn pool<B>(place: ServerAddress, limit: Duration, idle: usize) -> HttpPool<B>
 where
     B: Body + Send,
     B::Data: Send,
 {
-    legacy::Client::builder(TokioExecutor::new())
+    let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEEP)
         .pool_max_idle_per_host(idle)
-        .build(HttpConnector(Arc::new(place)))
+        .build(HttpConnector { place: Arc::new(place), limit });
+    HttpPool { client, max_age: MAX_AGE }
 }
+
+impl<B> HttpPool<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Sends a request and waits for the head of its answer. Dropping the future gives it up.
+    pub async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, legacy::Error> {
+        let connection = capture_connection(&mut request);
+        let answer = self.client.request(request).await?;
+        let is_old = |OpenSince(since): &OpenSince| since.elapsed() >= self.max_age;
+        if answer.extensions().get::<OpenSince>().is_some_and(is_old)
+            && let Some(connection) = connection.connection_metadata().as_ref()
+        {
+            connection.poison();
+        }
+        Ok(answer)
+    }
+}
+
+/// OpenSince when a connection is open.
+#[derive(Clone)]
+struct OpenSince(Instant);
 
 /// What an error comes down to; the ones around it say only where.
 pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
@@ -66,15 +101,17 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Makes connections to one place.
 #[derive(Clone)]
-pub struct HttpConnector(Arc<ServerAddress>);
+struct HttpConnector {
+    place: Arc<ServerAddress>,
+    limit: Duration,
+}
 
 impl ServerAddress {
-    async fn connect(&self) -> io::Result<HttpConnection> {
+    async fn connect(&self, limit: Duration) -> io::Result<HttpConnection> {
         let socket = match self {
             Self::Unix(path) => Either::Left(Either::Right(UnixStream::connect(path).await?)),
             Self::Tcp { host, port, tls } => {
-                let socket = TcpStream::connect((host.as_str(), *port)).await?;
-                socket.set_nodelay(true)?;
+                let socket = dial::tcp(host, *port, limit).await?;
                 match tls {
                     None => Either::Left(Either::Left(socket)),
                     Some((config, name)) => {
@@ -98,17 +135,21 @@ impl Service<Uri> for HttpConnector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let place = Arc::clone(&self.0);
-        Box::pin(async move { place.connect().await })
+        let Self { place, limit } = self.clone();
+        Box::pin(async move {
+            let connected = timeout(limit, place.connect(limit)).await;
+            connected
+                .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+        })
     }
 }
 
 /// A connection.
-pub struct HttpConnection(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
+struct HttpConnection(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
 
 impl Connection for HttpConnection {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(OpenSince(Instant::now()))
     }
 }
 
@@ -133,5 +174,48 @@ impl Write for HttpConnection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// How many connections three requests take, one after the other.
+    async fn connections(max_age: Duration) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let place = ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port, tls: None };
+        let pool = HttpPool { max_age, ..pool::<Empty<bytes::Bytes>>(place, Duration::from_secs(5), 1) };
+        let asking = async {
+            for _ in 0..3 {
+                let uri = format!("http://127.0.0.1:{port}/");
+                let answer = pool.request(Request::get(uri).body(Empty::new()).unwrap()).await.unwrap();
+                answer.into_body().collect().await.unwrap();
+            }
+        };
+        let mut accepted = 0;
+        let serving = async {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                accepted += 1;
+                let mut head = [0; 1024];
+                while let Ok(1..) = socket.read(&mut head).await {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+            }
+        };
+        tokio::select! { () = asking => {}, () = serving => {} }
+        accepted
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_grown_old_is_not_used_again() {
+        assert_eq!(connections(Duration::from_secs(3600)).await, 1);
+        assert_eq!(connections(Duration::ZERO).await, 3);
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Backend;
+use crate::net::dial;
 use crate::proxy::error::ProxyError;
 
 /// After so much silence the kernel asks whether the backend's machine is still there.
@@ -34,8 +35,7 @@ impl Connector {
         let connecting = async {
             match &self.backend {
                 Backend::Tcp { host, port } => {
-                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
-                    socket.set_nodelay(true)?;
+                    let socket = dial::tcp(host, *port, self.timeout).await?;
                     SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
                     Ok(BackendSocket::Tcp(socket))
                 }

@@ -61,7 +61,7 @@ impl Proxy {
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
             connector,
-            pool: ConnectionPool::new(settings.max_idle, settings.idle_timeout, drain.clone()),
+            pool: ConnectionPool::new(settings, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
             health,

@@ -1,10 +1,11 @@
-//! The idle connections to the backend, never older than the backend would keep them.
+//! The idle connections to the backend, never older than the backend would keep them, nor than `proxy.max_age`.
 
 use crate::lock::Mutex;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use crate::config;
 use crate::proxy::upstream::UpstreamConnection;
 use crate::shutdown::Drain;
 
@@ -21,6 +22,8 @@ struct PoolInner {
     idle: Mutex<IdleConnection>,
     max: usize,
     timeout: Duration,
+    /// Zero = any.
+    max_age: Duration,
     drain: Drain,
 }
 
@@ -32,8 +35,14 @@ struct IdleConnection {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(max: usize, timeout: Duration, drain: Drain) -> Self {
-        Self(Arc::new(PoolInner { idle: Mutex::default(), max, timeout, drain }))
+    pub(super) fn new(settings: &config::Proxy, drain: Drain) -> Self {
+        Self(Arc::new(PoolInner {
+            idle: Mutex::default(),
+            max: settings.max_idle,
+            timeout: settings.idle_timeout,
+            max_age: settings.max_age,
+            drain,
+        }))
     }
 
     /// An idle connection that was open when last heard of.
@@ -51,8 +60,11 @@ impl ConnectionPool {
         if !link.rest() {
             return;
         }
-        let limit =
+        let mut limit =
             link.kept_for().map_or(self.0.timeout, |keep| keep.saturating_sub(MARGIN).min(self.0.timeout));
+        if !self.0.max_age.is_zero() {
+            limit = limit.min(self.0.max_age.saturating_sub(link.age()));
+        }
         if limit.is_zero() || self.0.drain.has_started() {
             return;
         }

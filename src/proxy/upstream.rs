@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::client::conn::http1::{self, Connection, Parts, SendRequest};
@@ -28,6 +28,7 @@ pub(super) struct UpstreamConnection {
     pub(super) reused: bool,
     /// The backend's own limit for an idle connection.
     keep: Option<Duration>,
+    since: Instant,
 }
 
 /// Who speaks on the socket.
@@ -53,6 +54,7 @@ impl UpstreamConnection {
             heard,
             reused: false,
             keep: None,
+            since: Instant::now(),
         })
     }
 
@@ -138,6 +140,11 @@ impl UpstreamConnection {
         if let Some(seconds) = seconds {
             self.keep = Some(Duration::from_secs(seconds));
         }
+    }
+
+    /// How long it is open.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     pub(super) fn kept_for(&self) -> Option<Duration> {

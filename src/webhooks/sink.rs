@@ -104,7 +104,7 @@ impl WebhookTarget {
             .map_err(|_| BadSink::Url(settings.name.clone()))?;
         let signer =
             Signer::new([Some(&settings.secret), settings.previous_secret.as_ref()].into_iter().flatten());
-        Ok(Self { pool: outbound::pool(place, 1), uri, signer, timeout: settings.timeout })
+        Ok(Self { pool: outbound::pool(place, settings.timeout, 1), uri, signer, timeout: settings.timeout })
     }
 
     /// Sends `body`, which is the same at every attempt, as is `delivery`. Dropping the future gives it up.

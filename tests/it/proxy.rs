@@ -1,5 +1,6 @@
 //! Everything that is no stream: forwarded to the backend byte for byte, and its answer brought back.
 
+mod addresses;
 mod bodies;
 mod expect;
 mod failures;

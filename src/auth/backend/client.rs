@@ -3,6 +3,8 @@
 //! Follows no redirects and knows no meanings: a status, headers, a body up to a bound. The caller of this file bounds
 //! the time.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -53,10 +55,11 @@ pub enum BadServer {
 }
 
 impl SubrequestClient {
-    /// Connects to nobody yet. Keeps at most `idle` connections that are not in use.
+    /// Connects to nobody yet. Keeps at most `idle` connections that are not in use; to make one may take `limit`.
     pub(in crate::auth) fn new(
         server: &AuthServer,
         backend: &Backend,
+        limit: Duration,
         idle: usize,
     ) -> Result<Self, BadServer> {
         let tcp = |host: &str, port| ServerAddress::Tcp { host: host.to_owned(), port, tls: None };
@@ -80,7 +83,7 @@ impl SubrequestClient {
             _ => Scheme::HTTP,
         };
         let authority = authority.parse().map_err(|_| BadServer::Authority)?;
-        Ok(Self { pool: outbound::pool(place, idle), scheme, authority })
+        Ok(Self { pool: outbound::pool(place, limit, idle), scheme, authority })
     }
 
     /// Sends one request without a body. Dropping the future gives it up.

@@ -69,7 +69,12 @@ impl BackendGate {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system gives random bytes");
         let desk = BackendGateInner {
-            client: SubrequestClient::new(&settings.url.server, backend, settings.max_concurrent)?,
+            client: SubrequestClient::new(
+                &settings.url.server,
+                backend,
+                settings.timeout,
+                settings.max_concurrent,
+            )?,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             turns: Semaphore::new(settings.max_concurrent),
             cache: Mutex::new(Cache::new(settings.cache, settings.max_cached)),

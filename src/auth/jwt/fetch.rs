@@ -13,10 +13,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::HttpUrl;
+use crate::net::dial;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Trust};
 
@@ -89,8 +89,8 @@ impl Fetcher {
     }
 
     async fn fetch(&self) -> Result<Bytes, FetchError> {
-        let address = (self.url.host.as_str(), self.url.port);
-        let socket = TcpStream::connect(address).await.map_err(FetchError::Connect)?;
+        let socket =
+            dial::tcp(&self.url.host, self.url.port, self.timeout).await.map_err(FetchError::Connect)?;
         match &self.tls {
             None => self.ask(socket).await,
             Some(config) => {

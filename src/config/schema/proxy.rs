@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::parsers::{time, whole};
+use crate::config::parsers::{time, time_or_zero, whole};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS};
 
@@ -16,6 +16,9 @@ section! {
         head_timeout: Duration = value("60s", time(MILLIS(10)..=DAY));
         /// How long an idle connection to the backend is kept; choose less than the backend's own keep-alive.
         idle_timeout: Duration = value("30s", time(MILLIS(10)..=DAY));
+        /// How long a connection to the backend is used again at all, so that a name's new address is followed; 0 = for as
+        /// long as it is not idle for too long.
+        max_age: Duration = value("5m", time_or_zero(MILLIS(10)..=DAY));
         /// How many idle connections to the backend are kept.
         max_idle: usize = value(256, whole(0..=1_000_000));
     }

@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use crate::config::Secret;
+use crate::net::dial;
 use crate::net::tls::server_name;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
@@ -41,7 +42,7 @@ impl RedisConnection {
     ) -> Result<Self, RedisError> {
         let mut doing = "connecting";
         let opening = async {
-            let socket = connect(address)
+            let socket = connect(address, limit)
                 .await
                 .map_err(|cause| RedisError::Connect { address: address.to_string(), cause })?;
             let to = address.to_string();
@@ -155,11 +156,10 @@ impl RedisConnection {
     }
 }
 
-async fn connect(address: &Address) -> io::Result<Socket> {
+async fn connect(address: &Address, limit: Duration) -> io::Result<Socket> {
     match &address.location {
         HostOrSocket::Tcp { host, port } => {
-            let socket = TcpStream::connect((host.as_str(), *port)).await?;
-            socket.set_nodelay(true)?;
+            let socket = dial::tcp(host, *port, limit).await?;
             let Some(tls) = &address.tls else { return Ok(Either::Left(Either::Left(socket))) };
             let name =
                 server_name(address.server_name.as_deref().unwrap_or(host)).map_err(io::Error::other)?;

@@ -72,7 +72,12 @@ impl Daemon {
     /// The same, with a limit of open files.
     pub(crate) async fn start_limited(config: &str, files: u32) -> Self {
         let through = ["prlimit", &format!("--nofile={files}")];
-        Self::announced(Self::spawn(&through, config, &[], Stdio::piped())).await
+        Self::start_through(&through, config).await
+    }
+
+    /// The same by way of a program that becomes the daemon, given as words in front of its command.
+    pub(crate) async fn start_through(through: &[&str], config: &str) -> Self {
+        Self::announced(Self::spawn(through, config, &[], Stdio::piped())).await
     }
 
     /// Waits until its log says where it listens.
