@@ -29,6 +29,9 @@ pub enum ProxyError {
     /// The request cannot be passed on; nothing of it reached the backend.
     #[error("the request cannot be forwarded: {0}")]
     BadRequest(BadRequest),
+    /// It has been forwarded too often: `public.backend` leads back here.
+    #[error("the request has come around: `public.backend` leads back to sidestream")]
+    Loop,
     /// The client sent nothing more of its request's body for this long.
     #[error("the client sent nothing of its request's body for {0:?}")]
     ClientStalled(Duration),

@@ -50,6 +50,7 @@ struct Inner {
     /// The `Host` of requests that bring none.
     host: HeaderValue,
     head_timeout: Duration,
+    keeps_case: bool,
     health: Reporter,
     tally: Arc<ProxyMetrics>,
     drain: Drain,
@@ -64,6 +65,7 @@ impl Proxy {
             pool: ConnectionPool::new(settings, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
+            keeps_case: settings.keep_header_case,
             health,
             tally: Arc::new(ProxyMetrics::new()),
             drain: drain.clone(),
@@ -77,6 +79,11 @@ impl Proxy {
         Self { closing: (closing, window), ..self }
     }
 
+    /// Whether names of headers keep their capital letters.
+    pub fn keeps_header_case(&self) -> bool {
+        self.inner.keeps_case
+    }
+
     /// Sends the request on and returns the head of the answer, with a body that streams. Dropping the future or the
     /// body cancels the request at the backend.
     ///
@@ -88,9 +95,9 @@ impl Proxy {
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let inner = &*self.inner;
         let version = request.version();
-        let outgoing = inner.outgoing(request, caller)?;
         let mut ticket = RequestMetrics::new(&inner.tally);
-        match inner.answer(outgoing, &mut ticket).await {
+        let answer = async { inner.answer(inner.outgoing(request, caller)?, &ticket).await };
+        match answer.await {
             Ok(answer) => Ok(self.deliver(answer, version, ticket)),
             Err(error) => {
                 ticket.failed(&error);
@@ -138,6 +145,8 @@ struct UpstreamRequest {
     upload: Option<Arc<RequestBodyState>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
+    /// The client takes trailers.
+    trailers: bool,
 }
 
 /// The head of an answer, and what its body still needs.
@@ -156,17 +165,23 @@ impl Inner {
         caller: &Forwarded,
     ) -> Result<UpstreamRequest, ProxyError> {
         let (mut head, body) = request.into_parts();
-        let kinds = Kinds::of(&head.headers);
+        let (kinds, version) = (Kinds::of(&head.headers), head.version);
         let expects = kinds.expect && target::expects_continue(&head.headers, head.version);
         target::prepare(&mut head, &self.host).map_err(ProxyError::BadRequest)?;
         let has_body = !body.is_end_stream();
         if kinds.framing || has_body {
             target::frame_request(&mut head.headers, has_body).map_err(ProxyError::BadRequest)?;
         }
-        let upgrade = headers::to_backend(&mut head.headers, kinds, caller);
-        let plain = !kinds.framing && upgrade.is_none() && fast_path::fits(&head) && !has_body;
+        // On HTTP/2 they need no leave.
+        let trailers = version > Version::HTTP_11 || kinds.takes_trailers(&head.headers);
+        let upgrade = headers::to_backend(&mut head.headers, kinds, caller).map_err(|_| ProxyError::Loop)?;
+        let plain =
+            !self.keeps_case && !kinds.framing && upgrade.is_none() && fast_path::fits(&head) && !has_body;
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
-        head.extensions.clear();
+        if !self.keeps_case {
+            // With them hyper passes on how names were written.
+            head.extensions.clear();
+        }
         let (body, upload) = request_body::new(body, expects, &self.drain);
         let mut request = Request::from_parts(head, body);
         if let Some(upload) = upload.clone().filter(|_| expects) {
@@ -176,15 +191,15 @@ impl Inner {
                 }
             });
         }
-        Ok(UpstreamRequest { request, plain, upload, client })
+        Ok(UpstreamRequest { request, plain, upload, client, trailers })
     }
 
     async fn answer(
         &self,
         outgoing: UpstreamRequest,
-        ticket: &mut RequestMetrics,
+        ticket: &RequestMetrics,
     ) -> Result<UpstreamResponse, ProxyError> {
-        let UpstreamRequest { mut request, plain, upload, client } = outgoing;
+        let UpstreamRequest { mut request, plain, upload, client, trailers } = outgoing;
         let mut slot = self.pool.take();
         let mut late = pin!(sleep(self.head_timeout));
         let (mut response, mut link) = loop {
@@ -257,12 +272,13 @@ impl Inner {
             response.headers_mut(),
             kinds,
             switching || status == StatusCode::UPGRADE_REQUIRED,
+            trailers,
         );
         Ok(UpstreamResponse { response, link, upload, client })
     }
 
     async fn connect(&self) -> Result<Box<UpstreamConnection>, ProxyError> {
-        let connected = self.connector.connect().await.map(UpstreamConnection::new);
+        let connected = self.connector.connect().await.map(|io| UpstreamConnection::new(io, self.keeps_case));
         match &connected {
             Ok(_) => self.health.up(),
             Err(ProxyError::Connect(cause)) => {
@@ -285,5 +301,6 @@ fn replica(request: &Request<RequestBody>) -> Request<RequestBody> {
     *replica.method_mut() = request.method().clone();
     *replica.uri_mut() = request.uri().clone();
     *replica.headers_mut() = request.headers().clone();
+    *replica.extensions_mut() = request.extensions().clone();
     replica
 }

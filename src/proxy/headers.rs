@@ -6,13 +6,17 @@ use std::net::IpAddr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use smallvec::SmallVec;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// How many sidestreams a request has passed. No `Via`: backends answer that with less (nginx does not compress).
+const HOPS: HeaderName = HeaderName::from_static("x-sidestream-hops");
+/// As many sidestreams may stand in front of one another.
+const MOST_HOPS: u32 = 4;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -46,6 +50,10 @@ pub(super) struct Kinds {
     /// Where the body ends.
     pub(super) framing: bool,
     pub(super) expect: bool,
+    /// It has passed a sidestream before.
+    hops: bool,
+    /// What trailers it announces.
+    trailer: bool,
 }
 
 impl Kinds {
@@ -63,27 +71,49 @@ impl Kinds {
                 | "http2-settings" => kinds.hop = true,
                 "content-length" | "transfer-encoding" => kinds.framing = true,
                 "expect" => kinds.expect = true,
+                "trailer" => kinds.trailer = true,
+                "x-sidestream-hops" => (kinds.who, kinds.hops) = (true, true),
                 _ => kinds.who |= says_who(name),
             }
         }
         kinds
     }
+
+    /// Whether the client takes trailers.
+    pub(super) fn takes_trailers(self, headers: &HeaderMap) -> bool {
+        let asks = |value| tokens(value).any(|it| it.eq_ignore_ascii_case("trailers"));
+        self.hop && headers.get_all(TE).iter().any(asks)
+    }
 }
 
 /// Leaves what the backend is to see of the client's headers, which are of these kinds. Returns the protocol that the
-/// client asks to switch to.
-pub(super) fn to_backend(headers: &mut HeaderMap, kinds: Kinds, caller: &Forwarded) -> Option<HeaderValue> {
-    let upgrade = if kinds.hop { hop_to_backend(headers) } else { None };
+/// client asks to switch to; or nothing when the request has come around.
+pub(super) fn to_backend(
+    headers: &mut HeaderMap,
+    kinds: Kinds,
+    caller: &Forwarded,
+) -> Result<Option<HeaderValue>, ComesAround> {
+    // Believed of everybody: who lies is refused, or counted from its own number.
+    let said = if kinds.hops { headers.get(HOPS) } else { None };
+    let hops: u32 = said.and_then(|said| said.to_str().ok()?.parse().ok()).unwrap_or(0);
+    if hops >= MOST_HOPS {
+        return Err(ComesAround);
+    }
+    let upgrade = if kinds.hop { hop_to_backend(headers, kinds) } else { None };
     forwarded(headers, kinds.who, caller);
-    upgrade
+    headers.insert(HOPS, HeaderValue::from(hops + 1));
+    Ok(upgrade)
 }
 
-fn hop_to_backend(headers: &mut HeaderMap) -> Option<HeaderValue> {
+/// A request has been forwarded by more sidestreams than can be meant.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct ComesAround;
+
+fn hop_to_backend(headers: &mut HeaderMap, kinds: Kinds) -> Option<HeaderValue> {
     let named = take_connection(headers);
     let upgrade =
         headers.remove(UPGRADE).filter(|protocol| has_token(&named, "upgrade") && !is_h2c(protocol));
-    let trailers =
-        headers.get_all(TE).iter().any(|value| tokens(value).any(|it| it.eq_ignore_ascii_case("trailers")));
+    let trailers = kinds.takes_trailers(headers);
     remove_named(headers, &named);
     // A proxy's own credentials: as far as the client is concerned there is no proxy here.
     for name in [TE, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHORIZATION, HTTP2_SETTINGS] {
@@ -104,8 +134,11 @@ fn hop_to_backend(headers: &mut HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Leaves what the client is to see of the backend's headers, which are of these kinds; `upgrading` keeps the protocol
-/// that is switched to.
-pub(super) fn to_client(headers: &mut HeaderMap, kinds: Kinds, upgrading: bool) {
+/// that is switched to, `trailers` says whether the client gets those.
+pub(super) fn to_client(headers: &mut HeaderMap, kinds: Kinds, upgrading: bool, trailers: bool) {
+    if kinds.trailer && !trailers {
+        headers.remove(TRAILER);
+    }
     if !kinds.hop {
         return;
     }
@@ -225,212 +258,5 @@ fn peer_after(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn to_backend(headers: &mut HeaderMap, trusted: bool) -> Option<HeaderValue> {
-        let caller = Forwarded::new("192.0.2.1".parse().unwrap(), trusted, false);
-        super::to_backend(headers, Kinds::of(headers), &caller)
-    }
-
-    fn to_client(headers: &mut HeaderMap, upgrading: bool) {
-        super::to_client(headers, Kinds::of(headers), upgrading);
-    }
-
-    fn map(lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            let (name, value) = line.split_once(": ").unwrap();
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        headers
-    }
-
-    fn lines(headers: &HeaderMap) -> Vec<String> {
-        let mut lines: Vec<_> =
-            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        // Different names have no order; a stable sort keeps that of one name's values.
-        lines.sort_by(|a, b| a.split(':').next().cmp(&b.split(':').next()));
-        lines
-    }
-
-    /// What reaches the backend, but for what is said of the client.
-    fn request(sent: &[&str]) -> Vec<String> {
-        let mut headers = map(sent);
-        to_backend(&mut headers, false);
-        lines(&headers).into_iter().filter(|line| !line.starts_with("x-forwarded-")).collect()
-    }
-
-    fn response(sent: &[&str]) -> Vec<String> {
-        let mut headers = map(sent);
-        to_client(&mut headers, false);
-        lines(&headers)
-    }
-
-    #[test]
-    fn what_is_for_one_hop_goes_no_further() {
-        let none: [&str; 0] = [];
-        for line in [
-            "connection: close",
-            "connection: keep-alive",
-            "keep-alive: timeout=5",
-            "proxy-connection: keep-alive",
-            "te: gzip",
-            "upgrade: websocket",
-        ] {
-            assert_eq!(request(&[line]), none, "{line}");
-        }
-        assert_eq!(request(&["proxy-authorization: Basic eA=="]), none);
-        assert_eq!(response(&["proxy-authenticate: Basic"]), none);
-        for line in
-            ["connection: close", "keep-alive: timeout=5", "proxy-connection: close", "upgrade: h2,h2c"]
-        {
-            assert_eq!(response(&[line]), none, "{line}");
-        }
-        assert_eq!(
-            request(&["connection: x-a , X-B", "connection: x-c", "x-a: 1", "x-b: 1", "x-b: 2", "x-c: 3"]),
-            none
-        );
-        assert_eq!(response(&["connection: x-a", "x-a: 1", "x-b: 2"]), ["x-b: 2"]);
-    }
-
-    #[test]
-    fn everything_else_goes_on_in_its_order() {
-        let sent = [
-            "accept: */*",
-            "authorization: Bearer t",
-            "cookie: a=1",
-            "cookie: b=2",
-            "expect: 100-continue",
-            "trailer: x-sum",
-            "via: 1.1 somewhere",
-            "x-n: 2",
-            "x-n: 1",
-        ];
-        assert_eq!(request(&sent), sent);
-        assert_eq!(
-            response(&["set-cookie: b", "set-cookie: a", "trailer: x"]),
-            ["set-cookie: b", "set-cookie: a", "trailer: x"]
-        );
-    }
-
-    #[test]
-    fn connection_cannot_remove_what_frames_or_names_the_request() {
-        let mut headers = map(&[
-            "connection: host, content-length, transfer-encoding, x-forwarded-for, x-forwarded-proto",
-            "content-length: 5",
-            "host: h",
-            "transfer-encoding: chunked",
-            "x-forwarded-for: 203.0.113.9",
-            "x-forwarded-proto: https",
-        ]);
-        to_backend(&mut headers, true);
-        let kept = [
-            "content-length: 5",
-            "host: h",
-            "transfer-encoding: chunked",
-            "x-forwarded-for: 203.0.113.9, 192.0.2.1",
-            "x-forwarded-host: h",
-            "x-forwarded-proto: https",
-        ];
-        assert_eq!(lines(&headers), kept);
-    }
-
-    #[test]
-    fn trailers_are_asked_for_when_the_client_takes_them() {
-        let asked = ["connection: te", "te: trailers"];
-        assert_eq!(request(&["connection: TE", "te: gzip;q=0.5, Trailers"]), asked);
-        assert_eq!(request(&["te: trailers"]), asked);
-    }
-
-    #[test]
-    fn an_upgrade_needs_both_headers_and_is_never_h2c() {
-        let asked = |sent: &[&str]| to_backend(&mut map(sent), false);
-        assert_eq!(asked(&["connection: keep-alive, Upgrade", "upgrade: websocket"]).unwrap(), "websocket");
-        assert_eq!(asked(&["upgrade: websocket"]), None);
-        assert_eq!(asked(&["connection: upgrade"]), None);
-        let sent = ["connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk"];
-        assert_eq!(asked(&sent), None);
-        let none: [&str; 0] = [];
-        assert_eq!(request(&sent), none);
-        let both = ["connection: upgrade", "upgrade: websocket"];
-        assert_eq!(request(&both), both);
-        let mut headers = map(&["connection: Upgrade", "upgrade: websocket", "sec-websocket-accept: x"]);
-        to_client(&mut headers, true);
-        assert_eq!(lines(&headers), ["connection: upgrade", "sec-websocket-accept: x", "upgrade: websocket"]);
-    }
-
-    #[test]
-    fn of_a_stranger_nothing_is_believed() {
-        let mut headers = map(&[
-            "forwarded: for=10.0.0.1",
-            "host: shop.example",
-            "x-forwarded-for: 10.0.0.1",
-            "x-forwarded-for: 10.0.0.2",
-            "x-forwarded-host: evil.example",
-            "x-forwarded-port: 1",
-            "x-forwarded-proto: https",
-            "x-real-ip: 10.0.0.1",
-            // WSGI, CGI and Rack read these as the ones above.
-            "x_forwarded_for: 10.0.0.1",
-            "x_real-ip: 10.0.0.1",
-            "x-forwarded_proto: https",
-            // The endpoint that the daemon asks may be reached through it as well.
-            "x-sidestream-user: admin",
-            "x-original-uri: /admin",
-        ]);
-        to_backend(&mut headers, false);
-        let said = [
-            "host: shop.example",
-            "x-forwarded-for: 192.0.2.1",
-            "x-forwarded-host: shop.example",
-            "x-forwarded-proto: http",
-        ];
-        assert_eq!(lines(&headers), said);
-        let mut headers = map(&[]);
-        let mapped = "::ffff:192.0.2.7".parse().unwrap();
-        let kinds = Kinds::of(&headers);
-        super::to_backend(&mut headers, kinds, &Forwarded::new(mapped, false, true));
-        assert_eq!(lines(&headers), ["x-forwarded-for: 192.0.2.7", "x-forwarded-proto: https"]);
-    }
-
-    #[test]
-    fn a_trusted_proxys_word_is_kept_and_added_to() {
-        let mut headers = map(&[
-            "x_forwarded_for: 6.6.6.6",
-            "forwarded: for=203.0.113.9",
-            "host: inner",
-            "x-forwarded-for: 203.0.113.9",
-            "x-forwarded-for: 198.51.100.2",
-            "x-forwarded-host: shop.example",
-            "x-forwarded-port: 443",
-            "x-forwarded-proto: https",
-        ]);
-        to_backend(&mut headers, true);
-        let said = [
-            "forwarded: for=203.0.113.9",
-            "host: inner",
-            "x-forwarded-for: 203.0.113.9, 198.51.100.2, 192.0.2.1",
-            "x-forwarded-host: shop.example",
-            "x-forwarded-port: 443",
-            "x-forwarded-proto: https",
-        ];
-        assert_eq!(lines(&headers), said);
-    }
-
-    #[test]
-    fn the_backend_may_say_how_long_it_keeps_a_connection() {
-        let said = |value: &str| {
-            let headers = map(&[&format!("keep-alive: {value}")]);
-            keep_alive_timeout(&headers, Kinds::of(&headers))
-        };
-        assert_eq!(said("timeout=5"), Some(5));
-        assert_eq!(said("max=100, Timeout = \"15\""), Some(15));
-        assert_eq!(said("timeout=soon"), None);
-        assert_eq!(said("max=100"), None);
-        assert_eq!(keep_alive_timeout(&HeaderMap::new(), Kinds::default()), None);
-    }
-}
+#[path = "headers_tests.rs"]
+mod tests;

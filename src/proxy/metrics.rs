@@ -22,6 +22,7 @@ pub(super) struct ProxyMetrics {
     bad_answer: Counter,
     stalled: Counter,
     cancelled: Counter,
+    looped: Counter,
     seconds: Histogram,
     in_flight: Gauge,
 }
@@ -37,6 +38,7 @@ impl ProxyMetrics {
             bad_answer: outcome("bad_answer"),
             stalled: outcome("stalled"),
             cancelled: outcome("cancelled"),
+            looped: outcome("loop"),
             seconds: metrics::histogram!(telemetry::PROXY_SECONDS),
             in_flight: metrics::gauge!(telemetry::PROXY_IN_FLIGHT),
         }
@@ -49,6 +51,7 @@ impl ProxyMetrics {
             ProxyError::BrokeOff(_) | ProxyError::BrokeOffMidway(_) => &self.broken,
             ProxyError::BadAnswer(_) => &self.bad_answer,
             ProxyError::ClientStalled(_) => &self.stalled,
+            ProxyError::Loop => &self.looped,
             ProxyError::ClientLeft(_) | ProxyError::BadRequest(_) => &self.cancelled,
         }
     }

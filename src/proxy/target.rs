@@ -4,7 +4,7 @@
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::{self, Authority, Scheme, Uri};
+use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 
 use crate::proxy::error::{BadAnswer, BadRequest};
@@ -36,7 +36,7 @@ pub(super) fn prepare(head: &mut Parts, fallback: &HeaderValue) -> Result<(), Ba
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => {
             let host = host_of(authority).ok_or(BadRequest::Target)?;
             let mut origin = uri::Parts::default();
-            origin.path_and_query = head.uri.path_and_query().cloned();
+            origin.path_and_query = Some(path_of(head)?);
             head.uri = Uri::from_parts(origin).map_err(|_| BadRequest::Target)?;
             head.headers.insert(HOST, host);
         }
@@ -45,6 +45,20 @@ pub(super) fn prepare(head: &mut Parts, fallback: &HeaderValue) -> Result<(), Ba
     }
     head.version = Version::HTTP_11;
     Ok(())
+}
+
+/// The path and query of a target with an authority, never without a path: RFC 9112, section 3.2.1.
+fn path_of(head: &Parts) -> Result<PathAndQuery, BadRequest> {
+    let root = PathAndQuery::from_static("/");
+    // An empty one is shown as `/`, and yet is another.
+    let path = head.uri.path_and_query().filter(|path| path.as_str() != "/" || **path == root);
+    let text = path.map_or("", PathAndQuery::as_str);
+    match path {
+        Some(path) if text.starts_with(['/', '*']) => Ok(path.clone()),
+        // A field of its own has to hold one: RFC 9113, section 8.3.1.
+        _ if head.version > Version::HTTP_11 => Err(BadRequest::Target),
+        _ => PathAndQuery::try_from(format!("/{text}")).map_err(|_| BadRequest::Target),
+    }
 }
 
 /// Whether it is `host[:port]`, or nothing: RFC 9110, section 7.2. A part that readers take for different things could
@@ -221,7 +235,7 @@ mod tests {
         let prepared = |method: &str, path: &'static str, whole: bool| {
             let mut head = head(method, "/", Version::HTTP_2, &[("host", "h")]);
             let mut parts = uri::Parts::default();
-            parts.path_and_query = Some(uri::PathAndQuery::from_static(path));
+            parts.path_and_query = Some(PathAndQuery::from_static(path));
             if whole {
                 parts.scheme = Some(Scheme::HTTPS);
                 parts.authority = Some(Authority::from_static("h"));
@@ -235,7 +249,7 @@ mod tests {
             assert_eq!(prepared("GET", "*", whole), Err(BadRequest::Target), "{whole}");
         }
         // What starts in any other way is no path to begin with.
-        assert!(uri::PathAndQuery::try_from("http://evil.example/x").is_err());
+        assert!(PathAndQuery::try_from("http://evil.example/x").is_err());
     }
 
     #[test]

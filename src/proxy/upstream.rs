@@ -20,6 +20,11 @@ use crate::proxy::connect::BackendIo;
 use crate::proxy::fast_path::RawConnection;
 use crate::proxy::request_body::RequestBody;
 
+/// How many fields the head of a request or an answer may have.
+///
+/// hyper has room for so many for each head that it reads: twice 32 KiB, which the allocator has at hand.
+pub const MAX_FIELDS: usize = 1024;
+
 /// One connection to the backend. Dropping it closes it.
 pub(super) struct UpstreamConnection {
     lane: Mode,
@@ -29,6 +34,7 @@ pub(super) struct UpstreamConnection {
     /// The backend's own limit for an idle connection.
     keep: Option<Duration>,
     since: Instant,
+    keeps_case: bool,
 }
 
 /// Who speaks on the socket.
@@ -47,7 +53,8 @@ struct Hyper {
 }
 
 impl UpstreamConnection {
-    pub(super) fn new(io: BackendIo) -> Box<Self> {
+    /// With `keeps_case` names of headers go out as they came, and nothing is exchanged without hyper.
+    pub(super) fn new(io: BackendIo, keeps_case: bool) -> Box<Self> {
         let heard = io.heard();
         Box::new(Self {
             lane: Mode::Bare(RawConnection::new(io, Bytes::new())),
@@ -55,6 +62,7 @@ impl UpstreamConnection {
             reused: false,
             keep: None,
             since: Instant::now(),
+            keeps_case,
         })
     }
 
@@ -76,7 +84,13 @@ impl UpstreamConnection {
             && let Mode::Bare(bare) = std::mem::replace(&mut self.lane, Mode::Over)
         {
             // An answer's head may be some 400 KiB, hyper's own bound.
-            let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(bare.into_io())).await?;
+            let (sender, connection) = http1::Builder::new()
+                .max_headers(MAX_FIELDS)
+                .allow_spaces_after_header_name_in_responses(true)
+                .preserve_header_case(self.keeps_case)
+                .title_case_headers(self.keeps_case)
+                .handshake(TokioIo::new(bare.into_io()))
+                .await?;
             let hyper = Hyper { sender, connection, over: false, leaves: false };
             self.lane = Mode::Hyper(Box::new(hyper));
         }

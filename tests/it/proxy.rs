@@ -4,6 +4,7 @@ mod addresses;
 mod bodies;
 mod expect;
 mod failures;
+mod fields;
 mod framing;
 mod heads;
 mod node;

@@ -5,19 +5,24 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::telemetry::CLIENTS_STALLED;
 
+/// How long a client that has ended its side may wait for what it asked for before.
+const LEAVES: Duration = Duration::from_secs(5);
+
 /// See above.
 pub(in crate::server) struct ClientSocket {
-    socket: TcpStream,
+    /// Shared with those who wait for [`ClientSocket::left`] alone.
+    socket: Arc<TcpStream>,
     /// Zero = no limit.
     limit: Duration,
     /// Runs while the socket takes nothing.
@@ -26,15 +31,69 @@ pub(in crate::server) struct ClientSocket {
 
 impl ClientSocket {
     pub(in crate::server) fn new(socket: TcpStream, limit: Duration) -> Self {
-        Self { socket, limit, blocked: None }
+        Self { socket: Arc::new(socket), limit, blocked: None }
     }
 
     pub(in crate::server) fn get_ref(&self) -> &TcpStream {
         &self.socket
     }
 
-    pub(in crate::server) fn into_inner(self) -> TcpStream {
-        self.socket
+    /// The socket alone. `None` while somebody waits for the client to leave.
+    pub(in crate::server) fn into_inner(self) -> Option<TcpStream> {
+        Arc::into_inner(self.socket)
+    }
+
+    /// Completes when the client has ended its side, or vanished, some seconds ago: also when nobody reads, because bytes
+    /// of a next request are there already.
+    pub(in crate::server) fn left(&self) -> impl Future<Output = ()> + Send + 'static {
+        let socket = Arc::clone(&self.socket);
+        async move {
+            // Urgent data is not asked for, so this is the end of reading and nothing else.
+            #[cfg(target_os = "linux")]
+            match socket.ready(Interest::PRIORITY).await {
+                Ok(_) => sleep(LEAVES).await,
+                Err(_) => std::future::pending().await,
+            }
+            #[cfg(not(target_os = "linux"))]
+            {
+                let _held = socket;
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// As tokio reads, but with a socket that is shared.
+    fn poll_read_some(&self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            let before = into.filled().len();
+            let (room, mut some) = (into.remaining(), 0);
+            let read = self.socket.try_io(Interest::READABLE, || {
+                self.socket.try_read_buf(into)?;
+                some = into.filled().len() - before;
+                // Fewer bytes than there was room for: the next read would find nothing, as this error says.
+                if (1..room).contains(&some) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match read {
+                Err(error) if some == 0 && error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if some == 0 => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    fn poll_write_some(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match write(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 
     /// Passes on what a write has come to, unless it has come to nothing for too long.
@@ -51,25 +110,21 @@ impl ClientSocket {
         // For a writer that tries again although it has had an error.
         blocked.as_mut().reset(Instant::now());
         // By a reset: what is unsent would wait in the kernel, and a client that is back would see a regular end.
-        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
         metrics::counter!(CLIENTS_STALLED).increment(1);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }
 
 impl AsyncRead for ClientSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, into)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_some(cx, into)
     }
 }
 
 impl AsyncWrite for ClientSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        let written = self.poll_write_some(cx, |socket| socket.try_write(bytes));
         self.watch(cx, written)
     }
 
@@ -78,20 +133,24 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let written = self.poll_write_some(cx, |socket| socket.try_write_vectored(slices));
         self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match SockRef::from(&*self.socket).shutdown(std::net::Shutdown::Write) {
+            // Its end has been noticed already.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            done => Poll::Ready(done),
+        }
     }
 }
 

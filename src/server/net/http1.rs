@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use crate::fanout::Framing;
+use crate::proxy::MAX_FIELDS;
 use crate::server::net::on_wake::OnWake;
 use crate::server::net::takeover::{Handover, SocketTaken};
 use crate::server::respond::ResponseBody;
@@ -24,17 +25,20 @@ use crate::subscribe::Admission;
 pub(in crate::server) struct Http1Limits {
     pub(in crate::server) head_timeout: Duration,
     pub(in crate::server) max_head: usize,
+    /// Names of headers are written to the client as the backend wrote them.
+    pub(in crate::server) keeps_case: bool,
 }
 
 /// A socket that a stream takes, and the stream.
 pub(in crate::server) type TakenOver<I> = (TokioIo<I>, Admission, Framing);
 
-/// Serves until the client leaves, `cut` is notified, or the drain has started and the open request is answered; or until
+/// Serves until the client leaves, `left` completes, `cut` is notified, or the drain has started and the open request is answered; or until
 /// an answer leaves a stream in `handover`.
 pub(in crate::server) async fn serve<I, A, F>(
     io: I,
     answer: A,
     limits: Http1Limits,
+    left: impl Future<Output = ()>,
     (handover, cut): (&Handover, &Notify),
     drain: &Drain,
 ) -> hyper::Result<Option<TakenOver<I>>>
@@ -47,21 +51,26 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.max_head.max(8192))
+        .max_headers(MAX_FIELDS)
+        .preserve_header_case(limits.keeps_case)
+        .title_case_headers(limits.keeps_case)
         .serve_connection(TokioIo::new(io), service_fn(answer))
         .with_upgrades();
-    let (cut, stop) = (pin!(cut.notified()), pin!(drain.started()));
-    let (mut cut, mut stop) = (OnWake::new(cut), OnWake::new(stop));
+    let (cut, stop, left) = (pin!(cut.notified()), pin!(drain.started()), pin!(left));
+    let (mut cut, mut stop, mut left) = (OnWake::new(cut), OnWake::new(stop), OnWake::new(left));
     let result = tokio::select! {
         // Serving stops by itself when it has done enough at a time.
         biased;
         result = &mut serving => result,
         () = &mut cut => return Ok(None),
+        () = &mut left => return Ok(None),
         () = &mut stop => {
             // An idle connection ends now, a busy one after its answer.
             Pin::new(&mut serving).graceful_shutdown();
             tokio::select! {
                 result = &mut serving => result,
                 () = cut => return Ok(None),
+                () = left => return Ok(None),
             }
         }
     };

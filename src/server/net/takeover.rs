@@ -32,5 +32,6 @@ impl Handover {
 
 /// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
 pub(in crate::server) fn bare(io: TokioIo<Prefixed<ClientSocket>>) -> std::io::Result<std::net::TcpStream> {
-    io.into_inner().into_inner().into_inner().into_std()
+    let socket = io.into_inner().into_inner().into_inner();
+    socket.ok_or_else(|| std::io::Error::other("the socket is still watched"))?.into_std()
 }

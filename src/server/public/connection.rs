@@ -60,7 +60,7 @@ pub(super) struct ConnectionContext {
 }
 
 impl Transport {
-    pub(super) fn new(settings: &config::Public) -> Self {
+    pub(super) fn new(settings: &config::Public, keeps_case: bool) -> Self {
         let tls = if settings.tls.is_some() { "yes" } else { "no" };
         let opened = |protocol: &'static str| metrics::counter!(telemetry::CONNECTIONS_OPENED, "protocol" => protocol, "tls" => tls);
         let (head_timeout, max_head) =
@@ -68,7 +68,7 @@ impl Transport {
         let max_streams = u32::try_from(settings.http2_max_streams).unwrap_or(u32::MAX);
         Self {
             certificate: None,
-            http1: Http1Limits { head_timeout, max_head },
+            http1: Http1Limits { head_timeout, max_head, keeps_case },
             http2: Http2Limits {
                 max_head,
                 max_streams,
@@ -119,7 +119,8 @@ impl ServeConnection for Public {
         };
         match sniffed {
             Ok(Ok(Some((io, Protocol::Http1)))) => {
-                let taken = self.http1(io, false, peer).await;
+                let left = io.get_ref().left();
+                let taken = self.http1(io, left, false, peer).await;
                 drop(open);
                 let Some((io, admission, framing)) = taken else { return };
                 match takeover::bare(io) {
@@ -155,7 +156,8 @@ impl Public {
         let reason = match shaken {
             Ok(Ok((io, Protocol::Http1))) => {
                 // Never taken: its socket is no use without TLS.
-                self.http1(io, true, peer).await;
+                let left = io.get_ref().0.left();
+                self.http1(io, left, true, peer).await;
                 return;
             }
             Ok(Ok((io, Protocol::Http2))) => return self.http2(io, true, peer).await,
@@ -173,7 +175,13 @@ impl Public {
     }
 
     /// Serves until the connection's end, or until a stream takes its socket.
-    async fn http1<I>(self: &Arc<Self>, io: I, https: bool, peer: SocketAddr) -> Option<TakenOver<I>>
+    async fn http1<I>(
+        self: &Arc<Self>,
+        io: I,
+        left: impl Future<Output = ()>,
+        https: bool,
+        peer: SocketAddr,
+    ) -> Option<TakenOver<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -184,7 +192,7 @@ impl Public {
             async move { public.answer(request, &connection).await }
         };
         let ends = (&connection.handover, &*connection.cut);
-        let served = http1::serve(io, answer, self.transport.http1, ends, &self.notices.stop).await;
+        let served = http1::serve(io, answer, self.transport.http1, left, ends, &self.notices.stop).await;
         served.unwrap_or_else(|error| {
             self.note_end(peer, &error);
             None

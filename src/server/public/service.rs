@@ -56,10 +56,10 @@ impl Public {
         Self {
             streams,
             control,
+            transport: Transport::new(settings, proxy.keeps_header_case()),
             proxy,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
-            transport: Transport::new(settings),
             notices,
             refused: Throttle::default(),
             unforwarded: Throttle::default(),

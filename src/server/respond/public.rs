@@ -29,6 +29,10 @@ pub(in crate::server) fn not_forwarded(error: &ProxyError) -> FullResponse {
         ProxyError::ConnectTimeout(_) | ProxyError::HeadTimeout(_) => {
             (StatusCode::GATEWAY_TIMEOUT, "did not answer in time")
         }
+        ProxyError::Loop => {
+            let why = "the request has come around: public.backend leads back to this server";
+            return sentence(StatusCode::LOOP_DETECTED, why);
+        }
         ProxyError::ClientStalled(_) | ProxyError::ClientLeft(_) => {
             return sentence(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive");
         }

@@ -90,9 +90,9 @@ async fn a_silent_address_of_a_name_costs_a_moment_and_no_answer() {
 
 #[tokio::test]
 async fn redis_behind_a_name_with_a_silent_address_is_reached() {
-    let redis = Redis::start().await;
+    let redis = Redis::start_with(&["--bind", "127.0.0.1", "127.0.0.3"]).await;
     let _silent = Silent::at(&format!("127.0.0.2:{}", redis.port)).await;
-    let hosts = Hosts::new("127.0.0.2 redis.test\n127.0.0.1 redis.test\n");
+    let hosts = Hosts::new("127.0.0.2 redis.test\n127.0.0.3 redis.test\n");
     let began = Instant::now();
     let daemon = hosts.start(&format!("redis.url = \"redis://redis.test:{}\"\n", redis.port)).await;
     ready(&daemon, 200).await;
