@@ -39,4 +39,39 @@ if have npm && [ ! -d peers/better-sse/node_modules/better-sse ]; then
   say "npm packages of peers/better-sse"
   npm ci --prefix peers/better-sse --no-audit --no-fund --loglevel=error >/dev/null || say "better-sse could not be installed"
 fi
+
+# Peers that are built with Go, into a folder that git ignores. Each is built once for what is written here.
+bin=$PWD/peers/bin
+centrifugo=v6.9.1
+
+# Builds a peer unless it was built from the same before: its name, what it is made of, the command.
+built() {
+  local name=$1 from=$2
+  shift 2
+  [ -x "$bin/$name" ] && [ "$(cat "$bin/.$name" 2>/dev/null)" = "$from" ] && return
+  say "building $name, which takes some minutes"
+  if "$@" >"$bin/$name.log" 2>&1; then
+    printf '%s\n' "$from" >"$bin/.$name"
+    rm "$bin/$name.log"
+  else
+    say "$name could not be built; $bin/$name.log says why"
+  fi
+}
+
+build_centrifugo() {
+  local module=github.com/centrifugal/centrifugo/v6
+  GOBIN=$bin go install -trimpath -ldflags="-s -w -X $module/internal/build.Version=${centrifugo#v}" "$module@$centrifugo"
+}
+
+build_mercure() {
+  (cd peers/mercure && go build -trimpath -ldflags='-s -w' -o "$bin/mercure" .)
+}
+
+if have go; then
+  mkdir -p "$bin"
+  built centrifugo "$centrifugo $(go version)" build_centrifugo
+  built mercure "$(cat peers/mercure/go.mod peers/mercure/main.go | cksum) $(go version)" build_mercure
+else
+  say "there is no Go: Centrifugo and Mercure take no part"
+fi
 say "peers are there, as far as they can be"

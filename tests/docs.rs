@@ -22,7 +22,8 @@ fn pages() -> Vec<PathBuf> {
         let paths = entries.map(|entry| entry.expect("an entry").path());
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
     };
-    ["", "docs", "examples"].iter().flat_map(|folder| in_folder(folder)).chain(examples("examples")).collect()
+    let folders = ["", "bench", "docs", "examples"];
+    folders.iter().flat_map(|folder| in_folder(folder)).chain(examples("examples")).collect()
 }
 
 /// The pages of the examples below `folder`: of each folder that has a README.

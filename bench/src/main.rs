@@ -50,7 +50,7 @@ struct Run {
     /// Only these rows; may be given several times, or with commas
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these servers: sidestream, bare, nchan, node, better-sse, nginx
+    /// Only these servers: sidestream, bare, nchan, centrifugo, mercure, node, better-sse, nginx
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     servers: Vec<String>,
     /// Small sizes and one repetition, to see that everything works; the figures say nothing

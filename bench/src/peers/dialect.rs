@@ -18,10 +18,19 @@ pub(crate) enum Dialect {
     Sidestream,
     /// `GET /sub/t0000`, `POST /pub/t0000` with the data: nchan, the Node servers and the bare loop.
     Paths,
+    /// A unidirectional stream that subscribes as it connects, and `POST /api/publish`.
+    Centrifugo,
+    /// One path for both, and a form.
+    Mercure,
 }
 
 /// The key that may publish.
-pub(super) const KEY: &str = "benchmark-key-0123456789abcdef";
+pub(super) const KEY: &str = "benchmark-key-0123456789abcdef0123456789";
+/// Signed with [`KEY`] by HS256: `{"mercure":{"publish":["*"]}}`.
+const MERCURE_TOKEN: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJtZXJjdXJlIjp7InB1Ymxpc2giOlsiKiJdfX0",
+    ".lH-IjG155m5KuVJBTzGZTMeVDa1l7W8YVYJj7-qTSfs"
+);
 
 impl Target {
     /// Asks for a stream of this topic.
@@ -35,6 +44,12 @@ impl Target {
         let path = match self.dialect {
             Dialect::Sidestream => format!("/events?topic={topic}{query}"),
             Dialect::Paths => format!("/sub/{topic}"),
+            Dialect::Centrifugo => {
+                format!(
+                    "/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22{topic}%22%3A%7B%7D%7D%7D{query}"
+                )
+            }
+            Dialect::Mercure => format!("/.well-known/mercure?topic={topic}{query}"),
         };
         let mut request =
             format!("GET {path} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n", self.streams)
@@ -52,15 +67,26 @@ impl Target {
     pub(crate) fn publish(&self, size: usize) -> Vec<u8> {
         let data = Mark::blank(size);
         let topic = topic(0);
-        let (path, key, body) = match self.dialect {
+        let json = "application/json";
+        let (path, key, form, body) = match self.dialect {
             Dialect::Sidestream => {
                 let body = [format!("{{\"topic\":\"{topic}\",\"data\":").as_bytes(), &data, b"}"].concat();
-                ("/publish".to_owned(), format!("authorization: Bearer {KEY}\r\n"), body)
+                ("/publish".to_owned(), format!("authorization: Bearer {KEY}\r\n"), json, body)
             }
-            Dialect::Paths => (format!("/pub/{topic}"), String::new(), data),
+            Dialect::Paths => (format!("/pub/{topic}"), String::new(), json, data),
+            Dialect::Centrifugo => {
+                let body = [format!("{{\"channel\":\"{topic}\",\"data\":").as_bytes(), &data, b"}"].concat();
+                ("/api/publish".to_owned(), format!("x-api-key: {KEY}\r\n"), json, body)
+            }
+            Dialect::Mercure => {
+                // The data has no character that a form would have to escape.
+                let body = [format!("topic={topic}&data=").as_bytes(), &data].concat();
+                let key = format!("authorization: Bearer {MERCURE_TOKEN}\r\n");
+                ("/.well-known/mercure".to_owned(), key, "application/x-www-form-urlencoded", body)
+            }
         };
         let mut request = format!(
-            "POST {path} HTTP/1.1\r\nhost: {}\r\n{key}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: {}\r\n{key}content-type: {form}\r\ncontent-length: {}\r\n\r\n",
             self.publish,
             body.len()
         )

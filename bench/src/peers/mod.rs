@@ -1,6 +1,7 @@
 //! The servers under test: how each is started, asked for a stream, and published to.
 
 mod dialect;
+mod go_peers;
 mod process;
 mod servers;
 mod sidestream;

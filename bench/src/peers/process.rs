@@ -48,9 +48,9 @@ impl Running {
     }
 
     /// Waits until somebody listens there.
-    pub(super) fn at(mut self, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn at(mut self, address: SocketAddr, dialect: Dialect) -> io::Result<Self> {
         self.wait(|_| TcpStream::connect(address).ok())?;
-        self.target = Target { streams: address, publish: address, dialect: Dialect::Paths };
+        self.target = Target { streams: address, publish: address, dialect };
         Ok(self)
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::dialect::Dialect;
+use super::go_peers;
 use super::process::{Running, command, free_port, listening};
 use super::sidestream::{self, Settings};
 use crate::machine::said;
@@ -19,6 +20,8 @@ pub(crate) enum Server {
     /// The floor: one `write(2)` after the other.
     Bare,
     Nchan,
+    Centrifugo,
+    Mercure,
     Node,
     BetterSse,
     /// nginx's `proxy_pass`.
@@ -47,18 +50,41 @@ impl From<io::Error> for Missing {
     }
 }
 
-const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+pub(super) const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const NCHAN_MODULE: &str = "ngx_nchan_module.so";
 
 impl Server {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Sidestream, Self::Bare, Self::Nchan, Self::Node, Self::BetterSse, Self::Nginx];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Sidestream,
+        Self::Bare,
+        Self::Nchan,
+        Self::Centrifugo,
+        Self::Mercure,
+        Self::Node,
+        Self::BetterSse,
+        Self::Nginx,
+    ];
+    /// Those that hold streams of topics, without the floor.
+    pub(crate) const HUBS: [Self; 6] =
+        [Self::Sidestream, Self::Nchan, Self::Centrifugo, Self::Mercure, Self::Node, Self::BetterSse];
+    /// And with it.
+    pub(crate) const WITH_FLOOR: [Self; 7] = [
+        Self::Sidestream,
+        Self::Bare,
+        Self::Nchan,
+        Self::Centrifugo,
+        Self::Mercure,
+        Self::Node,
+        Self::BetterSse,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sidestream => "sidestream",
             Self::Bare => "bare loop",
             Self::Nchan => "nchan",
+            Self::Centrifugo => "Centrifugo",
+            Self::Mercure => "Mercure",
             Self::Node => "Node loop",
             Self::BetterSse => "better-sse",
             Self::Nginx => "nginx",
@@ -71,6 +97,8 @@ impl Server {
             Self::Sidestream => "sidestream",
             Self::Bare => "bare",
             Self::Nchan => "nchan",
+            Self::Centrifugo => "centrifugo",
+            Self::Mercure => "mercure",
             Self::Node => "node",
             Self::BetterSse => "better-sse",
             Self::Nginx => "nginx",
@@ -97,6 +125,8 @@ impl Server {
                 let backend = setup.backend.map(|backend| backend.to_string()).unwrap_or_default();
                 nginx("nginx-proxy.conf", &[("backend", &backend)], setup, folder)
             }
+            Self::Centrifugo => go_peers::centrifugo(setup, folder),
+            Self::Mercure => go_peers::mercure(setup, folder),
             Self::Node => node("node-loop.mjs", setup, folder),
             Self::BetterSse => {
                 if !Path::new(PEERS).join("better-sse/node_modules/better-sse").is_dir() {
@@ -139,7 +169,8 @@ fn redis(place: &Path, port: u16, keeps: &str, cores: &[usize], folder: TempDir)
     let mut command = command("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", keeps]);
     command.args(["--appendfsync", "always"]).arg("--dir").arg(place);
-    Ok(Running::start(command, cores, folder)?.at(SocketAddr::from(([127, 0, 0, 1], port)))?)
+    Ok(Running::start(command, cores, folder)?
+        .at(SocketAddr::from(([127, 0, 0, 1], port)), Dialect::Paths)?)
 }
 
 fn nginx_program() -> Option<&'static str> {
@@ -156,17 +187,28 @@ fn nchan_modules() -> Option<PathBuf> {
 
 fn nginx(file: &str, values: &[(&str, &str)], setup: &Setup, folder: TempDir) -> Result<Running, Missing> {
     let program = nginx_program().ok_or_else(|| Missing("not installed: nginx".to_owned()))?;
-    let port = free_port()?;
-    let mut text = fs::read_to_string(Path::new(PEERS).join(file))?;
     let place = folder.path().to_string_lossy().into_owned();
-    for (word, value) in values.iter().chain(&[("port", &*port.to_string()), ("folder", &*place)]) {
-        text = text.replace(&format!("@{word}@"), value);
-    }
-    let config = folder.path().join("nginx.conf");
-    fs::write(&config, text)?;
+    let values: Vec<_> = values.iter().copied().chain([("folder", &*place)]).collect();
+    let (config, address) = configured(file, &values, &folder)?;
     let mut command = command(program);
     command.arg("-p").arg(folder.path()).arg("-c").arg(&config);
-    Ok(Running::start(command, &setup.cores, folder)?.at(SocketAddr::from(([127, 0, 0, 1], port)))?)
+    Ok(Running::start(command, &setup.cores, folder)?.at(address, Dialect::Paths)?)
+}
+
+/// A peer's file of `bench/peers` with its words in @ put in, one of them a free port, and the address of that.
+pub(super) fn configured(
+    file: &str,
+    values: &[(&str, &str)],
+    folder: &TempDir,
+) -> io::Result<(PathBuf, SocketAddr)> {
+    let port = free_port()?;
+    let mut text = fs::read_to_string(Path::new(PEERS).join(file))?;
+    for (word, value) in values.iter().chain(&[("port", &*port.to_string())]) {
+        text = text.replace(&format!("@{word}@"), value);
+    }
+    let config = folder.path().join(file);
+    fs::write(&config, text)?;
+    Ok((config, SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 fn node(file: &str, setup: &Setup, folder: TempDir) -> Result<Running, Missing> {
@@ -189,6 +231,8 @@ pub(crate) fn versions() -> Vec<(&'static str, String)> {
     vec![
         ("nginx", nginx_program().and_then(|program| said(program, &["-v"])).unwrap_or_else(none)),
         ("nchan (libnginx-mod-nchan)", package("libnginx-mod-nchan")),
+        ("Centrifugo", go_peers::centrifugo_version().unwrap_or_else(none)),
+        ("Mercure", go_peers::mercure_version().unwrap_or_else(none)),
         ("Node", said("node", &["--version"]).unwrap_or_else(none)),
         ("better-sse", better.unwrap_or_else(none)),
         ("Redis", said("redis-server", &["--version"]).unwrap_or_else(none)),

@@ -38,8 +38,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             rule: alone(Some(Bound::AtMost(1.0)), None),
         },
     ];
-    let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
-    let contenders = servers.map(|server| {
+    let contenders = Server::WITH_FLOOR.map(|server| {
         let mut contender = bench.contender(server);
         contender.setup.heartbeat = HEARTBEAT;
         contender.setup.sidestream.topics =
@@ -60,7 +59,10 @@ pub(super) fn run(bench: &Bench) -> Outcome {
 
         load.open(running.target.streams, plans(&running.target, streams), None)?;
         load.run(Duration::from_secs(2))?;
-        let beats = matches!(contender.server, Server::Sidestream | Server::Nchan);
+        let beats = matches!(
+            contender.server,
+            Server::Sidestream | Server::Nchan | Server::Centrifugo | Server::Mercure
+        );
         let meter = Meter::start(running)?;
         let tally = load.run(if beats { bench.seconds(60, 5) } else { Duration::from_secs(5) })?;
         let usage = meter.stop()?;

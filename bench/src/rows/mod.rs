@@ -4,6 +4,7 @@ mod channel;
 mod compare;
 mod crowd;
 mod idle;
+mod light;
 mod proxied;
 mod redis_log;
 mod saturated;
@@ -23,11 +24,16 @@ pub(crate) struct Row {
 }
 
 /// In the order in which they run.
-pub(crate) const ROWS: [Row; 14] = [
+pub(crate) const ROWS: [Row; 15] = [
     Row {
         name: "steady",
         about: "one topic at a fixed rate: CPU a delivery, time to the last reader",
         run: steady::run,
+    },
+    Row {
+        name: "light",
+        about: "one topic at a rate that leaves every server most of its core: time to the last reader",
+        run: light::run,
     },
     Row { name: "saturated", about: "one topic as fast as it goes", run: saturated::run },
     Row { name: "topics", about: "a topic a stream, published over HTTP", run: topics::run },

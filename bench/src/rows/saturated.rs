@@ -31,8 +31,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             aim: Some(Bound::AtLeast(10.0)),
         },
     }];
-    let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
-    let contenders = servers.map(|server| bench.contender(server));
+    let contenders = Server::WITH_FLOOR.map(|server| bench.contender(server));
     bench.compare("saturated", specs, contenders, |_, running| {
         let mut load = one_topic(running, streams, SIZE, IN_FLIGHT)?;
         load.pace(Pace::Answered { lag: LAG });

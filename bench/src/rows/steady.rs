@@ -52,8 +52,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             rule: bare(Bound::AtMost(1.2), Bound::AtMost(1.0)),
         },
     ];
-    let servers = [Server::Sidestream, Server::Bare, Server::Nchan, Server::Node, Server::BetterSse];
-    let contenders = servers.map(|server| bench.contender(server));
+    let contenders = Server::WITH_FLOOR.map(|server| bench.contender(server));
     bench.compare("steady", specs, contenders, |_, running| paced(running, &traffic))
 }
 

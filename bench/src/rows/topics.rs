@@ -28,8 +28,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             aim: Some(Bound::AtLeast(2.0)),
         },
     }];
-    let servers = [Server::Sidestream, Server::Nchan, Server::Node, Server::BetterSse];
-    let contenders = servers.map(|server| bench.contender(server));
+    let contenders = Server::HUBS.map(|server| bench.contender(server));
     bench.compare("topics", specs, contenders, |_, running| {
         let door = Door::http(running.target.publish, IN_FLIGHT)?;
         each_its_own(bench, running, topics, door, running.target.publish(SIZE))

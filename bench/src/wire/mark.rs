@@ -21,6 +21,8 @@ const HEAD: &[u8] = b"{\"mark\":\"";
 const TAIL: &[u8] = b"\",\"text\":\"";
 /// lane, seq, event, at: 8 + 8 + 8 + 16 digits.
 const DIGITS: usize = 40;
+/// How far into an event's data the load's own may begin.
+const WRAPPED: usize = 64;
 /// The smallest data that can carry a mark.
 const LEAST: usize = HEAD.len() + DIGITS + TAIL.len() + 2;
 
@@ -36,9 +38,16 @@ impl Mark {
         data
     }
 
-    /// `None` for an event that is not the load's.
+    /// `None` for an event that is not the load's. Some servers put what was published into a value of their own.
     pub(crate) fn read(data: &[u8]) -> Option<Self> {
-        let digits = data.strip_prefix(HEAD)?.get(..DIGITS)?;
+        let marked = match data.strip_prefix(HEAD) {
+            Some(marked) => marked,
+            None => {
+                let front = &data[..data.len().min(WRAPPED + HEAD.len())];
+                &data[memchr::memmem::find(front, HEAD)? + HEAD.len()..]
+            }
+        };
+        let digits = marked.get(..DIGITS)?;
         Some(Self {
             lane: u32::try_from(number(&digits[..8])?).ok()?,
             seq: u32::try_from(number(&digits[8..16])?).ok()?,
@@ -122,6 +131,8 @@ mod tests {
         assert_eq!(head, b"POST /pub?topic=t1388\r\n\r\n");
         assert_eq!(Mark::read(data), Some(mark));
         assert!(serde_json::from_slice::<serde_json::Value>(data).is_ok());
+        let wrapped = [b"{\"channel\":\"t0000\",\"pub\":{\"data\":", data, b"}}"].concat();
+        assert_eq!(Mark::read(&wrapped), Some(mark));
     }
 
     #[test]
