@@ -1,4 +1,4 @@
-// The board in six languages and frameworks: the same page, the same promises.
+// The board in several languages and frameworks, and the chat of Next.js: the same promises.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
@@ -7,21 +7,31 @@ import { install, start } from './example.mjs';
 before(openBrowser);
 after(closeBrowser);
 
-for (const folder of ['django', 'fastapi', 'flask', 'go', 'php', 'sinatra']) {
+for (const [folder, parameter = 'room', api = '/api/messages'] of [
+  ['django'],
+  ['fastapi'],
+  ['flask'],
+  ['go'],
+  ['nestjs'],
+  ['nextjs', 'conversationId', '/api/chat/messages'],
+  ['php'],
+  ['sinatra'],
+]) {
   test(`examples/${folder}: what is written arrives in other windows, after a cut too`, async (test) => {
     await install(folder);
     const app = await start(test, folder);
-    const room = `?room=room-${Date.now()}`; // some of the boards outlive a run
+    const room = `room-${Date.now()}`; // some of the boards outlive a run
+    const page = `/?${parameter}=${room}`;
     const said = ['said before'];
-    const answer = await fetch(`${app.direct}/api/messages`, {
+    const answer = await fetch(app.direct + api, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ room: room.slice('?room='.length), author: 'ada', text: said[0] }),
+      body: JSON.stringify({ [parameter]: room, author: 'ada', text: said[0] }),
     });
     assert.equal(answer.status, 201);
 
-    const reader = await openPage(test, `${app.url}/${room}`);
-    const writer = await openPage(test, `${app.direct}/${room}`);
+    const reader = await openPage(test, app.url + page);
+    const writer = await openPage(test, app.direct + page);
     const write = async (text) => {
       said.push(text);
       await writer.fill('#text', text);
