@@ -253,27 +253,7 @@ impl Inner {
             }
         };
         ticket.answered();
-        // Ours, not the backend's: hyper brings it down to what the client speaks.
-        *response.version_mut() = Version::HTTP_11;
-        let kinds = Kinds::of(response.headers());
-        if let Some(link) = &mut link {
-            link.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
-        }
-        let status = response.status();
-        let switching = status == StatusCode::SWITCHING_PROTOCOLS;
-        if switching && client.is_none() {
-            return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
-        }
-        if kinds.framing {
-            target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
-                .map_err(ProxyError::BadAnswer)?;
-        }
-        headers::to_client(
-            response.headers_mut(),
-            kinds,
-            switching || status == StatusCode::UPGRADE_REQUIRED,
-            trailers,
-        );
+        prepare_answer(&mut response, link.as_deref_mut(), client.is_some(), trailers)?;
         Ok(UpstreamResponse { response, link, upload, client })
     }
 
@@ -288,6 +268,34 @@ impl Inner {
         }
         connected
     }
+}
+
+/// Leaves in the head of an answer what is for the client. `asked` = the client asks to switch protocols; `trailers` = it
+/// takes trailers.
+fn prepare_answer(
+    response: &mut Response<BodyContent>,
+    link: Option<&mut UpstreamConnection>,
+    asked: bool,
+    trailers: bool,
+) -> Result<(), ProxyError> {
+    // Ours, not the backend's: hyper brings it down to what the client speaks.
+    *response.version_mut() = Version::HTTP_11;
+    let kinds = Kinds::of(response.headers());
+    if let Some(link) = link {
+        link.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
+    }
+    let status = response.status();
+    let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !asked {
+        return Err(ProxyError::BadAnswer(BadAnswer::UnaskedUpgrade));
+    }
+    if kinds.framing {
+        target::frame_answer(response.headers_mut(), status != StatusCode::NO_CONTENT)
+            .map_err(ProxyError::BadAnswer)?;
+    }
+    let upgrading = switching || status == StatusCode::UPGRADE_REQUIRED;
+    headers::to_client(response.headers_mut(), kinds, upgrading, trailers);
+    Ok(())
 }
 
 /// Whether sending the request twice is the same as sending it once: RFC 9110, section 9.2.1, and no body.

@@ -207,9 +207,17 @@ fn is_h2c(protocol: &HeaderValue) -> bool {
 fn says_who(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |with: &[u8]| name.len() >= with.len() && spells(&name[..with.len()], with);
-    begins(b"x-forwarded-")
-        || begins(b"x-sidestream-")
-        || [&b"forwarded"[..], b"x-real-ip", b"x-original-uri"].iter().any(|known| spells(name, known))
+    // By its first byte at once, since every name of every head is asked about.
+    match name.first() {
+        Some(b'x') => {
+            begins(b"x-forwarded-")
+                || begins(b"x-sidestream-")
+                || spells(name, b"x-real-ip")
+                || spells(name, b"x-original-uri")
+        }
+        Some(b'f') => spells(name, b"forwarded"),
+        _ => false,
+    }
 }
 
 /// Whether a name is `known`, with `_` read as `-`.

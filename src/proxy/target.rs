@@ -64,25 +64,41 @@ fn path_of(head: &Parts) -> Result<PathAndQuery, BadRequest> {
 /// Whether it is `host[:port]`, or nothing: RFC 9110, section 7.2. A part that readers take for different things could
 /// reach another host's pages.
 fn is_host(text: &[u8]) -> bool {
-    let (host, port) = match text.strip_prefix(b"[") {
-        Some(rest) => {
+    let port = match text {
+        [b'[', rest @ ..] => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
             let is_address = |byte: &u8| byte.is_ascii_alphanumeric() || b":.%_~-".contains(byte);
             if end == 0 || !rest[..end].iter().all(is_address) {
                 return false;
             }
-            (&b""[..], &rest[end + 1..])
+            &rest[end + 1..]
         }
-        None => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),
+        name => {
+            let end = name.iter().position(|byte| !IN_HOSTS[usize::from(*byte)]);
+            &name[end.unwrap_or(name.len())..]
+        }
     };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
-    let is_port = match port {
+    match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
-    };
-    host.iter().all(is_name) && is_port
+    }
 }
+
+/// The bytes that may stand in the name of a host. A table, since the host of every request is looked at.
+static IN_HOSTS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(
+                byte as u8,
+                b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'='
+            );
+        byte += 1;
+    }
+    table
+};
 
 /// The authority without user and password.
 fn host_of(authority: &Authority) -> Option<HeaderValue> {

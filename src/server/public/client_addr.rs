@@ -49,7 +49,7 @@ impl TrustedProxies {
     /// Puts what a trusted proxy says by `Forwarded` (RFC 7239) into the fields that it has not set of `X-Forwarded-*`, which
     /// everything else, the backend too, reads.
     pub(super) fn read_forwarded(&self, peer: SocketAddr, headers: &mut HeaderMap) {
-        if !headers.contains_key(FORWARDED) || !self.contains(peer.ip()) {
+        if !self.contains(peer.ip()) || !headers.contains_key(FORWARDED) {
             return;
         }
         let lines: Vec<&[u8]> = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect();

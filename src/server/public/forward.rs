@@ -1,10 +1,11 @@
 //! What is not ours goes to the backend, without the tokens that are for us.
 
-use http::{Request, Response};
+use http::{Method, Request, Response, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{debug, warn};
 
+use crate::proxy::{ProxyBody, ProxyError};
 use crate::server::net::connection::ErrorChain;
 use crate::server::net::http2;
 use crate::server::net::taking::WatchedBody;
@@ -14,31 +15,35 @@ use crate::server::respond;
 use crate::server::respond::ResponseBody;
 
 impl Public {
-    pub(super) async fn forward(
-        &self,
-        mut request: Request<Incoming>,
-        connection: &ConnectionContext,
-    ) -> Response<ResponseBody> {
+    /// Takes from a request what is not for the backend.
+    pub(super) fn prepare(&self, request: &mut Request<Incoming>, connection: &ConnectionContext) {
         if !request.body().is_end_stream() {
             connection.note_body();
         }
-        self.streams.conceal(&mut request);
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        match self.proxy.forward(request, &connection.forwarded).await {
+        self.streams.conceal(request);
+    }
+
+    /// The answer to a request with this method and target that was forwarded.
+    pub(super) fn forwarded(
+        &self,
+        answered: Result<Response<ProxyBody>, ProxyError>,
+        method: &Method,
+        uri: &Uri,
+    ) -> Response<ResponseBody> {
+        let error = match answered {
             Ok(response) => {
                 let watched = |body| WatchedBody::new(body, http2::taking_of_this_stream());
-                response.map(|body| ResponseBody::Backend(watched(body)))
+                return response.map(|body| ResponseBody::Backend(watched(body)));
             }
-            Err(error) => {
-                // The path without its query, which may hold a token.
-                let path = uri.path();
-                if error.is_the_clients() {
-                    debug!(%method, path, error = %ErrorChain(&error), "request not forwarded");
-                } else if let Some(suppressed) = self.unforwarded.pass() {
-                    warn!(%method, path, suppressed, error = %ErrorChain(&error), "request not forwarded");
-                }
-                respond::not_forwarded(&error).map(ResponseBody::Full)
-            }
+            Err(error) => error,
+        };
+        // The path without its query, which may hold a token.
+        let path = uri.path();
+        if error.is_the_clients() {
+            debug!(%method, path, error = %ErrorChain(&error), "request not forwarded");
+        } else if let Some(suppressed) = self.unforwarded.pass() {
+            warn!(%method, path, suppressed, error = %ErrorChain(&error), "request not forwarded");
         }
+        respond::not_forwarded(&error).map(ResponseBody::Full)
     }
 }

@@ -108,6 +108,10 @@ impl Public {
                 _ => self.streams.conceal_token(&route, &mut request),
             }
         }
-        Ok(self.forward(request, connection).await)
+        self.prepare(&mut request, connection);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        // Awaited here: in a function of its own, request and answer would be copied once more.
+        let answered = self.proxy.forward(request, &connection.forwarded).await;
+        Ok(self.forwarded(answered, &method, &uri))
     }
 }
