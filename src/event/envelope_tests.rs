@@ -137,64 +137,64 @@ fn the_other_fields_are_taken() {
 #[test]
 fn every_refusal_names_the_field_and_the_reason() {
     use BadField::*;
-    let long = |n: usize| "x".repeat(n);
     let wrong = |wanted, got| Type { wanted, got };
     let name = "a string or a whole number";
     for (json, field, reason) in [
         // Fields.
-        (r#"{"topic":"a","tpoic":"b"}"#.into(), "tpoic", Unknown { meant: Some("topic") }),
-        (r#"{"topic":"a","Data":1}"#.into(), "Data", Unknown { meant: Some("data") }),
-        (r#"{"topic":"a","targetid":1}"#.into(), "targetid", Unknown { meant: Some("targetId") }),
-        (r#"{"topic":"a","payload":1}"#.into(), "payload", Unknown { meant: None }),
-        (r#"{"topic":"a","a\nb\u0000":1}"#.into(), "a\\nb\\0", Unknown { meant: None }),
-        (r#"{"topic":"a","id":"1-0"}"#.into(), "id", IdOfTheLog),
-        (r#"{"topic":"a","topic":"b"}"#.into(), "topic", Twice),
-        (r#"{"topic":"a","data":null,"data":1}"#.into(), "data", Twice),
-        (r#"{"topic":"a","except":{"user":1,"us\u0065r":2}}"#.into(), "except.user", Twice),
-        (r#"{"topic":"a","except":{"event":1}}"#.into(), "except.event", Unknown { meant: None }),
-        (r#"{"topic":"a","except":{"usres":[1]}}"#.into(), "except.usres", Unknown { meant: Some("users") }),
+        (r#"{"topic":"a","tpoic":"b"}"#, "tpoic", Unknown { meant: Some("topic") }),
+        (r#"{"topic":"a","Data":1}"#, "Data", Unknown { meant: Some("data") }),
+        (r#"{"topic":"a","targetid":1}"#, "targetid", Unknown { meant: Some("targetId") }),
+        (r#"{"topic":"a","payload":1}"#, "payload", Unknown { meant: None }),
+        (r#"{"topic":"a","a\nb\u0000":1}"#, "a\\nb\\0", Unknown { meant: None }),
+        (r#"{"topic":"a","id":"1-0"}"#, "id", IdOfTheLog),
+        (r#"{"topic":"a","topic":"b"}"#, "topic", Twice),
+        (r#"{"topic":"a","data":null,"data":1}"#, "data", Twice),
+        (r#"{"topic":"a","except":{"user":1,"us\u0065r":2}}"#, "except.user", Twice),
+        (r#"{"topic":"a","except":{"event":1}}"#, "except.event", Unknown { meant: None }),
+        (r#"{"topic":"a","except":{"usres":[1]}}"#, "except.usres", Unknown { meant: Some("users") }),
         // Types.
-        (r#"{"topic":["a"]}"#.into(), "topic", wrong(name, "a list")),
-        (r#"{"topic":1.0}"#.into(), "topic", wrong(name, "a fraction")),
-        (r#"{"user":1e3}"#.into(), "user", wrong(name, "a fraction")),
-        (r#"{"user":true}"#.into(), "user", wrong(name, "true or false")),
-        (r#"{"users":"a"}"#.into(), "users", wrong("a list", "a string")),
-        (r#"{"users":["a",null]}"#.into(), "users[1]", wrong(name, "null")),
-        (r#"{"users":["a",{}]}"#.into(), "users[1]", wrong(name, "an object")),
-        (r#"{"broadcast":1}"#.into(), "broadcast", wrong("true or false", "a number")),
-        (r#"{"broadcast":"true"}"#.into(), "broadcast", wrong("true or false", "a string")),
-        (r#"{"topic":"a","except":["u"]}"#.into(), "except", wrong("a JSON object", "a list")),
-        (r#"{"topic":"a","except":{"users":[1,[]]}}"#.into(), "except.users[1]", wrong(name, "a list")),
-        (r#"{"topic":"a","event":1}"#.into(), "event", wrong("a string", "a number")),
-        (r#"{"topic":"a","ephemeral":"yes"}"#.into(), "ephemeral", wrong("true or false", "a string")),
-        (r#"{"topic":"a","ttl":"60"}"#.into(), "ttl", wrong("a whole number", "a string")),
-        (r#"{"topic":"a","idempotency_key":1}"#.into(), "idempotency_key", wrong("a string", "a number")),
-        (r#"{"target":1}"#.into(), "target", wrong("a string", "a number")),
+        (r#"{"topic":["a"]}"#, "topic", wrong(name, "a list")),
+        (r#"{"topic":1.0}"#, "topic", wrong(name, "a fraction")),
+        (r#"{"user":1e3}"#, "user", wrong(name, "a fraction")),
+        (r#"{"user":true}"#, "user", wrong(name, "true or false")),
+        (r#"{"users":"a"}"#, "users", wrong("a list", "a string")),
+        (r#"{"users":["a",null]}"#, "users[1]", wrong(name, "null")),
+        (r#"{"users":["a",{}]}"#, "users[1]", wrong(name, "an object")),
+        (r#"{"broadcast":1}"#, "broadcast", wrong("true or false", "a number")),
+        (r#"{"broadcast":"true"}"#, "broadcast", wrong("true or false", "a string")),
+        (r#"{"topic":"a","except":["u"]}"#, "except", wrong("a JSON object", "a list")),
+        (r#"{"topic":"a","except":{"users":[1,[]]}}"#, "except.users[1]", wrong(name, "a list")),
+        (r#"{"topic":"a","event":1}"#, "event", wrong("a string", "a number")),
+        (r#"{"topic":"a","ephemeral":"yes"}"#, "ephemeral", wrong("true or false", "a string")),
+        (r#"{"topic":"a","ttl":"60"}"#, "ttl", wrong("a whole number", "a string")),
+        (r#"{"topic":"a","idempotency_key":1}"#, "idempotency_key", wrong("a string", "a number")),
+        (r#"{"target":1}"#, "target", wrong("a string", "a number")),
         // Numbers.
+        (r#"{"topic":"a","retry":-1}"#, "retry", Range { unit: "milliseconds", min: 0, max: 86_400_000 }),
+        (r#"{"topic":"a","retry":1.5}"#, "retry", Range { unit: "milliseconds", min: 0, max: 86_400_000 }),
         (
-            r#"{"topic":"a","retry":-1}"#.into(),
+            r#"{"topic":"a","retry":86400001}"#,
             "retry",
             Range { unit: "milliseconds", min: 0, max: 86_400_000 },
         ),
+        (r#"{"topic":"a","ttl":0}"#, "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
+        (r#"{"topic":"a","ttl":1e2}"#, "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
+        (r#"{"topic":"a","ttl":31536001}"#, "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
         (
-            r#"{"topic":"a","retry":1.5}"#.into(),
-            "retry",
-            Range { unit: "milliseconds", min: 0, max: 86_400_000 },
-        ),
-        (
-            r#"{"topic":"a","retry":86400001}"#.into(),
-            "retry",
-            Range { unit: "milliseconds", min: 0, max: 86_400_000 },
-        ),
-        (r#"{"topic":"a","ttl":0}"#.into(), "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
-        (r#"{"topic":"a","ttl":1e2}"#.into(), "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
-        (r#"{"topic":"a","ttl":31536001}"#.into(), "ttl", Range { unit: "seconds", min: 1, max: MAX_TTL }),
-        (
-            r#"{"topic":"a","ttl":99999999999999999999}"#.into(),
+            r#"{"topic":"a","ttl":99999999999999999999}"#,
             "ttl",
             Range { unit: "seconds", min: 1, max: MAX_TTL },
         ),
-        // Names.
+    ] {
+        assert_eq!(refused(json), reason.at(field.to_owned()), "{json}");
+    }
+}
+
+#[test]
+fn a_refused_name_or_audience_is_named_with_the_reason() {
+    use BadField::*;
+    let long = |n: usize| "x".repeat(n);
+    for (json, field, reason) in [
         (r#"{"topic":""}"#.into(), "topic", Name(BadName::Empty)),
         (r#"{"topics":["a",""]}"#.into(), "topics[1]", Name(BadName::Empty)),
         (format!(r#"{{"user":"{}"}}"#, long(257)), "user", Name(BadName::TooLong { max: 256 })),

@@ -36,5 +36,4 @@ pub use crate::fanout::subscriber::Join;
 pub use crate::fanout::watch::{StreamEnd, Watched, Watcher};
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod schedule_tests;

@@ -148,14 +148,8 @@ pub fn start_redis(
     drain.spawn_essential("redis channels", subscriber.run(health.depend_on("redis", true), drain.clone()));
 
     let Some(stream) = &settings.stream else {
-        let publisher = RedisPublisher::start(
-            endpoint,
-            timing,
-            &settings.prefix,
-            listening,
-            health.depend_on("redis_publish", false),
-            drain,
-        );
+        let health = health.depend_on("redis_publish", false);
+        let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, health, drain);
         let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
         return Ok(RedisHandles { relay: Arc::new(publisher), peers });
     };
@@ -184,14 +178,8 @@ pub fn start_redis(
         drain.spawn_essential("redis bridge", bridge.run(drain.clone()));
     }
     let commands = AppendCommands::new(stream, &settings.prefix, sharded, limits.idempotency_window);
-    let writer = StreamWriter::start(
-        endpoint,
-        timing,
-        stream.timeout,
-        commands,
-        health.depend_on("redis_append", false),
-        drain,
-    );
+    let health = health.depend_on("redis_append", false);
+    let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, health, drain);
     let peers = Arc::new(TopicChanges::Stream(writer.clone()));
     Ok(RedisHandles { relay: Arc::new(writer), peers })
 }
