@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-clients test-examples lint setup chaos other-redis bench bench-check
+.PHONY: build release test test-clients test-examples lint docs setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -25,6 +25,13 @@ lint: ## Format, clippy and documentation, without a warning
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+MDBOOK = 0.5.4
+docs: .cache/mdbook-$(MDBOOK)/bin/mdbook ## The pages as a site with search, in target/site; every link is checked
+	docs/site/build.py $<
+
+.cache/mdbook-$(MDBOOK)/bin/mdbook:
+	cargo install mdbook --version $(MDBOOK) --locked --no-default-features --features search --root .cache/mdbook-$(MDBOOK)
 
 setup: ## What the tests need beside Rust
 	@tests/setup.sh

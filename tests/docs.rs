@@ -22,12 +22,12 @@ fn pages() -> Vec<PathBuf> {
         let paths = entries.map(|entry| entry.expect("an entry").path());
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
     };
-    let folders = ["", "bench", "docs", "examples"];
-    folders.iter().flat_map(|folder| in_folder(folder)).chain(examples("examples")).collect()
+    let folders = ["", "bench", "docs", "docs/frameworks", "examples"].into_iter().flat_map(in_folder);
+    folders.chain(readmes("clients")).chain(readmes("examples")).collect()
 }
 
-/// The pages of the examples below `folder`: of each folder that has a README.
-fn examples(folder: &str) -> Vec<PathBuf> {
+/// The README of each folder in `folder` that has one.
+fn readmes(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(folder)).expect("a folder of ours");
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
     let readmes = names.map(|name| root().join(folder).join(name).join("README.md"));
@@ -83,7 +83,7 @@ fn every_snippet_of_configuration_is_sound() {
             std::fs::write(&file, &snippet).expect("a file");
             let mut check = Command::new(env!("CARGO_BIN_EXE_sidestream"));
             check.arg("check").arg("--config").arg(&file);
-            if !snippet.contains("backend") {
+            if !snippet.lines().any(|line| line.starts_with("backend")) {
                 check.args(["--backend", "http://127.0.0.1:3000"]);
             }
             let output = check.output().expect("the binary runs");
@@ -118,6 +118,48 @@ fn every_link_within_the_project_leads_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn every_page_stands_in_the_summary() {
+    let summary = read("docs/SUMMARY.md");
+    for path in pages() {
+        let page = path.strip_prefix(root()).expect("a page of ours").to_str().expect("text");
+        let link = page.strip_prefix("docs/").map_or_else(|| format!("../{page}"), str::to_owned);
+        let found = summary.contains(&format!("]({link})"));
+        assert!(found || page == "docs/SUMMARY.md", "docs/SUMMARY.md does not name {page}");
+    }
+}
+
+#[test]
+fn every_snippet_of_an_example_stands_in_its_file() {
+    for path in pages().into_iter().filter(|path| path.starts_with(root().join("docs/frameworks"))) {
+        let page = std::fs::read_to_string(&path).expect("a page");
+        let lines: Vec<&str> = page.lines().collect();
+        let marks = lines.iter().enumerate().filter_map(|(at, line)| {
+            let file = line.strip_prefix("<!-- ")?.strip_suffix(" -->")?;
+            Some((at, file))
+        });
+        let mut taken = 0;
+        for (at, file) in marks {
+            let snippet: Vec<&str> =
+                lines[at + 2..].iter().copied().take_while(|line| !line.starts_with("```")).collect();
+            let text = read(file);
+            let code: Vec<&str> = text.lines().collect();
+            let found = code.windows(snippet.len()).any(|window| without_indent(window) == snippet);
+            assert!(found, "{}:{}: {file} has other code", path.display(), at + 1);
+            taken += 1;
+        }
+        assert!(taken > 0, "{} has no snippet of an example", path.display());
+    }
+}
+
+/// Lines without the indentation that they have in common.
+fn without_indent<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let indents =
+        lines.iter().filter(|line| !line.is_empty()).map(|line| line.len() - line.trim_start().len());
+    let common = indents.min().unwrap_or(0);
+    lines.iter().map(|line| line.get(common..).unwrap_or_default()).collect()
 }
 
 /// The anchor of a heading, as GitHub makes it.
