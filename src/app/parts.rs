@@ -47,9 +47,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn build(config: &Config, metrics: Metrics) -> io::Result<Self> {
+    pub(super) fn build(config: &Config, log: Arc<Log>, metrics: Metrics) -> io::Result<Self> {
         let (order, health) = (StopOrder::default(), Health::new(&config.internal.ready_requires));
-        let log = build_log(config);
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(config))?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
         let tickets = build_tickets(config, &order.last)?;
@@ -183,7 +182,7 @@ impl Parts {
     }
 }
 
-fn build_log(config: &Config) -> Arc<Log> {
+pub(super) fn build_log(config: &Config) -> Arc<Log> {
     let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
     let retention = retention(&config.log);
     let log = if follows { Log::following(retention) } else { Log::new(retention) };

@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::app::parts::Parts;
+use crate::app::parts::{Parts, build_log};
 use crate::app::stop::{LAST_REQUESTS, StopOrder};
 use crate::config::{self, Config};
 use crate::fanout::Fanout;
+use crate::log::Log;
 use crate::server;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
@@ -25,6 +26,7 @@ pub(super) struct Listeners {
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
     config: Config,
+    log: Arc<Log>,
     listeners: Listeners,
 }
 
@@ -40,7 +42,17 @@ impl App {
     pub fn bind(config: Config) -> io::Result<Self> {
         let public = server::bind(config.public.listen)?;
         let internal = server::bind(config.internal.listen)?;
-        Ok(Self { config, listeners: Listeners { public, internal } })
+        let log = build_log(&config);
+        Ok(Self { config, log, listeners: Listeners { public, internal } })
+    }
+
+    /// The same daemon on the log of one that has stopped in this process: its ids go on.
+    pub fn with_log(self, log: Arc<Log>) -> Self {
+        Self { log, ..self }
+    }
+
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// Where browsers reach it.
@@ -56,8 +68,8 @@ impl App {
     /// Serves until `stop` completes, then drains, at the longest until the deadline.
     pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
-        let Self { config, listeners } = self;
-        let running = Parts::build(&config, metrics)?.start(&config, listeners)?;
+        let Self { config, log, listeners } = self;
+        let running = Parts::build(&config, log, metrics)?.start(&config, listeners)?;
         stop.await;
         running.stop(config.drain).await;
         Ok(())

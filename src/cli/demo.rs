@@ -1,25 +1,39 @@
 //! `sidestream demo`: the whole daemon with its memory log, in front of a small backend of its own, in one process.
 //!
-//! Nothing here is a short cut: the page's words go browser → proxy → backend → `POST /publish` → stream, as they
-//! would with anybody's backend.
+//! Nothing here is a short cut: the page's words go browser → network → proxy → backend → `POST /publish` → stream, as
+//! they would with anybody's backend. The network is a relay, so that lines can be cut; and the daemon can be stopped and
+//! started again on the log that it had.
 
 mod backend;
+mod chat;
+mod daemon_api;
+mod network;
+mod page;
+mod readers;
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use self::backend::DemoBackend;
+use self::backend::{DemoBackend, about};
+use self::chat::{LOAD_TOPIC, TOPIC};
+use self::daemon_api::DaemonApi;
+use self::network::DemoNetwork;
+use self::readers::{Load, READERS};
 use crate::app::App;
 use crate::cli::error::Error;
 use crate::cli::output::fail;
 use crate::cli::{key, serve};
+use crate::config;
 use crate::config::{Backend, Config, Secret};
+use crate::event::Template;
+use crate::log::Log;
 use crate::server;
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -40,13 +54,19 @@ pub(super) struct Demo {
     internal_listen: SocketAddr,
 }
 
-/// The topic of whoever names none.
-const TOPIC: &str = "lobby";
-/// Connections that the backend takes at once.
+/// Connections that the network and the backend take at once.
 const CONNECTIONS: usize = 1000;
 /// Nobody wants to wait for a demonstration to end.
 const WINDOW: Duration = Duration::from_millis(300);
 const DEADLINE: Duration = Duration::from_secs(3);
+/// How long the daemon is away when it is restarted.
+const AWAY: Duration = Duration::from_secs(1);
+/// Cut lines come back soon.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(600));
+/// A reload is no absence.
+const GRACE: Duration = Duration::from_secs(2);
+/// How much of the chat a page begins with.
+const HISTORY: usize = 500;
 
 impl Demo {
     pub(super) fn run(self) -> ExitCode {
@@ -64,39 +84,121 @@ impl Demo {
 
     async fn serve(self, metrics: telemetry::Metrics) -> Result<(), Error> {
         let stop = serve::stop_signal()?;
+        let files = raise_open_files();
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = server::bind(loopback)?;
+        let (network, backend) = (server::bind(self.listen).map_err(taken)?, server::bind(loopback)?);
         let key = key::random();
-        let app = App::bind(self.config(&listener, key.clone())?).map_err(taken)?;
-        let (public, internal) = (reachable(app.public_address()?), reachable(app.internal_address()?));
+        let mut config = demo_config(&backend.local_addr()?, key.clone());
+        config.internal.listen = self.internal_listen;
+        let app = App::bind(config.clone()).map_err(taken)?;
+        // Where it comes back to after a restart.
+        config.public.listen = app.public_address()?;
+        config.internal.listen = app.internal_address()?;
+        let (public, internal) = (reachable(network.local_addr()?), reachable(config.internal.listen));
 
-        // The backend outlives the daemon, whose last requests it answers.
+        // The network and the backend outlive the daemon, whose last words and requests they carry.
         let drain = Drain::new();
-        let backend = Arc::new(DemoBackend::new(internal, &key, drain.clone()));
+        let (restarts, mut restart) = mpsc::channel(1);
+        let api = Arc::new(DaemonApi::new(internal, &key));
+        let lines = Arc::new(DemoNetwork::new(config.public.listen, drain.clone()));
+        let application = Arc::new(DemoBackend {
+            api: Arc::clone(&api),
+            network: Arc::clone(&lines),
+            load: Arc::new(Load::new(Arc::clone(&api), config.public.listen, files)),
+            restarts,
+            about: about(public, internal, &key),
+            drain: drain.clone(),
+        });
         let limits = server::AcceptLimits {
             connections: CONNECTIONS,
             descriptors: None,
             write_timeout: Duration::ZERO,
         };
-        drain.spawn(server::serve(listener, backend, limits, drain.clone()));
+        drain.spawn(server::serve(backend, application, limits, drain.clone()));
+        drain.spawn(server::serve(network, lines, limits, drain.clone()));
         greet(public, internal, &key).map_err(Error::Output)?;
-        app.run(metrics, stop).await?;
+        let introduced = drain.spawn(async move { api.introduce().await });
+        run_daemon(app, &config, &metrics, stop, &mut restart).await?;
+        introduced.abort();
         drain.start();
         let _ = tokio::time::timeout(DEADLINE, drain.finished()).await;
         Ok(())
     }
+}
 
-    fn config(&self, backend: &TcpListener, key: Secret) -> io::Result<Config> {
-        let backend = backend.local_addr()?;
-        let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port() };
-        let mut config = Config::for_backend(backend);
-        config.public.listen = self.listen;
-        config.internal.listen = self.internal_listen;
-        config.internal.publish_keys = vec![key];
-        config.drain.window = WINDOW;
-        config.drain.deadline = DEADLINE;
-        Ok(config)
+/// Runs the daemon until `stop` completes, and again after each message of `restart`: everything of it but its log.
+async fn run_daemon(
+    mut app: App,
+    config: &Config,
+    metrics: &telemetry::Metrics,
+    stop: impl Future<Output = ()>,
+    restart: &mut mpsc::Receiver<()>,
+) -> Result<(), Error> {
+    let mut stop = pin!(stop);
+    let log: Arc<Log> = app.log();
+    loop {
+        let mut stopped = false;
+        let until = async {
+            tokio::select! {
+                () = stop.as_mut() => stopped = true,
+                // The sender is the backend's, which outlives the daemon.
+                _ = restart.recv() => {}
+            }
+        };
+        app.run(metrics.clone(), until).await?;
+        if stopped {
+            return Ok(());
+        }
+        tokio::select! {
+            () = stop.as_mut() => return Ok(()),
+            () = tokio::time::sleep(AWAY) => {}
+        }
+        app = App::bind(config.clone())?.with_log(Arc::clone(&log));
     }
+}
+
+/// What the page shows as `sidestream.toml`, and what is for a demonstration only.
+fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
+    let template = |text: &str| Template::parse(text).expect("a template of ours");
+    let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port() };
+    let mut config = Config::for_backend(backend);
+    config.public.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.internal.publish_keys = vec![key];
+    config.streams = vec![
+        config::Stream {
+            topics: vec![template(TOPIC)],
+            user: Some(template("{query.user}")),
+            ..config::Stream::default()
+        },
+        config::Stream {
+            path: "/load".to_owned(),
+            topics: vec![template(LOAD_TOPIC)],
+            ..config::Stream::default()
+        },
+    ];
+    config.presence.topics = vec![template("friends-of:{user}")];
+    config.presence.grace = GRACE;
+    (config.sse.retry_min, config.sse.retry_max) = RETRY;
+    config.limits.history = HISTORY;
+    // The load comes from one address.
+    config.limits.streams_per_address = 2 * READERS;
+    config.drain.window = WINDOW;
+    config.drain.deadline = DEADLINE;
+    config
+}
+
+/// Lets this process have as many files open as the system allows, and says how many those are: a reader of the load has
+/// two, and some shells allow 256.
+fn raise_open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // macOS names no limit, and has one all the same.
+    let wanted = limit.maximum.unwrap_or(10_240).min(10_240);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    usize::try_from(now).unwrap_or(usize::MAX)
 }
 
 fn taken(error: io::Error) -> Error {
@@ -122,18 +224,18 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 fn greet(public: SocketAddr, internal: SocketAddr, key: &Secret) -> io::Result<()> {
     let text = format!(
         "\
-sidestream demo. Open this page, best in two windows:
+sidestream demo. Open this page, in two windows if you like:
 
   http://{public}/
 
-See what the page sees, in a terminal:
+See what Anna's page sees, in a terminal:
 
-  curl -N 'http://{public}/events?topic={TOPIC}'
+  curl -N 'http://{public}/events?user=anna'
 
 Publish as a backend would, from another one:
 
   curl http://{internal}/publish -H 'authorization: Bearer {key}' \\
-    -d '{{\"topic\": \"{TOPIC}\", \"event\": \"message:new\", \"data\": {{\"text\": \"hello from a shell\"}}}}'
+    -d '{{\"topic\": \"{TOPIC}\", \"event\": \"message:new\", \"data\": {{\"from\": \"terminal\", \"text\": \"Hello from a terminal\"}}}}'
 
 Ctrl-C ends it.
 

@@ -177,3 +177,21 @@ async fn a_cursor_ahead_is_waited_for() {
     let ahead = EventId { ms: ahead.ms + 1_000_000, ..ahead }.to_string();
     assert_eq!(memory.locate_soon(&ahead, Duration::from_secs(20)).await, Some(Err(Reset::TooNew)));
 }
+
+#[test]
+fn a_feed_that_nobody_reads_any_more_gives_its_place_to_the_next_one() {
+    let log = Log::new(retention(100));
+    for _ in 0..100 {
+        let ended = log.open_feed(|| {});
+        log.want(&ended, &[topic()]);
+    }
+    let kept = log.open_feed(|| {});
+    let last = log.open_feed(|| {});
+    log.want(&last, &[topic()]);
+    log.append(event(1));
+    let mut taken = FeedBatch::default();
+    last.take(&mut taken);
+    assert_eq!(taken.entries.len(), 1);
+    kept.take(&mut taken);
+    assert!(taken.entries.is_empty(), "what an earlier one wanted is not its successor's: {taken:?}");
+}

@@ -250,15 +250,26 @@ impl Log {
         self.lock().store.id_at(position)
     }
 
-    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry.
+    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry. It takes
+    /// the place of one that only the log holds any more.
     ///
     /// # Panics
     /// When there are 64 already.
     pub fn open_feed(&self, wake: impl Fn() + Send + Sync + 'static) -> Arc<Feed> {
         let mut state = self.lock();
-        assert!(state.feeds.len() < MAX_FEEDS, "at most {MAX_FEEDS} feeds");
-        let feed = Arc::new(Feed::new(state.feeds.len() as u32, FEED_BYTES, Box::new(wake)));
-        state.feeds.push(Arc::clone(&feed));
+        let left = state.feeds.iter().position(|feed| Arc::strong_count(feed) == 1);
+        let number = left.unwrap_or(state.feeds.len());
+        assert!(number < MAX_FEEDS, "at most {MAX_FEEDS} feeds");
+        let feed = Arc::new(Feed::new(number as u32, FEED_BYTES, Box::new(wake)));
+        if left.is_some() {
+            state.feeds[number] = Arc::clone(&feed);
+            state.wanted.retain(|_, feeds| {
+                *feeds &= !(1 << number);
+                *feeds != 0
+            });
+        } else {
+            state.feeds.push(Arc::clone(&feed));
+        }
         feed
     }
 

@@ -1,8 +1,5 @@
-//! A real browser in front of the daemon, a real app and a real Redis behind it; and the demo's own page.
+//! A real browser in front of the daemon, a real app and a real Redis behind it.
 
-use serde_json::json;
-
-use crate::demo::Demo;
 use crate::harness::{Browser, Daemon, Express, Redis, Wire, eventually, say};
 
 /// The example's own file; only its addresses are other ones, and a page comes back sooner.
@@ -99,46 +96,4 @@ async fn the_chat_loads_its_history_anew_when_the_log_is_another_one() {
     texts.push("four".to_owned());
     say(second.public, "four").await;
     browser.shows("#messages p", &texts).await;
-}
-
-#[tokio::test]
-async fn the_demo_page_shows_what_it_missed_and_nothing_twice() {
-    let demo = Demo::start().await;
-    let wire = Wire::to(demo.public).await;
-    let mut browser = Browser::start();
-    browser.open(&format!("http://{}/", wire.address)).await;
-    browser.wait("#state.live").await;
-    browser.shows("#resume", &["new".to_owned()]).await;
-
-    let mut said = vec!["sent by clicking".to_owned()];
-    browser.fill("#text", &said[0]).await;
-    browser.click("#send").await;
-    let all = "#log [data-event='message:new'] p";
-    browser.shows(all, &said).await;
-    browser.shows("#log .mine p", &said).await;
-
-    // Cut off by the network, then by the page's own button.
-    let mut missed = Vec::new();
-    for away in ["reconnecting", "cut"] {
-        match away {
-            "cut" => browser.click("#cut").await,
-            _ => wire.cut(),
-        }
-        browser.wait(&format!("#state.{away}")).await;
-        for n in 1..=3 {
-            let text = format!("{away} {n}");
-            let answer = demo.send(&json!({"topic": "lobby", "text": text})).await;
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            missed.push(text);
-        }
-        match away {
-            "cut" => browser.click("#cut").await,
-            _ => wire.mend(),
-        }
-        browser.wait("#state.live").await;
-        browser.shows("#resume", &["resumed, missed 3".to_owned()]).await;
-        browser.shows("#log .missed p", &missed).await;
-    }
-    said.append(&mut missed);
-    browser.shows(all, &said).await;
 }

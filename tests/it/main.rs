@@ -13,7 +13,8 @@
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dead_peers.rs` | peers that vanish silently |
-//! | `demo.rs` | `demo`: its page, what the page sends, the lines that it prints |
+//! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
+//! | `demo_page.rs` | `demo`: its page in Chromium |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
@@ -68,6 +69,7 @@ mod connections;
 mod cors;
 mod dead_peers;
 mod demo;
+mod demo_page;
 mod doors;
 mod given;
 mod history;

@@ -1,6 +1,8 @@
-// Chromium with one page, driven by JSON lines: `{"do": "click", "selector": "#send"}` on stdin, `{"done": …}` or
+// Chromium with a page or several, driven by JSON lines: `{"do": "click", "selector": "#send"}` on stdin, `{"done": …}` or
 // `{"failed": "why"}` on stdout. Arguments: an empty folder for the browser's profile, and `any-certificate` to take the
 // certificates of tests. Ends when its stdin does.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 import { executablePath } from './chromium.mjs';
@@ -20,28 +22,74 @@ const context = await chromium.launchPersistentContext(process.argv[2], {
     '--disable-sync',
   ],
 });
-const page = context.pages()[0] ?? (await context.newPage());
-page.setDefaultTimeout(15_000);
-page.on('pageerror', (error) => console.error(`page: ${error}`));
-
-// What the browser's own EventSource received, before any script of the page saw it; and what the page asked for.
+// What the browsers' own EventSource received, before any script of a page saw it; what the pages asked for; and what they
+// complained of.
 const streamed = [];
 const requested = [];
-const devtools = await context.newCDPSession(page);
-await devtools.send('Network.enable');
-devtools.on('Network.eventSourceMessageReceived', ({ eventName, eventId, data }) =>
-  streamed.push({ event: eventName, id: eventId, data }),
-);
-page.on('request', (request) => requested.push(`${request.method()} ${new URL(request.url()).pathname}`));
+const complaints = [];
+
+/** Tabs in the order in which they were first asked for. */
+const tabs = [];
+let page;
+
+async function tab({ number = 0 }) {
+  if (!tabs[number]) {
+    tabs[number] = number === 0 ? (context.pages()[0] ?? (await context.newPage())) : await context.newPage();
+    await watch(tabs[number]);
+  }
+  page = tabs[number];
+  await page.bringToFront();
+}
+
+async function watch(page) {
+  page.setDefaultTimeout(15_000);
+  page.on('pageerror', (error) => {
+    console.error(`page: ${error}`);
+    complaints.push(String(error));
+  });
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text());
+  });
+  const devtools = await context.newCDPSession(page);
+  await devtools.send('Network.enable');
+  devtools.on('Network.eventSourceMessageReceived', ({ eventName, eventId, data }) =>
+    streamed.push({ event: eventName, id: eventId, data }),
+  );
+  page.on('request', (request) => requested.push(`${request.method()} ${new URL(request.url()).pathname}`));
+}
+
+/** What axe-core finds that is serious, a line each. */
+async function axe() {
+  const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  await page.evaluate(source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`);
+}
+
+await tab({});
 
 const commands = {
+  tab,
   open: ({ url }) => page.goto(url),
   fill: ({ selector, text }) => page.fill(selector, text),
+  select: ({ selector, value }) => page.selectOption(selector, value),
+  press: ({ key }) => page.keyboard.press(key),
   click: ({ selector }) => page.click(selector),
   wait: ({ selector }) => page.waitForSelector(selector),
   texts: ({ selector }) => page.locator(selector).allTextContents(),
   streamed: () => streamed,
   requested: () => requested,
+  complaints: () => complaints,
+  axe,
+  // Of a page that is wider than its window, both widths.
+  size: async ({ width, height }) => {
+    await page.setViewportSize({ width, height });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    return wide > width ? [String(wide), String(width)] : [];
+  },
+  media: ({ scheme, motion }) => page.emulateMedia({ colorScheme: scheme, reducedMotion: motion }),
   screenshot: ({ path }) => page.screenshot({ path }),
 };
 

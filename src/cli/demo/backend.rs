@@ -1,6 +1,7 @@
-//! The demo's own backend: what an application behind sidestream does, and nothing that it would not do.
+//! The demo's own backend: what an application behind sidestream does, and the demo's acts.
 //!
-//! It serves a page, takes what the page sends and publishes it. It must not know the daemon from inside.
+//! It serves the page, takes what the page sends and publishes it. It must not know the daemon from inside: what it wants
+//! of it, it asks as any backend does. The acts are for the page itself: no other site may cause them.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -9,10 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -20,104 +18,186 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::cli::client;
-use crate::cli::client::Url;
+use crate::cli::demo::chat::{NewMark, NewMessage, Person, Typing};
+use crate::cli::demo::daemon_api::DaemonApi;
+use crate::cli::demo::network::{DemoNetwork, LineState};
+use crate::cli::demo::page;
+use crate::cli::demo::readers::Load;
 use crate::cli::error::Error;
 use crate::config::Secret;
 use crate::server::ServeConnection;
 use crate::shutdown::Drain;
 
-const PAGE: &str = include_str!("page.html");
-/// The page loads nothing from anywhere.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-                      img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Longer than the proxy keeps an idle connection.
 const IDLE: Duration = Duration::from_secs(75);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 16 << 10;
-const MAX_ANSWER: usize = 64 << 10;
-
-/// The name under which what the page sends is published.
-const EVENT: &str = "message:new";
+/// How many numbered events a burst has, and what each carries so that a slow line has something to do.
+const BURST: u32 = 300;
+const BALLAST: usize = 300;
 
 pub(super) struct DemoBackend {
-    publish: Url,
-    authorization: HeaderValue,
-    drain: Drain,
+    pub(super) api: Arc<DaemonApi>,
+    pub(super) network: Arc<DemoNetwork>,
+    pub(super) load: Arc<Load>,
+    /// Asks for the daemon to be stopped and started again.
+    pub(super) restarts: mpsc::Sender<()>,
+    /// What the page shows of where it is, and of the key.
+    pub(super) about: Value,
+    pub(super) drain: Drain,
 }
 
-/// What the page sends.
+/// What is to become of a line.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChatMessage {
-    topic: String,
-    text: String,
-    /// The client id of the sender's stream, if it is open.
-    from: Option<String>,
+struct LineAct {
+    reader: Person,
+    cut: bool,
+    slow: bool,
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadAct {
+    on: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoWords {}
 
 type DemoResponse = Response<Full<Bytes>>;
 
+/// Where everything is, as the page shows it.
+pub(super) fn about(public: SocketAddr, internal: SocketAddr, key: &Secret) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "public": format!("http://{public}"),
+        "internal": format!("http://{internal}"),
+        "key": key.expose(),
+    })
+}
+
 impl DemoBackend {
-    /// Publishes to `internal` with `key`.
-    pub(super) fn new(internal: SocketAddr, key: &Secret, drain: Drain) -> Self {
-        let publish = format!("http://{internal}/publish").parse().expect("an address makes a URL");
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-            .expect("a key of our own fits into a header");
-        authorization.set_sensitive(true);
-        Self { publish, authorization, drain }
-    }
-
     async fn answer(&self, request: Request<Incoming>) -> DemoResponse {
-        match (request.uri().path(), request.method()) {
-            ("/", &Method::GET | &Method::HEAD) => page(),
-            ("/", _) => not_allowed("GET, HEAD"),
-            ("/send", &Method::POST) => self.send(request).await.unwrap_or_else(|refusal| refusal),
-            ("/send", _) => not_allowed("POST"),
-            _ => sentence(StatusCode::NOT_FOUND, "there is only / and /send"),
+        if !is_own_host(request.headers()) {
+            return sentence(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the demo answers to an address, or to localhost",
+            );
+        }
+        let path = request.uri().path();
+        match request.method() {
+            &Method::GET | &Method::HEAD if path == "/api/state" => self.state().await,
+            &Method::GET | &Method::HEAD => match page::file(path) {
+                Some(file) => file.answer(request.headers()),
+                None => sentence(StatusCode::NOT_FOUND, "the demo has no such path"),
+            },
+            &Method::POST if is_act(path) => match self.act(request).await {
+                Ok(done) => json_answer(StatusCode::OK, done.to_string()),
+                Err(refusal) => refusal,
+            },
+            _ if is_act(path) => not_allowed("POST"),
+            _ => not_allowed("GET, HEAD"),
         }
     }
 
-    /// Publishes what the page sends. The answer is the daemon's.
-    async fn send(&self, request: Request<Incoming>) -> Result<DemoResponse, DemoResponse> {
-        // A page of another site can send such a body only after asking, and nobody answers it.
-        if !is_json(request.headers()) {
-            return Err(sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+    async fn state(&self) -> DemoResponse {
+        let mut state = self.about.clone();
+        // Presence may be asked for while the daemon starts; the page asks again.
+        state["online"] = self.api.online().await.unwrap_or(Value::Null);
+        state["loading"] = self.load.is_running().into();
+        for reader in Person::ALL {
+            state["lines"][reader.user()] = json!(self.network.state(reader));
         }
-        let said = read(request.into_body()).await?;
-        if said.text.trim().is_empty() {
-            return Err(sentence(StatusCode::BAD_REQUEST, "there is no text"));
+        json_answer(StatusCode::OK, state.to_string())
+    }
+
+    /// What the page asks for; the answer is the daemon's where something is published.
+    async fn act(&self, request: Request<Incoming>) -> Result<Value, DemoResponse> {
+        if let Some(refusal) = refuse_others(request.headers()) {
+            return Err(refusal);
         }
-        let event = json!({
-            "topic": said.topic,
-            "event": EVENT,
-            "data": { "text": said.text, "from": said.from },
-        });
-        match self.publish(event.to_string()).await {
-            Ok(receipt) => Ok(json_answer(StatusCode::OK, receipt)),
-            Err(Error::Refused { status: StatusCode::BAD_REQUEST, say, .. }) => {
-                Err(sentence(StatusCode::BAD_REQUEST, &say))
+        let path = request.uri().path().to_owned();
+        let body = request.into_body();
+        match &*path {
+            "/api/messages" => {
+                let event = read::<NewMessage>(body).await?.event();
+                self.publish(event.map_err(|say| sentence(StatusCode::BAD_REQUEST, say))?).await
             }
-            Err(error) => Err(sentence(StatusCode::BAD_GATEWAY, &format!("not published: {error}"))),
+            "/api/typing" => self.publish(read::<Typing>(body).await?.event()).await,
+            "/api/marks" => self.publish(read::<NewMark>(body).await?.event()).await,
+            "/api/lines" => {
+                let LineAct { reader, cut, slow } = read(body).await?;
+                self.network.put(reader, LineState { cut, slow });
+                Ok(json!(self.network.state(reader)))
+            }
+            "/api/burst" => {
+                read::<NoWords>(body).await?;
+                let ballast = "·".repeat(BALLAST / 2);
+                let events = (1..=BURST).map(|n| {
+                    json!({ "topic": "chat", "event": "tick", "data": { "n": n, "of": BURST, "ballast": ballast }, "ttl": 60 })
+                });
+                self.publish(events.collect()).await
+            }
+            "/api/behind" => {
+                let LineAct { reader, .. } = read(body).await?;
+                let behind = self.api.behind(reader).await.map_err(not_done)?;
+                Ok(json!({ "behind": behind }))
+            }
+            "/api/load" => {
+                let LoadAct { on } = read(body).await?;
+                self.load(on);
+                Ok(json!({ "loading": on }))
+            }
+            _ => {
+                read::<NoWords>(body).await?;
+                // One that waits already is as good.
+                let _ = self.restarts.try_send(());
+                Ok(json!({ "restarting": true }))
+            }
         }
     }
 
-    async fn publish(&self, event: String) -> Result<Vec<u8>, Error> {
-        let mut request = Request::new(Full::from(event));
-        *request.method_mut() = Method::POST;
-        let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut answer = client::send(&self.publish, request).await?;
-        if answer.head.status == StatusCode::OK {
-            answer.whole(MAX_ANSWER).await
+    fn load(&self, on: bool) {
+        if on {
+            let load = Arc::clone(&self.load);
+            let drain = self.drain.clone();
+            self.drain.spawn(async move {
+                tokio::select! {
+                    () = drain.started() => load.stop(),
+                    _ = load.run() => {}
+                }
+            });
         } else {
-            Err(answer.refusal().await)
+            self.load.stop();
         }
+    }
+
+    async fn publish(&self, event: Value) -> Result<Value, DemoResponse> {
+        self.api.publish(&event).await.map_err(not_done)
+    }
+}
+
+const ACTS: [&str; 7] =
+    ["/api/messages", "/api/typing", "/api/marks", "/api/lines", "/api/burst", "/api/load", "/api/restart"];
+
+fn is_act(path: &str) -> bool {
+    ACTS.contains(&path) || path == "/api/behind"
+}
+
+fn not_done(error: Error) -> DemoResponse {
+    match error {
+        Error::Refused { status: StatusCode::BAD_REQUEST, say, .. } => {
+            sentence(StatusCode::BAD_REQUEST, &say)
+        }
+        error => sentence(StatusCode::BAD_GATEWAY, &format!("not published: {error}")),
     }
 }
 
@@ -148,8 +228,8 @@ impl ServeConnection for DemoBackend {
     }
 }
 
-/// The whole body of `/send`, bounded in size and time.
-async fn read(body: Incoming) -> Result<ChatMessage, DemoResponse> {
+/// The whole body of an act, bounded in size and time.
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, DemoResponse> {
     let bad = |say: &str| sentence(StatusCode::BAD_REQUEST, say);
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes())
@@ -162,19 +242,33 @@ async fn read(body: Incoming) -> Result<ChatMessage, DemoResponse> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(kind)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+/// Whether a request names this machine by its address or as `localhost`: a site whose name is made to lead here is not
+/// shown the key.
+fn is_own_host(headers: &HeaderMap) -> bool {
+    let Some(Ok(host)) = headers.get(HOST).map(HeaderValue::to_str) else { return false };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    host.starts_with('[')
+        || name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok()
 }
 
-fn page() -> DemoResponse {
-    let mut response = Response::new(Full::from(PAGE));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+/// The refusal of what a page of another site may have sent.
+fn refuse_others(headers: &HeaderMap) -> Option<DemoResponse> {
+    let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let kind = text(&CONTENT_TYPE).and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    if !kind.trim().eq_ignore_ascii_case("application/json") {
+        // Such a body a page of another site can send only after asking, and nobody answers that.
+        return Some(sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
+    }
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let own = match (text(&ORIGIN), text(&HOST)) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, own)| own == host),
+        _ => true,
+    };
+    if !own || site.is_some_and(|site| site != "same-origin") {
+        return Some(sentence(StatusCode::FORBIDDEN, "only the demo's own page may do this"));
+    }
+    None
 }
 
 fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> DemoResponse {

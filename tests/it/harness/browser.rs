@@ -1,4 +1,4 @@
-//! A real browser with one page: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a screenshot.
+//! A real browser with a page or several: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a screenshot.
 
 use std::path::Path;
 
@@ -41,6 +41,66 @@ impl Browser {
 
     pub(crate) async fn click(&mut self, selector: &str) {
         self.must(&json!({"do": "click", "selector": selector})).await;
+    }
+
+    /// Goes on with another tab of the same browser; the first one is 0.
+    pub(crate) async fn tab(&mut self, number: usize) {
+        self.must(&json!({"do": "tab", "number": number})).await;
+    }
+
+    /// Picks an option of a list.
+    pub(crate) async fn select(&mut self, selector: &str, value: &str) {
+        self.must(&json!({"do": "select", "selector": selector, "value": value})).await;
+    }
+
+    /// Presses a key, such as `Enter`, where the focus is.
+    pub(crate) async fn press(&mut self, key: &str) {
+        self.must(&json!({"do": "press", "key": key})).await;
+    }
+
+    /// Makes the window this large, and fails when the page then scrolls sideways.
+    pub(crate) async fn size(&mut self, width: u32, height: u32) {
+        let too_wide = self.must(&json!({"do": "size", "width": width, "height": height})).await;
+        if too_wide != json!([]) {
+            self.fail(&format!("the page scrolls sideways at {width}x{height}: {too_wide}")).await;
+        }
+    }
+
+    /// Prefers a colour scheme (`light`, `dark`), and motion (`no-preference`) or none (`reduce`).
+    pub(crate) async fn prefer(&mut self, scheme: &str, motion: &str) {
+        self.must(&json!({"do": "media", "scheme": scheme, "motion": motion})).await;
+    }
+
+    /// Fails when axe-core has a serious finding.
+    pub(crate) async fn is_accessible(&mut self) {
+        let found = self.must(&json!({"do": "axe"})).await;
+        if found != json!([]) {
+            self.fail(&format!("axe-core finds {found:#}")).await;
+        }
+    }
+
+    /// What the pages have complained of: exceptions, and errors on the console.
+    pub(crate) async fn complaints(&mut self) -> Vec<String> {
+        serde_json::from_value(self.must(&json!({"do": "complaints"})).await).expect("texts")
+    }
+
+    /// The texts of the elements as they are now.
+    pub(crate) async fn texts(&mut self, selector: &str) -> Vec<String> {
+        let texts = self.must(&json!({"do": "texts", "selector": selector})).await;
+        serde_json::from_value(texts).expect("texts")
+    }
+
+    /// Waits until one of the elements' texts holds this; gives that text.
+    pub(crate) async fn says(&mut self, selector: &str, part: &str) -> String {
+        let mut shown = Vec::new();
+        let seen = look_for(SOON, async || {
+            shown = self.texts(selector).await;
+            shown.iter().find(|text| text.contains(part)).cloned()
+        });
+        match seen.await {
+            Some(text) => text,
+            None => self.fail(&format!("{selector} shows {shown:?}\nand not {part:?}")).await,
+        }
     }
 
     /// Waits until an element is to be seen.

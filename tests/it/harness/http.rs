@@ -46,7 +46,10 @@ pub(crate) async fn request(
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("HTTP");
         tokio::spawn(connection);
-        let mut request = http::Request::builder().method(method).uri(path).header("host", to.to_string());
+        let mut request = http::Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", to.to_string());
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
