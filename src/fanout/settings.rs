@@ -4,9 +4,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime};
 
-use socket2::{SockRef, TcpKeepalive};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 
 use crate::event::{Block, EventFormat, EventName, Frame};
+use crate::net::keepalive;
 
 /// What all subscribers have in common.
 #[derive(Clone, Debug)]
@@ -44,20 +46,12 @@ impl Heartbeat {
 }
 
 impl Settings {
-    /// Makes the kernel notice a dead peer: keep-alive for an idle one, the user timeout for one that owes an
-    /// acknowledgement. What is unsent is kept short, so that a stalled reader does not hide in the kernel's buffer.
+    /// Makes the kernel notice a dead peer. What is unsent is kept short, so that a stalled reader does not hide in the
+    /// kernel's buffer.
     pub(super) fn tune(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let socket = SockRef::from(&socket);
-        let keepalive =
-            TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
+        keepalive::notice_vanished(socket, self.write_timeout)?;
         #[cfg(target_os = "linux")]
-        let keepalive = keepalive.with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
-        #[cfg(target_os = "linux")]
-        {
-            socket.set_tcp_user_timeout(Some(self.write_timeout))?;
-            socket.set_tcp_notsent_lowat(16 << 10)?;
-        }
+        SockRef::from(&socket).set_tcp_notsent_lowat(16 << 10)?;
         Ok(())
     }
 }

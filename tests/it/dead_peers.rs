@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::harness::{Authority, Daemon, eventually, eventually_within, repeating};
+use crate::harness::{
+    Authority, Daemon, eventually, eventually_within, let_time_pass, repeating, within, within_time,
+};
 
 /// A network namespace, reached over a pair of virtual interfaces.
 struct Namespace {
@@ -48,6 +51,21 @@ impl Namespace {
             .spawn()
             .expect("curl");
         Client(child)
+    }
+
+    /// What a client inside reads of a stream.
+    fn reader(&self, url: &str) -> tokio::process::Child {
+        tokio::process::Command::new("ip")
+            .args(["netns", "exec", &self.name, "curl", "-sN", url])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("curl")
+    }
+
+    /// Packets arrive again.
+    fn restore(&self) {
+        ip(&format!("-n {} addr add {}/30 dev {}b", self.name, self.theirs, self.name));
     }
 
     /// From here on every packet to it is swallowed.
@@ -127,4 +145,41 @@ async fn dead_peers_over_tls_and_http2_are_gone_within_a_minute_too() {
     {
         assert!(after <= Duration::from_secs(60), "{what}: {after:?}");
     }
+}
+
+/// A stream's network is away for 12 s while events of this size are published. Gives what the client makes of it once
+/// the network is back: it gets the event that is published then, or sees its stream's end.
+async fn outage(number: u32, size: usize) -> &'static str {
+    let namespace = Namespace::new(number);
+    let listen = format!("{}:0", namespace.ours);
+    let config = "[sse]\nwrite_timeout = \"4s\"\nheartbeat = \"1s\"\n";
+    let daemon = Daemon::start_with(config, &[("SIDESTREAM_PUBLIC_LISTEN", &listen)]).await;
+    let mut curl = namespace.reader(&format!("http://{}/events?topic=a", daemon.public));
+    let mut lines = BufReader::new(curl.stdout.take().expect("its output")).lines();
+    let first = within("the stream's beginning", lines.next_line()).await.expect("text");
+    assert!(first.is_some());
+    namespace.swallow();
+    let data = "x".repeat(size);
+    let publish = async || drop(daemon.publish(&json!({"topic": "a", "data": data})).await);
+    let why = "the network is away";
+    repeating(Duration::from_millis(300), publish, let_time_pass(why, Duration::from_secs(12))).await;
+    namespace.restore();
+    daemon.publish(&json!({"topic": "a", "data": "after"})).await;
+    within_time(Duration::from_secs(40), "the client learns what became of its stream", async {
+        loop {
+            match lines.next_line().await.expect("text") {
+                Some(line) if line.contains("after") => return "goes on",
+                Some(_) => {}
+                None => return "ends",
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_whose_network_was_away_goes_on_or_sees_the_end_of_its_stream() {
+    let (few, many) = tokio::join!(outage(10, 10), outage(11, 200_000));
+    // What is sent meanwhile fits into the kernel's buffer, or does not: then the stream has stalled.
+    assert_eq!((few, many), ("goes on", "ends"));
 }

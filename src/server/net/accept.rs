@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -33,10 +33,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How much is read before the protocol is known: most heads come whole.
 const FIRST: usize = 4096;
-
-/// By how much the kernel's limit for bytes that nobody acknowledges is above our own.
-#[cfg(target_os = "linux")]
-const LATER: Duration = Duration::from_secs(5);
 
 /// How much of an answer waits, encrypted, for the socket to take it.
 const TLS_BUFFER: usize = 32 << 10;
@@ -92,24 +88,6 @@ pub(in crate::server) fn failure_label(error: &io::Error) -> &'static str {
         Some(_) => "protocol",
         None => "disconnected",
     }
-}
-
-/// Makes the kernel notice a peer that has vanished without a word, on every accepted socket. A peer that is there and
-/// takes nothing is the affair of [`ClientSocket`], which is faster and ends by a reset; `fanout` has settings of its own
-/// for the sockets that it owns.
-pub(in crate::server) fn notice_dead_peer(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(25)).with_interval(Duration::from_secs(8));
-    #[cfg(target_os = "linux")]
-    let keepalive = keepalive.with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    // The kernel counts a window that stays closed, too, and drops the connection without a reset: it must not be first.
-    #[cfg(target_os = "linux")]
-    if !write_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(write_timeout + LATER))?;
-    }
-    Ok(())
 }
 
 /// Keeps what is unsent short on a socket that stays with hyper, so that a stalled reader of a stream does not hide in

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use crate::server::net::accept;
+use crate::net::keepalive;
 use crate::shutdown::Drain;
 use crate::telemetry::Throttle;
 
@@ -104,7 +104,7 @@ pub async fn serve<S: ServeConnection>(
                     let _permit = permit;
                     // Small writes go out at once; an error means that the peer is gone, which the next read says.
                     let _ = socket.set_nodelay(true);
-                    let _ = accept::notice_dead_peer(&socket, write_timeout);
+                    let _ = keepalive::notice_vanished(&socket, write_timeout);
                     server.connection(socket, peer).await;
                 });
             }
