@@ -2,6 +2,7 @@
 //! TLS adds stands in `tls.rs`.
 
 mod connections;
+mod floods;
 mod proxied;
 mod streams;
 

@@ -3,6 +3,7 @@
 //! Nothing on it is unbounded: requests open at once, heads, what waits to be sent, time without a request, and time
 //! without a sign of life. What is answered is the caller's affair.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
+use crate::server::net::frame_budget::{FrameBudget, FramesExceeded};
 use crate::server::net::taking::Taking;
 use crate::server::respond::ResponseBody;
 use crate::shutdown::Drain;
@@ -71,7 +73,7 @@ pub(in crate::server) async fn serve<I, A, F, E>(
     answer: A,
     limits: Http2Limits,
     (goaway, tasks): (&Drain, &Drain),
-) -> hyper::Result<()>
+) -> Result<(), Http2Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
@@ -85,6 +87,8 @@ where
         Box::pin(answer(request))
     });
     let tasks = Tasks { drain: tasks.clone(), open: Arc::clone(&open), write_timeout: limits.write_timeout };
+    let io = FrameBudget::new(io);
+    let frames = io.exceeded();
     let serving = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
@@ -100,7 +104,7 @@ where
     loop {
         tokio::select! {
             biased;
-            result = serving.as_mut() => return result,
+            result = serving.as_mut() => return result.map_err(|error| Http2Error::new(error, &frames)),
             () = goaway.started(), if !going => {}
             () = open.idle_for(if going { GOING } else { limits.idle }) => {
                 if going {
@@ -112,6 +116,23 @@ where
         going = true;
         // No new requests from now on; what is open goes on to its end.
         serving.as_mut().graceful_shutdown();
+    }
+}
+
+/// Why a connection ended badly.
+#[derive(Debug)]
+pub(in crate::server) struct Http2Error {
+    pub(in crate::server) error: hyper::Error,
+    /// Its client sent more than anybody needs; in one word by whose count.
+    pub(in crate::server) flood: Option<&'static str>,
+}
+
+impl Http2Error {
+    fn new(error: hyper::Error, frames: &FramesExceeded) -> Self {
+        let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        let calm = http2.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        let flood = if frames.get() { Some("frames") } else { calm.then_some("protocol") };
+        Self { error, flood }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::server::net::connection::{ErrorChain, OpenConnection};
 use crate::server::net::http1;
 use crate::server::net::http1::{Http1Limits, TakenOver};
 use crate::server::net::http2;
-use crate::server::net::http2::Http2Limits;
+use crate::server::net::http2::{Http2Error, Http2Limits};
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::takeover;
 use crate::server::net::takeover::Handover;
@@ -225,8 +225,14 @@ impl Public {
         let PublicNotices { closing, stop } = &self.notices;
         // Clients of a connection that is new all the same need it.
         let notice = if closing.has_started() { stop } else { closing };
-        if let Err(error) = http2::serve(io, answer, self.transport.http2, (notice, stop)).await {
-            debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+        let served = http2::serve(io, answer, self.transport.http2, (notice, stop)).await;
+        let Err(Http2Error { error, flood }) = served else { return };
+        let Some(count) = flood else {
+            return debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
+        };
+        metrics::counter!(telemetry::HTTP2_FLOODS, "count" => count).increment(1);
+        if let Some(suppressed) = self.unreadable.pass() {
+            info!(%peer, count, suppressed, "a client flooded its HTTP/2 connection, which is closed");
         }
     }
 }

@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use super::QUIET;
 use crate::harness::{Backend, Daemon, H2, Peer, eventually, within, within_time};
 
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame of type, flags and stream.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::from(&(payload.len() as u32).to_be_bytes()[1..]);
     frame.extend_from_slice(&[kind, flags]);
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -22,7 +22,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `GET / HTTP/2` with `:authority: x`, uncompressed but for what the static table has.
-fn head_of_get() -> Vec<u8> {
+pub(super) fn head_of_get() -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x84, 0x41, 0x01];
     block.push(b'x');
     block
@@ -177,7 +177,7 @@ async fn endless_continuations_end_the_connection() {
 }
 
 /// Proportional memory in KiB.
-fn memory(daemon: &Daemon) -> u64 {
+pub(super) fn memory(daemon: &Daemon) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", daemon.pid())).expect("Linux");
     let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a line");
     pss.trim().trim_end_matches(" kB").parse().expect("a number")
