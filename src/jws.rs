@@ -84,6 +84,19 @@ pub enum BadKey {
     NotASet(&'static str),
     #[error("holds no key that can be used here")]
     NoKey,
+    #[error("holds more than {MOST_KEYS} keys")]
+    TooMany,
+}
+
+/// The keys of a JWK set.
+#[derive(PartialEq, Eq, Debug)]
+pub struct JwkSet {
+    /// At most [`MOST_KEYS`].
+    pub keys: Vec<JwsKey>,
+    /// How many more there were that could have been used.
+    pub too_many: usize,
+    /// How many are not for signatures, or of a kind that is not supported.
+    pub unusable: usize,
 }
 
 impl JwsKey {
@@ -123,18 +136,24 @@ impl JwsKey {
         }
     }
 
-    /// The keys of a JWK set that are for signatures and of a supported kind; the others are passed over.
-    pub fn from_jwks(text: &[u8], secrets: Secrets) -> Result<Vec<Self>, BadKey> {
+    /// The keys of a JWK set that are for signatures and of a supported kind; the others are passed over. It may begin
+    /// with a byte order mark.
+    pub fn from_jwks(text: &[u8], secrets: Secrets) -> Result<JwkSet, BadKey> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let value: Value = serde_json::from_slice(text).map_err(|_| BadKey::NotASet("it is not JSON"))?;
         let set: Set =
             serde_json::from_value(value).map_err(|_| BadKey::NotASet("it has no array `keys`"))?;
-        let keys: Vec<Self> =
-            set.keys.into_iter().filter_map(|key| Self::from_jwk(key, secrets)).take(MOST_KEYS).collect();
-        if keys.is_empty() { Err(BadKey::NoKey) } else { Ok(keys) }
+        let all = set.keys.len();
+        let mut keys: Vec<Self> =
+            set.keys.into_iter().filter_map(|key| Self::from_jwk(key, secrets)).collect();
+        let unusable = all - keys.len();
+        let too_many = keys.len().saturating_sub(MOST_KEYS);
+        keys.truncate(MOST_KEYS);
+        if keys.is_empty() { Err(BadKey::NoKey) } else { Ok(JwkSet { keys, too_many, unusable }) }
     }
 
     fn from_jwk(value: Value, secrets: Secrets) -> Option<Self> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::app::adapters::{InternalRequests, PresencePublisher, WebhookNotifier};
 use crate::app::running::{Listeners, Running};
-use crate::app::settings::{fanout_settings, retention};
+use crate::app::settings::{fanout_settings, reserved_events, retention};
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Gates, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{Config, HookEvent};
@@ -160,7 +160,8 @@ impl Parts {
         relay: Option<Arc<dyn Relay>>,
     ) -> io::Result<Arc<server::Internal>> {
         let StopOrder { leaving, serving, last, .. } = &self.order;
-        let keys = PublisherKeys::start(&config.internal, &self.health, serving).map_err(io::Error::other)?;
+        let keys = PublisherKeys::start(&config.internal, reserved_events(config), &self.health, serving)
+            .map_err(io::Error::other)?;
         let probes = server::Probes {
             health: self.health.clone(),
             metrics: self.metrics.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::auth::ReservedEvents;
 use crate::config;
 use crate::config::Config;
 use crate::event::Frame;
@@ -16,6 +17,17 @@ pub(super) fn retention(log: &config::Log) -> Retention {
         age: log.max_age,
         idempotency_window: log.idempotency_window,
     }
+}
+
+/// The names of the events that the daemon itself sends, beside those that nobody may publish.
+pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
+    let heartbeat = match &config.sse.heartbeat_as {
+        config::Heartbeat::Event(name) => Some(name),
+        _ => None,
+    };
+    let presence = &config.presence;
+    let presence = [&presence.online, &presence.offline].into_iter().filter(|_| !presence.topics.is_empty());
+    heartbeat.into_iter().chain(presence).chain([&config.sse.connected_as]).cloned().collect()
 }
 
 pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {

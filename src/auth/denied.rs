@@ -37,6 +37,8 @@ pub enum Denied {
     MissingClaim(Box<str>),
     #[error("the token's `{0}` is not what it has to be")]
     BadClaim(Box<str>),
+    #[error("the token's `{0}` is too far ahead: it counts seconds since 1970, not milliseconds")]
+    Milliseconds(&'static str),
     #[error("the topic `{0}` is not granted")]
     TopicNotGranted(Name),
     #[error("the grant was taken back")]
@@ -93,7 +95,7 @@ impl Denied {
             Self::WrongAudience => "wrong_audience",
             Self::WrongIssuer => "wrong_issuer",
             Self::MissingClaim(_) => "missing_claim",
-            Self::BadClaim(_) => "bad_claim",
+            Self::BadClaim(_) | Self::Milliseconds(_) => "bad_claim",
             Self::TopicNotGranted(_) => "topic_not_granted",
             Self::Revoked => "revoked",
             Self::NotYourStream => "not_your_stream",

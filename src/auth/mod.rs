@@ -19,7 +19,9 @@ pub use crate::auth::denied::{Denied, DeniedResponse};
 pub use crate::auth::gate::{BadGate, Caller, Gates, Verified};
 pub use crate::auth::grant::{Grant, GrantedTopics};
 pub use crate::auth::origin::RequestOrigin;
-pub use crate::auth::publisher::{NotAllowed, Publisher, PublisherDenied, PublisherKeys, key_sha256};
+pub use crate::auth::publisher::{
+    NotAllowed, Publisher, PublisherDenied, PublisherKeys, ReservedEvents, key_sha256,
+};
 pub use crate::auth::revocations::{Full, GrantSelector, Revocations};
 pub use crate::auth::ticket::redeemed::FirstUse;
 pub use crate::auth::ticket::{BadMint, Minted, Tickets};

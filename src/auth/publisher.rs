@@ -19,7 +19,7 @@ use crate::auth::grant::{Grant, GrantedTopics};
 use crate::auth::jwt::JwtGate;
 use crate::config;
 use crate::config::{PublisherKey, Secret};
-use crate::event::{Audience, Key, Name, Pattern};
+use crate::event::{Event, EventName, Key, Name, Pattern};
 use crate::health::Health;
 use crate::shutdown::Drain;
 use crate::telemetry::PUBLISHES;
@@ -28,7 +28,11 @@ use crate::telemetry::PUBLISHES;
 pub struct PublisherKeys {
     keys: Vec<([u8; 32], Arc<Publisher>)>,
     tokens: Option<JwtGate>,
+    reserved: ReservedEvents,
 }
+
+/// The names of the daemon's own events, which a publisher with bounds may not use.
+pub type ReservedEvents = Arc<[EventName]>;
 
 /// Somebody who may publish.
 #[derive(Debug)]
@@ -50,12 +54,23 @@ struct PublisherScope {
     sessions: bool,
     clients: bool,
     broadcast: bool,
+    reserved: ReservedEvents,
 }
 
-/// The publisher may not publish to this key.
+/// What a publisher may not do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this publisher may not publish to {}", shown(.0))]
-pub struct NotAllowed(pub Key);
+pub enum NotAllowed {
+    #[error("this publisher may not publish to {}", shown(.0))]
+    Audience(Key),
+    #[error(
+        "this publisher may not publish the event `{}`: the names of sse.connected_as, sse.heartbeat_as and [presence] \
+        are sidestream's own", .0.as_str()
+    )]
+    Event(EventName),
+    /// It would hold for all that the client's stream carries.
+    #[error("this publisher may not set `retry`: it steers the whole stream")]
+    Retry,
+}
 
 /// Why somebody may not publish.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -94,7 +109,7 @@ impl PublisherDenied {
 impl PublisherKeys {
     /// `keys` may publish to everybody, `publishers` to whom they say. Empty keys are passed over: nobody may publish
     /// with nothing. A key that is both has the publisher's bounds.
-    pub fn new(keys: &[Secret], publishers: &[config::Publisher]) -> Self {
+    pub fn new(keys: &[Secret], publishers: &[config::Publisher], reserved: ReservedEvents) -> Self {
         let hash_of =
             |key: &Secret| Some(sha256(key.expose().as_bytes())).filter(|_| !key.expose().is_empty());
         let bounded = publishers.iter().filter_map(|publisher| {
@@ -102,20 +117,25 @@ impl PublisherKeys {
                 PublisherKey::Plain(key) => hash_of(key)?,
                 PublisherKey::Sha256(hash) => *hash,
             };
-            Some((hash, Arc::new(Publisher::bounded(publisher))))
+            Some((hash, Arc::new(Publisher::bounded(publisher, &reserved))))
         });
         let free = Arc::new(Publisher::unbounded());
         let all = keys.iter().filter_map(|key| Some((hash_of(key)?, Arc::clone(&free))));
-        Self { keys: bounded.chain(all).collect(), tokens: None }
+        Self { keys: bounded.chain(all).collect(), tokens: None, reserved }
     }
 
     /// All that `section` knows. Starts what works in the background, which ends when the drain starts.
-    pub fn start(section: &config::Internal, health: &Health, drain: &Drain) -> Result<Self, BadGate> {
+    pub fn start(
+        section: &config::Internal,
+        reserved: ReservedEvents,
+        health: &Health,
+        drain: &Drain,
+    ) -> Result<Self, BadGate> {
         let tokens = section.publisher_jwt.as_ref().map(JwtGate::new).transpose().map_err(BadGate::Jwks)?;
         if let Some(tokens) = &tokens {
             tokens.start("publisher_jwks", health, drain);
         }
-        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers) })
+        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers, reserved) })
     }
 
     /// Whether the sender of `headers` may do everything that a key opens.
@@ -135,7 +155,7 @@ impl PublisherKeys {
         let token = str::from_utf8(presented).ok().filter(is_token);
         let (Some(tokens), Some(token)) = (&self.tokens, token) else { return Err(PublisherDenied::Wrong) };
         match tokens.verify_token(token).await {
-            Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant))),
+            Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant, &self.reserved))),
             Err(Denied::NotNow(why)) => Err(PublisherDenied::NotNow(why)),
             Err(denied) => Err(PublisherDenied::Token { word: denied.word(), say: denied.to_string() }),
         }
@@ -174,21 +194,28 @@ impl Publisher {
     }
 
     /// Somebody who may publish to whom the configuration says.
-    pub fn bounded(publisher: &config::Publisher) -> Self {
+    pub fn bounded(publisher: &config::Publisher, reserved: &ReservedEvents) -> Self {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
             publisher.clone();
-        let bounds = PublisherScope { topics: topics.into(), users, sessions, clients, broadcast };
+        let reserved = Arc::clone(reserved);
+        let bounds = PublisherScope { topics: topics.into(), users, sessions, clients, broadcast, reserved };
         Self { name: name.into(), subject: None, bounds: Some(bounds), published: OnceLock::new() }
     }
 
-    fn of_token(grant: Grant) -> Self {
+    fn of_token(grant: Grant, reserved: &ReservedEvents) -> Self {
         let topics = match grant.topics {
             GrantedTopics::Only(topics) => topics,
             // No token says so.
             GrantedTopics::Any => Box::default(),
         };
-        let bounds =
-            PublisherScope { topics, users: false, sessions: false, clients: false, broadcast: false };
+        let bounds = PublisherScope {
+            topics,
+            users: false,
+            sessions: false,
+            clients: false,
+            broadcast: false,
+            reserved: Arc::clone(reserved),
+        };
         Self {
             name: "publisher_jwt".into(),
             subject: grant.user,
@@ -208,13 +235,16 @@ impl Publisher {
         self.published.get_or_init(look_up).increment(1);
     }
 
-    /// Whether all of an event's audience is within the publisher's bounds; otherwise, what is not.
-    pub fn may_reach(&self, audience: &Audience) -> Result<(), NotAllowed> {
+    /// Whether all of an event is within the publisher's bounds; otherwise, what is not.
+    pub fn may_send(&self, event: &Event) -> Result<(), NotAllowed> {
         let Some(bounds) = &self.bounds else { return Ok(()) };
-        match audience.keys().iter().find(|key| !bounds.allow(key)) {
-            Some(key) => Err(NotAllowed(key.clone())),
-            None => Ok(()),
+        if let Some(key) = event.audience.keys().iter().find(|key| !bounds.allow(key)) {
+            return Err(NotAllowed::Audience(key.clone()));
         }
+        if let Some(name) = event.name.as_ref().filter(|name| bounds.reserved.contains(name)) {
+            return Err(NotAllowed::Event(name.clone()));
+        }
+        if event.retry.is_some() { Err(NotAllowed::Retry) } else { Ok(()) }
     }
 
     /// The idempotency key that a publisher's own is kept under: what one of bounds sends counts once among its own,
@@ -242,19 +272,21 @@ impl PublisherScope {
 impl NotAllowed {
     /// The reason on the wire and in the metric.
     pub fn word(&self) -> &'static str {
-        match self.0 {
-            Key::Topic(_) => "topic_not_allowed",
-            Key::User(_) => "user_not_allowed",
-            Key::Session(_) => "session_not_allowed",
-            Key::Client(_) => "client_not_allowed",
-            Key::Broadcast => "broadcast_not_allowed",
+        match self {
+            Self::Audience(Key::Topic(_)) => "topic_not_allowed",
+            Self::Audience(Key::User(_)) => "user_not_allowed",
+            Self::Audience(Key::Session(_)) => "session_not_allowed",
+            Self::Audience(Key::Client(_)) => "client_not_allowed",
+            Self::Audience(Key::Broadcast) => "broadcast_not_allowed",
+            Self::Event(_) => "event_not_allowed",
+            Self::Retry => "retry_not_allowed",
         }
     }
 
     /// The topic that it was about.
     pub fn topic(&self) -> Option<&Name> {
-        match &self.0 {
-            Key::Topic(topic) => Some(topic),
+        match self {
+            Self::Audience(Key::Topic(topic)) => Some(topic),
             _ => None,
         }
     }
@@ -287,128 +319,5 @@ fn bearer(field: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    fn keys(keys: &[&str]) -> PublisherKeys {
-        PublisherKeys::new(&keys.iter().map(|key| Secret::new(*key)).collect::<Vec<_>>(), &[])
-    }
-
-    fn check(keys: &PublisherKeys, fields: &[&str]) -> Result<(), PublisherDenied> {
-        let fields = fields.iter().map(|field| (AUTHORIZATION, HeaderValue::from_str(field).unwrap()));
-        let mut headers = HeaderMap::new();
-        fields.for_each(|(name, value)| {
-            headers.append(name, value);
-        });
-        keys.check(&headers)
-    }
-
-    #[test]
-    fn any_of_the_keys_opens() {
-        let keys = keys(&["old-key", "new", "ключ"]);
-        for field in ["Bearer old-key", "Bearer new", "bearer new", "BEARER   new ", "Bearer ключ"] {
-            assert_eq!(check(&keys, &[field]), Ok(()), "{field}");
-        }
-    }
-
-    #[test]
-    fn nothing_else_opens() {
-        let keys = keys(&["old-key", "new"]);
-        for field in [
-            "Bearer old-kez",
-            "Bearer old-ke",
-            "Bearer old-keyy",
-            "Bearer old-key-and-much-more",
-            "Bearer ne",
-            "Bearer neww",
-            "Bearer NEW",
-            "Bearer new old-key",
-            "Bearer old-key,new",
-            "Bearer \"new\"",
-        ] {
-            assert_eq!(check(&keys, &[field]), Err(PublisherDenied::Wrong), "{field}");
-        }
-        for field in ["", "Bearer", "Bearer ", "new", "Basic new", "Bearernew", "Token new"] {
-            assert_eq!(check(&keys, &[field]), Err(PublisherDenied::Missing), "{field}");
-        }
-        assert_eq!(check(&keys, &[]), Err(PublisherDenied::Missing));
-        assert_eq!(check(&keys, &["Bearer new", "Bearer new"]), Err(PublisherDenied::Wrong));
-    }
-
-    #[test]
-    fn without_keys_nobody_publishes() {
-        for none in [keys(&[]), keys(&["", ""])] {
-            assert_eq!(check(&none, &["Bearer x"]), Err(PublisherDenied::Off));
-            assert_eq!(check(&none, &[]), Err(PublisherDenied::Off));
-        }
-        assert_eq!(check(&keys(&["", "a"]), &["Bearer  "]), Err(PublisherDenied::Missing));
-    }
-
-    fn bounded(name: &str, key: PublisherKey) -> config::Publisher {
-        config::Publisher {
-            name: name.to_owned(),
-            key,
-            topics: vec![Pattern::parse("chat:*").unwrap()],
-            users: true,
-            sessions: false,
-            clients: false,
-            broadcast: false,
-        }
-    }
-
-    fn of(key: &str) -> HeaderMap {
-        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).unwrap())])
-    }
-
-    #[tokio::test]
-    async fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
-        // `printf %s hashed | sha256sum`
-        let hash = key_sha256("hashed");
-        assert_eq!(hash, "1a06df824ed741b53c785079a6347f00eec5af82f9850775409ca69dff4068a6");
-        let keys = PublisherKeys::new(
-            &[Secret::new("free"), Secret::new("both")],
-            &[
-                bounded("plain", PublisherKey::Plain(Secret::new("plain"))),
-                bounded("hashed", PublisherKey::Sha256(sha256(b"hashed"))),
-                bounded("both", PublisherKey::Plain(Secret::new("both"))),
-            ],
-        );
-        assert_eq!(check(&keys, &["Bearer free"]), Ok(()));
-        assert_eq!(
-            keys.publisher(&of(&hash)).await.map(|_| ()),
-            Err(PublisherDenied::Wrong),
-            "a hash is no key"
-        );
-        for name in ["plain", "hashed", "both"] {
-            let publisher = keys.publisher(&of(name)).await.unwrap();
-            assert_eq!(publisher.name(), name);
-            assert_eq!(check(&keys, &[&format!("Bearer {name}")]), Err(PublisherDenied::Bounded));
-            let name = |text: &str| Name::parse(text).unwrap();
-            let may = |keys: &[Key]| {
-                let audience = Audience::new(keys.to_vec(), vec![Key::Session(name("s"))]).unwrap();
-                publisher.may_reach(&audience).map_err(|NotAllowed(key)| key)
-            };
-            let (inside, outside) = (Key::Topic(name("chat:1")), Key::Topic(name("news")));
-            assert_eq!(may(&[inside.clone(), Key::User(name("u"))]), Ok(()));
-            for not in [outside, Key::Session(name("s")), Key::Client(name("c")), Key::Broadcast] {
-                assert_eq!(may(&[inside.clone(), not.clone()]), Err(not));
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn one_publishers_idempotency_keys_are_not_anothers() {
-        let keys = PublisherKeys::new(
-            &[Secret::new("free")],
-            &[
-                bounded("a", PublisherKey::Plain(Secret::new("a"))),
-                bounded("b", PublisherKey::Plain(Secret::new("b"))),
-            ],
-        );
-        let own = async |key: &str| keys.publisher(&of(key)).await.unwrap().own_idempotency_key("order 7");
-        assert_eq!(own("free").await, None);
-        assert_eq!(own("a").await, own("a").await);
-        assert_ne!(own("a").await, own("b").await);
-    }
-}
+#[path = "publisher_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@
 use crate::lock::Mutex;
 use crate::telemetry::REVOCATIONS_REFUSED;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,8 @@ enum Handle {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Span {
     at: SystemTime,
-    until: SystemTime,
+    /// By a clock that nobody sets: a wall clock that goes wrong for a while lets nobody in.
+    until: Instant,
 }
 
 /// All that are in force.
@@ -81,6 +82,9 @@ pub struct Revocations {
     spans: Mutex<Spans>,
     away: Mutex<Spans>,
 }
+
+/// Longer than anything may be asked for.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// There is no room for one more revocation: `auth.max_revocations` are in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -91,7 +95,7 @@ pub struct Full;
 #[derive(Default)]
 struct Spans {
     by_handle: HashMap<Handle, Vec<Revocation>>,
-    by_end: BTreeMap<(SystemTime, u64), Handle>,
+    by_end: BTreeMap<(Instant, u64), Handle>,
     /// How many there ever were.
     count: u64,
 }
@@ -111,16 +115,24 @@ impl Revocations {
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
     /// later times count. One more than there is room for is refused: those in force are not forgotten for it.
     pub fn add(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) -> Result<(), Full> {
-        self.enter(&self.spans, whose, Span { at, until })
+        self.enter(&self.spans, whose, at, until)
     }
 
     /// From now on these are sent away until `until`, whatever they come with. Refused as in [`add`](Self::add).
     pub fn send_away(&self, whose: GrantSelector, until: SystemTime) -> Result<(), Full> {
         // No grant is newer than one that will be issued when it is over.
-        self.enter(&self.away, whose, Span { at: until, until })
+        self.enter(&self.away, whose, until, until)
     }
 
-    fn enter(&self, spans: &Mutex<Spans>, whose: GrantSelector, span: Span) -> Result<(), Full> {
+    fn enter(
+        &self,
+        spans: &Mutex<Spans>,
+        whose: GrantSelector,
+        at: SystemTime,
+        until: SystemTime,
+    ) -> Result<(), Full> {
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
+        let span = Span { at, until: Instant::now() + left };
         let Some(handle) = whose.handle() else { return Ok(()) };
         let entered = spans.lock().enter(handle, whose, span, self.max);
         if entered.is_err() {
@@ -142,7 +154,7 @@ impl Revocations {
     /// Lets go of those whose time is over.
     pub fn trim(&self) {
         for spans in [&self.spans, &self.away] {
-            spans.lock().trim(SystemTime::now());
+            spans.lock().trim(Instant::now());
         }
     }
 
@@ -167,7 +179,7 @@ impl Spans {
             return Ok(());
         }
         if self.by_end.len() >= max {
-            self.trim(SystemTime::now());
+            self.trim(Instant::now());
             if self.by_end.len() >= max {
                 return Err(Full);
             }
@@ -179,7 +191,7 @@ impl Spans {
         Ok(())
     }
 
-    fn trim(&mut self, now: SystemTime) {
+    fn trim(&mut self, now: Instant) {
         while let Some(first) = self.by_end.first_entry()
             && first.key().0 <= now
         {
@@ -195,7 +207,7 @@ impl Spans {
 
 /// Whether one that is in force is for `grant` and `topics`.
 fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
-    let now = SystemTime::now();
+    let now = Instant::now();
     let spans = spans.lock();
     if spans.by_end.is_empty() {
         return false;

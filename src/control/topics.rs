@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::event::{Audience, BadName, Key, Name};
+use crate::event::{Audience, BadName, Key, Name, whole_characters};
 use crate::fanout::Fanout;
 use crate::log::{BadEdit, EditOutcome, EditRequest, Edited, Log, RecordKind, TopicEdit};
 use crate::telemetry::TOPIC_CHANGES;
@@ -298,7 +298,7 @@ pub fn parse_set(text: &[u8]) -> Result<TopicEdit, BadTopics> {
     struct Set {
         topics: Vec<String>,
     }
-    let Set { topics } = serde_json::from_slice(text)?;
+    let Set { topics } = read_json(text)?;
     Ok(TopicEdit::Replace(names("topics", &topics)?))
 }
 
@@ -312,7 +312,7 @@ pub fn parse_change(text: &[u8]) -> Result<TopicEdit, BadTopics> {
         #[serde(default)]
         remove: Vec<String>,
     }
-    let Change { add, remove } = serde_json::from_slice(text)?;
+    let Change { add, remove } = read_json(text)?;
     Ok(TopicEdit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
 }
 
@@ -326,6 +326,14 @@ pub fn parse_page_change(text: &[u8]) -> Result<(Vec<Name>, Vec<Name>), BadTopic
 
 /// How many topics a page's change may name.
 const MAX_OF_PAGE: usize = 1000;
+
+/// Of bodies in which half a character may stand, as in those of events.
+fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    match str::from_utf8(text) {
+        Ok(text) => serde_json::from_str(&whole_characters(text)),
+        Err(_) => serde_json::from_slice(text),
+    }
+}
 
 fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
     let parse =

@@ -31,7 +31,7 @@ pub struct Item<'a> {
 pub enum BadBatch {
     #[error("the body holds no event")]
     Nothing,
-    #[error("the body holds more than {max} events")]
+    #[error("the body holds more than {max} events (internal.max_batch)")]
     TooMany { max: usize },
     #[error("the body is not UTF-8")]
     NotUtf8,

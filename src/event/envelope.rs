@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::event::half::whole_characters;
 use crate::event::object::{RawField, Slots, flag, name, names, read_object, string, whole_number};
 use crate::event::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
 
@@ -26,6 +27,8 @@ pub struct EnvelopeDefaults {
     /// Whom the event is for when no word of audience is given at all.
     pub audience: Vec<Key>,
     pub event: Option<EventName>,
+    /// The event may be one of the stream's own: we have written it ourselves.
+    pub is_own: bool,
 }
 
 /// Why an envelope is refused.
@@ -113,7 +116,7 @@ impl std::error::Error for BadEnvelope {}
 /// The event that exactly one JSON object stands for.
 pub fn parse_event(json: &[u8], defaults: &EnvelopeDefaults) -> Result<Event, BadEnvelope> {
     let text = str::from_utf8(json).map_err(|_| BadField::NotUtf8.of_whole())?;
-    parse_text(text, defaults)
+    parse_text(&whole_characters(text), defaults)
 }
 
 /// Checks a key that did not come in the field `idempotency_key`.
@@ -144,7 +147,8 @@ pub(super) fn parse_text(text: &str, defaults: &EnvelopeDefaults) -> Result<Even
     })?;
     let name = match fields.event {
         Some(raw) => {
-            Some(string(raw).and_then(|text| Ok(EventName::parse(&text)?)).map_err(|bad| bad.at("event"))?)
+            let parse = if defaults.is_own { EventName::parse } else { EventName::parse_published };
+            Some(string(raw).and_then(|text| Ok(parse(&text)?)).map_err(|bad| bad.at("event"))?)
         }
         None => defaults.event.clone(),
     };

@@ -85,7 +85,7 @@ fn data_is_passed_on_byte_for_byte() {
         "1e9999",
         r#"{ "b" :1 ,  "a":2,"b": 3}"#,
         "{\n\t\"a\" : [ 1 ,\r\n 2 ] }",
-        r#"["\u00e9\/\ud83d\ude00", "é", "\ud800"]"#,
+        r#"["\u00e9\/\ud83d\ude00", "é"]"#,
         "[]",
         "{}",
     ] {
@@ -282,13 +282,26 @@ fn what_is_not_one_json_object_is_refused() {
         let bad = parse_event(json, &EnvelopeDefaults::default()).unwrap_err();
         assert_eq!(bad, BadField::NotUtf8.of_whole());
     }
-    // Half a surrogate pair is JSON, but no text.
-    for field in ["topic", "data", "event"] {
-        let json = format!(r#"{{"{field}":"\ud800","user":"a"}}"#);
-        assert!(
-            matches!(refused(&json), BadEnvelope { field: Some(at), reason: BadField::NotJson(_) } if at == field)
-        );
+}
+
+#[test]
+fn half_a_character_is_replaced_wherever_it_stands() {
+    let event = event(r#"{"topic":"a\ud83d","event":"e\ude00","data":{"x":["\ud800", "\ud83d\ude00"]}}"#);
+    assert_eq!(event.audience.keys()[0].name(), "a\u{fffd}");
+    assert_eq!(event.name.unwrap().as_str(), "e\u{fffd}");
+    assert_eq!(&*event.data, r#"{"x":["\ufffd", "\ud83d\ude00"]}"#);
+    assert_eq!(&*self::event(r#"{"topic":"a","data":"cut \ud83d"}"#).data, "cut \u{fffd}");
+}
+
+#[test]
+fn the_streams_own_events_are_nobody_elses() {
+    for name in ["connected", "reset", "token_expired", "closing", "refused"] {
+        let bad = refused(&format!(r#"{{"topic":"a","event":"{name}"}}"#));
+        assert_eq!(bad, BadField::Name(BadName::Reserved).at("event"), "{name}");
+        let own = EnvelopeDefaults { is_own: true, ..EnvelopeDefaults::default() };
+        assert!(parse_event(format!(r#"{{"topic":"a","event":"{name}"}}"#).as_bytes(), &own).is_ok());
     }
+    assert_eq!(event(r#"{"topic":"a","event":"Closing"}"#).name.unwrap().as_str(), "Closing");
 }
 
 #[test]
@@ -296,6 +309,7 @@ fn defaults_stand_in_only_for_what_is_left_out() {
     let defaults = EnvelopeDefaults {
         audience: vec![Key::Topic(named("t"))],
         event: Some(EventName::parse("e").unwrap()),
+        is_own: false,
     };
     let parse = |json: &str| parse_event(json.as_bytes(), &defaults);
     let plain = parse(r#"{"data":1}"#).unwrap();

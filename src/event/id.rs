@@ -133,6 +133,14 @@ fn number(text: &str) -> Result<u64, BadId> {
     text.parse().map_err(|_| BadId)
 }
 
+/// Whether a query parameter of this name holds the id of the last event that was seen: `lastEventId` and
+/// `last_event_id`, as well as the spellings of other servers' clients (`lastEventID`, `Last-Event-ID`,
+/// `evs_last_event_id`).
+pub fn is_cursor_parameter(name: &str) -> bool {
+    let letters = name.bytes().filter(|b| !matches!(b, b'-' | b'_')).map(|b| b.to_ascii_lowercase());
+    letters.clone().eq(*b"lasteventid") || letters.eq(*b"evslasteventid")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

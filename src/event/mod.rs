@@ -7,6 +7,7 @@ mod batch;
 mod envelope;
 mod format;
 mod frame;
+mod half;
 mod id;
 mod name;
 mod object;
@@ -22,7 +23,8 @@ pub use crate::event::envelope::{
 };
 pub use crate::event::format::{DecodedEvent, EventFormat, Timestamps};
 pub use crate::event::frame::{Block, Draft, Frame};
-pub use crate::event::id::{BadId, EventId, Tag};
+pub use crate::event::half::whole_characters;
+pub use crate::event::id::{BadId, EventId, Tag, is_cursor_parameter};
 pub use crate::event::name::{BadName, EventName, Name};
 pub use crate::event::pattern::{BadPattern, Pattern};
 pub use crate::event::template::{BadTemplate, Missing, Placeholder, Template};

@@ -16,7 +16,12 @@ pub enum BadName {
     TooLong { max: usize },
     #[error("holds a control character (CR, LF and NUL among them)")]
     Control,
+    #[error("is one of the stream's own events: connected, reset, token_expired, closing and refused")]
+    Reserved,
 }
+
+/// The events that only the stream itself has.
+const RESERVED: [&str; 5] = ["connected", "reset", "token_expired", "closing", "refused"];
 
 /// The name of a topic, a user, a session or a client: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +92,11 @@ impl EventName {
     pub fn parse(text: &str) -> Result<Self, BadName> {
         check(text, Self::MAX)?;
         Ok(Self(text.into()))
+    }
+
+    /// The same, but for the names that only the stream itself may use.
+    pub fn parse_published(text: &str) -> Result<Self, BadName> {
+        if RESERVED.contains(&text) { Err(BadName::Reserved) } else { Self::parse(text) }
     }
 
     pub fn as_str(&self) -> &str {

@@ -145,7 +145,6 @@ pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, BadField> {
         return Err(BadField::Type { wanted: "a string", got: type_of(raw) });
     };
     if text.as_bytes().contains(&b'\\') {
-        // Refuses half a surrogate pair, which no UTF-8 can hold.
         serde_json::from_str::<String>(raw).map(Cow::Owned).map_err(|bad| BadField::NotJson(bad.to_string()))
     } else {
         Ok(Cow::Borrowed(text))

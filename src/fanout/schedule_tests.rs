@@ -217,3 +217,45 @@ fn a_token_ends_only_the_streams_that_came_with_it_and_a_stopped_shard_ends_none
     let all = Selector { keys: [topic(1)].into(), token: None };
     assert_eq!(runtime.block_on(world.fanout.end(&all, CloseReason::Revoked)), 0);
 }
+
+#[test]
+fn a_stream_that_is_closed_right_behind_a_publish_gets_the_event_first() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for round in 0..50 {
+        let mut world = World::new(50, 1);
+        let client = TcpStream::connect(world.listener.local_addr().unwrap()).unwrap();
+        let (server, _) = world.listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let (seat, dropped) = std::sync::mpsc::sync_channel::<()>(1);
+        let head = world.log.head().position;
+        world.fanout.join(Join {
+            sink: Sink::Socket(server, Framing::Chunked),
+            opening: Bytes::from_static(b"HEAD"),
+            cursor: head,
+            keys: vec![topic(1)],
+            decided: head,
+            client: Name::parse("test").unwrap(),
+            address: IpAddr::from([127, 0, 0, 1]),
+            route: "/events".into(),
+            token: None,
+            times: Times::default(),
+            max_age: None,
+            seat: Box::new(seat),
+        });
+        let all = Selector { keys: [topic(1)].into(), token: None };
+        let audience = Audience::new([topic(1)], Vec::new()).unwrap();
+        while world.fanout.reach(&audience) == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..3 {
+            world.publish(vec![topic(1)], Vec::new(), false, 0);
+        }
+        assert_eq!(runtime.block_on(world.fanout.end(&all, CloseReason::Kicked)), 1);
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut text = String::new();
+        (&client).read_to_string(&mut text).unwrap();
+        let place = |sought: &str| text.find(sought).unwrap_or_else(|| panic!("{round}: {sought} in {text}"));
+        assert!(place("data: 3 ") < place("event: closing"), "{round}: {text}");
+        assert!(dropped.recv_timeout(Duration::from_secs(10)).is_err());
+    }
+}

@@ -56,8 +56,8 @@ pub(super) struct Shard {
 
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
-/// What a client may send on its stream in one go before it is taken for broken.
-const MAX_STRAY: usize = 64 << 10;
+/// What a client may send on its stream before it is taken for broken.
+const MAX_STRAY: u32 = 64 << 10;
 
 impl Shard {
     /// A shard and the way to reach it.
@@ -121,6 +121,8 @@ impl Shard {
                     ShardCommand::Join(join) => self.join(*join),
                     ShardCommand::Poke(who) => self.on_poke(who),
                     ShardCommand::End(ask) => {
+                        // What was published before it was asked for comes before the end.
+                        self.take_in(&mut taken, &mut pass);
                         let CloseRequest { filter, token, end, count } = *ask;
                         // Whoever asked may have gone.
                         let _ = count.send(self.end(&filter, token.as_ref(), end));
@@ -131,6 +133,7 @@ impl Shard {
                     ShardCommand::Watch(watcher) => self.watch(watcher),
                     ShardCommand::Drain(window) => self.drain(window),
                     ShardCommand::Stop => {
+                        self.take_in(&mut taken, &mut pass);
                         // Whoever asks from here on learns that nobody is here.
                         self.mailbox.close();
                         self.close_all();
@@ -139,13 +142,7 @@ impl Shard {
                     }
                 }
             }
-            self.feed.take(&mut taken);
-            if let Some(after) = taken.missed_after {
-                self.all_behind(after);
-            } else {
-                self.deliver(&taken, &mut pass);
-            }
-            self.turns();
+            self.take_in(&mut taken, &mut pass);
             self.wheel.turn(Instant::now(), &mut due);
             if !due.is_empty() {
                 // Once for all who are due: it may tell the time.
@@ -158,6 +155,16 @@ impl Shard {
             }
             self.flush();
         }
+    }
+
+    /// Brings to all subscribers what has been left for them, as far as their sinks and this turn take it.
+    fn take_in(&mut self, taken: &mut FeedBatch, pass: &mut Pass) {
+        self.feed.take(taken);
+        match taken.missed_after {
+            Some(after) => self.all_behind(after),
+            None => self.deliver(taken, pass),
+        }
+        self.turns();
     }
 
     /// Brings to all live subscribers what is new: events and changes of topics, in their order.
@@ -262,13 +269,12 @@ impl Shard {
         if let OwnedSink::Socket(socket, _) = &mut subscriber.sink {
             // A client has nothing to say on its stream; what matters is whether it is still there.
             let mut stray = [0; 1024];
-            let mut read = 0;
             loop {
                 match socket.read(&mut stray) {
                     Ok(0) => return self.close(slot, CloseReason::ClientGone),
                     Ok(more) => {
-                        read += more;
-                        if read > MAX_STRAY {
+                        subscriber.stray = subscriber.stray.saturating_add(more as u32);
+                        if subscriber.stray > MAX_STRAY {
                             return self.close(slot, CloseReason::ClientGone);
                         }
                     }

@@ -70,6 +70,8 @@ pub(super) struct Subscriber {
     pub(super) generation: u64,
     /// Events that were begun.
     pub(super) sent: u64,
+    /// Bytes that its client has sent, to which nobody listens.
+    pub(super) stray: u32,
     rest: Rest,
     pub(super) about: Box<SubscriberMeta>,
 }
@@ -176,6 +178,7 @@ impl Subscriber {
             due: Tick::MAX,
             generation,
             sent: 0,
+            stray: 0,
             rest: Rest::of(join.opening),
             about: Box::new(join.about),
         }

@@ -15,7 +15,7 @@ fn set(keys: &[Value]) -> Vec<u8> {
 }
 
 fn ids(text: &[u8], secrets: Secrets) -> Vec<String> {
-    let keys = JwsKey::from_jwks(text, secrets).unwrap();
+    let keys = JwsKey::from_jwks(text, secrets).unwrap().keys;
     keys.iter().map(|key| format!("{} {:?}", key.id().unwrap_or("-"), key.algorithms())).collect()
 }
 
@@ -118,8 +118,13 @@ fn a_set_gives_the_keys_for_signatures_of_known_kinds() {
 fn a_set_is_bounded() {
     let key =
         jwk(&JwsKey::from_pem(&KeyPair::generate_for(&PKCS_ED25519).unwrap().public_key_pem()).unwrap());
-    let many = set(&vec![key; MOST_KEYS + 1]);
-    assert_eq!(JwsKey::from_jwks(&many, Secrets::PassedOver).unwrap().len(), MOST_KEYS);
+    let mut many = vec![key; MOST_KEYS + 1];
+    many.push(json!("no key"));
+    let many = set(&many);
+    let JwkSet { keys, too_many, unusable } = JwsKey::from_jwks(&many, Secrets::PassedOver).unwrap();
+    assert_eq!((keys.len(), too_many, unusable), (MOST_KEYS, 1, 1));
+    let marked = [b"\xef\xbb\xbf", &many[..]].concat();
+    assert_eq!(JwsKey::from_jwks(&marked, Secrets::PassedOver).unwrap().keys.len(), MOST_KEYS);
 }
 
 #[test]

@@ -27,9 +27,15 @@ pub struct Entry {
     pub coalesce: Option<Box<str>>,
     /// A later entry with the same key and audience stands for it in a replay.
     pub(super) superseded: AtomicBool,
+    /// It says that something is missing, and is nothing that was missed itself.
+    pub(super) is_reset: AtomicBool,
 }
 
 impl Entry {
+    pub(super) fn counts(&self) -> bool {
+        !self.is_reset.load(Ordering::Relaxed)
+    }
+
     /// Whether a replay to a holder of `keys` gives it at `now`; it has one of the keys.
     pub(super) fn is_for(&self, keys: &[Key], now: Instant) -> bool {
         let over = self.expires.is_some_and(|at| at <= now) || self.superseded.load(Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! Ids only grow. What has no id (a message of a channel, an ephemeral event) is delivered live and never kept. A
 //! cursor needs no entry of its own: it stands between its neighbours. This file must not know where the log is.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::clock::from_unix_ms;
@@ -102,6 +103,7 @@ struct PreparedEvent {
     at: Instant,
     ttl: Option<Duration>,
     coalesce: Option<Box<str>>,
+    is_reset: bool,
 }
 
 impl History {
@@ -177,7 +179,9 @@ impl PreparedEvent {
         // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
         let published = from_unix_ms(id.ms);
         let frame = shape.draft(&event, published).seal((!event.ephemeral).then_some(id));
-        Self { id, audience: event.audience, frame, at, ttl: event.ttl, coalesce: event.coalesce }
+        let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
+        let Event { audience, ttl, coalesce, .. } = event;
+        Self { id, audience, frame, at, ttl, coalesce, is_reset }
     }
 }
 
@@ -248,8 +252,10 @@ impl Log {
             };
             for place in places.into_iter().rev() {
                 match place {
-                    HistoryRecord::Event(PreparedEvent { id, audience, frame, at, ttl, coalesce }) => {
-                        state.store.push(Some(id), audience, frame, at, ttl, coalesce);
+                    HistoryRecord::Event(event) => {
+                        let PreparedEvent { id, audience, frame, at, ttl, coalesce, is_reset } = event;
+                        let entry = state.store.push(Some(id), audience, frame, at, ttl, coalesce);
+                        entry.is_reset.store(is_reset, Ordering::Relaxed);
                     }
                     HistoryRecord::Change { id, asked, at } => {
                         // What a client is given, no other instance keeps.
@@ -312,10 +318,11 @@ impl Log {
                 }
                 match next {
                     Next::Event(live_only, ready) => {
-                        let PreparedEvent { mut audience, frame, ttl, coalesce, .. } = ready;
+                        let PreparedEvent { mut audience, frame, ttl, coalesce, is_reset, .. } = ready;
                         let feeds = state.feeds_of(&mut audience);
                         let id = (!live_only).then_some(id);
                         let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
+                        entry.is_reset.store(is_reset, Ordering::Relaxed);
                         state.each_feed(feeds, |feed| feed.leave(&entry));
                     }
                     Next::Change(asked) => copied.made.push(state.make(id, asked, now)),

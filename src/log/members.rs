@@ -105,9 +105,11 @@ pub enum BadEdit {
     NoHolder,
     #[error("no such stream is open here")]
     NoSuchClient,
-    #[error("it would have more than {max} topics")]
+    #[error("it would have more than {max} topics (limits.topics_per_stream)")]
     TooManyTopics { max: usize },
-    #[error("more than {max} topics would be held by all users, sessions and clients together")]
+    #[error(
+        "more than {max} topics would be held by all users, sessions and clients together (limits.given_topics)"
+    )]
     Full { max: usize },
     #[error("the stream has not come to its last changes yet: ask again in a moment")]
     Behind,

@@ -3,6 +3,7 @@
 use crate::clock::now_ms;
 use crate::expiring::ExpiringMap;
 use crate::lock::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -329,7 +330,9 @@ impl State {
             self.seen.ids.insert(key, id, now + self.seen.window, now);
         }
         let feeds = self.feeds_of(&mut event.audience);
+        let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
+        entry.is_reset.store(is_reset, Ordering::Relaxed);
         self.each_feed(feeds, |feed| feed.leave(&entry));
         Appended { id, duplicate: false }
     }

@@ -124,7 +124,9 @@ impl Store {
         let expires = ttl.map(|ttl| at + ttl);
         let superseded = AtomicBool::new(false);
         let position = self.head;
-        let entry = Arc::new(Entry { position, id, audience, frame, at, expires, coalesce, superseded });
+        let is_reset = AtomicBool::new(false);
+        let entry =
+            Arc::new(Entry { position, id, audience, frame, at, expires, coalesce, superseded, is_reset });
         if let Some(id) = id {
             self.head_id = id;
             if let Some(key) = &entry.coalesce {
@@ -276,11 +278,11 @@ impl Store {
         Ok(replay)
     }
 
-    /// How many entries are kept after `after` for a holder of `keys`, whose topics change on the way; counting stops
+    /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the way; counting stops
     /// at `max`.
     pub(super) fn count(&self, keys: &[Key], mut after: Position, max: usize, now: Instant) -> usize {
         if self.members.is_idle() {
-            return self.after(keys, after, now).take(max).count();
+            return self.after(keys, after, now).filter(|entry| entry.counts()).take(max).count();
         }
         let mut held = self.members.at(keys, after);
         let mut count = 0;
@@ -290,7 +292,7 @@ impl Store {
             let change = self.members.next(keys, after);
             let through = change.map_or(self.head, |change| change.position);
             let entries = self.after(&all, after, now).take_while(|entry| entry.position <= through);
-            count += entries.take(max - count).count();
+            count += entries.filter(|entry| entry.counts()).take(max - count).count();
             match change {
                 Some(change) if count < max => {
                     held.follow(change);

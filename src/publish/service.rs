@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use crate::auth::{NotAllowed, Publisher};
-use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events};
+use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events, whole_characters};
 use crate::fanout::Fanout;
 use crate::future::BoxFuture;
 use crate::log::Log;
@@ -228,7 +228,8 @@ impl PublishService {
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         manner.key.map_or(Ok(()), check_idempotency_key).map_err(BadPublish::Key)?;
-        let batch = parse_events(body, self.max_batch, manner.lines)?;
+        let body = whole_characters(str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?);
+        let batch = parse_events(body.as_bytes(), self.max_batch, manner.lines)?;
         let (single, key) = (batch.single, manner.key);
         let partial = manner.partial && !single;
         let mut ready: Vec<AdmittedEvent<'_>> = Vec::with_capacity(batch.items.len());
@@ -312,7 +313,7 @@ impl<'a> AdmittedEvent<'a> {
         let Item { place, event, .. } = &mut item;
         let place = *place;
         let refuse = |not| BadPublish::NotAllowed { item: Some(place), not };
-        publisher.may_reach(&event.audience).map_err(refuse)?;
+        publisher.may_send(event).map_err(refuse)?;
         let own = event.idempotency_key.is_some();
         if let Some((key, single)) = request {
             let key: Box<str> = if single { key.into() } else { format!("{key}/{place}").into() };

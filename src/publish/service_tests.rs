@@ -133,7 +133,7 @@ fn a_relayed_envelope_parses_to_the_same_event_with_its_key() {
 
 /// A publisher to topics `a…`.
 fn bounded() -> Publisher {
-    Publisher::bounded(&crate::config::Publisher {
+    let publisher = crate::config::Publisher {
         name: "a".to_owned(),
         key: crate::config::PublisherKey::Sha256([0; 32]),
         topics: vec![crate::event::Pattern::parse("a*").unwrap()],
@@ -141,7 +141,8 @@ fn bounded() -> Publisher {
         sessions: false,
         clients: false,
         broadcast: false,
-    })
+    };
+    Publisher::bounded(&publisher, &Arc::default())
 }
 
 #[tokio::test]
@@ -153,7 +154,7 @@ async fn of_a_body_that_is_not_within_bounds_as_a_whole_nothing_is_published() {
     ] {
         let bad = door.publish(body, PublishOptions::default(), &bounded()).await.unwrap_err();
         let key = crate::event::Key::Topic(crate::event::Name::parse("b").unwrap());
-        assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed(key) });
+        assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed::Audience(key) });
     }
     assert_eq!(log.size().0, 0);
     assert!(door.publish(br#"{"topic":"a1"}"#, PublishOptions::default(), &bounded()).await.is_ok());

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Request, Uri};
 
 use crate::auth::{Caller, Denied, Gates, Grant, RequestOrigin, Revocations, Verified};
 use crate::config;
-use crate::event::{EventId, Name};
+use crate::event::{EventId, Name, is_cursor_parameter};
 use crate::fanout::Fanout;
 use crate::log::Log;
 use crate::shutdown::Drain;
@@ -149,7 +149,11 @@ impl Streams {
         let asked = route.topics(values, self.topics_per_stream).map_err(|unnamed| self.unnamed(unnamed))?;
         let refused = asked.iter().find(|asked| asked.by_request && !grant.topics.allow(&asked.topic));
         if let Some(refused) = refused {
-            return Err(self.denied(Denied::TopicNotGranted(refused.topic.clone())));
+            return Err(Refusal::Denied {
+                denied: Denied::TopicNotGranted(refused.topic.clone()),
+                template: Some(refused.template.into()),
+                terse: self.terse,
+            });
         }
         // Who is to come back needs what was set, too: a ticket is redeemed once.
         let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
@@ -199,7 +203,7 @@ impl Streams {
     }
 
     pub(super) fn denied(&self, denied: Denied) -> Refusal {
-        Refusal::Denied { denied, terse: self.terse }
+        Refusal::Denied { denied, template: None, terse: self.terse }
     }
 
     fn unnamed(&self, unnamed: TemplateError) -> Refusal {
@@ -244,12 +248,7 @@ fn last_event_id<'a>(
             return Ok(Some(first.to_str().unwrap_or("?")));
         }
     }
-    let named = [query.all("lastEventId"), query.all("last_event_id")].concat();
-    match named[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one)),
-        _ => Err(BadStreamRequest::Repeated("lastEventId")),
-    }
+    Ok(query.last_of(is_cursor_parameter))
 }
 
 /// How many of its topics' last events a fresh stream asks for: at most `max`.

@@ -17,6 +17,8 @@ pub enum Refusal {
     #[error("{denied}")]
     Denied {
         denied: Denied,
+        /// Which of the route's templates made the topic that it is about.
+        template: Option<Box<str>>,
         /// The caller is not told why.
         terse: bool,
     },
@@ -49,6 +51,17 @@ impl Refusal {
         self
     }
 
+    /// The sentence for the log, which holds nothing of what the caller sent.
+    pub fn for_log(&self) -> String {
+        match self {
+            Self::Denied { denied: Denied::TopicNotGranted(_), template: Some(template), .. } => {
+                format!("a topic of `{template}` is not granted")
+            }
+            Self::Denied { denied: Denied::TopicNotGranted(_), .. } => "a topic is not granted".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// The word in the metric and in the log.
     pub fn word(&self) -> &'static str {
         match self {
@@ -64,11 +77,11 @@ impl Refusal {
 /// What is wrong with a request for a stream.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadStreamRequest {
-    #[error("the query parameter `{0}` is missing")]
+    #[error("the query parameter `{0}` is missing or empty")]
     MissingQuery(String),
     #[error("`{name}` makes a name that {why}")]
     BadName { name: String, why: BadName },
-    #[error("a stream may hold at most {max} topics")]
+    #[error("a stream may hold at most {max} topics (limits.topics_per_stream)")]
     TooManyTopics { max: usize },
     #[error(
         "`history` must be a whole number: how many of the topics' last events a fresh stream begins with"

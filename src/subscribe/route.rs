@@ -43,8 +43,10 @@ const MAX_COMBINATIONS: usize = 10_000;
 
 /// A topic that a stream is to hear.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct RequestedTopic {
+pub(super) struct RequestedTopic<'t> {
     pub(super) topic: Name,
+    /// The first template that makes it.
+    pub(super) template: &'t str,
     /// Whether the request had a say in its name: only a grant can allow it then.
     pub(super) by_request: bool,
 }
@@ -129,7 +131,7 @@ impl Route<'_> {
         &self,
         values: Values<'_>,
         max: usize,
-    ) -> Result<Vec<RequestedTopic>, TemplateError> {
+    ) -> Result<Vec<RequestedTopic<'_>>, TemplateError> {
         self.named(self.settled.topics.iter(), values, max)
     }
 
@@ -151,8 +153,8 @@ impl Route<'_> {
         templates: impl Iterator<Item = &'t Template>,
         values: Values<'_>,
         max: usize,
-    ) -> Result<Vec<RequestedTopic>, TemplateError> {
-        let mut topics: Vec<RequestedTopic> = Vec::new();
+    ) -> Result<Vec<RequestedTopic<'t>>, TemplateError> {
+        let mut topics: Vec<RequestedTopic<'t>> = Vec::new();
         let mut places: HashMap<Name, usize> = HashMap::new();
         for template in templates {
             let by_request = by_request(template);
@@ -165,7 +167,7 @@ impl Route<'_> {
                     return Err(BadStreamRequest::TooManyTopics { max }.into());
                 }
                 places.insert(topic.clone(), topics.len());
-                topics.push(RequestedTopic { topic, by_request });
+                topics.push(RequestedTopic { topic, template: template.as_str(), by_request });
                 Ok(())
             })?;
         }
@@ -269,6 +271,8 @@ impl Route<'_> {
     ) -> Result<Vec<Cow<'v, str>>, TemplateError> {
         let name = &*placeholder.name;
         let all: Vec<Cow<'v, str>> = match &*placeholder.source {
+            // Beside others as well as alone: something that was to be named is not.
+            "query" if values.query.has_empty(name) => Vec::new(),
             "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
             "claim" => claims::values(values.claims, name),
             _ => self
@@ -321,6 +325,17 @@ impl<'a> StreamQuery<'a> {
             .map(|(_, value)| &**value)
             .collect()
     }
+
+    /// The last value that is not empty of the parameters that `is_meant` names.
+    pub(super) fn last_of(&self, is_meant: impl Fn(&str) -> bool) -> Option<&str> {
+        let last = self.0.iter().rev().find(|(key, value)| is_meant(key) && !value.is_empty());
+        last.map(|(_, value)| &**value)
+    }
+
+    /// Whether `name` is given with nothing behind it.
+    fn has_empty(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, value)| key == name && value.is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -357,7 +372,8 @@ mod tests {
         assert_eq!(asked(&three, "/e", &all), Err(BadStreamRequest::TooManyTopics { max: 4 }));
         let query = StreamQuery::new(Some(&all));
         let values = Values { query: &query, claims: &Map::new() };
-        let unlimited = three.find("/e").unwrap().topics(values, 0);
+        let route = three.find("/e").unwrap();
+        let unlimited = route.topics(values, 0);
         let refused = BadStreamRequest::TooManyTopics { max: MAX_COMBINATIONS };
         assert_eq!(unlimited, Err(TemplateError::Request(refused)));
         // Equal values are one, however often they stand there.
@@ -398,6 +414,7 @@ mod tests {
         let missing = |name: &str| Err(BadStreamRequest::MissingQuery(name.to_owned()));
         assert_eq!(asked(&routes, "/events", "u=1"), missing("c"));
         assert_eq!(asked(&routes, "/events", "c=&u=1"), missing("c"));
+        assert_eq!(asked(&routes, "/events", "c=1&c=&u=1"), missing("c"), "beside others, too");
         assert_eq!(asked(&routes, "/events", "c=1"), missing("u"));
         assert!(matches!(asked(&routes, "/events", "c=1&u=1&u=2"), Err(BadStreamRequest::Repeated(_))));
         assert_eq!(

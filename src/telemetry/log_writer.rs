@@ -3,6 +3,7 @@
 //! Invariant: whoever logs never waits, never fails and never panics, whatever becomes of the one who reads the log. A
 //! crate for this (`tracing-appender`) neither counts failed writes nor says later how many lines are missing.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -68,9 +69,11 @@ impl LogWriter {
 impl Write for LogWriter {
     /// Takes a line whole or loses it whole. Never fails.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let waiting = self.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        if waiting > MAX_BYTES || self.queue.try_send(QueuedLine::Line(line.into())).is_err() {
-            self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        let plain = plain_line(line);
+        let waiting = self.shared.waiting_bytes.fetch_add(plain.len(), Ordering::Relaxed);
+        let length = plain.len();
+        if waiting > MAX_BYTES || self.queue.try_send(QueuedLine::Line(plain.into())).is_err() {
+            self.shared.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
             self.shared.lose();
         }
         Ok(line.len())
@@ -79,6 +82,32 @@ impl Write for LogWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// `line` with `\u….` for what a terminal could obey, and for what would break or turn the line: also within JSON it says
+/// the same.
+fn plain_line(line: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = str::from_utf8(line) else { return line.into() };
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let is_harmful = |char: char| char.is_control() && !matches!(char, '\n' | '\t') || turns_or_breaks(char);
+    if line.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t')) || !text.contains(is_harmful) {
+        return line.into();
+    }
+    let mut plain = String::with_capacity(line.len() + 16);
+    for char in text.chars() {
+        if is_harmful(char) {
+            plain.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            plain.push(char);
+        }
+    }
+    plain.push('\n');
+    plain.into_bytes().into()
+}
+
+/// Line and paragraph separators, and what turns the direction of writing.
+fn turns_or_breaks(char: char) -> bool {
+    matches!(char, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl LogQueue {
@@ -156,6 +185,18 @@ mod tests {
         writer.flush(Duration::from_secs(60));
         let lines: Vec<_> = lines.try_iter().map(|line| String::from_utf8(line).unwrap()).collect();
         assert_eq!(lines, (0..100).map(|n| format!("{n}\n")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_line_holds_what_a_terminal_obeys() {
+        for (line, plain) in [
+            ("path=/a b ☂\tü\n", "path=/a b ☂\tü\n"),
+            ("\u{1b}[31m\u{9b}1m\u{7f}\n", "\\u001b[31m\\u009b1m\\u007f\n"),
+            ("{\"path\":\"a\u{2028}\u{202e}b\"}\n", "{\"path\":\"a\\u2028\\u202eb\"}\n"),
+        ] {
+            assert_eq!(plain_line(line.as_bytes()), plain.as_bytes());
+        }
+        assert_eq!(plain_line(b"\xff\n"), &b"\xff\n"[..]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Stream, eventually, within};
+use crate::harness::{Daemon, Stream, eventually, request, within};
 
 mod command;
 mod foreign;
@@ -225,4 +225,45 @@ async fn a_token_that_is_too_long_is_not_looked_at() {
     let long = token(json!({ "topics": "conversation:1", "x": "x".repeat(9000) }));
     let refused = daemon.get(&format!("/events?c=1&token={long}")).await;
     assert_eq!((refused.status, &refused.json()["reason"]), (401, &json!("malformed")));
+}
+
+#[tokio::test]
+async fn of_two_cookies_of_one_name_the_first_that_is_good_counts() {
+    let daemon = Daemon::start(CONFIG).await;
+    let good = token(json!({ "sub": "good", "topics": ["conversation:*"] }));
+    let also = token(json!({ "sub": "also", "topics": ["conversation:*"] }));
+    let old = token(json!({ "sub": "old", "exp": at(-60) }));
+    for (cookies, user) in [
+        (vec![&good, &old], "good"),
+        (vec![&old, &good], "good"),
+        (vec![&also, &good], "also"),
+        (vec![&old, &old, &good], "good"),
+    ] {
+        let line = cookies.iter().map(|token| format!("session={token}")).collect::<Vec<_>>().join("; ");
+        let mut stream = Stream::open(daemon.public, "/events?c=1", &[("cookie", &line)]).await;
+        assert_eq!(stream.status(), 200, "{user}");
+        assert_eq!(stream.block().await.json()["user"], user);
+    }
+    let none = format!("session={old}; session=x");
+    let answer = request(daemon.public, "GET", "/events?c=1", &[("cookie", &none)], b"").await;
+    assert_eq!((answer.status, &answer.json()["reason"]), (401, &json!("expired")), "what the first one is");
+}
+
+#[tokio::test]
+async fn a_token_whose_end_is_in_milliseconds_is_refused_with_the_reason() {
+    let daemon = Daemon::start(CONFIG).await;
+    let (status, said) = answer(&daemon, "/events?c=1", &token(json!({ "exp": at(60) * 1000 }))).await;
+    assert_eq!((status, &said["reason"]), (401, &json!("bad_claim")));
+    assert!(said["error"].as_str().expect("a sentence").contains("not milliseconds"), "{said}");
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_holds_what_a_caller_asked_for() {
+    let daemon = Daemon::start_with(CONFIG, &[("SIDESTREAM_TELEMETRY_LOG_LEVEL", "debug")]).await;
+    let asked = "/events?c=pl4nted-%E2%80%A8-%E2%80%AE-value";
+    let (status, said) = answer(&daemon, asked, &token(json!({ "topics": ["other"] }))).await;
+    assert_eq!((status, &said["reason"]), (403, &json!("topic_not_granted")));
+    assert!(said["topic"].as_str().expect("the caller's own").contains("pl4nted"));
+    daemon.logged("a topic of `conversation:{query.c}` is not granted").await;
+    assert!(!daemon.log().contains("pl4nted"), "{}", daemon.log());
 }

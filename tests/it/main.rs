@@ -26,6 +26,7 @@
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
+//! | `own_words.rs` | what only the stream itself may say, and half of what a publisher said: by every door |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
@@ -81,6 +82,7 @@ mod jwt;
 mod log_readers;
 mod membership;
 mod openapi;
+mod own_words;
 mod page_topics;
 mod pages;
 mod presence;

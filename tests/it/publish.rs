@@ -236,7 +236,7 @@ async fn bad_bodies_are_refused_with_a_sentence() {
             "the event names nobody: give at least one of topic, topics, user, users, session, sessions, client, clients or broadcast",
             None,
         ),
-        (four.as_bytes(), 413, "the body holds more than 3 events", None),
+        (four.as_bytes(), 413, "the body holds more than 3 events (internal.max_batch)", None),
     ] {
         let answer = daemon.try_publish(body).await;
         assert_eq!(answer.status, status, "{}", answer.text());

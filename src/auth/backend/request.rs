@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::auth::gate::Caller;
 use crate::auth::strip;
 use crate::config::{AuthBackend, AuthServer};
-use crate::event::Name;
+use crate::event::{Name, is_cursor_parameter};
 
 /// Which question it is, said without its secrets.
 pub(in crate::auth) type Digest = [u8; 32];
@@ -36,7 +36,7 @@ impl Subrequest {
     pub(in crate::auth) fn new(settings: &AuthBackend, caller: &Caller<'_>) -> Self {
         let request = caller.request;
         // A cursor says nothing of who one is, and would make every reconnect another question.
-        let cursor = |name: &str, _: &str| matches!(name, "lastEventId" | "last_event_id");
+        let cursor = |name: &str, _: &str| is_cursor_parameter(name);
         let query = request.uri.query().and_then(|query| strip::query(query, cursor));
         let query = query.as_deref().filter(|query| !query.is_empty());
         let mut headers = Vec::with_capacity(settings.headers.len() + 9);
@@ -60,7 +60,12 @@ impl Subrequest {
         headers.push((TOPICS, list(caller.asked)));
         let target = &settings.url.target;
         let own = target.query().filter(|own| !own.is_empty());
-        let both = match (own, query) {
+        // Many an application takes the last of two: what the operator says is not the caller's to say.
+        let names: Vec<_> =
+            form_urlencoded::parse(own.unwrap_or_default().as_bytes()).map(|(name, _)| name).collect();
+        let theirs =
+            query.and_then(|query| strip::query(query, |name, _| names.iter().any(|own| own == name)));
+        let both = match (own, theirs.as_deref()) {
             (Some(own), Some(query)) => Some(format!("{own}&{query}")),
             (own, query) => own.or(query).map(str::to_owned),
         };

@@ -107,10 +107,17 @@ fn the_urls_own_query_goes_before_the_callers() {
     let host = [("host", "app.example")];
     let both = question(&other, STRANGER, "/events?c=7", &host, &[]);
     assert_eq!(both.target, "/me?sse=1&c=7");
+    // What the operator says is not the caller's to say, however it is written.
+    let lax = question(&other, STRANGER, "/events?c=7&sse=0&%73se=2&sse&d", &host, &[]);
+    assert_eq!(lax.target, "/me?sse=1&c=7&d");
+    assert!(lines(&lax).iter().any(|line| line.contains("c=7&sse=0")), "it is told where they wanted to go");
     // Another server has a name of its own.
     assert!(!lines(&both).iter().any(|line| line.starts_with("host:")));
     assert_eq!(question(&other, STRANGER, "/events", &host, &[]).target, "/me?sse=1");
-    assert_eq!(question(&other, STRANGER, "/events?lastEventId=1", &host, &[]).target, "/me?sse=1");
+    for cursor in ["lastEventId", "last_event_id", "lastEventID", "Last-Event-ID", "evs_last_event_id"] {
+        let asked = question(&other, STRANGER, &format!("/events?{cursor}=1"), &host, &[]);
+        assert_eq!(asked.target, "/me?sse=1");
+    }
     assert_eq!(question(&behind(), STRANGER, "/events?", &host, &[]).target, "/auth");
 }
 

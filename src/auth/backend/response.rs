@@ -44,6 +44,11 @@ pub(in crate::auth) enum MalformedResponse {
     Compressed,
     #[error("its body says that it is JSON and is none, or no object")]
     NotJson,
+    /// As of a page that answers whatever path is asked for.
+    #[error("with `grants = \"asked\"` a yes has to be a JSON object, or 204 without a body")]
+    NotAYes,
+    #[error("`{0}` is there twice")]
+    Twice(String),
     #[error("`{0}` is neither a name nor a number that could be one")]
     Name(String),
     #[error("`{0}` is no list of topics and patterns")]
@@ -96,6 +101,15 @@ fn granted(
     asked: &[Name],
     now: SystemTime,
 ) -> Result<Granted, MalformedResponse> {
+    if settings.grants == Grants::Asked && reply.status != StatusCode::NO_CONTENT && !is_json(&reply.headers)
+    {
+        return Err(MalformedResponse::NotAYes);
+    }
+    for header in [&settings.user_header, &settings.session_header, &settings.ttl_header] {
+        if reply.headers.get_all(header).iter().nth(1).is_some() {
+            return Err(MalformedResponse::Twice(header.as_str().to_owned()));
+        }
+    }
     let (mut claims, size) = object(reply)?;
     let name = |header: &http::HeaderName, field: &str| -> Result<Option<Name>, MalformedResponse> {
         let bad = |which: &str| MalformedResponse::Name(which.to_owned());
@@ -140,9 +154,7 @@ fn granted(
 
 /// The answer's JSON object; an empty one when it holds something else.
 fn object(reply: &SubrequestResponse) -> Result<(Map<String, Value>, usize), MalformedResponse> {
-    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
+    if !is_json(&reply.headers) {
         return Ok((Map::new(), 0));
     }
     let body = reply.body.as_ref().ok_or(MalformedResponse::TooLarge)?;
@@ -155,6 +167,12 @@ fn object(reply: &SubrequestResponse) -> Result<(Map<String, Value>, usize), Mal
     }
     let object = serde_json::from_slice(body).map_err(|_| MalformedResponse::NotJson)?;
     Ok((object, body.len()))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 fn id(text: &str) -> Option<Name> {

@@ -107,8 +107,26 @@ fn what_was_asked_for_is_granted_only_where_the_operator_says_so() {
     let answer = json(r#"{"user": "u", "topics": ["news"]}"#);
     assert_eq!(shown(&yes(&settings(), &answer)).2, ["news"]);
     let asked = AuthBackend { grants: Grants::Asked, ..settings() };
+    // A page that answers every path, as applications of one page have it, is no yes.
+    for html in [
+        reply(200, &[("content-type", "text/html; charset=utf-8")], "<!doctype html>"),
+        reply(200, &[("content-type", "text/html")], ""),
+        reply(200, &[], ""),
+    ] {
+        assert!(matches!(judge(&asked, &html, &[], NOW), Err(MalformedResponse::NotAYes)));
+        assert!(judge(&settings(), &html, &[], NOW).is_ok(), "which grants nothing");
+    }
+    assert_eq!(shown(&yes(&asked, &reply(204, &[], ""))).2, ["c:1"]);
     // `c:*` was asked for as a name, and would be more as a pattern.
     assert_eq!(shown(&yes(&asked, &answer)).2, ["news", "c:1"]);
+}
+
+#[test]
+fn a_header_that_names_the_caller_twice_is_not_believed() {
+    for header in ["x-sidestream-user", "x-sidestream-session", "x-sidestream-ttl"] {
+        let twice = reply(200, &[(header, "1"), (header, "2")], "");
+        assert_eq!(malformed(&twice), MalformedResponse::Twice(header.to_owned()));
+    }
 }
 
 #[test]

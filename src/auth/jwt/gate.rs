@@ -1,6 +1,5 @@
 //! The gate of `auth = "jwt"`: from a request, or from a token alone, to a grant.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -62,19 +61,23 @@ impl JwtGate {
         }
     }
 
-    /// The token that `request` brings.
-    pub fn presented<'r>(&self, request: &'r Parts) -> Result<Cow<'r, str>, Denied> {
-        presented(request, &self.from)
-    }
-
     /// Takes every token out of a request for somebody else.
     pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         conceal(uri, headers, &self.from);
     }
 
-    /// Whoever sends `request`.
+    /// Whoever sends `request`: of several cookies the first that is good counts.
     pub async fn verify(&self, request: &Parts) -> Result<Verified, Denied> {
-        self.verify_token(&self.presented(request)?).await
+        let mut refused = None;
+        for token in presented(request, &self.from)? {
+            match self.verify_token(&token).await {
+                Ok(verified) => return Ok(verified),
+                // Whether that one is good may be known in a moment.
+                Err(unknown @ Denied::NotNow(_)) => refused = Some(unknown),
+                Err(denied) => refused = refused.or(Some(denied)),
+            }
+        }
+        Err(refused.unwrap_or(Denied::NoToken))
     }
 
     /// Whoever brings `token`. Waits for keys that may be on their way.

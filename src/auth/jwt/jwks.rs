@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::auth::jwt::fetch::{FetchError, Fetcher};
 use crate::config;
 use crate::health::Reporter;
-use crate::jws::{Algorithm, BadKey, JwsKey, Secrets};
+use crate::jws::{Algorithm, BadKey, JwkSet, JwsKey, MOST_KEYS, Secrets};
 use crate::net::tls::BadTls;
 use crate::retry::Backoff;
 use crate::shutdown::Drain;
@@ -38,10 +38,19 @@ pub(super) struct RemoteKeys {
     /// Keys from elsewhere, which are always among them.
     own: Box<[JwsKey]>,
     fetched: Mutex<Option<Arc<[JwsKey]>>>,
+    /// What the last set held beside them.
+    left_out: Mutex<LeftOut>,
     asked: Mutex<RefreshRequest>,
     wake: Notify,
     /// Counts the fetches that have ended.
     done: watch::Sender<u64>,
+}
+
+/// How many keys of a set are not used.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct LeftOut {
+    too_many: usize,
+    unusable: usize,
 }
 
 /// Who has asked for a fetch.
@@ -86,6 +95,7 @@ impl RemoteKeys {
             algorithms: algorithms.into(),
             own: own.into(),
             fetched: Mutex::new(None),
+            left_out: Mutex::default(),
             // Whoever comes before the first fetch has ended waits for it.
             asked: Mutex::new(RefreshRequest { pending: true, last: None }),
             wake: Notify::new(),
@@ -125,7 +135,7 @@ impl RemoteKeys {
     /// Fetches once.
     pub(super) async fn fetch(&self) -> Result<(), NoKeys> {
         let document = self.fetcher.get().await?;
-        let fetched = JwsKey::from_jwks(&document, Secrets::PassedOver)?;
+        let JwkSet { keys: fetched, too_many, unusable } = JwsKey::from_jwks(&document, Secrets::PassedOver)?;
         let narrow = |key: JwsKey| {
             let all = key.algorithms().iter().copied();
             let fits: Vec<_> =
@@ -136,7 +146,14 @@ impl RemoteKeys {
         if fetched.is_empty() {
             return Err(NoKeys::Algorithms);
         }
+        let fetched_keys = fetched.len();
         let all: Arc<[JwsKey]> = fetched.into_iter().chain(self.own.iter().cloned()).collect();
+        let left_out = LeftOut { too_many, unusable };
+        let changed = std::mem::replace(&mut *self.left_out.lock(), left_out) != left_out;
+        if changed && too_many > 0 {
+            let (url, keys) = (self.fetcher.url(), fetched_keys);
+            warn!(%url, keys, too_many, "keys of tokens are left out: there are more than {MOST_KEYS}");
+        }
         *self.fetched.lock() = Some(all);
         Ok(())
     }
@@ -180,7 +197,9 @@ impl RemoteKeys {
         match result {
             Ok(()) => {
                 if *failures > 0 || self.done.borrow().eq(&0) {
-                    info!(%url, "keys of tokens fetched");
+                    let LeftOut { too_many, unusable } = *self.left_out.lock();
+                    let keys = self.keys().map_or(0, |keys| keys.len() - self.own.len());
+                    info!(%url, keys, unusable, too_many, "keys of tokens fetched");
                 }
                 *failures = 0;
                 health.up();

@@ -5,24 +5,37 @@ use std::borrow::Cow;
 use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use smallvec::SmallVec;
 
 use crate::auth::denied::Denied;
 use crate::auth::strip;
 use crate::config::TokenSource;
 
-/// The token of `request`.
-pub(super) fn presented<'r>(request: &'r Parts, from: &[TokenSource]) -> Result<Cow<'r, str>, Denied> {
+/// How many cookies of one name are looked at.
+const MAX_COOKIES: usize = 4;
+
+/// The token of `request`. Several where they are cookies of one name, in the order in which the browser sends them:
+/// which of them counts is found out.
+pub(super) fn presented<'r>(
+    request: &'r Parts,
+    from: &[TokenSource],
+) -> Result<SmallVec<[Cow<'r, str>; 1]>, Denied> {
     for source in from {
-        let mut found: Option<Cow<'r, str>> = None;
+        let mut found: SmallVec<[Cow<'r, str>; 1]> = SmallVec::new();
         for token in all(request, source)? {
-            match &found {
-                // Which of the two would count is nobody's to guess.
-                Some(other) if *other != token => return Err(Denied::SeveralTokens),
-                _ => found = Some(token),
+            if !found.contains(&token) {
+                found.push(token);
             }
         }
-        if let Some(token) = found {
-            return Ok(token);
+        match (source, found.len()) {
+            (_, 0) => {}
+            (TokenSource::Cookie(_), _) => {
+                found.truncate(MAX_COOKIES);
+                return Ok(found);
+            }
+            (_, 1) => return Ok(found),
+            // Which of the two would count is nobody's to guess.
+            _ => return Err(Denied::SeveralTokens),
         }
     }
     Err(Denied::NoToken)
@@ -46,7 +59,9 @@ pub(super) fn conceal(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSourc
             // Another scheme there is somebody else's.
             TokenSource::Header(name) if name == AUTHORIZATION => {
                 let is_bearer = |value: &HeaderValue| {
-                    let scheme = value.as_bytes().split(|&b| b == b' ').next().unwrap_or_default();
+                    // HTTP/2 leaves the space before a value that HTTP/1 takes off.
+                    let scheme =
+                        value.as_bytes().trim_ascii().split(|&b| b == b' ').next().unwrap_or_default();
                     scheme.eq_ignore_ascii_case(b"bearer")
                 };
                 let kept: Vec<_> =
@@ -122,7 +137,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        presented(&parts, from).map(Cow::into_owned).map_err(|denied| denied.word())
+        let tokens = presented(&parts, from).map_err(|denied| denied.word())?;
+        Ok(tokens.join(" "))
     }
 
     fn by_default(target: &str, headers: &[(&str, &str)]) -> Result<String, &'static str> {
@@ -162,7 +178,8 @@ mod tests {
         let from = [TokenSource::Cookie("sid".to_owned())];
         assert_eq!(token(&from, "/", &[("cookie", "a=1; sid=x.y; xsid=2")]).as_deref(), Ok("x.y"));
         assert_eq!(token(&from, "/", &[("cookie", "sid=\"x\"")]).as_deref(), Ok("x"));
-        assert_eq!(token(&from, "/", &[("cookie", "sid=x"), ("cookie", "sid=y")]), Err("several_tokens"));
+        let both = [("cookie", "sid=x; sid=x"), ("cookie", "a=1; sid=y; sid=; sid=z; sid=1; sid=2")];
+        assert_eq!(token(&from, "/", &both).as_deref(), Ok("x y z 1"), "four at most, in their order");
     }
 
     #[test]
@@ -182,6 +199,7 @@ mod tests {
             .header("authorization", "Bearer secret")
             .header("authorization", "Basic dTpw")
             .header("authorization", "bearer")
+            .header("authorization", " Bearer secret")
             .header("x-auth-token", "secret")
             .header("cookie", "a=1; sid=secret; b=2")
             .header("x-other", "kept")

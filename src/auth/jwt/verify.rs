@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny};
 use serde_json::{Map, Value};
 
 use crate::auth::claims;
@@ -78,14 +78,32 @@ const THREE_PARTS: Denied = Denied::Malformed("it is not three parts with dots b
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<IgnoredAny>,
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+/// Also where the value is `null`.
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
+/// Whether a token of this `typ` was made for something else, such as a logout (RFC 8725, section 3.11): those that are
+/// to be told apart are `<something>+jwt`. An access token is `at+jwt` (RFC 9068).
+fn is_for_something_else(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+    kind.ends_with("+jwt") && kind != "at+jwt"
 }
 
 fn check_signature(header: &str, message: &str, signature: &str, keys: &[JwsKey]) -> Result<(), Denied> {
     let header = decode(header).ok_or(Denied::Malformed("its header is not base64url"))?;
     let header: Header = serde_json::from_slice(&header)
         .map_err(|_| Denied::Malformed("its header is not a JSON object with an alg"))?;
-    if header.crit.is_some() {
+    if header.typ.as_deref().is_some_and(is_for_something_else) {
+        return Err(Denied::Malformed("its `typ` says that it is for something else"));
+    }
+    if header.crit {
         return Err(Denied::Malformed("its header has a `crit`, of which nothing is understood here"));
     }
     let algorithm = jws::algorithm(&header.alg).ok_or(Denied::UnsupportedAlgorithm)?;
@@ -134,6 +152,10 @@ fn check_claims(all: Map<String, Value>, rules: &Rules, now: SystemTime) -> Resu
         Some(end) if end + rules.leeway > now => Some(end + rules.leeway),
         Some(_) => return Err(Denied::Expired),
     };
+    // RFC 7519, section 4.1.1: one text, where `aud` may be a list.
+    if all.get("iss").is_some_and(Value::is_array) {
+        return Err(Denied::WrongIssuer);
+    }
     one_of(&all, "iss", &rules.issuer, Denied::WrongIssuer)?;
     one_of(&all, "aud", &rules.audience, Denied::WrongAudience)?;
     if let Some(missing) = rules.require.iter().find(|name| claims::find(&all, name).is_none()) {
@@ -150,6 +172,10 @@ fn time(all: &Map<String, Value>, name: &'static str, now: SystemTime) -> Result
         Some(_) => None,
     };
     let seconds = seconds.filter(|seconds| seconds.is_finite()).ok_or(Denied::BadClaim(name.into()))?;
+    // The year 5138, or this year in milliseconds.
+    if seconds >= 1e11 {
+        return Err(Denied::Milliseconds(name));
+    }
     let since = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     Ok(Some(UNIX_EPOCH.checked_add(since).unwrap_or(now + FAR).min(now + FAR)))
 }

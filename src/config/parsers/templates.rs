@@ -159,7 +159,7 @@ pub(in crate::config) fn channel_template(
     move |raw| {
         let template = template(raw)?;
         if event {
-            literal(&template, EventName::MAX, |text| EventName::parse(text).map(drop))?;
+            literal(&template, EventName::MAX, |text| EventName::parse_published(text).map(drop))?;
         } else {
             literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
         }

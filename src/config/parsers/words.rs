@@ -7,8 +7,18 @@ use crate::event::{EventName, Pattern};
 use crate::telemetry;
 
 /// The name of an event.
-pub(in crate::config) fn event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
+fn event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
     EventName::parse(raw.text("an event's name")?).map_err(|why| format!("{why}").into())
+}
+
+/// The name of an event that is published.
+pub(in crate::config) fn published_event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
+    EventName::parse_published(raw.text("an event's name")?).map_err(|why| format!("{why}").into())
+}
+
+/// The name of a stream's first event.
+pub(in crate::config) fn first_event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
+    if raw.text("an event's name")? == "connected" { event_name(raw) } else { published_event_name(raw) }
 }
 
 /// The form of a heartbeat.
@@ -16,7 +26,8 @@ pub(in crate::config) fn heartbeat_form(raw: &RawValue<'_>) -> Result<Heartbeat,
     const WANTED: &str = "`comment`, `line` or `event:<name>`";
     let text = raw.text(WANTED)?;
     if let Some(name) = text.strip_prefix("event:") {
-        let name = EventName::parse(name).map_err(|why| format!("names an event whose name {why}"))?;
+        let name =
+            EventName::parse_published(name).map_err(|why| format!("names an event whose name {why}"))?;
         return Ok(Heartbeat::Event(name));
     }
     match text {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::parsers::templates::presence_template;
-use crate::config::parsers::{event_name, time_or_zero};
+use crate::config::parsers::{published_event_name, time_or_zero};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{HOUR, MILLIS};
 use crate::event::{EventName, Template};
@@ -17,8 +17,8 @@ section! {
         /// ["presence", "friends-of:{user}"]. Nowhere unless they are named.
         topics: Vec<Template> = list([], presence_template);
         /// The name of the event for a user who comes online.
-        online: EventName = value("user:online", event_name);
+        online: EventName = value("user:online", published_event_name);
         /// The name of the event for a user who goes offline.
-        offline: EventName = value("user:offline", event_name);
+        offline: EventName = value("user:offline", published_event_name);
     }
 }

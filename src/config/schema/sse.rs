@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::parsers::{event_name, heartbeat_form, time, time_or_zero, word};
+use crate::config::parsers::{first_event_name, heartbeat_form, time, time_or_zero, word};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
 use crate::config::section_reader::SectionReader;
@@ -43,7 +43,7 @@ section! {
         /// timestamp in milliseconds).
         events: EventFormat = value("named", word(SHAPES));
         /// The name of a stream's first event.
-        connected_as: EventName = value("connected", event_name);
+        connected_as: EventName = value("connected", first_event_name);
         /// A stream that has been silent for so long gets a heartbeat; 0 = none.
         heartbeat: Duration = value("20s", time_or_zero(SECOND..=HOUR));
         /// The heartbeat's form: "comment" (": hb" and a blank line), "line" (without the blank line, for clients that take

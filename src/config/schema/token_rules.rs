@@ -14,7 +14,7 @@ use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, MINUTE, SECOND};
 use crate::config::schema::weak_key::weakness;
 use crate::config::section_reader::SectionReader;
-use crate::jws::{self, Algorithm, BadKey, JwsKey, Secrets};
+use crate::jws::{self, Algorithm, BadKey, JwkSet, JwsKey, Secrets};
 
 /// How a secret is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,7 +244,10 @@ fn public_key(raw: &RawValue<'_>) -> Result<JwsKey, Rejection> {
 }
 
 fn jwks(raw: &RawValue<'_>) -> Result<Vec<JwsKey>, Rejection> {
-    JwsKey::from_jwks(raw.text("a JWK set")?.as_bytes(), Secrets::Taken).map_err(refused)
+    match JwsKey::from_jwks(raw.text("a JWK set")?.as_bytes(), Secrets::Taken).map_err(refused)? {
+        JwkSet { too_many: 1.., .. } => Err(refused(BadKey::TooMany)),
+        JwkSet { keys, .. } => Ok(keys),
+    }
 }
 
 fn refused(why: BadKey) -> Rejection {

@@ -16,12 +16,12 @@ use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::bridge::backlog::{BacklogBatch, BacklogCursor, Checkpoint, overlap};
 use crate::redis::bridge::lease::{BridgeEntry, Lease, LeaseState, random};
-use crate::redis::bridge::stream_end::gap_event;
 use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise};
+use crate::redis::log::entry::gap_event;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_BRIDGE_EVENTS, REDIS_BRIDGE_GAPS, REDIS_BRIDGE_LEADER, REDIS_BRIDGE_WAITING};
 

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::log::Reset;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::log::entry::{BRIDGE, EVENT};
+use crate::redis::log::entry::{BRIDGE, EVENT, gap_event};
 
 const READING: &str = "reading the end of the stream";
 /// How many entries are looked at.
@@ -64,9 +63,4 @@ impl RedisConnection {
         end.reverse();
         Ok((end, is_cut))
     }
-}
-
-/// What stands in the stream where messages may be missing: everybody is told.
-pub(in crate::redis) fn gap_event() -> String {
-    format!(r#"{{"broadcast":true,"event":"{}","data":{}}}"#, Reset::EVENT, Reset::SourceGap.data())
 }

@@ -217,7 +217,7 @@ impl ChannelMapping {
                 idempotency_key: None,
             }),
             ChannelFormat::Envelope => {
-                let defaults = EnvelopeDefaults { audience, event: name };
+                let defaults = EnvelopeDefaults { audience, event: name, is_own: false };
                 Ok(parse_event(message, &defaults)?)
             }
         }
@@ -245,7 +245,7 @@ impl ChannelMapping {
             }
         }
         let event = match event {
-            Some(template) => Some(EventName::parse(&template.render(value)?)?),
+            Some(template) => Some(EventName::parse_published(&template.render(value)?)?),
             None => None,
         };
         Ok((audience, event))

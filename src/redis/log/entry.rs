@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{EnvelopeDefaults, Event, EventId, parse_event};
+use crate::log::Reset;
 use crate::redis::channels::mapping::BadMessage;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
@@ -118,7 +119,7 @@ impl RedisConnection {
             _ => None,
         };
         let what = match (event, topics, text(&mark).as_deref()) {
-            (Some(RespToken::Bulk(json)), ..) => match parse_event(&json, &EnvelopeDefaults::default()) {
+            (Some(RespToken::Bulk(json)), ..) => match parse_event(&json, &defaults_of(&json)) {
                 Ok(event) => EntryKind::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
                 Err(bad) => EntryKind::Foreign(BadEntry::Message(bad.into())),
             },
@@ -133,6 +134,18 @@ impl RedisConnection {
         };
         Ok(StreamEntry { id, what })
     }
+}
+
+/// A gap in what was bridged is told by an event of the stream's own, and by nothing else.
+fn defaults_of(json: &[u8]) -> EnvelopeDefaults {
+    let is_own =
+        json.starts_with(br#"{"broadcast":true,"event":"reset""#) && *json == *gap_event().as_bytes();
+    EnvelopeDefaults { is_own, ..EnvelopeDefaults::default() }
+}
+
+/// What stands in the stream where bridged messages may be missing: everybody is told.
+pub(in crate::redis) fn gap_event() -> String {
+    format!(r#"{{"broadcast":true,"event":"{}","data":{}}}"#, Reset::EVENT, Reset::SourceGap.data())
 }
 
 /// The id that Redis writes so.

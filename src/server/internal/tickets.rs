@@ -23,7 +23,7 @@ pub(super) struct TicketMint {
 impl Internal {
     /// Answers `POST /tickets`, too.
     pub fn with_tickets(mut self, tickets: Arc<Tickets>, section: &AuthTicket) -> Self {
-        let keys = (!section.keys.is_empty()).then(|| PublisherKeys::new(&section.keys, &[]));
+        let keys = (!section.keys.is_empty()).then(|| PublisherKeys::new(&section.keys, &[], Arc::default()));
         self.mint = Some(TicketMint { tickets, keys });
         self
     }

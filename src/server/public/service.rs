@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, Version};
+use http::header::{ACCEPT, CONNECTION, UPGRADE};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::config;
@@ -96,6 +97,9 @@ impl Public {
         self.trusted.read_forwarded(connection.peer, request.headers_mut());
         if let Some(route) = self.streams.route(request.uri().path()) {
             match *request.method() {
+                Method::GET if is_for_the_backend(request.headers()) => {
+                    self.streams.conceal_token(&route, &mut request);
+                }
                 Method::GET => return self.open_stream(&route, request, connection).await,
                 Method::HEAD => return Ok(respond::stream_head().map(ResponseBody::Full)),
                 Method::OPTIONS if let Some(answer) = self.cors.preflight(request.headers()) => {
@@ -113,5 +117,42 @@ impl Public {
         // Awaited here: in a function of its own, request and answer would be copied once more.
         let answered = self.proxy.forward(request, &connection.forwarded).await;
         Ok(self.forwarded(answered, &method, &uri))
+    }
+}
+
+/// Whether a `GET` on a stream's path asks for something else: a page for a window (no client of streams takes HTML), or
+/// another protocol.
+fn is_for_the_backend(headers: &HeaderMap) -> bool {
+    let has = |name, wanted: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let mut items = values.flat_map(|value| value.split(','));
+        items.any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
+    };
+    let page = has(ACCEPT, "text/html") && !has(ACCEPT, "text/event-stream");
+    page || has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn windows_and_other_protocols_are_not_streams() {
+        let is = |headers: &[(http::HeaderName, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            is_for_the_backend(&headers.collect())
+        };
+        assert!(is(&[(ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")]));
+        assert!(is(&[(ACCEPT, "application/xml; q=0.9, Text/HTML;level=1")]));
+        assert!(is(&[(UPGRADE, "websocket"), (CONNECTION, "keep-alive, Upgrade")]));
+        for stream in ["text/event-stream", "*/*", "application/json, text/event-stream", "text/*", ""] {
+            assert!(!is(&[(ACCEPT, stream)]), "{stream}");
+        }
+        assert!(!is(&[]));
+        assert!(!is(&[(ACCEPT, "text/event-stream, text/html")]));
+        assert!(!is(&[(UPGRADE, "h2c"), (CONNECTION, "Upgrade, HTTP2-Settings")]));
+        assert!(!is(&[(UPGRADE, "websocket")]));
     }
 }

@@ -122,10 +122,10 @@ impl Public {
         match refusal {
             Refusal::Denied { .. } => {
                 if let Some(suppressed) = self.refused.pass() {
-                    info!(%client, reason, suppressed, "stream refused: {refusal}");
+                    info!(%client, reason, suppressed, "stream refused: {}", refusal.for_log());
                 }
             }
-            _ => debug!(%client, reason, "stream refused: {refusal}"),
+            _ => debug!(%client, reason, "stream refused: {}", refusal.for_log()),
         }
         respond::refused(refusal, self.streams.shape())
     }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::auth::NotAllowed;
 use crate::control::{
     BadRevoke, BusError, Completeness, HolderTopics, InstanceCount, Revoked, StreamCount, TopicEditError,
 };
@@ -81,7 +82,11 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
             text.field = Some("idempotency_key");
         }
         BadPublish::NotAllowed { item, not } => {
-            status = StatusCode::FORBIDDEN;
+            match not {
+                NotAllowed::Audience(_) => status = StatusCode::FORBIDDEN,
+                NotAllowed::Event(_) => text.field = Some("event"),
+                NotAllowed::Retry => text.field = Some("retry"),
+            }
             text.item = *item;
             text.reason = Some(not.word());
             text.topic = not.topic().map(Name::as_str);

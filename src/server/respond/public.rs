@@ -69,7 +69,7 @@ pub(in crate::server) fn close_connection(response: &mut Response<ResponseBody>)
 pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullResponse {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
-        Refusal::Denied { denied, terse } => not_let_in(denied, *terse),
+        Refusal::Denied { denied, terse, .. } => not_let_in(denied, *terse),
         Refusal::NoSuchStream => no_such_stream(),
         // The one answer at which an `EventSource` stops without an error.
         Refusal::Away => {

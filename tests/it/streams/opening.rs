@@ -1,11 +1,13 @@
 //! How a stream begins: its head, who it is for, what comes on it while nothing happens, and requests that open none.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{QUIET, publish_run};
-use crate::harness::{Daemon, Stream, request, within};
+use crate::harness::{Daemon, Pace, Stream, eventually, request, within};
 
 #[tokio::test]
 async fn a_stream_begins_with_its_head_and_the_connected_event() {
@@ -194,8 +196,8 @@ async fn a_bad_request_for_a_stream_is_refused_with_a_sentence() {
         ("/events?topic=", "the query parameter `topic` is missing"),
         ("/events?topic=a%0Ab", "holds a control character"),
         (&*long, "is longer than 256 bytes"),
-        ("/events?topic=a&topic=b&topic=c&topic=d", "a stream may hold at most 3 topics"),
-        ("/events?topic=a&lastEventId=1-0&last_event_id=1-0", "`lastEventId` is given more than once"),
+        ("/events?topic=a&topic=b&topic=c&topic=d", "at most 3 topics (limits.topics_per_stream)"),
+        ("/events?topic=a&topic=", "the query parameter `topic` is missing or empty"),
     ] {
         let answer = daemon.get(path).await;
         assert_eq!(answer.status, 400, "{path}");
@@ -209,7 +211,59 @@ async fn a_bad_request_for_a_stream_is_refused_with_a_sentence() {
     );
     // Nothing was left behind, and a good one is served.
     assert!(daemon.stream("/events?topic=a").await.block().await.is("connected"));
-    assert_eq!(daemon.metric("sidestream_streams_refused_total", &["missing_query"]).await, 2.0);
+    assert_eq!(daemon.metric("sidestream_streams_refused_total", &["missing_query"]).await, 3.0);
+}
+
+#[tokio::test]
+async fn a_star_in_a_topic_is_a_letter_like_any_other() {
+    let daemon = Daemon::start("").await;
+    let mut stream = daemon.stream("/events?topic=a*").await;
+    assert_eq!(stream.block().await.json()["topics"], json!(["a*"]));
+    for topic in ["a", "ab", "a*"] {
+        daemon.publish(&json!({ "topic": topic, "data": topic })).await;
+    }
+    assert_eq!(stream.data(1).await, ["a*"]);
+}
+
+#[tokio::test]
+async fn a_window_or_a_websocket_on_a_streams_path_gets_the_backends_answer() {
+    let backend = crate::harness::Backend::start().await;
+    let daemon = Daemon::start(&backend.config("")).await;
+    let html = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for headers in [
+        &[("accept", html)][..],
+        &[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")],
+    ] {
+        let asked = tokio::spawn({
+            let (public, headers) = (daemon.public, headers.to_vec());
+            async move { request(public, "GET", "/events?topic=a", &headers, b"").await }
+        });
+        let (mut peer, head) = backend.request().await;
+        assert_eq!(head.target(), "/events?topic=a");
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage").await;
+        assert_eq!(asked.await.expect("an answer").text(), "page");
+    }
+    for accept in ["text/event-stream", "*/*"] {
+        let mut stream = Stream::open(daemon.public, "/events?topic=a", &[("accept", accept)]).await;
+        assert!(stream.block().await.is("connected"), "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_junk_is_cut_whatever_its_pieces_are() {
+    let daemon = Daemon::start("").await;
+    let mut stream = daemon.stream("/events?topic=a").await;
+    assert!(stream.block().await.is("connected"));
+    let mut pace = Pace::of(Duration::from_millis(2));
+    for _ in 0..96 {
+        // It may have been cut already.
+        let _ = stream.socket().write_all(&[b'x'; 1 << 10]).await;
+        pace.next().await;
+    }
+    eventually("it is gone", async || {
+        (daemon.metric("sidestream_streams_closed_total", &["client_gone"]).await == 1.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -137,3 +137,24 @@ async fn after_a_restart_an_old_cursor_gets_a_reset() {
     stream.block().await;
     assert_eq!(stream.block().await.json(), json!({"reason": "other_log"}));
 }
+
+#[tokio::test]
+async fn the_clients_of_other_servers_are_resumed_by_their_own_spelling() {
+    let daemon = Daemon::start(QUIET).await;
+    let ids = publish_run(&daemon, 0, 10).await;
+    let last = &ids[3];
+    for query in [
+        format!("lastEventId={last}"),
+        format!("last_event_id={last}"),
+        format!("lastEventID={last}"),
+        format!("Last-Event-ID={last}"),
+        format!("evs_last_event_id={last}"),
+        // Given twice, the last one counts: EventSource takes a 400 for final.
+        format!("lastEventId={}&lastEventId={last}", ids[0]),
+        format!("Last-Event-ID={}&lastEventId={last}&lastEventId=", ids[0]),
+    ] {
+        let mut stream = daemon.stream(&format!("/events?topic=a&{query}")).await;
+        let connected = stream.block().await.json();
+        assert_eq!((&connected["resumed"], &connected["missed"]), (&json!(true), &json!(6)), "{query}");
+    }
+}
