@@ -23,7 +23,7 @@ fn pages() -> Vec<PathBuf> {
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
     };
     let folders = ["", "bench", "docs", "docs/frameworks", "examples"].into_iter().flat_map(in_folder);
-    folders.chain(readmes("clients")).chain(readmes("examples")).collect()
+    folders.chain(["clients", "examples", "examples/migrations"].into_iter().flat_map(readmes)).collect()
 }
 
 /// The README of each folder in `folder` that has one.

@@ -54,8 +54,15 @@ needs() {
 # The daemon: the one that SIDESTREAM_BIN names, an installed one, or that of this repository.
 if [ -n "${SIDESTREAM_BIN:-}" ]; then sidestream=("$SIDESTREAM_BIN")
 elif command -v sidestream >/dev/null; then sidestream=(sidestream)
-else sidestream=(cargo run --quiet --locked --manifest-path ../../Cargo.toml --bin sidestream --)
+else sidestream=(cargo run --quiet --locked --manifest-path "$(dirname "${BASH_SOURCE[0]}")/../../Cargo.toml" --bin sidestream --)
 fi
+
+# Starts the app (the command given, on $PORT) as it is, without sidestream.
+serve_alone() {
+  [ -z "$only_install" ] || exit 0
+  say "open http://127.0.0.1:$PORT"
+  exec "$@"
+}
 
 # Starts the app (the command given, on $PORT) and sidestream in front of it. When one ends, so does the other.
 serve() {

@@ -1,6 +1,7 @@
 // An example, started by its own `run` on ports that are free, with a wire between browser and sidestream that can be cut.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
@@ -17,7 +18,7 @@ export async function install(folder) {
 
 /**
  * Starts `examples/<folder>`; `test` ends it. Its `url` leads over the wire, `direct` past it; `ask` reads from the internal
- * listener, and `streams` waits until so many are open.
+ * listener, and `streams` waits until so many are open. Without a `sidestream.toml` there is the app alone.
  */
 export async function start(test, folder, environment = {}) {
   const [app, publicly, internally] = [await freePort(), await freePort(), await freePort()];
@@ -39,6 +40,7 @@ export async function start(test, folder, environment = {}) {
   });
   for (const stream of [program.stdout, program.stderr]) stream.on('data', (text) => log.push(text));
   const ended = once(program, 'close');
+  const isAlone = !existsSync(`${repository}examples/${folder}/sidestream.toml`);
   test.after(async () => {
     try {
       process.kill(-program.pid, 'SIGTERM');
@@ -49,7 +51,7 @@ export async function start(test, folder, environment = {}) {
     if (!test.passed) test.diagnostic(`examples/${folder}:\n${log.join('')}`);
   });
 
-  const direct = `http://127.0.0.1:${publicly}`;
+  const direct = `http://127.0.0.1:${isAlone ? app : publicly}`;
   await Promise.race([
     ended.then(() => Promise.reject(new Error(`examples/${folder} ended:\n${log.join('')}`))),
     eventually(`examples/${folder} answers`, 60_000, async () => {
@@ -57,7 +59,7 @@ export async function start(test, folder, environment = {}) {
       return answer && answer.status < 500;
     }),
   ]);
-  const wire = await Wire.to(test, publicly);
+  const wire = await Wire.to(test, isAlone ? app : publicly);
   const ask = async (path) => {
     const headers = { authorization: 'Bearer change-me' };
     return (await fetch(`http://127.0.0.1:${internally}${path}`, { headers })).json();
