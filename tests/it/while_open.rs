@@ -280,3 +280,29 @@ async fn a_revocation_while_redis_is_away_says_so_and_is_learnt_of_when_it_is_ba
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_wall_clock_that_goes_wrong_for_a_while_lets_nobody_in_again() {
+    let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
+    assert!(std::path::Path::new(&library).exists(), "libfaketime is missing; run `make setup`");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ahead");
+    let ahead = |by: &str| std::fs::write(&file, by).expect("a file");
+    ahead("+0");
+    let environment = [
+        ("LD_PRELOAD", &*library),
+        ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("its name")),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let daemon = Daemon::start_with(&config(""), &environment).await;
+    assert_eq!(revoke(&daemon, &json!({"user": "u", "for": "60s"})).await.status, 200);
+    let status = async || request(daemon.public, "GET", "/open?topic=a&user=u", &[], b"").await.status;
+    assert_eq!(status().await, 401);
+    ahead("+2h");
+    let_time_pass("what is over is forgotten every second", Duration::from_millis(2200)).await;
+    assert_eq!(status().await, 401);
+    ahead("+0");
+    assert_eq!(status().await, 401);
+    assert_eq!(daemon.metric("sidestream_revocations", &[]).await, 1.0);
+}

@@ -103,7 +103,10 @@ impl Issuer {
             self.address
         );
         let daemon = Daemon::start(&config).await;
-        eventually("the first fetch", async || (self.asked() > 0).then_some(())).await;
+        eventually("the end of the first fetch", async || {
+            (daemon.metric("sidestream_jwks_fetches_total", &[]).await > 0.0).then_some(())
+        })
+        .await;
         daemon
     }
 }
@@ -271,6 +274,21 @@ async fn what_is_no_plain_answer_is_not_taken() {
     issuer.says("200 OK", &padded);
     counted("too_large").await;
     assert_eq!(daemon.ask("/readyz/events").await.status, 503);
+}
+
+#[tokio::test]
+async fn keys_that_are_left_out_are_told_and_a_mark_before_the_set_is_passed_over() {
+    let signers: Vec<Signer> = (0..66).map(|_| Signer::new("many")).collect();
+    let mut keys: Vec<Value> = signers.iter().map(Signer::jwk).collect();
+    keys.push(json!({ "kty": "oct", "k": "c2VjcmV0" }));
+    let issuer = Issuer::start(None).await;
+    issuer.says("200 OK", &format!("\u{feff}{}", json!({ "keys": keys })));
+    let daemon = issuer.daemon("").await;
+    assert_eq!(status(&daemon, &signers[63].token()).await, (200, json!(null)));
+    assert_eq!(status(&daemon, &signers[64].token()).await, (401, json!("bad_signature")));
+    for text in ["there are more than 64", "\"too_many\":2", "\"unusable\":1"] {
+        daemon.logged(text).await;
+    }
 }
 
 #[tokio::test]
