@@ -188,7 +188,7 @@ pub(super) fn build_log(config: &Config) -> Arc<Log> {
     let retention = retention(&config.log);
     let log = if follows { Log::following(retention) } else { Log::new(retention) };
     let given = MemberBounds { topics: config.limits.topics_per_stream, all: config.limits.given_topics };
-    Arc::new(log.shaped(config.sse.events).bounded(given))
+    Arc::new(log.with_format(config.sse.events).bounded(given))
 }
 
 /// Makes what makes tickets, if they are configured. With Redis each is good once on all instances.
@@ -225,12 +225,12 @@ fn build_cluster(
     fanout: &Arc<Fanout>,
     webhooks: Option<&Arc<Webhooks>>,
 ) -> Cluster {
-    let asks = Arc::new(Surveys::new(Arc::clone(&instances), order.last.clone()));
+    let surveys = Arc::new(Surveys::new(Arc::clone(&instances), order.last.clone()));
     let wants = |event| webhooks.is_some_and(|webhooks| webhooks.wants(event));
     let presence = Presence::new(
         &config.presence,
         Arc::clone(&instances),
-        Arc::clone(&asks),
+        Arc::clone(&surveys),
         Arc::clone(fanout),
         wants(HookEvent::TopicOccupied) || wants(HookEvent::TopicEmpty),
         config.redis.is_none(),
@@ -238,7 +238,7 @@ fn build_cluster(
     if let Some(webhooks) = webhooks {
         presence.heed(Arc::new(WebhookNotifier(Arc::clone(webhooks))));
     }
-    Cluster { instances, asks, presence: Arc::new(presence) }
+    Cluster { instances, surveys, presence: Arc::new(presence) }
 }
 
 fn build_public(
@@ -255,7 +255,9 @@ fn build_public(
     let notices = server::PublicNotices { closing: closing.clone(), stop: serving.clone() };
     let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, notices);
     Ok(Arc::new(match &config.public.tls {
-        Some(files) => public.over_tls(server::Certificate::keep(files, serving).map_err(io::Error::other)?),
+        Some(files) => {
+            public.with_certificate(server::Certificate::keep(files, serving).map_err(io::Error::other)?)
+        }
         None => public,
     }))
 }

@@ -56,9 +56,9 @@ mod tests {
             topics.chain([Key::User(name(user)), Key::Broadcast]).collect::<Vec<_>>()
         };
         assert!(bearer.may_hold(&held("u", &["c:1", "news"])).is_ok());
-        assert_eq!(bearer.may_hold(&held("v", &["c:1"])).unwrap_err().word(), "not_your_stream");
+        assert_eq!(bearer.may_hold(&held("v", &["c:1"])).unwrap_err().label(), "not_your_stream");
         assert_eq!(bearer.may_hold(&held("u", &["d:1"])).unwrap_err().topic(), Some(&name("d:1")));
         let with_session = [held("u", &[]), vec![Key::Session(name("s"))]].concat();
-        assert_eq!(bearer.may_hold(&with_session).unwrap_err().word(), "not_your_stream");
+        assert_eq!(bearer.may_hold(&with_session).unwrap_err().label(), "not_your_stream");
     }
 }

@@ -82,7 +82,7 @@ pub struct DeniedResponse {
 
 impl Denied {
     /// The reason, on the wire, in the log and in the metric.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
             Self::SeveralTokens => "several_tokens",

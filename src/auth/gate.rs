@@ -27,7 +27,7 @@ use crate::shutdown::Drain;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     pub request: &'a Parts,
-    pub sender: RequestOrigin,
+    pub origin: RequestOrigin,
     /// The topics that they ask for, as far as they are known before the caller is.
     pub asked: &'a [Name],
 }
@@ -94,9 +94,9 @@ impl Gates {
     }
 
     /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
-    pub fn conceal_token(&self, auth: config::StreamAuth, uri: &mut Uri, headers: &mut HeaderMap) {
+    pub fn strip_token(&self, auth: config::StreamAuth, uri: &mut Uri, headers: &mut HeaderMap) {
         if let (config::StreamAuth::Jwt, Some(jwt)) = (auth, &self.jwt) {
-            jwt.conceal(uri, headers);
+            jwt.strip_tokens(uri, headers);
         }
     }
 
@@ -118,7 +118,7 @@ impl Gates {
                     return Err(Denied::NotNow("[auth.backend] is missing"));
                 };
                 let mut request = caller.request.clone();
-                self.conceal(&mut request.uri, &mut request.headers);
+                self.strip_tokens(&mut request.uri, &mut request.headers);
                 gate.verify(&Caller { request: &request, ..caller }).await.map(Some)
             }
             config::StreamAuth::Ticket => {
@@ -131,9 +131,9 @@ impl Gates {
     }
 
     /// Takes out of a request that goes on to the backend the tickets and their cookies.
-    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+    pub fn strip_tokens(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         if let Some(tickets) = &self.tickets {
-            tickets.conceal(uri, headers);
+            tickets.strip_tokens(uri, headers);
         }
     }
 }

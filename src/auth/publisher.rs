@@ -94,7 +94,7 @@ pub enum PublisherDenied {
 
 impl PublisherDenied {
     /// One word for a metric's label.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Off => "publish_off",
             Self::Missing => "no_key",
@@ -157,7 +157,7 @@ impl PublisherKeys {
         match tokens.verify_token(token).await {
             Ok(verified) => Ok(Arc::new(Publisher::of_token(verified.grant, &self.reserved))),
             Err(Denied::NotNow(why)) => Err(PublisherDenied::NotNow(why)),
-            Err(denied) => Err(PublisherDenied::Token { word: denied.word(), say: denied.to_string() }),
+            Err(denied) => Err(PublisherDenied::Token { word: denied.label(), say: denied.to_string() }),
         }
     }
 
@@ -271,7 +271,7 @@ impl PublisherScope {
 
 impl NotAllowed {
     /// The reason on the wire and in the metric.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Audience(Key::Topic(_)) => "topic_not_allowed",
             Self::Audience(Key::User(_)) => "user_not_allowed",

@@ -108,7 +108,7 @@ async fn a_publisher_has_its_bounds_whether_its_key_is_kept_plain_or_hashed() {
             assert_eq!(may(&[inside.clone(), not.clone()]), Err(NotAllowed::Audience(not)));
         }
         let ours = publisher.may_send(&parse(r#"{"topic":"chat:1","event":"user:online"}"#));
-        assert_eq!(ours.unwrap_err().word(), "event_not_allowed");
+        assert_eq!(ours.unwrap_err().label(), "event_not_allowed");
         let retry = publisher.may_send(&parse(r#"{"topic":"chat:1","retry":86400000}"#));
         assert_eq!(retry, Err(NotAllowed::Retry));
     }

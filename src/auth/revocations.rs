@@ -102,7 +102,7 @@ struct Spans {
 
 struct Revocation {
     number: u64,
-    whose: GrantSelector,
+    selector: GrantSelector,
     span: Span,
 }
 
@@ -114,27 +114,27 @@ impl Revocations {
 
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
     /// later times count. One more than there is room for is refused: those in force are not forgotten for it.
-    pub fn add(&self, whose: GrantSelector, at: SystemTime, until: SystemTime) -> Result<(), Full> {
-        self.enter(&self.spans, whose, at, until)
+    pub fn add(&self, selector: GrantSelector, at: SystemTime, until: SystemTime) -> Result<(), Full> {
+        self.enter(&self.spans, selector, at, until)
     }
 
     /// From now on these are sent away until `until`, whatever they come with. Refused as in [`add`](Self::add).
-    pub fn send_away(&self, whose: GrantSelector, until: SystemTime) -> Result<(), Full> {
+    pub fn send_away(&self, selector: GrantSelector, until: SystemTime) -> Result<(), Full> {
         // No grant is newer than one that will be issued when it is over.
-        self.enter(&self.away, whose, until, until)
+        self.enter(&self.away, selector, until, until)
     }
 
     fn enter(
         &self,
         spans: &Mutex<Spans>,
-        whose: GrantSelector,
+        selector: GrantSelector,
         at: SystemTime,
         until: SystemTime,
     ) -> Result<(), Full> {
         let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
         let span = Span { at, until: Instant::now() + left };
-        let Some(handle) = whose.handle() else { return Ok(()) };
-        let entered = spans.lock().enter(handle, whose, span, self.max);
+        let Some(handle) = selector.handle() else { return Ok(()) };
+        let entered = spans.lock().enter(handle, selector, span, self.max);
         if entered.is_err() {
             metrics::counter!(REVOCATIONS_REFUSED).increment(1);
         }
@@ -169,9 +169,9 @@ impl Revocations {
 }
 
 impl Spans {
-    fn enter(&mut self, handle: Handle, whose: GrantSelector, span: Span, max: usize) -> Result<(), Full> {
+    fn enter(&mut self, handle: Handle, selector: GrantSelector, span: Span, max: usize) -> Result<(), Full> {
         let same = self.by_handle.get_mut(&handle);
-        let known = same.and_then(|same| same.iter_mut().find(|known| known.whose == whose));
+        let known = same.and_then(|same| same.iter_mut().find(|known| known.selector == selector));
         if let Some(known) = known {
             self.by_end.remove(&(known.span.until, known.number));
             known.span = Span { at: known.span.at.max(span.at), until: known.span.until.max(span.until) };
@@ -187,7 +187,7 @@ impl Spans {
         let number = self.count;
         self.count += 1;
         self.by_end.insert((span.until, number), handle.clone());
-        self.by_handle.entry(handle).or_default().push(Revocation { number, whose, span });
+        self.by_handle.entry(handle).or_default().push(Revocation { number, selector, span });
         Ok(())
     }
 
@@ -217,9 +217,9 @@ fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let user = grant.user.clone().map(Handle::User);
     let handles = token.into_iter().chain(session).chain(user);
     let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
-    let in_force = |Revocation { whose, span, .. }: &Revocation| {
+    let in_force = |Revocation { selector, span, .. }: &Revocation| {
         let newer = grant.issued.is_some_and(|issued| issued > span.at);
-        span.until > now && !newer && whose.matches(grant, topics)
+        span.until > now && !newer && selector.matches(grant, topics)
     };
     handles.filter_map(|handle| spans.by_handle.get(&handle)).flatten().any(in_force)
 }
@@ -266,13 +266,13 @@ mod tests {
     fn all_that_is_named_has_to_match() {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);
-        let refused = |whose: GrantSelector, topics: &[&str]| {
+        let refused = |selector: GrantSelector, topics: &[&str]| {
             let revocations = Revocations::new(10);
-            revocations.add(whose, now, now + Duration::from_secs(60)).unwrap();
+            revocations.add(selector, now, now + Duration::from_secs(60)).unwrap();
             let topics: Vec<Name> = topics.iter().map(|topic| name(topic)).collect();
             revocations.check(&grant("u", "s", "t", None), &topics).is_err()
         };
-        let whose = |user: &str, session: &str, token: &str, topic: &str| {
+        let selector = |user: &str, session: &str, token: &str, topic: &str| {
             let named = |text: &str| (!text.is_empty()).then(|| name(text));
             GrantSelector {
                 user: named(user),
@@ -282,15 +282,15 @@ mod tests {
             }
         };
         for (them, hit) in [
-            (whose("u", "", "", ""), true),
-            (whose("", "s", "", ""), true),
-            (whose("", "", "t", ""), true),
-            (whose("", "", "", "a"), true),
-            (whose("u", "s", "t", "a"), true),
-            (whose("u", "", "", "b"), false),
-            (whose("v", "s", "", ""), false),
-            (whose("", "", "", "b"), false),
-            (whose("v", "", "", ""), false),
+            (selector("u", "", "", ""), true),
+            (selector("", "s", "", ""), true),
+            (selector("", "", "t", ""), true),
+            (selector("", "", "", "a"), true),
+            (selector("u", "s", "t", "a"), true),
+            (selector("u", "", "", "b"), false),
+            (selector("v", "s", "", ""), false),
+            (selector("", "", "", "b"), false),
+            (selector("v", "", "", ""), false),
         ] {
             assert_eq!(refused(them.clone(), &["a"]), hit, "{them:?}");
         }
@@ -302,13 +302,13 @@ mod tests {
     fn a_grant_that_was_issued_later_is_good() {
         let now = SystemTime::now();
         let revocations = Revocations::new(10);
-        let whose = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
-        revocations.add(whose.clone(), now, now + Duration::from_secs(60)).unwrap();
+        let selector = GrantSelector { user: Some(name("u")), ..GrantSelector::default() };
+        revocations.add(selector.clone(), now, now + Duration::from_secs(60)).unwrap();
         let second = Duration::from_secs(1);
         assert!(revocations.check(&grant("u", "s", "t", Some(now - second)), &[]).is_err());
         assert!(revocations.check(&grant("u", "s", "t", None), &[]).is_err());
         assert!(revocations.check(&grant("u", "s", "t", Some(now + second)), &[]).is_ok());
-        revocations.add(whose, now - second, now - second).unwrap();
+        revocations.add(selector, now - second, now - second).unwrap();
         assert!(revocations.check(&grant("u", "s", "t", None), &[]).is_err(), "the later end counts");
     }
 
@@ -316,17 +316,18 @@ mod tests {
     fn what_is_over_is_forgotten_and_what_is_too_much_is_refused() {
         let now = SystemTime::now();
         let revocations = Revocations::new(3);
-        let whose = |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
-        revocations.add(whose(0), now, now - Duration::from_secs(1)).unwrap();
+        let selector =
+            |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
+        revocations.add(selector(0), now, now - Duration::from_secs(1)).unwrap();
         assert!(revocations.check(&grant("0", "s", "t", None), &[]).is_ok());
         revocations.trim();
         assert!(revocations.is_empty());
         for n in 1..=3 {
-            revocations.add(whose(n), now, now + Duration::from_secs(60 * n)).unwrap();
+            revocations.add(selector(n), now, now + Duration::from_secs(60 * n)).unwrap();
         }
         let later = now + Duration::from_secs(600);
-        assert_eq!(revocations.add(whose(4), now, later), Err(Full), "nobody is let in again for it");
-        assert_eq!(revocations.add(whose(1), now, later), Ok(()), "one that is known may last longer");
+        assert_eq!(revocations.add(selector(4), now, later), Err(Full), "nobody is let in again for it");
+        assert_eq!(revocations.add(selector(1), now, later), Ok(()), "one that is known may last longer");
         let kept: Vec<u64> = (1..=5)
             .filter(|n| revocations.check(&grant(&n.to_string(), "s", "t", None), &[]).is_err())
             .collect();
@@ -337,10 +338,11 @@ mod tests {
     fn one_more_costs_nothing_with_100_000_in_force() {
         let now = SystemTime::now();
         let revocations = Revocations::new(100_000);
-        let whose = |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
+        let selector =
+            |n: u64| GrantSelector { user: Some(name(&n.to_string())), ..GrantSelector::default() };
         // With a walk through all for each, these would take hours.
         for n in 0..200_000 {
-            let _ = revocations.add(whose(n), now, now + Duration::from_secs(60 + n % 7));
+            let _ = revocations.add(selector(n), now, now + Duration::from_secs(60 + n % 7));
         }
         assert_eq!(revocations.len(), 100_000);
     }

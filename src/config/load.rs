@@ -94,7 +94,7 @@ fn from_file(
     let mut source = SourceFile::new(path.to_owned(), text.clone());
     let (table, errors) = DeTable::parse_recoverable(&text);
     let broken: Vec<Diagnostic> =
-        errors.iter().map(|error| syntax::complain(error, &mut source, &known)).collect();
+        errors.iter().map(|error| syntax::report(error, &mut source, &known)).collect();
     if errors.iter().all(syntax::is_duplicate) {
         let reader = Reader::new(environment, backend, path.parent());
         let outcome = reader.read(Some(table.get_ref()), read_config, &known);
@@ -111,14 +111,14 @@ fn from_file(
 fn settle(
     outcome: Findings<Config>,
     source: Option<SourceFile>,
-    mut complaints: Vec<Diagnostic>,
+    mut diagnostics: Vec<Diagnostic>,
     backend: Option<&str>,
 ) -> Result<CheckedConfig, BadConfig> {
-    complaints.extend(outcome.complaints);
-    let broken = complaints.iter().any(|complaint| complaint.severity == Severity::Error);
+    diagnostics.extend(outcome.diagnostics);
+    let broken = diagnostics.iter().any(|complaint| complaint.severity == Severity::Error);
     if broken {
         // Warnings are for a configuration that is taken.
-        complaints.retain(|complaint| complaint.severity == Severity::Error);
+        diagnostics.retain(|complaint| complaint.severity == Severity::Error);
     }
     let mut source = source.unwrap_or_default();
     outcome.hidden.parts.into_iter().for_each(|part| source.hide(part));
@@ -135,7 +135,7 @@ fn settle(
         }
         Location::Missing => complaint.elsewhere(Origin::Missing, None),
     };
-    let mut problems: Vec<Problem> = complaints.into_iter().map(problem).collect();
+    let mut problems: Vec<Problem> = diagnostics.into_iter().map(problem).collect();
     problems.sort_by_key(Problem::order);
     if broken {
         Err(BadConfig { problems })

@@ -33,7 +33,7 @@ pub(super) struct Reader<'a> {
     pub(super) sections: Vec<SectionDoc>,
     pub(super) docs: BTreeMap<(&'static str, &'static str), KeyDoc>,
     unknown_keys: Vec<UnknownKey>,
-    pub(super) complaints: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     hidden: Hidden,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Hidden {
 /// What came of a reading. The value is whole only without complaints.
 pub(super) struct Findings<T> {
     pub(super) value: T,
-    pub(super) complaints: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) hidden: Hidden,
     pub(super) environment: Environment,
 }
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
             sections: Vec::new(),
             docs: BTreeMap::new(),
             unknown_keys: Vec::new(),
-            complaints: Vec::new(),
+            diagnostics: Vec::new(),
             hidden: Hidden::default(),
         }
     }
@@ -156,13 +156,13 @@ impl<'a> Reader<'a> {
         let mut root = SectionReader::root(&mut self, table);
         let value = read(&mut root);
         root.leave();
-        self.complain_of_unknown_keys(known);
-        self.complain_of_unknown_variables(known);
-        let Self { environment, complaints, hidden, .. } = self;
-        Findings { value, complaints, hidden, environment }
+        self.report_unknown_keys(known);
+        self.report_unknown_variables(known);
+        let Self { environment, diagnostics, hidden, .. } = self;
+        Findings { value, diagnostics, hidden, environment }
     }
 
-    pub(super) fn complain(
+    pub(super) fn report(
         &mut self,
         place: Location,
         key: impl Into<String>,
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
     ) {
         if !self.dry {
             let (key, message, severity) = (key.into(), message.into(), Severity::Error);
-            self.complaints.push(Diagnostic { place, key, message, suggestion, severity });
+            self.diagnostics.push(Diagnostic { place, key, message, suggestion, severity });
         }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         self.unknown_keys.push(UnknownKey { section, numbered, name, at: key.span(), is_table });
     }
 
-    fn complain_of_unknown_keys(&mut self, known: &[KnownKey]) {
+    fn report_unknown_keys(&mut self, known: &[KnownKey]) {
         for UnknownKey { section, numbered, name, at, is_table } in std::mem::take(&mut self.unknown_keys) {
             let siblings = known.iter().filter(|key| key.section == section).map(|key| &*key.name);
             let homes: Vec<String> = known
@@ -236,11 +236,11 @@ impl<'a> Reader<'a> {
                 "" => format!("unknown key `{name}` outside of all sections"),
                 section => format!("unknown key `{name}` in {}", written(section, numbered)),
             };
-            self.complain(Location::File(at), join(section, &name), message, Some(suggestion));
+            self.report(Location::File(at), join(section, &name), message, Some(suggestion));
         }
     }
 
-    fn complain_of_unknown_variables(&mut self, known: &[KnownKey]) {
+    fn report_unknown_variables(&mut self, known: &[KnownKey]) {
         let unknown: Vec<String> = self.environment.unknown().map(str::to_owned).collect();
         for name in unknown {
             let in_file_only = known
@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
             };
             self.hide_variable(name.clone());
             let message = format!("unknown variable `{}`", printable(&name));
-            self.complain(Location::Variable(name), "", message, suggestion);
+            self.report(Location::Variable(name), "", message, suggestion);
         }
     }
 }

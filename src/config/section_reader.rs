@@ -136,17 +136,17 @@ impl<'r, 'a> SectionReader<'r, 'a> {
     pub(super) fn or_lacks<T>(&mut self, value: Option<T>, keys: &[&str], lack: &str, stand_in: T) -> T {
         value.unwrap_or_else(|| {
             let message = format!("`{}` is missing in {}", keys[0], written(self.name, self.numbered));
-            self.complain(keys, message, Some(lack.to_owned()));
+            self.report(keys, message, Some(lack.to_owned()));
             stand_in
         })
     }
 
     /// Whether anything in the section of this name has been complained of.
-    pub(super) fn complained_of(&self, section: &str) -> bool {
+    pub(super) fn reported(&self, section: &str) -> bool {
         let within = |key: &str| {
             key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let errors = self.reader.complaints.iter().filter(|one| one.severity == Severity::Error);
+        let errors = self.reader.diagnostics.iter().filter(|one| one.severity == Severity::Error);
         errors.into_iter().any(|one| within(&one.key))
     }
 
@@ -161,7 +161,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         matches!(self.reader.places.get(&join(&self.full, key)), Some(Some(_)))
     }
 
-    /// As [`complain`](Self::complain), but the configuration is taken all the same.
+    /// As [`report`](Self::complain), but the configuration is taken all the same.
     pub(super) fn warn(
         &mut self,
         severity: Severity,
@@ -169,14 +169,14 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         message: impl Into<String>,
         suggestion: &str,
     ) {
-        let before = self.reader.complaints.len();
-        self.complain(keys, message, Some(suggestion.to_owned()));
-        self.reader.complaints[before..].iter_mut().for_each(|diagnostic| diagnostic.severity = severity);
+        let before = self.reader.diagnostics.len();
+        self.report(keys, message, Some(suggestion.to_owned()));
+        self.reader.diagnostics[before..].iter_mut().for_each(|diagnostic| diagnostic.severity = severity);
     }
 
     /// Complains of `keys`, which do not fit together, unless one of them has been complained of already. What is
     /// shown is the first of them that somebody set.
-    pub(super) fn complain(&mut self, keys: &[&str], message: impl Into<String>, suggestion: Option<String>) {
+    pub(super) fn report(&mut self, keys: &[&str], message: impl Into<String>, suggestion: Option<String>) {
         let names: Vec<String> = keys.iter().map(|key| join(&self.full, key)).collect();
         if self.reader.refused(&self.full) || names.iter().any(|name| self.reader.refused(name)) {
             return;
@@ -184,7 +184,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         let place = names.iter().find_map(|name| self.reader.places.get(name).cloned().flatten());
         let place = place.unwrap_or_else(|| self.place.clone());
         let name = names.into_iter().next().unwrap_or_default();
-        self.reader.complain(place, name, message, suggestion);
+        self.reader.report(place, name, message, suggestion);
     }
 
     /// Notes the keys that nobody asked for.
@@ -280,7 +280,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
                 Some(value)
             }
             Err(Rejection { message, suggestion }) => {
-                self.reader.complain(place, name.clone(), format!("{subject} {message}"), suggestion);
+                self.reader.report(place, name.clone(), format!("{subject} {message}"), suggestion);
                 self.reader.places.insert(name, None);
                 None
             }

@@ -151,6 +151,6 @@ impl<'a> SectionReader<'_, 'a> {
         let name = join(&self.full, key);
         self.reader.hide_all(value);
         self.reader.places.insert(name.clone(), None);
-        self.reader.complain(Location::File(at), name, message, Some(suggestion));
+        self.reader.report(Location::File(at), name, message, Some(suggestion));
     }
 }

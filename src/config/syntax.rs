@@ -14,7 +14,7 @@ pub(super) fn is_duplicate(error: &toml::de::Error) -> bool {
 }
 
 /// Turns `error` into a complaint, and hides in `source` what its line may give away.
-pub(super) fn complain(error: &toml::de::Error, source: &mut SourceFile, known: &[KnownKey]) -> Diagnostic {
+pub(super) fn report(error: &toml::de::Error, source: &mut SourceFile, known: &[KnownKey]) -> Diagnostic {
     let text = source.text();
     let mut at = error.span().unwrap_or(0..0);
     if at.start >= text.len() {

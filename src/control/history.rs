@@ -86,9 +86,9 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
             Err(why) => (from, reset) = (log.origin().position, reset.or(Some(why))),
         }
     };
-    let shape = log.shape();
+    let format = log.format();
     let told = |entry: &crate::log::Entry| {
-        let (id, read) = (entry.id?, shape.read(&entry.frame)?);
+        let (id, read) = (entry.id?, format.read(&entry.frame)?);
         Some(StoredEvent { id, event: read.event, data: read.data, at: id.ms })
     };
     let events: Vec<StoredEvent> = replay.entries.iter().filter_map(|entry| told(entry)).collect();

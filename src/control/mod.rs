@@ -72,7 +72,7 @@ pub struct Control {
     callers: Callers,
     connections: Connections,
     instances: Arc<Instances>,
-    asks: Arc<Surveys>,
+    surveys: Arc<Surveys>,
     presence: Arc<Presence>,
     /// Somebody has come, and waits to hear that this instance lives.
     answer_new: tokio::sync::Notify,
@@ -84,7 +84,7 @@ pub struct Control {
 #[derive(Clone)]
 pub struct Cluster {
     pub instances: Arc<Instances>,
-    pub asks: Arc<Surveys>,
+    pub surveys: Arc<Surveys>,
     pub presence: Arc<Presence>,
 }
 
@@ -107,7 +107,7 @@ impl Control {
             callers: Callers::new(page_changes),
             connections,
             instances: cluster.instances,
-            asks: cluster.asks,
+            surveys: cluster.surveys,
             presence: cluster.presence,
             answer_new: tokio::sync::Notify::new(),
             full: Throttle::default(),
@@ -129,22 +129,22 @@ impl Control {
     pub async fn close(
         &self,
         which: &StreamFilter,
-        parting: CloseMode,
+        mode: CloseMode,
     ) -> (StreamCount, Option<Result<(), BusError>>) {
         let away = async {
-            let CloseMode::StayAway(until) = parting else { return None };
-            let message = BusCommand::Away(StayAway::new(&which.whose()?, until)).into_bytes();
+            let CloseMode::StayAway(until) = mode else { return None };
+            let message = BusCommand::Away(StayAway::new(&which.selector()?, until)).into_bytes();
             self.tell(message, Some(until)).await
         };
-        let (totals, told) = tokio::join!(self.connections.close(which, parting), away);
+        let (totals, told) = tokio::join!(self.connections.close(which, mode), away);
         let (closed, complete) = (totals.total, totals.from.complete);
-        info!(closed, complete, come_back = parting == CloseMode::ComeBack, "streams closed on request");
+        info!(closed, complete, come_back = mode == CloseMode::ComeBack, "streams closed on request");
         (totals, told)
     }
 
     /// From now on the other instances are told by `bus`. Once.
     pub fn connect(&self, bus: Arc<dyn Bus>) {
-        self.asks.connect(Arc::clone(&bus));
+        self.surveys.connect(Arc::clone(&bus));
         let _ = self.bus.set(bus);
     }
 
@@ -159,18 +159,19 @@ impl Control {
     }
 
     /// How the other instances are asked.
-    pub fn asks(&self) -> &Surveys {
-        &self.asks
+    pub fn surveys(&self) -> &Surveys {
+        &self.surveys
     }
 
     /// Takes grants back: whoever they were for is kept out from now on, and their streams end. `body` is the JSON
     /// that says whose.
     pub async fn revoke(&self, body: &[u8]) -> Result<Revoked, BadRevoke> {
-        let (whose, time) = revoke::parse(body, self.revoke_for)?;
+        let (selector, time) = revoke::parse(body, self.revoke_for)?;
         let at = SystemTime::now();
         let until = at + time;
-        let message = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
-        let (ended, told) = tokio::join!(self.end_revoked(whose, at, until), self.tell(message, Some(until)));
+        let message = BusCommand::Revoke(Revoke::new(&selector, at, until)).into_bytes();
+        let (ended, told) =
+            tokio::join!(self.end_revoked(selector, at, until), self.tell(message, Some(until)));
         let ended = ended?;
         let others = match told {
             None => "none",
@@ -183,7 +184,7 @@ impl Control {
 
     /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that is
     /// known better than by the message.
-    pub async fn hear(&self, message: &[u8], left: Option<Duration>) {
+    pub async fn receive(&self, message: &[u8], left: Option<Duration>) {
         let command = BusCommand::parse(message);
         let kind = match &command {
             Some(BusCommand::Revoke(_)) => "revoke",
@@ -201,8 +202,8 @@ impl Control {
         match command {
             Some(BusCommand::Revoke(revoke)) => {
                 // Open streams end, whatever time is left.
-                let Some((whose, at, until)) = revoke.read(left) else { return };
-                match self.end_revoked(whose, at, until).await {
+                let Some((selector, at, until)) = revoke.read(left) else { return };
+                match self.end_revoked(selector, at, until).await {
                     Ok(ended) => debug!(ended, "grants revoked by another instance"),
                     Err(error) => self.warn_full(&error),
                 }
@@ -219,20 +220,20 @@ impl Control {
                 );
             }
             Some(BusCommand::Away(away)) => {
-                let Some((whose, until)) = away.read(left) else { return };
+                let Some((selector, until)) = away.read(left) else { return };
                 if until > SystemTime::now()
-                    && let Err(error) = self.revocations.send_away(whose, until)
+                    && let Err(error) = self.revocations.send_away(selector, until)
                 {
                     self.warn_full(&error);
                 }
             }
-            Some(BusCommand::Alive(alive)) => self.hear_alive(&alive),
-            Some(BusCommand::Bye(bye)) => self.hear_bye(&bye),
-            Some(BusCommand::Ask(ask)) => self.asks.asked(ask),
-            Some(BusCommand::Answer(answer)) => self.asks.answered(answer),
-            Some(BusCommand::Changed(changed)) => self.presence.hear_changed(changed),
-            Some(BusCommand::Everybody(everybody)) => self.presence.hear_everybody(everybody),
-            Some(BusCommand::Want(want)) => self.presence.hear_want(&want),
+            Some(BusCommand::Alive(alive)) => self.on_alive(&alive),
+            Some(BusCommand::Bye(bye)) => self.on_bye(&bye),
+            Some(BusCommand::Ask(ask)) => self.surveys.asked(ask),
+            Some(BusCommand::Answer(answer)) => self.surveys.answered(answer),
+            Some(BusCommand::Changed(changed)) => self.presence.on_changed(changed),
+            Some(BusCommand::Everybody(everybody)) => self.presence.on_snapshot(everybody),
+            Some(BusCommand::Want(want)) => self.presence.on_snapshot_request(&want),
             None => debug!("a command that is not known here is passed over"),
         }
     }
@@ -240,13 +241,13 @@ impl Control {
     /// Ends the streams also where the revocation cannot be kept.
     async fn end_revoked(
         &self,
-        whose: GrantSelector,
+        selector: GrantSelector,
         at: SystemTime,
         until: SystemTime,
     ) -> Result<usize, Full> {
-        let which = Selector { keys: whose.keys(), token: whose.token.clone() };
+        let which = Selector { keys: selector.keys(), token: selector.token.clone() };
         // First, so that nobody slips in behind the end.
-        let kept = self.revocations.add(whose, at, until);
+        let kept = self.revocations.add(selector, at, until);
         let ended = self.fanout.end(&which, CloseReason::Revoked).await;
         kept.map(|()| ended)
     }

@@ -55,13 +55,13 @@ struct RevokeFields {
 /// Whose grants, and for how long.
 pub(super) fn parse(body: &[u8], otherwise: Duration) -> Result<(GrantSelector, Duration), BadRevoke> {
     let body: RevokeFields = serde_json::from_slice(body).map_err(|bad| BadRevoke::Json(bad.to_string()))?;
-    let whose = GrantSelector {
+    let selector = GrantSelector {
         user: name("user", body.user)?,
         session: name("session", body.session)?,
         token: name("token", body.token)?,
         topic: name("topic", body.topic)?,
     };
-    if whose.is_nobody() {
+    if selector.is_nobody() {
         return Err(BadRevoke::Nobody);
     }
     let time = match body.r#for {
@@ -71,7 +71,7 @@ pub(super) fn parse(body: &[u8], otherwise: Duration) -> Result<(GrantSelector, 
     if time < Duration::from_secs(1) || time > LONGEST {
         return Err(BadRevoke::Time);
     }
-    Ok((whose, time))
+    Ok((selector, time))
 }
 
 fn name(field: &'static str, value: Option<Value>) -> Result<Option<Name>, BadRevoke> {
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn a_body_says_whose_and_for_how_long() {
         let hour = Duration::from_secs(3600);
-        let (whose, time) = parse(br#"{"user": 7, "topic": "c:1", "for": "90s"}"#, hour).unwrap();
+        let (selector, time) = parse(br#"{"user": 7, "topic": "c:1", "for": "90s"}"#, hour).unwrap();
         let named = |text: &str| Some(Name::parse(text).unwrap());
         assert_eq!(
-            whose,
+            selector,
             GrantSelector { user: named("7"), topic: named("c:1"), ..GrantSelector::default() }
         );
         assert_eq!(time, Duration::from_secs(90));

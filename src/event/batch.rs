@@ -51,12 +51,12 @@ pub enum BadBatch {
 
 impl BadBatch {
     /// One word for a metric's label.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Nothing => "empty",
             Self::TooMany { .. } => "too_many",
             Self::NotUtf8 | Self::NotJson(_) => "json",
-            Self::Single(bad) | Self::Item { bad, .. } | Self::Line { bad, .. } => bad.reason.word(),
+            Self::Single(bad) | Self::Item { bad, .. } | Self::Line { bad, .. } => bad.reason.label(),
         }
     }
 }

@@ -73,7 +73,7 @@ pub enum BadField {
 
 impl BadField {
     /// One word for a metric's label.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::NotUtf8 | Self::NotJson(_) => "json",
             Self::Unknown { .. } | Self::IdOfTheLog => "unknown_field",
@@ -135,7 +135,7 @@ pub fn check_idempotency_key(key: &str) -> Result<(), BadName> {
 pub(super) fn parse_text(text: &str, defaults: &EnvelopeDefaults) -> Result<Event, BadEnvelope> {
     let fields: Fields<'_> = read_object(text).map_err(|bad| *bad)?;
     let mut keys = SmallVec::<[Key; 1]>::new();
-    fields.whom.keys("", &mut keys)?;
+    fields.audience.keys("", &mut keys)?;
     fields.target_keys(&mut keys)?;
     if fields.names_no_audience() {
         keys.extend(defaults.audience.iter().cloned());
@@ -181,7 +181,7 @@ struct AudienceFields<'a> {
 
 #[derive(Default)]
 struct Fields<'a> {
-    whom: AudienceFields<'a>,
+    audience: AudienceFields<'a>,
     except: RawField<'a>,
     target: RawField<'a>,
     target_id: RawField<'a>,
@@ -252,7 +252,7 @@ impl<'a> Slots<'a> for Fields<'a> {
             "retry" => ("retry", &mut self.retry),
             "ttl" => ("ttl", &mut self.ttl),
             "idempotency_key" => ("idempotency_key", &mut self.idempotency_key),
-            _ => return self.whom.slot(name),
+            _ => return self.audience.slot(name),
         })
     }
 }
@@ -290,7 +290,7 @@ impl AudienceFields<'_> {
 
 impl Fields<'_> {
     fn names_no_audience(&self) -> bool {
-        self.whom.is_empty() && self.target.is_none()
+        self.audience.is_empty() && self.target.is_none()
     }
 
     /// Adds what the shorthand names: `target` with `targetId` or `targetIds`.
@@ -329,12 +329,12 @@ impl Fields<'_> {
 
     fn except(&self) -> Result<Vec<Key>, BadEnvelope> {
         let Some(raw) = self.except else { return Ok(Vec::new()) };
-        let whom: AudienceFields<'_> = read_object(raw).map_err(|bad| match bad.field {
+        let audience: AudienceFields<'_> = read_object(raw).map_err(|bad| match bad.field {
             Some(field) => bad.reason.at(format!("except.{field}")),
             None => bad.reason.at("except"),
         })?;
         let mut keys = SmallVec::new();
-        whom.keys("except.", &mut keys)?;
+        audience.keys("except.", &mut keys)?;
         Ok(keys.into_vec())
     }
 

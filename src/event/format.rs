@@ -109,11 +109,11 @@ mod tests {
     use super::*;
     use crate::event::{EnvelopeDefaults, parse_event};
 
-    fn wire(shape: EventFormat, json: &str) -> String {
+    fn wire(format: EventFormat, json: &str) -> String {
         let event = parse_event(json.as_bytes(), &EnvelopeDefaults::default()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
-        let frame = shape.draft(&event, now).seal(Some("5-0".parse().unwrap()));
-        assert_eq!(shape.read(&frame).unwrap().id, Some("5-0".parse().unwrap()));
+        let frame = format.draft(&event, now).seal(Some("5-0".parse().unwrap()));
+        assert_eq!(format.read(&frame).unwrap().id, Some("5-0".parse().unwrap()));
         String::from_utf8(frame.payload().to_vec()).unwrap()
     }
 

@@ -20,7 +20,7 @@ pub fn write_event(event: &Event) -> Envelope {
     let Event { audience, name, data, is_text, coalesce, ephemeral, retry, ttl, idempotency_key } = event;
     let embedded = if *is_text { None } else { embeddable(data) };
     let fields = Fields {
-        whom: AudienceFields::of(audience.keys()),
+        audience: AudienceFields::of(audience.keys()),
         except: Some(AudienceFields::of(audience.except())).filter(|_| !audience.except().is_empty()),
         event: name.as_ref().map(|name| name.as_str()),
         data: embedded.map_or(EnvelopeData::Text(data), EnvelopeData::Json),
@@ -44,7 +44,7 @@ fn embeddable(data: &str) -> Option<&RawValue> {
 #[derive(Serialize)]
 struct Fields<'a> {
     #[serde(flatten)]
-    whom: AudienceFields<'a>,
+    audience: AudienceFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     except: Option<AudienceFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,17 +85,17 @@ struct AudienceFields<'a> {
 
 impl<'a> AudienceFields<'a> {
     fn of(keys: &'a [Key]) -> Self {
-        let mut whom = Self::default();
+        let mut audience = Self::default();
         for key in keys {
             match key {
-                Key::Topic(name) => whom.topics.push(name.as_str()),
-                Key::User(name) => whom.users.push(name.as_str()),
-                Key::Session(name) => whom.sessions.push(name.as_str()),
-                Key::Client(name) => whom.clients.push(name.as_str()),
-                Key::Broadcast => whom.broadcast = true,
+                Key::Topic(name) => audience.topics.push(name.as_str()),
+                Key::User(name) => audience.users.push(name.as_str()),
+                Key::Session(name) => audience.sessions.push(name.as_str()),
+                Key::Client(name) => audience.clients.push(name.as_str()),
+                Key::Broadcast => audience.broadcast = true,
             }
         }
-        whom
+        audience
     }
 }
 

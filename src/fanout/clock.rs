@@ -84,7 +84,7 @@ impl Shard {
         let data = format!("{{\"client\":\"{client}\",\"expires_in\":{left}}}");
         let id = self.log.id_at(subscriber.cursor.max(applied));
         let block = Block { event: Some("token_expired"), data: &data, id: Some(id), retry: None };
-        let frame = self.log.shape().block(block, SystemTime::now());
+        let frame = self.log.format().block(block, SystemTime::now());
         match subscriber.write_frame(&frame, now, &mut self.counts) {
             WriteOutcome::All => true,
             WriteOutcome::Blocked => {
@@ -133,7 +133,7 @@ impl Shard {
             let _ = self.poll.registry().deregister(socket);
         }
         let gone = self.mailbox.index.lock().leave(slot);
-        self.unwant(&gone);
+        self.unsubscribe(&gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
         let sent = subscriber.sent;
@@ -164,7 +164,7 @@ impl Shard {
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
         let id = self.log.id_at(subscriber.cursor.max(self.applied));
         let block = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) };
-        let frame = self.log.shape().block(block, SystemTime::now());
+        let frame = self.log.format().block(block, SystemTime::now());
         let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
     }
 }

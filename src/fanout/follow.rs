@@ -17,14 +17,14 @@ impl Shard {
         let new = self.index(|index| index.join(slot, keys));
         // Before the log is asked, for events as for changes: what is appended in between reaches the inbox as well,
         // and the cursor tells whether it has been replayed already.
-        self.want(&new);
+        self.subscribe(&new);
         let (held, cursor) = self.log.enter(keys, cursor);
         if !held.is_empty() {
             let new = self.index(|index| {
                 let held = held.iter().map(|(topic, via)| (Key::Topic(topic.clone()), via));
                 held.filter(|(key, via)| index.give(slot, key, *via)).map(|(key, _)| key).collect::<Vec<_>>()
             });
-            self.want(&new);
+            self.subscribe(&new);
         }
         cursor
     }
@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// Takes a subscriber that is behind, and has everything before `change`, over it.
-    pub(super) fn go_over(&mut self, slot: SubscriberSlot, change: &AppliedEdit) -> Progress {
+    pub(super) fn apply_change(&mut self, slot: SubscriberSlot, change: &AppliedEdit) -> Progress {
         self.change(slot, change);
         self.subscribers[slot as usize].cursor = change.position;
         Progress::More
@@ -74,8 +74,8 @@ impl Shard {
             }
         });
         // In this order: a topic that is in both is wanted.
-        self.unwant(&gone);
-        self.want(&new);
+        self.unsubscribe(&gone);
+        self.subscribe(&new);
         self.tell_changed(slot, before);
         if matches!(change.of, Key::Client(_)) {
             self.log.passed(&change.of, change.position);
@@ -108,13 +108,13 @@ impl Shard {
                 }
             }
         });
-        self.unwant(&gone);
-        self.want(&new);
+        self.unsubscribe(&gone);
+        self.subscribe(&new);
         self.tell_changed(slot, before);
         if let Some(client) = keys.iter().find(|key| matches!(key, Key::Client(_))) {
             self.log.passed(client, head.position);
         }
-        let frame = why.frame(head.id, self.log.shape());
+        let frame = why.frame(head.id, self.log.format());
         Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
     }
 
@@ -123,15 +123,15 @@ impl Shard {
     }
 
     /// From here on the inbox gets what is for `keys`.
-    fn want(&mut self, keys: &[Key]) {
+    fn subscribe(&mut self, keys: &[Key]) {
         if !keys.is_empty() {
-            self.wanted = self.wanted.max(self.log.want(&self.feed, keys));
+            self.wanted = self.wanted.max(self.log.subscribe(&self.feed, keys));
         }
     }
 
-    pub(super) fn unwant(&self, keys: &[Key]) {
+    pub(super) fn unsubscribe(&self, keys: &[Key]) {
         if !keys.is_empty() {
-            self.log.unwant(&self.feed, keys);
+            self.log.unsubscribe(&self.feed, keys);
         }
     }
 }

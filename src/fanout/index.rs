@@ -157,8 +157,8 @@ impl Index {
 
     /// The topics that a subscriber holds otherwise than by its request.
     pub(super) fn given_to(&self, slot: SubscriberSlot) -> Vec<Key> {
-        let given = self.held[slot as usize].iter().filter(|held| held.via() != HeldBy::REQUEST);
-        given.map(|held| self.keys[held.key() as usize].key.clone()).collect()
+        let assigned = self.held[slot as usize].iter().filter(|held| held.via() != HeldBy::REQUEST);
+        assigned.map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
     /// The keys that a subscriber holds by its request.
@@ -326,12 +326,12 @@ mod tests {
                 }
             }
             if let Some(held) = &there[slot] {
-                let mut given: Vec<_> =
+                let mut assigned: Vec<_> =
                     held.iter().filter(|(_, by)| *by != HeldBy::REQUEST).map(|(key, _)| key.name()).collect();
-                given.sort_unstable();
+                assigned.sort_unstable();
                 let mut names: Vec<Key> = index.given_to(slot as SubscriberSlot);
                 names.sort_unstable_by(|a, b| a.name().cmp(b.name()));
-                assert_eq!(names.iter().map(Key::name).collect::<Vec<_>>(), given);
+                assert_eq!(names.iter().map(Key::name).collect::<Vec<_>>(), assigned);
                 assert_eq!(index.keys_of(slot as SubscriberSlot).len(), held.len());
             }
             let asked = topic(&random(9).to_string());

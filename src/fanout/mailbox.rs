@@ -79,7 +79,7 @@ impl Mailbox {
         *self.commands.lock() = None;
     }
 
-    pub(super) fn poke(&self, slot: SubscriberSlot, generation: u64) {
+    pub(super) fn notify(&self, slot: SubscriberSlot, generation: u64) {
         self.send(ShardCommand::Poke(SubscriberId { slot, generation }));
     }
 

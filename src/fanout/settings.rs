@@ -34,12 +34,12 @@ pub enum Heartbeat {
 }
 
 impl Heartbeat {
-    pub(super) fn frame(&self, shape: EventFormat) -> Frame {
+    pub(super) fn frame(&self, format: EventFormat) -> Frame {
         match self {
             Self::Fixed(frame) => frame.clone(),
             Self::Event(name) => {
                 let block = Block { event: Some(name.as_str()), data: "{}", ..Block::default() };
-                shape.block(block, SystemTime::now())
+                format.block(block, SystemTime::now())
             }
         }
     }

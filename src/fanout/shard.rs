@@ -119,7 +119,7 @@ impl Shard {
             for command in commands.drain(..) {
                 match command {
                     ShardCommand::Join(join) => self.join(*join),
-                    ShardCommand::Poke(who) => self.on_poke(who),
+                    ShardCommand::Poke(who) => self.on_notify(who),
                     ShardCommand::End(ask) => {
                         // What was published before it was asked for comes before the end.
                         self.take_in(&mut taken, &mut pass);
@@ -146,7 +146,7 @@ impl Shard {
             self.wheel.turn(Instant::now(), &mut due);
             if !due.is_empty() {
                 // Once for all who are due: it may tell the time.
-                self.heartbeat = self.settings.heartbeat_as.frame(self.log.shape());
+                self.heartbeat = self.settings.heartbeat_as.frame(self.log.format());
             }
             // Neighbours in memory one after the other.
             due.sort_unstable();
@@ -161,10 +161,10 @@ impl Shard {
     fn take_in(&mut self, taken: &mut FeedBatch, pass: &mut Pass) {
         self.feed.take(taken);
         match taken.missed_after {
-            Some(after) => self.all_behind(after),
+            Some(after) => self.resync_all(after),
             None => self.deliver(taken, pass),
         }
-        self.turns();
+        self.run_queue();
     }
 
     /// Brings to all live subscribers what is new: events and changes of topics, in their order.
@@ -247,7 +247,7 @@ impl Shard {
             self.close(slot, CloseReason::Draining);
         } else if channel {
             // The body may have been dropped before it knew whom to tell.
-            self.on_poke(SubscriberId { slot, generation });
+            self.on_notify(SubscriberId { slot, generation });
         }
     }
 
@@ -289,7 +289,7 @@ impl Shard {
         }
     }
 
-    fn on_poke(&mut self, who: SubscriberId) {
+    fn on_notify(&mut self, who: SubscriberId) {
         let Some(subscriber) = self.subscribers.get(who.slot as usize) else { return };
         if subscriber.generation != who.generation {
             return;
@@ -323,7 +323,7 @@ impl Shard {
     }
 
     /// Everybody who is live has everything up to `after` and replays the rest from the log.
-    fn all_behind(&mut self, after: Position) {
+    fn resync_all(&mut self, after: Position) {
         tracing::warn!(
             streams = self.subscribers.len(),
             "a shard fell behind its inbox; its streams replay from the log"
@@ -341,7 +341,7 @@ impl Shard {
     }
 
     /// Gives a turn to those who wait for one.
-    pub(super) fn turns(&mut self) {
+    pub(super) fn run_queue(&mut self) {
         for _ in 0..TURNS {
             let Some(SubscriberId { slot, generation }) = self.queue.pop_front() else { return };
             let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { continue };
@@ -350,7 +350,7 @@ impl Shard {
             }
             let keys = self.mailbox.index.lock().keys_of(slot);
             let turn = match subscriber.advance(&self.log, &keys, self.now, &mut self.counts) {
-                Progress::Change(change) => Some(self.go_over(slot, &change)),
+                Progress::Change(change) => Some(self.apply_change(slot, &change)),
                 Progress::Lost(why) => self.recover(slot, &keys, why),
                 turn => Some(turn),
             };

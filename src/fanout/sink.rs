@@ -67,7 +67,7 @@ struct ChannelState {
     /// The stream was ended before all of it was taken.
     cut: AtomicBool,
     /// Who is told when it is cut, as nobody may be reading by then.
-    at_cut: OnceLock<Arc<Notify>>,
+    cut_notify: OnceLock<Arc<Notify>>,
 }
 
 /// The stream was ended in the middle: what comes after must not be taken for its end.
@@ -84,7 +84,7 @@ impl Sink {
             mailbox: OnceLock::new(),
             generation: AtomicU64::new(0),
             cut: AtomicBool::new(false),
-            at_cut: OnceLock::new(),
+            cut_notify: OnceLock::new(),
         });
         (
             Self::Channel(ChannelSink { bytes: sender, shared: Arc::clone(&shared) }),
@@ -105,8 +105,8 @@ impl ChannelSink {
 
     fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
-        if let Some(whom) = self.shared.at_cut.get() {
-            whom.notify_one();
+        if let Some(notify) = self.shared.cut_notify.get() {
+            notify.notify_one();
         }
     }
 
@@ -140,17 +140,17 @@ pub struct ChannelBody {
 }
 
 impl ChannelBody {
-    /// Tells `whom` when the stream is ended although not all of it was taken. A body that nobody asks for more could
+    /// Tells `notify` when the stream is ended although not all of it was taken. A body that nobody asks for more could
     /// not say so itself. To be called before the sink is handed over.
-    pub fn tell_when_cut(&self, whom: Arc<Notify>) {
-        let _ = self.shared.at_cut.set(whom);
+    pub fn notify_when_cut(&self, notify: Arc<Notify>) {
+        let _ = self.shared.cut_notify.set(notify);
     }
 }
 
 impl ChannelState {
-    fn poke(&self) {
+    fn notify(&self) {
         if let Some((mailbox, slot)) = self.mailbox.get() {
-            mailbox.poke(*slot, self.generation.load(Ordering::Relaxed));
+            mailbox.notify(*slot, self.generation.load(Ordering::Relaxed));
         }
     }
 }
@@ -165,7 +165,7 @@ impl Body for ChannelBody {
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Self::Error>>> {
         let polled = self.bytes.poll_recv(cx);
         if polled.is_ready() && self.shared.waits.swap(false, Ordering::SeqCst) {
-            self.shared.poke();
+            self.shared.notify();
         }
         polled.map(|bytes| match bytes {
             Some(bytes) => Some(Ok(BodyFrame::data(bytes))),
@@ -177,7 +177,7 @@ impl Body for ChannelBody {
 impl Drop for ChannelBody {
     fn drop(&mut self) {
         self.bytes.close();
-        self.shared.poke();
+        self.shared.notify();
     }
 }
 

@@ -98,9 +98,9 @@ impl Reset {
     }
 
     /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
-    pub fn frame(self, head: EventId, shape: EventFormat) -> Frame {
+    pub fn frame(self, head: EventId, format: EventFormat) -> Frame {
         let block = Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None };
-        shape.block(block, SystemTime::now())
+        format.block(block, SystemTime::now())
     }
 
     /// The name of the event.

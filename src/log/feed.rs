@@ -48,7 +48,7 @@ impl Feed {
         std::mem::swap(&mut *inbox, taken);
     }
 
-    pub(super) fn leave(&self, entry: &Arc<Entry>) {
+    pub(super) fn push(&self, entry: &Arc<Entry>) {
         {
             let mut inbox = self.inbox.lock();
             if inbox.missed_after.is_some() {

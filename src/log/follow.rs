@@ -71,7 +71,7 @@ pub struct CopyOutcome {
 /// The newest part of a log, gathered from its end backwards within the retention.
 pub struct History {
     bounds: StoreBounds,
-    shape: EventFormat,
+    format: EventFormat,
     now: Instant,
     /// Newest first.
     places: Vec<HistoryRecord>,
@@ -85,7 +85,7 @@ pub struct History {
     /// What users and sessions had been given at some id, where that is known.
     pub(super) base: Option<(EventId, Sets)>,
     /// Whose sets differ there from what is kept.
-    pub(super) unkept: UnsavedHolders,
+    pub(super) unsaved: UnsavedHolders,
     pub(super) members: MemberBounds,
 }
 
@@ -120,7 +120,7 @@ impl History {
         let (bytes, kept) = match what {
             // What is delivered live only, or was to be for a time, may be over.
             RecordKind::Event(event) if !event.ephemeral && event.ttl.is_none_or(|ttl| ttl > age) => {
-                let ready = PreparedEvent::new(id, event, at, self.shape);
+                let ready = PreparedEvent::new(id, event, at, self.format);
                 (cost(&ready.audience, &ready.frame), Some(HistoryRecord::Event(ready)))
             }
             RecordKind::Change(asked) => (asked.cost(), Some(HistoryRecord::Change { id, asked, at })),
@@ -175,10 +175,10 @@ impl EditRequest {
 }
 
 impl PreparedEvent {
-    fn new(id: EventId, event: Event, at: Instant, shape: EventFormat) -> Self {
+    fn new(id: EventId, event: Event, at: Instant, format: EventFormat) -> Self {
         // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
         let published = from_unix_ms(id.ms);
-        let frame = shape.draft(&event, published).seal((!event.ephemeral).then_some(id));
+        let frame = format.draft(&event, published).seal((!event.ephemeral).then_some(id));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let Event { audience, ttl, coalesce, .. } = event;
         Self { id, audience, frame, at, ttl, coalesce, is_reset }
@@ -207,7 +207,7 @@ impl Log {
         let state = self.lock();
         History {
             bounds: state.bounds,
-            shape: self.shape(),
+            format: self.format(),
             now: Instant::now(),
             places: Vec::new(),
             events: 0,
@@ -215,7 +215,7 @@ impl Log {
             oldest: None,
             begins_with_loss: false,
             base: None,
-            unkept: UnsavedHolders::default(),
+            unsaved: UnsavedHolders::default(),
             members: state.store.members.bounds,
         }
     }
@@ -227,7 +227,7 @@ impl Log {
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
     /// known any more. Without known sets, what is held goes on.
     pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<EditOutcome> {
-        let History { places, oldest, begins_with_loss, base, unkept: differ, .. } = history;
+        let History { places, oldest, begins_with_loss, base, unsaved: differ, .. } = history;
         let origin = oldest.unwrap_or(end);
         let mut all = Vec::new();
         {
@@ -243,8 +243,8 @@ impl Log {
                     } else {
                         state.store.members.replace(sets);
                     }
-                    if let Some(unkept) = &mut state.store.members.unkept {
-                        *unkept = differ;
+                    if let Some(unsaved) = &mut state.store.members.unsaved {
+                        *unsaved = differ;
                     }
                     at
                 }
@@ -274,7 +274,7 @@ impl Log {
                 following.loaded = true;
             }
             if let Some(why) = told {
-                state.tell(why, self.shape());
+                state.tell(why, self.format());
             }
         }
         self.grown.notify_waiters();
@@ -288,7 +288,7 @@ impl Log {
             Change(EditRequest),
             Nothing,
         }
-        let (now, shape) = (Instant::now(), self.shape());
+        let (now, format) = (Instant::now(), self.format());
         let ready: Vec<_> = placed
             .into_iter()
             .map(|LogRecord { id, what, age }| {
@@ -299,7 +299,7 @@ impl Log {
                         event.ttl = left.flatten();
                         match left {
                             Some(None) => Next::Nothing,
-                            _ => Next::Event(event.ephemeral, PreparedEvent::new(id, event, now, shape)),
+                            _ => Next::Event(event.ephemeral, PreparedEvent::new(id, event, now, format)),
                         }
                     }
                     RecordKind::Change(asked) => Next::Change(asked),
@@ -323,7 +323,7 @@ impl Log {
                         let id = (!live_only).then_some(id);
                         let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
                         entry.is_reset.store(is_reset, Ordering::Relaxed);
-                        state.each_feed(feeds, |feed| feed.leave(&entry));
+                        state.each_feed(feeds, |feed| feed.push(&entry));
                     }
                     Next::Change(asked) => copied.made.push(state.make(id, asked, now)),
                     Next::Nothing => {}
@@ -387,12 +387,12 @@ impl State {
 
     /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
     /// log's own beginning.
-    pub(super) fn tell(&mut self, why: Reset, shape: EventFormat) {
-        let frame = why.frame(self.store.head().id, shape);
+    pub(super) fn tell(&mut self, why: Reset, format: EventFormat) {
+        let frame = why.frame(self.store.head().id, format);
         let mut audience = Audience::everybody();
         let feeds = self.feeds_of(&mut audience);
         let entry = self.store.push(None, audience, frame, Instant::now(), None, None);
-        self.each_feed(feeds, |feed| feed.leave(&entry));
+        self.each_feed(feeds, |feed| feed.push(&entry));
     }
 }
 

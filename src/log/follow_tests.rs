@@ -95,7 +95,7 @@ fn a_log_that_begins_anew_says_why_to_every_older_cursor_and_to_open_streams() {
     let log = Log::following(retention(100));
     loaded(&log, [placed(30), placed(10)], 30);
     let feed = log.open_feed(|| {});
-    log.want(&feed, &[topic(), Key::Broadcast]);
+    log.subscribe(&feed, &[topic(), Key::Broadcast]);
     let old = log.locate("10-0").unwrap().position;
     let mut history = log.history();
     history.add_older(placed(25));
@@ -120,7 +120,7 @@ fn what_has_no_id_is_live_only() {
     let log = Log::following(retention(100));
     loaded(&log, [placed(10)], 10);
     let feed = log.open_feed(|| {});
-    log.want(&feed, &[topic(), Key::Broadcast]);
+    log.subscribe(&feed, &[topic(), Key::Broadcast]);
     assert_eq!(log.append(event(0)).id, None);
     assert_eq!(log.append_gap().id, None);
     log.append_at(vec![placed(20)]);
@@ -183,11 +183,11 @@ fn a_feed_that_nobody_reads_any_more_gives_its_place_to_the_next_one() {
     let log = Log::new(retention(100));
     for _ in 0..100 {
         let ended = log.open_feed(|| {});
-        log.want(&ended, &[topic()]);
+        log.subscribe(&ended, &[topic()]);
     }
     let kept = log.open_feed(|| {});
     let last = log.open_feed(|| {});
-    log.want(&last, &[topic()]);
+    log.subscribe(&last, &[topic()]);
     log.append(event(1));
     let mut taken = FeedBatch::default();
     last.take(&mut taken);

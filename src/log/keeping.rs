@@ -29,69 +29,69 @@ pub struct UnsavedTopics {
 impl Log {
     /// From now on notes whose sets change.
     pub fn keep(&self) {
-        self.lock().store.members.unkept.get_or_insert_default();
+        self.lock().store.members.unsaved.get_or_insert_default();
     }
 
     /// The sets that have changed since it was asked last.
     pub fn to_keep(&self) -> UnsavedTopics {
         let mut state = self.lock();
         let at = state.store.head().id;
-        let since = state.store.members.unkept.as_ref().and_then(UnsavedHolders::since);
+        let since = state.store.members.unsaved.as_ref().and_then(UnsavedHolders::since);
         let named =
-            state.store.members.unkept.as_mut().map_or_else(|| Some(Vec::new()), UnsavedHolders::take);
-        let sets = named.map(|named| state.given(named));
+            state.store.members.unsaved.as_mut().map_or_else(|| Some(Vec::new()), UnsavedHolders::take);
+        let sets = named.map(|named| state.assigned(named));
         UnsavedTopics { at, sets, since }
     }
 
     /// Notes that what [`Log::to_keep`] gave was not kept after all.
     pub fn not_kept(&self, to_keep: &UnsavedTopics) {
         let mut state = self.lock();
-        let Some(unkept) = &mut state.store.members.unkept else { return };
+        let Some(unsaved) = &mut state.store.members.unsaved else { return };
         let since = to_keep.since.unwrap_or_else(Instant::now);
         match &to_keep.sets {
-            None => unkept.add_all(since),
-            Some(sets) => sets.iter().for_each(|(of, _)| unkept.add(of, since)),
+            None => unsaved.add_all(since),
+            Some(sets) => sets.iter().for_each(|(of, _)| unsaved.add(of, since)),
         }
     }
 
     /// Notes that all sets are to be kept anew.
     pub fn nothing_kept(&self) {
-        if let Some(unkept) = &mut self.lock().store.members.unkept {
-            unkept.add_all(Instant::now());
+        if let Some(unsaved) = &mut self.lock().store.members.unsaved {
+            unsaved.add_all(Instant::now());
         }
     }
 
     /// All users and sessions that have been given topics; whose sets change from here on, [`Log::to_keep`] tells.
     pub fn holders(&self) -> Vec<Key> {
         let mut state = self.lock();
-        if let Some(unkept) = &mut state.store.members.unkept {
-            unkept.take();
+        if let Some(unsaved) = &mut state.store.members.unsaved {
+            unsaved.take();
         }
         state.store.members.sets().holders().cloned().collect()
     }
 
     /// What the sets of `holders` are now.
-    pub fn given(&self, holders: &[Key]) -> AssignedTopics {
-        self.lock().given(holders.iter().cloned())
+    pub fn assigned(&self, holders: &[Key]) -> AssignedTopics {
+        self.lock().assigned(holders.iter().cloned())
     }
 
     /// For how long a change has been waiting to be kept.
-    pub fn unkept_for(&self) -> Duration {
-        let since = self.lock().store.members.unkept.as_ref().and_then(UnsavedHolders::since);
+    pub fn unsaved_for(&self) -> Duration {
+        let since = self.lock().store.members.unsaved.as_ref().and_then(UnsavedHolders::since);
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Takes what is kept elsewhere for what users and sessions are given; streams follow. What has changed here and is
     /// not kept yet stays.
-    pub fn adopt(&self, given: AssignedTopics) {
+    pub fn adopt(&self, assigned: AssignedTopics) {
         let mut kept = Sets::default();
-        for (of, topics) in given {
+        for (of, topics) in assigned {
             kept.put(&of, topics.into_iter().collect());
         }
         let mut state = self.lock();
         let members = &state.store.members;
         let mut edits = members.sets().towards(&kept);
-        edits.retain(|(of, _)| members.unkept.as_ref().is_none_or(|unkept| !unkept.names(of)));
+        edits.retain(|(of, _)| members.unsaved.as_ref().is_none_or(|unsaved| !unsaved.names(of)));
         state.give(edits);
     }
 }
@@ -127,14 +127,14 @@ impl History {
             if crate::log::sets::is_shared(of) {
                 // Refused here, refused everywhere.
                 let _ = sets.edit(of, edit, bounds);
-                self.unkept.add(of, Instant::now());
+                self.unsaved.add(of, Instant::now());
             }
         }
     }
 }
 
 impl State {
-    fn given(&self, holders: impl IntoIterator<Item = Key>) -> AssignedTopics {
+    fn assigned(&self, holders: impl IntoIterator<Item = Key>) -> AssignedTopics {
         let topics = |of: &Key| self.store.members.topics(of).cloned().collect();
         holders.into_iter().map(|of| (topics(&of), of)).map(|(topics, of)| (of, topics)).collect()
     }
@@ -143,13 +143,13 @@ impl State {
     pub(super) fn give(&mut self, edits: Vec<(Key, TopicEdit)>) {
         let now = Instant::now();
         let bounds = std::mem::take(&mut self.store.members.bounds);
-        let unkept = self.store.members.unkept.take();
+        let unsaved = self.store.members.unsaved.take();
         for (of, edit) in edits {
             if let Ok(Some(change)) = self.store.edit(&of, edit, EditBy::Backend, now) {
                 self.leave_change(&change);
             }
         }
-        self.store.members.unkept = unkept;
+        self.store.members.unsaved = unsaved;
         self.store.members.bounds = bounds;
     }
 }

@@ -208,8 +208,8 @@ impl Instance {
         let (mut held, mut after) = self.log.enter(&keys, cursor.position);
         let mut got = Vec::new();
         loop {
-            let given = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
-            let all: Vec<Key> = keys.iter().cloned().chain(given).collect();
+            let assigned = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
+            let all: Vec<Key> = keys.iter().cloned().chain(assigned).collect();
             let replay = self.log.replay(&all, after, 7, usize::MAX)?;
             got.extend(replay.entries.iter().map(|entry| entry.id.unwrap().ms));
             after = replay.through;
@@ -307,7 +307,7 @@ fn too_many_changed_sets_are_all_kept_anew() {
     let again = log.to_keep();
     assert!(again.sets.is_none(), "or not");
     assert_eq!((again.since, again.since.is_some()), (to_keep.since, true), "it has been waiting since then");
-    assert_eq!(log.unkept_for(), Duration::ZERO);
+    assert_eq!(log.unsaved_for(), Duration::ZERO);
 }
 
 #[test]

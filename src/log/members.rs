@@ -139,7 +139,7 @@ pub(super) struct Members {
     pub(super) bounds: MemberBounds,
     sets: Sets,
     /// Whose sets are to be kept elsewhere; None where nobody keeps them.
-    pub(super) unkept: Option<UnsavedHolders>,
+    pub(super) unsaved: Option<UnsavedHolders>,
     /// Those of clients.
     pub(super) waiting: WaitingChanges,
     /// Those of users and sessions.
@@ -180,8 +180,8 @@ impl Members {
             EditBy::Page => via | HeldBy::REQUEST,
         };
         let Some((add, remove)) = self.sets.edit(of, edit, self.bounds)? else { return Ok(None) };
-        if let Some(unkept) = &mut self.unkept {
-            unkept.add(of, at);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.add(of, at);
         }
         let change = Arc::new(AppliedEdit { position, of: of.clone(), via, add, remove, at });
         if is_shared(of) {

@@ -50,7 +50,7 @@ pub struct Edited {
 
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
-    shape: EventFormat,
+    format: EventFormat,
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
@@ -90,12 +90,12 @@ impl Log {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
-        Self { shape: EventFormat::default(), state: Mutex::new(state), grown: Notify::new() }
+        Self { format: EventFormat::default(), state: Mutex::new(state), grown: Notify::new() }
     }
 
     /// The same log with its events laid out otherwise.
-    pub fn shaped(self, shape: EventFormat) -> Self {
-        Self { shape, ..self }
+    pub fn with_format(self, format: EventFormat) -> Self {
+        Self { format, ..self }
     }
 
     /// The same log with bounds for the topics that users, sessions and clients are given.
@@ -104,13 +104,13 @@ impl Log {
         self
     }
 
-    pub fn shape(&self) -> EventFormat {
-        self.shape
+    pub fn format(&self) -> EventFormat {
+        self.format
     }
 
     /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
     pub fn append(&self, event: Event) -> Appended {
-        let draft = self.shape.draft(&event, SystemTime::now());
+        let draft = self.format.draft(&event, SystemTime::now());
         let mut state = self.lock();
         state.append(event, draft, Instant::now(), now_ms())
     }
@@ -119,7 +119,7 @@ impl Log {
     pub fn append_all(&self, events: Vec<Event>) -> Vec<Appended> {
         let now = SystemTime::now();
         let drafted: Vec<_> =
-            events.into_iter().map(|event| (self.shape.draft(&event, now), event)).collect();
+            events.into_iter().map(|event| (self.format.draft(&event, now), event)).collect();
         let mut state = self.lock();
         let (now, now_ms) = (Instant::now(), now_ms());
         drafted.into_iter().map(|(draft, event)| state.append(event, draft, now, now_ms)).collect()
@@ -129,7 +129,7 @@ impl Log {
     pub fn append_gap(&self) -> Appended {
         let mut state = self.lock();
         if state.following.is_some() {
-            state.tell(Reset::SourceGap, self.shape);
+            state.tell(Reset::SourceGap, self.format);
             return Appended { id: None, duplicate: false };
         }
         drop(state);
@@ -275,7 +275,7 @@ impl Log {
     }
 
     /// From now on `feed` gets what is for `keys`. Everything after the returned position reaches it.
-    pub fn want<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) -> Position {
+    pub fn subscribe<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) -> Position {
         let mut state = self.lock();
         for key in keys {
             *state.wanted.entry_ref(key).or_insert(0) |= 1 << feed.number;
@@ -284,7 +284,7 @@ impl Log {
     }
 
     /// `feed` no longer gets what is for `keys`.
-    pub fn unwant<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) {
+    pub fn unsubscribe<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) {
         let mut state = self.lock();
         for key in keys {
             if let Some(feeds) = state.wanted.get_mut(key) {
@@ -333,7 +333,7 @@ impl State {
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
         entry.is_reset.store(is_reset, Ordering::Relaxed);
-        self.each_feed(feeds, |feed| feed.leave(&entry));
+        self.each_feed(feeds, |feed| feed.push(&entry));
         Appended { id, duplicate: false }
     }
 
@@ -371,11 +371,11 @@ impl State {
     }
 
     /// Leaves something at each of `feeds`, which are given as bits.
-    pub(super) fn each_feed(&self, mut feeds: u64, leave: impl Fn(&Feed)) {
+    pub(super) fn each_feed(&self, mut feeds: u64, push: impl Fn(&Feed)) {
         while feeds != 0 {
             let number = feeds.trailing_zeros();
             feeds &= feeds - 1;
-            leave(&self.feeds[number as usize]);
+            push(&self.feeds[number as usize]);
         }
     }
 }

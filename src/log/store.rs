@@ -287,8 +287,8 @@ impl Store {
         let mut held = self.members.at(keys, after);
         let mut count = 0;
         loop {
-            let given = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
-            let all: Vec<Key> = keys.iter().cloned().chain(given).collect();
+            let assigned = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
+            let all: Vec<Key> = keys.iter().cloned().chain(assigned).collect();
             let change = self.members.next(keys, after);
             let through = change.map_or(self.head, |change| change.position);
             let entries = self.after(&all, after, now).take_while(|entry| entry.position <= through);

@@ -12,7 +12,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::config;
@@ -96,8 +96,11 @@ impl Proxy {
         let inner = &*self.inner;
         let version = request.version();
         let mut ticket = RequestMetrics::new(&inner.tally);
-        let answer = async { inner.answer(inner.outgoing(request, caller)?, &ticket).await };
-        match answer.await {
+        let answered = match inner.outgoing(request, caller) {
+            Ok(outgoing) => inner.answer(outgoing, &ticket).await,
+            Err(error) => Err(error),
+        };
+        match answered {
             Ok(answer) => Ok(self.deliver(answer, version, ticket)),
             Err(error) => {
                 ticket.failed(&error);
@@ -200,8 +203,9 @@ impl Inner {
         ticket: &RequestMetrics,
     ) -> Result<UpstreamResponse, ProxyError> {
         let UpstreamRequest { mut request, plain, upload, client, trailers } = outgoing;
-        let mut slot = self.pool.take();
-        let mut late = pin!(sleep(self.head_timeout));
+        let begun = ticket.begun();
+        let mut slot = self.pool.take(begun);
+        let mut late = pin!(sleep_until(Instant::from_std(begun) + self.head_timeout));
         let (mut response, mut link) = loop {
             let mut link = match slot.take() {
                 Some(link) => link,
@@ -217,7 +221,7 @@ impl Inner {
                     FastPathOutcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
                     FastPathOutcome::Unsent if reused => {
                         debug!("an idle connection to the backend had ended; trying another");
-                        slot = self.pool.take();
+                        slot = self.pool.take(begun);
                         continue;
                     }
                     FastPathOutcome::Unsent | FastPathOutcome::Hyper => {}
@@ -236,7 +240,7 @@ impl Inner {
                 Err(ExchangeError::Unsent(again, error)) if reused => {
                     debug!(%error, "an idle connection to the backend had ended; trying another");
                     request = *again;
-                    slot = self.pool.take();
+                    slot = self.pool.take(begun);
                 }
                 Err(ExchangeError::Unsent(_, error)) => return Err(ProxyError::from_exchange(error, false)),
                 Err(ExchangeError::Sent { error, heard }) => match (spare, &error) {

@@ -101,7 +101,9 @@ pub(super) fn to_backend(
     }
     let upgrade = if kinds.hop { hop_to_backend(headers, kinds) } else { None };
     forwarded(headers, kinds.who, caller);
-    headers.insert(HOPS, HeaderValue::from(hops + 1));
+    // Mostly the first: without a text made for it.
+    let hops = if hops == 0 { HeaderValue::from_static("1") } else { HeaderValue::from(hops + 1) };
+    headers.insert(HOPS, hops);
     Ok(upgrade)
 }
 

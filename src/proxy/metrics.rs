@@ -71,6 +71,10 @@ impl RequestMetrics {
         Self { tally: Arc::clone(tally), begun: Instant::now(), outcome: None }
     }
 
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// The head of the answer is here.
     pub(super) fn answered(&self) {
         self.tally.seconds.record(self.begun.elapsed());

@@ -45,10 +45,10 @@ impl ConnectionPool {
         }))
     }
 
-    /// An idle connection that was open when last heard of.
-    pub(super) fn take(&self) -> Option<Box<UpstreamConnection>> {
+    /// An idle connection that was open when last heard of, and may still be used at `now`.
+    pub(super) fn take(&self, now: Instant) -> Option<Box<UpstreamConnection>> {
         let (link, until) = self.0.lock().links.pop()?;
-        if until > Instant::now() {
+        if until > now {
             return Some(link);
         }
         // Not necessarily the oldest, as the backend may have a word; the sweep comes for the others.
@@ -60,10 +60,11 @@ impl ConnectionPool {
         if !link.rest() {
             return;
         }
+        let now = Instant::now();
         let mut limit =
             link.kept_for().map_or(self.0.timeout, |keep| keep.saturating_sub(MARGIN).min(self.0.timeout));
         if !self.0.max_age.is_zero() {
-            limit = limit.min(self.0.max_age.saturating_sub(link.age()));
+            limit = limit.min(self.0.max_age.saturating_sub(link.age(now)));
         }
         if limit.is_zero() || self.0.drain.has_started() {
             return;
@@ -74,7 +75,7 @@ impl ConnectionPool {
             drop(idle);
             return;
         }
-        idle.links.push((link, Instant::now() + limit));
+        idle.links.push((link, now + limit));
         let sweep = !std::mem::replace(&mut idle.swept, true);
         drop(idle);
         if sweep {

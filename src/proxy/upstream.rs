@@ -3,7 +3,7 @@
 //! It is polled in the task of the request that it carries, so a request costs no second task and no wake-up between
 //! two; and to drop it is to close it, which is how a request is cancelled.
 //!
-//! hyper's client side speaks on it, but for a plain exchange (`plain.rs`), for which the bare socket is enough. Each
+//! hyper's client side speaks on it, but for a plain exchange (`fast_path.rs`), for which the bare socket is enough. Each
 //! begins where the other has left the socket.
 
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub const MAX_FIELDS: usize = 1024;
 
 /// One connection to the backend. Dropping it closes it.
 pub(super) struct UpstreamConnection {
-    lane: Mode,
+    mode: Mode,
     heard: Arc<AtomicBool>,
     /// It has carried a request before.
     pub(super) reused: bool,
@@ -57,7 +57,7 @@ impl UpstreamConnection {
     pub(super) fn new(io: BackendIo, keeps_case: bool) -> Box<Self> {
         let heard = io.heard();
         Box::new(Self {
-            lane: Mode::Bare(RawConnection::new(io, Bytes::new())),
+            mode: Mode::Bare(RawConnection::new(io, Bytes::new())),
             heard,
             reused: false,
             keep: None,
@@ -68,20 +68,20 @@ impl UpstreamConnection {
 
     /// The bare socket of an idle connection, where hyper's last exchange on it gave no reason to stay with hyper.
     pub(super) fn bare(&mut self) -> Option<&mut RawConnection> {
-        if matches!(&self.lane, Mode::Hyper(hyper) if hyper.leaves)
-            && let Mode::Hyper(hyper) = std::mem::replace(&mut self.lane, Mode::Over)
+        if matches!(&self.mode, Mode::Hyper(hyper) if hyper.leaves)
+            && let Mode::Hyper(hyper) = std::mem::replace(&mut self.mode, Mode::Over)
         {
             let Parts { io, read_buf, .. } = hyper.connection.into_parts();
-            self.lane = Mode::Bare(RawConnection::new(io.into_inner(), read_buf));
+            self.mode = Mode::Bare(RawConnection::new(io.into_inner(), read_buf));
         }
-        if let Mode::Bare(bare) = &mut self.lane { Some(bare) } else { None }
+        if let Mode::Bare(bare) = &mut self.mode { Some(bare) } else { None }
     }
 
     /// Hyper's way to send a request. In the midst of a plain exchange hyper takes it over: what is sent here then has
     /// to be the same request, and does not go out again.
     pub(super) async fn sender(&mut self) -> Result<&mut SendRequest<RequestBody>, hyper::Error> {
-        if let Mode::Bare(_) = self.lane
-            && let Mode::Bare(bare) = std::mem::replace(&mut self.lane, Mode::Over)
+        if let Mode::Bare(_) = self.mode
+            && let Mode::Bare(bare) = std::mem::replace(&mut self.mode, Mode::Over)
         {
             // An answer's head may be some 400 KiB, hyper's own bound.
             let (sender, connection) = http1::Builder::new()
@@ -92,9 +92,9 @@ impl UpstreamConnection {
                 .handshake(TokioIo::new(bare.into_io()))
                 .await?;
             let hyper = Hyper { sender, connection, over: false, leaves: false };
-            self.lane = Mode::Hyper(Box::new(hyper));
+            self.mode = Mode::Hyper(Box::new(hyper));
         }
-        match &mut self.lane {
+        match &mut self.mode {
             Mode::Hyper(hyper) => Ok(&mut hyper.sender),
             Mode::Bare(_) | Mode::Over => unreachable!("a connection that is over is not used"),
         }
@@ -103,7 +103,7 @@ impl UpstreamConnection {
     /// Reads and writes what can be. Ready when the connection is over; its error goes to whoever waits for an answer
     /// or its body.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.lane {
+        match &mut self.mode {
             Mode::Hyper(hyper) => {
                 if !hyper.over {
                     hyper.over = Pin::new(&mut hyper.connection).poll_without_shutdown(cx).is_ready();
@@ -117,7 +117,7 @@ impl UpstreamConnection {
 
     /// Whether everything of the last request has been written and everything of its answer read.
     pub(super) fn is_idle(&self) -> bool {
-        match &self.lane {
+        match &self.mode {
             Mode::Hyper(hyper) => !hyper.over && hyper.sender.is_ready(),
             Mode::Bare(bare) => bare.is_idle(),
             Mode::Over => false,
@@ -126,7 +126,7 @@ impl UpstreamConnection {
 
     /// Whether there is nothing left to drive.
     pub(super) fn is_over(&self) -> bool {
-        match &self.lane {
+        match &self.mode {
             Mode::Hyper(hyper) => hyper.over,
             Mode::Bare(_) => false,
             Mode::Over => true,
@@ -136,7 +136,7 @@ impl UpstreamConnection {
     /// Makes an idle connection forget the task that used it, which hyper would wake for every later request on it.
     /// `false` when the connection is over after all.
     pub(super) fn rest(&mut self) -> bool {
-        matches!(self.lane, Mode::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        matches!(self.mode, Mode::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// From now on [`UpstreamConnection::has_heard`] tells of the next request.
@@ -156,9 +156,9 @@ impl UpstreamConnection {
         }
     }
 
-    /// How long it is open.
-    pub(super) fn age(&self) -> Duration {
-        self.since.elapsed()
+    /// How long it has been open by `now`.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 
     pub(super) fn kept_for(&self) -> Option<Duration> {
@@ -167,13 +167,13 @@ impl UpstreamConnection {
 
     /// Whether the exchange now under way could have been a plain one; then the next one begins as such.
     pub(super) fn was_plain(&mut self, plain: bool) {
-        if let Mode::Hyper(hyper) = &mut self.lane {
+        if let Mode::Hyper(hyper) = &mut self.mode {
             hyper.leaves = plain;
         }
     }
 
     /// The socket, and what was read ahead of it. For a connection that has ended by an upgrade.
     pub(super) fn into_parts(self) -> Option<Parts<TokioIo<BackendIo>>> {
-        if let Mode::Hyper(hyper) = self.lane { Some(hyper.connection.into_parts()) } else { None }
+        if let Mode::Hyper(hyper) = self.mode { Some(hyper.connection.into_parts()) } else { None }
     }
 }

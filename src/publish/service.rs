@@ -72,7 +72,7 @@ pub enum RelayError {
 }
 
 impl RelayError {
-    fn word(&self) -> &'static str {
+    fn label(&self) -> &'static str {
         match self {
             Self::Down => "relay_down",
             Self::Refused(_) => "relay_refused",
@@ -107,12 +107,12 @@ impl BadPublish {
     }
 
     /// One word for a metric's label.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
-            Self::Batch(bad) => bad.word(),
+            Self::Batch(bad) => bad.label(),
             Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
-            Self::NotAllowed { not, .. } => not.word(),
-            Self::Relay(bad) => bad.word(),
+            Self::NotAllowed { not, .. } => not.label(),
+            Self::Relay(bad) => bad.label(),
         }
     }
 }
@@ -203,7 +203,7 @@ impl PublishService {
         publisher: &Publisher,
     ) -> Result<Published, BadPublish> {
         let refused = |bad: &BadPublish| {
-            metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.word()).increment(1);
+            metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => bad.label()).increment(1);
         };
         let published = self.try_publish(body, manner, publisher).await;
         match &published {
@@ -215,7 +215,7 @@ impl PublishService {
             }
             Err(bad) => {
                 refused(bad);
-                tracing::debug!(publisher = publisher.name(), reason = bad.word(), "publish refused");
+                tracing::debug!(publisher = publisher.name(), reason = bad.label(), "publish refused");
             }
         }
         published

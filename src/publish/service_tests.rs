@@ -27,7 +27,7 @@ impl Relay for Told {
 }
 
 /// A door with one shard and nobody listening, and its log.
-fn door(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
+fn service(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
     let age = Duration::from_secs(60);
     let log = Arc::new(Log::new(Retention { events: 100, bytes: 1 << 20, age, idempotency_window: age }));
     let settings = Settings {
@@ -44,8 +44,8 @@ fn door(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
 #[tokio::test]
 async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     let relay = Told::new(Ok(()));
-    let (door, log) = door(Some(relay.clone()));
-    let published = door
+    let (service, log) = service(Some(relay.clone()));
+    let published = service
         .publish(br#"[{"topic":"a", "data":1},{"topic":"b"}]"#, keyed("k"), &Publisher::unbounded())
         .await
         .unwrap();
@@ -57,7 +57,8 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
     assert_eq!(log.size().0, 0);
 
     assert!(
-        door.publish(br#"[{"topic":"a"},{"topic":""}]"#, PublishOptions::default(), &Publisher::unbounded())
+        service
+            .publish(br#"[{"topic":"a"},{"topic":""}]"#, PublishOptions::default(), &Publisher::unbounded())
             .await
             .is_err()
     );
@@ -67,9 +68,9 @@ async fn with_a_relay_the_checked_events_go_out_and_nothing_is_appended() {
 #[tokio::test]
 async fn a_relay_that_fails_says_what_is_known() {
     for bad in [RelayError::Down, RelayError::Refused("OOM".into()), RelayError::Unknown] {
-        let (door, log) = door(Some(Told::new(Err(bad.clone()))));
+        let (service, log) = service(Some(Told::new(Err(bad.clone()))));
         assert_eq!(
-            door.publish(br#"{"topic":"a"}"#, PublishOptions::default(), &Publisher::unbounded()).await,
+            service.publish(br#"{"topic":"a"}"#, PublishOptions::default(), &Publisher::unbounded()).await,
             Err(BadPublish::Relay(bad))
         );
         assert_eq!(log.size().0, 0);
@@ -78,15 +79,15 @@ async fn a_relay_that_fails_says_what_is_known() {
 
 #[tokio::test]
 async fn without_a_relay_events_are_appended_and_repeats_are_not() {
-    let (door, log) = door(None);
+    let (service, log) = service(None);
     let body = br#"{"topic":"a","idempotency_key":"k"}"#;
     let Published::One(first) =
-        door.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap()
+        service.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap()
     else {
         panic!("one object, one receipt")
     };
     assert!(first.id.is_some() && !first.duplicate);
-    let again = door.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap();
+    let again = service.publish(body, PublishOptions::default(), &Publisher::unbounded()).await.unwrap();
     assert_eq!(again, Published::One(Receipt { duplicate: true, ..first }));
     assert_eq!(log.size().0, 1);
 }
@@ -147,17 +148,17 @@ fn bounded() -> Publisher {
 
 #[tokio::test]
 async fn of_a_body_that_is_not_within_bounds_as_a_whole_nothing_is_published() {
-    let (door, log) = door(None);
+    let (service, log) = service(None);
     for (body, item) in [
         (&br#"[{"topic":"a1"},{"topics":["a2","b"]},{"topic":"a3"}]"#[..], Some(1)),
         (br#"{"topics":["a1","b"]}"#, None),
     ] {
-        let bad = door.publish(body, PublishOptions::default(), &bounded()).await.unwrap_err();
+        let bad = service.publish(body, PublishOptions::default(), &bounded()).await.unwrap_err();
         let key = crate::event::Key::Topic(crate::event::Name::parse("b").unwrap());
         assert_eq!(bad, BadPublish::NotAllowed { item, not: NotAllowed::Audience(key) });
     }
     assert_eq!(log.size().0, 0);
-    assert!(door.publish(br#"{"topic":"a1"}"#, PublishOptions::default(), &bounded()).await.is_ok());
+    assert!(service.publish(br#"{"topic":"a1"}"#, PublishOptions::default(), &bounded()).await.is_ok());
 }
 
 #[test]
@@ -177,10 +178,10 @@ fn a_key_of_its_own_has_to_be_the_requests() {
 #[tokio::test]
 async fn of_a_partial_publish_the_good_events_are_published_in_order_under_their_own_places() {
     let relay = Told::new(Ok(()));
-    let (door, _) = door(Some(relay.clone()));
+    let (service, _) = service(Some(relay.clone()));
     let body = br#"[{"topic":"a1"}, {"topic":""}, {"topic":"b"}, 7, {"topic":"a2"}]"#;
     let manner = PublishOptions { partial: true, ..keyed("k") };
-    let Published::Each(each) = door.publish(body, manner, &bounded()).await.unwrap() else { panic!() };
+    let Published::Each(each) = service.publish(body, manner, &bounded()).await.unwrap() else { panic!() };
     let receipt = Receipt { id: None, matched: 0, duplicate: false, relayed: true };
     assert_eq!((&each[0], &each[4]), (&Ok(receipt), &Ok(receipt)));
     assert!(matches!(each[1], Err(BadPublish::Batch(BadBatch::Item { item: 1, .. }))), "{:?}", each[1]);
@@ -190,11 +191,11 @@ async fn of_a_partial_publish_the_good_events_are_published_in_order_under_their
     let event = |json: &Bytes| parse_event(json, &EnvelopeDefaults::default()).unwrap().idempotency_key;
     assert_eq!(relay.got.lock().unwrap().iter().map(event).collect::<Vec<_>>(), keys);
 
-    let nothing = door.publish(br#"[{"topic":"b"}]"#, manner, &bounded()).await.unwrap();
+    let nothing = service.publish(br#"[{"topic":"b"}]"#, manner, &bounded()).await.unwrap();
     assert!(matches!(&nothing, Published::Each(each) if each.len() == 1 && each[0].is_err()));
-    let single = door.publish(br#"{"topic":"b"}"#, manner, &bounded()).await;
+    let single = service.publish(br#"{"topic":"b"}"#, manner, &bounded()).await;
     assert!(matches!(single, Err(BadPublish::NotAllowed { item: None, .. })), "{single:?}");
-    let broken = door.publish(br#"[{"topic":"b"}"#, manner, &bounded()).await;
+    let broken = service.publish(br#"[{"topic":"b"}"#, manner, &bounded()).await;
     assert!(matches!(broken, Err(BadPublish::Batch(BadBatch::NotJson(_)))), "{broken:?}");
     assert_eq!(relay.got.lock().unwrap().len(), 2, "nothing more has gone out");
 }

@@ -206,7 +206,7 @@ impl BusListener {
             while let Some(reply) = connection.next()? {
                 match reply {
                     RespReply::Array(parts) => match *parts.as_slice() {
-                        [b"message", _, message] => self.control.hear(message, None).await,
+                        [b"message", _, message] => self.control.receive(message, None).await,
                         [b"pong", _] => waiting = false,
                         _ => return Err(RedisError::Unexpected),
                     },
@@ -264,7 +264,7 @@ impl BusListener {
                 let left = until.ok_or(RedisError::Unexpected)? - clock.ms as f64;
                 if let RespToken::Bulk(message) = message {
                     let left = Duration::try_from_secs_f64(left / 1000.0).unwrap_or(Duration::MAX);
-                    self.control.hear(&message, Some(left)).await;
+                    self.control.receive(&message, Some(left)).await;
                 }
             }
             if elements / 2 < PAGE {

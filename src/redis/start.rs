@@ -22,7 +22,7 @@ use crate::redis::client::exchange::Undone;
 use crate::redis::client::slot::sharded_channel;
 use crate::redis::client::url::BadRedisUrl;
 use crate::redis::dedup::RedisFirstUse;
-use crate::redis::log::append::{AppendCommands, once_keys};
+use crate::redis::log::append::{AppendCommands, dedup_keys};
 use crate::redis::log::reader::{ReaderConfig, StreamReader};
 use crate::redis::log::writer::StreamWriter;
 use crate::redis::rpc::codec::RpcKeys;
@@ -164,7 +164,7 @@ pub fn start_redis(
     let reader = StreamReader::new(Arc::clone(&endpoint), config, timing, log, topics, store);
     drain.spawn_essential("redis stream", reader.run(health.depend_on("redis_stream", true), drain.clone()));
     if let Some(tap) = tap {
-        let keys = once_keys(stream, &settings.prefix);
+        let keys = dedup_keys(stream, &settings.prefix);
         let config = BridgeConfig {
             endpoint: Arc::clone(&endpoint),
             timing,

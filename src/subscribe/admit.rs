@@ -66,8 +66,8 @@ impl Streams {
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
         // What it is given comes to what it asks for; the grant answers for the latter only.
-        let given = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
-        let all: Vec<Name> = topics.iter().chain(given).cloned().collect();
+        let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
+        let all: Vec<Name> = topics.iter().chain(assigned).cloned().collect();
         let located = match located {
             // What it held there, nobody knows any more.
             Some(Ok(cursor)) if self.log.known_from(&keys, cursor) != cursor => Some(Err(Reset::TooOld)),
@@ -98,11 +98,11 @@ impl Streams {
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
         };
-        let shape = self.log.shape();
+        let format = self.log.format();
         let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
-        let mut frame = connected.frame(&self.sse.connected_as, shape, retry, id);
+        let mut frame = connected.frame(&self.sse.connected_as, format, retry, id);
         if let Some(Err(reset)) = located {
-            frame = Frame::joined(&[frame, reset.frame(head.id, shape)]);
+            frame = Frame::joined(&[frame, reset.frame(head.id, format)]);
         }
         count_replay(located);
         Admission {
@@ -121,8 +121,8 @@ impl Streams {
     }
 
     /// How the streams lay out their events.
-    pub fn shape(&self) -> EventFormat {
-        self.log.shape()
+    pub fn format(&self) -> EventFormat {
+        self.log.format()
     }
 
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink

@@ -85,34 +85,34 @@ impl Streams {
     }
 
     /// Takes out of a request that goes on to the backend what only we may read.
-    pub fn conceal<B>(&self, request: &mut Request<B>) {
-        in_target_and_headers(request, |uri, headers| self.gates.conceal(uri, headers));
+    pub fn strip_tokens<B>(&self, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| self.gates.strip_tokens(uri, headers));
     }
 
-    /// Decides on a request for `route` from `sender`. Changes nothing but the seat that it takes, and the ticket that
+    /// Decides on a request for `route` from `origin`. Changes nothing but the seat that it takes, and the ticket that
     /// it redeems.
     pub async fn open(
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
     ) -> Result<Admission, Refusal> {
-        self.decide(route, request, sender).await.inspect_err(|refusal| {
-            metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        self.decide(route, request, origin).await.inspect_err(|refusal| {
+            metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
         })
     }
 
     /// Takes the token out of a request on a stream's path that goes on to the backend.
-    pub fn conceal_token<B>(&self, route: &Route<'_>, request: &mut Request<B>) {
+    pub fn strip_token<B>(&self, route: &Route<'_>, request: &mut Request<B>) {
         in_target_and_headers(request, |uri, headers| {
-            self.gates.conceal_token(route.auth(), uri, headers);
+            self.gates.strip_token(route.auth(), uri, headers);
         });
     }
 
     /// Refuses a request before it is looked into further.
     pub fn turn_away(&self, denied: Denied) -> Refusal {
         let refusal = self.denied(denied);
-        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.word()).increment(1);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
         refusal
     }
 
@@ -120,7 +120,7 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
     ) -> Result<Admission, Refusal> {
         let query = StreamQuery::new(request.uri.query());
         let last_event_id = last_event_id(request, &query)?;
@@ -135,9 +135,9 @@ impl Streams {
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
-        let address = sender.address;
+        let address = origin.address;
         let seat = self.seats.take(address).map_err(later)?;
-        let verified = match self.verify(route, request, sender, &query, last_event_id).await? {
+        let verified = match self.verify(route, request, origin, &query, last_event_id).await? {
             Some(verified) => verified,
             None => {
                 let (user, session) = route.claimed(&query).map_err(|unnamed| self.unnamed(unnamed))?;
@@ -186,7 +186,7 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
         query: &StreamQuery<'_>,
         last_event_id: Option<&str>,
     ) -> Result<Option<Verified>, Refusal> {
@@ -195,7 +195,7 @@ impl Streams {
             _ => Ok(Vec::new()),
         };
         let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
-        let verdict = self.gates.verify(route.auth(), Caller { request, sender, asked: &asked }).await;
+        let verdict = self.gates.verify(route.auth(), Caller { request, origin, asked: &asked }).await;
         verdict.map_err(|denied| match denied {
             Denied::NotNow(_) => self.later(RetryReason::Unverified, last_event_id),
             denied => self.denied(denied),

@@ -29,13 +29,13 @@ impl Connected<'_> {
     pub(super) fn frame(
         &self,
         name: &EventName,
-        shape: EventFormat,
+        format: EventFormat,
         retry_ms: u32,
         id: Option<EventId>,
     ) -> Frame {
         let data = serde_json::to_string(self).expect("a struct of texts is JSON");
         let block = Block { retry: Some(retry_ms), event: Some(name.as_str()), data: &data, id };
-        shape.block(block, SystemTime::now())
+        format.block(block, SystemTime::now())
     }
 }
 

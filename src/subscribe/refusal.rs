@@ -63,10 +63,10 @@ impl Refusal {
     }
 
     /// The word in the metric and in the log.
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::BadRequest(problem) => problem.as_str(),
-            Self::Denied { denied, .. } => denied.word(),
+            Self::Denied { denied, .. } => denied.label(),
             Self::NoSuchStream => "no_such_stream",
             Self::Away => "sent_away",
             Self::Later { why, .. } => why.as_str(),

@@ -62,14 +62,14 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
         client: &str,
     ) -> Result<RenewalRequest, Refusal> {
-        let fresh = self.try_renew(route, request, sender, client).await;
+        let fresh = self.try_renew(route, request, origin, client).await;
         let outcome = match &fresh {
             Ok(RenewalRequest { fresh: RenewalOutcome::Renewed, .. }) => "renewed",
             Ok(RenewalRequest { fresh: RenewalOutcome::Elsewhere { .. }, .. }) => "elsewhere",
-            Err(refusal) => refusal.word(),
+            Err(refusal) => refusal.label(),
         };
         metrics::counter!(telemetry::RENEWALS, "outcome" => outcome).increment(1);
         fresh
@@ -80,13 +80,13 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
         client: &str,
     ) -> Result<StreamCaller, Refusal> {
         // Before anybody is asked.
         let client = Name::parse_random(client).ok_or(Refusal::NoSuchStream)?;
         let query = StreamQuery::new(request.uri.query());
-        let verified = self.verify(route, request, sender, &query, None).await?;
+        let verified = self.verify(route, request, origin, &query, None).await?;
         let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let renewal = Renewal { client, times: self.times(&grant), token: grant.token.clone() };
@@ -98,11 +98,11 @@ impl Streams {
         &self,
         route: &Route<'_>,
         request: &Parts,
-        sender: RequestOrigin,
+        origin: RequestOrigin,
         client: &str,
     ) -> Result<RenewalRequest, Refusal> {
         // The stream's topics are judged by the bearer; of revocations only who it is counts.
-        let StreamCaller { renewal, bearer, headers } = self.caller(route, request, sender, client).await?;
+        let StreamCaller { renewal, bearer, headers } = self.caller(route, request, origin, client).await?;
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
         let expires_in = bearer.grant.until.map(left);
         let judge = {

@@ -33,7 +33,7 @@ struct Hook {
     events: Vec<HookEvent>,
     topics: Vec<Pattern>,
     queue: Arc<Queue>,
-    crowd: Throttle,
+    overflows: Throttle,
 }
 
 impl Webhooks {
@@ -55,7 +55,7 @@ impl Webhooks {
                 events: settings.events.clone(),
                 topics: settings.topics.clone(),
                 queue,
-                crowd: Throttle::default(),
+                overflows: Throttle::default(),
             });
         }
         Ok(Self { hooks, tasks, finish })
@@ -121,11 +121,11 @@ impl Hook {
     fn count_dropped(&self, dropped: u64) {
         metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => "dropped")
             .increment(dropped);
-        if let Some(held) = self.crowd.pass() {
+        if let Some(suppressed) = self.overflows.pass() {
             warn!(
                 webhook = %self.name,
                 dropped,
-                lines_held_back = held,
+                suppressed,
                 "a webhook's queue is full: its oldest events are dropped"
             );
         }

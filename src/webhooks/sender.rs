@@ -57,7 +57,7 @@ enum BatchFate {
 
 impl BatchFate {
     /// One word for a metric's label.
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Refused => "refused",
@@ -171,15 +171,15 @@ impl WebhookSender {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let events = batch.events.len();
-                warn!(webhook = %self.name, %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
+                warn!(webhook = %self.name, error = %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
                 return BatchFate::GivenUp;
             }
             let pause = failure.retry_after().unwrap_or_default().max(backoff.pause()).min(left);
             // At first, and then ever more rarely: a sink may be away for a day.
             if self.failures.is_power_of_two() {
-                warn!(webhook = %self.name, %failure, failures = self.failures, "a webhook was not told; it is tried again");
+                warn!(webhook = %self.name, error = %failure, failures = self.failures, "a webhook was not told; it is tried again");
             } else {
-                debug!(webhook = %self.name, %failure, attempt, "a webhook was not told; it is tried again");
+                debug!(webhook = %self.name, error = %failure, attempt, "a webhook was not told; it is tried again");
             }
             self.pause(pause).await;
         }
@@ -214,7 +214,7 @@ impl WebhookSender {
     }
 
     fn count_events(&self, fate: BatchFate, events: u64) {
-        metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => fate.word())
+        metrics::counter!(WEBHOOK_EVENTS, "webhook" => Arc::clone(&self.name), "outcome" => fate.label())
             .increment(events);
     }
 
@@ -222,7 +222,7 @@ impl WebhookSender {
         let result = match outcome {
             DeliveryOutcome::Accepted => "accepted",
             DeliveryOutcome::Refused(_) => "refused",
-            DeliveryOutcome::Failed(failure) => failure.word(),
+            DeliveryOutcome::Failed(failure) => failure.label(),
         };
         metrics::counter!(WEBHOOK_REQUESTS, "webhook" => Arc::clone(&self.name), "result" => result)
             .increment(1);

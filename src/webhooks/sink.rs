@@ -66,7 +66,7 @@ pub(super) enum DeliveryError {
 
 impl DeliveryError {
     /// One word for a metric's label.
-    pub(super) fn word(&self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",

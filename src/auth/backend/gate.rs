@@ -31,7 +31,7 @@ use crate::telemetry::Throttle;
 /// Asks the application. Cloning shares.
 #[derive(Clone)]
 pub(in crate::auth) struct BackendGate {
-    desk: Arc<BackendGateInner>,
+    inner: Arc<BackendGateInner>,
     flights: Arc<SingleFlight<SubrequestOutcome>>,
     drain: Drain,
 }
@@ -68,7 +68,7 @@ impl BackendGate {
     ) -> Result<Self, BadServer> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system gives random bytes");
-        let desk = BackendGateInner {
+        let inner = BackendGateInner {
             client: SubrequestClient::new(
                 &settings.url.server,
                 backend,
@@ -83,13 +83,13 @@ impl BackendGate {
             settings: settings.clone(),
         };
         let most = settings.max_concurrent.saturating_add(settings.max_waiting);
-        Ok(Self { desk: Arc::new(desk), flights: SingleFlight::new(most), drain })
+        Ok(Self { inner: Arc::new(inner), flights: SingleFlight::new(most), drain })
     }
 
     pub(in crate::auth) async fn verify(&self, caller: &Caller<'_>) -> Result<Verified, Denied> {
-        let question = Subrequest::new(&self.desk.settings, caller);
-        let digest = question.digest(&self.desk.key);
-        let (waiting, own) = match self.flights.join(digest, || self.desk.known(&digest)) {
+        let question = Subrequest::new(&self.inner.settings, caller);
+        let digest = question.digest(&self.inner.key);
+        let (waiting, own) = match self.flights.join(digest, || self.inner.known(&digest)) {
             Ok(granted) => {
                 count("cached");
                 return Ok(verified(&granted, &[]));
@@ -104,15 +104,15 @@ impl BackendGate {
             }
             Err(Joined::First(waiting, flight)) => {
                 count("asked");
-                let (desk, asked, drain) =
-                    (Arc::clone(&self.desk), caller.asked.to_vec(), self.drain.clone());
+                let (inner, asked, drain) =
+                    (Arc::clone(&self.inner), caller.asked.to_vec(), self.drain.clone());
                 // A task of its own, so that it goes on for the others when this caller leaves.
                 self.drain.spawn(async move {
                     let answering = async {
                         tokio::select! {
                             biased;
                             () = drain.started() => SubrequestOutcome::not_now(UNREACHABLE),
-                            outcome = desk.ask(digest, &question, &asked) => outcome,
+                            outcome = inner.ask(digest, &question, &asked) => outcome,
                         }
                     };
                     flight.fly(answering).await;
@@ -181,10 +181,10 @@ impl BackendGateInner {
     }
 
     /// Nobody gets in by this; the operator is told.
-    fn failed(&self, reason: &'static str, why: &str) -> SubrequestOutcome {
+    fn failed(&self, reason: &'static str, error: &str) -> SubrequestOutcome {
         result(reason);
-        if let Some(more) = self.failed.pass() {
-            warn!(reason, why, more, "the application could not tell who a caller is");
+        if let Some(suppressed) = self.failed.pass() {
+            warn!(reason, error, suppressed, "the application could not tell who a caller is");
         }
         SubrequestOutcome::not_now(UNREACHABLE)
     }

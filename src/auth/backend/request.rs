@@ -112,20 +112,20 @@ fn host(request: &Parts) -> Option<HeaderValue> {
 
 /// Who the client is, as requests that are only forwarded say it: of a stranger nothing is believed.
 fn forwarded(headers: &mut Vec<(HeaderName, HeaderValue)>, caller: &Caller<'_>) {
-    let (request, sender) = (caller.request, caller.sender);
-    let said = |name: &HeaderName| request.headers.get(name).filter(|_| sender.trusted).cloned();
+    let (request, origin) = (caller.request, caller.origin);
+    let said = |name: &HeaderName| request.headers.get(name).filter(|_| origin.trusted).cloned();
     let mut chain = Vec::new();
-    if sender.trusted {
+    if origin.trusted {
         for line in request.headers.get_all(FORWARDED_FOR) {
             chain.extend_from_slice(line.as_bytes());
             chain.extend_from_slice(b", ");
         }
     }
-    chain.extend_from_slice(sender.peer.to_canonical().to_string().as_bytes());
+    chain.extend_from_slice(origin.peer.to_canonical().to_string().as_bytes());
     if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
         headers.push((FORWARDED_FOR, chain));
     }
-    let scheme = HeaderValue::from_static(if sender.https { "https" } else { "http" });
+    let scheme = HeaderValue::from_static(if origin.https { "https" } else { "http" });
     headers.push((FORWARDED_PROTO, said(&FORWARDED_PROTO).unwrap_or(scheme)));
     headers.extend(said(&FORWARDED_HOST).or_else(|| host(request)).map(|host| (FORWARDED_HOST, host)));
 }

@@ -20,7 +20,7 @@ fn behind() -> AuthBackend {
 
 fn question(
     settings: &AuthBackend,
-    sender: RequestOrigin,
+    origin: RequestOrigin,
     target: &str,
     headers: &[(&str, &str)],
     asked: &[&str],
@@ -31,7 +31,7 @@ fn question(
     }
     let request = request.body(()).unwrap().into_parts().0;
     let asked: Vec<Name> = asked.iter().map(|name| Name::parse(name).unwrap()).collect();
-    Subrequest::new(settings, &Caller { request: &request, sender, asked: &asked })
+    Subrequest::new(settings, &Caller { request: &request, origin, asked: &asked })
 }
 
 fn lines(question: &Subrequest) -> Vec<String> {
@@ -124,8 +124,8 @@ fn the_urls_own_query_goes_before_the_callers() {
 #[test]
 fn a_question_is_the_same_only_when_all_of_it_is() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"k");
-    let digest = |target: &str, headers: &[(&str, &str)], sender: RequestOrigin, asked: &[&str]| {
-        question(&behind(), sender, target, headers, asked).digest(&key)
+    let digest = |target: &str, headers: &[(&str, &str)], origin: RequestOrigin, asked: &[&str]| {
+        question(&behind(), origin, target, headers, asked).digest(&key)
     };
     let first = digest("/events?c=1", &[("cookie", "sid=1")], STRANGER, &["c:1"]);
     let same = [("cookie", "sid=1"), ("last-event-id", "5"), ("accept", "*/*")];

@@ -47,7 +47,7 @@ pub(in crate::auth) enum FetchError {
 
 impl FetchError {
     /// One word for a metric's label.
-    pub(in crate::auth) fn word(&self) -> &'static str {
+    pub(in crate::auth) fn label(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
@@ -103,7 +103,7 @@ impl Fetcher {
     }
 
     async fn ask(&self, socket: impl AsyncRead + AsyncWrite + Unpin) -> Result<Bytes, FetchError> {
-        let (mut sender, connection) =
+        let (mut origin, connection) =
             http1::handshake(TokioIo::new(socket)).await.map_err(FetchError::Broken)?;
         let request = Request::get(self.url.target.as_str())
             .header(HOST, self.url.authority())
@@ -112,7 +112,7 @@ impl Fetcher {
             .body(Empty::<Bytes>::new())
             .expect("a URL's parts make a request");
         let exchange = async {
-            let answer = sender.send_request(request).await.map_err(FetchError::Broken)?;
+            let answer = origin.send_request(request).await.map_err(FetchError::Broken)?;
             if answer.status() != StatusCode::OK {
                 return Err(FetchError::Status(answer.status()));
             }

@@ -10,7 +10,7 @@ use crate::auth::denied::Denied;
 use crate::auth::gate::Verified;
 use crate::auth::jwt::grant::ClaimMapping;
 use crate::auth::jwt::jwks::{NoKeys, RemoteKeys};
-use crate::auth::jwt::presented::{conceal, presented};
+use crate::auth::jwt::presented::{presented, strip_tokens};
 use crate::auth::jwt::verify;
 use crate::auth::jwt::verify::{Claims, Rules};
 use crate::config;
@@ -62,8 +62,8 @@ impl JwtGate {
     }
 
     /// Takes every token out of a request for somebody else.
-    pub fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
-        conceal(uri, headers, &self.from);
+    pub fn strip_tokens(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+        strip_tokens(uri, headers, &self.from);
     }
 
     /// Whoever sends `request`: of several cookies the first that is good counts.

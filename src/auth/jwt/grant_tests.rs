@@ -15,7 +15,7 @@ fn granted(mapping: &ClaimMapping, claims: Value) -> Result<Grant, String> {
     let all = claims.as_object().unwrap().clone();
     mapping
         .grant(&Claims { all, issued: None, until: None })
-        .map_err(|denied| format!("{} {denied}", denied.word()))
+        .map_err(|denied| format!("{} {denied}", denied.label()))
 }
 
 fn patterns(mapping: &ClaimMapping, claims: Value) -> Result<Vec<String>, String> {

@@ -72,9 +72,9 @@ pub(super) enum NoKeys {
 }
 
 impl NoKeys {
-    fn word(&self) -> &'static str {
+    fn label(&self) -> &'static str {
         match self {
-            Self::Fetch(why) => why.word(),
+            Self::Fetch(why) => why.label(),
             Self::Content(_) | Self::Algorithms => "content",
         }
     }
@@ -190,7 +190,7 @@ impl RemoteKeys {
     fn note(&self, result: &Result<(), NoKeys>, failures: &mut u32, health: &Reporter) {
         let outcome = match result {
             Ok(()) => "ok",
-            Err(why) => why.word(),
+            Err(why) => why.label(),
         };
         metrics::counter!(telemetry::JWKS_FETCHES, "outcome" => outcome).increment(1);
         let url = self.fetcher.url();
@@ -211,7 +211,7 @@ impl RemoteKeys {
                 health.down(format!("the keys of tokens cannot be fetched: {why}"));
                 if *failures == 1 {
                     let stale = self.keys().is_some();
-                    warn!(%url, stale, reason = why.word(), error = %why, "keys of tokens not fetched; trying again");
+                    warn!(%url, stale, reason = why.label(), error = %why, "keys of tokens not fetched; trying again");
                 }
             }
         }

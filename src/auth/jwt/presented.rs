@@ -53,7 +53,7 @@ fn all<'r>(request: &'r Parts, source: &TokenSource) -> Result<Vec<Cow<'r, str>>
 }
 
 /// Takes out of a request for somebody else every token that [`presented`] would find, and what stands in its place.
-pub(super) fn conceal(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSource]) {
+pub(super) fn strip_tokens(uri: &mut Uri, headers: &mut HeaderMap, from: &[TokenSource]) {
     for source in from {
         match source {
             // Another scheme there is somebody else's.
@@ -137,7 +137,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let tokens = presented(&parts, from).map_err(|denied| denied.word())?;
+        let tokens = presented(&parts, from).map_err(|denied| denied.label())?;
         Ok(tokens.join(" "))
     }
 
@@ -206,7 +206,7 @@ mod tests {
             .body(())
             .unwrap();
         let mut uri = request.uri().clone();
-        conceal(&mut uri, request.headers_mut(), &from);
+        strip_tokens(&mut uri, request.headers_mut(), &from);
         assert_eq!(uri, "http://a/e?x=1&y=%20");
         assert!(!format!("{:?}", request.headers()).contains("secret"));
         let left: Vec<_> = ["authorization", "cookie", "x-other"]
@@ -217,6 +217,6 @@ mod tests {
         assert_eq!(left, ["Basic dTpw", "a=1; b=2", "kept"]);
         let (mut parts, ()) = request.into_parts();
         parts.uri = uri;
-        assert_eq!(presented(&parts, &from).map(drop).map_err(|denied| denied.word()), Err("no_token"));
+        assert_eq!(presented(&parts, &from).map(drop).map_err(|denied| denied.label()), Err("no_token"));
     }
 }

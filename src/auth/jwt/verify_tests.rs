@@ -79,7 +79,7 @@ fn now() -> SystemTime {
 }
 
 fn word(token: &str, keys: &[JwsKey]) -> &'static str {
-    verify(token, keys, &rules(), now()).map_or_else(|denied| denied.word(), |_| "ok")
+    verify(token, keys, &rules(), now()).map_or_else(|denied| denied.label(), |_| "ok")
 }
 
 fn encode(value: &Value) -> String {
@@ -289,7 +289,7 @@ fn the_end_of_a_grant_is_the_tokens_own() {
         let token = pair.signing.sign(None, &but(changes)).unwrap();
         verify(&token, std::slice::from_ref(&pair.key), rules, now())
             .map(|claims| claims.until)
-            .map_err(|denied| denied.word())
+            .map_err(|denied| denied.label())
     };
     let at = |seconds: f64| Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)));
     assert_eq!(until(json!({}), &rules()), at((NOW + 60) as f64));

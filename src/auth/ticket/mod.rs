@@ -255,7 +255,7 @@ impl Tickets {
     }
 
     /// Takes tickets and their cookies out of a request for somebody else.
-    pub(super) fn conceal(&self, uri: &mut Uri, headers: &mut HeaderMap) {
+    pub(super) fn strip_tokens(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         strip::cookies(headers, |name, value| self.is_cookie(name) && value.starts_with(COOKIE.as_bytes()));
         let hidden = |name: &str, value: &str| name == PARAMETER && value.starts_with(TICKET);
         if let Some(target) = uri.path_and_query().and_then(|target| strip::target(target, hidden)) {
@@ -306,7 +306,7 @@ impl Tickets {
         let secure = match self.settings.secure {
             SecureCookie::Always => true,
             SecureCookie::Never => false,
-            SecureCookie::Auto => caller.sender.is_https(&caller.request.headers),
+            SecureCookie::Auto => caller.origin.is_https(&caller.request.headers),
         };
         let text = format!(
             "{}={}; Path={}; Max-Age={}; HttpOnly; SameSite={}{}",

@@ -46,7 +46,7 @@ async fn present(
     now: SystemTime,
 ) -> Result<Verified, Denied> {
     let request = request(&format!("/events?c=1&ticket={ticket}"), cookies);
-    tickets.verify_at(&Caller { request: &request, sender: SENDER, asked: &[] }, now).await
+    tickets.verify_at(&Caller { request: &request, origin: SENDER, asked: &[] }, now).await
 }
 
 /// Name and value of the cookie that was set, and its attributes.
@@ -85,7 +85,7 @@ async fn a_ticket_opens_once_and_its_cookie_from_then_on() {
     assert!(matches!(over, Err(Denied::TicketExpired)), "{over:?}");
     // A client that leaves the ticket out.
     let request = request("/events", &[pair]);
-    let caller = Caller { request: &request, sender: SENDER, asked: &[] };
+    let caller = Caller { request: &request, origin: SENDER, asked: &[] };
     assert_eq!(tickets.verify_at(&caller, after(5)).await.unwrap().grant, first.grant);
     assert!(matches!(tickets.verify_at(&caller, after(3600)).await, Err(Denied::NoToken)));
 }
@@ -107,7 +107,7 @@ async fn a_ticket_that_is_late_or_not_ours_opens_nothing() {
     assert!(matches!(twice, Err(Denied::BadTicket)));
     for none in ["/events", "/events?ticket=", "/events?Ticket=x"] {
         let request = request(none, &["sidestream_0123456789abcdef=x; sid=1"]);
-        let caller = Caller { request: &request, sender: SENDER, asked: &[] };
+        let caller = Caller { request: &request, origin: SENDER, asked: &[] };
         assert!(matches!(tickets.verify_at(&caller, NOW).await, Err(Denied::NoToken)), "{none}");
     }
     // None of all that has used it up.
@@ -234,14 +234,14 @@ async fn the_largest_cookie_is_one_that_browsers_take() {
 
 #[tokio::test]
 async fn a_cookie_is_as_narrow_as_its_stream_and_as_safe_as_its_way() {
-    let attributes = async |settings: &AuthTicket, sender: RequestOrigin, path: &str, proto: Option<&str>| {
+    let attributes = async |settings: &AuthTicket, origin: RequestOrigin, path: &str, proto: Option<&str>| {
         let tickets = Tickets::new(settings, None);
         let made = minted(&tickets, "{}");
         let mut request = request(&format!("{path}?ticket={}", made.ticket), &[]);
         if let Some(proto) = proto {
             request.headers.insert("x-forwarded-proto", proto.parse().unwrap());
         }
-        let caller = Caller { request: &request, sender, asked: &[] };
+        let caller = Caller { request: &request, origin, asked: &[] };
         let verified = tickets.verify_at(&caller, NOW).await.unwrap();
         cookie(&verified).1.replace("; Max-Age=3600; HttpOnly", "")
     };
@@ -249,7 +249,7 @@ async fn a_cookie_is_as_narrow_as_its_stream_and_as_safe_as_its_way() {
     let proxy = RequestOrigin { trusted: true, ..SENDER };
     let always = AuthTicket { secure: SecureCookie::Always, same_site: SameSite::None, ..plain.clone() };
     let never = AuthTicket { secure: SecureCookie::Never, same_site: SameSite::Strict, ..plain.clone() };
-    for (settings, sender, path, proto, expected) in [
+    for (settings, origin, path, proto, expected) in [
         (&plain, SENDER, "/a/b", None, "Path=/a/b; SameSite=Lax"),
         (&plain, SENDER, "/a", Some("https"), "Path=/a; SameSite=Lax"),
         (&plain, proxy, "/a", Some("https"), "Path=/a; SameSite=Lax; Secure"),
@@ -261,7 +261,7 @@ async fn a_cookie_is_as_narrow_as_its_stream_and_as_safe_as_its_way() {
         (&plain, SENDER, "/a/b;Domain=x/c", None, "Path=/a/; SameSite=Lax"),
         (&plain, SENDER, "/;", None, "Path=/; SameSite=Lax"),
     ] {
-        assert_eq!(attributes(settings, sender, path, proto).await, expected, "{path}");
+        assert_eq!(attributes(settings, origin, path, proto).await, expected, "{path}");
     }
 }
 
@@ -273,12 +273,12 @@ async fn nothing_of_a_ticket_goes_on_to_the_backend() {
     let pair = cookie(&verified).0;
     let mut head =
         request(&format!("/other?a=1&ticket={made}&b"), &[&format!("sid=1; {pair}; sidestream_id=2"), pair]);
-    tickets.conceal(&mut head.uri, &mut head.headers);
+    tickets.strip_tokens(&mut head.uri, &mut head.headers);
     assert_eq!(head.uri.to_string(), "/other?a=1&b");
     let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
     assert_eq!(cookies, ["sid=1; sidestream_id=2"]);
     // The application's own tickets are its own.
     let mut head = request("http://h/other?ticket=42", &[]);
-    tickets.conceal(&mut head.uri, &mut head.headers);
+    tickets.strip_tokens(&mut head.uri, &mut head.headers);
     assert_eq!(head.uri.to_string(), "http://h/other?ticket=42");
 }

@@ -205,7 +205,7 @@ fn meet(glob: &str, pattern: &str) -> bool {
 
 /// Why a token is refused, with what it says of itself beside what is accepted.
 fn of_bad(config: &Config, token: &str, denied: &Denied) -> String {
-    let mut text = format!("the token is refused: {}: {denied}\n", denied.word());
+    let mut text = format!("the token is refused: {}: {denied}\n", denied.label());
     let part = |number: usize| -> Option<Map<String, Value>> {
         let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(number)?).ok()?;
         serde_json::from_slice(&bytes).ok()

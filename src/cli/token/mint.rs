@@ -131,7 +131,7 @@ impl Mint {
         if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
             && let Ok(Err(denied)) = crate::cli::token::judge(auth, token)
         {
-            note(format_args!("the daemon would refuse it: {denied} ({})", denied.word()));
+            note(format_args!("the daemon would refuse it: {denied} ({})", denied.label()));
         }
     }
 }

@@ -29,7 +29,7 @@ impl Verify {
         match judged {
             Ok(Ok(verified)) => print(format_args!("ok\n{}", summary(&verified))),
             Ok(Err(denied)) => {
-                print(format_args!("{}: {denied}\n", denied.word()));
+                print(format_args!("{}: {denied}\n", denied.label()));
                 ExitCode::FAILURE
             }
             Err(error) => fail(&error),

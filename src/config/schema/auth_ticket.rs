@@ -61,7 +61,7 @@ fn check(ticket: &AuthTicket, s: &mut SectionReader<'_, '_>) {
     warn_of_weak_keys(s, &["secret", "secret_file"], ticket.secret.as_slice());
     if ticket.same_site == SameSite::None && ticket.secure == SecureCookie::Never {
         let message = "`same_site` is \"none\", which browsers take with `Secure` only";
-        s.complain(&["same_site", "secure"], message, Some("set secure = \"always\"".to_owned()));
+        s.report(&["same_site", "secure"], message, Some("set secure = \"always\"".to_owned()));
     }
 }
 

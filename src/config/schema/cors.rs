@@ -25,7 +25,7 @@ section! {
 fn check(cors: &Cors, s: &mut SectionReader<'_, '_>) {
     // Any page can make itself one without an origin, by a sandboxed frame.
     if cors.credentials && cors.origins.iter().any(|one| one.is_any() || one.as_str() == "null") {
-        s.complain(
+        s.report(
             &["origins", "credentials"],
             "`origins` has every page (\"*\", or \"null\"), which `credentials` cannot be given to",
             Some("name each origin: origins = [\"https://app.example\"]".to_owned()),

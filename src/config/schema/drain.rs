@@ -23,6 +23,6 @@ section! {
 fn check(drain: &Drain, s: &mut SectionReader<'_, '_>) {
     if drain.window > drain.deadline {
         let message = "the drain's `window` is longer than its `deadline`, which would cut it short";
-        s.complain(&["window", "deadline"], message, None);
+        s.report(&["window", "deadline"], message, None);
     }
 }

@@ -116,7 +116,7 @@ section! {
 
 fn check(tokens: &CallerTokens, s: &mut SectionReader<'_, '_>) {
     if tokens.from.is_empty() {
-        s.complain(&["from"], "`from` names no place where a token could be", None);
+        s.report(&["from"], "`from` names no place where a token could be", None);
     }
 }
 

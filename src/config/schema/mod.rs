@@ -161,7 +161,7 @@ fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
     let overlap = public.ip() == internal.ip()
         || (same_family && (public.ip().is_unspecified() || internal.ip().is_unspecified()));
     if overlap && public.port() == internal.port() && public.port() != 0 {
-        s.complain(
+        s.report(
             &["internal.listen", "public.listen"],
             format!("the public and the internal listener cannot share {internal}"),
             Some("the internal listener takes what is published: give it an address of its own".to_owned()),
@@ -170,7 +170,7 @@ fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
     let Backend::Tcp { host, port } = &config.public.backend else { return };
     for (listener, name) in [(public, "public"), (internal, "internal")] {
         if *port == listener.port() && reaches(host, listener.ip()) {
-            s.complain(
+            s.report(
                 &["public.backend", &format!("{name}.listen")],
                 format!("the backend {} is sidestream's own {name} listener", config.public.backend),
                 Some("give the address of the application, or listen on another port".to_owned()),

@@ -50,11 +50,11 @@ fn read_key(s: &mut SectionReader<'_, '_>) -> PublisherKey {
         (Some(key), None) => PublisherKey::Plain(key),
         (Some(key), Some(_)) => {
             let message = "the key is given as it is and by its hash: only one of the two can be";
-            s.complain(&["key_sha256", "key", "key_file"], message, None);
+            s.report(&["key_sha256", "key", "key_file"], message, None);
             PublisherKey::Plain(key)
         }
         (None, None) => {
-            s.complain(
+            s.report(
                 &["key", "key_file", "key_sha256"],
                 "`key` is missing in [[internal.publisher]]",
                 Some("`sidestream key new` makes one, and its hash for `key_sha256`".to_owned()),
@@ -70,7 +70,7 @@ fn check(publisher: &Publisher, s: &mut SectionReader<'_, '_>) {
     }
     let people = publisher.users || publisher.sessions || publisher.clients || publisher.broadcast;
     if publisher.topics.is_empty() && !people {
-        s.complain(
+        s.report(
             &["topics", "users", "sessions", "clients", "broadcast"],
             "this publisher may publish nothing",
             Some("say to which topics it may: topics = [\"conversation:*\"]".to_owned()),
@@ -86,7 +86,7 @@ pub(super) fn read_publishers(s: &mut SectionReader<'_, '_>) -> Vec<Publisher> {
         let earlier = &publishers[..at];
         if let Some(other) = earlier.iter().position(|earlier| earlier.name == publisher.name) {
             let keys = [key(at, "name"), key(other, "name")];
-            s.complain(
+            s.report(
                 &keys.each_ref().map(String::as_str),
                 format!("`name` is {} for an earlier [[internal.publisher]] too", publisher.name),
                 None,
@@ -94,7 +94,7 @@ pub(super) fn read_publishers(s: &mut SectionReader<'_, '_>) -> Vec<Publisher> {
         }
         if let Some(other) = earlier.iter().position(|earlier| earlier.key == publisher.key) {
             let keys = [key(at, "key"), key(at, "key_sha256"), key(at, "key_file"), key(other, "name")];
-            s.complain(
+            s.report(
                 &keys.each_ref().map(String::as_str),
                 "the key is that of an earlier [[internal.publisher]] too",
                 Some("give each publisher a key of its own: `sidestream key new` makes one".to_owned()),

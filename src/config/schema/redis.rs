@@ -164,14 +164,14 @@ fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
         (None, None) => return None,
         _ => {
             let message = "`certificate_file` and `key_file` are given together or not at all";
-            s.complain(&["certificate_file", "key_file"], message, None);
+            s.report(&["certificate_file", "key_file"], message, None);
             return None;
         }
     };
     let own = Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
     if let Err(bad) = tls::client(Trust::Only(own.chain), Some(own), &[]) {
         let name = if bad.part() == IdentityPart::Key { "key_file" } else { "certificate_file" };
-        s.complain(&[name], format!("the file of `{name}` {bad}"), None);
+        s.report(&[name], format!("the file of `{name}` {bad}"), None);
     }
     Some((certificate, key))
 }
@@ -179,10 +179,10 @@ fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
 fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {
     if !redis.sentinels.is_empty() && !redis.nodes.is_empty() {
         let message = "`sentinels` and `nodes` do not go together: Redis Cluster needs no Sentinels";
-        s.complain(&["sentinels", "nodes"], message, None);
+        s.report(&["sentinels", "nodes"], message, None);
     }
     if !s.given("url") && redis.sentinels.is_empty() && redis.nodes.is_empty() {
-        s.complain(
+        s.report(
             &["url", "url_file"],
             "`url` is missing in [redis]",
             Some("say where Redis listens: url = \"redis://127.0.0.1:6379\"".to_owned()),
@@ -195,16 +195,16 @@ fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {
         [("username", redis.username.is_some() && user), ("password", redis.password.is_some() && password)]
     {
         if twice {
-            s.complain(&[key], format!("`{key}` is given, but `url` holds one, too"), None);
+            s.report(&[key], format!("`{key}` is given, but `url` holds one, too"), None);
         }
     }
     if !redis.pins.is_empty() && redis.authorities.is_some() {
         let message = "`pin_sha256` and `ca_file` do not go together: a pin vouches for the server alone";
-        s.complain(&["pin_sha256", "ca_file"], message, None);
+        s.report(&["pin_sha256", "ca_file"], message, None);
     }
     if !redis.pins.is_empty() && !redis.speaks_tls() {
         let tls = "with TLS `url` begins with rediss://";
-        s.complain(&["pin_sha256"], "`pin_sha256` is given, but nothing speaks TLS", Some(tls.to_owned()));
+        s.report(&["pin_sha256"], "`pin_sha256` is given, but nothing speaks TLS", Some(tls.to_owned()));
     }
     check_channels(redis, s);
 }

@@ -49,7 +49,7 @@ section! {
 fn check(channel: &Channel, s: &mut SectionReader<'_, '_>) {
     let nobody = channel.topic.is_none() && channel.user.is_none() && channel.session.is_none();
     if channel.format == ChannelFormat::Raw && nobody {
-        s.complain(
+        s.report(
             &["topic", "user", "session", "format"],
             "a raw channel does not say whom its messages are for",
             Some("give it a topic, a user or a session: topic = \"conversation:{1}\"".to_owned()),
@@ -67,7 +67,7 @@ pub(super) fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
                 .strip_prefix(&redis.prefix)
                 .is_some_and(|rest| matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:"));
         if own {
-            s.complain(
+            s.report(
                 &[&key, "prefix"],
                 "`pattern` is one of sidestream's own channels, which need no mapping",
                 None,
@@ -75,7 +75,7 @@ pub(super) fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
         }
         if channel.bridge && redis.stream.is_none() {
             let key = format!("channel[{}].bridge", at + 1);
-            s.complain(
+            s.report(
                 &[&key],
                 "`bridge` needs a stream to lead to",
                 Some("add the section [redis.stream]".to_owned()),
@@ -84,7 +84,7 @@ pub(super) fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
         let same = |earlier: &Channel| earlier.pattern == channel.pattern;
         if let Some(earlier) = redis.channels[..at].iter().position(same) {
             let other = format!("channel[{}].pattern", earlier + 1);
-            s.complain(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
+            s.report(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
         }
     }
 }

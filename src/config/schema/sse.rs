@@ -65,6 +65,6 @@ section! {
 
 fn check(sse: &Sse, s: &mut SectionReader<'_, '_>) {
     if sse.retry_min > sse.retry_max {
-        s.complain(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+        s.report(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
     }
 }

@@ -54,7 +54,7 @@ section! {
 
 fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
     if stream.change_topics && stream.auth == StreamAuth::None {
-        s.complain(
+        s.report(
             &["change_topics", "auth"],
             "`change_topics` needs callers who are verified: nobody else has a grant",
             Some("auth = \"jwt\"".to_owned()),
@@ -65,7 +65,7 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
             Some(_) => ("user", "`user` is for auth = \"none\" alone: here the grant says who the caller is"),
             None => ("session", "`session` is for auth = \"none\" alone: here the grant says whose it is"),
         };
-        s.complain(&[key, "auth"], message, Some("leave it out".to_owned()));
+        s.report(&[key, "auth"], message, Some("leave it out".to_owned()));
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
         };
         let name = |at: usize| (format!("stream[{}].path", at + 1), format!("stream[{}]", at + 1));
         let ((key, section), (other, _)) = (name(later), name(earlier));
-        s.complain(
+        s.report(
             &[&key, &section, &other],
             format!("the path {} is taken by an earlier stream", stream.path),
             Some(format!(
@@ -107,7 +107,7 @@ pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth
             }
             _ => continue,
         };
-        s.complain(
+        s.report(
             &[&format!("stream[{}].auth", at + 1), &format!("auth.{word}")],
             format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
             Some(suggestion.to_owned()),
@@ -128,12 +128,12 @@ pub(super) fn check_unused_verifiers(s: &mut SectionReader<'_, '_>, streams: &[S
         }
         // Where the section itself is wrong, that comes first.
         let section = format!("auth.{word}");
-        if s.complained_of(&section) {
+        if s.reported(&section) {
             continue;
         }
         let keys = ["", ".secret", ".public_key", ".jwks_url", ".jwks_file", ".url", ".keys"];
         let keys: Vec<String> = keys.iter().map(|key| format!("{section}{key}")).collect();
-        s.complain(
+        s.report(
             &keys.iter().map(String::as_str).collect::<Vec<_>>(),
             format!("no stream has auth = \"{word}\", so that [{section}] keeps nobody out"),
             Some(format!("give a [[stream]] auth = \"{word}\", or leave [{section}] out")),

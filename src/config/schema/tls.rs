@@ -49,7 +49,7 @@ impl Tls {
             (lone, _) => {
                 let (there, lacks) = if lone.is_some() { (CERTIFICATE, KEY) } else { (KEY, CERTIFICATE) };
                 let message = format!("`{there}` is given without `{lacks}`");
-                s.complain(&[there, lacks], message, Some("TLS needs both, or neither".to_owned()));
+                s.report(&[there, lacks], message, Some("TLS needs both, or neither".to_owned()));
                 return None;
             }
         };

@@ -136,7 +136,7 @@ pub(super) fn read_keys(
 ) -> Vec<JwsKey> {
     let tables = s.tables(array, "key", read_key);
     if tables.len() > MOST_KEYS {
-        s.complain(&["key"], format!("there are more than {MOST_KEYS} [[{array}]]"), None);
+        s.report(&["key"], format!("there are more than {MOST_KEYS} [[{array}]]"), None);
     }
     let shared = rules.secret.as_ref().map(|secret| secret.key.clone());
     let single = [shared, rules.public_key.clone()].into_iter().flatten();
@@ -156,20 +156,16 @@ pub(super) fn read_keys(
     let keys: Vec<JwsKey> = given.into_iter().filter_map(usable).collect();
     let asked = ["secret", "secret_file", "public_key", "public_key_file", "jwks_file", "jwks_url", "key"];
     if rules.jwks_url.is_none() && none_given {
-        s.complain(
+        s.report(
             &asked,
             format!("[{}] has no key to verify tokens with", array.trim_end_matches(".key")),
             Some(format!("give it secret, public_key, jwks_file or jwks_url, or an [[{array}]]")),
         );
     } else if rules.jwks_url.is_none() && keys.is_empty() {
-        s.complain(&[&["algorithms"][..], &asked].concat(), "`algorithms` fits none of the keys", None);
+        s.report(&[&["algorithms"][..], &asked].concat(), "`algorithms` fits none of the keys", None);
     }
     if rules.jwks_ca_file.is_some() && rules.jwks_url.as_ref().is_some_and(|url| !url.https) {
-        s.complain(
-            &["jwks_ca_file", "jwks_url"],
-            "`jwks_ca_file` is given, but `jwks_url` is not https",
-            None,
-        );
+        s.report(&["jwks_ca_file", "jwks_url"], "`jwks_ca_file` is given, but `jwks_url` is not https", None);
     }
     keys
 }
@@ -182,11 +178,11 @@ fn read_key(s: &mut SectionReader<'_, '_>) -> Option<JwsKey> {
     let key = match (secret, public_key) {
         (Some(key), None) | (None, Some(key)) => key,
         (None, None) => {
-            s.complain(&asked, "the key has neither a `secret` nor a `public_key`", None);
+            s.report(&asked, "the key has neither a `secret` nor a `public_key`", None);
             return None;
         }
         (Some(_), Some(_)) => {
-            s.complain(&asked, "the key has a `secret` and a `public_key`: it can be only one", None);
+            s.report(&asked, "the key has a `secret` and a `public_key`: it can be only one", None);
             return None;
         }
     };
@@ -200,7 +196,7 @@ fn read_key(s: &mut SectionReader<'_, '_>) -> Option<JwsKey> {
     match key.only(&algorithms) {
         Ok(key) => Some(key),
         Err(error) => {
-            s.complain(&[&["algorithms"][..], &asked].concat(), format!("the key {error}"), None);
+            s.report(&[&["algorithms"][..], &asked].concat(), format!("the key {error}"), None);
             None
         }
     }

@@ -115,13 +115,13 @@ fn check(webhook: &Webhook, s: &mut SectionReader<'_, '_>) {
         warn_of_weak_keys(s, &["secret", "secret_file"], std::slice::from_ref(&webhook.secret));
     }
     if webhook.events.is_empty() {
-        s.complain(&["events"], "`events` names nothing that this webhook could be told of", None);
+        s.report(&["events"], "`events` names nothing that this webhook could be told of", None);
     }
     if webhook.retry_min > webhook.retry_max {
-        s.complain(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+        s.report(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
     }
     if webhook.ca.is_some() && !webhook.url.https {
-        s.complain(&["ca_file", "url"], "`ca_file` is given, but `url` is not https", None);
+        s.report(&["ca_file", "url"], "`ca_file` is given, but `url` is not https", None);
     }
 }
 
@@ -141,7 +141,7 @@ pub(super) fn read_webhooks(s: &mut SectionReader<'_, '_>) -> Vec<Webhook> {
         };
         let key = |at: usize| format!("webhook[{}].name", at + 1);
         let message = format!("`name` is {} for an earlier [[webhook]] too", webhook.name);
-        s.complain(&[&key(at), &key(other)], message, None);
+        s.report(&[&key(at), &key(other)], message, None);
     }
     webhooks
 }

@@ -49,27 +49,27 @@ struct LastBeat {
 }
 
 impl Control {
-    /// Lives among the others, by tasks of `life`, until it starts: then says what is left to say, and goodbye. To be
+    /// Lives among the others, by tasks of `drain`, until it starts: then says what is left to say, and goodbye. To be
     /// called once, after [`Control::connect`]; without a bus there are no others. What presence speaks goes by
     /// `voice`.
-    pub fn live(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, life: &Drain) {
+    pub fn live(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, drain: &Drain) {
         self.presence.tell_topics();
-        life.spawn_essential("presence", Arc::clone(&self.presence).gather_all(life.clone()));
-        self.presence.speak_all(voice, life);
-        life.spawn_essential("instances", Arc::clone(self).look(life.clone()));
+        drain.spawn_essential("presence", Arc::clone(&self.presence).gather_all(drain.clone()));
+        self.presence.announce_all(voice, drain);
+        drain.spawn_essential("instances", Arc::clone(self).check_members(drain.clone()));
         if self.bus.get().is_some() {
-            life.spawn_essential("heartbeat", Arc::clone(self).cry(life.clone()));
+            drain.spawn_essential("heartbeat", Arc::clone(self).beat(drain.clone()));
         }
     }
 
-    async fn cry(self: Arc<Self>, life: Drain) {
+    async fn beat(self: Arc<Self>, drain: Drain) {
         let mut every = interval(BEAT);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut said = LastBeat { new: true, at: Instant::now() };
         loop {
             tokio::select! {
                 biased;
-                () = life.started() => break,
+                () = drain.started() => break,
                 () = self.answer_new.notified() => self.say_alive(&mut said).await,
                 _ = every.tick() => self.say_alive(&mut said).await,
                 () = self.presence.to_tell.notified() => self.tell_people(&mut said).await,
@@ -83,7 +83,7 @@ impl Control {
 
     async fn say_alive(&self, said: &mut LastBeat) {
         let me = self.instances.me();
-        let people = Some(self.presence.says());
+        let people = Some(self.presence.summary());
         let alive = Alive { from: me.id.clone(), name: me.name.clone(), new: said.new, people };
         // Who cannot be told finds out by the silence.
         let told = self.tell(BusCommand::Alive(alive).into_bytes(), None).await;
@@ -114,16 +114,16 @@ impl Control {
     }
 
     /// Looks who is silent, and lets time pass for those who may be gone.
-    async fn look(self: Arc<Self>, life: Drain) {
+    async fn check_members(self: Arc<Self>, drain: Drain) {
         let known = metrics::gauge!(INSTANCES);
-        let mut deaf_since: Option<Instant> = None;
+        let mut isolated_since: Option<Instant> = None;
         let mut warned = false;
         let mut every = interval(LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = life.started() => return,
+                () = drain.started() => return,
                 _ = every.tick() => {}
             }
             let turn = self.instances.turn(Instant::now());
@@ -133,11 +133,11 @@ impl Control {
             // Without a bus there is nobody to hear.
             let hearing = turn.hearing == Hearing::Yes || self.bus.get().is_none();
             if hearing {
-                deaf_since = None;
+                isolated_since = None;
                 if std::mem::take(&mut warned) {
                     info!("other instances are heard again");
                 }
-            } else if deaf_since.get_or_insert_with(Instant::now).elapsed() >= WARN && !warned {
+            } else if isolated_since.get_or_insert_with(Instant::now).elapsed() >= WARN && !warned {
                 warned = true;
                 warn!(
                     "other instances are not heard over Redis: what is known of their users is old, or nothing"
@@ -151,14 +151,14 @@ impl Control {
     }
 
     /// Hears that an instance lives.
-    pub(in crate::control) fn hear_alive(&self, alive: &Alive) {
+    pub(in crate::control) fn on_alive(&self, alive: &Alive) {
         let me = alive.from == self.instances.me().id;
         let arrived = self.instances.heard(&alive.from, &alive.name, Instant::now());
         if !me
             && self.instances.knows(&alive.from)
             && let Some(people) = alive.people
         {
-            self.presence.hear_alive(&alive.from, people);
+            self.presence.on_alive(&alive.from, people);
         }
         if arrived || (alive.new && !me) {
             self.answer_new.notify_one();
@@ -166,7 +166,7 @@ impl Control {
     }
 
     /// Hears that an instance has gone.
-    pub(in crate::control) fn hear_bye(&self, bye: &Bye) {
+    pub(in crate::control) fn on_bye(&self, bye: &Bye) {
         if self.instances.left(&bye.from) {
             self.presence.left(&bye.from, Instant::now());
         }

@@ -67,7 +67,7 @@ struct Roster {
     others: BTreeMap<InstanceId, Other>,
     /// When this instance last heard its own word; None = never yet.
     echo: Option<Instant>,
-    deaf_since: Option<Instant>,
+    isolated_since: Option<Instant>,
 }
 
 struct Other {
@@ -209,22 +209,22 @@ impl Roster {
     }
 
     fn echoed(&mut self, now: Instant) {
-        if self.is_deaf(now) {
+        if self.is_isolated(now) {
             // What the others said meanwhile was not heard: they get their time anew.
             self.others.values_mut().for_each(|other| other.heard = now);
         }
         self.echo = Some(now);
-        self.deaf_since = None;
+        self.isolated_since = None;
     }
 
-    fn is_deaf(&self, now: Instant) -> bool {
+    fn is_isolated(&self, now: Instant) -> bool {
         self.echo.is_none_or(|echo| now.saturating_duration_since(echo) > DEAF)
     }
 
     fn turn(&mut self, now: Instant) -> MembershipChange {
-        let deaf = self.is_deaf(now);
-        if deaf {
-            let since = *self.deaf_since.get_or_insert(now);
+        let isolated = self.is_isolated(now);
+        if isolated {
+            let since = *self.isolated_since.get_or_insert(now);
             if now.saturating_duration_since(since) < TRUST {
                 return MembershipChange { dead: Vec::new(), hearing: Hearing::No };
             }
@@ -233,7 +233,7 @@ impl Roster {
         let dead = self.others.iter().filter(|(_, other)| is_dead(other));
         let dead: Vec<_> = dead.map(|(id, other)| (id.clone(), other.heard)).collect();
         self.others.retain(|_, other| !is_dead(other));
-        MembershipChange { dead, hearing: if deaf { Hearing::No } else { Hearing::Yes } }
+        MembershipChange { dead, hearing: if isolated { Hearing::No } else { Hearing::Yes } }
     }
 }
 

@@ -58,7 +58,7 @@ impl BusCommand {
 #[derive(Serialize, Deserialize)]
 pub(in crate::control) struct Revoke {
     #[serde(flatten)]
-    whose: GrantSelector,
+    selector: GrantSelector,
     at: u64,
     until: u64,
     /// The milliseconds left when it was sent; not told by releases before 0.2.
@@ -67,8 +67,13 @@ pub(in crate::control) struct Revoke {
 }
 
 impl Revoke {
-    pub(in crate::control) fn new(whose: &GrantSelector, at: SystemTime, until: SystemTime) -> Self {
-        Self { whose: whose.clone(), at: unix_ms(at), until: unix_ms(until), left: Some(left_until(until)) }
+    pub(in crate::control) fn new(selector: &GrantSelector, at: SystemTime, until: SystemTime) -> Self {
+        Self {
+            selector: selector.clone(),
+            at: unix_ms(at),
+            until: unix_ms(until),
+            left: Some(left_until(until)),
+        }
     }
 
     /// GrantSelector grants, when they were taken back, and until when by the clock here; None when nobody is named. `known` is
@@ -77,9 +82,9 @@ impl Revoke {
         self,
         known: Option<Duration>,
     ) -> Option<(GrantSelector, SystemTime, SystemTime)> {
-        let Self { whose, at, until, left } = self;
+        let Self { selector, at, until, left } = self;
         let until = ends(until, left, known);
-        (!whose.is_nobody()).then(|| (whose, from_unix_ms(at), until))
+        (!selector.is_nobody()).then(|| (selector, from_unix_ms(at), until))
     }
 }
 
@@ -96,17 +101,17 @@ pub(in crate::control) struct StayAway {
 }
 
 impl StayAway {
-    pub(in crate::control) fn new(whose: &GrantSelector, until: SystemTime) -> Self {
-        let GrantSelector { user, session, topic, .. } = whose.clone();
+    pub(in crate::control) fn new(selector: &GrantSelector, until: SystemTime) -> Self {
+        let GrantSelector { user, session, topic, .. } = selector.clone();
         Self { user, session, topic, until: unix_ms(until), left: Some(left_until(until)) }
     }
 
     /// Who, and until when by the clock here; None when nobody is named. `known` is as in [`Revoke::read`].
     pub(in crate::control) fn read(self, known: Option<Duration>) -> Option<(GrantSelector, SystemTime)> {
         let Self { user, session, topic, until, left } = self;
-        let whose = GrantSelector { user, session, topic, token: None };
+        let selector = GrantSelector { user, session, topic, token: None };
         let until = ends(until, left, known);
-        (!whose.is_nobody()).then_some((whose, until))
+        (!selector.is_nobody()).then_some((selector, until))
     }
 }
 
@@ -222,12 +227,12 @@ mod tests {
     #[test]
     fn a_command_is_read_as_it_was_told() {
         let named = |text: &str| Some(Name::parse(text).unwrap());
-        let whose = GrantSelector { user: named("u"), topic: named("c:1"), ..GrantSelector::default() };
+        let selector = GrantSelector { user: named("u"), topic: named("c:1"), ..GrantSelector::default() };
         let (at, until) = (from_unix_ms(1_750_000_000_123), from_unix_ms(1_750_003_600_123));
-        let bytes = BusCommand::Revoke(Revoke::new(&whose, at, until)).into_bytes();
+        let bytes = BusCommand::Revoke(Revoke::new(&selector, at, until)).into_bytes();
         let Some(BusCommand::Revoke(revoke)) = BusCommand::parse(&bytes) else { panic!("{bytes:?}") };
         let (read, since, _) = revoke.read(None).unwrap();
-        assert_eq!((read, since), (whose, at));
+        assert_eq!((read, since), (selector, at));
 
         let expires = Instant::now() + Duration::from_secs(60);
         let grant = Grant {
@@ -270,8 +275,8 @@ mod tests {
         assert_eq!(left(behind, Some(Duration::from_secs(30))), 30, "somebody has kept it for a minute");
         let older = format!(r#"{{"v":1,"revoke":{{"user":"u","at":1,"until":{}}}}}"#, now_ms() + 60_000);
         assert_eq!(left(&older, None), 60);
-        let whose = GrantSelector { user: Some(Name::parse("u").unwrap()), ..GrantSelector::default() };
-        let away = StayAway::new(&whose, SystemTime::now() + Duration::from_secs(60));
+        let selector = GrantSelector { user: Some(Name::parse("u").unwrap()), ..GrantSelector::default() };
+        let away = StayAway::new(&selector, SystemTime::now() + Duration::from_secs(60));
         let (_, until) = away.read(None).unwrap();
         assert!(until > SystemTime::now() + Duration::from_secs(58));
     }

@@ -125,7 +125,7 @@ impl Surveys {
     }
 
     /// From now on questions of `kind` are answered here by `answers`. A word of ours, the same on every instance.
-    pub fn teach(&self, kind: &'static str, answers: Arc<dyn SurveyResponder>) {
+    pub fn register(&self, kind: &'static str, answers: Arc<dyn SurveyResponder>) {
         self.kinds().insert(kind, answers);
     }
 
@@ -204,7 +204,7 @@ impl Surveys {
         waiting.next += 1;
         let number = waiting.next;
         waiting.questions.insert(number, open);
-        Some(SurveyGuard { asks: self, number })
+        Some(SurveyGuard { surveys: self, number })
     }
 
     /// Answers another instance's question, in a task of its own.
@@ -276,20 +276,20 @@ impl Surveys {
 
 /// An entry among the questions that wait: taken out on drop.
 struct SurveyGuard<'a> {
-    asks: &'a Surveys,
+    surveys: &'a Surveys,
     number: u64,
 }
 
 impl SurveyGuard<'_> {
     /// What was answered.
     fn close(self) -> BTreeMap<InstanceId, Vec<Value>> {
-        self.asks.waiting().questions.remove(&self.number).map(|open| open.answered).unwrap_or_default()
+        self.surveys.waiting().questions.remove(&self.number).map(|open| open.answered).unwrap_or_default()
     }
 }
 
 impl Drop for SurveyGuard<'_> {
     fn drop(&mut self) {
-        self.asks.waiting().questions.remove(&self.number);
+        self.surveys.waiting().questions.remove(&self.number);
     }
 }
 

@@ -34,25 +34,25 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The streams of all instances.
 pub struct Connections {
-    asks: Arc<Surveys>,
+    surveys: Arc<Surveys>,
     instances: Arc<Instances>,
 }
 
 impl Connections {
     /// Answers for the streams of `fanout` from now on.
     pub fn new(fanout: Arc<Fanout>, log: Arc<Log>, revocations: Arc<Revocations>, cluster: &Cluster) -> Self {
-        let Cluster { instances, asks, .. } = cluster.clone();
+        let Cluster { instances, surveys, .. } = cluster.clone();
         let here = LocalConnections::new(instances.me().clone(), fanout, log, revocations);
-        asks.teach(KIND, Arc::new(here));
-        Self { asks, instances }
+        surveys.register(KIND, Arc::new(here));
+        Self { surveys, instances }
     }
 
     /// At most `limit` connections behind the client `after`.
     pub async fn list(&self, which: &StreamFilter, after: Option<&Name>, limit: usize) -> ConnectionPage {
         let question = ConnectionsQuestion::List { which: which.clone(), after: after.cloned(), limit };
-        let gathered = self.ask(&question, which).await;
-        let from = Completeness::of(&gathered);
-        let pages = gathered.answers.into_iter().map(|(_, parts)| {
+        let collected = self.ask(&question, which).await;
+        let from = Completeness::of(&collected);
+        let pages = collected.answers.into_iter().map(|(_, parts)| {
             let parts =
                 parts.into_iter().filter_map(|part| serde_json::from_value::<ConnectionsPart>(part).ok());
             parts.fold((Vec::new(), false), |(mut all, _), mut part| {
@@ -77,8 +77,8 @@ impl Connections {
     }
 
     /// Closes them.
-    pub(in crate::control) async fn close(&self, which: &StreamFilter, parting: CloseMode) -> StreamCount {
-        let away = match parting {
+    pub(in crate::control) async fn close(&self, which: &StreamFilter, mode: CloseMode) -> StreamCount {
+        let away = match mode {
             CloseMode::ComeBack => None,
             CloseMode::StayAway(until) => Some(unix_ms(until)),
         };
@@ -92,8 +92,8 @@ impl Connections {
             let is_meant = |one: &&Instance| one.name == *named || one.id.as_str() == named;
             living.iter().filter(is_meant).map(|one| one.id.clone()).collect()
         });
-        let whom = named.as_deref().map_or(Recipients::All, Recipients::Only);
-        self.asks.ask(KIND, question, whom, PATIENCE).await
+        let recipients = named.as_deref().map_or(Recipients::All, Recipients::Only);
+        self.surveys.ask(KIND, question, recipients, PATIENCE).await
     }
 }
 
@@ -125,10 +125,10 @@ fn merge(
     (all, next)
 }
 
-fn totals(gathered: Collected) -> StreamCount {
-    let from = Completeness::of(&gathered);
+fn totals(collected: Collected) -> StreamCount {
+    let from = Completeness::of(&collected);
     let number = |parts: &[Value]| parts.first().and_then(Value::as_u64).unwrap_or(0) as usize;
-    let instances: Vec<InstanceCount> = gathered
+    let instances: Vec<InstanceCount> = collected
         .answers
         .into_iter()
         .map(|(instance, parts)| InstanceCount { instance, streams: number(&parts) })

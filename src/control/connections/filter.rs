@@ -45,11 +45,11 @@ impl StreamFilter {
 
     /// Whether whoever they are is known again, and can be kept out.
     pub fn is_remembered(&self) -> bool {
-        self.whose().is_some()
+        self.selector().is_some()
     }
 
     /// Whose streams they are, when a user or a session says so and nothing that a new connection has not got.
-    pub(in crate::control) fn whose(&self) -> Option<GrantSelector> {
+    pub(in crate::control) fn selector(&self) -> Option<GrantSelector> {
         let known = self.client.is_none() && self.address.is_none() && self.instance.is_none();
         let named = self.user.is_some() || self.session.is_some();
         (known && named).then(|| GrantSelector {
@@ -78,9 +78,9 @@ mod tests {
     fn only_who_can_be_known_again_is_remembered() {
         let name = |text: &str| Some(Name::parse(text).unwrap());
         let user = StreamFilter { user: name("u"), ..StreamFilter::default() };
-        assert_eq!(user.whose(), Some(GrantSelector { user: name("u"), ..GrantSelector::default() }));
-        assert_eq!(StreamFilter { client: name("c"), ..user.clone() }.whose(), None);
-        assert_eq!(StreamFilter { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.whose(), None);
-        assert_eq!(StreamFilter { topic: name("t"), ..StreamFilter::default() }.whose(), None);
+        assert_eq!(user.selector(), Some(GrantSelector { user: name("u"), ..GrantSelector::default() }));
+        assert_eq!(StreamFilter { client: name("c"), ..user.clone() }.selector(), None);
+        assert_eq!(StreamFilter { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.selector(), None);
+        assert_eq!(StreamFilter { topic: name("t"), ..StreamFilter::default() }.selector(), None);
     }
 }

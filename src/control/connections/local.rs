@@ -120,11 +120,11 @@ impl LocalConnections {
     }
 
     async fn close(&self, which: &StreamFilter, away: Option<SystemTime>) -> usize {
-        let end = match (away, which.whose()) {
+        let end = match (away, which.selector()) {
             (None, _) => CloseReason::Kicked,
-            (Some(until), Some(whose)) => {
+            (Some(until), Some(selector)) => {
                 // First, so that nobody slips in behind the end.
-                if let Err(error) = self.revocations.send_away(whose, until) {
+                if let Err(error) = self.revocations.send_away(selector, until) {
                     warn!(%error, "streams are closed, but their clients may come back");
                 }
                 CloseReason::SentAway

@@ -107,7 +107,7 @@ pub(super) struct ConnectionsPart {
 }
 
 impl Completeness {
-    pub(super) fn of(gathered: &Collected) -> Self {
-        Self { complete: gathered.is_complete(), silent: gathered.silent.clone() }
+    pub(super) fn of(collected: &Collected) -> Self {
+        Self { complete: collected.is_complete(), silent: collected.silent.clone() }
     }
 }

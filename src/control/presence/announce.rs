@@ -58,29 +58,29 @@ struct PresenceData<'a> {
 }
 
 impl Presence {
-    /// Speaks, by tasks of `life`; what is left when it starts is spoken then.
-    pub(in crate::control) fn speak_all(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, life: &Drain) {
+    /// Speaks, by tasks of `drain`; what is left when it starts is spoken then.
+    pub(in crate::control) fn announce_all(self: &Arc<Self>, voice: Arc<dyn EventPublisher>, drain: &Drain) {
         let (waiting, to_publish) = mpsc::channel(MAX_WAITING);
-        life.spawn_essential("presence notes", Arc::clone(self).note_all(waiting, life.clone()));
-        life.spawn_essential(
+        drain.spawn_essential("presence notes", Arc::clone(self).note_all(waiting, drain.clone()));
+        drain.spawn_essential(
             "presence events",
-            Arc::clone(self).publish_all(voice, to_publish, life.clone()),
+            Arc::clone(self).publish_all(voice, to_publish, drain.clone()),
         );
     }
 
-    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<PresenceChange>, life: Drain) {
+    async fn note_all(self: Arc<Self>, waiting: mpsc::Sender<PresenceChange>, drain: Drain) {
         loop {
             let last = tokio::select! {
                 biased;
-                () = self.to_speak.notified() => false,
-                () = life.started() => true,
+                () = self.to_announce.notified() => false,
+                () = drain.started() => true,
             };
             loop {
-                let spoken = self.spoken(AT_ONCE);
-                if spoken.is_empty() {
+                let announced = self.announced(AT_ONCE);
+                if announced.is_empty() {
                     break;
                 }
-                for noticed in spoken {
+                for noticed in announced {
                     if let Some(heeds) = self.heeds.get() {
                         heeds.noticed(&noticed);
                     }
@@ -125,7 +125,7 @@ impl Presence {
         self: Arc<Self>,
         voice: Arc<dyn EventPublisher>,
         mut to_publish: mpsc::Receiver<PresenceChange>,
-        life: Drain,
+        drain: Drain,
     ) {
         let mut batch: Vec<PresenceChange> = Vec::new();
         // Ends when who notes has ended, and everything is published.
@@ -144,7 +144,7 @@ impl Presence {
                         metrics::counter!(PRESENCE_EVENTS).increment(count);
                         break;
                     }
-                    Err(PublishError::Now) if !life.has_started() => {
+                    Err(PublishError::Now) if !drain.has_started() => {
                         if !std::mem::replace(&mut failed, true) {
                             warn!("who comes and goes cannot be published now; it is tried again");
                         }

@@ -146,7 +146,9 @@ impl Presence {
         let count = |slot: InstanceSlot| Some(by_slot.get(&slot).copied().unwrap_or(0));
         let me = self.instances.me().id.clone();
         let mut all = vec![(me.clone(), count(0), own)];
-        all.extend(state.post.view.others().map(|(id, slot, says)| (id.clone(), count(slot), says.streams)));
+        all.extend(
+            state.post.view.others().map(|(id, slot, summary)| (id.clone(), count(slot), summary.streams)),
+        );
         drop(state);
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let streams = all.iter().map(|(.., streams)| streams).sum();

@@ -69,7 +69,7 @@ struct TopicResponder(Weak<Presence>);
 impl Presence {
     /// From now on this instance answers who is on a topic.
     pub fn tell_topics(self: &Arc<Self>) {
-        self.asks.teach(KIND, Arc::new(TopicResponder(Arc::downgrade(self))));
+        self.surveys.register(KIND, Arc::new(TopicResponder(Arc::downgrade(self))));
     }
 
     /// Who is on `topic`: `limit` users after `after`, in the order of their names; without a limit only their number.
@@ -78,14 +78,14 @@ impl Presence {
         let question =
             TopicQuestion { topic: topic.to_string(), after: after.map(ToString::to_string), limit: wanted };
         let question = serde_json::to_value(question).expect("a question is JSON");
-        let gathered = self.asks.ask(KIND, question, Recipients::All, PATIENCE).await;
-        let mut complete = gathered.is_complete() && self.hears_all();
+        let collected = self.surveys.ask(KIND, question, Recipients::All, PATIENCE).await;
+        let mut complete = collected.is_complete() && self.hears_all();
         let (mut streams, mut anonymous) = (0, 0);
         let mut names = BTreeSet::new();
         let (mut most, mut all_named) = (0, true);
         // Behind the last name of who has more, others may be missing.
         let mut until: Option<String> = None;
-        for (_, parts) in gathered.answers {
+        for (_, parts) in collected.answers {
             let mut users = 0;
             for part in parts {
                 let Ok(part) = serde_json::from_value::<TopicPart>(part) else {
@@ -119,7 +119,7 @@ impl Presence {
             next: names.last().filter(|_| more && limit.is_some()).cloned(),
             complete: complete && (limit.is_some() || all_named),
             users: limit.map(|_| names),
-            silent: gathered.silent.into_iter().map(|one| one.id.to_string()).collect(),
+            silent: collected.silent.into_iter().map(|one| one.id.to_string()).collect(),
         }
     }
 

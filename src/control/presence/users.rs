@@ -47,7 +47,7 @@ pub trait PresenceListener: Send + Sync {
 /// Who is where.
 pub struct Presence {
     pub(super) instances: Arc<Instances>,
-    pub(super) asks: Arc<Surveys>,
+    pub(super) surveys: Arc<Surveys>,
     pub(super) fanout: Arc<Fanout>,
     pub(super) local: Arc<LocalPresence>,
     state: Mutex<State>,
@@ -56,14 +56,14 @@ pub struct Presence {
     /// Something has to be told to the others.
     pub(in crate::control) to_tell: Notify,
     /// Something has to be spoken.
-    pub(super) to_speak: Notify,
+    pub(super) to_announce: Notify,
     pub(super) heeds: OnceLock<Arc<dyn PresenceListener>>,
     pub(super) settings: config::Presence,
 }
 
 pub(super) struct State {
     pub(super) post: PresenceOutbox,
-    spoken: VecDeque<Transition>,
+    announced: VecDeque<Transition>,
     resyncs: u64,
 }
 
@@ -80,7 +80,7 @@ impl Presence {
     pub fn new(
         settings: &config::Presence,
         instances: Arc<Instances>,
-        asks: Arc<Surveys>,
+        surveys: Arc<Surveys>,
         fanout: Arc<Fanout>,
         topics: bool,
         alone: bool,
@@ -89,17 +89,17 @@ impl Presence {
         fanout.watch(&(Arc::clone(&local) as Arc<dyn Watcher>));
         let grace = u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX / 2);
         let view = View::new(instances.me().id.clone(), grace, alone);
-        let state = State { post: PresenceOutbox::new(view), spoken: VecDeque::new(), resyncs: 0 };
+        let state = State { post: PresenceOutbox::new(view), announced: VecDeque::new(), resyncs: 0 };
         Self {
             instances,
-            asks,
+            surveys,
             fanout,
             local,
             state: Mutex::new(state),
             start: Instant::now(),
             grace: settings.grace,
             to_tell: Notify::new(),
-            to_speak: Notify::new(),
+            to_announce: Notify::new(),
             heeds: OnceLock::new(),
             settings: settings.clone(),
         }
@@ -115,12 +115,12 @@ impl Presence {
         self.grace
     }
 
-    /// Gathers what changes here, until `life` starts.
-    pub(in crate::control) async fn gather_all(self: Arc<Self>, life: Drain) {
+    /// Gathers what changes here, until `drain` starts.
+    pub(in crate::control) async fn gather_all(self: Arc<Self>, drain: Drain) {
         loop {
             tokio::select! {
                 biased;
-                () = life.started() => return,
+                () = drain.started() => return,
                 () = self.local.changed.notified() => {}
             }
             // A crowd that comes at once is told of in few messages.
@@ -139,14 +139,14 @@ impl Presence {
         let mut state = self.state();
         let others = state.post.has_others();
         let edges = state.post.here(changed, now);
-        self.speak(state, edges);
+        self.announce(state, edges);
         if others {
             self.to_tell.notify_one();
         }
     }
 
     /// What goes along with a sign of life.
-    pub(in crate::control) fn says(&self) -> PresenceSummary {
+    pub(in crate::control) fn summary(&self) -> PresenceSummary {
         let streams = self.local.streams();
         let state = self.state();
         PresenceSummary::new(Summary { seq: state.post.seq, settled: state.post.view.is_settled(), streams })
@@ -186,29 +186,29 @@ impl Presence {
         ask.into_iter().map(|of| BusCommand::Want(SnapshotRequest { of })).collect()
     }
 
-    pub(in crate::control) fn hear_alive(&self, from: &InstanceId, people: PresenceSummary) {
+    pub(in crate::control) fn on_alive(&self, from: &InstanceId, people: PresenceSummary) {
         let now = self.now();
         self.state().post.view.alive(from, people.read(), now);
         self.to_tell.notify_one();
     }
 
-    pub(in crate::control) fn hear_changed(&self, changed: PresenceDelta) {
+    pub(in crate::control) fn on_changed(&self, changed: PresenceDelta) {
         let (from, seq, now) = (changed.from.clone(), changed.seq, self.now());
         let entries = changed.read();
         let mut state = self.state();
         let edges = state.post.view.told(&from, seq, &entries, now);
-        self.speak(state, edges);
+        self.announce(state, edges);
     }
 
-    pub(in crate::control) fn hear_everybody(&self, everybody: PresenceSnapshot) {
+    pub(in crate::control) fn on_snapshot(&self, everybody: PresenceSnapshot) {
         let (from, now) = (everybody.from.clone(), self.now());
         let piece = everybody.read();
         let mut state = self.state();
         let edges = state.post.view.piece(&from, piece, now);
-        self.speak(state, edges);
+        self.announce(state, edges);
     }
 
-    pub(in crate::control) fn hear_want(&self, want: &SnapshotRequest) {
+    pub(in crate::control) fn on_snapshot_request(&self, want: &SnapshotRequest) {
         if want.of == self.instances.me().id {
             self.state().post.wanted = true;
             self.to_tell.notify_one();
@@ -222,7 +222,7 @@ impl Presence {
         let heard = Moment { mono, wall: now.wall.saturating_sub(now.mono.saturating_sub(mono)) };
         let mut state = self.state();
         let edges = state.post.view.left(id, heard, now);
-        self.speak(state, edges);
+        self.announce(state, edges);
     }
 
     /// Time passes; `hearing` says whether the others are heard. Returns whether this instance has come to know enough
@@ -235,38 +235,38 @@ impl Presence {
         metrics::gauge!(PRESENCE_USERS).set(state.post.view.len(Kind::User) as f64);
         metrics::gauge!(PRESENCE_COMPLETE).set(f64::from(u8::from(state.post.view.is_complete())));
         let after = state.post.view.is_settled();
-        self.speak(state, edges);
+        self.announce(state, edges);
         self.to_tell.notify_one();
         before != after
     }
 
     /// Leaves the edges to the herald, in their order.
-    fn speak(&self, mut state: MutexGuard<'_, State>, edges: Vec<Transition>) {
+    fn announce(&self, mut state: MutexGuard<'_, State>, edges: Vec<Transition>) {
         if edges.is_empty() {
             return;
         }
-        state.spoken.extend(edges);
-        let over = state.spoken.len().saturating_sub(MAX_SPOKEN);
-        state.spoken.drain(..over);
+        state.announced.extend(edges);
+        let over = state.announced.len().saturating_sub(MAX_SPOKEN);
+        state.announced.drain(..over);
         drop(state);
         if over > 0 {
             metrics::counter!(PRESENCE_DROPPED).increment(over as u64);
             warn!(over, "more people come and go than can be told; some are not told of");
         }
-        self.to_speak.notify_one();
+        self.to_announce.notify_one();
     }
 
     /// What has to be spoken, oldest first, `limit` at most.
-    pub(super) fn spoken(&self, limit: usize) -> Vec<PresenceChange> {
+    pub(super) fn announced(&self, limit: usize) -> Vec<PresenceChange> {
         let mut state = self.state();
-        let limit = limit.min(state.spoken.len());
+        let limit = limit.min(state.announced.len());
         let noticed = |Transition { kind, change }: Transition| PresenceChange {
             kind,
             name: change.name,
             here: change.here,
             at: from_unix_ms(change.at),
         };
-        state.spoken.drain(..limit).map(noticed).collect()
+        state.announced.drain(..limit).map(noticed).collect()
     }
 
     /// Whether everything is known that the others have.

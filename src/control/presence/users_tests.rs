@@ -72,15 +72,15 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
     };
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
     let instances = Arc::new(Instances::new(&config::Instance::default()));
-    let life = Drain::new();
-    let asks = Arc::new(Surveys::new(Arc::clone(&instances), life.clone()));
+    let drain = Drain::new();
+    let surveys = Arc::new(Surveys::new(Arc::clone(&instances), drain.clone()));
     let section = config::Presence { grace: Duration::from_millis(50), ..config::Presence::default() };
-    let presence = Presence::new(&section, instances, asks, Arc::clone(&fanout), true, true);
+    let presence = Presence::new(&section, instances, surveys, Arc::clone(&fanout), true, true);
     let presence = Arc::new(presence);
     let (notes, noticed) = sync_channel(100);
     presence.heed(Arc::new(Notes(notes)));
-    life.spawn(Arc::clone(&presence).gather_all(life.clone()));
-    presence.speak_all(Arc::new(Silence), &life);
+    drain.spawn(Arc::clone(&presence).gather_all(drain.clone()));
+    presence.announce_all(Arc::new(Silence), &drain);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
 
     let next = async |noticed: &Receiver<String>, count: usize| {
@@ -105,6 +105,6 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
     assert_eq!(next(&noticed, 1).await, ["Topic x gone"]);
     drop(second);
     assert_eq!(next(&noticed, 3).await, ["Topic y gone", "Topic z gone", "User ann gone"]);
-    life.start();
-    life.finished().await;
+    drain.start();
+    drain.finished().await;
 }

@@ -59,7 +59,7 @@ pub(super) struct SnapshotPart {
 pub(super) struct View {
     me: InstanceId,
     grace: u64,
-    crowds: [NameCounts; 2],
+    counts: [NameCounts; 2],
     others: BTreeMap<InstanceId, Other>,
     slots: InstanceSlot,
     free: Vec<InstanceSlot>,
@@ -79,7 +79,7 @@ pub(super) struct View {
 /// Another instance.
 struct Other {
     slot: InstanceSlot,
-    says: Summary,
+    summary: Summary,
     /// The last message that was heard, if none before it was missed.
     seq: Option<u64>,
     /// When everything was asked for.
@@ -114,7 +114,7 @@ impl View {
     pub(super) fn new(me: InstanceId, grace: u64, alone: bool) -> Self {
         Self {
             grace,
-            crowds: Default::default(),
+            counts: Default::default(),
             others: BTreeMap::new(),
             slots: 1,
             free: Vec::new(),
@@ -139,23 +139,23 @@ impl View {
         for (kind, name, streams) in entries {
             self.set(&NameCount { kind, name, streams, at: now.wall }, ME, now.mono + self.grace, &mut edges);
         }
-        self.speak(edges, now)
+        self.announce(edges, now)
     }
 
     /// What this instance has to tell of `name`.
     pub(super) fn entry(&self, kind: Kind, name: Name, now: Moment) -> NameCount {
-        let (streams, at) = self.crowd(kind).entry(&name, ME).unwrap_or((0, now.wall));
+        let (streams, at) = self.counts(kind).entry(&name, ME).unwrap_or((0, now.wall));
         NameCount { kind, name, streams, at }
     }
 
     /// Everything that this instance has.
     pub(super) fn everything(&self, now: Moment) -> Vec<NameCount> {
-        let of = |kind| self.crowd(kind).on(ME).into_iter().map(move |name| self.entry(kind, name, now));
+        let of = |kind| self.counts(kind).on(ME).into_iter().map(move |name| self.entry(kind, name, now));
         of(Kind::User).chain(of(Kind::Topic)).collect()
     }
 
     /// Another instance lives.
-    pub(super) fn alive(&mut self, id: &InstanceId, says: Summary, now: Moment) {
+    pub(super) fn alive(&mut self, id: &InstanceId, summary: Summary, now: Moment) {
         if *id == self.me {
             return;
         }
@@ -166,16 +166,16 @@ impl View {
                 self.slots - 1
             })
         };
-        let mut fresh = || Other { slot: slot(), says, seq: None, asked: None, pieces: None };
+        let mut fresh = || Other { slot: slot(), summary, seq: None, asked: None, pieces: None };
         let other = self.others.entry(id.clone()).or_insert_with(&mut fresh);
-        other.says = says;
-        if says.seq == 0 {
+        other.summary = summary;
+        if summary.seq == 0 {
             other.seq.get_or_insert(0);
         }
-        if other.seq.is_some_and(|seq| seq < says.seq) {
+        if other.seq.is_some_and(|seq| seq < summary.seq) {
             other.seq = None;
         }
-        if says.settled && self.speaker() == id {
+        if summary.settled && self.announcer() == id {
             self.last_word = now.mono;
         }
     }
@@ -206,7 +206,7 @@ impl View {
         for entry in entries {
             self.set(entry, slot, now.mono + self.grace, &mut edges);
         }
-        self.speak(edges, now)
+        self.announce(edges, now)
     }
 
     /// Another instance tells a piece of everything.
@@ -243,7 +243,7 @@ impl View {
         let mut edges = Vec::new();
         entries.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         for kind in [Kind::User, Kind::Topic] {
-            for name in self.crowd(kind).on(slot) {
+            for name in self.counts(kind).on(slot) {
                 let there = entries.binary_search_by(|entry| (entry.kind, &entry.name).cmp(&(kind, &name)));
                 if there.is_err() {
                     let gone = NameCount { kind, name, streams: 0, at: now.wall };
@@ -254,19 +254,19 @@ impl View {
         for entry in &entries {
             self.set(entry, slot, now.mono + self.grace, &mut edges);
         }
-        self.speak(edges, now)
+        self.announce(edges, now)
     }
 
     /// Another instance is gone, and was last heard of at `heard`: so are its people.
     pub(super) fn left(&mut self, id: &InstanceId, heard: Moment, now: Moment) -> Vec<Transition> {
-        let word = self.word();
+        let word = self.as_announcer();
         let Some(other) = self.others.remove(id) else { return Vec::new() };
         let gone_at = (heard.mono + MARGIN + self.grace).max(now.mono);
-        for crowd in &mut self.crowds {
-            crowd.remove(other.slot, heard.wall, gone_at, word);
+        for counts in &mut self.counts {
+            counts.remove(other.slot, heard.wall, gone_at, word);
         }
         self.free.push(other.slot);
-        self.speak(Vec::new(), now)
+        self.announce(Vec::new(), now)
     }
 
     /// Time passes; `hearing` says whether the others are heard. Returns what has to be spoken.
@@ -283,26 +283,26 @@ impl View {
         let since = *self.hearing_since.get_or_insert(now.mono);
         // Who started before has the first word: two that begin at once would both speak.
         let mut others = self.others.iter();
-        let known = others.all(|(id, other)| other.seq.is_some() && (other.says.settled || *id > self.me));
+        let known = others.all(|(id, other)| other.seq.is_some() && (other.summary.settled || *id > self.me));
         if self.frozen && now.mono >= since + if known { LISTEN } else { ENOUGH } {
             // Those who are there have said who was there before us.
-            let told = !self.settled_once && self.others.values().any(|other| other.says.settled);
+            let told = !self.settled_once && self.others.values().any(|other| other.summary.settled);
             (self.frozen, self.settled_once) = (false, true);
             for kind in [Kind::User, Kind::Topic] {
                 let mut changes = Vec::new();
                 let gone_at = now.mono + self.grace;
-                self.crowds[kind as usize].thaw(gone_at, told, &mut changes);
+                self.counts[kind as usize].thaw(gone_at, told, &mut changes);
                 edges.extend(changes.into_iter().map(|change| Transition { kind, change }));
             }
         }
         if !self.frozen {
             for kind in [Kind::User, Kind::Topic] {
                 let mut changes = Vec::new();
-                self.crowds[kind as usize].gone(now.mono, &mut changes);
+                self.counts[kind as usize].gone(now.mono, &mut changes);
                 edges.extend(changes.into_iter().map(|change| Transition { kind, change }));
             }
         }
-        self.speak(edges, now)
+        self.announce(edges, now)
     }
 
     /// Who has to be asked for everything now.
@@ -322,16 +322,16 @@ impl View {
 
     fn set(&mut self, entry: &NameCount, slot: InstanceSlot, gone_at: u64, edges: &mut Vec<Transition>) {
         let NameCount { kind, name, streams, at } = entry;
-        let word = self.word();
-        let crowd = &mut self.crowds[*kind as usize];
-        let change = crowd.set(name, (slot, *streams, *at), gone_at, word);
+        let word = self.as_announcer();
+        let counts = &mut self.counts[*kind as usize];
+        let change = counts.set(name, (slot, *streams, *at), gone_at, word);
         edges.extend(change.map(|change| Transition { kind: *kind, change }));
     }
 
     /// Gives back what this instance has to speak, and holds what another one has to.
-    fn speak(&mut self, edges: Vec<Transition>, now: Moment) -> Vec<Transition> {
-        let speaker = self.speaker();
-        if !self.frozen && *speaker == self.me {
+    fn announce(&mut self, edges: Vec<Transition>, now: Moment) -> Vec<Transition> {
+        let announcer = self.announcer();
+        if !self.frozen && *announcer == self.me {
             if self.spoke != self.me {
                 // What the one before may have kept to itself.
                 let from = self.last_word.saturating_sub(MARGIN);
@@ -341,7 +341,7 @@ impl View {
             }
             return edges;
         }
-        self.spoke = speaker.clone();
+        self.spoke = announcer.clone();
         self.held.extend(edges.into_iter().map(|edge| (now.mono, edge)));
         let over = self.held.len().saturating_sub(MAX_HELD);
         self.held.drain(..over);
@@ -349,10 +349,10 @@ impl View {
     }
 
     /// Who says it when somebody comes now.
-    fn word(&self) -> Announcer {
+    fn as_announcer(&self) -> Announcer {
         if !self.frozen {
             Announcer::Ours
-        } else if self.hearing_since.is_some() && self.others.values().any(|other| other.says.settled) {
+        } else if self.hearing_since.is_some() && self.others.values().any(|other| other.summary.settled) {
             Announcer::Others
         } else {
             Announcer::Nobodys
@@ -360,16 +360,16 @@ impl View {
     }
 
     /// The one who speaks: of those who know enough, the one who started first.
-    fn speaker(&self) -> &InstanceId {
-        let first = self.others.iter().find(|(_, other)| other.says.settled).map(|(id, _)| id);
+    fn announcer(&self) -> &InstanceId {
+        let first = self.others.iter().find(|(_, other)| other.summary.settled).map(|(id, _)| id);
         match first {
             Some(first) if self.frozen || *first < self.me => first,
             _ => &self.me,
         }
     }
 
-    fn crowd(&self, kind: Kind) -> &NameCounts {
-        &self.crowds[kind as usize]
+    fn counts(&self, kind: Kind) -> &NameCounts {
+        &self.counts[kind as usize]
     }
 
     /// Whether it knows enough to speak.
@@ -383,24 +383,24 @@ impl View {
     }
 
     pub(super) fn is_here(&self, kind: Kind, name: &Name) -> bool {
-        self.crowd(kind).is_here(name, self.frozen)
+        self.counts(kind).is_here(name, self.frozen)
     }
 
     pub(super) fn standing(&self, kind: Kind, name: &Name) -> Option<NameSummary> {
-        self.crowd(kind).standing(name, self.frozen)
+        self.counts(kind).standing(name, self.frozen)
     }
 
     pub(super) fn page(&self, kind: Kind, after: Option<&Name>, limit: usize) -> Vec<Name> {
-        self.crowd(kind).page(after, limit, self.frozen)
+        self.counts(kind).page(after, limit, self.frozen)
     }
 
     pub(super) fn len(&self, kind: Kind) -> usize {
-        self.crowd(kind).len()
+        self.counts(kind).len()
     }
 
     /// How many of a kind are on each instance.
     pub(super) fn by_slot(&self, kind: Kind) -> BTreeMap<InstanceSlot, usize> {
-        self.crowd(kind).by_slot()
+        self.counts(kind).by_slot()
     }
 
     /// The instance with this number.
@@ -413,7 +413,7 @@ impl View {
 
     /// What the others say of themselves.
     pub(super) fn others(&self) -> impl Iterator<Item = (&InstanceId, InstanceSlot, Summary)> {
-        self.others.iter().map(|(id, other)| (id, other.slot, other.says))
+        self.others.iter().map(|(id, other)| (id, other.slot, other.summary))
     }
 }
 

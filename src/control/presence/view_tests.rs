@@ -41,8 +41,8 @@ struct One {
     /// What has come over the channel.
     inbox: VecDeque<(InstanceId, Message)>,
     heard: BTreeMap<InstanceId, u64>,
-    spoken: Vec<(u64, Transition)>,
-    deaf: bool,
+    announced: Vec<(u64, Transition)>,
+    isolated: bool,
 }
 
 struct World {
@@ -78,8 +78,8 @@ impl World {
             changed: BTreeSet::new(),
             inbox: VecDeque::new(),
             heard: BTreeMap::new(),
-            spoken: Vec::new(),
-            deaf: false,
+            announced: Vec::new(),
+            isolated: false,
         };
         self.all.insert(id.clone(), one);
         id
@@ -87,7 +87,7 @@ impl World {
 
     fn kill(&mut self, id: &InstanceId) {
         let one = self.all.remove(id).unwrap();
-        self.said.extend(one.spoken.into_iter().filter(|(at, _)| at + CHOKED < self.now));
+        self.said.extend(one.announced.into_iter().filter(|(at, _)| at + CHOKED < self.now));
     }
 
     fn ids(&self) -> Vec<InstanceId> {
@@ -121,7 +121,7 @@ impl World {
             };
             let swap = self.random.percent(self.faults);
             let one = self.all.get_mut(&id).unwrap();
-            if one.deaf {
+            if one.isolated {
                 continue;
             }
             for _ in 0..times {
@@ -140,9 +140,9 @@ impl World {
             let mut edges = Vec::new();
             while let Some((from, message)) = one.inbox.pop_front() {
                 match message {
-                    Message::Alive(says) => {
+                    Message::Alive(summary) => {
                         one.heard.insert(from.clone(), self.now);
-                        one.post.view.alive(&from, says, now);
+                        one.post.view.alive(&from, summary, now);
                     }
                     Message::Changed(seq, entries) => {
                         edges.extend(one.post.view.told(&from, seq, &entries, now));
@@ -164,7 +164,7 @@ impl World {
             edges.extend(one.post.here(changed.collect(), now));
             let mut tell = Vec::new();
             if self.now.is_multiple_of(250) {
-                if !one.deaf {
+                if !one.isolated {
                     let dead = one.heard.iter().filter(|(other, at)| **other != id && *at + DEAD <= self.now);
                     let dead: Vec<_> = dead.map(|(other, at)| (other.clone(), *at)).collect();
                     for (dead, at) in dead {
@@ -173,12 +173,12 @@ impl World {
                         edges.extend(one.post.view.left(&dead, heard, now));
                     }
                 }
-                edges.extend(one.post.view.turn(!one.deaf, now));
+                edges.extend(one.post.view.turn(!one.isolated, now));
                 tell.extend(one.post.view.ask_for(now).into_iter().map(Message::Want));
             }
             if self.now.is_multiple_of(1000) || one.heard.len() < 2 {
-                let says = Summary { seq: one.post.seq, settled: one.post.view.is_settled(), streams: 0 };
-                tell.push(Message::Alive(says));
+                let summary = Summary { seq: one.post.seq, settled: one.post.view.is_settled(), streams: 0 };
+                tell.push(Message::Alive(summary));
             }
             if let Some((seq, everything)) = one.post.everything(now) {
                 let pieces: Vec<_> = everything.chunks(7).map(<[NameCount]>::to_vec).collect();
@@ -194,8 +194,8 @@ impl World {
             while let Some((seq, entries)) = one.post.next(5, now) {
                 tell.push(Message::Changed(seq, entries));
             }
-            one.spoken.extend(edges.into_iter().map(|edge| (self.now, edge)));
-            if !one.deaf {
+            one.announced.extend(edges.into_iter().map(|edge| (self.now, edge)));
+            if !one.isolated {
                 tell.iter().for_each(|message| self.tell(&id, message));
             }
         }
@@ -238,7 +238,7 @@ impl World {
             assert_eq!(view.len(Kind::User), truth.len());
         }
         for one in self.all.values_mut() {
-            self.said.append(&mut one.spoken);
+            self.said.append(&mut one.announced);
         }
         self.said.sort_by_key(|(at, _)| *at);
         for user in 0..USERS {
@@ -329,11 +329,11 @@ fn nobody_comes_or_goes_because_the_channel_was_away() {
     (0..10).for_each(|user| world.count(&ids[user as usize % 3], user, true));
     world.run(8000);
     world.check();
-    world.all.values_mut().for_each(|one| one.deaf = true);
+    world.all.values_mut().for_each(|one| one.isolated = true);
     world.count(&ids[0], 0, false);
     world.count(&ids[1], 20, true);
     world.run(20_000);
-    world.all.values_mut().for_each(|one| one.deaf = false);
+    world.all.values_mut().for_each(|one| one.isolated = false);
     for one in world.all.values_mut() {
         one.heard.values_mut().for_each(|at| *at = world.now);
     }

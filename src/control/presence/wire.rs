@@ -51,8 +51,8 @@ pub(in crate::control) struct SnapshotRequest {
 }
 
 impl PresenceSummary {
-    pub(super) fn new(says: Summary) -> Self {
-        let Summary { seq, settled, streams } = says;
+    pub(super) fn new(summary: Summary) -> Self {
+        let Summary { seq, settled, streams } = summary;
         Self { seq, settled, streams }
     }
 

@@ -237,7 +237,7 @@ impl Bridge {
             Some(cursor) => (Some(cursor), false),
             None if !checkpoint.is_empty() && !alone => {
                 // It was ours, and what was heard since has a break: another instance may have none.
-                return self.leave("it cannot be told where to go on").await;
+                return self.step_down("it cannot be told where to go on").await;
             }
             None => {
                 let (limit, stream) = (self.config.timing.timeout, self.config.stream.clone());
@@ -263,7 +263,7 @@ impl Bridge {
                 })
             }
         };
-        let Some(cursor) = cursor else { return self.leave("nothing is heard").await };
+        let Some(cursor) = cursor else { return self.step_down("nothing is heard").await };
         self.metrics.leader.set(1.0);
         info!(redis = %self.config.endpoint, gap, "this instance appends what comes on bridged channels to the stream");
         self.leading = Some(Leadership { cursor, gap, alone });
@@ -277,11 +277,11 @@ impl Bridge {
                 self.config.tap.look(|backlog| (backlog.is_at_break(cursor), backlog.listening()));
             if at_break && !alone {
                 // Another instance may have heard what this one missed.
-                return self.leave("its connection that listens was away").await;
+                return self.step_down("its connection that listens was away").await;
             }
             let batch = self.config.tap.look(|backlog| backlog.batch(cursor, MAX_BATCH, MAX_WRITE));
             let Some(BacklogBatch { gap: missing, messages, to, position }) = batch else {
-                return if listening.is_none() { self.leave("nothing is heard").await } else { Ok(()) };
+                return if listening.is_none() { self.step_down("nothing is heard").await } else { Ok(()) };
             };
             let gap = gap || missing;
             let from = self.checkpoint.clone().unwrap_or_default();
@@ -359,22 +359,22 @@ impl Bridge {
     }
 
     /// Notes that the lease is not ours.
-    fn lose(&mut self, why: &'static str) {
+    fn lose(&mut self, reason: &'static str) {
         if self.leading.take().is_some() {
             self.metrics.leader.set(0.0);
-            info!(redis = %self.config.endpoint, why, "this instance no longer appends what comes on bridged channels");
+            info!(redis = %self.config.endpoint, reason, "this instance no longer appends what comes on bridged channels");
         }
     }
 
     /// Gives the lease up and lets everybody know.
-    async fn leave(&mut self, why: &'static str) -> Result<(), RedisError> {
-        self.lose(why);
+    async fn step_down(&mut self, reason: &'static str) -> Result<(), RedisError> {
+        self.lose(reason);
         let now = Instant::now();
         self.free_since = Some(now);
         self.due = now + (self.config.length / 20).max(LOOK);
         let channel = self.config.tap.channel().to_vec();
         let (lease, connection) = self.connection()?;
-        lease.leave(connection).await?;
+        lease.step_down(connection).await?;
         lease.tell(connection, &channel, ChannelTap::free()).await
     }
 }
@@ -411,7 +411,7 @@ impl Supervised for Bridge {
             return;
         }
         let done = match self.append().await {
-            Ok(()) => self.leave("it stops").await,
+            Ok(()) => self.step_down("it stops").await,
             Err(error) => Err(error),
         };
         if let Err(error) = done {

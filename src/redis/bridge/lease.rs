@@ -185,7 +185,10 @@ impl Lease {
     }
 
     /// Gives the lease up, if it is ours.
-    pub(in crate::redis) async fn leave(&self, connection: &mut RedisConnection) -> Result<(), RedisError> {
+    pub(in crate::redis) async fn step_down(
+        &self,
+        connection: &mut RedisConnection,
+    ) -> Result<(), RedisError> {
         self.ask(connection, &[b"EVAL", LEAVE, b"1", &self.lease, &self.token], 0).await.map(drop)
     }
 

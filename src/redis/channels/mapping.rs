@@ -19,7 +19,7 @@ use crate::event::{
 pub(in crate::redis) struct Channels {
     /// Where instances tell each other what topics are given to whom: no event is published there. With a stream that
     /// stands in the stream.
-    given: Option<Box<[u8]>>,
+    assignments: Option<Box<[u8]>>,
     /// Whether the operator mapped any whose messages are delivered live only.
     pub(in crate::redis) mapped: bool,
     /// Whether sidestream's own channels are bridged into the stream.
@@ -79,7 +79,7 @@ impl BadMessage {
     /// One word for a metric's label.
     pub(in crate::redis) fn label(&self) -> &'static str {
         match self {
-            Self::Envelope { reason, .. } => reason.word(),
+            Self::Envelope { reason, .. } => reason.label(),
             Self::NotUtf8 => "utf8",
             Self::Channel | Self::Missing(_) | Self::Name(_) => "channel",
             Self::Audience(_) => "audience",
@@ -92,9 +92,9 @@ impl Channels {
     pub(in crate::redis) fn new(settings: &config::Redis) -> Self {
         let own_bridged = settings.stream.as_ref().is_some_and(|stream| stream.bridge);
         let prefix = &settings.prefix;
-        let given = settings.stream.is_none().then(|| given_channel(prefix).into());
+        let assignments = settings.stream.is_none().then(|| assignments_channel(prefix).into());
         let mut channels = Self {
-            given,
+            assignments,
             mapped: settings.channels.iter().any(|channel| !channel.bridge),
             own_bridged,
             sharded: None,
@@ -144,12 +144,12 @@ impl Channels {
     /// What to `SUBSCRIBE` to.
     pub(in crate::redis) fn exact(&self) -> impl Iterator<Item = &[u8]> {
         let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
-        others.chain(self.given.as_deref())
+        others.chain(self.assignments.as_deref())
     }
 
     /// Whether a message on `channel` says what topics are given.
     pub(in crate::redis) fn is_given(&self, channel: &[u8]) -> bool {
-        self.given.as_deref() == Some(channel)
+        self.assignments.as_deref() == Some(channel)
     }
 
     /// What to `PSUBSCRIBE` to.
@@ -169,7 +169,7 @@ impl Channels {
 }
 
 /// The channel on which it is said what topics are given.
-pub(in crate::redis) fn given_channel(prefix: &str) -> Vec<u8> {
+pub(in crate::redis) fn assignments_channel(prefix: &str) -> Vec<u8> {
     [prefix.as_bytes(), b":topics"].concat()
 }
 

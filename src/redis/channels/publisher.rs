@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::health::Reporter;
 use crate::publish::{Relay, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
-use crate::redis::channels::mapping::given_channel;
+use crate::redis::channels::mapping::assignments_channel;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
@@ -75,7 +75,7 @@ impl RedisPublisher {
         };
         let publishing = PublishExchange {
             channel: channel.as_bytes().into(),
-            commands: given_channel(channel).into(),
+            commands: assignments_channel(channel).into(),
             listening,
             listened: false,
         };

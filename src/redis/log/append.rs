@@ -43,7 +43,7 @@ pub(in crate::redis) struct AppendCommands {
 }
 
 /// What the names of idempotency keys in Redis begin with: in a Cluster they lie in the stream's slot.
-pub(in crate::redis) fn once_keys(stream: &config::RedisStream, prefix: &str) -> Box<[u8]> {
+pub(in crate::redis) fn dedup_keys(stream: &config::RedisStream, prefix: &str) -> Box<[u8]> {
     let tag = String::from_utf8_lossy(tag(stream.key.as_bytes()));
     format!("{prefix}:once:{{{tag}}}:").into_bytes().into()
 }
@@ -59,7 +59,7 @@ impl AppendCommands {
             key: stream.key.as_bytes().into(),
             channel: prefix.as_bytes().into(),
             sharded: sharded.map(|channel| channel.into_bytes().into()),
-            once: once_keys(stream, prefix),
+            once: dedup_keys(stream, prefix),
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
             max_events: stream.max_events.to_string().into_bytes().into(),
             max_age: stream.max_age,

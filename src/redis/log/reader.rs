@@ -353,7 +353,7 @@ impl StreamReader {
                 place
             }
             Err(NoPlace::Foreign(bad)) => {
-                self.complain(&bad);
+                self.log_bad_entry(&bad);
                 RecordKind::Nothing
             }
             Err(NoPlace::Lost { after }) => {
@@ -367,7 +367,7 @@ impl StreamReader {
                 }
                 // It was told already, and is the beginning of the stream's newest life all the same.
                 self.flush();
-                self.store.lives(id);
+                self.store.set_epoch(id);
                 RecordKind::Nothing
             }
         };
@@ -393,11 +393,11 @@ impl StreamReader {
     }
 
     /// Counts an entry that is no event, and says so now and then.
-    pub(super) fn complain(&self, bad: &BadEntry) {
+    pub(super) fn log_bad_entry(&self, bad: &BadEntry) {
         let reason = bad.label();
         metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => reason).increment(1);
         if let Some(suppressed) = self.foreign.pass() {
-            warn!(reason, why = %bad, suppressed, "an entry of the stream is no event and was passed over");
+            warn!(reason, error = %bad, suppressed, "an entry of the stream is no event and was passed over");
         }
     }
 

@@ -27,7 +27,7 @@ impl StreamReader {
         for _ in 0..MAX_LOADS {
             let mut history = self.log.history();
             // Before the stream, so that what is behind it is found there.
-            let kept = self.given(&mut history).await?;
+            let kept = self.assigned(&mut history).await?;
             let topics = &self.topics;
             let Loaded { at, foreign } = load(connection, &self.reading, &mut history, topics).await?;
             let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
@@ -54,7 +54,7 @@ impl StreamReader {
             self.topics.made(made);
             self.at = Some(at);
             for bad in foreign {
-                self.complain(&bad);
+                self.log_bad_entry(&bad);
             }
             let took = began.elapsed();
             self.metrics.load.record(took);

@@ -68,7 +68,7 @@ impl RpcReplies {
     }
 
     /// Leaves `text` in `list`, or gives it up.
-    pub(in crate::redis) async fn leave(&self, list: String, text: Vec<u8>) {
+    pub(in crate::redis) async fn reply(&self, list: String, text: Vec<u8>) {
         let until = Instant::now() + PATIENCE;
         if self.0.ask(RpcReply { list, text, until }).await.is_err() {
             metrics::counter!(REDIS_REQUESTS, "outcome" => "unanswered").increment(1);

@@ -142,7 +142,7 @@ impl RpcServer {
                 // The sentence may repeat what was sent.
                 self.pass_over(why.label());
                 let text = refusal(400, &why.to_string());
-                drain.spawn(async move { responder.leave(reply, text, place).await });
+                drain.spawn(async move { responder.reply(reply, text, place).await });
             }
         }
     }
@@ -183,15 +183,15 @@ impl Responder {
         let Ok(response) = timeout(LIMIT, self.handler.handle(request.request)).await else {
             count("failed");
             let text = refusal(504, "this took too long; it may or may not have been done");
-            return self.leave(request.reply, text, place).await;
+            return self.reply(request.reply, text, place).await;
         };
         count(outcome(response.status()));
-        self.leave(request.reply, answer(&response), place).await;
+        self.reply(request.reply, answer(&response), place).await;
     }
 
-    async fn leave(&self, list: Option<String>, text: Vec<u8>, _place: OwnedSemaphorePermit) {
+    async fn reply(&self, list: Option<String>, text: Vec<u8>, _place: OwnedSemaphorePermit) {
         if let Some(list) = list {
-            self.replies.leave(list, text).await;
+            self.replies.reply(list, text).await;
         }
     }
 }

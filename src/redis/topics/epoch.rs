@@ -18,14 +18,14 @@ const MAX_ANSWER: usize = 4096;
 
 impl StreamReader {
     /// Reads what users and sessions are given, and up to where that holds.
-    pub(in crate::redis) async fn given(&self, history: &mut History) -> Result<StoredTopics, RedisError> {
+    pub(in crate::redis) async fn assigned(&self, history: &mut History) -> Result<StoredTopics, RedisError> {
         // A set may be longer than an entry.
         let mut connection = self.endpoint.open(self.reading.limit, MAX_SET).await?;
-        let mut kept = connection.given(&self.store.name, self.reading.limit).await?;
+        let mut kept = connection.assigned(&self.store.name, self.reading.limit).await?;
         match &mut kept {
-            StoredTopics::Sets(Some(at), given) => {
+            StoredTopics::Sets(Some(at), assigned) => {
                 history.known_at(at.id);
-                for (of, topics) in std::mem::take(given) {
+                for (of, topics) in std::mem::take(assigned) {
                     history.give(&of, topics);
                 }
             }
@@ -47,11 +47,11 @@ impl StreamReader {
         let limit = self.reading.limit;
         let mark = mark.unwrap_or(BEFORE_ALL);
         match kept {
-            StoredTopics::Sets(Some(at), _) if mark.order() > at.life.order() => {
+            StoredTopics::Sets(Some(at), _) if mark.order() > at.epoch.order() => {
                 let id = if at.id.order() > mark.order() { mark } else { at.id };
-                let new = StoredAt { id, life: mark };
+                let new = StoredAt { id, epoch: mark };
                 let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;
-                match connection.claim_given(&self.store.name, at, new, limit).await {
+                match connection.claim_assigned(&self.store.name, at, new, limit).await {
                     Ok(StoreOutcome::Made) => Ok(Some(Some(new))),
                     Ok(_) => Ok(None),
                     Err(RedisError::Refused { text, .. }) if text.starts_with("NOPERM") => {
@@ -62,7 +62,7 @@ impl StreamReader {
             }
             StoredTopics::Sets(Some(at), _) => Ok(Some(Some(at))),
             StoredTopics::Nothing if self.at.is_none() => {
-                Ok(Some(history.known().map(|id| StoredAt { id, life: mark })))
+                Ok(Some(history.known().map(|id| StoredAt { id, epoch: mark })))
             }
             StoredTopics::Nothing => {
                 let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;

@@ -51,8 +51,8 @@ const FOLD: &str = concat!(
     less!(),
     "local now = redis.call('HGET', KEYS[1], '@') \
      if not now then return -1 end \
-     local id, life = string.match(now, '^(%S+) (%S+)$') \
-     if life ~= ARGV[2] then return -2 end \
+     local id, epoch = string.match(now, '^(%S+) (%S+)$') \
+     if epoch ~= ARGV[2] then return -2 end \
      if less(id, ARGV[3]) then return -3 end \
      if not less(id, ARGV[1]) then return 0 end \
      for n = 4, #ARGV, 2 do \
@@ -69,8 +69,8 @@ const SEED: &str = concat!(
     less!(),
     "local now = redis.call('HGET', KEYS[1], '@') \
      if now then \
-       local id, life = string.match(now, '^(%S+) (%S+)$') \
-       if life ~= ARGV[2] then redis.call('DEL', KEYS[2]) return -2 end \
+       local id, epoch = string.match(now, '^(%S+) (%S+)$') \
+       if epoch ~= ARGV[2] then redis.call('DEL', KEYS[2]) return -2 end \
        if not less(id, ARGV[1]) then redis.call('DEL', KEYS[2]) return 0 end \
      end \
      if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) then redis.call('DEL', KEYS[2]) return -3 end \
@@ -109,7 +109,7 @@ const PUT: &str = "if redis.call('HEXISTS', KEYS[1], '@') == 0 then return -1 en
 pub(in crate::redis) struct StoredAt {
     pub(in crate::redis) id: EventId,
     /// The mark with which the stream's life began.
-    pub(in crate::redis) life: EventId,
+    pub(in crate::redis) epoch: EventId,
 }
 
 /// What is in the hash.
@@ -179,25 +179,25 @@ fn topics(value: &[u8]) -> Option<Vec<Name>> {
 
 impl StoredAt {
     fn text(self) -> String {
-        format!("{} {}", self.id, self.life)
+        format!("{} {}", self.id, self.epoch)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
         let at = text.iter().position(|&byte| byte == b' ')?;
-        Some(Self { id: id_of(&text[..at])?, life: id_of(&text[at + 1..])? })
+        Some(Self { id: id_of(&text[..at])?, epoch: id_of(&text[at + 1..])? })
     }
 }
 
-/// About how much `given` takes as text.
-pub(in crate::redis) fn size(given: &AssignedTopics) -> usize {
+/// About how much `assigned` takes as text.
+pub(in crate::redis) fn size(assigned: &AssignedTopics) -> usize {
     const AROUND: usize = 32;
     let topics = |topics: &Vec<Name>| topics.iter().map(|topic| topic.as_str().len() + 3).sum::<usize>();
-    given.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
+    assigned.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
 }
 
 impl RedisConnection {
     /// Reads the whole hash, in one step of Redis. The connection has to take texts of [`MAX_SET`].
-    pub(in crate::redis) async fn given(
+    pub(in crate::redis) async fn assigned(
         &mut self,
         hash: &str,
         limit: Duration,
@@ -216,13 +216,13 @@ impl RedisConnection {
             RespToken::Error(text) => return Err(RedisError::refused(READING, &text, None)),
             _ => return Err(RedisError::Unexpected),
         };
-        let (mut at, mut given, mut strange) = (None, AssignedTopics::new(), 0_usize);
+        let (mut at, mut assigned, mut strange) = (None, AssignedTopics::new(), 0_usize);
         for _ in 0..fields {
             let (name, text) = (self.token(limit, READING).await?, self.token(limit, READING).await?);
             match (name, text) {
                 (RespToken::Bulk(name), RespToken::Bulk(text)) if name == AT => at = StoredAt::parse(&text),
                 (RespToken::Bulk(name), RespToken::Bulk(text)) => match (holder(&name), topics(&text)) {
-                    (Some(of), Some(topics)) => given.push((of, topics)),
+                    (Some(of), Some(topics)) => assigned.push((of, topics)),
                     _ => strange += 1,
                 },
                 _ => strange += 1,
@@ -234,7 +234,7 @@ impl RedisConnection {
                 "fields of the hash of given topics were passed over: they are none of sidestream's"
             );
         }
-        Ok(StoredTopics::Sets(at, given))
+        Ok(StoredTopics::Sets(at, assigned))
     }
 
     /// Reads up to where the hash holds, and of which life it is.
@@ -255,7 +255,7 @@ impl RedisConnection {
     }
 
     /// Moves the hash from `before` to `after`, if it is still there.
-    pub(in crate::redis) async fn claim_given(
+    pub(in crate::redis) async fn claim_assigned(
         &mut self,
         hash: &str,
         before: StoredAt,
@@ -269,31 +269,31 @@ impl RedisConnection {
         self.step(&command, limit).await
     }
 
-    /// Writes what the holders in `given` have at `at`, which is all that has changed behind `from`.
-    pub(in crate::redis) async fn fold_given(
+    /// Writes what the holders in `assigned` have at `at`, which is all that has changed behind `from`.
+    pub(in crate::redis) async fn fold_assigned(
         &mut self,
         hash: &str,
         at: StoredAt,
         from: EventId,
-        given: &AssignedTopics,
+        assigned: &AssignedTopics,
         limit: Duration,
     ) -> Result<StoreOutcome, RedisError> {
-        let words = [at.id.to_string(), at.life.to_string(), from.to_string()];
-        self.step(&eval(FOLD, &[hash], &words, given), limit).await
+        let words = [at.id.to_string(), at.epoch.to_string(), from.to_string()];
+        self.step(&eval(FOLD, &[hash], &words, assigned), limit).await
     }
 
-    /// Writes what the holders in `given` have, where the log is no stream.
-    pub(in crate::redis) async fn put_given(
+    /// Writes what the holders in `assigned` have, where the log is no stream.
+    pub(in crate::redis) async fn put_assigned(
         &mut self,
         hash: &str,
-        given: &AssignedTopics,
+        assigned: &AssignedTopics,
         limit: Duration,
     ) -> Result<StoreOutcome, RedisError> {
-        self.step(&eval(PUT, &[hash], &[], given), limit).await
+        self.step(&eval(PUT, &[hash], &[], assigned), limit).await
     }
 
     /// Puts the copy in the place of the hash, where the log is no stream.
-    pub(in crate::redis) async fn replace_given(
+    pub(in crate::redis) async fn replace_assigned(
         &mut self,
         hash: &str,
         (copy, copied): (&str, u64),
@@ -303,14 +303,14 @@ impl RedisConnection {
     }
 
     /// Adds to a copy of the hash, which nobody else sees; gives back how many fields.
-    pub(in crate::redis) async fn copy_given(
+    pub(in crate::redis) async fn copy_assigned(
         &mut self,
         copy: &str,
-        given: &AssignedTopics,
+        assigned: &AssignedTopics,
         limit: Duration,
     ) -> Result<u64, RedisError> {
         let mut copied = 0;
-        let mut rest = given.as_slice();
+        let mut rest = assigned.as_slice();
         while !rest.is_empty() {
             let mut count = 0;
             let mut words: Vec<Vec<u8>> = vec![b"HSET".to_vec(), copy.as_bytes().to_vec()];
@@ -347,16 +347,16 @@ impl RedisConnection {
     }
 
     /// Puts the copy, with what has changed since it was begun, in the place of the hash.
-    pub(in crate::redis) async fn seed_given(
+    pub(in crate::redis) async fn seed_assigned(
         &mut self,
         hash: &str,
         (copy, copied): (&str, u64),
         at: StoredAt,
-        given: &AssignedTopics,
+        assigned: &AssignedTopics,
         limit: Duration,
     ) -> Result<StoreOutcome, RedisError> {
-        let words = [at.id.to_string(), at.life.to_string(), copied.to_string()];
-        self.step(&eval(SEED, &[hash, copy], &words, given), limit).await
+        let words = [at.id.to_string(), at.epoch.to_string(), copied.to_string()];
+        self.step(&eval(SEED, &[hash, copy], &words, assigned), limit).await
     }
 
     async fn step(&mut self, command: &[u8], limit: Duration) -> Result<StoreOutcome, RedisError> {
@@ -379,9 +379,9 @@ impl RedisConnection {
     }
 }
 
-fn eval(script: &str, keys: &[&str], words: &[String], given: &AssignedTopics) -> Vec<u8> {
+fn eval(script: &str, keys: &[&str], words: &[String], assigned: &AssignedTopics) -> Vec<u8> {
     let count = keys.len().to_string();
-    let texts: Vec<Vec<u8>> = given.iter().flat_map(|(of, all)| [field(of), value(all)]).collect();
+    let texts: Vec<Vec<u8>> = assigned.iter().flat_map(|(of, all)| [field(of), value(all)]).collect();
     let mut all: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), count.as_bytes()];
     all.extend(keys.iter().map(|key| key.as_bytes()));
     all.extend(words.iter().map(String::as_bytes));

@@ -17,7 +17,7 @@ fn a_set_comes_out_as_it_went_in() {
 fn a_place_comes_out_as_it_went_in() {
     let at = StoredAt {
         id: EventId { ms: 17, seq: u64::MAX, tag: None },
-        life: EventId { ms: 0, seq: 0, tag: None },
+        epoch: EventId { ms: 0, seq: 0, tag: None },
     };
     assert_eq!(StoredAt::parse(at.text().as_bytes()), Some(at));
     assert_eq!((StoredAt::parse(b"1-0"), StoredAt::parse(b"1-0-abcdef 0-0")), (None, None));

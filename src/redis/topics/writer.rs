@@ -65,9 +65,9 @@ impl TopicStore {
     }
 
     /// A new life has begun, without a difference.
-    pub(in crate::redis) fn lives(&self, life: EventId) {
+    pub(in crate::redis) fn set_epoch(&self, epoch: EventId) {
         if let Some(at) = &mut *self.lock() {
-            at.life = life;
+            at.epoch = epoch;
         }
     }
 
@@ -85,9 +85,9 @@ impl TopicStore {
         self.again.notify_one();
     }
 
-    fn kept(&self, life: EventId, id: EventId) {
+    fn kept(&self, epoch: EventId, id: EventId) {
         if let Some(at) = &mut *self.lock()
-            && at.life == life
+            && at.epoch == epoch
         {
             at.id = id;
         }
@@ -109,7 +109,7 @@ pub(in crate::redis) struct TopicWriter {
     /// What the hash has is to be read, where the log is no stream.
     to_read: bool,
     connection: Option<RedisConnection>,
-    unkept: Gauge,
+    unsaved: Gauge,
 }
 
 impl TopicWriter {
@@ -121,8 +121,8 @@ impl TopicWriter {
         follows: bool,
     ) -> Self {
         log.keep();
-        let unkept = metrics::gauge!(TOPICS_UNKEPT_SECONDS);
-        Self { endpoint, timing, log, store, follows, to_read: false, connection: None, unkept }
+        let unsaved = metrics::gauge!(TOPICS_UNKEPT_SECONDS);
+        Self { endpoint, timing, log, store, follows, to_read: false, connection: None, unsaved }
     }
 
     /// Writes until `drain` starts, and once more then.
@@ -135,7 +135,7 @@ impl TopicWriter {
     /// Writes what has changed.
     async fn tick(&mut self) -> Result<(), RedisError> {
         let done = self.write().await;
-        self.unkept.set(self.log.unkept_for().as_secs_f64());
+        self.unsaved.set(self.log.unsaved_for().as_secs_f64());
         done
     }
 
@@ -159,14 +159,14 @@ impl TopicWriter {
 
     /// Whether it is kept now; if not, that will be told to us.
     async fn keep(&mut self, at: Option<StoredAt>, to_keep: &UnsavedTopics) -> Result<bool, RedisError> {
-        let Some(given) = to_keep.sets.as_ref().filter(|given| size(given) <= MAX_STEP) else {
+        let Some(assigned) = to_keep.sets.as_ref().filter(|assigned| size(assigned) <= MAX_STEP) else {
             return self.keep_all(at).await;
         };
         let limit = self.timing.timeout;
-        let Some(StoredAt { id: from, life }) = at else {
-            if !given.is_empty() {
+        let Some(StoredAt { id: from, epoch }) = at else {
+            if !assigned.is_empty() {
                 let store = Arc::clone(&self.store);
-                let step = self.connect().await?.put_given(&store.name, given, limit).await?;
+                let step = self.connect().await?.put_assigned(&store.name, assigned, limit).await?;
                 count(step);
                 if step == StoreOutcome::Absent {
                     return self.keep_all(at).await;
@@ -179,21 +179,21 @@ impl TopicWriter {
             return Ok(true);
         }
         let store = Arc::clone(&self.store);
-        let now = StoredAt { id: to_keep.at, life };
-        let step = self.connect().await?.fold_given(&store.name, now, from, given, limit).await?;
+        let now = StoredAt { id: to_keep.at, epoch };
+        let step = self.connect().await?.fold_assigned(&store.name, now, from, assigned, limit).await?;
         count(step);
         match step {
             StoreOutcome::Made | StoreOutcome::Known => {
-                store.kept(life, to_keep.at);
+                store.kept(epoch, to_keep.at);
                 Ok(true)
             }
             StoreOutcome::OtherLife => {
                 let connection = self.connect().await?;
                 if let Some(there) = connection.given_at(&store.name, limit).await?
-                    && there.life.order() < life.order()
+                    && there.epoch.order() < epoch.order()
                 {
                     // Whoever was to begin this life has not, and there is no difference between the two.
-                    connection.claim_given(&store.name, there, StoredAt { life, ..there }, limit).await?;
+                    connection.claim_assigned(&store.name, there, StoredAt { epoch, ..there }, limit).await?;
                 }
                 Ok(false)
             }
@@ -205,11 +205,11 @@ impl TopicWriter {
     async fn keep_all(&mut self, at: Option<StoredAt>) -> Result<bool, RedisError> {
         let (log, store, limit) = (Arc::clone(&self.log), Arc::clone(&self.store), self.timing.timeout);
         let connection = self.connect().await?;
-        let life = at.map(|at| at.life);
-        let seeded = seed(connection, &store.name, &log, life, limit).await;
+        let epoch = at.map(|at| at.epoch);
+        let seeded = seed(connection, &store.name, &log, epoch, limit).await;
         if let Ok((id, StoreOutcome::Made | StoreOutcome::Known)) = seeded {
-            if let Some(life) = life {
-                store.kept(life, id);
+            if let Some(epoch) = epoch {
+                store.kept(epoch, id);
             }
             return Ok(true);
         }
@@ -221,10 +221,10 @@ impl TopicWriter {
     /// Takes over what the hash has, where the log is no stream.
     async fn read(&mut self) -> Result<(), RedisError> {
         let (store, limit) = (Arc::clone(&self.store), self.timing.timeout);
-        match self.connect().await?.given(&store.name, limit).await? {
-            StoredTopics::Sets(_, given) => {
-                let holders = given.len();
-                self.log.adopt(given);
+        match self.connect().await?.assigned(&store.name, limit).await? {
+            StoredTopics::Sets(_, assigned) => {
+                let holders = assigned.len();
+                self.log.adopt(assigned);
                 info!(redis = %self.endpoint, holders, "what users and sessions are given is read from Redis");
             }
             // Perhaps Redis came back empty: what is known here is known.
@@ -287,29 +287,31 @@ impl Supervised for TopicWriter {
 }
 
 /// Writes all sets of `log` anew and puts them in the place of the hash, unless that is there and as new; with the id
-/// at which they are these. `life` is None where the log is no stream.
+/// at which they are these. `epoch` is None where the log is no stream.
 pub(in crate::redis) async fn seed(
     connection: &mut RedisConnection,
     hash: &str,
     log: &Log,
-    life: Option<EventId>,
+    epoch: Option<EventId>,
     limit: Duration,
 ) -> Result<(EventId, StoreOutcome), RedisError> {
     let copy = format!("{hash}:new:{:016x}", getrandom::u64().unwrap_or_default());
     let holders = log.holders();
     let mut copied = 0;
     for holders in holders.chunks(PIECE) {
-        copied += connection.copy_given(&copy, &log.given(holders), limit).await?;
+        copied += connection.copy_assigned(&copy, &log.assigned(holders), limit).await?;
     }
     // What has changed while that went on.
     let UnsavedTopics { at, sets, .. } = log.to_keep();
     let Some(changed) = sets else { return Ok((at, StoreOutcome::Behind)) };
-    let step = match life {
-        Some(life) => {
-            connection.seed_given(hash, (&copy, copied), StoredAt { id: at, life }, &changed, limit).await?
+    let step = match epoch {
+        Some(epoch) => {
+            connection
+                .seed_assigned(hash, (&copy, copied), StoredAt { id: at, epoch }, &changed, limit)
+                .await?
         }
-        None => match connection.replace_given(hash, (&copy, copied), limit).await? {
-            StoreOutcome::Made => connection.put_given(hash, &changed, limit).await?,
+        None => match connection.replace_assigned(hash, (&copy, copied), limit).await? {
+            StoreOutcome::Made => connection.put_assigned(hash, &changed, limit).await?,
             step => step,
         },
     };

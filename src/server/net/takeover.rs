@@ -21,7 +21,7 @@ pub(in crate::server) struct SocketTaken;
 pub(in crate::server) struct Handover(Arc<Mutex<Option<(Admission, Framing)>>>);
 
 impl Handover {
-    pub(in crate::server) fn leave(&self, admission: Admission, framing: Framing) {
+    pub(in crate::server) fn put(&self, admission: Admission, framing: Framing) {
         *self.0.lock() = Some((admission, framing));
     }
 

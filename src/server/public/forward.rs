@@ -20,7 +20,7 @@ impl Public {
         if !request.body().is_end_stream() {
             connection.note_body();
         }
-        self.streams.conceal(request);
+        self.streams.strip_tokens(request);
     }
 
     /// The answer to a request with this method and target that was forwarded.

@@ -69,7 +69,7 @@ impl Public {
     }
 
     /// Takes TLS connections only, and shows them this certificate.
-    pub fn over_tls(mut self, certificate: Certificate) -> Self {
+    pub fn with_certificate(mut self, certificate: Certificate) -> Self {
         self.transport.certificate = Some(certificate);
         self
     }
@@ -98,7 +98,7 @@ impl Public {
         if let Some(route) = self.streams.route(request.uri().path()) {
             match *request.method() {
                 Method::GET if is_for_the_backend(request.headers()) => {
-                    self.streams.conceal_token(&route, &mut request);
+                    self.streams.strip_token(&route, &mut request);
                 }
                 Method::GET => return self.open_stream(&route, request, connection).await,
                 Method::HEAD => return Ok(respond::stream_head().map(ResponseBody::Full)),
@@ -109,7 +109,7 @@ impl Public {
                     let answer = self.update_stream(&route, request, connection, &client);
                     return Ok(answer.await.map(ResponseBody::Full));
                 }
-                _ => self.streams.conceal_token(&route, &mut request),
+                _ => self.streams.strip_token(&route, &mut request),
             }
         }
         self.prepare(&mut request, connection);

@@ -31,12 +31,12 @@ impl Public {
         connection: &ConnectionContext,
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         let (parts, body) = request.into_parts();
-        let sender = self.sender(&parts.headers, connection);
-        let client = sender.address;
+        let origin = self.origin(&parts.headers, connection);
+        let client = origin.address;
         let opened = if route.verifies() && !self.admits(&parts, connection) {
             Err(self.streams.turn_away(Denied::OriginNotAllowed))
         } else {
-            self.streams.open(route, &parts, sender).await
+            self.streams.open(route, &parts, origin).await
         };
         let mut admission = match opened {
             Ok(admission) => admission,
@@ -51,7 +51,7 @@ impl Public {
         let is_bare = body.is_end_stream() && !connection.had_body();
         if is_bare && !connection.https && parts.version <= Version::HTTP_11 {
             let framing = if parts.version == Version::HTTP_11 { Framing::Chunked } else { Framing::Plain };
-            connection.handover.leave(admission, framing);
+            connection.handover.put(admission, framing);
             return Err(SocketTaken);
         }
         Ok(self.through_hyper(admission, connection))
@@ -68,15 +68,15 @@ impl Public {
         connection.note_body();
         // What the body of a renewal says does not matter; it is left to hyper, which may have to read it.
         let (parts, body) = request.into_parts();
-        let sender = self.sender(&parts.headers, connection);
-        let address = sender.address;
+        let origin = self.origin(&parts.headers, connection);
+        let address = origin.address;
         let mut response = if !self.admits(&parts, connection) {
             self.refuse(address, &self.streams.turn_away(Denied::OriginNotAllowed))
         } else if route.changes_topics() && !body.is_end_stream() {
-            let change = TopicChange { route, request: &parts, sender, client };
+            let change = TopicChange { route, request: &parts, origin, client };
             change.answer(&self.streams, &self.control, body).await
         } else {
-            self.renewed(address, self.streams.renew(route, &parts, sender, client).await).await
+            self.renewed(address, self.streams.renew(route, &parts, origin, client).await).await
         };
         self.cors.mark(&parts.headers, response.headers_mut());
         response
@@ -103,7 +103,7 @@ impl Public {
         response
     }
 
-    fn sender(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
+    fn origin(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
         let peer = connection.peer;
         let trusted = self.trusted.contains(peer.ip());
         let address = self.trusted.client(peer, headers);
@@ -118,7 +118,7 @@ impl Public {
 
     /// The answer, and a log line that the operator or the client's author may need.
     fn refuse(&self, client: IpAddr, refusal: &Refusal) -> FullResponse {
-        let reason = refusal.word();
+        let reason = refusal.label();
         match refusal {
             Refusal::Denied { .. } => {
                 if let Some(suppressed) = self.refused.pass() {
@@ -127,14 +127,14 @@ impl Public {
             }
             _ => debug!(%client, reason, "stream refused: {}", refusal.for_log()),
         }
-        respond::refused(refusal, self.streams.shape())
+        respond::refused(refusal, self.streams.format())
     }
 
     /// A stream whose socket hyper keeps.
     fn through_hyper(&self, admission: Admission, connection: &ConnectionContext) -> Response<ResponseBody> {
         let (sink, body) = Sink::channel();
         // A client that reads nothing more cannot be told that its stream is over: it is cut off.
-        body.tell_when_cut(http2::cut_of_this_stream().unwrap_or_else(|| Arc::clone(&connection.cut)));
+        body.notify_when_cut(http2::cut_of_this_stream().unwrap_or_else(|| Arc::clone(&connection.cut)));
         let (opening, headers) = (admission.preamble.payload_bytes(), admission.headers.clone());
         self.streams.join(admission, sink, opening);
         let mut response = Response::new(ResponseBody::Stream(body));

@@ -25,16 +25,16 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 pub(super) struct TopicChange<'a> {
     pub(super) route: &'a Route<'a>,
     pub(super) request: &'a Parts,
-    pub(super) sender: RequestOrigin,
+    pub(super) origin: RequestOrigin,
     pub(super) client: &'a str,
 }
 
 impl TopicChange<'_> {
     pub(super) async fn answer(self, streams: &Streams, control: &Control, body: Incoming) -> FullResponse {
-        let Self { route, request, sender, client } = self;
-        let refused = |refusal| respond::refused(&refusal, streams.shape());
+        let Self { route, request, origin, client } = self;
+        let refused = |refusal| respond::refused(&refusal, streams.format());
         let StreamCaller { renewal, bearer, headers } =
-            match streams.caller(route, request, sender, client).await {
+            match streams.caller(route, request, origin, client).await {
                 Ok(caller) => caller,
                 Err(refusal) => return refused(refusal),
             };
@@ -44,7 +44,7 @@ impl TopicChange<'_> {
         };
         // The body may have taken seconds: whether the bearer may is looked at again where the stream is.
         let change = PageChange { renewal, bearer, route: Arc::clone(route.text()), add, remove };
-        let mut response = match control.change_own(change, sender.address).await {
+        let mut response = match control.change_own(change, origin.address).await {
             Ok(topics) => respond::ok(&topics),
             Err(PageChangeError::Denied(denied)) => refused(streams.turn_away(denied)),
             Err(PageChangeError::Away) => refused(Refusal::Away),

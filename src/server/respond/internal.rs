@@ -88,7 +88,7 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
                 NotAllowed::Retry => text.field = Some("retry"),
             }
             text.item = *item;
-            text.reason = Some(not.word());
+            text.reason = Some(not.label());
             text.topic = not.topic().map(Name::as_str);
         }
         BadPublish::Relay(bad) => {

@@ -171,9 +171,9 @@ impl ApiProblem {
             PublisherDenied::Missing | PublisherDenied::Wrong | PublisherDenied::Token { .. } => {
                 StatusCode::UNAUTHORIZED
             }
-            PublisherDenied::NotNow(_) => return Self::not_now(bad.word(), sentence),
+            PublisherDenied::NotNow(_) => return Self::not_now(bad.label(), sentence),
         };
-        let problem = Self::new(status, bad.word(), sentence);
+        let problem = Self::new(status, bad.label(), sentence);
         match bad {
             PublisherDenied::Off | PublisherDenied::Bounded | PublisherDenied::NotNow(_) => problem,
             PublisherDenied::Missing => problem.with(WWW_AUTHENTICATE, "Bearer"),

@@ -66,7 +66,7 @@ pub(in crate::server) fn close_connection(response: &mut Response<ResponseBody>)
 }
 
 /// What a client reads whose stream is refused.
-pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullResponse {
+pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> FullResponse {
     match refusal {
         Refusal::BadRequest(problem) => sentence(StatusCode::BAD_REQUEST, &problem.to_string()),
         Refusal::Denied { denied, terse, .. } => not_let_in(denied, *terse),
@@ -97,7 +97,7 @@ pub(in crate::server) fn refused(refusal: &Refusal, shape: EventFormat) -> FullR
             let data = serde_json::json!({ "reason": why.as_str() }).to_string();
             let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
             let block = Block { retry, event: Some("refused"), data: &data, id: *cursor };
-            let frame = shape.block(block, SystemTime::now());
+            let frame = format.block(block, SystemTime::now());
             let mut response = Response::new(Full::new(frame.payload_bytes()));
             response.headers_mut().extend(STREAM_HEADERS);
             response.headers_mut().extend((**headers).clone());
@@ -164,7 +164,7 @@ fn not_let_in(denied: &Denied, terse: bool) -> FullResponse {
             topic: Option<&'a str>,
         }
         let topic = denied.topic().map(Name::as_str);
-        json(status, &Text { error: denied.to_string(), reason: denied.word(), topic })
+        json(status, &Text { error: denied.to_string(), reason: denied.label(), topic })
     };
     if status == StatusCode::UNAUTHORIZED {
         // RFC 6750 § 3: without a token no error is named.
