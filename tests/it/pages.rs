@@ -42,11 +42,11 @@ fn sections(page: &str) -> Vec<Vec<Fence>> {
     sections
 }
 
-/// The section of the page's first configuration, from there on.
-fn first_steps(page: &str) -> Vec<Fence> {
+/// The section of one of the page's configurations, counted from 0, from there on.
+fn steps(page: &str, which: usize) -> Vec<Fence> {
     let is_toml = |fence: &Fence| fence.language == "toml";
-    let section =
-        sections(page).into_iter().find(|section| section.iter().any(is_toml)).expect("a TOML block");
+    let mut with_toml = sections(page).into_iter().filter(|section| section.iter().any(is_toml));
+    let section = with_toml.nth(which).expect("a TOML block");
     section.into_iter().skip_while(|fence| !is_toml(fence)).collect()
 }
 
@@ -222,7 +222,12 @@ async fn run(terminal: &mut Terminal, fences: &[Fence], places: &Places) {
 
 /// Starts the daemon of the page's first configuration and runs the commands beside it.
 async fn walk(page: &str) -> (Daemon, Backend) {
-    let fences = first_steps(page);
+    walk_from(page, 0).await
+}
+
+/// The same with the page's configuration of this number.
+async fn walk_from(page: &str, which: usize) -> (Daemon, Backend) {
+    let fences = steps(page, which);
     let toml = &fences[0].text;
     assert!(toml.lines().any(|line| line.starts_with("backend")), "{page}: it needs --backend");
     let backend = Backend::start().await;
@@ -279,6 +284,11 @@ async fn the_first_five_minutes_of_the_readme_go_as_it_says() {
 async fn the_readmes_configuration_and_commands_go_together() {
     let (daemon, _backend) = walk("README.md").await;
     opens_its_first_event_source("README.md", &daemon).await;
+}
+
+#[tokio::test]
+async fn the_readmes_steps_with_redis_go_together() {
+    walk_from("README.md", 1).await;
 }
 
 #[tokio::test]
