@@ -15,23 +15,32 @@ export async function openBrowser() {
 
 export const closeBrowser = () => browser.close();
 
+const pages = new WeakMap(); // test → its pages
+
 /** A page with cookies and storage of its own. An error in its scripts fails the test. */
 export async function openPage(test, url) {
   const context = await browser.newContext({ viewport: { width: 760, height: 560 } });
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   page.streamed = [];
+  page.errors = [];
+  page.on('pageerror', (error) => page.errors.push(error));
+  pages.set(test, [...(pages.get(test) ?? []), page]);
   const devtools = await context.newCDPSession(page);
   await devtools.send('Network.enable');
   devtools.on('Network.eventSourceMessageReceived', (event) => page.streamed.push(event));
-  const errors = [];
-  page.on('pageerror', (error) => errors.push(error));
-  test.after(async () => {
-    await context.close();
-    if (errors.length > 0) throw new AggregateError(errors, `a script of the page failed: ${errors.join('; ')}`);
-  });
   await page.goto(url);
   return page;
+}
+
+/** Closes the pages of a test, before its app ends. */
+export async function closePages(test) {
+  const errors = [];
+  for (const page of pages.get(test) ?? []) {
+    errors.push(...page.errors);
+    await page.context().close();
+  }
+  if (errors.length > 0) throw new AggregateError(errors, `a script of the page failed: ${errors.join('; ')}`);
 }
 
 /** Waits until these are the texts, in this order. */

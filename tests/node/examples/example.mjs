@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { closePages } from './browser.mjs';
 
 export const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -42,14 +43,17 @@ export async function start(test, folder, environment = {}) {
   const ended = once(program, 'close');
   const isAlone = !existsSync(`${repository}examples/${folder}/sidestream.toml`);
   test.after(async () => {
+    await closePages(test).finally(end);
+    if (!test.passed) test.diagnostic(`examples/${folder}:\n${log.join('')}`);
+  });
+  async function end() {
     try {
       process.kill(-program.pid, 'SIGTERM');
     } catch {} // it has ended
     const late = setTimeout(() => process.kill(-program.pid, 'SIGKILL'), 10_000);
     await ended;
     clearTimeout(late);
-    if (!test.passed) test.diagnostic(`examples/${folder}:\n${log.join('')}`);
-  });
+  }
 
   const direct = `http://127.0.0.1:${isAlone ? app : publicly}`;
   await Promise.race([

@@ -136,3 +136,83 @@ migration('broadcast-sync', 'a change of one page is in all others', async (test
   assert.equal(heard.includes('wash up'), true);
   await photograph(reader, `broadcast-sync-${version}`);
 });
+
+migration('sse-manager', 'users, sessions and everybody hear what is for them, by the hook', async (test, app, version) => {
+  const open = async (url, userId, sessionId) => {
+    const page = await openPage(test, `${url}/?userId=${userId}&sessionId=${sessionId}`);
+    await page.waitForSelector('#state.live');
+    return page;
+  };
+  const desk = await open(app.url, 'ada', 's1');
+  const laptop = await open(app.direct, 'ada', 's2');
+  const bob = await open(app.direct, 'bob', 's3');
+  const tell = async (whom, text) => {
+    await laptop.fill('#text', text);
+    await laptop.click(`#to-${whom}`);
+  };
+  await tell('user', 'for all of my sessions');
+  await tell('session', 'for this session');
+  await tell('all', 'for everybody');
+  await shows(laptop, '#events p', ['for all of my sessions', 'for this session', 'for everybody']);
+  await shows(desk, '#events p', ['for all of my sessions', 'for everybody']);
+  await shows(bob, '#events p', ['for everybody']);
+  await shows(desk, '#last', ['announcement']);
+
+  await laptop.click('#clear');
+  await shows(laptop, '#events p', []);
+  await bob.click('#disconnect');
+  await bob.waitForSelector('#state.offline');
+  await laptop.click('#refresh');
+  await shows(laptop, '#total', ['2']);
+  await bob.click('#connect');
+  await bob.waitForSelector('#state.live');
+
+  app.wire.cut();
+  await desk.waitForSelector('#state.reconnecting');
+  await tell('user', 'missed?');
+  await shows(laptop, '#events p', ['missed?']);
+  app.wire.mend();
+  await desk.waitForSelector('#state.live');
+  await tell('user', 'after the cut');
+  const missed = version === 'before' ? [] : ['missed?'];
+  await shows(desk, '#events p', ['for all of my sessions', 'for everybody', ...missed, 'after the cut']);
+  await photograph(desk, `sse-manager-${version}`);
+});
+
+migration('nestjs-events', 'typed events reach everybody or a user, and the endpoints count', async (test, app, version) => {
+  const open = async (url, userId) => {
+    const page = await openPage(test, `${url}/?userId=${userId}`);
+    await page.waitForSelector('#state.live');
+    return page;
+  };
+  assert.equal((await fetch(`${app.direct}/events/stream`)).status, 400);
+  const bob = await open(app.url, 'bob');
+  const ada = await open(app.direct, 'ada');
+  await ada.click('#refresh');
+  await shows(ada, '#who', ['ada, bob']);
+  await shows(ada, '#connections', ['2']);
+
+  const order = async (what) => {
+    await bob.fill('#what', what);
+    await bob.click('#order');
+  };
+  await order('tea');
+  await order('cake');
+  await shows(ada, '#orders p', ['tea', 'cake']);
+  await shows(bob, '#orders p', ['tea', 'cake']);
+  await ada.click('#order-1 .pay');
+  await shows(bob, '#order-1 time', ['paid']);
+  await shows(ada, '#orders time', []); // told to the one who ordered
+
+  app.wire.cut();
+  await bob.waitForSelector('#state.reconnecting');
+  await ada.click('#order-2 .pay');
+  app.wire.mend();
+  await bob.waitForSelector('#state.live');
+  await shows(bob, '#orders time', ['paid', 'paid']);
+
+  // What was missed: by the stream only after. Before, by loading everything again.
+  const paid = bob.streamed.map(({ data }) => JSON.parse(data)).filter(({ type }) => type === 'order.paid');
+  assert.deepEqual(paid.map(({ data }) => data.id), version === 'before' ? [1] : [1, 2]);
+  await photograph(bob, `nestjs-events-${version}`);
+});

@@ -1,13 +1,13 @@
 // What the examples' pages say of their code, held against it.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { repository } from './example.mjs';
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', 'examples'], { cwd: repository, encoding: 'utf8' })
   .split('\n')
-  .filter((file) => file && existsSync(repository + file));
+  .filter((file) => file && statSync(repository + file, { throwIfNoEntry: false })?.isFile());
 const read = (file) => readFileSync(repository + file, 'utf8');
 const folders = files.filter((file) => /^examples\/.+\/sidestream\.toml$/.test(file)).map((file) => file.slice(0, file.lastIndexOf('/')));
 
