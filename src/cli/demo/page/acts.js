@@ -45,10 +45,10 @@ grace = "2s"`],
     title: 'a restart',
     words: 'The daemon in this process stops, listeners and streams and all, is away for a second, and starts again. Its log stays in this process: so it is with the log in Redis, over any restart and on every instance. With the log in memory alone a restart begins a new one, and each page gets a reset event.',
     first: ['What the pages saw', ({ wire }) => wire.restart ?? 'Restart the server: then this shows what went over the wire.'],
-    second: ['sidestream.toml, for restarts of a real process', () => `[redis]
+    second: ['sidestream.toml', () => `[redis]
 url = "redis://127.0.0.1:6379"
 
-[redis.stream]     # the log is a Redis stream`],
+[redis.stream]     # the log is a Redis stream, and survives`],
   },
   slow: {
     title: 'a slow reader',

@@ -79,7 +79,10 @@ function countNow() {
 function opened(phone, info, id) {
   const line = lines[phone.user];
   paths.show(phone.user, `${NAMES[phone.user]}’s page`, 'good');
-  if (line.cut) putLine(phone.user, { ...line, cut: false });
+  if (line.cut) {
+    putLine(phone.user, { ...line, cut: false });
+    paths.time(phone.user, '');
+  }
   if (info.resumed) {
     line.missed = { expected: info.missed, got: 0, inOrder: true, quiet: restart !== null };
     const wire = wireOfResume(phone, id, info);
@@ -146,7 +149,7 @@ function putLine(user, { cut, slow }) {
   const phone = phones.get(user);
   if (!phone) return;
   phone.putCut(cut);
-  if (cut) paths.show(user, `${NAMES[user]}’s line is cut`, 'bad');
+  if (cut) paths.show(user, `${NAMES[user]}, cut off`, 'bad');
   else if (slow) paths.show(user, `${NAMES[user]}, 8 KB/s`, 'warn');
   else if (phone.connected) paths.show(user, `${NAMES[user]}’s page`, 'good');
   count();
@@ -266,7 +269,7 @@ function report(data) {
   const sentence = charts.add(data);
   if (!data.done) {
     if (!loading) putLoading(true);
-    paths.show('load', `${data.open} readers`, 'good');
+    paths.show('load', `${data.open.toLocaleString('en')} readers`, 'good');
     if (data.samples) paths.travel('load', { name: 'load', ms: data.p50 });
   }
   if (sentence) {

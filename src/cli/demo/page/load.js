@@ -20,9 +20,10 @@ export class Charts {
   /** Adds a report; one that counts less than the last is a new load's. Gives the sentence for it, if it is the last one. */
   add(report) {
     const last = this.#reports.at(-1);
+    // Each phone of the page hears it.
+    if (report.seconds === last?.seconds) return null;
     if (!last || last.done || report.seconds < last.seconds) this.#reports = [];
     const before = this.#reports.at(-1) ?? { seconds: 0, received: 0 };
-    if (report.seconds === before.seconds) return null;
     const rate = (report.received - before.received) / (report.seconds - before.seconds);
     this.#reports.push({ ...report, rate });
     this.root.hidden = false;
@@ -41,7 +42,7 @@ function sentence({ received, expected, open, sent, wanted }, measured) {
   const fewer = wanted < 1000 ? ` This shell allows too few open files for a thousand (ulimit -n).` : '';
   const missing = expected - received;
   const lost = missing > 0 ? `${number(missing)} are missing` : 'none is missing';
-  return `${number(open)} readers, ${sent} events: ${number(received)} deliveries, ${lost}; 99 of 100 within ${ms(worst)} ms, readers and server on this one machine.${fewer}`;
+  return `${number(open)} readers, ${sent} events: ${number(received)} deliveries, ${lost}. In the worst half second 99 of 100 came within ${ms(worst)} ms, with readers and server on this one machine.${fewer}`;
 }
 
 function chart(root, title, units) {

@@ -178,10 +178,10 @@ export class Phone {
     this.list.querySelector(`[data-key="${CSS.escape(key ?? '')}"]`)?.remove();
     this.list.append(item);
     while (this.list.children.length > 200) this.list.firstElementChild.remove();
-    this.#scroll();
     const sent = key && sentAt.get(key);
     item.dataset.about = clock(id) + (sent && kind === 'live' ? ` · ${milliseconds(performance.now() - sent)}` : '');
     this.#showMarks();
+    this.#scroll();
     if (from === this.other) {
       this.showOther(this.online);
       this.#toMark = id;
