@@ -11,7 +11,7 @@
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
 //! | 3 | [`auth`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
-//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`telemetry`] [`web`] |
+//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
@@ -40,6 +40,7 @@ pub mod retry;
 pub mod server;
 pub mod shutdown;
 pub mod subscribe;
+pub mod systemd;
 pub mod telemetry;
 pub mod web;
 pub mod webhooks;

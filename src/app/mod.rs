@@ -5,5 +5,6 @@ mod parts;
 mod running;
 mod settings;
 mod stop;
+mod watchdog;
 
 pub use crate::app::running::App;

@@ -9,6 +9,8 @@ use crate::app::adapters::{InternalRequests, PresencePublisher, WebhookNotifier}
 use crate::app::running::{Listeners, Running};
 use crate::app::settings::{fanout_settings, reserved_events, retention};
 use crate::app::stop::StopOrder;
+use crate::app::watchdog;
+use crate::app::watchdog::VitalParts;
 use crate::auth::{FirstUse, Gates, Publisher, PublisherKeys, Revocations, Tickets};
 use crate::config::{Config, HookEvent};
 use crate::control::{Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments};
@@ -20,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::publish::{PublishService, Relay};
 use crate::redis;
 use crate::server;
-use crate::server::AcceptLimits;
+use crate::server::{AcceptLimits, AcceptPulse};
 use crate::shutdown::Drain;
 use crate::subscribe;
 use crate::subscribe::Streams;
@@ -115,19 +117,29 @@ impl Parts {
                 .map_err(io::Error::other)?;
         }
         let Self { order, metrics, log, fanout, revocations, webhooks, public, .. } = self;
-        let StopOrder { serving, last, .. } = &order;
+        let StopOrder { leaving, serving, last, .. } = &order;
+        let ((public_pulse, public_answers), (internal_pulse, internal_answers)) =
+            (AcceptPulse::new(), AcceptPulse::new());
         let write_timeout = config.public.write_timeout;
         let limits =
             AcceptLimits { connections: config.internal.max_connections, descriptors: None, write_timeout };
-        let serve = server::serve(listeners.internal, internal, limits, last.clone());
+        let serve =
+            server::serve_watched((listeners.internal, internal_answers), internal, limits, last.clone());
         last.spawn_essential("internal listener", serve);
         let limits = AcceptLimits {
             connections: config.public.max_connections,
             descriptors: server::descriptors_for_strangers(),
             write_timeout,
         };
-        let serve = server::serve(listeners.public, public, limits, serving.clone());
+        let serve =
+            server::serve_watched((listeners.public, public_answers), public, limits, serving.clone());
         serving.spawn_essential("public listener", serve);
+        let vital = VitalParts {
+            fanout: Arc::clone(&fanout),
+            health: self.health,
+            listeners: vec![public_pulse, internal_pulse],
+        };
+        leaving.spawn_essential("watchdog", watchdog::watch(vital, leaving.clone()));
         serving.spawn_essential("upkeep", upkeep(log, revocations, metrics, serving.clone()));
         Ok(Running { order, fanout, webhooks })
     }

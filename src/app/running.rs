@@ -9,11 +9,13 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::parts::{Parts, build_log};
-use crate::app::stop::{LAST_REQUESTS, StopOrder};
+use crate::app::stop::{AFTER_DEADLINE, LAST_REQUESTS, StopOrder};
 use crate::config::{self, Config};
 use crate::fanout::Fanout;
 use crate::log::Log;
 use crate::server;
+use crate::systemd;
+use crate::systemd::PassedSockets;
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
 
@@ -38,10 +40,10 @@ pub(super) struct Running {
 }
 
 impl App {
-    /// Takes the ports. An error names the address.
-    pub fn bind(config: Config) -> io::Result<Self> {
-        let public = server::bind(config.public.listen)?;
-        let internal = server::bind(config.internal.listen)?;
+    /// Takes the ports, but for those that the service manager has taken already. An error names the address.
+    pub fn bind(config: Config, passed: PassedSockets) -> io::Result<Self> {
+        let public = passed.public.map_or_else(|| server::bind(config.public.listen), server::adopt)?;
+        let internal = passed.internal.map_or_else(|| server::bind(config.internal.listen), server::adopt)?;
         let log = build_log(&config);
         Ok(Self { config, log, listeners: Listeners { public, internal } })
     }
@@ -70,7 +72,9 @@ impl App {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
         let Self { config, log, listeners } = self;
         let running = Parts::build(&config, log, metrics)?.start(&config, listeners)?;
+        systemd::ready();
         stop.await;
+        systemd::stopping(config.drain.delay + config.drain.deadline + AFTER_DEADLINE);
         running.stop(config.drain).await;
         Ok(())
     }

@@ -36,6 +36,7 @@ use crate::event::Template;
 use crate::log::Log;
 use crate::server;
 use crate::shutdown::Drain;
+use crate::systemd::PassedSockets;
 use crate::telemetry;
 
 const ABOUT: &str = "\
@@ -90,7 +91,7 @@ impl Demo {
         let key = key::random();
         let mut config = demo_config(&backend.local_addr()?, key.clone());
         config.internal.listen = self.internal_listen;
-        let app = App::bind(config.clone()).map_err(taken)?;
+        let app = App::bind(config.clone(), PassedSockets::default()).map_err(taken)?;
         // Where it comes back to after a restart.
         config.public.listen = app.public_address()?;
         config.internal.listen = app.internal_address()?;
@@ -153,7 +154,7 @@ async fn run_daemon(
             () = stop.as_mut() => return Ok(()),
             () = tokio::time::sleep(AWAY) => {}
         }
-        app = App::bind(config.clone())?.with_log(Arc::clone(&log));
+        app = App::bind(config.clone(), PassedSockets::default())?.with_log(Arc::clone(&log));
     }
 }
 

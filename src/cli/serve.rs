@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
 use crate::config::{CheckedConfig, Config, LogFormat, Problem, Severity};
+use crate::systemd::PassedSockets;
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -85,13 +86,18 @@ impl ServeCommand {
 /// Runs the daemon until a signal stops it.
 pub(super) fn run_daemon(config: Config) -> ExitCode {
     let metrics = telemetry::install_metrics();
+    // Before there are threads.
+    let passed = match PassedSockets::take() {
+        Ok(passed) => passed,
+        Err(error) => return fail(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        App::bind(config)?.run(metrics, stop).await
+        App::bind(config, passed)?.run(metrics, stop).await
     });
     telemetry::flush_log(LAST_LINES);
     match result {
@@ -104,14 +110,17 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Terminals and log rotation send it to processes that have no use for it: it never ends the daemon.
+    let mut hangup = signal(SignalKind::hangup())?;
     let (first, stopped) = tokio::sync::oneshot::channel();
     // Not under the drain: it has to outlive it.
     #[expect(clippy::disallowed_methods)]
     tokio::spawn(async move {
-        let mut next = async || {
+        let mut next = async || loop {
             tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => return "SIGTERM",
+                _ = interrupt.recv() => return "SIGINT",
+                _ = hangup.recv() => info!("SIGHUP: certificates are read anew; other changes need a restart"),
             }
         };
         let signal = next().await;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
+use tokio::sync::oneshot;
 
 use crate::fanout::asked::{CloseRequest, RenewRequest};
 use crate::fanout::index::{Index, SubscriberSlot};
@@ -23,6 +24,8 @@ pub(super) enum ShardCommand {
     Renew(Box<RenewRequest>),
     List(Box<ListQuery>),
     Count(Box<CountQuery>),
+    /// Say that a pass is made.
+    Answer(oneshot::Sender<()>),
     /// Tell this one of every stream from now on.
     Watch(Arc<dyn Watcher>),
     /// Close everything, spread over this time.

@@ -130,6 +130,9 @@ impl Shard {
                     ShardCommand::Renew(ask) => self.renew(*ask),
                     ShardCommand::List(ask) => self.list(*ask),
                     ShardCommand::Count(ask) => self.count(*ask),
+                    ShardCommand::Answer(asked) => {
+                        let _ = asked.send(());
+                    }
                     ShardCommand::Watch(watcher) => self.watch(watcher),
                     ShardCommand::Drain(window) => self.drain(window),
                     ShardCommand::Stop => {

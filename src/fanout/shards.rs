@@ -170,6 +170,19 @@ impl Fanout {
         }
     }
 
+    /// Completes when every shard has made a pass, or has stopped.
+    pub async fn passes(&self) {
+        let ask = |shard: &Arc<Mailbox>| {
+            let (answer, answered) = oneshot::channel();
+            shard.send(ShardCommand::Answer(answer));
+            answered
+        };
+        let asked: Vec<_> = self.shards.iter().map(ask).collect();
+        for answered in asked {
+            let _ = answered.await;
+        }
+    }
+
     /// Streams that are open now.
     pub fn open(&self) -> usize {
         self.shards.iter().map(|shard| shard.open.load(Ordering::Relaxed)).sum()

@@ -7,5 +7,7 @@ mod respond;
 
 pub use crate::server::internal::{Internal, Probes};
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
-pub use crate::server::net::listen::{AcceptLimits, ServeConnection, bind, descriptors_for_strangers, serve};
+pub use crate::server::net::listen::{
+    AcceptLimits, AcceptPulse, ServeConnection, adopt, bind, descriptors_for_strangers, serve, serve_watched,
+};
 pub use crate::server::public::{Public, PublicNotices};

@@ -1,8 +1,14 @@
 //! What goes on while the daemon stops, and what a service manager is told of it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Daemon, Peer, Stream, eventually, listening};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::harness::{
+    Backend, Daemon, KEY, Node, Peer, Program, Redis, Stream, eventually, listening, request, within_time,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET /page HTTP/1.1\r\nhost: shop.example\r\n\r\n";
@@ -110,4 +116,169 @@ async fn a_second_signal_ends_the_delay_too() {
     is_draining(&daemon).await;
     daemon.signal("TERM");
     assert_eq!(daemon.ended().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let daemon = Daemon::start("").await;
+    daemon.signal("HUP");
+    daemon.logged("SIGHUP").await;
+    assert_eq!(daemon.ask("/healthz").await.status, 200);
+    listening(&daemon, "/events?topic=a").await;
+}
+
+/// A service manager that listens for the daemon and starts it again when it has ended.
+struct Managed {
+    manager: Program,
+    public: SocketAddr,
+    internal: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Managed {
+    async fn start(config: &str, watchdog: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("sidestream.toml");
+        std::fs::write(&file, format!("internal.publish_keys = [\"{KEY}\"]\n{config}")).expect("a file");
+        let daemon = env!("CARGO_BIN_EXE_sidestream");
+        let file = file.to_str().expect("a path");
+        let mut manager =
+            Program::python("service_manager.py", &[watchdog, daemon, "serve", "--config", file]);
+        let ports = manager.json().await;
+        let address = |name: &str| {
+            SocketAddr::from((
+                [127, 0, 0, 1],
+                u16::try_from(ports[name].as_u64().expect("a port")).expect("a port"),
+            ))
+        };
+        Self { public: address("public"), internal: address("internal"), manager, _folder: folder }
+    }
+
+    /// The manager's next line with `name`.
+    async fn hears(&mut self, name: &str) -> Value {
+        loop {
+            let mut line = self.manager.json().await;
+            if !line[name].is_null() {
+                return line[name].take();
+            }
+        }
+    }
+
+    /// Waits for something that the daemon tells the manager.
+    async fn is_told(&mut self, text: &str) -> String {
+        loop {
+            let told = self.hears("told").await.as_str().expect("text").to_owned();
+            if told.contains(text) {
+                return told;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_when_the_daemon_serves_works_and_stops() {
+    let mut managed =
+        Managed::start("public.backend = \"http://127.0.0.1:9\"\ndrain.window = \"0s\"\n", "1").await;
+    managed.is_told("READY=1").await;
+    managed.is_told("STATUS=0 streams").await;
+    for _ in 0..3 {
+        managed.is_told("WATCHDOG=1").await;
+    }
+    managed.manager.tell(&json!({ "signal": "TERM" })).await;
+    let told = managed.is_told("STOPPING=1").await;
+    // The deadline of 30 s, and what comes behind it.
+    assert!(told.contains("EXTEND_TIMEOUT_USEC=38000000"), "{told}");
+    assert_eq!(managed.hears("ended").await, 0);
+}
+
+/// Reads `stream` and those that follow it, as EventSource does, until it has read "end".
+async fn read_on(public: SocketAddr, mut stream: Stream) -> Vec<String> {
+    let mut got = Vec::new();
+    let mut last = stream.block().await.id.expect("the id of `connected`");
+    loop {
+        while let Some(block) = stream.next().await {
+            assert!(!block.is("reset"), "{block:?}");
+            if let Some(id) = &block.id {
+                last.clone_from(id);
+            }
+            if block.is("n") {
+                got.push(block.data().to_owned());
+            }
+            if block.data() == "end" {
+                return got;
+            }
+            // Asked to come back: the log is not loaded yet, or this one stops.
+            if block.is("refused") {
+                break;
+            }
+        }
+        stream = loop {
+            match Stream::try_open(public, "/events?topic=a", &[("last-event-id", &last)]).await {
+                Some(stream) => break stream,
+                None => continue,
+            }
+        };
+    }
+}
+
+#[tokio::test]
+async fn a_restart_behind_passed_sockets_refuses_no_page_and_loses_no_event() {
+    let app =
+        Node::start("const server = http.createServer((req, res) => setTimeout(() => res.end('page'), 5));")
+            .await;
+    let redis = Redis::start().await;
+    let config = format!(
+        "public.backend = \"{}\"\n{}[redis.stream]\n[drain]\nwindow = \"500ms\"\n[sse]\nretry_min = \"10ms\"\nretry_max = \"50ms\"\n",
+        app.url,
+        redis.section()
+    );
+    let mut managed = Managed::start(&config, "0").await;
+    managed.is_told("READY=1").await;
+    let (public, internal) = (managed.public, managed.internal);
+    eventually("the log is loaded", async || {
+        (request(internal, "GET", "/readyz/events", &[], b"").await.status == 200).then_some(())
+    })
+    .await;
+
+    let mut readers = JoinSet::new();
+    for _ in 0..20 {
+        readers.spawn(read_on(public, Stream::open(public, "/events?topic=a", &[]).await));
+    }
+    let publishing = async {
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str())];
+        let publish = async |data: Value| {
+            let body = json!({ "topic": "a", "event": "n", "data": data }).to_string();
+            eventually("it is published", async || {
+                let answer = request(internal, "POST", "/publish", &headers, body.as_bytes()).await;
+                (answer.status == 200).then_some(())
+            })
+            .await;
+        };
+        for n in 0..150 {
+            publish(json!(n)).await;
+        }
+        publish(json!("end")).await;
+    };
+    // Every page is answered, whichever of the two it meets; a connection that ends is no answer.
+    let pages = async {
+        for _ in 0..150 {
+            let answer = request(public, "GET", "/page", &[("connection", "close")], b"").await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "page"));
+        }
+    };
+    let restart = async {
+        managed.manager.tell(&json!({ "signal": "TERM" })).await;
+        assert_eq!(managed.hears("ended").await, 0);
+        managed.is_told("READY=1").await;
+    };
+    let (all, (), (), ()) = within_time(Duration::from_secs(60), "a restart", async {
+        tokio::join!(readers.join_all(), publishing, pages, restart)
+    })
+    .await;
+    let mut expected: Vec<_> = (0..150).map(|n| n.to_string()).collect();
+    expected.push("end".to_owned());
+    for got in all {
+        assert_eq!(got, expected);
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::warn;
 
 use crate::net::keepalive;
@@ -36,10 +36,39 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
+/// A listener that the service manager has bound.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 /// A connection's own part: what is done with its socket.
 pub trait ServeConnection: Send + Sync + 'static {
     /// Serves one connection to its end; heeds the drain.
     fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+}
+
+/// Asks a listener whether it still accepts. Cloning shares.
+#[derive(Clone, Debug)]
+pub struct AcceptPulse(mpsc::Sender<oneshot::Sender<()>>);
+
+/// The listener's end of an [`AcceptPulse`].
+#[derive(Debug)]
+pub struct PulseAnswers(mpsc::Receiver<oneshot::Sender<()>>);
+
+impl AcceptPulse {
+    pub fn new() -> (Self, PulseAnswers) {
+        let (ask, asked) = mpsc::channel(1);
+        (Self(ask), PulseAnswers(asked))
+    }
+
+    /// Completes when the listener has gone round once more, or has ended.
+    pub async fn beats(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(answer).await.is_ok() {
+            let _ = answered.await;
+        }
+    }
 }
 
 /// How many connections a listener takes.
@@ -71,6 +100,17 @@ pub async fn serve<S: ServeConnection>(
     limits: AcceptLimits,
     drain: Drain,
 ) {
+    let (_, nobody) = AcceptPulse::new();
+    serve_watched((listener, nobody), server, limits, drain).await;
+}
+
+/// As [`serve`], and tells those who ask that it still accepts.
+pub async fn serve_watched<S: ServeConnection>(
+    (listener, mut pulse): (TcpListener, PulseAnswers),
+    server: Arc<S>,
+    limits: AcceptLimits,
+    drain: Drain,
+) {
     let AcceptLimits { connections, descriptors, write_timeout } = limits;
     let permits =
         Arc::new(Semaphore::new(if connections == 0 { Semaphore::MAX_PERMITS } else { connections }));
@@ -90,6 +130,10 @@ pub async fn serve<S: ServeConnection>(
             // A stop must not wait behind a crowd of connections.
             biased;
             () = drain.started() => return,
+            Some(answer) = pulse.0.recv() => {
+                let _ = answer.send(());
+                continue;
+            }
             accepted = accepted => accepted,
         };
         match accepted {

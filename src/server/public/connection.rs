@@ -11,7 +11,7 @@ use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config;
@@ -33,6 +33,10 @@ use crate::telemetry;
 
 /// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a connection that has asked for nothing lives on after the notice to stop: it may have been accepted just
+/// before.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(250);
 
 /// What all connections of the listener have in common.
 pub(super) struct Transport {
@@ -114,8 +118,8 @@ impl ServeConnection for Public {
         }
         let sniffed = tokio::select! {
             biased;
-            () = self.notices.stop.started() => return,
             sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket, self.transport.write_timeout)) => sniffed,
+            () = self.too_late() => return,
         };
         match sniffed {
             Ok(Ok(Some((io, Protocol::Http1)))) => {
@@ -142,6 +146,12 @@ impl ServeConnection for Public {
 }
 
 impl Public {
+    /// Completes when a connection that was accepted as the listener closed has had its time to ask for something.
+    async fn too_late(&self) {
+        self.notices.stop.started().await;
+        sleep(LAST_CONNECTIONS).await;
+    }
+
     async fn secured(self: &Arc<Self>, certificate: &Certificate, socket: TcpStream, peer: SocketAddr) {
         if let Err(error) = accept::keep_unsent_short(&socket) {
             debug!(%peer, %error, "a connection keeps the system's own buffer");
@@ -150,8 +160,8 @@ impl Public {
         let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
         let shaken = tokio::select! {
             biased;
-            () = self.notices.stop.started() => return,
             shaken = timeout(patience, accept::handshake(certificate.current(), socket)) => shaken,
+            () = self.too_late() => return,
         };
         let reason = match shaken {
             Ok(Ok((io, Protocol::Http1))) => {
