@@ -10,6 +10,7 @@ release: ## The daemon as it is installed, shipped and measured
 	cargo build --release --locked
 
 test: setup test-clients ## Everything: the client libraries, units, and the real daemon among real servers, clients and a browser
+	node --test tests/node/examples/readmes.test.mjs
 	cargo test --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked; \

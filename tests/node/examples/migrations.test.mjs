@@ -1,11 +1,9 @@
 // The designs that sidestream replaces, before and after: the same test for both. Only what is lost with the one and
 // resumed with the other differs.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { table } from '../../../examples/migrations/count.mjs';
 import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
-import { install, repository, start } from './example.mjs';
+import { install, start } from './example.mjs';
 
 before(openBrowser);
 after(closeBrowser);
@@ -19,10 +17,6 @@ function migration(name, what, run) {
       await run(test, await start(test, folder), version);
     });
   }
-  test(`examples/migrations/${name}: its README counts the lines`, () => {
-    const readme = readFileSync(`${repository}examples/migrations/${name}/README.md`, 'utf8');
-    assert.ok(readme.includes(table(name)), `the table is now\n${table(name)}`);
-  });
 }
 
 migration('chat-by-conversation', 'members hear a conversation, and nobody else does', async (test, app, version) => {

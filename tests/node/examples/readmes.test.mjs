@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { test } from 'node:test';
+import { table } from '../../../examples/migrations/count.mjs';
 import { repository } from './example.mjs';
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', 'examples'], { cwd: repository, encoding: 'utf8' })
@@ -39,6 +40,14 @@ test('every line that a README shows of its code stands in the code', () => {
     }
   }
   assert.ok(shown >= 10, `only ${shown} lines were found`);
+});
+
+test('the README of every migration counts its lines', () => {
+  const migrations = folders.filter((folder) => folder.endsWith('/after')).map((folder) => folder.split('/').at(-2));
+  assert.ok(migrations.length >= 5, `only ${migrations.length} were found`);
+  for (const name of migrations) {
+    assert.ok(read(`examples/migrations/${name}/README.md`).includes(table(name)), `${name}: the table is now\n${table(name)}`);
+  }
 });
 
 test('pages have the look of all pages', () => {
