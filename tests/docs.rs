@@ -132,6 +132,12 @@ fn every_page_stands_in_the_summary() {
 }
 
 #[test]
+fn the_pages_can_be_gathered_into_the_site() {
+    let output = Command::new("python3").arg(root().join("docs/site/build.py")).output().expect("python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn every_snippet_of_an_example_stands_in_its_file() {
     for path in pages().into_iter().filter(|path| path.starts_with(root().join("docs/frameworks"))) {
         let page = std::fs::read_to_string(&path).expect("a page");

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BOOK = ROOT / "target/docs"
 SITE = ROOT / "target/site"
+SUMMARY = "docs/SUMMARY.md"
 LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")([^)\"\s]+)")
 
 
@@ -37,14 +38,13 @@ def place_of(page: str) -> str:
 
 class Book:
     def __init__(self) -> None:
-        summary = (ROOT / "docs/SUMMARY.md").read_text()
-        self.pages = ["docs/SUMMARY.md"]
-        self.pages += [posixpath.normpath("docs/" + target) for target in re.findall(r"\]\(([^)]+\.md)\)", summary)]
+        summary = (ROOT / SUMMARY).read_text()
+        self.pages = [posixpath.normpath("docs/" + target) for target in re.findall(r"\]\(([^)]+\.md)\)", summary)]
         self.problems: list[str] = []
 
     def gather(self) -> None:
         shutil.rmtree(BOOK, ignore_errors=True)
-        for page in self.pages:
+        for page in [SUMMARY, *self.pages]:
             text = (ROOT / page).read_text()
             self.write(place_of(page), self.with_links(page, text))
         if self.problems:
@@ -162,10 +162,12 @@ def check_links() -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        fail("usage: docs/site/build.py MDBOOK")
+    if len(sys.argv) > 2:
+        fail("usage: docs/site/build.py [MDBOOK]; without it the pages are gathered and their links looked at")
     book = Book()
     book.gather()
+    if len(sys.argv) == 1:
+        return
     shutil.rmtree(SITE, ignore_errors=True)
     book.render(sys.argv[1])
     check_links()
