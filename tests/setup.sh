@@ -43,6 +43,8 @@ have go || missing+=(golang-go)
 # What examples/sinatra runs on.
 have puma || missing+=(puma)
 ruby -e 'require "sinatra/base"' 2>/dev/null || missing+=(ruby-sinatra)
+# Another time of day for some of several instances.
+have faketime || missing+=(faketime)
 # A Python that cannot make a virtual environment is one of Debian's without this package.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

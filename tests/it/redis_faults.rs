@@ -11,9 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::harness::{Daemon, Redis, Stream, eventually, listening, ready, start, unless_over, within};
+use crate::jwt::{SECRET, at, token};
 use crate::redis_bridge::{bridged, leader};
 use crate::redis_stream::section;
-use crate::while_open::ended;
+use crate::while_open::{self, ended};
 
 /// What `/readyz/events` says about a dependency, with its status.
 async fn dependency(daemon: &Daemon, name: &str) -> (u16, Value) {
@@ -115,6 +116,95 @@ async fn a_revocation_holds_by_the_time_that_is_left_whatever_the_senders_clock_
     assert_eq!(in_force, 1.0);
 }
 
+#[tokio::test]
+async fn clocks_that_are_apart_neither_shorten_a_revocation_nor_prolong_it() {
+    let redis = Redis::start().await;
+    let config = format!(
+        "[[stream]]\npath = \"/events\"\nauth = \"jwt\"\ntopics = [\"news\"]\n[auth.jwt]\nsecret = \"{SECRET}\"\n{}",
+        redis.section()
+    );
+    let library = std::fs::read_dir("/usr/lib")
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path().join("faketime/libfaketimeMT.so.1"))
+        .find(|path| path.exists())
+        .expect("libfaketime, which tests/setup.sh installs");
+    let library = library.display().to_string();
+    let at_another_time = async |offset: &str| {
+        let environment = [("LD_PRELOAD", &*library), ("FAKETIME", offset), ("DONT_FAKE_MONOTONIC", "1")];
+        let daemon = Daemon::start_with(&config, &environment).await;
+        ready(&daemon, 200).await;
+        daemon
+    };
+    let (here, ahead, behind) =
+        (start(&config).await, at_another_time("+2m").await, at_another_time("-1h").await);
+    let status = async |daemon: &Daemon, token: &str| {
+        let bearer = format!("Bearer {token}");
+        Stream::open(daemon.public, "/events", &[("authorization", &bearer)]).await.status()
+    };
+    let open = async |daemon: &Daemon, user: &str| {
+        let token = token(json!({"sub": user, "exp": at(7200)}));
+        let bearer = format!("Bearer {token}");
+        let mut stream = Stream::open(daemon.public, "/events", &[("authorization", &bearer)]).await;
+        assert!(stream.block().await.is("connected"));
+        (stream, token)
+    };
+    let revoke = async |user: &str, time: &str| {
+        eventually("it is told", async || {
+            let body = json!({"user": user, "for": time});
+            let answer = while_open::revoke(&here, &body).await;
+            (answer.json()["told"] == true).then_some(())
+        })
+        .await;
+    };
+    // Whose clock is two minutes ahead believes that it is over.
+    let (mut stream, bob) = open(&ahead, "bob").await;
+    revoke("bob", "90s").await;
+    assert_eq!(ended(&mut stream).await.as_deref(), Some("revoked"));
+    assert_eq!(status(&ahead, &bob).await, 401);
+    // Whose clock is an hour behind believes that it has just begun.
+    let (mut stream, eve) = open(&behind, "eve").await;
+    revoke("eve", "3s").await;
+    assert_eq!(ended(&mut stream).await.as_deref(), Some("revoked"));
+    assert_eq!(status(&behind, &eve).await, 401);
+    eventually("eve may come back", async || (status(&behind, &eve).await == 200).then_some(())).await;
+    // Nor is it otherwise for one who starts later, and reads what is in force from Redis.
+    let late = at_another_time("+2m").await;
+    eventually("bob is kept out", async || (status(&late, &bob).await == 401).then_some(())).await;
+    assert_eq!(status(&late, &eve).await, 200);
+}
+
+#[tokio::test]
+async fn the_stream_takes_no_more_of_rediss_memory_than_it_may() {
+    const MAX: f64 = (2 << 20) as f64;
+    let redis = Redis::start().await;
+    let daemon = start(&(section(&redis) + "max_bytes = \"2MiB\"\ntrim = \"exact\"\n")).await;
+    for n in 0..400 {
+        daemon
+            .publish(&json!({"topic": "a", "data": "x".repeat(20_000), "idempotency_key": n.to_string()}))
+            .await;
+    }
+    let used = async || {
+        let bytes: f64 = redis.command(&["MEMORY", "USAGE", "sidestream:log"]).await;
+        bytes
+    };
+    assert!(used().await > MAX * 2.0);
+    eventually("it is trimmed", async || (used().await < MAX * 1.1).then_some(())).await;
+    let gauges = async || {
+        let bytes = daemon.metric("sidestream_redis_stream_bytes", &[]).await;
+        (bytes, daemon.metric("sidestream_redis_stream_entries", &[]).await)
+    };
+    eventually("the gauges say so", async || {
+        let (bytes, entries) = gauges().await;
+        (bytes < MAX * 1.2 && bytes > MAX / 2.0 && (80.0..=120.0).contains(&entries)).then_some(())
+    })
+    .await;
+    // From then on with each append, without waiting.
+    for _ in 0..200 {
+        daemon.publish(&json!({"topic": "a", "data": "x".repeat(20_000)})).await;
+    }
+    assert!(used().await < MAX * 1.2, "{}", used().await);
+}
+
 /// A way to Redis that can hold back the first read of connections that are made from now on.
 struct Gate {
     address: std::net::SocketAddr,
@@ -209,31 +299,40 @@ async fn what_is_added_and_taken_away_in_one_step_is_told() {
     let info: String = redis.command(&["INFO", "server"]).await;
     // Before Redis 7 nobody counts what was added.
     let counts = !info.contains("redis_version:6.");
-    let daemon = start(&section(&redis)).await;
-    let mut stream = listening(&daemon, "/events?topic=a").await;
-    add(&redis, "one").await;
-    assert_eq!(stream.event().await.data(), "one");
-    let mut connection = redis.connection().await;
-    let envelope = |data: &str| json!({"topic": "a", "data": data}).to_string();
-    let added: () = redis::pipe()
-        .atomic()
-        .cmd("XADD")
-        .arg(&["sidestream:log", "*", "event", &envelope("passed over")])
-        .ignore()
-        .cmd("XTRIM")
-        .arg(&["sidestream:log", "MAXLEN", "0"])
-        .ignore()
-        .cmd("XADD")
-        .arg(&["sidestream:log", "*", "event", &envelope("two")])
-        .ignore()
-        .query_async(&mut connection)
-        .await
-        .expect("a transaction");
-    let () = added;
-    if counts {
-        let first = stream.event().await;
-        let told = if first.is("reset") { first } else { stream.event().await };
-        assert!(told.is("reset") && told.data().contains("log_trimmed"), "{told:?}");
+    // With all that stood before it, and alone.
+    for takes_away in ["XTRIM", "XDEL"] {
+        let daemon = start(&section(&redis)).await;
+        let mut stream = listening(&daemon, "/events?topic=a").await;
+        add(&redis, "one").await;
+        let one = stream.event().await;
+        assert_eq!(one.data(), "one");
+        let last: Vec<(String, Vec<String>)> =
+            redis.command(&["XREVRANGE", "sidestream:log", "+", "-", "COUNT", "1"]).await;
+        let (ms, seq) = last[0].0.split_once('-').expect("an id");
+        let id = format!("{ms}-{}", seq.parse::<u64>().expect("a number") + 1);
+        let envelope = |data: &str| json!({"topic": "a", "data": data}).to_string();
+        let end: &[&str] = if takes_away == "XTRIM" { &["MAXLEN", "0"] } else { &[&id] };
+        let mut connection = redis.connection().await;
+        let () = redis::pipe()
+            .atomic()
+            .cmd("XADD")
+            .arg(&["sidestream:log", &*id, "event", &envelope("passed over")])
+            .ignore()
+            .cmd(takes_away)
+            .arg("sidestream:log")
+            .arg(end)
+            .ignore()
+            .cmd("XADD")
+            .arg(&["sidestream:log", "*", "event", &envelope("two")])
+            .ignore()
+            .query_async(&mut connection)
+            .await
+            .expect("a transaction");
+        if counts {
+            let first = stream.event().await;
+            let told = if first.is("reset") { first } else { stream.event().await };
+            assert!(told.is("reset") && told.data().contains("log_trimmed"), "{takes_away}: {told:?}");
+        }
     }
 }
 

@@ -26,6 +26,9 @@ section! {
         /// Events that the stream holds; older ones are trimmed.
         // Fewer, and what is read could be trimmed before it is.
         max_events: usize = value(1000000, whole(1000..=1_000_000_000));
+        /// About how much memory of Redis it may take, as `MEMORY USAGE` tells it every ten seconds (a right of its own in an
+        /// ACL); older events are trimmed, 100 stay in any case. 0 = as much as `max_events` take.
+        max_bytes: ByteSize = value(0, size(0..=65_536 * GIB));
         /// How old its events may get; 0 = as old as `max_events` lets them.
         max_age: Duration = value(0, time_or_zero(MINUTE..=30 * DAY));
         /// "approximate" (cheap: some hundred more may stay) or "exact".

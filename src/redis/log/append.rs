@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::config;
 use crate::config::Trim;
@@ -36,7 +37,13 @@ pub(in crate::redis) struct AppendCommands {
     /// What an idempotency key's name in Redis begins with: it lies in the stream's slot.
     once: Box<[u8]>,
     window_ms: Box<[u8]>,
-    max_events: Box<[u8]>,
+    max_events: usize,
+    /// 0 = there is no such bound.
+    max_bytes: u64,
+    /// As many entries as may stay, by their number and by what they took when that was asked last.
+    may_stay: Box<[u8]>,
+    /// It has been said that Redis does not tell what they take.
+    is_untold: bool,
     max_age: Duration,
     /// `~` or `=`.
     trim: &'static [u8],
@@ -61,7 +68,10 @@ impl AppendCommands {
             sharded: sharded.map(|channel| channel.into_bytes().into()),
             once: dedup_keys(stream, prefix),
             window_ms: idempotency_window.as_millis().max(1).to_string().into_bytes().into(),
-            max_events: stream.max_events.to_string().into_bytes().into(),
+            max_events: stream.max_events,
+            max_bytes: stream.max_bytes.0,
+            may_stay: stream.max_events.to_string().into_bytes().into(),
+            is_untold: false,
             max_age: stream.max_age,
             trim: match stream.trim {
                 Trim::Approximate => b"~",
@@ -94,14 +104,14 @@ impl AppendCommands {
                         &once,
                         &self.window_ms,
                         self.trim,
-                        &self.max_events,
+                        &self.may_stay,
                         json,
                     ],
                 );
             } else {
                 write_command(
                     to,
-                    &[b"XADD", &self.key, b"MAXLEN", self.trim, &self.max_events, b"*", field, json],
+                    &[b"XADD", &self.key, b"MAXLEN", self.trim, &self.may_stay, b"*", field, json],
                 );
             }
         }
@@ -112,42 +122,75 @@ impl AppendCommands {
 
     /// Holds the stream to its bounds.
     pub(super) async fn trim(
-        &self,
+        &mut self,
         connection: &mut RedisConnection,
         limit: Duration,
     ) -> Result<(), RedisError> {
-        let Self { key, trim, max_events, max_age, .. } = self;
-        let mut text = Vec::new();
-        write_command(&mut text, &[b"XTRIM", key, b"MAXLEN", trim, max_events]);
-        connection.send(&text).await?;
-        let mut reply = connection.token(limit, TRIMMING).await?;
-        if !max_age.is_zero() {
+        self.trim_to(connection, limit, b"MAXLEN", &self.may_stay).await?;
+        if !self.max_age.is_zero() {
             // By the clock that makes the ids.
             let clock = connection.clock(limit).await?;
-            let oldest = clock.ms.saturating_sub(u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX));
-            text.clear();
-            write_command(&mut text, &[b"XTRIM", key, b"MINID", trim, oldest.to_string().as_bytes()]);
-            connection.send(&text).await?;
-            reply = connection.token(limit, TRIMMING).await?;
+            let max_age = u64::try_from(self.max_age.as_millis()).unwrap_or(u64::MAX);
+            let oldest = clock.ms.saturating_sub(max_age).to_string();
+            self.trim_to(connection, limit, b"MINID", oldest.as_bytes()).await?;
         }
-        match reply {
-            RespToken::Integer(_) => {}
-            RespToken::Error(text) => return Err(RedisError::refused(TRIMMING, &text, None)),
-            _ => return Err(RedisError::Unexpected),
-        }
-        text.clear();
-        ask_info(&mut text, key);
-        write_command(&mut text, &[b"MEMORY", b"USAGE", key]);
+        let mut text = Vec::new();
+        ask_info(&mut text, &self.key);
+        write_command(&mut text, &[b"MEMORY", b"USAGE", &self.key]);
         connection.send(&text).await?;
-        if let Some(info) = connection.info(limit).await? {
-            metrics::gauge!(REDIS_STREAM_ENTRIES).set(info.length as f64);
+        let entries = connection.info(limit).await?.map(|info| info.length);
+        if let Some(entries) = entries {
+            metrics::gauge!(REDIS_STREAM_ENTRIES).set(entries as f64);
         }
-        // Where it is not allowed nobody knows.
-        if let RespToken::Integer(bytes) = connection.token(limit, TRIMMING).await? {
-            metrics::gauge!(REDIS_STREAM_BYTES).set(bytes as f64);
+        match connection.token(limit, TRIMMING).await? {
+            RespToken::Integer(bytes) => {
+                let bytes = u64::try_from(bytes).unwrap_or_default();
+                metrics::gauge!(REDIS_STREAM_BYTES).set(bytes as f64);
+                let may_stay = stays_within(self.max_bytes, entries.unwrap_or_default(), bytes);
+                let may_stay = may_stay.map_or(self.max_events, |fitting| fitting.min(self.max_events));
+                self.may_stay = may_stay.to_string().into_bytes().into();
+                if entries.is_some_and(|entries| entries > may_stay as u64) {
+                    self.trim_to(connection, limit, b"MAXLEN", &self.may_stay).await?;
+                }
+            }
+            // Where it is not allowed nobody knows.
+            RespToken::Error(text) if self.max_bytes > 0 && !self.is_untold => {
+                self.is_untold = true;
+                let error = RedisError::refused("to say what the stream takes", &text, None);
+                warn!(%error, "redis.stream.max_bytes does not hold: its user needs +memory|usage");
+            }
+            _ => {}
         }
         Ok(())
     }
+
+    async fn trim_to(
+        &self,
+        connection: &mut RedisConnection,
+        limit: Duration,
+        bound: &[u8],
+        value: &[u8],
+    ) -> Result<(), RedisError> {
+        let mut text = Vec::new();
+        write_command(&mut text, &[b"XTRIM", &self.key, bound, self.trim, value]);
+        connection.send(&text).await?;
+        match connection.token(limit, TRIMMING).await? {
+            RespToken::Integer(_) => Ok(()),
+            RespToken::Error(text) => Err(RedisError::refused(TRIMMING, &text, None)),
+            _ => Err(RedisError::Unexpected),
+        }
+    }
+}
+
+/// How many entries may stay when `entries` of them take `bytes`; None without a bound, or where nothing is known.
+fn stays_within(max_bytes: u64, entries: u64, bytes: u64) -> Option<usize> {
+    /// So many stay, however large they are: whoever reads would always be behind.
+    const FEWEST: u128 = 100;
+    if max_bytes == 0 || entries == 0 || bytes == 0 {
+        return None;
+    }
+    let fitting = u128::from(entries) * u128::from(max_bytes) / u128::from(bytes);
+    Some(usize::try_from(fitting.max(FEWEST)).unwrap_or(usize::MAX))
 }
 
 /// What Redis answered to one command.
@@ -206,5 +249,20 @@ pub(super) async fn read_transaction(
         RespToken::Error(text) => Ok(vec![AppendReply::Refused(refused.unwrap_or(text))]),
         RespToken::Nil => Ok(vec![AppendReply::Refused(Bytes::from_static(b"EXECABORT"))]),
         _ => Err(RedisError::Unexpected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_entries_stay_as_fit_by_their_average() {
+        assert_eq!(stays_within(0, 10, 10), None);
+        assert_eq!(stays_within(1 << 20, 0, 0), None);
+        assert_eq!(stays_within(1 << 20, 4_000, 4 << 20), Some(1_000));
+        assert_eq!(stays_within(1 << 20, 1_000, 1 << 19), Some(2_000));
+        assert_eq!(stays_within(1, 1_000, 1 << 30), Some(100));
+        assert_eq!(stays_within(u64::MAX, u64::MAX, 1), Some(usize::MAX));
     }
 }
