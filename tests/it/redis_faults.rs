@@ -378,14 +378,20 @@ async fn a_bridge_that_missed_messages_says_so_although_redis_is_empty_now() {
 #[tokio::test]
 async fn what_was_appended_before_redis_was_emptied_is_not_appended_again() {
     let redis = Redis::start().await;
-    let config = bridged(&redis.section(), "bridge_lease = \"6s\"");
+    let config = bridged(&redis.section(), "bridge_lease = \"15s\"");
     let mut daemons = vec![start(&config).await, start(&config).await];
     let leader = leader(&daemons).await;
     let mut stream = listening(&daemons[1 - leader], "/events?topic=a").await;
-    for n in 0..20 {
+    // Until the other one has heard some of which it has not looked yet whether they are in the stream.
+    let mut n = 0;
+    eventually("messages wait", async || {
+        n += 1;
         redis.publish("chat:1", format!("{n}")).await;
         assert_eq!(stream.event().await.data(), n.to_string());
-    }
+        let waiting = daemons[1 - leader].metric("sidestream_redis_bridge_waiting", &[]).await;
+        (waiting >= 10.0).then_some(())
+    })
+    .await;
     daemons.remove(leader).signal("KILL");
     let _: () = redis.command(&["FLUSHALL"]).await;
     let mut seen = Vec::new();
