@@ -1,5 +1,6 @@
 //! Admitting a stream: where it begins, its first blocks, and its way to the fan-out. Nothing is refused here any more.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -62,11 +63,13 @@ impl Streams {
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
-        topics.retain(|topic| !removed.iter().flatten().any(|removed| removed == topic));
+        let removed: HashSet<Name> = removed.into_iter().flatten().collect();
+        topics.retain(|topic| !removed.contains(topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
         // What it is given comes to what it asks for; the grant answers for the latter only.
-        let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !topics.contains(topic));
+        let asked: HashSet<&Name> = topics.iter().collect();
+        let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !asked.contains(topic));
         let all: Vec<Name> = topics.iter().chain(assigned).cloned().collect();
         let located = match located {
             // What it held there, nobody knows any more.

@@ -18,7 +18,7 @@
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
-//! | `hostile.rs` | requests of strangers that are made to cost |
+//! | `hostile.rs` | requests of strangers and callers that are made to cost, beside honest ones of the same size |
 //! | `http2.rs` | HTTP/2 on the public listener |
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |

@@ -7,6 +7,9 @@ use std::str::FromStr;
 use crate::event::Name;
 use crate::server::respond::ApiProblem;
 
+/// More than any path knows: each is held against all before it.
+const MAX_PARAMS: usize = 64;
+
 /// The parameters that no handler has taken yet.
 pub(super) struct QueryParams {
     pairs: Vec<(String, String)>,
@@ -16,6 +19,9 @@ impl QueryParams {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiProblem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if pairs.len() >= MAX_PARAMS {
+                return Err(ApiProblem::bad_query(format!("there are more than {MAX_PARAMS} in the query")));
+            }
             if pairs.iter().any(|(other, _)| *other == name) {
                 return Err(ApiProblem::bad_query(format!("`{}` is given twice in the query", shown(&name))));
             }

@@ -12,6 +12,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// So many elements of `Forwarded` are read.
+const MAX_FORWARDERS: usize = 64;
+
 /// The proxies that are believed.
 #[derive(Clone, Debug)]
 pub(super) struct TrustedProxies(Box<[IpNet]>);
@@ -55,6 +58,8 @@ impl TrustedProxies {
         let lines: Vec<&[u8]> = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect();
         let whole = lines.join(&b","[..]);
         let elements: Vec<&[u8]> = split_unquoted(&whole, b',');
+        // The last ones are those of our own proxies; what stands before them a stranger may have made long.
+        let elements = &elements[elements.len().saturating_sub(MAX_FORWARDERS)..];
         let all = |name: &str| -> Vec<String> {
             elements.iter().map(|element| parameter(element, name).unwrap_or_default()).collect()
         };
