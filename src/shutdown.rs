@@ -80,3 +80,38 @@ impl Drop for AbortOnPanic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs itself once more in a process of its own, which is the one to end.
+    #[test]
+    fn a_panic_in_what_the_daemon_needs_ends_the_process() {
+        const NAME: &str = "shutdown::tests::a_panic_in_what_the_daemon_needs_ends_the_process";
+        const INNER: &str = "SIDESTREAM_TEST_PANICS";
+        let Ok(how) = std::env::var(INNER) else {
+            for how in ["task", "thread"] {
+                let program = std::env::current_exe().unwrap();
+                let output = Command::new(program).args(["--exact", NAME]).env(INNER, how).output().unwrap();
+                use std::os::unix::process::ExitStatusExt as _;
+                const SIGABRT: i32 = 6;
+                assert_eq!(output.status.signal(), Some(SIGABRT), "{how}: {:?}", output.status);
+            }
+            return;
+        };
+        if how == "task" {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+            let task = async { Drain::new().spawn_essential("test", async { panic!("planted") }).await };
+            let _ended = runtime.block_on(task);
+        } else {
+            let thread = std::thread::spawn(|| {
+                let _guard = AbortOnPanic("test");
+                panic!("planted");
+            });
+            let _ended = thread.join();
+        }
+    }
+}

@@ -296,6 +296,24 @@ fn bare_waits(files: &BTreeMap<PathBuf, String>) -> Vec<String> {
 }
 
 #[test]
+fn unsafe_code_stands_in_two_files() {
+    const FILES: [&str; 2] = ["fanout/batch.rs", "main.rs"];
+    // In words and texts it means something else.
+    let is_code = |line: &str| {
+        let line = line.trim_start();
+        !line.starts_with("//")
+            && ["unsafe {", "unsafe fn", "unsafe impl", "#[unsafe", "unsafe_code"]
+                .iter()
+                .any(|code| line.contains(code))
+    };
+    let found: Vec<_> =
+        sources().into_iter().filter(|(_, text)| text.lines().any(is_code)).map(|(file, _)| file).collect();
+    assert_eq!(found, FILES.map(PathBuf::from));
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    assert!(manifest.expect("the manifest").contains("unsafe_code = \"deny\""));
+}
+
+#[test]
 fn tests_wait_for_events_and_let_time_pass_in_one_file_only() {
     let files = files_below("tests/it");
     assert!(files.contains_key(Path::new(WAITING)) && files.len() > 30, "the tests were not found");

@@ -276,3 +276,42 @@ fn commits_have_a_short_subject_and_a_body() {
         assert!(!body.trim().is_empty(), "{hash}: it has no body that says why: {subject}");
     }
 }
+
+/// The promises of SECURITY.md, each with the tests that hold it.
+#[test]
+fn every_promise_of_security_is_held_by_a_test_that_is_there() {
+    let page = read("SECURITY.md");
+    let promises = page.split_once("\n## What it does\n").expect("the section").1;
+    let promises = promises.split_once("\n## ").expect("its end").0;
+    let code: String = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&root().join(folder)))
+        .map(|file| std::fs::read_to_string(file).expect("a source"))
+        .collect();
+    let bullets: Vec<&str> = promises.split("\n- ").skip(1).collect();
+    assert!(bullets.len() > 8, "{promises}");
+    for promise in bullets {
+        let held = promise.split_once("<!-- held by: ").and_then(|(_, rest)| rest.split_once(" -->"));
+        let (tests, _) = held.unwrap_or_else(|| panic!("nothing is said to hold: {promise}"));
+        for test in tests.split(',').map(str::trim) {
+            assert!(
+                code.contains(&format!("fn {test}(")),
+                "no test is named {test}, which is to hold: {promise}"
+            );
+        }
+    }
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
