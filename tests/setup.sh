@@ -45,6 +45,9 @@ have puma || missing+=(puma)
 ruby -e 'require "sinatra/base"' 2>/dev/null || missing+=(ruby-sinatra)
 # Another time of day for some of several instances.
 have faketime || missing+=(faketime)
+# The alert rules in deploy/ and the unit in systemd/ are held against their own tools.
+have promtool || missing+=(prometheus)
+have systemd-analyze || missing+=(systemd)
 # A Python that cannot make a virtual environment is one of Debian's without this package.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

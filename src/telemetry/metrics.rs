@@ -2,7 +2,12 @@
 //!
 //! No label holds what a user typed: a label's values are words of ours, or the operator's.
 
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::telemetry::process;
 
 /// A metric: name, unit as Prometheus names carry it, one sentence.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,7 @@ macro_rules! metrics_table {
 }
 
 metrics_table! {
+    BUILD_INFO = Gauge "sidestream_build_info", "1; which version runs stands in the label.";
     STREAMS_OPEN = Gauge "sidestream_streams_open", "Streams that are open now.";
     STREAMS_OPENED = Counter "sidestream_streams_opened_total", "Streams opened, by how the socket is held (sink).";
     STREAMS_CLOSED = Counter "sidestream_streams_closed_total", "Streams closed, by reason.";
@@ -95,6 +101,15 @@ metrics_table! {
     LOG_LINES_LOST = Counter "sidestream_log_lines_lost_total", "Lines of the log that were not written: more than its reader takes, or the write failed.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
+    CONNECTIONS_REFUSED = Counter "sidestream_connections_refused_total", "Connections that were closed at once or could not be accepted, by reason.";
+    CERTIFICATE_EXPIRY = Gauge "sidestream_certificate_expiry_seconds", "When a certificate of ours ends, in seconds since 1970.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total", "Processor time that the process has taken, in seconds.";
+    PROCESS_MEMORY = Gauge "process_resident_memory_bytes", "Memory of the process that is in use, in bytes.";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes", "Memory that the process has reserved, in bytes.";
+    PROCESS_THREADS = Gauge "process_threads", "Threads of the process.";
+    PROCESS_FDS = Gauge "process_open_fds", "Files and sockets that the process has open.";
+    PROCESS_MAX_FDS = Gauge "process_max_fds", "How many it may have open.";
+    PROCESS_START = Gauge "process_start_time_seconds", "When the process was started, in seconds since 1970.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";
 }
 
@@ -106,16 +121,26 @@ const BUCKETS: &[f64] = &[
 
 /// Renders all metrics in Prometheus' text form. Cloning shares.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    recorder: PrometheusHandle,
+    started: SystemTime,
+}
 
 impl Metrics {
+    /// All of them; those of the process, which nobody counts here, as they are now.
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.recorder.render();
+        for (name, value) in process::readings(self.started) {
+            let Some(metric) = METRICS.iter().find(|metric| metric.name == name) else { continue };
+            let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
+            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n", metric.help);
+        }
+        text
     }
 
     /// To be called every few seconds: histograms grow without it.
     pub fn upkeep(&self) {
-        self.0.run_upkeep();
+        self.recorder.run_upkeep();
     }
 }
 
@@ -136,7 +161,8 @@ pub fn install_metrics() -> Metrics {
             MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
-    Metrics(handle)
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Metrics { recorder: handle, started: SystemTime::now() }
 }
 
 #[cfg(test)]
@@ -146,7 +172,8 @@ mod tests {
     #[test]
     fn a_name_says_its_kind_as_prometheus_expects() {
         for metric in METRICS {
-            assert!(metric.name.starts_with("sidestream_"), "{}", metric.name);
+            let known = ["sidestream_", "process_"].iter().any(|prefix| metric.name.starts_with(prefix));
+            assert!(known, "{}", metric.name);
             assert_eq!(
                 metric.kind == MetricKind::Counter,
                 metric.name.ends_with("_total"),

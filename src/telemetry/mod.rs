@@ -5,6 +5,7 @@
 mod log;
 mod log_writer;
 mod metrics;
+mod process;
 mod throttle;
 
 pub use crate::telemetry::log::{BadLogging, flush_log, install_log, log_filter};

@@ -15,6 +15,7 @@
 //! | `dead_peers.rs` | peers that vanish silently |
 //! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
 //! | `demo_page.rs` | `demo`: its page in Chromium |
+//! | `deploy.rs` | alert rules, dashboard and service unit, against the code and their own tools |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
@@ -71,6 +72,7 @@ mod cors;
 mod dead_peers;
 mod demo;
 mod demo_page;
+mod deploy;
 mod doors;
 mod given;
 mod history;

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 /// The time since 1970 until which the first certificate of a PEM file is good.
-pub(super) fn not_after(pem: &[u8]) -> Option<Duration> {
+pub fn certificate_end(pem: &[u8]) -> Option<Duration> {
     let certificate = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
     let (_, certificate, _) = element(&certificate)?;
     let (_, mut fields, _) = element(certificate)?;
@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn the_end_of_a_certificate_is_found() {
         let pem = include_bytes!("../../../tests/config/valid/certificates/localhost.crt");
-        assert_eq!(not_after(pem).map(|end| end.as_secs()), Some(2_110_625_788));
-        assert_eq!(not_after(b"no certificate"), None);
+        assert_eq!(certificate_end(pem).map(|end| end.as_secs()), Some(2_110_625_788));
+        assert_eq!(certificate_end(b"no certificate"), None);
         for cut in 0..8 {
             let _ = element(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0, 0][..cut]);
         }

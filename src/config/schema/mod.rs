@@ -51,6 +51,7 @@ pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, 
 pub use crate::config::schema::auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use crate::config::schema::cors::Cors;
 pub use crate::config::schema::drain::Drain;
+pub use crate::config::schema::expiry::certificate_end;
 pub use crate::config::schema::fanout::Fanout;
 pub use crate::config::schema::instance::Instance;
 pub use crate::config::schema::internal::Internal;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::config::parsers::short_text;
 use crate::config::problem::Severity;
 use crate::config::reader::Location;
-use crate::config::schema::expiry::not_after;
+use crate::config::schema::expiry::certificate_end;
 use crate::config::schema::table::{KeySpec, key};
 use crate::config::section_reader::{KeyKind, SectionReader, subject};
 use crate::net::tls;
@@ -70,7 +70,7 @@ impl Tls {
 /// Warns of a certificate that has expired or soon will.
 fn warn_of_expiry(s: &mut SectionReader<'_, '_>, certificate: &[u8]) {
     const SOON: u64 = 14;
-    let Some(end) = not_after(certificate) else { return };
+    let Some(end) = certificate_end(certificate) else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let message = match end.checked_sub(now).map(|left| left.as_secs() / (24 * 3600)) {
         None => "the certificate has expired".to_owned(),

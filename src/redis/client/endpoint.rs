@@ -20,6 +20,7 @@ use crate::redis::client::discovery::{ask_nodes, ask_sentinels};
 use crate::redis::client::error::RedisError;
 use crate::redis::client::slot::slot_of;
 use crate::redis::client::url::{Address, BadRedisUrl, HostOrSocket};
+use crate::telemetry::CERTIFICATE_EXPIRY;
 
 /// Where connections lead.
 pub(in crate::redis) struct Endpoint {
@@ -226,5 +227,9 @@ fn tls_of(settings: &config::Redis) -> Result<Arc<ClientConfig>, BadRedisUrl> {
         chain: certificate.expose().as_bytes(),
         key: key.expose().as_bytes(),
     });
-    tls::client(trust, identity, &[]).map_err(|bad| BadRedisUrl::Tls(bad.to_string()))
+    let tls = tls::client(trust, identity, &[]).map_err(|bad| BadRedisUrl::Tls(bad.to_string()))?;
+    if let Some(end) = identity.and_then(|own| config::certificate_end(own.chain)) {
+        metrics::gauge!(CERTIFICATE_EXPIRY, "certificate" => "redis").set(end.as_secs_f64());
+    }
+    Ok(tls)
 }

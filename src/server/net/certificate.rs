@@ -18,6 +18,7 @@ use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, IdentityPart};
 use crate::server::net::accept::ALPN;
 use crate::shutdown::Drain;
+use crate::telemetry::CERTIFICATE_EXPIRY;
 
 /// How often the files are looked at: certificates are renewed days before they end.
 const EVERY: Duration = Duration::from_secs(10);
@@ -114,10 +115,14 @@ impl Texts {
     }
 
     fn build(&self, files: &config::Tls) -> Result<Arc<ServerConfig>, BadCertificate> {
-        tls::server(Identity { chain: &self.chain, key: &self.key }, &ALPN).map_err(|why| {
+        let built = tls::server(Identity { chain: &self.chain, key: &self.key }, &ALPN).map_err(|why| {
             let path = if why.part() == IdentityPart::Key { &files.key } else { &files.certificate };
             BadCertificate::Unusable { path: path.clone(), why }
-        })
+        })?;
+        if let Some(end) = config::certificate_end(&self.chain) {
+            metrics::gauge!(CERTIFICATE_EXPIRY, "certificate" => "public").set(end.as_secs_f64());
+        }
+        Ok(built)
     }
 }
 

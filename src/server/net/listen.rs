@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::net::keepalive;
 use crate::shutdown::Drain;
-use crate::telemetry::Throttle;
+use crate::telemetry::{CONNECTIONS_REFUSED, Throttle};
 
 /// Connections that the kernel may hold ready for us.
 const BACKLOG: u32 = 4096;
@@ -116,7 +116,8 @@ pub async fn serve_watched<S: ServeConnection>(
         Arc::new(Semaphore::new(if connections == 0 { Semaphore::MAX_PERMITS } else { connections }));
     let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
     let failures = Throttle::default();
-    let failed = |error: &dyn std::fmt::Display| {
+    let failed = |reason: &'static str, error: &dyn std::fmt::Display| {
+        metrics::counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
         if let Some(suppressed) = failures.pass() {
             warn!(%error, listener = address, suppressed, "cannot accept connections; trying again");
         }
@@ -139,7 +140,7 @@ pub async fn serve_watched<S: ServeConnection>(
         match accepted {
             Ok((socket, _)) if descriptors.is_some_and(|end| socket.as_raw_fd() >= end) => {
                 drop(socket);
-                failed(&"nearly all open files that the process may have are in use");
+                failed("descriptors", &"nearly all open files that the process may have are in use");
                 tokio::time::sleep(SHORT_PAUSE).await;
             }
             Ok((socket, peer)) => {
@@ -154,7 +155,7 @@ pub async fn serve_watched<S: ServeConnection>(
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                failed(&error);
+                failed("failed", &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
