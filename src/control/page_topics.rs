@@ -82,10 +82,11 @@ impl Callers {
 
     fn take(&self, bearer: &Bearer, address: IpAddr) -> Result<(), Duration> {
         let grant = &bearer.grant;
-        let caller = match (&grant.user, &grant.session) {
-            (Some(user), _) => format!("user {user}"),
-            (None, Some(session)) => format!("session {session}"),
-            (None, None) => address.to_string(),
+        let caller = match (&grant.user, &grant.session, &grant.token) {
+            (Some(user), ..) => format!("user {user}"),
+            (None, Some(session), _) => format!("session {session}"),
+            (None, None, Some(token)) => format!("token {token}"),
+            (None, None, None) => address.to_string(),
         };
         let (now, rate) =
             (Instant::now(), Rate { per_minute: self.rate.per_minute.saturating_mul(STREAMS_OF_A_CALLER) });
@@ -208,4 +209,30 @@ impl PageChange {
 fn topics_of(keys: &[Key]) -> Vec<Name> {
     let topic = |key: &Key| if let Key::Topic(name) = key { Some(name.clone()) } else { None };
     keys.iter().filter_map(topic).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Grant;
+
+    #[test]
+    fn callers_are_told_apart_by_what_is_known_of_them() {
+        let callers = Callers::new(Rate { per_minute: 1 });
+        let name = |text: &str| Name::parse(text).ok();
+        let bearer = |user: &str, session: &str, token: &str| Bearer {
+            grant: Grant { token: name(token), ..Grant::open(name(user), name(session)) },
+            of_route: vec![],
+        };
+        let [here, there] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+        // Everybody behind one proxy has its address: it counts for those of whom nothing else is known.
+        for caller in [bearer("u", "", ""), bearer("", "u", ""), bearer("", "", "u"), bearer("", "", "")] {
+            for _ in 0..STREAMS_OF_A_CALLER {
+                assert_eq!(callers.take(&caller, here), Ok(()), "{caller:?}");
+            }
+            assert!(callers.take(&caller, here).is_err(), "{caller:?}");
+        }
+        assert!(callers.take(&bearer("u", "s", "t"), there).is_err(), "the same user, wherever they are");
+        assert_eq!(callers.take(&bearer("", "", ""), there), Ok(()));
+    }
 }
