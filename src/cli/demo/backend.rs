@@ -112,6 +112,7 @@ impl DemoBackend {
         let mut state = self.about.clone();
         // Presence may be asked for while the daemon starts; the page asks again.
         state["online"] = self.api.online().await.unwrap_or(Value::Null);
+        state["dashboard"] = self.api.has_dashboard().await.into();
         state["loading"] = self.load.is_running().into();
         for reader in Person::ALL {
             state["lines"][reader.user()] = json!(self.network.state(reader));

@@ -58,6 +58,12 @@ impl DaemonApi {
         Ok(streams.filter_map(|stream| stream["behind"]["events"].as_u64()).max().unwrap_or(0))
     }
 
+    /// Whether the internal listener has a page for people.
+    pub(super) async fn has_dashboard(&self) -> bool {
+        let answer = client::send(&self.base.below("/"), Request::new(Full::default())).await;
+        answer.is_ok_and(|answer| answer.head.status == StatusCode::OK)
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
         let mut request = Request::new(Full::new(body));

@@ -25,12 +25,13 @@ let loading = about.loading;
 
 at('phones').classList.toggle('single', people.length === 1);
 at('dashboard').href = about.internal;
+at('dashboard').hidden = !about.dashboard;
 for (const user of people) {
   document.querySelector(`.branch[data-reader="${user}"] .end .state`).textContent = `${NAMES[user]}’s page`;
   phones.set(user, new Phone(user, at('phones'), { heard, opened, lost }));
 }
 for (const user of Object.keys(NAMES)) putLine(user, about.lines[user]);
-for (const user of Object.keys(NAMES).filter((user) => !phones.has(user))) paths.show(user, `${NAMES[user]}, in another window`, 'off');
+for (const user of Object.keys(NAMES).filter((user) => !phones.has(user))) paths.show(user, `${NAMES[user]}, elsewhere`, 'off');
 if (only in NAMES) document.title = `${NAMES[only]} · sidestream demo`;
 showOnline();
 
@@ -72,7 +73,8 @@ function countNow() {
     const { cut, slow } = lines[user];
     const behind = cut || slow ? [...known].filter((id) => after(id, phone.lastId)).length : 0;
     paths.wait(user, behind);
-    if (cut) paths.time(user, `${behind} waiting`);
+    // What a page misses it learns from the other one's stream, if that is here.
+    if (cut && phones.size > 1) paths.time(user, `${behind} waiting`);
   }
 }
 
@@ -143,6 +145,7 @@ function putLine(user, { cut, slow }) {
   const button = (act) => document.querySelector(`.branch[data-reader="${user}"] [data-act="${act}"]`);
   button('cut').textContent = cut ? 'Mend this line' : 'Cut this line';
   button('slow').textContent = slow ? 'Full speed' : 'Slow this reader';
+  for (const act of ['cut', 'slow']) button(act).setAttribute('aria-label', `${button(act).textContent}: ${NAMES[user]}`);
   button('cut').setAttribute('aria-pressed', cut);
   button('slow').setAttribute('aria-pressed', slow);
   paths.cut(user, cut);
