@@ -70,8 +70,13 @@ impl Parts {
             cluster,
             connections,
         ));
-        let gates =
-            Gates::start(&config.auth, &config.public.backend, tickets.clone(), &health, &order.serving);
+        let gates = Gates::start(
+            &config.auth,
+            (&config.public.backend, &config.proxy),
+            tickets.clone(),
+            &health,
+            &order.serving,
+        );
         let streams = Streams::new(
             subscribe::Settings {
                 routes: &config.streams,
@@ -263,6 +268,7 @@ fn build_public(
     let backend = health.depend_on("backend", false);
     let StopOrder { streams: closing, serving, .. } = order;
     let proxy = Proxy::new(&config.public.backend, &config.proxy, backend, serving.clone())
+        .map_err(io::Error::other)?
         .closing_upgrades(closing.clone(), config.drain.window);
     let notices = server::PublicNotices { closing: closing.clone(), stop: serving.clone() };
     let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, notices);

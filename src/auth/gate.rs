@@ -70,10 +70,10 @@ pub enum BadGate {
 
 impl Gates {
     /// Starts what works in the background, which ends when the drain starts. `backend` is the one of the public
-    /// listener; `tickets` are there when they are configured.
+    /// listener, and how it is reached; `tickets` are there when they are configured.
     pub fn start(
         settings: &config::Auth,
-        backend: &config::Backend,
+        backend: (&config::Backend, &config::Proxy),
         tickets: Option<Arc<Tickets>>,
         health: &Health,
         drain: &Drain,

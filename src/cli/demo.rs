@@ -161,7 +161,7 @@ async fn run_daemon(
 /// What the page shows as `sidestream.toml`, and what is for a demonstration only.
 fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
     let template = |text: &str| Template::parse(text).expect("a template of ours");
-    let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port() };
+    let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port(), tls: false };
     let mut config = Config::for_backend(backend);
     config.public.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.internal.publish_keys = vec![key];

@@ -44,7 +44,7 @@ pub(super) struct ServeCommand {
     /// The configuration file; config.example.toml explains every key
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The application behind this daemon, as http://host:port or unix:/path; goes before the file's
+    /// The application behind this daemon, as http(s)://host:port or unix:/path; goes before the file's
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
 }

@@ -57,9 +57,12 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
     settings
 }
 
-/// Whether a setting cannot stand beside the others: it names a file that has to be there, or says in another way what
-/// another says.
+/// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
+/// another says, or is for a backend with TLS.
 fn stands_alone(section: &str, key: &str) -> bool {
+    if (section, key) == ("proxy", "server_name") {
+        return true;
+    }
     let reader = Reader::survey(Config::read);
     let doc = reader.docs.iter().find(|((of, name), _)| *of == section && *name == key);
     doc.is_some_and(|(_, doc)| matches!(doc.kind, KeyKind::File | KeyKind::Instead))

@@ -23,7 +23,7 @@ mod values;
 
 pub use crate::config::http_url::HttpUrl;
 pub use crate::config::load::CheckedConfig;
-pub use crate::config::origin::{HostName, WebOrigin};
+pub use crate::config::origin::{HostName, OriginPattern, WebOrigin};
 pub use crate::config::problem::{BadConfig, Origin, Problem, Severity};
 pub use crate::config::reference::{example, reference};
 pub use crate::config::schema::*;

@@ -67,6 +67,54 @@ impl FromStr for WebOrigin {
     }
 }
 
+/// Origins of web pages: one, or all that have some text where the pattern has its `*`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OriginPattern(String);
+
+impl OriginPattern {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.0 == "*"
+    }
+
+    /// Whether a browser that writes this means one of them. A `*` stands for a part of a name without dots.
+    pub fn matches(&self, origin: &[u8]) -> bool {
+        let Some((before, after)) = self.0.split_once('*').filter(|_| !self.is_any()) else {
+            return self.is_any() || origin == self.0.as_bytes();
+        };
+        let between = origin
+            .strip_prefix(before.as_bytes())
+            .and_then(|rest| rest.strip_suffix(after.as_bytes()))
+            .unwrap_or_default();
+        let is_part = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+        !between.is_empty() && between.iter().all(is_part)
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let Some((before, after)) = text.split_once('*').filter(|_| text != "*") else {
+            return text.parse().map(|WebOrigin(origin)| Self(origin));
+        };
+        let host = before.split_once("://").map_or(before, |(_, host)| host);
+        // Of `https://*.example` anybody can have a name.
+        if host.contains('.') || after.contains('*') || after.matches('.').count() < 2 {
+            return Err(BadValue(
+                "may have one `*`, in the first part of a name that has two more: \"https://*.app.example\"",
+            ));
+        }
+        // No host has this word.
+        const STANDS: &str = "x--any--x";
+        let WebOrigin(origin) = format!("{before}{STANDS}{after}").parse()?;
+        Ok(Self(origin.replacen(STANDS, "*", 1)))
+    }
+}
+
 /// A host as a request names it, without its port and in lower case.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostName(String);
@@ -113,6 +161,40 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_for_one_part_of_a_name() {
+        let of = |text: &str| text.parse::<OriginPattern>();
+        let preview = of("HTTPS://pr-*.app.example:443").unwrap();
+        assert_eq!(preview.as_str(), "https://pr-*.app.example");
+        for (origin, is_one) in [
+            ("https://pr-7.app.example", true),
+            ("https://pr-7-b.app.example", true),
+            ("https://pr-.app.example", false),
+            ("https://pr-7.x.app.example", false),
+            ("https://pr-7.app.example:8443", false),
+            ("http://pr-7.app.example", false),
+            ("https://pr-7.app.example.evil.example", false),
+            ("https://evil.example/pr-7.app.example", false),
+            ("https://pr-7.app.exampl", false),
+        ] {
+            assert_eq!(preview.matches(origin.as_bytes()), is_one, "{origin}");
+        }
+        assert!(of("https://app.example").unwrap().matches(b"https://app.example"));
+        assert!(!of("https://app.example").unwrap().matches(b"https://app.example:444"));
+        assert!(of("*").unwrap().matches(b"https://anything"));
+        assert!(of("http://*.localhost.test:5173").unwrap().matches(b"http://a.localhost.test:5173"));
+        for text in [
+            "https://*",
+            "https://*.example",
+            "https://a.*.example.org",
+            "https://*.*.example.org",
+            "*.app.example.org",
+            "https://*.a.b/",
+        ] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_origin_is_kept_as_browsers_write_it() {

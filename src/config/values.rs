@@ -78,8 +78,8 @@ impl fmt::Debug for Secret {
 /// Where the application behind us listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Backend {
-    /// `http://host:port`; an IPv6 address stands here without its brackets.
-    Tcp { host: String, port: u16 },
+    /// `http://host:port`, or `https://` with TLS; an IPv6 address stands here without its brackets.
+    Tcp { host: String, port: u16, tls: bool },
     /// `unix:/path/to.sock`
     Unix(PathBuf),
 }
@@ -91,13 +91,10 @@ impl FromStr for Backend {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket(path);
         }
-        if text.starts_with("https://") {
-            return Err(BadValue(
-                "cannot be https, which is not supported: give the backend a plain http address",
-            ));
-        }
-        let Some(rest) = text.strip_prefix("http://") else {
-            return Err(BadValue("must be http://host:port or unix:/path/to.sock"));
+        let plain = text.strip_prefix("http://").map(|rest| (rest, false));
+        let secure = text.strip_prefix("https://").map(|rest| (rest, true));
+        let Some((rest, tls)) = plain.or(secure) else {
+            return Err(BadValue("must be http://host:port, https://host:port or unix:/path/to.sock"));
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
@@ -111,11 +108,11 @@ impl FromStr for Backend {
         let host = parsed.host();
         let port = match authority[host.len()..].strip_prefix(':') {
             Some(port) => port.parse().ok().filter(|&port| port != 0),
-            None => Some(80),
+            None => Some(if tls { 443 } else { 80 }),
         };
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         match port {
-            Some(port) if !host.is_empty() => Ok(Self::Tcp { host: host.to_owned(), port }),
+            Some(port) if !host.is_empty() => Ok(Self::Tcp { host: host.to_owned(), port, tls }),
             _ => Err(bad),
         }
     }
@@ -136,8 +133,11 @@ fn socket(path: &str) -> Result<Backend, BadValue> {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "{scheme}://{open}{host}{close}:{port}")
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -173,17 +173,18 @@ mod tests {
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("http://app.internal/", "http://app.internal:80"),
             ("http://[::1]:3000", "http://[::1]:3000"),
+            ("https://app.internal", "https://app.internal:443"),
+            ("https://[::1]:3000", "https://[::1]:3000"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
         ] {
             assert_eq!(text.parse::<Backend>().unwrap().to_string(), shown);
         }
-        let v6 = Backend::Tcp { host: "::1".to_owned(), port: 3000 };
+        let v6 = Backend::Tcp { host: "::1".to_owned(), port: 3000, tls: false };
         assert_eq!("http://[::1]:3000".parse(), Ok(v6));
         let long = format!("unix:/{}", "x".repeat(103));
         for text in [
             "",
             "localhost:3000",
-            "https://localhost",
             "ftp://localhost",
             "http://",
             "http://:3000",

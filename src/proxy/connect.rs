@@ -1,4 +1,4 @@
-//! Sockets to the backend, over TCP or a Unix path.
+//! Sockets to the backend, over TCP, TLS or a Unix path.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,9 +11,13 @@ use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::config::Backend;
+use crate::config;
+use crate::config::{Backend, ClientTls};
 use crate::net::dial;
+use crate::net::tls::BadTls;
 use crate::proxy::error::ProxyError;
 
 /// After so much silence the kernel asks whether the backend's machine is still there.
@@ -22,22 +26,29 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// Opens connections to one backend.
 pub(super) struct Connector {
     backend: Backend,
+    tls: Option<ClientTls>,
     timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(backend: &Backend, timeout: Duration) -> Self {
-        Self { backend: backend.clone(), timeout }
+    pub(super) fn new(backend: &Backend, settings: &config::Proxy) -> Result<Self, BadTls> {
+        let tls = match backend {
+            Backend::Tcp { host, tls: true, .. } => Some(settings.tls(host)?),
+            _ => None,
+        };
+        Ok(Self { backend: backend.clone(), tls, timeout: settings.connect_timeout })
     }
 
     /// One new connection, within the time limit.
     pub(super) async fn connect(&self) -> Result<BackendIo, ProxyError> {
         let connecting = async {
             match &self.backend {
-                Backend::Tcp { host, port } => {
+                Backend::Tcp { host, port, .. } => {
                     let socket = dial::tcp(host, *port, self.timeout).await?;
                     SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
-                    Ok(BackendSocket::Tcp(socket))
+                    let Some((config, name)) = &self.tls else { return Ok(BackendSocket::Tcp(socket)) };
+                    let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?;
+                    Ok(BackendSocket::Tls(Box::new(tls)))
                 }
                 Backend::Unix(path) => UnixStream::connect(path).await.map(BackendSocket::Unix),
             }
@@ -54,10 +65,10 @@ impl Connector {
     /// The backend as a `Host` header names it.
     pub(super) fn host(&self) -> String {
         match &self.backend {
-            Backend::Tcp { host, port } if host.contains(':') && !host.starts_with('[') => {
+            Backend::Tcp { host, port, .. } if host.contains(':') && !host.starts_with('[') => {
                 format!("[{host}]:{port}")
             }
-            Backend::Tcp { host, port } => format!("{host}:{port}"),
+            Backend::Tcp { host, port, .. } => format!("{host}:{port}"),
             Backend::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -75,6 +86,7 @@ pub(super) struct BackendIo {
 
 enum BackendSocket {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -115,6 +127,7 @@ impl AsyncRead for BackendIo {
         let before = into.filled().len();
         let result = match &mut this.socket {
             BackendSocket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            BackendSocket::Tls(socket) => Pin::new(socket).poll_read(cx, into),
             BackendSocket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
         };
         if into.filled().len() > before {
@@ -132,6 +145,7 @@ impl AsyncWrite for BackendIo {
         }
         match &mut this.socket {
             BackendSocket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            BackendSocket::Tls(socket) => Pin::new(socket).poll_write(cx, bytes),
             BackendSocket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
@@ -147,6 +161,7 @@ impl AsyncWrite for BackendIo {
         }
         match &mut this.socket {
             BackendSocket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            BackendSocket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             BackendSocket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
         }
     }
@@ -158,6 +173,7 @@ impl AsyncWrite for BackendIo {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             BackendSocket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            BackendSocket::Tls(socket) => Pin::new(socket).poll_flush(cx),
             BackendSocket::Unix(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
@@ -165,6 +181,7 @@ impl AsyncWrite for BackendIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             BackendSocket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            BackendSocket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
             BackendSocket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }

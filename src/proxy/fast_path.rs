@@ -98,6 +98,8 @@ impl RawConnection {
                 Ok(0) | Err(_) => return Poll::Ready(FastPathOutcome::Hyper),
             }
         }
+        // TLS may hold the last of it back. What fails shows in reading.
+        let _ = Pin::new(&mut self.io).poll_flush(cx);
         loop {
             if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
                 return Poll::Ready(FastPathOutcome::Hyper);

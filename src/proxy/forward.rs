@@ -17,6 +17,7 @@ use tracing::debug;
 
 use crate::config;
 use crate::health::Reporter;
+use crate::net::tls::BadTls;
 use crate::proxy::body::{BodyContent, BodyDriver, ProxyBody};
 use crate::proxy::connect::Connector;
 use crate::proxy::error::{BadAnswer, ProxyError};
@@ -57,8 +58,13 @@ struct Inner {
 }
 
 impl Proxy {
-    pub fn new(backend: &config::Backend, settings: &config::Proxy, health: Reporter, drain: Drain) -> Self {
-        let connector = Connector::new(backend, settings.connect_timeout);
+    pub fn new(
+        backend: &config::Backend,
+        settings: &config::Proxy,
+        health: Reporter,
+        drain: Drain,
+    ) -> Result<Self, BadTls> {
+        let connector = Connector::new(backend, settings)?;
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
             connector,
@@ -70,7 +76,7 @@ impl Proxy {
             tally: Arc::new(ProxyMetrics::new()),
             drain: drain.clone(),
         };
-        Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) }
+        Ok(Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) })
     }
 
     /// Closes the connections that have switched protocols at random moments within `window` after the notice `closing`,

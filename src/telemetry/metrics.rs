@@ -86,6 +86,7 @@ metrics_table! {
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";
     CLIENTS_STALLED = Counter "sidestream_clients_stalled_total", "Answers and tunnels that were cut because their client took nothing for public.write_timeout.";
     HTTP_PARSER_REFUSED = Counter "sidestream_http_parser_refused_total", "Requests of the public listener that could not be read as HTTP, by reason.";
+    PROXY_PROTOCOL_FAILED = Counter "sidestream_proxy_protocol_failed_total", "Connections of the addresses in public.proxy_protocol that were closed for want of a sound header, by reason.";
     HTTP2_FLOODS = Counter "sidestream_http2_floods_total", "HTTP/2 connections that were closed because their client sent too much that leads to nothing, by whose count: frames, protocol.";
     TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";

@@ -150,7 +150,7 @@ error: unknown variable `SIDESTREAM_REDIS_URI`
  --> the environment
   = did you mean `SIDESTREAM_REDIS_URL`?
 
-error: `--backend` must be http://host:port or unix:/path/to.sock
+error: `--backend` must be http://host:port, https://host:port or unix:/path/to.sock
  --> the command line
   |
   | --backend localhost:3000

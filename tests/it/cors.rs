@@ -291,3 +291,25 @@ async fn chromium_gets_nothing_of_a_stream_that_does_not_list_its_page() {
     .await;
     assert_eq!(daemon.metric("sidestream_streams_opened_total", &[]).await, 0.0);
 }
+
+#[tokio::test]
+async fn pages_of_a_pattern_may_read_and_send_what_is_listed() {
+    let cors = "[cors]\norigins = [\"https://pr-*.app.example\"]\nheaders = [\"X-Token\", \"traceparent\"]";
+    let daemon = Daemon::start(&config(cors)).await;
+    let asks = async |origin| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", "x-token, x-other"),
+        ];
+        request(daemon.public, "OPTIONS", "/open?topic=a", &headers, b"").await
+    };
+    let answer = asks("https://pr-12.app.example").await;
+    assert_eq!(answer.header("access-control-allow-origin"), "https://pr-12.app.example");
+    assert_eq!(answer.header("access-control-allow-headers"), "x-token, traceparent");
+    for other in
+        ["https://app.example", "https://pr-12.evil.app.example", "https://pr-12.app.example.evil.example"]
+    {
+        assert_eq!(asks(other).await.header("access-control-allow-origin"), "", "{other}");
+    }
+}

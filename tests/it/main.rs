@@ -32,6 +32,7 @@
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
+//! | `proxy_protocol.rs` | connections that HAProxy passes on, and whose they are |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -89,6 +90,7 @@ mod page_topics;
 mod pages;
 mod presence;
 mod proxy;
+mod proxy_protocol;
 mod publish;
 mod publishers;
 mod redis;

@@ -10,6 +10,7 @@ mod heads;
 mod node;
 mod plain;
 mod pool;
+mod tls;
 mod upgrade;
 
 use crate::harness::{Backend, Daemon, Peer};

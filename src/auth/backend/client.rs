@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 
+use crate::config;
 use crate::config::{AuthServer, Backend};
 use crate::net::outbound;
 use crate::net::outbound::{HttpPool, ServerAddress, innermost};
@@ -58,21 +59,24 @@ impl SubrequestClient {
     /// Connects to nobody yet. Keeps at most `idle` connections that are not in use; to make one may take `limit`.
     pub(in crate::auth) fn new(
         server: &AuthServer,
-        backend: &Backend,
+        (backend, proxy): (&Backend, &config::Proxy),
         limit: Duration,
         idle: usize,
     ) -> Result<Self, BadServer> {
-        let tcp = |host: &str, port| ServerAddress::Tcp { host: host.to_owned(), port, tls: None };
+        let tcp = |host: &str, port, tls| ServerAddress::Tcp { host: host.to_owned(), port, tls };
         let (place, authority) = match (server, backend) {
             (AuthServer::Tcp { host, port, tls: true }, _) => {
                 let config = tls::client(tls::Trust::System, None, &[b"http/1.1"]).map_err(BadServer::Tls)?;
                 let name = tls::server_name(host).map_err(BadServer::Name)?;
-                let tls = Some((config, name));
-                (ServerAddress::Tcp { host: host.clone(), port: *port, tls }, authority(host, *port))
+                (tcp(host, *port, Some((config, name))), authority(host, *port))
             }
             (AuthServer::Tcp { host, port, tls: false }, _)
-            | (AuthServer::PublicBackend, Backend::Tcp { host, port }) => {
-                (tcp(host, *port), authority(host, *port))
+            | (AuthServer::PublicBackend, Backend::Tcp { host, port, tls: false }) => {
+                (tcp(host, *port, None), authority(host, *port))
+            }
+            (AuthServer::PublicBackend, Backend::Tcp { host, port, tls: true }) => {
+                let tls = proxy.tls(host).map_err(BadServer::Tls)?;
+                (tcp(host, *port, Some(tls)), authority(host, *port))
             }
             (AuthServer::Unix(path), _) | (AuthServer::PublicBackend, Backend::Unix(path)) => {
                 (ServerAddress::Unix(path.clone()), "localhost".to_owned())

@@ -63,7 +63,7 @@ const UNREACHABLE: &str = "the application that could tell who you are is not to
 impl BackendGate {
     pub(in crate::auth) fn new(
         settings: &config::AuthBackend,
-        backend: &config::Backend,
+        backend: (&config::Backend, &config::Proxy),
         drain: Drain,
     ) -> Result<Self, BadServer> {
         let mut key = [0; 32];

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::config::origin::{HostName, WebOrigin};
+use crate::config::origin::{HostName, OriginPattern};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::values::Backend;
 use crate::net::tls;
@@ -27,7 +27,7 @@ pub(in crate::config) fn address(raw: &RawValue<'_>) -> Result<SocketAddr, Rejec
 
 /// The application behind us.
 pub(in crate::config) fn backend(raw: &RawValue<'_>) -> Result<Backend, Rejection> {
-    let text = raw.text("http://host:port or unix:/path/to.sock")?;
+    let text = raw.text("http://host:port, https://host:port or unix:/path/to.sock")?;
     text.parse().map_err(|why| match text.rsplit_once(':') {
         Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => {
             Rejection::with(format!("{why}"), format!("did you mean \"http://{text}\"?"))
@@ -50,14 +50,14 @@ pub(in crate::config) fn network(raw: &RawValue<'_>) -> Result<IpNet, Rejection>
         .map_err(|_| format!("must be {WANTED}").into())
 }
 
-/// An origin of web pages.
-pub(in crate::config) fn origin(raw: &RawValue<'_>) -> Result<WebOrigin, Rejection> {
+/// An origin of web pages, or a pattern of them.
+pub(in crate::config) fn origin(raw: &RawValue<'_>) -> Result<OriginPattern, Rejection> {
     let text = raw.text("an origin such as \"https://app.example\"")?;
     text.parse().map_err(|why| match text.trim_end_matches('/') {
-        shorter if shorter.len() < text.len() && shorter.parse::<WebOrigin>().is_ok() => {
+        shorter if shorter.len() < text.len() && shorter.parse::<OriginPattern>().is_ok() => {
             Rejection::with(format!("{why}"), format!("did you mean \"{shorter}\"?"))
         }
-        name if !text.contains("://") && format!("https://{name}").parse::<WebOrigin>().is_ok() => {
+        name if !text.contains("://") && format!("https://{name}").parse::<OriginPattern>().is_ok() => {
             Rejection::with(format!("{why}"), format!("did you mean \"https://{name}\"?"))
         }
         _ => format!("{why}").into(),

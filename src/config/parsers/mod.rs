@@ -20,7 +20,7 @@ pub(in crate::config) use crate::config::parsers::secrets::{
     authorities, key_pin, pem, publish_key, redis_word, sha256, shared_secret,
 };
 pub(in crate::config) use crate::config::parsers::words::{
-    claim_name, dependency, first_event_name, heartbeat_form, label, log_level, master, prefix,
+    claim_name, dependency, first_event_name, header_name, heartbeat_form, label, log_level, master, prefix,
     published_event_name, short_text, stream_key, topic_pattern,
 };
 use crate::config::raw::{RawValue, Rejection};

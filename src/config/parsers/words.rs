@@ -1,5 +1,7 @@
 //! Words and names: of events, topics, keys in Redis, levels of the log.
 
+use http::HeaderName;
+
 use crate::config::parsers::not_one_of;
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::Heartbeat;
@@ -126,6 +128,12 @@ pub(in crate::config) fn short_text(raw: &RawValue<'_>) -> Result<String, Reject
         return Err(format!("must be 1 to {MAX} bytes").into());
     }
     Ok(text.to_owned())
+}
+
+/// The name of a header.
+pub(in crate::config) fn header_name(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
+    let text = raw.text("the name of a header")?;
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| "must be the name of a header".into())
 }
 
 /// A claim's name; dots lead into objects.

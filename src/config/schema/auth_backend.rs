@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Method};
 
-use crate::config::parsers::{time, time_or_zero, whole, word};
+use crate::config::parsers::{header_name, time, time_or_zero, whole, word};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
@@ -77,13 +77,13 @@ section! {
         /// Which topics a yes grants: "answer" = those that it names, "asked" = also those that the caller asked for.
         grants: Grants = value("answer", word([("answer", Grants::Answer), ("asked", Grants::Asked)]));
         /// Where a yes says who the caller is and what it grants, by headers: the user.
-        user_header: HeaderName = value("x-sidestream-user", header);
+        user_header: HeaderName = value("x-sidestream-user", header_name);
         /// The caller's session.
-        session_header: HeaderName = value("x-sidestream-session", header);
+        session_header: HeaderName = value("x-sidestream-session", header_name);
         /// Topics and patterns such as "conversation:*": a JSON list, or with commas between them.
-        topics_header: HeaderName = value("x-sidestream-topics", header);
+        topics_header: HeaderName = value("x-sidestream-topics", header_name);
         /// For how many seconds.
-        ttl_header: HeaderName = value("x-sidestream-ttl", header);
+        ttl_header: HeaderName = value("x-sidestream-ttl", header_name);
         /// The same by fields of a JSON body, with dots into objects ("user.id"): the user.
         user_field: String = value("user", field);
         /// The caller's session.
@@ -148,11 +148,6 @@ fn url(raw: &RawValue<'_>) -> Result<AuthUrl, Rejection> {
     Ok(AuthUrl { server: AuthServer::Tcp { host, port, tls }, target })
 }
 
-fn header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
-    let text = raw.text("the name of a header")?;
-    HeaderName::from_bytes(text.as_bytes()).map_err(|_| "must be the name of a header".into())
-}
-
 /// A header of the caller that may go along: none that is for one hop only, nor one that we write ourselves.
 fn passed_header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
     const OURS: [&str; 18] = [
@@ -175,7 +170,7 @@ fn passed_header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
         "x-original-uri",
         "x-sidestream-topics",
     ];
-    let name = header(raw)?;
+    let name = header_name(raw)?;
     let forwarded = name.as_str().starts_with("x-forwarded-");
     if forwarded || OURS.contains(&name.as_str()) {
         return Err(

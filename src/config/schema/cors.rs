@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::origin::WebOrigin;
-use crate::config::parsers::{origin, time_or_zero, yes_or_no};
+use http::HeaderName;
+
+use crate::config::origin::OriginPattern;
+use crate::config::parsers::{header_name, origin, time_or_zero, yes_or_no};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
 use crate::config::section_reader::SectionReader;
@@ -12,11 +14,14 @@ section! {
     /// Which web pages of other origins may open the streams and read them (CORS). What the backend answers is its own
     /// affair.
     pub struct Cors checked by check {
-        /// Their origins, each in full: "https://app.example", "http://localhost:5173". "null" is for pages that have none,
-        /// and "*" alone for every page.
-        origins: Vec<WebOrigin> = list([], origin);
+        /// Their origins, each in full: "https://app.example", "http://localhost:5173". A "*" in the first part of a name stands
+        /// for any text without dots: "https://*.app.example", "https://pr-*.app.example". "null" is for pages that have
+        /// none, and "*" alone for every page.
+        origins: Vec<OriginPattern> = list([], origin);
         /// Whether they may do so with cookies (`withCredentials`); not with "*" or "null".
         credentials: bool = value(false, yes_or_no);
+        /// Names of headers that they may send; empty = whatever they ask for.
+        headers: Vec<HeaderName> = list([], header_name);
         /// How long a browser may keep the answer to a preflight; 0 = not at all.
         max_age: Duration = value("10m", time_or_zero(SECOND..=DAY));
     }

@@ -59,7 +59,7 @@ pub use crate::config::schema::jwt::{Jwks, Jwt, TokenSource};
 pub use crate::config::schema::limits::Limits;
 pub use crate::config::schema::log::Log;
 pub use crate::config::schema::presence::Presence;
-pub use crate::config::schema::proxy::Proxy;
+pub use crate::config::schema::proxy::{ClientTls, Proxy};
 pub use crate::config::schema::public::Public;
 pub use crate::config::schema::publisher::{Publisher, PublisherKey};
 pub use crate::config::schema::redis::Redis;
@@ -151,7 +151,28 @@ impl Config {
         };
         check_auth(s, &config.streams, &config.auth);
         check_addresses(s, &config);
+        check_backend_tls(s, &config);
         config
+    }
+}
+
+/// Complains of TLS towards a backend that speaks none.
+fn check_backend_tls(s: &mut SectionReader<'_, '_>, config: &Config) {
+    let proxy = &config.proxy;
+    let given = [
+        ("proxy.ca_file", proxy.authorities.is_some()),
+        ("proxy.server_name", proxy.server_name.is_some()),
+        ("proxy.certificate_file", proxy.identity.is_some()),
+    ];
+    if matches!(config.public.backend, Backend::Tcp { tls: true, .. }) {
+        return;
+    }
+    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        s.report(
+            &[key, "public.backend"],
+            format!("`{key}` is for a backend with TLS, and {} has none", config.public.backend),
+            Some("write the backend as https://host:port".to_owned()),
+        );
     }
 }
 
@@ -168,7 +189,7 @@ fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
             Some("the internal listener takes what is published: give it an address of its own".to_owned()),
         );
     }
-    let Backend::Tcp { host, port } = &config.public.backend else { return };
+    let Backend::Tcp { host, port, .. } = &config.public.backend else { return };
     for (listener, name) in [(public, "public"), (internal, "internal")] {
         if *port == listener.port() && reaches(host, listener.ip()) {
             s.report(

@@ -1,10 +1,19 @@
 //! `[proxy]`
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::parsers::{time, time_or_zero, whole, yes_or_no};
-use crate::config::schema::table::section;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::config::parsers::{authorities, certificate_name, time, time_or_zero, whole, yes_or_no};
+use crate::config::schema::table::{key, section};
+use crate::config::schema::tls::client_identity;
 use crate::config::schema::units::{DAY, HOUR, MILLIS};
+use crate::config::section_reader::SectionReader;
+use crate::config::values::Secret;
+use crate::net::tls;
+use crate::net::tls::{BadTls, Identity, Trust};
 
 section! {
     /// How requests go on to the backend.
@@ -24,5 +33,36 @@ section! {
         keep_header_case: bool = value(false, yes_or_no);
         /// How many idle connections to the backend are kept.
         max_idle: usize = value(256, whole(0..=1_000_000));
+        /// With a backend at `https://` the system's authorities vouch for it. Here those of a file (PEM) that alone do; the
+        /// backend's own certificate in it is trusted whatever its name.
+        authorities: Option<String> = file("backend-ca.pem", authorities) as "ca_file";
+        /// The name that the backend's certificate has and that it is asked for (SNI), if it is not the one in
+        /// `public.backend`.
+        server_name: Option<String> = optional("app.internal", certificate_name);
+        /// Our own certificate and its key (PEM), for a backend that asks for one.
+        identity: Option<(Secret, Secret)> = by(read_identity);
     }
+}
+
+/// What TLS to a server is opened with: the settings, and the name that its certificate must have.
+pub type ClientTls = (Arc<ClientConfig>, ServerName<'static>);
+
+impl Proxy {
+    /// What TLS to the backend at `host` is opened with. Reads the system's authorities from disk: call it once.
+    pub fn tls(&self, host: &str) -> Result<ClientTls, BadTls> {
+        let trust = self.authorities.as_ref().map_or(Trust::System, |text| Trust::Only(text.as_bytes()));
+        let identity = self.identity.as_ref().map(|(certificate, key)| Identity {
+            chain: certificate.expose().as_bytes(),
+            key: key.expose().as_bytes(),
+        });
+        let config = tls::client(trust, identity, &[b"http/1.1"])?;
+        Ok((config, tls::server_name(self.server_name.as_deref().unwrap_or(host))?))
+    }
+}
+
+fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
+    let about = "For a backend that asks who we are: the file (PEM) of a certificate. Needs `key_file`.";
+    let certificate = key!("certificate_file", "backend-client.pem", about);
+    let about = "The file (PEM) of that certificate's key.";
+    client_identity(s, certificate, key!("key_file", "backend-client.key", about))
 }

@@ -17,8 +17,8 @@ section! {
     pub struct Public without default {
         /// The address to listen on; "0.0.0.0:8080" or "[::]:8080" for every interface, port 0 for a free one.
         listen: SocketAddr = value("127.0.0.1:8080", address);
-        /// The application behind sidestream, which gets everything that is not a stream: `http://host:port` or
-        /// `unix:/path`.
+        /// The application behind sidestream, which gets everything that is not a stream: `http://host:port`,
+        /// `https://host:port` (TLS; see `proxy.ca_file` and the following keys) or `unix:/path`.
         backend: Backend = required(
             "http://127.0.0.1:3000",
             "say where the application listens: backend = \"http://127.0.0.1:3000\", or --backend",
@@ -27,6 +27,10 @@ section! {
         );
         /// Proxies in front (addresses or networks such as "10.0.0.0/8") whose X-Forwarded-* headers are believed.
         trusted_proxies: Vec<IpNet> = list([], network);
+        /// Balancers of connections in front (addresses or networks) that begin each one with a PROXY protocol header, version
+        /// 1 or 2, such as HAProxy with `send-proxy-v2`: the client's address is the one in it. Without a header a connection
+        /// of theirs is closed; from all others it is not read.
+        proxy_protocol: Vec<IpNet> = list([], network);
         /// How long a connection may take to a request's whole head, counted from its start or from the last answer. It
         /// bounds idle connections too, so a proxy in front should let go of its own earlier.
         head_timeout: Duration = value("75s", time(MILLIS(10)..=HOUR));

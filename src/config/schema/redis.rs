@@ -11,11 +11,11 @@ use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::redis_channel::{Channel, check_channels};
 use crate::config::schema::redis_stream::RedisStream;
 use crate::config::schema::table::{key, section};
+use crate::config::schema::tls::client_identity;
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
 use crate::config::secret_file;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
-use crate::net::tls::{self, Identity, IdentityPart, Trust};
 
 section! {
     /// Events over Redis. Without this section nothing of Redis runs.
@@ -157,23 +157,9 @@ fn files(s: &mut SectionReader<'_, '_>) -> Vec<(&'static str, PathBuf)> {
 
 fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {
     let about = "For a server that asks who we are: the file (PEM) of a certificate. Needs `key_file`.";
-    let certificate = s.file(key!("certificate_file", "redis-client.pem", about), pem);
+    let certificate = key!("certificate_file", "redis-client.pem", about);
     let about = "The file (PEM) of that certificate's key.";
-    let (certificate, key) = match (certificate, s.file(key!("key_file", "redis-client.key", about), pem)) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, None) => return None,
-        _ => {
-            let message = "`certificate_file` and `key_file` are given together or not at all";
-            s.report(&["certificate_file", "key_file"], message, None);
-            return None;
-        }
-    };
-    let own = Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
-    if let Err(bad) = tls::client(Trust::Only(own.chain), Some(own), &[]) {
-        let name = if bad.part() == IdentityPart::Key { "key_file" } else { "certificate_file" };
-        s.report(&[name], format!("the file of `{name}` {bad}"), None);
-    }
-    Some((certificate, key))
+    client_identity(s, certificate, key!("key_file", "redis-client.key", about))
 }
 
 fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {

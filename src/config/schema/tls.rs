@@ -5,14 +5,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::config::parsers::short_text;
+use crate::config::parsers::{pem, short_text};
 use crate::config::problem::Severity;
 use crate::config::reader::Location;
 use crate::config::schema::expiry::certificate_end;
 use crate::config::schema::table::{KeySpec, key};
 use crate::config::section_reader::{KeyKind, SectionReader, subject};
+use crate::config::values::Secret;
 use crate::net::tls;
-use crate::net::tls::{Identity, IdentityPart};
+use crate::net::tls::{Identity, IdentityPart, Trust};
 
 const CERTIFICATE: &str = "tls_certificate";
 const KEY: &str = "tls_key";
@@ -65,6 +66,30 @@ impl Tls {
         warn_of_expiry(s, &certificate.text);
         Some(Self { certificate: certificate.path, key: key.path })
     }
+}
+
+/// A certificate of our own and its key, for a server that asks for one: two files, both or neither, tried while reading.
+pub(in crate::config) fn client_identity(
+    s: &mut SectionReader<'_, '_>,
+    certificate: KeySpec,
+    key: KeySpec,
+) -> Option<(Secret, Secret)> {
+    let names = [certificate.name, key.name];
+    let (certificate, key) = match (s.file(certificate, pem), s.file(key, pem)) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return None,
+        _ => {
+            let message = format!("`{}` and `{}` are given together or not at all", names[0], names[1]);
+            s.report(&names, message, None);
+            return None;
+        }
+    };
+    let own = Identity { chain: certificate.expose().as_bytes(), key: key.expose().as_bytes() };
+    if let Err(bad) = tls::client(Trust::Only(own.chain), Some(own), &[]) {
+        let name = if bad.part() == IdentityPart::Key { names[1] } else { names[0] };
+        s.report(&[name], format!("the file of `{name}` {bad}"), None);
+    }
+    Some((certificate, key))
 }
 
 /// Warns of a certificate that has expired or soon will.

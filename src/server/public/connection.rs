@@ -26,8 +26,11 @@ use crate::server::net::http1::{Http1Limits, TakenOver};
 use crate::server::net::http2;
 use crate::server::net::http2::{Http2Error, Http2Limits};
 use crate::server::net::listen::ServeConnection;
+use crate::server::net::proxy_protocol;
+use crate::server::net::proxy_protocol::BadProxyHeader;
 use crate::server::net::takeover;
 use crate::server::net::takeover::Handover;
+use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::service::{Public, PublicNotices};
 use crate::telemetry;
 
@@ -41,6 +44,8 @@ const LAST_CONNECTIONS: Duration = Duration::from_millis(250);
 /// What all connections of the listener have in common.
 pub(super) struct Transport {
     pub(super) certificate: Option<Certificate>,
+    /// Whose connections begin with a PROXY protocol header.
+    balancers: TrustedProxies,
     http1: Http1Limits,
     http2: Http2Limits,
     /// How long a client may take nothing of what there is for it.
@@ -72,6 +77,7 @@ impl Transport {
         let max_streams = u32::try_from(settings.http2_max_streams).unwrap_or(u32::MAX);
         Self {
             certificate: None,
+            balancers: TrustedProxies::new(&settings.proxy_protocol),
             http1: Http1Limits { head_timeout, max_head, keeps_case },
             http2: Http2Limits {
                 max_head,
@@ -110,8 +116,14 @@ impl ConnectionContext {
 }
 
 impl ServeConnection for Public {
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, mut socket: TcpStream, peer: SocketAddr) {
         let open = OpenConnection::new(&self.transport.open);
+        let peer = if self.transport.balancers.contains(peer.ip()) {
+            let Some(source) = Box::pin(self.source(&mut socket, peer)).await else { return };
+            source
+        } else {
+            peer
+        };
         if let Some(certificate) = &self.transport.certificate {
             // Boxed: what TLS and HTTP/2 need should not be room in the task of every plain connection.
             return Box::pin(self.secured(certificate, socket, peer)).await;
@@ -150,6 +162,29 @@ impl Public {
     async fn too_late(&self) {
         self.notices.stop.started().await;
         sleep(LAST_CONNECTIONS).await;
+    }
+
+    /// Whose connection a balancer has passed on. None when it does not say so.
+    async fn source(&self, socket: &mut TcpStream, balancer: SocketAddr) -> Option<SocketAddr> {
+        let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
+        let read = tokio::select! {
+            biased;
+            () = self.too_late() => return None,
+            read = timeout(patience, proxy_protocol::read(socket)) => read,
+        };
+        let reason = match read {
+            Ok(Ok(source)) => return Some(source.unwrap_or(balancer)),
+            // A look at the port, as balancers take.
+            Ok(Err(BadProxyHeader::Io(_))) => return None,
+            Ok(Err(BadProxyHeader::Missing)) => "missing",
+            Ok(Err(BadProxyHeader::Malformed)) => "malformed",
+            Err(_) => "timeout",
+        };
+        metrics::counter!(telemetry::PROXY_PROTOCOL_FAILED, "reason" => reason).increment(1);
+        if let Some(suppressed) = self.unreadable.pass() {
+            info!(%balancer, reason, suppressed, "a connection without a sound PROXY protocol header");
+        }
+        None
     }
 
     async fn secured(self: &Arc<Self>, certificate: &Certificate, socket: TcpStream, peer: SocketAddr) {

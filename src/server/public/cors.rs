@@ -26,7 +26,9 @@ const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-
 
 /// The pages that may read the streams.
 pub(super) struct Cors {
-    origins: Box<[config::WebOrigin]>,
+    origins: Box<[config::OriginPattern]>,
+    /// What pages may send; None is whatever they ask for.
+    headers: Option<HeaderValue>,
     any: bool,
     credentials: bool,
     max_age: HeaderValue,
@@ -36,7 +38,8 @@ impl Cors {
     pub(super) fn new(settings: &config::Cors) -> Self {
         Self {
             origins: settings.origins.clone().into(),
-            any: settings.origins.iter().any(config::WebOrigin::is_any),
+            any: settings.origins.iter().any(config::OriginPattern::is_any),
+            headers: named(&settings.headers),
             credentials: settings.credentials,
             max_age: HeaderValue::from(settings.max_age.as_secs()),
         }
@@ -94,7 +97,8 @@ impl Cors {
         let answer = response.headers_mut();
         if self.allow(request, answer) {
             answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
+            let headers = self.headers.clone().unwrap_or_else(|| allowed_headers(request));
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
             answer.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
             if request.get(REQUEST_PRIVATE).is_some_and(|asked| asked == "true") {
                 answer.insert(ALLOW_PRIVATE, HeaderValue::from_static("true"));
@@ -125,7 +129,7 @@ impl Cors {
     }
 
     fn lists(&self, origin: &HeaderValue) -> bool {
-        self.any || self.origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes())
+        self.any || self.origins.iter().any(|listed| listed.matches(origin.as_bytes()))
     }
 }
 
@@ -133,6 +137,12 @@ impl Cors {
 fn site_is_own(request: &HeaderMap) -> bool {
     let mut sites = request.get_all(SITE).iter();
     sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+}
+
+/// The list that the operator has made.
+fn named(headers: &[HeaderName]) -> Option<HeaderValue> {
+    let names: Vec<_> = headers.iter().map(HeaderName::as_str).collect();
+    if names.is_empty() { None } else { HeaderValue::from_str(&names.join(", ")).ok() }
 }
 
 /// Whatever a listed page asks for: libraries and tracing add fields of their own, and each of them means nothing here.
@@ -156,7 +166,8 @@ mod tests {
 
     fn cors(origins: &[&str], credentials: bool) -> Cors {
         let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-        Cors::new(&config::Cors { origins, credentials, max_age: Duration::from_secs(7) })
+        let max_age = Duration::from_secs(7);
+        Cors::new(&config::Cors { origins, credentials, headers: Vec::new(), max_age })
     }
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
