@@ -1,4 +1,4 @@
-//! The pages that people read, held against the code: metrics, words on the wire, snippets of configuration, links, what
+//! The pages that people read, held against the code: metrics, log lines, files, words on the wire, snippets of configuration, links, what
 //! is called missing; and the form of commits. The first steps of the pages are run by `tests/it/pages.rs`.
 
 use std::collections::BTreeSet;
@@ -70,6 +70,100 @@ fn every_reason_on_the_wire_is_explained() {
     for word in ends.into_iter().chain(log::Reset::ALL.map(log::Reset::as_str)) {
         assert!(page.contains(&format!("`{word}`")), "docs/streams.md does not explain {word}");
     }
+}
+
+/// The Rust files of `src` without their tests, by their paths in the repository.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = vec![root().join("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of ours") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && !name.contains("tests") {
+                let text = read(&name);
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                files.push((name, code.to_owned()));
+            }
+        }
+    }
+    files
+}
+
+/// The texts in quotes of a source text, without the breaks of those that go on in the next line.
+fn literals(code: &str) -> Vec<String> {
+    let mut literals = Vec::new();
+    for line in code.replace("\\\"", "\u{0}").split('"').skip(1).step_by(2) {
+        let parts = line.split("\\\n").enumerate();
+        literals.push(parts.map(|(at, part)| if at == 0 { part } else { part.trim_start() }).collect());
+    }
+    literals
+}
+
+/// The messages of the table of log lines in `page`; one that ends in `…` is the beginning of several, or of a long one.
+fn messages(page: &str) -> Vec<&str> {
+    let rows = page.lines().skip_while(|line| !line.starts_with("| message | level |")).skip(2);
+    let cells = rows.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The messages of warnings and errors in a source text: where the macro is called, or in the lines of a connection.
+fn warnings(code: &str) -> Vec<String> {
+    let calls = ["warn!(", "error!(", "    failed: \""].into_iter().flat_map(|name| code.match_indices(name));
+    let mut warnings = Vec::new();
+    for (at, name) in calls {
+        let rest = if name.ends_with('"') { &code[at..] } else { &code[at + name.len()..] };
+        let end = rest
+            .find([';', '}'])
+            .map_or(rest.len(), |end| rest[end..].find('\n').map_or(rest.len(), |line| end + line));
+        let field =
+            literals(&rest[..end]).into_iter().find(|text| text.contains(' ') || text.contains(": {"));
+        warnings.extend(field);
+    }
+    warnings
+}
+
+#[test]
+fn the_table_of_log_lines_has_what_the_code_says() {
+    let page = read("docs/operating.md");
+    let messages = messages(&page);
+    assert!(messages.len() > 60, "the table was not found");
+    let sources = sources();
+    let texts: Vec<String> = sources.iter().flat_map(|(_, code)| literals(code)).collect();
+    for message in &messages {
+        let begins = message.trim_end_matches('…').trim_end();
+        let found =
+            texts.iter().any(|text| text == begins || message.ends_with('…') && text.starts_with(begins));
+        assert!(found, "docs/operating.md: `{message}` stands nowhere in src");
+    }
+    let mut checked = 0;
+    for (file, code) in &sources {
+        for warning in warnings(code) {
+            let known = messages.iter().any(|message| match message.strip_suffix('…') {
+                Some(begins) => warning.starts_with(begins.trim_end()),
+                None => warning == *message,
+            });
+            assert!(known, "{file}: the table of log lines in docs/operating.md has no row for `{warning}`");
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "only {checked} warnings were found");
+}
+
+#[test]
+fn every_file_that_the_architecture_names_is_there() {
+    let page = read("docs/ARCHITECTURE.md");
+    let (mut missing, mut checked) = (Vec::new(), 0);
+    for name in page.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
+        checked += 1;
+        if !root().join("src").join(name).exists() && !root().join(name).exists() {
+            missing.push(name);
+        }
+    }
+    assert!(checked > 60, "only {checked} files were found");
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names files that are not there: {missing:?}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::{Request, Version};
+use hyper::body::Incoming;
 use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -32,6 +34,7 @@ use crate::server::net::takeover;
 use crate::server::net::takeover::Handover;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::service::{Public, PublicNotices};
+use crate::server::respond;
 use crate::telemetry;
 
 /// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
@@ -232,9 +235,17 @@ impl Public {
     {
         self.transport.http1_opened.increment(1);
         let connection = ConnectionContext::new(self, peer, https);
-        let answer = |request| {
+        let answer = |request: Request<Incoming>| {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
-            async move { public.answer(request, &connection).await }
+            // Asked of the request here, where it is: in a function between, it would be copied once more.
+            let persistent = request.version() == Version::HTTP_11;
+            async move {
+                let mut response = public.answer(request, &connection).await?;
+                if persistent && public.notices.closing.has_started() {
+                    respond::close_connection(&mut response);
+                }
+                Ok(response)
+            }
         };
         let ends = (&connection.handover, &*connection.cut);
         let served = http1::serve(io, answer, self.transport.http1, left, ends, &self.notices.stop).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONNECTION, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::config;
@@ -76,20 +76,6 @@ impl Public {
 
     /// One request. `Err` when the connection is to be taken over.
     pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
-        connection: &ConnectionContext,
-    ) -> Result<Response<ResponseBody>, SocketTaken> {
-        // HTTP/2 has GOAWAY for it.
-        let persistent = request.version() == Version::HTTP_11;
-        let mut response = self.route(request, connection).await?;
-        if persistent && self.notices.closing.has_started() {
-            respond::close_connection(&mut response);
-        }
-        Ok(response)
-    }
-
-    async fn route(
         &self,
         mut request: Request<Incoming>,
         connection: &ConnectionContext,
