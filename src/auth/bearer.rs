@@ -8,7 +8,7 @@ use crate::event::{Key, Name};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bearer {
     pub grant: Grant,
-    /// Topics that the route grants to everybody whom it verifies.
+    /// Topics that the route grants to every caller that it verifies.
     pub of_route: Vec<Name>,
 }
 

@@ -39,7 +39,7 @@ impl GrantedTopics {
 
 impl Grant {
     /// The grant of a route that asks nobody who they are (`auth = "none"`): every topic that the route's templates
-    /// name, as whoever the request says.
+    /// name, as the user that the request names.
     pub fn open(user: Option<Name>, session: Option<Name>) -> Self {
         Self { user, session, token: None, topics: GrantedTopics::Any, issued: None, until: None }
     }

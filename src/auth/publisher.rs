@@ -1,8 +1,8 @@
-//! Who may publish over HTTP, and to whom: holders of one of the configured keys, or of a publisher's token (JWT),
+//! Who may publish over HTTP, and to which keys: holders of one of the configured keys, or of a publisher's token (JWT),
 //! `Authorization: Bearer <key>`.
 //!
-//! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. Whoever
-//! is not known to be free of bounds has some.
+//! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. A
+//! publisher that is not known to be free of bounds has some.
 
 use std::sync::{Arc, OnceLock};
 
@@ -46,7 +46,7 @@ pub struct Publisher {
     published: OnceLock<Counter>,
 }
 
-/// To whom a publisher may publish.
+/// Where a publisher may publish.
 #[derive(Debug)]
 struct PublisherScope {
     topics: Box<[Pattern]>,
@@ -107,7 +107,7 @@ impl PublisherDenied {
 }
 
 impl PublisherKeys {
-    /// `keys` may publish to everybody, `publishers` to whom they say. Empty keys are passed over: nobody may publish
+    /// `keys` may publish to everybody, `publishers` within their bounds. Empty keys are passed over: nobody may publish
     /// with nothing. A key that is both has the publisher's bounds.
     pub fn new(keys: &[Secret], publishers: &[config::Publisher], reserved: ReservedEvents) -> Self {
         let hash_of =
@@ -193,7 +193,7 @@ impl Publisher {
         Self { name: name.into(), subject: None, bounds: None, published: OnceLock::new() }
     }
 
-    /// Somebody who may publish to whom the configuration says.
+    /// Somebody who may publish what the configuration says.
     pub fn bounded(publisher: &config::Publisher, reserved: &ReservedEvents) -> Self {
         let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
             publisher.clone();
@@ -224,7 +224,7 @@ impl Publisher {
         }
     }
 
-    /// The operator's word for it; `publish_keys` for whoever holds one of those, `publisher_jwt` for a token's holder.
+    /// The operator's word for it; `publish_keys` for the holder of one of those, `publisher_jwt` for a token's holder.
     pub fn name(&self) -> &str {
         &self.name
     }

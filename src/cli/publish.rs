@@ -200,7 +200,7 @@ impl PublishCommand {
         };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // It is published, whoever reads of it.
+            // It is published, whether or not anybody reads this.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.map_err(Error::Output),
         }

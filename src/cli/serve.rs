@@ -71,11 +71,11 @@ impl ServeCommand {
                 warn!(key, "configuration: {message}");
             }
         }
-        // Whoever writes a file says in it who may publish; a first try should not end at a refusal.
+        // A file says who may publish; a first try should not end at a refusal.
         let written = self.config.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
         if !written && config.internal.publish_keys.is_empty() {
             let key = key::random();
-            // To whoever started it, not into the log, which others may read.
+            // To the terminal, not into the log, which others may read.
             let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
             config.internal.publish_keys.push(key);
         }

@@ -288,7 +288,7 @@ impl<'a> Follower<'a> {
                 Ok(Some(message)) => match self.output.take(&message) {
                     Ok(true) => {}
                     Ok(false) => return Ok(true),
-                    // Whoever read us has seen enough.
+                    // The reader of our output has seen enough.
                     Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(true),
                     Err(error) => return Err(Error::Output(error)),
                 },

@@ -163,7 +163,7 @@ impl Control {
         &self.surveys
     }
 
-    /// Takes grants back: whoever they were for is kept out from now on, and their streams end. `body` is the JSON
+    /// Takes grants back: their users are kept out from now on, and their streams end. `body` is the JSON
     /// that says whose.
     pub async fn revoke(&self, body: &[u8]) -> Result<Revoked, BadRevoke> {
         let (selector, time) = revoke::parse(body, self.revoke_for)?;

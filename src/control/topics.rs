@@ -198,7 +198,7 @@ impl TopicAssignments {
         for EditOutcome { number, of, result } in all {
             count(&of, &result);
             if let Some(waiting) = number.and_then(|number| self.waiting().remove(&*number)) {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = waiting.send(result);
             }
         }

@@ -1,4 +1,4 @@
-//! Whom an event is for, and by what a subscriber can be reached.
+//! The recipients of an event, and by what a subscriber can be reached.
 
 use smallvec::SmallVec;
 
@@ -41,7 +41,7 @@ pub enum BadAudience {
     ExceptAll,
 }
 
-/// Whom an event is for: every subscriber that holds one of the keys and none of the excepted ones.
+/// The recipients of an event: every subscriber that holds one of the keys and none of the excepted ones.
 /// A subscriber that holds several is still reached once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Audience {

@@ -24,7 +24,7 @@ const MAX_IDEMPOTENCY_KEY: usize = 256;
 /// What stands in for what an envelope leaves out.
 #[derive(Clone, Default, Debug)]
 pub struct EnvelopeDefaults {
-    /// Whom the event is for when no word of audience is given at all.
+    /// The recipients when no word of audience is given at all.
     pub audience: Vec<Key>,
     pub event: Option<EventName>,
     /// The event may be one of the stream's own: we have written it ourselves.

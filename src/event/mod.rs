@@ -1,4 +1,4 @@
-//! The vocabulary: what an event is, whom it is for, and its bytes on the wire.
+//! The vocabulary: what an event is, its recipients, and its bytes on the wire.
 //!
 //! Everything here is a value: parsed at the door, trusted inside. This room knows no socket, no log, no clock.
 

@@ -97,6 +97,6 @@ pub(super) struct RenewRequest {
     pub(super) judge: Judge,
 }
 
-/// Looks at the stream, or learns that it is not here; answers whoever asked. None = the stream stays as it is. Runs on
+/// Looks at the stream, or learns that it is not here; answers the caller. None = the stream stays as it is. Runs on
 /// the thread of the stream's shard.
 pub(super) type Judge = Box<dyn FnOnce(Option<StreamView<'_>>) -> Option<Binding> + Send>;

@@ -1,4 +1,4 @@
-//! Asks the kernel to run a shard after whoever woke it, not instead: on one core, whatever is ready to be published
+//! Asks the kernel to run a shard after the thread that woke it, not instead: on one core, what is ready to be published
 //! is appended first and delivered in one pass.
 //!
 //! Measured with one core for the daemon, 5,000 topics and 16 publishes in flight (`bench`, row `topics`): a fifth

@@ -29,7 +29,7 @@ impl Shard {
         cursor
     }
 
-    /// Lets all live subscribers go over a change that the inbox brought. Whoever is behind will find it in the log.
+    /// Lets all live subscribers go over a change that the inbox brought. Those that are behind find it in the log.
     pub(super) fn follow(&mut self, change: &AppliedEdit) {
         for slot in self.index(|index| index.holders(&change.of)) {
             let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };

@@ -1,7 +1,7 @@
 //! Which streams are open: a page of them, how many, one of them. Asked of every shard; nothing is changed.
 //!
 //! A page goes by client ids, which are random: a stream that is open while all pages are read is in exactly one of
-//! them, whoever comes and goes meanwhile.
+//! them, whatever comes and goes meanwhile.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -80,7 +80,7 @@ impl Shard {
                 first.pop_last();
             }
         });
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = answer.send(first.into_values().map(|slot| self.listed(slot)).collect());
     }
 

@@ -61,7 +61,7 @@ impl Mailbox {
         })
     }
 
-    /// Moves what was asked into `commands`, which is empty. Whoever asks from here on calls again.
+    /// Moves what was asked into `commands`, which is empty. A caller that asks from here on wakes it again.
     pub(super) fn take(&self, commands: &mut Vec<ShardCommand>) {
         // Cleared before the inboxes are read: what comes in between wakes once too often rather than never.
         self.called.store(false, Ordering::SeqCst);

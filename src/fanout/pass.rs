@@ -57,7 +57,7 @@ impl Pass {
 
     fn touch(&mut self, shard: &mut Shard, slot: SubscriberSlot, nth: u32, position: Position) {
         let Some(subscriber) = shard.subscribers.get_mut(slot as usize) else { return };
-        // Whoever is behind gets it from the log; whoever replayed beyond it has it.
+        // Those behind get it from the log; those that replayed beyond it have it.
         if subscriber.state != State::Live || position <= subscriber.cursor {
             return;
         }

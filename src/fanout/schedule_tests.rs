@@ -50,7 +50,7 @@ fn run(seed: u64) -> (usize, usize) {
                 }
             }
             _ => {
-                // Now and then enough at once that whoever stalls falls out of the log.
+                // Now and then enough at once that a stalled reader falls out of the log.
                 for _ in 0..=random.below(12) {
                     let broadcast = random.below(10) == 0;
                     let keys = if broadcast {
@@ -142,7 +142,7 @@ fn a_frame_larger_than_every_buffer_arrives_byte_for_byte() {
 }
 
 #[test]
-fn whoever_is_there_is_counted_and_whoever_left_is_not() {
+fn subscribers_are_counted_while_they_are_there() {
     let mut world = World::new(50, 2);
     let one = Audience::new([topic(1)], vec![]).unwrap();
     let both = Audience::new([topic(1), topic(2)], vec![topic(3)]).unwrap();
@@ -191,7 +191,7 @@ fn a_stream_ends_at_its_time_with_the_reason() {
     assert!(text.starts_with("HEAD"), "{text}");
     let closing =
         text.split("event: closing\ndata: {\"reason\":\"expired\"}\nid: ").nth(1).expect("the reason");
-    // The id is that of the last event before it: nothing is sent twice to whoever comes back.
+    // The id is that of the last event before it: nothing is sent twice to a client that comes back.
     let event_id = text.split("id: ").nth(1).unwrap().lines().next().unwrap();
     assert!(closing.starts_with(event_id), "{text}");
     assert!(text.ends_with("\r\n0\r\n\r\n"), "{text}");

@@ -124,7 +124,7 @@ impl Shard {
                         // What was published before it was asked for comes before the end.
                         self.take_in(&mut taken, &mut pass);
                         let CloseRequest { filter, token, end, count } = *ask;
-                        // Whoever asked may have gone.
+                        // The caller may have gone.
                         let _ = count.send(self.end(&filter, token.as_ref(), end));
                     }
                     ShardCommand::Renew(ask) => self.renew(*ask),
@@ -137,7 +137,7 @@ impl Shard {
                     ShardCommand::Drain(window) => self.drain(window),
                     ShardCommand::Stop => {
                         self.take_in(&mut taken, &mut pass);
-                        // Whoever asks from here on learns that nobody is here.
+                        // A caller that asks from here on learns that nobody is here.
                         self.mailbox.close();
                         self.close_all();
                         self.flush();
@@ -249,7 +249,7 @@ impl Shard {
         if self.draining {
             self.close(slot, CloseReason::Draining);
         } else if channel {
-            // The body may have been dropped before it knew whom to tell.
+            // The body may have been dropped before it knew its shard.
             self.on_notify(SubscriberId { slot, generation });
         }
     }
@@ -364,7 +364,7 @@ impl Shard {
                 }
                 Some(Progress::Blocked) => self.block(slot),
                 Some(Progress::Gone) => self.close(slot, CloseReason::ClientGone),
-                // Nobody knows what it may hear: whoever comes back is asked who they are.
+                // Nobody knows what it may hear: a client that comes back is verified.
                 None => self.close(slot, CloseReason::Lagged),
             }
         }

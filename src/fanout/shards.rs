@@ -155,7 +155,7 @@ impl Fanout {
                 Some(Err(no)) => (Renewed::No(no), None),
                 None => (Renewed::NotHere, None),
             };
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = answer.send(renewed);
             binding
         });

@@ -60,7 +60,7 @@ const MESSAGE: usize = 16 << 10;
 struct ChannelState {
     /// The shard met a full channel and wants to be told of room.
     waits: AtomicBool,
-    /// Whom to tell: set when the subscriber has joined its shard.
+    /// The shard to tell: set when the subscriber has joined its shard.
     mailbox: OnceLock<(Arc<Mailbox>, u32)>,
     /// Distinguishes the subscriber from a later one in the same slot.
     generation: AtomicU64,

@@ -1,6 +1,6 @@
 //! When to look at which subscriber again: a timer wheel of one thread.
 //!
-//! Entries are never taken back: whoever is told looks whether the time is still the one that counts.
+//! Entries are never taken back: the shard checks whether the time is still the one that counts.
 
 use std::time::{Duration, Instant};
 

@@ -44,7 +44,7 @@ pub enum RecordKind {
 /// A change that is asked for.
 #[derive(Debug)]
 pub struct EditRequest {
-    /// By which whoever asked knows it again.
+    /// By which the instance that asked knows it again.
     pub number: Option<Box<str>>,
     pub of: Key,
     pub edit: TopicEdit,
@@ -176,7 +176,7 @@ impl EditRequest {
 
 impl PreparedEvent {
     fn new(id: EventId, event: Event, at: Instant, format: EventFormat) -> Self {
-        // By the id, so that every instance says the same. Whoever appends may choose ids of his own.
+        // By the id, so that every instance says the same. A publisher may choose ids of its own.
         let published = from_unix_ms(id.ms);
         let frame = format.draft(&event, published).seal((!event.ephemeral).then_some(id));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);

@@ -1,6 +1,6 @@
 //! The sets of topics as they are kept elsewhere, so that they survive a restart of this process.
 //!
-//! Whoever keeps them asks whose sets have changed, and gets what they are now with the id up to which that holds: both
+//! What keeps them asks whose sets have changed, and gets what they are now with the id up to which that holds: both
 //! of one moment. This file must not know where they are kept.
 
 use std::collections::BTreeSet;

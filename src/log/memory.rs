@@ -147,7 +147,7 @@ impl Log {
     }
 
     /// Changes the topics of a user, a session or a client, in one place among the events. Streams follow, and
-    /// whoever joins later holds them; what a client was given ends with its stream.
+    /// subscribers that join later hold them; what a client was given ends with its stream.
     pub fn edit(&self, of: &Key, edit: TopicEdit) -> Result<Edited, BadEdit> {
         self.edit_by(of, edit, EditBy::Backend)
     }

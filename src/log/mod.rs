@@ -1,7 +1,7 @@
 //! The ordered log: every event gets one position, is rendered once, kept within the retention, and handed to the
 //! feeds that hold a subscriber for it.
 //!
-//! Invariant: positions are dense and only grow; whoever registers keys at a feed learns, under the same lock, the
+//! Invariant: positions are dense and only grow; a shard that registers keys at a feed learns, under the same lock, the
 //! position after which everything for these keys reaches the feed. What users, sessions and clients are given changes
 //! in places of the same order. This room knows no socket and no subscriber.
 

@@ -71,7 +71,7 @@ impl Store {
         self.index.clear();
         self.newest.clear();
         self.bytes = 0;
-        // A place of its own: whoever has everything up to the old head has not got what comes now.
+        // A place of its own: a reader with everything up to the old head has not got what comes now.
         self.head = Position(self.head.0 + 1);
         self.head_id = origin;
         self.trimmed = Cursor { position: self.head, id: origin };

@@ -1,7 +1,7 @@
 //! TLS for everything that listens or connects: rustls configurations made of PEM texts.
 //!
 //! The cryptography is aws-lc-rs, handed over explicitly: nothing here reads or sets a process-wide default. Only TLS
-//! 1.2 and 1.3 are spoken. This file must not know whom a configuration is for, nor where its texts were stored.
+//! 1.2 and 1.3 are spoken. This file must not know what a configuration is for, nor where its texts were stored.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-/// Whom a client believes.
+/// Which servers a client trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
     /// The system's authorities; those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set.

@@ -96,7 +96,7 @@ impl BackendIo {
         Arc::clone(&self.heard)
     }
 
-    /// The socket for whoever begins an exchange anew that has been begun already: with `sent`, what is written first
+    /// The socket for one who begins an exchange anew that has been begun already: with `sent`, what is written first
     /// is the request, which has been sent, and only then is `ahead` read, and whatever follows it.
     pub(super) fn begun(self, sent: bool, ahead: Bytes) -> Self {
         Self { sent, ahead, ..self }

@@ -1,4 +1,4 @@
-//! A connection to the backend, driven by whoever uses it.
+//! A connection to the backend, driven by the task that uses it.
 //!
 //! It is polled in the task of the request that it carries, so a request costs no second task and no wake-up between
 //! two; and to drop it is to close it, which is how a request is cancelled.
@@ -100,7 +100,7 @@ impl UpstreamConnection {
         }
     }
 
-    /// Reads and writes what can be. Ready when the connection is over; its error goes to whoever waits for an answer
+    /// Reads and writes what can be. Ready when the connection is over; its error goes to the request that waits for an answer
     /// or its body.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.mode {

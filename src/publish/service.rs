@@ -180,7 +180,7 @@ impl PublishService {
     }
 
     /// Where the log ends: everything published before the call stands at or before it, if Redis or this instance has
-    /// said so to whoever published.
+    /// said so to the publisher.
     pub async fn head(&self) -> Result<EventId, RelayError> {
         let elsewhere = match &self.relay {
             Some(relay) => relay.head().await?,

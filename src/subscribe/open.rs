@@ -214,7 +214,7 @@ impl Streams {
     }
 
     pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {
-        // Longer than after a cut: whoever is refused should not be the first to come back.
+        // Longer than after a cut: a client that is refused should not be the first to come back.
         let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
         Refusal::Later {
             why,

@@ -25,7 +25,7 @@ pub enum Refusal {
     /// What is asked for is asked of a stream that cannot be.
     #[error("no stream of this name is open: open it anew")]
     NoSuchStream,
-    /// Whoever it is shall not come back.
+    /// The client shall not come back.
     #[error("whoever this is was sent away")]
     Away,
     /// It will pass: the client should come back after `retry`.

@@ -29,7 +29,7 @@ pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
     text.split(',').map(str::trim).collect::<Vec<_>>().join(",").parse()
 }
 
-/// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: whoever logs never
+/// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: code that logs never
 /// waits and never fails. Lines that standard error does not take are counted in
 /// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
 /// the log too.

@@ -1,6 +1,6 @@
 //! What the application is asked: the caller's own credentials, and where they want to go.
 //!
-//! Invariant: everything that goes along is in the digest, so that whoever asks the same is who asked before.
+//! Invariant: everything that goes along is in the digest, so that equal questions are from the same caller.
 
 use std::fmt::Write as _;
 

@@ -23,7 +23,7 @@ const MAX_TOPICS: usize = 1000;
 /// The longest time to live that is taken at its word.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A caller whom the application knows.
+/// A caller that the application knows.
 #[derive(Clone, Debug)]
 pub(in crate::auth) struct Granted {
     pub(in crate::auth) grant: Grant,

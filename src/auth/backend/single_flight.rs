@@ -97,7 +97,7 @@ impl<T: Clone + Send + Sync> Flight<T> {
         loop {
             self.sender.closed().await;
             let mut under_way = self.flights.lock();
-            // Whoever joins does so under this lock.
+            // Callers join under this lock.
             if self.sender.receiver_count() == 0 {
                 if self.is_listed(&under_way) {
                     under_way.remove(&self.digest);

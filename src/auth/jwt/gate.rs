@@ -66,7 +66,7 @@ impl JwtGate {
         strip_tokens(uri, headers, &self.from);
     }
 
-    /// Whoever sends `request`: of several cookies the first that is good counts.
+    /// The sender of `request`: of several cookies the first that is good counts.
     pub async fn verify(&self, request: &Parts) -> Result<Verified, Denied> {
         let mut refused = None;
         for token in presented(request, &self.from)? {
@@ -80,7 +80,7 @@ impl JwtGate {
         Err(refused.unwrap_or(Denied::NoToken))
     }
 
-    /// Whoever brings `token`. Waits for keys that may be on their way.
+    /// The bearer of `token`. Waits for keys that may be on their way.
     pub async fn verify_token(&self, token: &str) -> Result<Verified, Denied> {
         let claims = match self.claims(token, SystemTime::now()) {
             Err(Denied::UnknownKey | Denied::UnsupportedAlgorithm | Denied::BadSignature) => {

@@ -96,7 +96,7 @@ impl RemoteKeys {
             own: own.into(),
             fetched: Mutex::new(None),
             left_out: Mutex::default(),
-            // Whoever comes before the first fetch has ended waits for it.
+            // A caller that comes before the first fetch has ended waits for it.
             asked: Mutex::new(RefreshRequest { pending: true, last: None }),
             wake: Notify::new(),
             done: watch::Sender::new(0),
@@ -169,7 +169,7 @@ impl RemoteKeys {
                 result = self.fetch() => result,
             };
             self.note(&result, &mut failures, &health);
-            // Behind the keys' change, so that whoever wakes finds them.
+            // Behind the keys' change, so that those who wake find them.
             self.asked.lock().pending = false;
             self.done.send_modify(|count| *count += 1);
             let pause = if failures == 0 {

@@ -196,7 +196,7 @@ impl Tickets {
         })
     }
 
-    /// The grant of whoever brings a ticket that has not been used, or the cookie of one that has.
+    /// The grant of a caller with a ticket that has not been used, or the cookie of one that has.
     pub(super) async fn verify(&self, caller: &Caller<'_>) -> Result<Verified, Denied> {
         self.verify_at(caller, SystemTime::now()).await
     }
@@ -334,7 +334,7 @@ impl TicketContent {
         serde_json::from_slice(text).ok()
     }
 
-    /// What it grants, and to whom.
+    /// What it grants, and its user.
     fn granted(&self) -> (&Option<String>, &Option<String>, &[String], &Map<String, Value>) {
         (&self.u, &self.s, &self.t, &self.c)
     }

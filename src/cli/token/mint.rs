@@ -21,7 +21,7 @@ pub(super) struct Mint {
     /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Whom it is for
+    /// The user it is for
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// The session that it is for

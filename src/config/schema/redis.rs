@@ -81,7 +81,7 @@ impl Redis {
         secure(&self.url) || self.sentinels.iter().any(secure)
     }
 
-    /// Whether anything of where Redis is, and as whom we come, stands in files.
+    /// Whether anything of where Redis is, and as which user we come, stands in files.
     pub fn has_files(&self) -> bool {
         !self.files.is_empty()
     }

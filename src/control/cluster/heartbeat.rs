@@ -27,7 +27,7 @@ const WARN: Duration = Duration::from_secs(10);
 pub(in crate::control) struct Alive {
     pub(in crate::control) from: InstanceId,
     pub(in crate::control) name: String,
-    /// It has just come: whoever hears it says at once that it lives, too.
+    /// It has just come: an instance that hears it says at once that it lives, too.
     #[serde(default)]
     pub(in crate::control) new: bool,
     /// How many messages of its people it has told; none from a release that tells of nobody.

@@ -26,7 +26,7 @@ struct BusMessage {
     command: BusCommand,
 }
 
-/// What is to be done by whoever it concerns.
+/// What is to be done by the instances that it concerns.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::control) enum BusCommand {

@@ -1,6 +1,6 @@
 //! Questions to all living instances, and their answers: scattered on the control channel, gathered until a deadline.
 //!
-//! Invariant: whoever asks gets an answer in time, and it names every living instance that is not in it. This file must
+//! Invariant: a question gets an answer in time, and it names every living instance that is not in it. This file must
 //! not know what is asked.
 
 use crate::future::BoxFuture;
@@ -30,8 +30,8 @@ const MAX_WAITING: usize = 256;
 
 /// Answers the questions of one kind on this instance.
 pub trait SurveyResponder: Send + Sync {
-    /// The parts of this instance's answer, in order: at most [`MAX_PARTS`], none larger than [`MAX_PART`]. Whoever
-    /// has more to say says in a part that something is left out.
+    /// The parts of this instance's answer, in order: at most [`MAX_PARTS`], none larger than [`MAX_PART`]. An
+    /// answer that is longer says in a part that something is left out.
     fn answer(&self, question: Value) -> BoxFuture<'_, Vec<Value>>;
 }
 
@@ -129,7 +129,7 @@ impl Surveys {
         self.kinds().insert(kind, answers);
     }
 
-    /// Asks `whom`, and waits for the answers for at most `patience`. Dropped half-way, the answers are passed over.
+    /// Asks these instances, and waits for the answers for at most `patience`. Dropped half-way, the answers are passed over.
     pub async fn ask(
         &self,
         kind: &'static str,
@@ -260,7 +260,7 @@ impl Surveys {
         if open.missing.is_empty()
             && let Some(all) = open.all.take()
         {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = all.send(());
         }
     }

@@ -33,7 +33,7 @@ pub struct StreamFilter {
 pub enum CloseMode {
     /// Their clients may come back.
     ComeBack,
-    /// Whoever they are shall stay away until then.
+    /// They shall stay away until then.
     StayAway(SystemTime),
 }
 
@@ -43,7 +43,7 @@ impl StreamFilter {
         *self == Self::default()
     }
 
-    /// Whether whoever they are is known again, and can be kept out.
+    /// Whether they are known again when they come back, and can be kept out.
     pub fn is_remembered(&self) -> bool {
         self.selector().is_some()
     }

@@ -1,4 +1,4 @@
-//! Speaks of who comes and goes: to whoever heeds it here, and as events on the operator's topics.
+//! Announces who comes and goes: to its listeners here, and as events on the operator's topics.
 //!
 //! At least once: what may not have been published is published again, with the same idempotency key. What waits has a
 //! bound, so that a Redis that is away for long costs events and no memory.

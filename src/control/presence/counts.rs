@@ -132,7 +132,7 @@ impl NameCounts {
     }
 
     /// From now on things are said: first who has come meanwhile; who has gone meanwhile gets the grace until
-    /// `gone_at`. With `known`, whoever is on another instance than the first was said by others.
+    /// `gone_at`. With `known`, a user on another instance than the first was said by others.
     pub(super) fn thaw(&mut self, gone_at: u64, known: bool, changes: &mut Vec<CountChange>) {
         for (name, person) in &mut self.people {
             if person.on.is_empty() {

@@ -175,7 +175,7 @@ impl Presence {
         }))
     }
 
-    /// Whom to ask for everything now.
+    /// Which instances to ask for everything now.
     pub(in crate::control) fn to_ask(&self) -> Vec<BusCommand> {
         let now = self.now();
         let mut state = self.state();

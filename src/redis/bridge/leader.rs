@@ -1,7 +1,7 @@
 //! Appends what is published on bridged channels to the stream: on one instance, each message once and in order.
 //!
 //! Every instance hears all of it ([`Backlog`](crate::redis::bridge::backlog::Backlog)) and keeps what is not known to be in the stream. The
-//! holder of the lease appends. Whoever takes the lease over reads up to where the messages have been appended, finds
+//! holder of the lease appends. An instance that takes the lease over reads up to where the messages have been appended, finds
 //! that checkpoint in what it heard itself, and goes on there. An instance that cannot find it waits until those who can had
 //! their chance, and then says in the stream that messages may be missing: a gap is told, never silent.
 
@@ -157,7 +157,7 @@ impl Bridge {
     fn could_go_on(&self) -> bool {
         match self.checkpoint.as_deref() {
             None => false,
-            // Nothing was ever appended: whoever listens may begin.
+            // Nothing was ever appended: an instance that listens may begin.
             Some("") => true,
             Some(checkpoint) => checkpoint.parse().is_ok_and(|position| {
                 self.config
@@ -172,7 +172,7 @@ impl Bridge {
         loop {
             let listens =
                 self.config.tap.look(|backlog| backlog.listening()).is_some_and(|(_, marker)| marker);
-            // Whoever has everything from the checkpoint on goes first.
+            // An instance with everything from the checkpoint on goes first.
             let patience = self.config.length / 2;
             let alone = !self.could_go_on();
             let waited = self.free_since.is_some_and(|since| since.elapsed() >= patience);

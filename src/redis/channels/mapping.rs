@@ -17,7 +17,7 @@ use crate::event::{
 
 /// The subscriptions, and what a message of each stands for.
 pub(in crate::redis) struct Channels {
-    /// Where instances tell each other what topics are given to whom: no event is published there. With a stream that
+    /// Where instances tell each other who is given which topics: no event is published there. With a stream that
     /// stands in the stream.
     assignments: Option<Box<[u8]>>,
     /// Whether the operator mapped any whose messages are delivered live only.

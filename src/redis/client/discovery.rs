@@ -1,7 +1,7 @@
 //! Questions about where to go: Sentinels for the master, nodes of a Cluster for who holds a slot, servers for their
 //! role.
 //!
-//! Whoever answered last is asked first. This file must not know what the connection that follows is for.
+//! The one that answered last is asked first. This file must not know what the connection that follows is for.
 
 use std::time::Duration;
 
@@ -223,7 +223,7 @@ mod tests {
         asked.say(format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&master.to_string())).as_bytes()).await;
     }
 
-    /// The connection could not be made, and whoever keeps it says so.
+    /// The connection could not be made, and its owner says so.
     fn is_told(endpoint: &Arc<Endpoint>, opened: Result<RedisConnection, RedisError>) {
         const PURPOSE: Purpose =
             Purpose { label: "test", connected: "", reconnected: "", failed: "", meanwhile: "" };

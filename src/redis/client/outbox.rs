@@ -96,7 +96,7 @@ impl<E: Exchange> Outbox<E> {
 }
 
 impl<E: Exchange> Pending<E> {
-    /// Whoever asked may have gone.
+    /// The caller may have gone.
     fn answer(self, answer: Result<E::Answer, Undone>) {
         let _ = self.answer.send(answer);
     }
@@ -248,7 +248,7 @@ impl<E: Exchange> OutboxTask<E> {
                 if std::mem::replace(&mut moved_before, !moved.is_empty()) {
                     moved = keep(moved, false, &elsewhere);
                 } else {
-                    // Whoever has it now is asked.
+                    // The node that has it now is asked.
                     at_once |= !moved.is_empty();
                 }
                 batch.extend(moved);
@@ -339,7 +339,7 @@ impl<E: Exchange> OutboxTask<E> {
             Role::Untold => false,
         };
         if self.connection.is_some() && is_due && self.ask_role().await.is_err() {
-            // Demoted, or gone: nothing was sent yet, and whoever is there now is asked instead.
+            // Demoted, or gone: nothing was sent yet, and the node that is there now is asked instead.
             self.drop_connection();
         }
         if self.connection.is_none() {

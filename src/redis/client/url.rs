@@ -1,4 +1,4 @@
-//! Where Redis is and as whom we come: the URL, taken apart.
+//! Where Redis is and as which user we come: the URL, taken apart.
 //!
 //! Invariant: neither `Display` nor `Debug` shows the user or the password, so an address may stand in any log line.
 
@@ -20,7 +20,7 @@ pub enum BadRedisUrl {
     Tls(String),
 }
 
-/// Where Redis is and as whom we come.
+/// Where Redis is and as which user we come.
 #[derive(Clone)]
 pub(in crate::redis) struct Address {
     pub(in crate::redis) location: HostOrSocket,

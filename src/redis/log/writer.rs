@@ -2,7 +2,7 @@
 //!
 //! Several events of one publish go as one transaction. Idempotency keys are checked and kept by Redis itself, in the
 //! same step as the append. An ephemeral event goes out over the channel instead. Each sender learns whether Redis took
-//! its events, surely did not, or may have. Now and then the stream is trimmed, whoever appends to it.
+//! its events, surely did not, or may have. Now and then the stream is trimmed, no matter who appends to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const PURPOSE: Purpose = Purpose {
 };
 /// How many senders may wait.
 const MAX_WAITING: usize = 256;
-/// How often the stream is held to its bounds, whoever appends to it.
+/// How often the stream is held to its bounds, no matter who appends to it.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Appends to the stream that is the log. Cloning shares.

@@ -192,7 +192,7 @@ impl TopicWriter {
                 if let Some(there) = connection.given_at(&store.name, limit).await?
                     && there.epoch.order() < epoch.order()
                 {
-                    // Whoever was to begin this life has not, and there is no difference between the two.
+                    // The instance that was to begin this epoch has not, and there is no difference between the two.
                     connection.claim_assigned(&store.name, there, StoredAt { epoch, ..there }, limit).await?;
                 }
                 Ok(false)

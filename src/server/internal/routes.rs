@@ -48,7 +48,7 @@ pub(super) enum TopicsHandler {
     Remove,
 }
 
-/// Whom a path below `/users`, `/sessions` or `/clients` is about.
+/// Who a path below `/users`, `/sessions` or `/clients` is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Holder {
     User,
