@@ -1,5 +1,6 @@
-//! The pages that people read, held against the code: metrics, log lines, files, words on the wire, snippets of configuration, links, what
-//! is called missing; and the form of commits. The first steps of the pages are run by `tests/it/pages.rs`.
+//! The pages that people read, held against the code: metrics, log lines, files, words on the wire, snippets of
+//! configuration, links, what is called missing; and the form of commits. The first steps of the pages are run by
+//! `tests/it/pages.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -73,23 +74,13 @@ fn every_reason_on_the_wire_is_explained() {
 }
 
 /// The Rust files of `src` without their tests, by their paths in the repository.
-fn sources() -> Vec<(String, String)> {
-    let mut folders = vec![root().join("src")];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder of ours") {
-            let path = entry.expect("an entry").path();
-            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if name.ends_with(".rs") && !name.contains("tests") {
-                let text = read(&name);
-                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-                files.push((name, code.to_owned()));
-            }
-        }
-    }
-    files
+fn code_of_the_rooms() -> Vec<(String, String)> {
+    let named = sources(&root().join("src")).into_iter().filter_map(|path| {
+        let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+        let code = read(&name).split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+        (!name.contains("tests")).then_some((name, code))
+    });
+    named.collect()
 }
 
 /// The texts in quotes of a source text, without the breaks of those that go on in the next line.
@@ -130,7 +121,7 @@ fn the_table_of_log_lines_has_what_the_code_says() {
     let page = read("docs/operating.md");
     let messages = messages(&page);
     assert!(messages.len() > 60, "the table was not found");
-    let sources = sources();
+    let sources = code_of_the_rooms();
     let texts: Vec<String> = sources.iter().flat_map(|(_, code)| literals(code)).collect();
     for message in &messages {
         let begins = message.trim_end_matches('…').trim_end();
