@@ -9,7 +9,7 @@
 //! | 6 | [`app`] |
 //! | 5 | [`server`] [`redis`] |
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
-//! | 3 | [`auth`] [`fanout`] [`proxy`] |
+//! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] |
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod dashboard;
 pub mod event;
 pub mod expiring;
 pub mod fanout;

@@ -12,8 +12,11 @@ use crate::app::stop::StopOrder;
 use crate::app::watchdog;
 use crate::app::watchdog::VitalParts;
 use crate::auth::{FirstUse, Gates, Publisher, PublisherKeys, Revocations, Tickets};
-use crate::config::{Config, HookEvent};
-use crate::control::{Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments};
+use crate::config::{Config, HookEvent, SettingInForce};
+use crate::control::{
+    Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments, TopicList,
+};
+use crate::dashboard::{Board, BoardIdentity, BoardRedis, DashboardKeys};
 use crate::fanout::{Fanout, Watcher};
 use crate::health::Health;
 use crate::log::{Log, MemberBounds};
@@ -45,11 +48,19 @@ pub(super) struct Parts {
     webhooks: Option<Arc<Webhooks>>,
     topics: Arc<TopicAssignments>,
     control: Arc<Control>,
+    gates: Arc<Gates>,
+    topic_list: Arc<TopicList>,
+    in_force: Vec<SettingInForce>,
     public: Arc<server::Public>,
 }
 
 impl Parts {
-    pub(super) fn build(config: &Config, log: Arc<Log>, metrics: Metrics) -> io::Result<Self> {
+    pub(super) fn build(
+        config: &Config,
+        in_force: Vec<SettingInForce>,
+        log: Arc<Log>,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
         let (order, health) = (StopOrder::default(), Health::new(&config.internal.ready_requires));
         let fanout = Arc::new(Fanout::start(&log, &fanout_settings(config))?);
         let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
@@ -57,6 +68,8 @@ impl Parts {
         let instances = Arc::new(Instances::new(&config.instance));
         let webhooks = build_webhooks(config, &instances, &fanout)?;
         let cluster = build_cluster(config, &order, instances, &fanout, webhooks.as_ref());
+        let surveys = Arc::clone(&cluster.surveys);
+        let topic_list = Arc::new(TopicList::new(Arc::clone(&fanout), Arc::clone(&log), surveys));
         let connections =
             Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
@@ -77,6 +90,7 @@ impl Parts {
             &health,
             &order.serving,
         );
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
         let streams = Streams::new(
             subscribe::Settings {
                 routes: &config.streams,
@@ -84,7 +98,7 @@ impl Parts {
                 sse: &config.sse,
                 limits: &config.limits,
             },
-            Arc::new(gates.map_err(io::Error::other)?),
+            Arc::clone(&gates),
             Arc::clone(&revocations),
             Arc::clone(&log),
             Arc::clone(&fanout),
@@ -102,6 +116,9 @@ impl Parts {
             webhooks,
             topics,
             control,
+            gates,
+            topic_list,
+            in_force,
             public,
         })
     }
@@ -179,6 +196,7 @@ impl Parts {
         let StopOrder { leaving, serving, last, .. } = &self.order;
         let keys = PublisherKeys::start(&config.internal, reserved_events(config), &self.health, serving)
             .map_err(io::Error::other)?;
+        let dashboard = self.build_dashboard(config);
         let probes = server::Probes {
             health: self.health.clone(),
             metrics: self.metrics.clone(),
@@ -193,10 +211,52 @@ impl Parts {
             probes,
             last.clone(),
         );
+        let internal = match dashboard {
+            Some(dashboard) => internal.with_dashboard(dashboard),
+            None => internal,
+        };
         Ok(Arc::new(match (&self.tickets, &config.auth.ticket) {
             (Some(tickets), Some(section)) => internal.with_tickets(Arc::clone(tickets), section),
             _ => internal,
         }))
+    }
+}
+
+impl Parts {
+    /// What the dashboard needs, where it is on.
+    fn build_dashboard(&self, config: &Config) -> Option<server::Dashboard> {
+        if !config.dashboard.is_on() {
+            return None;
+        }
+        let me = self.control.instances().me();
+        let identity = BoardIdentity {
+            id: me.id.to_string(),
+            name: me.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            public: config.public.listen.to_string(),
+            tls: config.public.tls.is_some(),
+            streams: config.streams.iter().map(|stream| stream.path.clone()).collect(),
+            redis: config.redis.as_ref().map(|redis| BoardRedis {
+                address: redis.place(),
+                prefix: redis.prefix.clone(),
+                stream: redis.stream.as_ref().map(|stream| stream.key.clone()),
+            }),
+        };
+        let StopOrder { serving, last, .. } = &self.order;
+        let (metrics, health) = (self.metrics.clone(), self.health.clone());
+        let board = Board::new(identity, metrics, health, Arc::clone(&self.log), serving.clone());
+        let board = Arc::new(board);
+        last.spawn_essential("dashboard", Arc::clone(&board).run(last.clone()));
+        Some(server::Dashboard {
+            keys: DashboardKeys::new(&config.dashboard),
+            board,
+            topics: Arc::clone(&self.topic_list),
+            gates: Arc::clone(&self.gates),
+            streams: config.streams.clone(),
+            jwt: config.auth.jwt.clone(),
+            in_force: self.in_force.clone(),
+            publisher: Arc::new(Publisher::own("dashboard")),
+        })
     }
 }
 

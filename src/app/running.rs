@@ -28,6 +28,7 @@ pub(super) struct Listeners {
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
     config: Config,
+    in_force: Vec<config::SettingInForce>,
     log: Arc<Log>,
     listeners: Listeners,
 }
@@ -45,7 +46,7 @@ impl App {
         let public = passed.public.map_or_else(|| server::bind(config.public.listen), server::adopt)?;
         let internal = passed.internal.map_or_else(|| server::bind(config.internal.listen), server::adopt)?;
         let log = build_log(&config);
-        Ok(Self { config, log, listeners: Listeners { public, internal } })
+        Ok(Self { config, in_force: Vec::new(), log, listeners: Listeners { public, internal } })
     }
 
     /// The same daemon on the log of one that has stopped in this process: its ids go on.
@@ -55,6 +56,11 @@ impl App {
 
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.log)
+    }
+
+    /// The dashboard shows these as the configuration.
+    pub fn showing(self, in_force: Vec<config::SettingInForce>) -> Self {
+        Self { in_force, ..self }
     }
 
     /// Where browsers reach it.
@@ -70,8 +76,8 @@ impl App {
     /// Serves until `stop` completes, then drains, at the longest until the deadline.
     pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
-        let Self { config, log, listeners } = self;
-        let running = Parts::build(&config, log, metrics)?.start(&config, listeners)?;
+        let Self { config, in_force, log, listeners } = self;
+        let running = Parts::build(&config, in_force, log, metrics)?.start(&config, listeners)?;
         systemd::ready();
         stop.await;
         systemd::stopping(config.drain.delay + config.drain.deadline + AFTER_DEADLINE);

@@ -130,6 +130,14 @@ impl Gates {
         }
     }
 
+    /// Whoever brings `token` to a stream with `auth = "jwt"`; None where there is no such way.
+    pub async fn verify_token(&self, token: &str) -> Option<Result<Verified, Denied>> {
+        match &self.jwt {
+            Some(jwt) => Some(jwt.verify_token(token).await),
+            None => None,
+        }
+    }
+
     /// Takes out of a request that goes on to the backend the tickets and their cookies.
     pub fn strip_tokens(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         if let Some(tickets) = &self.tickets {

@@ -4,6 +4,7 @@ mod backend;
 mod bearer;
 pub mod claims;
 mod denied;
+mod explain;
 mod gate;
 mod grant;
 pub mod jwt;
@@ -16,6 +17,9 @@ mod ticket;
 pub use crate::auth::backend::client::BadServer;
 pub use crate::auth::bearer::Bearer;
 pub use crate::auth::denied::{Denied, DeniedResponse};
+pub use crate::auth::explain::{
+    ClaimCheck, StreamExplanation, TopicExplanation, allowing, compare_claims, explain_stream,
+};
 pub use crate::auth::gate::{BadGate, Caller, Gates, Verified};
 pub use crate::auth::grant::{Grant, GrantedTopics};
 pub use crate::auth::origin::RequestOrigin;

@@ -26,7 +26,7 @@ impl Check {
     pub(super) fn run(self) -> ExitCode {
         let backend = self.backend.as_deref();
         match Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend) {
-            Ok(CheckedConfig { config, warnings }) => {
+            Ok(CheckedConfig { config, warnings, in_force: _ }) => {
                 let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
                 let mut text = format!("{name}: ok\n{}", summary(&config));
                 for warning in warnings {
@@ -54,6 +54,12 @@ fn summary(config: &Config) -> String {
         many => format!("{many} publish keys"),
     };
     let _ = writeln!(lines, "  internal  {}, {keys}", config.internal.listen);
+    let _ = match (config.dashboard.keys.len(), config.dashboard.read_keys.len()) {
+        (0, 0) => Ok(()),
+        (act, read) => {
+            writeln!(lines, "  dashboard http://{}/, {act} to act and {read} to look", config.internal.listen)
+        }
+    };
     for publisher in &config.internal.publishers {
         let people = [
             (publisher.users, "users"),

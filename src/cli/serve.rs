@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
-use crate::config::{CheckedConfig, Config, LogFormat, Problem, Severity};
+use crate::config::{CheckedConfig, Config, LogFormat, Problem, SettingInForce, Severity};
 use crate::systemd::PassedSockets;
 use crate::telemetry;
 
@@ -53,7 +53,7 @@ impl ServeCommand {
     pub(super) fn run(self) -> ExitCode {
         let backend = self.backend.as_deref();
         let loaded = Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend);
-        let CheckedConfig { mut config, warnings } = match loaded {
+        let CheckedConfig { mut config, warnings, in_force } = match loaded {
             Ok(loaded) => loaded,
             Err(bad) => {
                 note_lines(bad);
@@ -79,12 +79,12 @@ impl ServeCommand {
             let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
             config.internal.publish_keys.push(key);
         }
-        run_daemon(config)
+        run_daemon(config, in_force)
     }
 }
 
 /// Runs the daemon until a signal stops it.
-pub(super) fn run_daemon(config: Config) -> ExitCode {
+fn run_daemon(config: Config, in_force: Vec<SettingInForce>) -> ExitCode {
     let metrics = telemetry::install_metrics();
     // Before there are threads.
     let passed = match PassedSockets::take() {
@@ -97,7 +97,7 @@ pub(super) fn run_daemon(config: Config) -> ExitCode {
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        App::bind(config, passed)?.run(metrics, stop).await
+        App::bind(config, passed)?.showing(in_force).run(metrics, stop).await
     });
     telemetry::flush_log(LAST_LINES);
     match result {

@@ -10,6 +10,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use crate::config::environment::{DOCUMENT, Environment};
+use crate::config::in_force::{SettingInForce, in_force};
 use crate::config::problem::{BadConfig, Origin, Problem, Severity, Snippet};
 use crate::config::reader::{Diagnostic, Findings, Location, Reader};
 use crate::config::schema::Config;
@@ -25,6 +26,8 @@ const MAX: u64 = 1 << 20;
 pub struct CheckedConfig {
     pub config: Config,
     pub warnings: Vec<Problem>,
+    /// Every key that holds, to be shown.
+    pub in_force: Vec<SettingInForce>,
 }
 
 impl Config {
@@ -140,7 +143,8 @@ fn settle(
     if broken {
         Err(BadConfig { problems })
     } else {
-        Ok(CheckedConfig { config: outcome.value, warnings: problems })
+        let in_force = in_force(outcome.asked);
+        Ok(CheckedConfig { config: outcome.value, warnings: problems, in_force })
     }
 }
 

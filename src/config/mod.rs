@@ -5,6 +5,7 @@
 
 mod environment;
 mod http_url;
+mod in_force;
 mod load;
 mod origin;
 mod parsers;
@@ -22,6 +23,7 @@ mod syntax;
 mod values;
 
 pub use crate::config::http_url::HttpUrl;
+pub use crate::config::in_force::SettingInForce;
 pub use crate::config::load::CheckedConfig;
 pub use crate::config::origin::{HostName, OriginPattern, WebOrigin};
 pub use crate::config::problem::{BadConfig, Origin, Problem, Severity};

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{Environment, PREFIX};
+use crate::config::in_force::AskedKey;
 use crate::config::problem::Severity;
 use crate::config::section_reader::{KeyKind, SectionReader};
 use crate::config::suggest::nearest;
@@ -32,6 +33,8 @@ pub(super) struct Reader<'a> {
     /// What the reference says of sections, in order, and of keys.
     pub(super) sections: Vec<SectionDoc>,
     pub(super) docs: BTreeMap<(&'static str, &'static str), KeyDoc>,
+    /// Every key that was asked for, with what it holds, to be shown.
+    pub(super) asked: Vec<AskedKey>,
     unknown_keys: Vec<UnknownKey>,
     pub(super) diagnostics: Vec<Diagnostic>,
     hidden: Hidden,
@@ -96,6 +99,7 @@ pub(super) struct Findings<T> {
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) hidden: Hidden,
     pub(super) environment: Environment,
+    pub(super) asked: Vec<AskedKey>,
 }
 
 /// A key of the file that nobody asked for.
@@ -121,6 +125,7 @@ impl<'a> Reader<'a> {
             secret_files: BTreeMap::new(),
             sections: Vec::new(),
             docs: BTreeMap::new(),
+            asked: Vec::new(),
             unknown_keys: Vec::new(),
             diagnostics: Vec::new(),
             hidden: Hidden::default(),
@@ -158,8 +163,8 @@ impl<'a> Reader<'a> {
         root.leave();
         self.report_unknown_keys(known);
         self.report_unknown_variables(known);
-        let Self { environment, diagnostics, hidden, .. } = self;
-        Findings { value, diagnostics, hidden, environment }
+        let Self { environment, diagnostics, hidden, asked, .. } = self;
+        Findings { value, diagnostics, hidden, environment, asked }
     }
 
     pub(super) fn report(

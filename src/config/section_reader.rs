@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::Environment;
+use crate::config::in_force::AskedKey;
 use crate::config::parsers::Parse;
 use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection, kind};
@@ -198,6 +199,16 @@ impl<'r, 'a> SectionReader<'r, 'a> {
 
     /// The value of `key`, and where it stands.
     pub(super) fn find(&mut self, key: &str, secret: bool) -> Option<(RawValue<'a>, Location)> {
+        let found = self.look_up(key, secret);
+        if !self.reader.dry {
+            let (full, name) = (self.full.clone(), key.to_owned());
+            let written = found.as_ref().map(|(raw, place)| (raw, place));
+            self.reader.asked.push(AskedKey::new(self.name, full, name, secret, written));
+        }
+        found
+    }
+
+    fn look_up(&mut self, key: &str, secret: bool) -> Option<(RawValue<'a>, Location)> {
         self.know(key, secret);
         let variable = self.variable(key, secret);
         if let (Some(text), "public", "backend") = (self.reader.backend, self.name, key) {

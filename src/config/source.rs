@@ -122,6 +122,23 @@ pub(super) fn show(
     Snippet { number, text: text.trim_end().to_owned(), mark: (before, width) }
 }
 
+/// `text` without what stands before an `@` and without the queries of URLs.
+pub(super) fn without_credentials(text: &str) -> String {
+    let hidden = credentials(text);
+    let mut shown = String::with_capacity(text.len());
+    let mut run = false;
+    for (at, letter) in text.char_indices() {
+        let hide = hidden.iter().any(|part| part.contains(&at));
+        if !hide {
+            shown.push(letter);
+        } else if !run {
+            shown.push('…');
+        }
+        run = hide;
+    }
+    shown
+}
+
 /// What stands before an `@`, as in `http://user:password@host`, and the query of a URL, which often holds a key, wherever
 /// they were written.
 fn credentials(line: &str) -> Vec<Range<usize>> {

@@ -10,6 +10,7 @@ mod history;
 mod page_topics;
 mod presence;
 mod revoke;
+mod topic_list;
 mod topics;
 
 pub use crate::control::cluster::members::{Instance, InstanceId, Instances};
@@ -27,6 +28,7 @@ pub use crate::control::presence::{
     PresenceListener, PresencePage, PublishError, Publishing, Totals, UserPresence,
 };
 pub use crate::control::revoke::{BadRevoke, Revoked};
+pub use crate::control::topic_list::{ListedTopic, MAX_TOPICS, TopicList, TopicPage};
 pub use crate::control::topics::{
     BadTopics, HolderTopics, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,
     parse_page_change, parse_set,
@@ -38,7 +40,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::auth::{Full, GrantSelector, Revocations};
+use crate::auth::{Full, Grant, GrantSelector, Revocations};
 use crate::config;
 use crate::control::cluster::message::{BusCommand, Revoke, StayAway};
 use crate::control::page_topics::Callers;
@@ -148,6 +150,11 @@ impl Control {
         let _ = self.bus.set(bus);
     }
 
+    /// The open streams of this instance.
+    pub fn fanout(&self) -> Arc<Fanout> {
+        Arc::clone(&self.fanout)
+    }
+
     /// The living instances.
     pub fn instances(&self) -> &Instances {
         &self.instances
@@ -180,6 +187,15 @@ impl Control {
         };
         info!(ended, others, for_seconds = time.as_secs(), "grants revoked");
         Ok(Revoked { ended, told, until })
+    }
+
+    /// Why the holder of `grant` would not be let in although the grant is good: it was taken back, or they were sent
+    /// away.
+    pub fn keeps_out(&self, grant: &Grant) -> Option<&'static str> {
+        if self.revocations.is_away(grant, &[]) {
+            return Some("sent_away");
+        }
+        self.revocations.check(grant, &[]).is_err().then_some("revoked")
     }
 
     /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that is

@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::event::{Audience, Key};
+use crate::event::{Audience, Key, Name};
 use crate::log::HeldBy;
 
 /// The number of a subscriber in its shard.
@@ -209,6 +209,23 @@ impl Index {
         slots.sort_unstable();
         slots.dedup();
         slots.len()
+    }
+
+    /// Shows `each` the topics among the keys number `from` and the `many` that follow, with how many hold them. Gives
+    /// the number to go on from; None at the end.
+    pub(super) fn topics(
+        &self,
+        from: usize,
+        many: usize,
+        mut each: impl FnMut(&Name, usize),
+    ) -> Option<usize> {
+        let to = from + many;
+        for number in from..to {
+            if let Some(Holders { key: Key::Topic(topic), members }) = self.keys.get(number) {
+                each(topic, members.len());
+            }
+        }
+        (to < self.keys.capacity()).then_some(to)
     }
 
     fn find(&self, key: &Key) -> Option<u32> {

@@ -21,6 +21,7 @@ mod shard;
 mod shards;
 mod sink;
 mod subscriber;
+mod topics;
 mod watch;
 mod wheel;
 

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
-use crate::log::entry::{Cursor, Membership, Position, Replay, Reset};
+use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
 use crate::log::feed::Feed;
 use crate::log::follow::Following;
 use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
@@ -244,6 +244,11 @@ impl Log {
     /// The cursor from which a holder of `keys` gets the last `count` entries that are kept for them.
     pub fn back(&self, keys: &[Key], count: usize) -> Cursor {
         self.lock().store.back(keys, count, Instant::now())
+    }
+
+    /// The newest `count` entries that are kept, oldest first.
+    pub fn newest(&self, count: usize) -> Vec<Arc<Entry>> {
+        self.lock().store.newest(count)
     }
 
     /// The id by which a stream that has everything up to `position` can be resumed.

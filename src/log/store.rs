@@ -374,6 +374,10 @@ impl Store {
         Cursor { position, id: self.id_at(position) }
     }
 
+    pub(super) fn newest(&self, count: usize) -> Vec<Arc<Entry>> {
+        self.entries.range(self.entries.len().saturating_sub(count)..).cloned().collect()
+    }
+
     /// The id that stands for `position`: of the last stored entry at or before it.
     pub(super) fn id_at(&self, position: Position) -> EventId {
         let after = self.entries.partition_point(|entry| entry.position <= position);

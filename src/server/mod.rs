@@ -5,7 +5,7 @@ mod net;
 mod public;
 mod respond;
 
-pub use crate::server::internal::{Internal, Probes};
+pub use crate::server::internal::{Dashboard, Internal, Probes};
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
 pub use crate::server::net::listen::{
     AcceptLimits, AcceptPulse, ServeConnection, adopt, bind, descriptors_for_strangers, serve, serve_watched,

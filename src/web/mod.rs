@@ -4,8 +4,10 @@
 //! listener and path, is decided elsewhere.
 
 mod asset;
+mod dashboard;
 
 pub use crate::web::asset::{Asset, PAGE_POLICY};
+pub use crate::web::dashboard::{DASHBOARD, dashboard_file};
 
 /// The one stylesheet.
 pub static STYLE: Asset = Asset::css(include_bytes!("look/style.css"));

@@ -39,11 +39,59 @@ fn text_and_states_can_be_read_on_both_grounds_in_both_schemes() {
     }
 }
 
+/// What a browser loads to show the dashboard, in bytes.
+const WEIGHT: usize = 150_000;
+
 #[test]
-fn no_file_of_the_look_names_another_place() {
-    for asset in [&STYLE, &MARK, &COPY] {
+fn the_dashboard_is_light() {
+    let files: Vec<_> =
+        dashboard::FILES.iter().map(|name| (*name, dashboard_file(name).unwrap().bytes().len())).collect();
+    let all = DASHBOARD.bytes().len() + files.iter().map(|(_, size)| size).sum::<usize>();
+    assert!(all <= WEIGHT, "{all} bytes: {files:?}");
+}
+
+#[test]
+fn the_page_loads_what_there_is_and_has_no_script_or_style_of_its_own() {
+    let page = std::str::from_utf8(DASHBOARD.bytes()).unwrap();
+    let loaded = page.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for name in loaded {
+        assert!(dashboard_file(name).is_some(), "{name}");
+    }
+    assert!(!page.contains("<style") && !page.contains("style=") && !page.contains(" on"), "{page}");
+    for script in page.split("<script").skip(1) {
+        assert!(script.split('>').nth(1).is_some_and(|inside| inside == "</script"), "{script}");
+    }
+}
+
+#[test]
+fn scripts_put_in_text_only_and_import_what_there_is() {
+    for name in dashboard::FILES.iter().filter(|name| name.ends_with(".js") && **name != "uplot.js") {
+        let script = std::str::from_utf8(dashboard_file(name).unwrap().bytes()).unwrap();
+        for never in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
+        {
+            assert!(!script.contains(never), "{name}: {never}");
+        }
+        for import in script.lines().filter(|line| line.starts_with("import ")) {
+            let from = import.split('\'').nth(1).unwrap();
+            assert!(
+                from.strip_prefix("./").is_some_and(|file| dashboard_file(file).is_some()),
+                "{name}: {from}"
+            );
+        }
+        // A string over several lines would lose its indentation.
+        assert!(script.lines().all(|line| line.matches('`').count() % 2 == 0), "{name}");
+    }
+}
+
+#[test]
+fn no_file_of_ours_names_another_place() {
+    let of_dashboard =
+        dashboard::FILES.iter().filter(|name| **name != "uplot.js").map(|name| dashboard_file(name).unwrap());
+    for asset in [&STYLE, &MARK, &COPY].into_iter().chain(of_dashboard) {
         let text = std::str::from_utf8(asset.bytes()).unwrap().replace("http://www.w3.org/2000/svg", "");
-        assert!(!text.contains("//") || !text.contains("http"), "{text}");
+        let named = text.split("://").skip(1).filter(|rest| !rest.starts_with('$'));
+        assert_eq!(named.count(), 0, "{text}");
         assert!(!text.contains("@import") && !text.contains("url("), "{text}");
     }
 }

@@ -12,6 +12,7 @@
 //! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
+//! | `dashboard.rs` | the dashboard: who may see it and act, its numbers, its page in a browser |
 //! | `dead_peers.rs` | peers that vanish silently |
 //! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
 //! | `demo_page.rs` | `demo`: its page in Chromium |
@@ -70,6 +71,7 @@ mod clients;
 mod config;
 mod connections;
 mod cors;
+mod dashboard;
 mod dead_peers;
 mod demo;
 mod demo_page;

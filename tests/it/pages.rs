@@ -318,6 +318,11 @@ async fn the_first_steps_of_the_page_on_control_go_together() {
 }
 
 #[tokio::test]
+async fn the_first_steps_of_the_page_on_the_dashboard_go_together() {
+    walk("docs/dashboard.md").await;
+}
+
+#[tokio::test]
 async fn the_first_steps_of_the_page_on_access_go_together() {
     walk("docs/auth.md").await;
 }

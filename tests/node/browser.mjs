@@ -90,6 +90,7 @@ const commands = {
     return wide > width ? [String(wide), String(width)] : [];
   },
   media: ({ scheme, motion }) => page.emulateMedia({ colorScheme: scheme, reducedMotion: motion }),
+  evaluate: async ({ script }) => [await page.evaluate(script)],
   screenshot: ({ path }) => page.screenshot({ path }),
 };
 

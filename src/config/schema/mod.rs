@@ -19,6 +19,7 @@ mod auth;
 mod auth_backend;
 mod auth_ticket;
 mod cors;
+mod dashboard;
 mod drain;
 mod expiry;
 mod fanout;
@@ -50,6 +51,7 @@ pub use crate::config::schema::auth::{Auth, Refusals};
 pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use crate::config::schema::auth_ticket::{AuthTicket, SameSite, SecureCookie};
 pub use crate::config::schema::cors::Cors;
+pub use crate::config::schema::dashboard::Dashboard;
 pub use crate::config::schema::drain::Drain;
 pub use crate::config::schema::expiry::certificate_end;
 pub use crate::config::schema::fanout::Fanout;
@@ -82,6 +84,7 @@ use crate::config::values::Backend;
 pub struct Config {
     pub public: Public,
     pub internal: Internal,
+    pub dashboard: Dashboard,
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
     pub auth: Auth,
@@ -104,6 +107,7 @@ impl Config {
         Self {
             public: Public::for_backend(backend),
             internal: Internal::default(),
+            dashboard: Dashboard::default(),
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
             auth: Auth::default(),
@@ -134,6 +138,7 @@ impl Config {
         let config = Self {
             public: s.section("public", Public::read),
             internal: s.section("internal", Internal::read),
+            dashboard: s.section("dashboard", Dashboard::read),
             proxy: s.section("proxy", Proxy::read),
             streams: read_streams(s),
             auth: s.section("auth", Auth::read),
@@ -220,6 +225,14 @@ fn warn_of_open_doors(s: &mut SectionReader<'_, '_>, config: &Config) {
             format!("the internal listener, {listen}, can be reached from other machines"),
             "let a firewall or a network of its own keep others away from it",
         );
+        if config.dashboard.is_on() {
+            s.warn(
+                Severity::Advice,
+                &["dashboard.keys", "dashboard.read_keys", "internal.listen"],
+                "the dashboard's keys travel unencrypted to the internal listener, which has no TLS",
+                "reach it through an SSH tunnel to a loopback address, or a proxy with TLS",
+            );
+        }
     }
     for (at, stream) in config.streams.iter().enumerate() {
         if stream.auth == StreamAuth::None {

@@ -107,7 +107,7 @@ pub(super) struct ConnectionsPart {
 }
 
 impl Completeness {
-    pub(super) fn of(collected: &Collected) -> Self {
+    pub(in crate::control) fn of(collected: &Collected) -> Self {
         Self { complete: collected.is_complete(), silent: collected.silent.clone() }
     }
 }

@@ -22,8 +22,9 @@ use crate::server::net::on_wake::OnWake;
 impl ServeConnection for Internal {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         let _open = OpenConnection::new(&self.open);
-        let service =
-            service_fn(|request| Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) }));
+        let service = service_fn(|request| {
+            Box::pin(async { Ok::<_, Infallible>(self.answer(request, peer.ip()).await) })
+        });
         let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)

@@ -55,6 +55,22 @@ pub(super) fn comes_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || sites.any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"))
 }
 
+/// The same for the dashboard, whose own page may ask, and to whose page a link may lead from anywhere.
+pub(super) fn comes_from_elsewhere(head: &Parts) -> bool {
+    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter().peekable();
+    if sites.peek().is_some() {
+        let is_link = head.uri.path() == "/"
+            && head.headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate");
+        return !is_link && sites.any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
+    }
+    // A browser that does not say it names at least the origin of what may change something.
+    let host = head.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
+    let is_own = |origin: &[u8]| {
+        [&b"http://"[..], b"https://"].iter().any(|scheme| origin.strip_prefix(*scheme) == Some(host))
+    };
+    head.headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -109,6 +125,37 @@ mod tests {
         assert!(!known(&["localhost", "evil.example"]));
         let whole = Request::get("http://evil.example/metrics").header(HOST, "127.0.0.1");
         assert!(!Hosts::new(&[]).know(&whole.body(()).unwrap().into_parts().0));
+    }
+
+    #[test]
+    fn the_dashboard_is_asked_by_its_own_page_and_reached_by_links() {
+        let elsewhere = |path: &str, fields: &[(&'static str, &'static str)]| {
+            let request = Request::get(path).header(HOST, "127.0.0.1:8081");
+            let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            comes_from_elsewhere(&request.body(()).unwrap().into_parts().0)
+        };
+        for own in [
+            &[][..],
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://ops.example")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "http://127.0.0.1:8081")],
+            &[("origin", "https://127.0.0.1:8081")],
+        ] {
+            assert!(!elsewhere("/dashboard/session", own), "{own:?}");
+        }
+        let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        assert!(!elsewhere("/", &link));
+        for foreign in [
+            &link[..],
+            // Another port is the same site, and has the cookie.
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:8081")],
+            &[("origin", "http://127.0.0.1:8080")],
+            &[("origin", "http://127.0.0.1:8081.evil.example")],
+            &[("origin", "null")],
+        ] {
+            assert!(elsewhere("/dashboard/session", foreign), "{foreign:?}");
+        }
     }
 
     #[test]

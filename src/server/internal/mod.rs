@@ -3,9 +3,12 @@
 mod body;
 mod connection;
 mod connections;
+mod dashboard;
+mod explain;
 mod health;
 mod history;
 mod hosts;
+mod live;
 mod openapi;
 mod presence;
 mod publish;
@@ -15,5 +18,6 @@ mod service;
 mod tickets;
 mod topics;
 
+pub use crate::server::internal::dashboard::Dashboard;
 pub use crate::server::internal::health::Probes;
 pub use crate::server::internal::service::Internal;

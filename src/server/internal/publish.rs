@@ -27,6 +27,10 @@ impl Internal {
                 self.keys.publisher(headers).await.map_err(|bad| ApiProblem::bad_key(&bad))?
             }
             Authenticated::Trusted => Arc::clone(&self.trusted),
+            Authenticated::FromDashboard => {
+                let dashboard = self.dashboard.as_ref().ok_or_else(ApiProblem::dashboard_off)?;
+                Arc::clone(&dashboard.publisher)
+            }
         };
         if headers
             .get_all(CONTENT_ENCODING)

@@ -32,6 +32,26 @@ pub(super) enum Handler {
     ArePresent,
     UserPresence,
     TopicPresence,
+    /// The dashboard's page.
+    Page,
+    /// What the page loads.
+    PageFile,
+    Dashboard(DashboardHandler),
+}
+
+/// What the dashboard's page asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DashboardHandler {
+    Who,
+    SignIn,
+    SignOut,
+    Watch,
+    Live,
+    Topics,
+    Configuration,
+    Explain,
+    /// One of the other routes.
+    Api,
 }
 
 /// What is done with the topics of a holder.
@@ -100,10 +120,11 @@ pub(super) struct RouteMatch<'a> {
 pub(super) static PUBLISH: ApiRoute = at("/publish").access(Access::Own).post(Handler::Publish);
 
 static ROUTES: &[ApiRoute] = {
+    use DashboardHandler::{Api, Configuration, Explain, Live, SignIn, SignOut, Watch, Who};
     use Handler::{
         ArePresent, CloseConnection, CloseConnections, CloseConnectionsOf, Connection, ConnectionCount,
-        Connections, Description, Liveness, Metrics, MintTicket, Position, Presence, PresentUsers, Readiness,
-        Revoke, TopicEvents, TopicPresence, UserPresence,
+        Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile, Position,
+        Presence, PresentUsers, Readiness, Revoke, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -128,6 +149,23 @@ static ROUTES: &[ApiRoute] = {
         at("/connections/{client}").get(Connection).delete(CloseConnection),
         at("/users/{user}/connections").delete(CloseConnectionsOf(User)),
         at("/sessions/{session}/connections").delete(CloseConnectionsOf(Session)),
+        at("/").access(Access::Own).get(Page),
+        at("/assets/{file}").access(Access::Own).get(PageFile),
+        dashboard("/dashboard/session")
+            .get(Dashboard(Who))
+            .post(Dashboard(SignIn))
+            .delete(Dashboard(SignOut)),
+        dashboard("/dashboard/events").get(Dashboard(Watch)),
+        dashboard("/dashboard/live/{topic}").get(Dashboard(Live)),
+        dashboard("/dashboard/topics").get(Dashboard(DashboardHandler::Topics)),
+        dashboard("/dashboard/configuration").get(Dashboard(Configuration)),
+        dashboard("/dashboard/explain").post(Dashboard(Explain)),
+        dashboard("/dashboard/api/{path}")
+            .get(Dashboard(Api))
+            .put(Dashboard(Api))
+            .post(Dashboard(Api))
+            .patch(Dashboard(Api))
+            .delete(Dashboard(Api)),
         at("/presence").get(Presence),
         at("/presence/users").get(PresentUsers).post(ArePresent),
         at("/presence/users/{user}").get(UserPresence),
@@ -137,6 +175,10 @@ static ROUTES: &[ApiRoute] = {
 
 const fn at(path: &'static str) -> ApiRoute {
     ApiRoute { path, access: Access::Key, get: None, put: None, post: None, patch: None, delete: None }
+}
+
+const fn dashboard(path: &'static str) -> ApiRoute {
+    at(path).access(Access::Own)
 }
 
 const fn topics(path: &'static str, of: Holder) -> ApiRoute {
@@ -266,7 +308,7 @@ mod tests {
         assert_eq!(found("/users/u/topics"), Some(("/users/{user}/topics", vec!["u"])));
         assert_eq!(found("/users/u/topics/a/b"), Some(("/users/{user}/topics/{topic}", vec!["u", "a/b"])));
         assert_eq!(found("/topics//events"), Some(("/topics/{topic}/events", vec![""])));
-        for nowhere in ["", "/", "/publish/", "/users", "/users/u", "/topics/a/b/events", "publish"] {
+        for nowhere in ["", "/x", "/publish/", "/users", "/users/u", "/topics/a/b/events", "publish"] {
             assert_eq!(found(nowhere), None, "{nowhere}");
         }
     }

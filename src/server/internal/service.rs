@@ -3,6 +3,7 @@
 //! The key is checked before a byte of the body is read. Every answer is JSON but the metrics; a problem says in one
 //! sentence what is wrong. Nothing here is meant for browsers, so requests of pages of other sites are refused.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,30 +19,32 @@ use crate::control::Control;
 use crate::log::Log;
 use crate::publish::PublishService;
 use crate::server::internal::body::{BodyLimits, ReadableBody};
+use crate::server::internal::dashboard::Dashboard;
 use crate::server::internal::health::Probes;
 use crate::server::internal::hosts::{Hosts, comes_from_a_page};
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::routes::{Access, Handler, Holder, RouteMatch, TopicsHandler};
 use crate::server::internal::tickets::TicketMint;
-use crate::server::internal::{connections, history, openapi, presence, routes, topics};
+use crate::server::internal::{connections, dashboard, history, openapi, presence, routes, topics};
 use crate::server::respond;
-use crate::server::respond::{ApiProblem, FullResponse};
+use crate::server::respond::{ApiProblem, FullResponse, InternalBody};
 use crate::shutdown::Drain;
 use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED};
 
 /// What serves the internal listener's connections.
 pub struct Internal {
-    hosts: Hosts,
+    pub(super) hosts: Hosts,
     pub(super) keys: PublisherKeys,
     /// The publisher of requests that come over Redis.
     pub(super) trusted: Arc<Publisher>,
     pub(super) mint: Option<TicketMint>,
     pub(super) publish: PublishService,
-    control: Arc<Control>,
+    pub(super) control: Arc<Control>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
-    log: Arc<Log>,
-    probes: Probes,
+    pub(super) log: Arc<Log>,
+    pub(super) probes: Probes,
+    pub(super) dashboard: Option<Dashboard>,
     pub(super) close: Drain,
     pub(super) open: Gauge,
 }
@@ -53,6 +56,8 @@ pub(super) enum Authenticated {
     ByKey,
     /// By the way that the request came.
     Trusted,
+    /// They are signed in to the dashboard, and may do what they ask.
+    FromDashboard,
 }
 
 impl Internal {
@@ -78,6 +83,7 @@ impl Internal {
             body: BodyLimits { size: section.max_body.0, time: section.body_timeout },
             log,
             probes,
+            dashboard: None,
             close,
             open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
         }
@@ -91,13 +97,22 @@ impl Internal {
     }
 
     /// Answers one request. Never fails: what is wrong with a request is its answer.
-    pub(super) async fn answer(&self, request: Request<impl ReadableBody>) -> FullResponse {
+    pub(super) async fn answer(
+        &self,
+        request: Request<impl ReadableBody>,
+        peer: IpAddr,
+    ) -> Response<InternalBody> {
         let (head, body) = request.into_parts();
-        self.admit(&head, body).await.unwrap_or_else(|problem| {
+        let answered = if dashboard::is_ours(head.uri.path()) {
+            Box::pin(self.dashboard(&head, body, peer)).await
+        } else {
+            self.admit(&head, body).await.map(dashboard::whole)
+        };
+        answered.unwrap_or_else(|problem| {
             let (status, reason) = (problem.status(), problem.label());
             metrics::counter!(HTTP_REFUSED, "listener" => "internal", "reason" => reason).increment(1);
             debug!(status, reason, "internal request refused");
-            problem.into_response()
+            dashboard::whole(problem.into_response())
         })
     }
 
@@ -116,7 +131,7 @@ impl Internal {
         self.dispatch(head, body, Authenticated::ByKey).await
     }
 
-    async fn dispatch(
+    pub(super) async fn dispatch(
         &self,
         head: &request::Parts,
         body: impl ReadableBody,
@@ -202,7 +217,10 @@ impl Internal {
                 topics::edit(topics, &of, edit, topic, &self.body.read(body).await?).await
             }
             // Answered before.
-            Handler::Publish
+            Handler::Page
+            | Handler::PageFile
+            | Handler::Dashboard(_)
+            | Handler::Publish
             | Handler::MintTicket
             | Handler::Liveness
             | Handler::Readiness(_)

@@ -6,13 +6,43 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
+use tokio::sync::mpsc;
 
 use crate::fanout::ChannelBody;
 use crate::proxy::ProxyBody;
 use crate::server::net::taking::WatchedBody;
 
-/// Every body that a listener answers with.
+/// The body of an answer of the internal listener: whole, or the dashboard's events.
+pub(in crate::server) type InternalBody = Either<Full<Bytes>, EventsBody>;
+
+/// For the body of an answer that is complete.
+pub(in crate::server) fn full(body: Full<Bytes>) -> InternalBody {
+    Either::Left(body)
+}
+
+/// SSE text as it comes.
+pub(in crate::server) struct EventsBody(mpsc::Receiver<Bytes>);
+
+impl EventsBody {
+    pub(in crate::server) fn new(blocks: mpsc::Receiver<Bytes>) -> Self {
+        Self(blocks)
+    }
+}
+
+impl http_body::Body for EventsBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|block| block.map(|block| Ok(Frame::data(block))))
+    }
+}
+
+/// Every body that the public listener answers with.
 pub(in crate::server) enum ResponseBody {
     Full(Full<Bytes>),
     Backend(WatchedBody<ProxyBody>),

@@ -2,12 +2,15 @@
 //! `tests/architecture.rs` holds that.
 
 mod body;
+mod dashboard;
 mod internal;
 mod json;
 mod problem;
 mod public;
 
-pub(in crate::server) use crate::server::respond::body::ResponseBody;
+pub(in crate::server) use crate::server::respond::body::{EventsBody, InternalBody, ResponseBody, full};
+
+pub(in crate::server) use crate::server::respond::dashboard::{events, signed_in, signed_out};
 
 pub(in crate::server) use crate::server::respond::internal::{
     closed, published, readiness, refused_publish, revoked, topics_edited,

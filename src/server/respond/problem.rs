@@ -42,16 +42,16 @@ pub(in crate::server) struct ApiProblem {
 }
 
 impl ApiProblem {
-    fn new(status: StatusCode, label: &'static str, sentence: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, label: &'static str, sentence: impl Into<String>) -> Self {
         Self { status, label, sentence: sentence.into(), header: None }
     }
 
-    fn with(self, name: HeaderName, value: &'static str) -> Self {
+    pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
         Self { header: Some((name, HeaderValue::from_static(value))), ..self }
     }
 
     /// It will pass: 503 with `Retry-After: 1`.
-    fn not_now(label: &'static str, sentence: impl Into<String>) -> Self {
+    pub(super) fn not_now(label: &'static str, sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, label, sentence).with(RETRY_AFTER, "1")
     }
 

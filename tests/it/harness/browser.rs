@@ -131,6 +131,19 @@ impl Browser {
         serde_json::from_value(self.must(&json!({"do": "requested"})).await).expect("texts")
     }
 
+    /// What an expression is in the page.
+    pub(crate) async fn evaluate(&mut self, script: &str) -> Value {
+        self.must(&json!({"do": "evaluate", "script": script})).await[0].take()
+    }
+
+    /// Waits until an expression is true in the page.
+    pub(crate) async fn until(&mut self, script: &str) {
+        let seen = look_for(SOON, async || (self.evaluate(script).await == json!(true)).then_some(()));
+        if seen.await.is_none() {
+            self.fail(&format!("never true: {script}")).await;
+        }
+    }
+
     async fn must(&mut self, command: &Value) -> Value {
         let mut answer = self.ask(command).await;
         if let Some(why) = answer["failed"].as_str() {
