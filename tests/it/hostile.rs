@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Daemon, KEY, within};
 
+mod answers;
 mod callers;
 mod publishers;
 mod strangers;
