@@ -164,6 +164,7 @@ fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
     let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port(), tls: false };
     let mut config = Config::for_backend(backend);
     config.public.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.dashboard.keys = vec![key.clone()];
     config.internal.publish_keys = vec![key];
     config.streams = vec![
         config::Stream {
@@ -237,6 +238,10 @@ Publish as a backend would, from another one:
 
   curl http://{internal}/publish -H 'authorization: Bearer {key}' \\
     -d '{{\"topic\": \"{TOPIC}\", \"event\": \"message:new\", \"data\": {{\"from\": \"terminal\", \"text\": \"Hello from a terminal\"}}}}'
+
+Watch its streams and topics in the dashboard, signed in with the key {key}:
+
+  http://{internal}/
 
 Ctrl-C ends it.
 

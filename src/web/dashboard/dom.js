@@ -39,7 +39,7 @@ export const whole = (number) => Math.round(number).toString().replace(/\B(?=(\d
 /** In tiles: 12.4 k, 3.1 M. */
 export function short(number) {
   for (const [from, word] of [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
-    if (number >= from) return `${(number / (word === 'k' ? 1e3 : from)).toFixed(1)}\u202f${word}`;
+    if (number >= from) return `${(number / (word === 'k' ? 1e3 : from)).toFixed(1).replace('.0', '')}\u202f${word}`;
   }
   return number >= 100 || Number.isInteger(number) ? whole(number) : number.toFixed(1);
 }

@@ -43,6 +43,8 @@ export function grid({ label, columns, key, open, sort, onsort, noun }) {
   }, h('div', { role: 'rowgroup' }, head), body);
   const template = columns.map((column) => column.width ?? 'minmax(0, 1fr)').join(' ');
   element.style.setProperty('--columns', template);
+  // Of a window that is not wide, those that a phone shows, too.
+  element.style.setProperty('--fewer', columns.filter((column) => column.area).map((column) => column.width ?? 'minmax(0, 1fr)').join(' '));
 
   function heads() {
     fill(head, columns.map((column) => {

@@ -7,7 +7,8 @@ use crate::harness::{Browser, Daemon, SECRET, Stream, request, token_of};
 
 /// The size of the window and the colour scheme from now on; nothing scrolls sideways.
 async fn look(browser: &mut Browser, width: u32, height: u32, scheme: &str) {
-    browser.prefer(scheme, "no-preference").await;
+    // What fades in has its colours at once.
+    browser.prefer(scheme, "reduce").await;
     browser.size(width, height).await;
 }
 
