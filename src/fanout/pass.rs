@@ -77,7 +77,7 @@ impl Pass {
         let Some(subscriber) = shard.subscribers.get_mut(*slot as usize) else { return };
         subscriber.touched = u32::MAX;
         // Everything before the first of these is behind it.
-        subscriber.cursor = Position(entries[picked[0] as usize].position.0 - 1);
+        subscriber.cursor = entries[picked[0] as usize].position.prev();
         if let &[nth] = &picked[..]
             && subscriber.at_boundary()
         {

@@ -11,6 +11,17 @@ use crate::log::members::{AppliedEdit, HeldTopics};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Position(pub u64);
 
+impl Position {
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The place before; there is none before the first event's but 0.
+    pub fn prev(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
 /// An event in its place.
 #[derive(Debug)]
 pub struct Entry {

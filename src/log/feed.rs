@@ -91,7 +91,7 @@ impl FeedBatch {
         let entry = self.entries.first().map(|entry| entry.position);
         let change = self.changes.first().map(|change| change.position);
         let first = entry.into_iter().chain(change).min().unwrap_or(next);
-        *self = Self { missed_after: Some(Position(first.0 - 1)), ..Self::default() };
+        *self = Self { missed_after: Some(first.prev()), ..Self::default() };
     }
 }
 

@@ -72,7 +72,7 @@ impl Store {
         self.newest.clear();
         self.bytes = 0;
         // A place of its own: a reader with everything up to the old head has not got what comes now.
-        self.head = Position(self.head.0 + 1);
+        self.head = self.head.next();
         self.head_id = origin;
         self.trimmed = Cursor { position: self.head, id: origin };
         self.why_trimmed = why;
@@ -120,7 +120,7 @@ impl Store {
         ttl: Option<Duration>,
         coalesce: Option<Box<str>>,
     ) -> Arc<Entry> {
-        self.head = Position(self.head.0 + 1);
+        self.head = self.head.next();
         let expires = ttl.map(|ttl| at + ttl);
         let superseded = AtomicBool::new(false);
         let position = self.head;
@@ -157,7 +157,7 @@ impl Store {
         by: EditBy,
         at: Instant,
     ) -> Result<Option<Arc<AppliedEdit>>, BadEdit> {
-        let change = self.members.edit(of, edit, by, Position(self.head.0 + 1), at)?;
+        let change = self.members.edit(of, edit, by, self.head.next(), at)?;
         if let Some(change) = &change {
             self.head = change.position;
             self.trim(at);
@@ -167,7 +167,7 @@ impl Store {
 
     /// Notes, in a place of its own, that the topics of `of` changed there in a way that nobody knows any more.
     pub(super) fn lose(&mut self, of: &Key) {
-        self.head = Position(self.head.0 + 1);
+        self.head = self.head.next();
         self.members.lose(of, self.head);
     }
 
@@ -262,12 +262,12 @@ impl Store {
             return Err(Reset::TooOld);
         }
         let change = self.members.next(keys, after).cloned();
-        let through = change.as_ref().map_or(self.head, |change| Position(change.position.0 - 1));
+        let through = change.as_ref().map_or(self.head, |change| change.position.prev());
         let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
         let mut bytes = 0;
         for entry in self.after(keys, after, now).take_while(|entry| entry.position <= through) {
             if replay.entries.len() >= max_events || bytes >= max_bytes {
-                replay.through = Position(entry.position.0 - 1);
+                replay.through = entry.position.prev();
                 replay.complete = false;
                 replay.change = None;
                 break;
@@ -367,7 +367,7 @@ impl Store {
                 list.next_if_eq(&last);
             }
             if self.get(last).is_for(keys, now) {
-                position = Position(last.0 - 1);
+                position = last.prev();
                 found += 1;
             }
         }

@@ -11,6 +11,7 @@ use crate::redis::client::error::RedisError;
 use crate::redis::log::loader::{Loaded, advance, begin, load};
 use crate::redis::log::reader::{BEFORE_ALL, ReadPosition, ReaderConfig, StreamReader};
 use crate::redis::log::stream_info::{RedisStreamInfo, Verdict, ask_standing};
+use crate::redis::topics::epoch::ClaimOutcome;
 use crate::redis::topics::store::StoredAt;
 
 /// How often a load begins anew because what is kept of given topics has changed meanwhile.
@@ -30,7 +31,7 @@ impl StreamReader {
             let kept = self.assigned(&mut history).await?;
             let topics = &self.topics;
             let Loaded { at, foreign } = load(connection, &self.reading, &mut history, topics).await?;
-            let Some(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
+            let ClaimOutcome::At(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
             if let Some(StoredAt { id, .. }) = &mut kept
                 && history.begins_behind().is_some_and(|first| first.order() > id.order())
             {

@@ -16,6 +16,14 @@ use crate::redis::topics::writer::seed;
 /// Longest text of an answer of a script.
 const MAX_ANSWER: usize = 4096;
 
+/// What a claim of the hash has come to.
+pub(in crate::redis) enum ClaimOutcome {
+    /// Up to where the sets hold and for which epoch; None = nothing is known of them.
+    At(Option<StoredAt>),
+    /// Another instance was there first: everything is to be read again.
+    ReadAgain,
+}
+
 impl StreamReader {
     /// Reads what users and sessions are given, and up to where that holds.
     pub(in crate::redis) async fn assigned(&self, history: &mut History) -> Result<StoredTopics, RedisError> {
@@ -35,15 +43,15 @@ impl StreamReader {
         Ok(kept)
     }
 
-    /// Begins a new life where the stream has a mark of which the hash does not know yet. Where there is no hash, what
-    /// this instance knows becomes it. Gives back up to where the sets are known, or None when the hash has changed and
+    /// Begins a new epoch where the stream has a mark of which the hash does not know yet. Where there is no hash, what
+    /// this instance knows becomes it. Gives back up to where the sets are known, or that the hash has changed and
     /// is to be read again.
     pub(in crate::redis) async fn claim(
         &self,
         kept: StoredTopics,
         mark: Option<EventId>,
         history: &History,
-    ) -> Result<Option<Option<StoredAt>>, RedisError> {
+    ) -> Result<ClaimOutcome, RedisError> {
         let limit = self.reading.limit;
         let mark = mark.unwrap_or(BEFORE_ALL);
         match kept {
@@ -52,29 +60,29 @@ impl StreamReader {
                 let new = StoredAt { id, epoch: mark };
                 let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;
                 match connection.claim_assigned(&self.store.name, at, new, limit).await {
-                    Ok(StoreOutcome::Made) => Ok(Some(Some(new))),
-                    Ok(_) => Ok(None),
+                    Ok(StoreOutcome::Made) => Ok(ClaimOutcome::At(Some(new))),
+                    Ok(_) => Ok(ClaimOutcome::ReadAgain),
                     Err(RedisError::Refused { text, .. }) if text.starts_with("NOPERM") => {
-                        Ok(Some(Some(new)))
+                        Ok(ClaimOutcome::At(Some(new)))
                     }
                     Err(error) => Err(error),
                 }
             }
-            StoredTopics::Sets(Some(at), _) => Ok(Some(Some(at))),
+            StoredTopics::Sets(Some(at), _) => Ok(ClaimOutcome::At(Some(at))),
             StoredTopics::Nothing if self.at.is_none() => {
-                Ok(Some(history.known().map(|id| StoredAt { id, epoch: mark })))
+                Ok(ClaimOutcome::At(history.known().map(|id| StoredAt { id, epoch: mark })))
             }
             StoredTopics::Nothing => {
                 let mut connection = self.endpoint.open(limit, MAX_ANSWER).await?;
                 match seed(&mut connection, &self.store.name, &self.log, Some(mark), limit).await {
-                    Ok(_) => Ok(None),
-                    Err(RedisError::Refused { .. }) => Ok(Some(None)),
+                    Ok(_) => Ok(ClaimOutcome::ReadAgain),
+                    Err(RedisError::Refused { .. }) => Ok(ClaimOutcome::At(None)),
                     Err(error) => Err(error),
                 }
             }
             StoredTopics::Unreadable | StoredTopics::Sets(None, _) => {
                 warn!(redis = %self.endpoint, hash = self.store.name, "what users and sessions are given cannot be read from Redis: this instance knows only of changes that it has seen");
-                Ok(Some(None))
+                Ok(ClaimOutcome::At(None))
             }
         }
     }
