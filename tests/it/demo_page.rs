@@ -1,7 +1,7 @@
 //! The demo's page in Chromium: what two people see, the acts, and how it looks to those who see or move less.
 
 use crate::demo::{Demo, shell};
-use crate::harness::Browser;
+use crate::harness::{Browser, eventually};
 
 /// Where messages stand, without the small print.
 fn messages(user: &str) -> String {
@@ -208,5 +208,8 @@ async fn without_motion_events_are_a_list() {
     say(&mut browser, "anna", "hello").await;
     browser.says("#trace li", "message:new → ben").await;
     browser.wait("#trace").await;
-    assert!(browser.texts(".dots circle").await.is_empty());
+    eventually("no dot is left of what moved before", async || {
+        browser.texts(".dots circle").await.is_empty().then_some(())
+    })
+    .await;
 }

@@ -79,7 +79,8 @@ export class Paths {
       const part = Math.min(1, Math.max(0, (now - began) / TRAVEL));
       const { x, y } = line.path.getPointAtLength(from + (line.length - from) * part);
       dot.setAttribute('transform', `translate(${x} ${y})`);
-      if (part < 1) return requestAnimationFrame(step);
+      // Motion that is no longer wanted ends at once.
+      if (part < 1 && !still.matches) return requestAnimationFrame(step);
       dot.remove();
       this.#travelling -= 1;
     };
