@@ -162,7 +162,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         matches!(self.reader.places.get(&join(&self.full, key)), Some(Some(_)))
     }
 
-    /// As [`report`](Self::complain), but the configuration is taken all the same.
+    /// As [`report`](Self::report), but the configuration is taken all the same.
     pub(super) fn warn(
         &mut self,
         severity: Severity,
