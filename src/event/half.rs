@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// `json` with `\ufffd` for every escape that is half of a surrogate pair. Nothing else changes, nor does any place.
 pub fn whole_characters(json: &str) -> Cow<'_, str> {
     let mut mended: Option<Vec<u8>> = None;
     let bytes = json.as_bytes();
     let mut at = 0;
-    while let Some(found) = bytes[at..].iter().position(|&b| b == b'\\') {
+    while let Some(found) = memchr(b'\\', &bytes[at..]) {
         at += found;
         match (unit(&bytes[at..]), bytes.get(at + 6..).and_then(unit)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
