@@ -215,6 +215,7 @@ async fn in_a_cluster_channels_are_bridged_wherever_they_are_published() {
     let config = bridged(&cluster.section((holder + 1) % 3), "bridge_lease = \"1s\"");
     let mut daemons = vec![start(&config).await, start(&config).await];
     let mut stream = listening(&daemons[0], "/events?topic=a").await;
+    let mut other_stream = listening(&daemons[1], "/events?topic=a").await;
     let mut next = 0;
     for round in 0..2 {
         for _ in 0..30 {
@@ -226,10 +227,13 @@ async fn in_a_cluster_channels_are_bridged_wherever_they_are_published() {
             assert_eq!(stream.event().await.data(), n.to_string());
         }
         if round == 0 {
+            for n in 0..next {
+                assert_eq!(other_stream.event().await.data(), n.to_string());
+            }
             let first = leader(&daemons).await;
             if first == 0 {
                 daemons.swap(0, 1);
-                stream = listening(&daemons[0], "/events?topic=a").await;
+                std::mem::swap(&mut stream, &mut other_stream);
             }
             daemons[1].signal("KILL");
         }
