@@ -313,3 +313,24 @@ async fn pages_of_a_pattern_may_read_and_send_what_is_listed() {
         assert_eq!(asks(other).await.header("access-control-allow-origin"), "", "{other}");
     }
 }
+
+#[tokio::test]
+async fn chromium_keeps_its_stream_beside_a_cookie_with_a_letter_outside_ascii() {
+    let app = Node::start(
+        "const server = http.createServer((request, answer) => { answer.setHeader('content-type', 'text/html'); answer.end('<p>app</p>'); });",
+    )
+    .await;
+    let daemon = Daemon::start(&format!("public.backend = \"{}\"\n{}", app.url, config(""))).await;
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", daemon.public)).await;
+    browser
+        .evaluate(&format!(
+            "(() => {{ document.cookie = 'displayname=Jürgen'; document.cookie = {:?}; \
+             window.source = new EventSource('/events?topic=a'); \
+             window.source.addEventListener('connected', () => {{ window.connected = true; }}); return true; }})()",
+            session()
+        ))
+        .await;
+    browser.until("window.connected === true").await;
+    assert_eq!(browser.evaluate("document.cookie.includes('Jürgen')").await, true);
+}

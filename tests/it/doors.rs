@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
-use crate::harness::{Backend, Daemon, H2, Node, Peer, Redis, eventually, holds_for, request, within};
+use crate::harness::{
+    Backend, Daemon, H2, Node, Peer, Program, Redis, eventually, holds_for, request, within,
+};
 
 /// A backend with an answer that no buffer on the way holds.
 async fn large() -> Node {
@@ -224,4 +227,36 @@ async fn the_internal_listener_bounds_heads_and_connections() {
     holds_for(Duration::from_millis(300), "a fourth connection waits", async || !more.is_finished()).await;
     held.pop();
     assert_eq!(within("the fourth is served", more).await.expect("no panic"), 200);
+}
+
+/// What Python's `wsgiref` makes of a request: names with `-` and `_` become one variable.
+const WSGI: &str = r#"
+import json
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *words): pass
+def app(environ, start):
+    start("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({k: v for k, v in environ.items() if k.startswith("HTTP_")}).encode()]
+server = make_server("127.0.0.1", 0, app, handler_class=Quiet)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+#[tokio::test]
+async fn an_app_behind_wsgi_sees_no_address_that_a_stranger_spelt_with_underscores() {
+    let mut app = Program::start(Command::new("python3").args(["-c", WSGI]));
+    let port = app.line().await.expect("its port");
+    let daemon = Daemon::start(&format!("public.backend = \"http://127.0.0.1:{port}\"\n")).await;
+    let spelt = [
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x_real_ip", "6.6.6.6"),
+        ("x-forwarded_proto", "https"),
+        ("x-other", "stays"),
+    ];
+    let seen = request(daemon.public, "GET", "/", &spelt, b"").await.json();
+    assert_eq!(seen["HTTP_X_FORWARDED_FOR"], "127.0.0.1", "{seen}");
+    assert_eq!(seen["HTTP_X_FORWARDED_PROTO"], "http", "{seen}");
+    assert_eq!(seen["HTTP_X_OTHER"], "stays", "{seen}");
+    assert!(!seen.to_string().contains("6.6.6.6"), "{seen}");
 }
