@@ -107,14 +107,6 @@ impl Reporter {
         }
     }
 
-    /// From now on events flow without it, too.
-    pub fn no_longer_required(&self) {
-        let mut all = self.health.all.lock();
-        if let Some(dependency) = all.get_mut(self.name) {
-            dependency.events = false;
-        }
-    }
-
     fn set(&self, state: State) {
         let mut all = self.health.all.lock();
         if let Some(dependency) = all.get_mut(self.name) {
@@ -139,7 +131,7 @@ mod tests {
         redis.down("gone");
         assert!(!health.is_ready(ReadyFor::Events));
         assert_eq!(health.dependencies(ReadyFor::Events)["redis"].state, State::Down("gone".to_owned()));
-        redis.no_longer_required();
+        redis.set_required(false);
         assert!(health.is_ready(ReadyFor::Events));
         let backend = health.depend_on("backend", false);
         backend.down("refused");

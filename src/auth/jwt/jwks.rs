@@ -204,7 +204,7 @@ impl RemoteKeys {
                 *failures = 0;
                 health.up();
                 // From now on what was fetched will do.
-                health.no_longer_required();
+                health.set_required(false);
             }
             Err(why) => {
                 *failures = failures.saturating_add(1);

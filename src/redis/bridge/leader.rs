@@ -342,7 +342,7 @@ impl Bridge {
         if is_placed && (has_tried || self.could_go_on()) {
             self.health.up();
             // Later on the daemon serves what is in the stream all the same.
-            self.health.no_longer_required();
+            self.health.set_required(false);
         } else {
             self.health.down("it is not known yet up to where other instances have bridged");
         }
