@@ -139,7 +139,7 @@ impl Parts {
                 .map_err(io::Error::other)?;
         }
         let Self { order, metrics, log, fanout, revocations, webhooks, public, .. } = self;
-        let StopOrder { leaving, serving, last, .. } = &order;
+        let StopOrder { serving, last, .. } = &order;
         let ((public_pulse, public_answers), (internal_pulse, internal_answers)) =
             (AcceptPulse::new(), AcceptPulse::new());
         let write_timeout = config.public.write_timeout;
@@ -161,7 +161,7 @@ impl Parts {
             health: self.health,
             listeners: vec![public_pulse, internal_pulse],
         };
-        leaving.spawn_essential("watchdog", watchdog::watch(vital, leaving.clone()));
+        last.spawn_essential("watchdog", watchdog::watch(vital, last.clone()));
         serving.spawn_essential("upkeep", upkeep(log, revocations, metrics, serving.clone()));
         Ok(Running { order, fanout, webhooks })
     }

@@ -23,8 +23,8 @@ pub(super) struct VitalParts {
     pub(super) listeners: Vec<AcceptPulse>,
 }
 
-/// Goes on until the daemon begins to stop.
-pub(super) async fn watch(parts: VitalParts, leaving: Drain) {
+/// Goes on through a stop, which may take longer than the service manager waits for a sign of life, until `last`.
+pub(super) async fn watch(parts: VitalParts, last: Drain) {
     let limit = systemd::watchdog();
     // Twice in the time that the service manager waits.
     let every = limit.map_or(EVERY, |limit| EVERY.min(limit / 2));
@@ -33,14 +33,19 @@ pub(super) async fn watch(parts: VitalParts, leaving: Drain) {
     loop {
         tokio::select! {
             biased;
-            () = leaving.started() => return,
+            () = last.started() => return,
             _ = ticks.tick() => {}
         }
         systemd::status(&parts.sentence());
         if limit.is_none() {
             continue;
         }
-        match timeout(every, parts.works()).await {
+        let works = tokio::select! {
+            biased;
+            () = last.started() => return,
+            works = timeout(every, parts.works()) => works,
+        };
+        match works {
             Ok(()) => systemd::alive(),
             Err(_) => error!(
                 "a shard or a listener does not answer; the service manager is not told that all is well"

@@ -191,6 +191,19 @@ async fn a_service_manager_is_told_when_the_daemon_serves_works_and_stops() {
     assert_eq!(managed.hears("ended").await, 0);
 }
 
+#[tokio::test]
+async fn a_stop_that_takes_longer_than_the_watchdog_waits_shows_signs_of_life() {
+    let config = "public.backend = \"http://127.0.0.1:9\"\ndrain.delay = \"3s\"\ndrain.window = \"0s\"\n";
+    let mut managed = Managed::start(config, "1").await;
+    managed.is_told("READY=1").await;
+    managed.manager.tell(&json!({ "signal": "TERM" })).await;
+    managed.is_told("STOPPING=1").await;
+    for _ in 0..3 {
+        managed.is_told("WATCHDOG=1").await;
+    }
+    assert_eq!(managed.hears("ended").await, 0);
+}
+
 /// Reads `stream` and those that follow it, as EventSource does, until it has read "end".
 async fn read_on(public: SocketAddr, mut stream: Stream) -> Vec<String> {
     let mut got = Vec::new();
