@@ -44,14 +44,13 @@ impl Door {
     }
 
     pub(super) fn watch(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
         match self {
             Self::Http { connections, .. } => {
                 connections.iter_mut().enumerate().try_for_each(|(index, http)| {
-                    registry.register(&mut http.socket, Token(first + index), both)
+                    registry.register(&mut http.socket, Token(first + index), BOTH)
                 })
             }
-            Self::Redis(redis) => registry.register(&mut redis.socket, Token(first), both),
+            Self::Redis(redis) => registry.register(&mut redis.socket, Token(first), BOTH),
         }
     }
 
@@ -84,9 +83,15 @@ impl Door {
         }
     }
 
-    pub(super) fn ready(&mut self, index: usize) -> io::Result<()> {
+    /// A server may close a connection on which nothing is asked (Centrifugo does, when no first request comes within
+    /// ten seconds): such a one is opened anew.
+    pub(super) fn ready(&mut self, registry: &Registry, first: usize, index: usize) -> io::Result<()> {
         match self {
             Self::Http { connections, free, refused } => {
+                if free.contains(&(index as u32)) && connections[index].is_closed() {
+                    connections[index] = Http::open(connections[index].to)?;
+                    return registry.register(&mut connections[index].socket, Token(first + index), BOTH);
+                }
                 connections[index].flush()?;
                 while let Some(status) = connections[index].answered()? {
                     *refused += u64::from(!(200..300).contains(&status));
@@ -118,6 +123,7 @@ impl Door {
 
 /// One kept HTTP/1.1 connection with at most one request on it.
 pub(crate) struct Http {
+    to: SocketAddr,
     pub(crate) socket: TcpStream,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -125,7 +131,12 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn open(to: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: connect(to)?, out: Vec::new(), input: Vec::new() })
+        Ok(Self { to, socket: connect(to)?, out: Vec::new(), input: Vec::new() })
+    }
+
+    /// Whether the server has closed it, with nothing left to read.
+    fn is_closed(&self) -> bool {
+        matches!(self.socket.peek(&mut [0]), Ok(0))
     }
 
     /// Sends now what the socket takes, and the rest when it is ready.
@@ -192,6 +203,8 @@ pub(crate) struct Redis {
     /// The line after a bulk's length is the bulk.
     bulk: bool,
 }
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Bytes that are gathered before the next event waits.
 const GATHERED: usize = 64 << 10;

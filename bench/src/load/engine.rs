@@ -237,7 +237,7 @@ impl Load {
             match event.token().0 {
                 token if token >= DOOR => {
                     if let Some(publisher) = &mut self.publisher {
-                        publisher.ready(token - DOOR)?;
+                        publisher.ready(self.poll.registry(), DOOR, token - DOOR)?;
                         self.tally.faults.refused += publisher.take_refused();
                     }
                 }

@@ -114,9 +114,9 @@ impl Publisher {
         self.door.take_refused()
     }
 
-    /// The door's socket `index` is ready.
-    pub(crate) fn ready(&mut self, index: usize) -> io::Result<()> {
-        self.door.ready(index)
+    /// The door's socket `index` is ready; `first` is the token of its first.
+    pub(crate) fn ready(&mut self, registry: &Registry, first: usize, index: usize) -> io::Result<()> {
+        self.door.ready(registry, first, index)
     }
 
     /// Sends one event if one is due and the door takes it.
