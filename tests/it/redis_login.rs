@@ -1,4 +1,4 @@
-//! Whom sidestream believes to be its Redis, and as whom it comes: certificates, keys and names of one's own, users and
+//! Which Redis sidestream trusts, and as which user it comes: certificates, keys and names of one's own, users and
 //! passwords, and files of them that change while it runs.
 
 use std::path::Path;
@@ -22,6 +22,34 @@ fn make(folder: &Path, name: &str, names: &[&str]) {
     write(format!("{name}.key"), key.serialize_pem());
 }
 
+/// A Redis with TLS by the certificate `server.pem`, and another one beside it, `other.pem`.
+struct OwnTls {
+    folder: tempfile::TempDir,
+    _redis: Redis,
+    /// The section that leads there.
+    url: String,
+}
+
+impl OwnTls {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["server", "other"] {
+            make(folder.path(), name, &[]);
+        }
+        let redis = Redis::start_own_tls(&file("server.pem"), &file("server.key")).await;
+        let url = format!("[redis]\nurl = \"rediss://127.0.0.1:{}\"\n", redis.port);
+        Self { folder, _redis: redis, url }
+    }
+}
+
+/// An event goes through the daemon and its Redis.
+async fn hears_what_is_published(daemon: &Daemon) {
+    let mut stream = listening(daemon, "/events?topic=a").await;
+    daemon.publish(&json!({"topic": "a", "data": 1})).await;
+    assert_eq!(stream.event().await.data(), "1");
+}
+
 /// What the documentation tells an operator to run for a pin.
 fn pin(certificate: &str) -> String {
     let script = "openssl x509 -in \"$1\" -pubkey -noout | openssl pkey -pubin -outform der | \
@@ -34,17 +62,10 @@ fn pin(certificate: &str) -> String {
 
 #[tokio::test]
 async fn a_file_that_holds_the_servers_own_certificate_vouches_for_exactly_it() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let OwnTls { folder, _redis, url } = OwnTls::start().await;
     let file = |name: &str| folder.path().join(name).display().to_string();
-    for name in ["server", "other"] {
-        make(folder.path(), name, &[]);
-    }
-    let redis = Redis::start_own_tls(&file("server.pem"), &file("server.key")).await;
-    let url = format!("[redis]\nurl = \"rediss://127.0.0.1:{}\"\n", redis.port);
     let daemon = start(&format!("{url}ca_file = \"{}\"\n", file("server.pem"))).await;
-    let mut stream = listening(&daemon, "/events?topic=a").await;
-    daemon.publish(&json!({"topic": "a", "data": 1})).await;
-    assert_eq!(stream.event().await.data(), "1");
+    hears_what_is_published(&daemon).await;
 
     let daemon = Daemon::start(&format!("{url}ca_file = \"{}\"\n", file("other.pem"))).await;
     is_down(&daemon, "redis", "certificate").await;
@@ -55,19 +76,12 @@ async fn a_file_that_holds_the_servers_own_certificate_vouches_for_exactly_it() 
 
 #[tokio::test]
 async fn a_pinned_key_vouches_for_a_redis_whatever_its_certificate_says() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let OwnTls { folder, _redis, url } = OwnTls::start().await;
     let file = |name: &str| folder.path().join(name).display().to_string();
-    for name in ["server", "other"] {
-        make(folder.path(), name, &[]);
-    }
-    let redis = Redis::start_own_tls(&file("server.pem"), &file("server.key")).await;
-    let url = format!("[redis]\nurl = \"rediss://127.0.0.1:{}\"\n", redis.port);
     let (right, wrong) = (pin(&file("server.pem")), pin(&file("other.pem")));
     // Two, as while the server gets another key.
     let daemon = start(&format!("{url}pin_sha256 = [\"{wrong}\", \"sha256//{right}\"]\n")).await;
-    let mut stream = listening(&daemon, "/events?topic=a").await;
-    daemon.publish(&json!({"topic": "a", "data": 1})).await;
-    assert_eq!(stream.event().await.data(), "1");
+    hears_what_is_published(&daemon).await;
 
     let daemon = Daemon::start(&format!("{url}pin_sha256 = [\"{wrong}\"]\n")).await;
     is_down(&daemon, "redis", &format!("the server's key is not pinned: it is sha256//{right}")).await;
@@ -84,9 +98,7 @@ async fn a_redis_whose_certificate_has_another_name_is_believed_by_that_name() {
     let daemon = Daemon::start(&url).await;
     is_down(&daemon, "redis", "ertificate").await;
     let daemon = start(&format!("{url}server_name = \"redis.internal\"\n")).await;
-    let mut stream = listening(&daemon, "/events?topic=a").await;
-    daemon.publish(&json!({"topic": "a", "data": 1})).await;
-    assert_eq!(stream.event().await.data(), "1");
+    hears_what_is_published(&daemon).await;
 }
 
 #[tokio::test]
@@ -158,9 +170,7 @@ async fn sentinels_are_asked_by_tls() {
     let ca = format!("ca_file = \"{certificate}\"\n[redis.stream]\n");
     let works = async |section: String| {
         let daemon = start(&section).await;
-        let mut stream = listening(&daemon, "/events?topic=a").await;
-        daemon.publish(&json!({"topic": "a", "data": 1})).await;
-        assert_eq!(stream.event().await.data(), "1");
+        hears_what_is_published(&daemon).await;
     };
 
     // Sentinels and a master by TLS: `host:port` is spoken to as the URL says.
