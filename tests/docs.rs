@@ -73,6 +73,19 @@ fn every_reason_on_the_wire_is_explained() {
     }
 }
 
+#[test]
+fn every_key_that_can_stand_in_a_file_is_named_where_files_of_secrets_are_explained() {
+    let (keys, page) = (read("docs/configuration.md"), read("docs/operating.md"));
+    let start = page.find("A secret can stand in a file of its own").expect("where they are explained");
+    let explained = page[start..].split("\n- ").next().unwrap_or_default();
+    let rows = keys.lines().filter_map(|row| row.strip_prefix("| `")?.split_once(" |"));
+    let by_file: BTreeSet<&str> =
+        rows.filter_map(|(names, _)| names.split_once("`, `")?.1.strip_suffix('`')).collect();
+    assert!(by_file.len() > 5, "the keys were not found");
+    let missing: Vec<_> = by_file.iter().filter(|key| !explained.contains(&format!("{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/operating.md does not say that there are {missing:?}");
+}
+
 /// The Rust files of `src` without their tests, by their paths in the repository.
 fn code_of_the_rooms() -> Vec<(String, String)> {
     let named = sources(&root().join("src")).into_iter().filter_map(|path| {
