@@ -37,8 +37,6 @@ const LISTENING: Purpose = Purpose {
     failed: "not listening to other instances",
     meanwhile: "other instances are not heard",
 };
-/// How many messages may wait.
-const MAX_WAITING: usize = 256;
 /// Longest message.
 const MAX_TEXT: usize = 1 << 20;
 /// The longest pause between two attempts: what is told meanwhile should not be late.
@@ -98,14 +96,7 @@ impl RedisBus {
         let listener =
             BusListener { endpoint: Arc::clone(&endpoint), timing, names: Arc::clone(&names), control };
         drain.spawn_essential("redis bus listener", supervise(listener, status, drain.clone()));
-        let config = OutboxConfig {
-            endpoint,
-            timing,
-            purpose: &TELLING,
-            limit: timing.timeout,
-            max_waiting: MAX_WAITING,
-            health: None,
-        };
+        let config = OutboxConfig::new(endpoint, timing, &TELLING);
         Self(Outbox::start(config, Broadcasting(names), drain, Some(drain.clone())))
     }
 }

@@ -45,14 +45,8 @@ struct SetIfAbsent {
 impl RedisFirstUse {
     /// Starts the task that owns the connection; it ends when `drain` starts.
     pub(super) fn start(endpoint: Arc<Endpoint>, timing: Timing, prefix: String, drain: &Drain) -> Self {
-        let config = OutboxConfig {
-            endpoint,
-            timing,
-            purpose: &PURPOSE,
-            limit: timing.timeout,
-            max_waiting: MAX_WAITING,
-            health: None,
-        };
+        let max_waiting = MAX_WAITING;
+        let config = OutboxConfig { max_waiting, ..OutboxConfig::new(endpoint, timing, &PURPOSE) };
         Self(Outbox::start(config, SetIfAbsent { prefix }, drain, Some(drain.clone())))
     }
 }

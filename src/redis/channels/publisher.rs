@@ -31,8 +31,6 @@ const PURPOSE: Purpose = Purpose {
     failed: "cannot publish over Redis",
     meanwhile: "nothing can be published",
 };
-/// How many senders may wait.
-const MAX_WAITING: usize = 256;
 
 /// Publishes on the channel that every instance listens to. Cloning shares.
 #[derive(Clone)]
@@ -65,14 +63,8 @@ impl RedisPublisher {
         health: Reporter,
         drain: &Drain,
     ) -> Self {
-        let config = OutboxConfig {
-            endpoint,
-            timing,
-            purpose: &PURPOSE,
-            limit: timing.timeout,
-            max_waiting: MAX_WAITING,
-            health: Some(health),
-        };
+        let health = Some(health);
+        let config = OutboxConfig { health, ..OutboxConfig::new(endpoint, timing, &PURPOSE) };
         let publishing = PublishExchange {
             channel: channel.as_bytes().into(),
             commands: assignments_channel(channel).into(),

@@ -57,6 +57,17 @@ pub(in crate::redis) struct OutboxConfig {
     pub(in crate::redis) health: Option<Reporter>,
 }
 
+/// How many requests may wait unless it is said.
+const MAX_WAITING: usize = 256;
+
+impl OutboxConfig {
+    /// Without a health of its own; a batch may take as long as any answer.
+    pub(in crate::redis) fn new(endpoint: Arc<Endpoint>, timing: Timing, purpose: &'static Purpose) -> Self {
+        let limit = timing.timeout;
+        Self { endpoint, timing, purpose, limit, max_waiting: MAX_WAITING, health: None }
+    }
+}
+
 impl<E: Exchange> Outbox<E> {
     /// Starts the task that owns the connection. It ends when `drain` starts; without one when the last clone is
     /// dropped.

@@ -34,8 +34,6 @@ const PURPOSE: Purpose = Purpose {
     failed: "cannot append to the stream in Redis",
     meanwhile: "nothing can be published",
 };
-/// How many senders may wait.
-const MAX_WAITING: usize = 256;
 /// How often the stream is held to its bounds, no matter who appends to it.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,14 +74,8 @@ impl StreamWriter {
         health: Reporter,
         drain: &Drain,
     ) -> Self {
-        let config = OutboxConfig {
-            endpoint,
-            timing,
-            purpose: &PURPOSE,
-            limit,
-            max_waiting: MAX_WAITING,
-            health: Some(health),
-        };
+        let health = Some(health);
+        let config = OutboxConfig { limit, health, ..OutboxConfig::new(endpoint, timing, &PURPOSE) };
         let appending = Appending { commands, appended: metrics::counter!(REDIS_STREAM_APPENDED) };
         Self(Outbox::start(config, appending, drain, Some(drain.clone())))
     }

@@ -56,14 +56,7 @@ impl RpcReplies {
         max_waiting: usize,
         tasks: &Drain,
     ) -> Self {
-        let config = OutboxConfig {
-            endpoint,
-            timing,
-            purpose: &PURPOSE,
-            limit: timing.timeout,
-            max_waiting,
-            health: None,
-        };
+        let config = OutboxConfig { max_waiting, ..OutboxConfig::new(endpoint, timing, &PURPOSE) };
         Self(Outbox::start(config, Leaving, tasks, None))
     }
 
