@@ -1,6 +1,6 @@
 //! sidestream: real-time push in front of an existing web backend.
 //!
-//! The rooms, each of which may use only rooms below its own rank (`tests/architecture.rs` holds the table;
+//! The rooms, each of which may use only rooms below its own rank (`tests/architecture/` holds the table;
 //! `docs/ARCHITECTURE.md` tells the flows):
 //!
 //! | rank | rooms |
@@ -12,7 +12,7 @@
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
-//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] |
+//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -41,6 +41,7 @@ pub mod retry;
 pub mod server;
 pub mod shutdown;
 pub mod subscribe;
+pub mod suggest;
 pub mod systemd;
 pub mod telemetry;
 pub mod web;

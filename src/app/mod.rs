@@ -3,6 +3,7 @@
 mod adapters;
 mod parts;
 mod running;
+mod serving;
 mod settings;
 mod stop;
 mod watchdog;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::adapters::{InternalRequests, PresencePublisher, WebhookNotifier};
-use crate::app::running::{Listeners, Running};
+use crate::app::serving::{Listeners, Running};
 use crate::app::settings::{fanout_settings, reserved_events, retention};
 use crate::app::stop::StopOrder;
 use crate::app::watchdog;

@@ -4,26 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::parts::{Parts, build_log};
-use crate::app::stop::{AFTER_DEADLINE, LAST_REQUESTS, StopOrder};
+use crate::app::serving::Listeners;
+use crate::app::stop::AFTER_DEADLINE;
 use crate::config::{self, Config};
-use crate::fanout::Fanout;
 use crate::log::Log;
 use crate::server;
 use crate::systemd;
 use crate::systemd::PassedSockets;
 use crate::telemetry::Metrics;
-use crate::webhooks::Webhooks;
-
-/// The ports, taken before anything else is done: a port that somebody else has ends the start.
-pub(super) struct Listeners {
-    pub(super) public: TcpListener,
-    pub(super) internal: TcpListener,
-}
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
@@ -31,13 +22,6 @@ pub struct App {
     in_force: Vec<config::SettingInForce>,
     log: Arc<Log>,
     listeners: Listeners,
-}
-
-/// A daemon that serves.
-pub(super) struct Running {
-    pub(super) order: StopOrder,
-    pub(super) fanout: Arc<Fanout>,
-    pub(super) webhooks: Option<Arc<Webhooks>>,
 }
 
 impl App {
@@ -83,18 +67,5 @@ impl App {
         systemd::stopping(config.drain.delay + config.drain.deadline + AFTER_DEADLINE);
         running.stop(config.drain).await;
         Ok(())
-    }
-}
-
-impl Running {
-    /// Ends everything, in the order of [`StopOrder`].
-    async fn stop(self, drain: config::Drain) {
-        let Self { order, fanout, webhooks } = self;
-        let end = order.stop(&drain, || fanout.drain(drain.window), || fanout.open()).await;
-        fanout.stop();
-        if let Some(webhooks) = webhooks {
-            webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;
-        }
-        info!("stopped");
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::event::{Name, Pattern};
+
 /// The claim of this name, which may lead into objects by dots. A name with dots of its own goes before a way into
 /// objects. `null` counts as none.
 pub fn find<'v>(claims: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
@@ -30,4 +32,19 @@ pub fn values<'v>(claims: &'v Map<String, Value>, name: &str) -> Vec<Cow<'v, str
         Some(value) => plain(value).into_iter().collect(),
         None => Vec::new(),
     }
+}
+
+/// A text or a whole number as a name.
+pub(super) fn id_of(value: &Value) -> Option<Name> {
+    match value {
+        Value::String(text) => Name::parse(text).ok(),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Name::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+/// A list of topics and patterns.
+pub(super) fn patterns(value: &Value) -> Option<Vec<Pattern>> {
+    let parse = |value: &Value| Pattern::parse(value.as_str()?).ok();
+    value.as_array()?.iter().map(parse).collect()
 }

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::auth::caller::Verified;
 use crate::auth::claims;
-use crate::auth::gate::Verified;
 use crate::auth::grant::GrantedTopics;
 use crate::config;
 use crate::config::StreamAuth;

@@ -5,48 +5,19 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{HeaderMap, Uri};
-use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::auth::backend::client::BadServer;
 use crate::auth::backend::gate::BackendGate;
+use crate::auth::caller::{Caller, Verified};
 use crate::auth::denied::Denied;
-use crate::auth::grant::Grant;
 use crate::auth::jwt::JwtGate;
-use crate::auth::origin::RequestOrigin;
 use crate::auth::ticket::Tickets;
 use crate::config;
-use crate::event::Name;
 use crate::health::Health;
 use crate::net::tls::BadTls;
 use crate::shutdown::Drain;
-
-/// Who asks for a stream, and how.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
-    pub request: &'a Parts,
-    pub origin: RequestOrigin,
-    /// The topics that they ask for, as far as they are known before the caller is.
-    pub asked: &'a [Name],
-}
-
-/// A caller that has been let in.
-#[derive(Clone, Debug)]
-pub struct Verified {
-    pub grant: Grant,
-    /// What is known of the caller beside: templates find it as `{claim.name}`.
-    pub claims: Map<String, Value>,
-    /// To be set on the stream's answer.
-    pub headers: HeaderMap,
-}
-
-impl Verified {
-    pub fn new(grant: Grant) -> Self {
-        Self { grant, claims: Map::new(), headers: HeaderMap::new() }
-    }
-}
 
 /// A shared secret of fewer bytes than its hash is weaker than its algorithm (RFC 7518 § 3.2).
 const SOUND_SECRET: usize = 32;
@@ -130,12 +101,9 @@ impl Gates {
         }
     }
 
-    /// Whoever brings `token` to a stream with `auth = "jwt"`; None where there is no such way.
-    pub async fn verify_token(&self, token: &str) -> Option<Result<Verified, Denied>> {
-        match &self.jwt {
-            Some(jwt) => Some(jwt.verify_token(token).await),
-            None => None,
-        }
+    /// The way of `auth = "jwt"`, where it is configured.
+    pub fn jwt(&self) -> Option<&JwtGate> {
+        self.jwt.as_ref()
     }
 
     /// Takes out of a request that goes on to the backend the tickets and their cookies.

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bearer;
+mod caller;
 pub mod claims;
 mod denied;
 mod explain;
@@ -16,11 +17,12 @@ mod ticket;
 
 pub use crate::auth::backend::client::BadServer;
 pub use crate::auth::bearer::Bearer;
+pub use crate::auth::caller::{Caller, Verified};
 pub use crate::auth::denied::{Denied, DeniedResponse};
 pub use crate::auth::explain::{
     ClaimCheck, StreamExplanation, TopicExplanation, allowing, compare_claims, explain_stream,
 };
-pub use crate::auth::gate::{BadGate, Caller, Gates, Verified};
+pub use crate::auth::gate::{BadGate, Gates};
 pub use crate::auth::grant::{Grant, GrantedTopics};
 pub use crate::auth::origin::RequestOrigin;
 pub use crate::auth::publisher::{

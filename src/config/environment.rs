@@ -43,9 +43,9 @@ impl Environment {
         Self { variables, all, known: BTreeSet::new() }
     }
 
-    /// The configuration file that the environment holds; `Some(None)` when it is not UTF-8.
-    pub(super) fn document(&self) -> Option<Option<&str>> {
-        self.all.get(DOCUMENT).map(Option::as_deref)
+    /// The configuration file that the environment holds.
+    pub(super) fn document(&self) -> Variable {
+        Variable::of(self.all.get(DOCUMENT))
     }
 
     /// `text` with `${NAME}` and `${NAME:-default}` replaced by the values of variables; `$${` stays `${`. As in a shell,
@@ -98,10 +98,10 @@ impl Environment {
         format!("{PREFIX}{section}_{key}").replace('.', "_").to_ascii_uppercase()
     }
 
-    /// The value of a known variable, if it is set; `Some(None)` when it is not UTF-8.
-    pub(super) fn take(&mut self, name: &str) -> Option<Option<String>> {
+    /// The value of a variable that is a key's.
+    pub(super) fn take(&mut self, name: &str) -> Variable {
         self.known.insert(name.to_owned());
-        self.variables.get(name).cloned()
+        Variable::of(self.variables.get(name))
     }
 
     /// Whether a variable of this section is set, known or not.
@@ -118,6 +118,24 @@ impl Environment {
     /// The variables that nobody has asked for.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().map(String::as_str).filter(|name| !self.known.contains(*name))
+    }
+}
+
+/// What a variable is set to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Variable {
+    Unset,
+    NotUtf8,
+    Text(String),
+}
+
+impl Variable {
+    fn of(set: Option<&Option<String>>) -> Self {
+        match set {
+            None => Self::Unset,
+            Some(None) => Self::NotUtf8,
+            Some(Some(text)) => Self::Text(text.clone()),
+        }
     }
 }
 
@@ -171,8 +189,8 @@ mod tests {
             Environment::new([("SIDESTREAM_REDIS_URL", "x"), ("SIDESTREAM_REDIS_URI", "y")]);
         assert!(environment.any_of("redis"));
         assert!(!environment.any_of("public"));
-        assert_eq!(environment.take(&Environment::name("redis", "url")), Some(Some("x".to_owned())));
-        assert_eq!(environment.take(&Environment::name("public", "listen")), None);
+        assert_eq!(environment.take(&Environment::name("redis", "url")), Variable::Text("x".to_owned()));
+        assert_eq!(environment.take(&Environment::name("public", "listen")), Variable::Unset);
         assert_eq!(environment.unknown().collect::<Vec<_>>(), ["SIDESTREAM_REDIS_URI"]);
     }
 
@@ -200,6 +218,6 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let value = OsString::from_vec(vec![b'a', 0xff]);
         let mut environment = Environment::new([(OsString::from("SIDESTREAM_REDIS_URL"), value)]);
-        assert_eq!(environment.take("SIDESTREAM_REDIS_URL"), Some(None));
+        assert_eq!(environment.take("SIDESTREAM_REDIS_URL"), Variable::NotUtf8);
     }
 }

@@ -3,13 +3,11 @@
 //! Values are shown as they were written. A secret is only said to be set; of a URL neither user nor query is shown.
 
 use serde::Serialize;
-use toml::de::DeValue;
 
-use crate::config::raw::RawValue;
-use crate::config::reader::{Location, Reader};
+use crate::config::asked_key::AskedKey;
+use crate::config::reader::KeyKind;
+use crate::config::reading::survey;
 use crate::config::schema::Config;
-use crate::config::section_reader::KeyKind;
-use crate::config::source::without_credentials;
 
 /// One key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -25,41 +23,9 @@ pub struct SettingInForce {
     pub about: String,
 }
 
-/// A key that was asked for.
-pub(super) struct AskedKey {
-    /// As it is documented.
-    section: &'static str,
-    full: String,
-    name: String,
-    /// What was written, and where.
-    written: Option<(String, &'static str)>,
-}
-
-impl AskedKey {
-    pub(super) fn new(
-        section: &'static str,
-        full: String,
-        name: String,
-        secret: bool,
-        written: Option<(&RawValue<'_>, &Location)>,
-    ) -> Self {
-        let written = written.map(|(raw, place)| {
-            let text = if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw)) };
-            let from = match place {
-                Location::File(_) => "file",
-                Location::Variable(_) => "environment",
-                Location::Argument => "arguments",
-                Location::Missing => "default",
-            };
-            (text, from)
-        });
-        Self { section, full, name, written }
-    }
-}
-
 /// Every key of `asked` with the default where nothing was written.
 pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
-    let docs = Reader::survey(Config::read).docs;
+    let docs = survey(Config::read).docs;
     let shown = asked.into_iter().filter_map(|AskedKey { section, full, name, written }| {
         let doc = docs.iter().find(|((of, key), _)| *of == section && *key == name).map(|(_, doc)| doc);
         // A key that names a file is another way to say what the one before says.
@@ -80,31 +46,6 @@ pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn text_of(raw: &RawValue<'_>) -> String {
-    match raw {
-        RawValue::Text(text) => text.clone(),
-        RawValue::Toml(value) => text_of_toml(value),
-    }
-}
-
-fn text_of_toml(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.as_str().to_owned(),
-        DeValue::Float(number) => number.as_str().to_owned(),
-        DeValue::Boolean(yes) => yes.to_string(),
-        DeValue::Datetime(at) => at.to_string(),
-        DeValue::Array(entries) => {
-            let entries: Vec<String> = entries.iter().map(|entry| text_of_toml(entry.get_ref())).collect();
-            format!("[{}]", entries.join(", "))
-        }
-        DeValue::Table(table) => {
-            let keys: Vec<&str> = table.keys().map(|key| key.get_ref().as_ref()).collect();
-            format!("{{ {} }}", keys.join(", "))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::config::environment::{DOCUMENT, Environment};
+use crate::config::environment::{DOCUMENT, Environment, Variable};
 use crate::config::in_force::{SettingInForce, in_force};
+use crate::config::location::Location;
 use crate::config::problem::{BadConfig, Origin, Problem, Severity, Snippet};
-use crate::config::reader::{Diagnostic, Findings, Location, Reader};
+use crate::config::reader::{Diagnostic, Reader};
+use crate::config::reading::{Findings, keys_of, read_all};
 use crate::config::schema::Config;
 use crate::config::section_reader::SectionReader;
 use crate::config::source::{SourceFile, show};
@@ -63,10 +65,12 @@ impl Config {
     ) -> Result<CheckedConfig, BadConfig> {
         let environment = Environment::new(environment);
         match path.map(|path| (path, read(path))) {
-            None => match environment.document().map(|text| text.map(str::to_owned)) {
-                None => from_environment(environment, backend, read_config),
-                Some(Some(text)) => from_file(Path::new(DOCUMENT), text, environment, backend, read_config),
-                Some(None) => {
+            None => match environment.document() {
+                Variable::Unset => from_environment(environment, backend, read_config),
+                Variable::Text(text) => {
+                    from_file(Path::new(DOCUMENT), text, environment, backend, read_config)
+                }
+                Variable::NotUtf8 => {
                     Err(unreadable(Path::new(DOCUMENT), "the configuration is not UTF-8".to_owned()))
                 }
             },
@@ -81,9 +85,9 @@ fn from_environment(
     backend: Option<&str>,
     read_config: fn(&mut SectionReader<'_, '_>) -> Config,
 ) -> Result<CheckedConfig, BadConfig> {
-    let known = Reader::keys_of(Config::read);
+    let known = keys_of(Config::read);
     let reader = Reader::new(environment, backend, None);
-    settle(reader.read(None, read_config, &known), None, Vec::new(), backend)
+    settle(read_all(reader, None, read_config, &known), None, Vec::new(), backend)
 }
 
 fn from_file(
@@ -93,14 +97,14 @@ fn from_file(
     backend: Option<&str>,
     read_config: fn(&mut SectionReader<'_, '_>) -> Config,
 ) -> Result<CheckedConfig, BadConfig> {
-    let known = Reader::keys_of(Config::read);
+    let known = keys_of(Config::read);
     let mut source = SourceFile::new(path.to_owned(), text.clone());
     let (table, errors) = DeTable::parse_recoverable(&text);
     let broken: Vec<Diagnostic> =
         errors.iter().map(|error| syntax::report(error, &mut source, &known)).collect();
     if errors.iter().all(syntax::is_duplicate) {
         let reader = Reader::new(environment, backend, path.parent());
-        let outcome = reader.read(Some(table.get_ref()), read_config, &known);
+        let outcome = read_all(reader, Some(table.get_ref()), read_config, &known);
         return settle(outcome, Some(source), broken, backend);
     }
     // What a broken file means is a guess, so that only its syntax is told, once a line.

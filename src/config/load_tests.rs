@@ -1,12 +1,13 @@
 use std::fs;
 
 use super::*;
+use crate::config::reader::KeyKind;
+use crate::config::reading::survey;
 use crate::config::schema::AuthTicket;
 use crate::config::schema::Webhook;
 use crate::config::schema::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
 use crate::config::schema::{Jwks, Jwt};
-use crate::config::section_reader::KeyKind;
 use crate::config::values::{Backend, Secret};
 use crate::event::{Pattern, Template};
 use crate::jws::JwsKey;
@@ -63,7 +64,7 @@ fn stands_alone(section: &str, key: &str) -> bool {
     if (section, key) == ("proxy", "server_name") {
         return true;
     }
-    let reader = Reader::survey(Config::read);
+    let reader = survey(Config::read);
     let doc = reader.docs.iter().find(|((of, name), _)| *of == section && *name == key);
     doc.is_some_and(|(_, doc)| matches!(doc.kind, KeyKind::File | KeyKind::Instead))
 }

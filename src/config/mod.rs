@@ -3,22 +3,25 @@
 //! Every key stands once, in the table of its section (`schema`). This room knows values and their bounds, never what
 //! is done with them.
 
+mod asked_key;
 mod environment;
 mod http_url;
 mod in_force;
+mod key_spec;
 mod load;
+mod location;
 mod origin;
 mod parsers;
 mod problem;
 mod raw;
 mod reader;
+mod reading;
 mod reference;
 mod schema;
 mod secret_file;
 mod section_reader;
 mod source;
 mod subsections;
-mod suggest;
 mod syntax;
 mod values;
 

@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use crate::config::asked_key::AskedKey;
 use crate::config::environment::{Environment, PREFIX};
-use crate::config::in_force::AskedKey;
+use crate::config::location::Location;
 use crate::config::problem::Severity;
-use crate::config::section_reader::{KeyKind, SectionReader};
-use crate::config::suggest::nearest;
+use crate::suggest::nearest;
 
 /// The state of one reading.
 pub(super) struct Reader<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Reader<'a> {
     pub(super) asked: Vec<AskedKey>,
     unknown_keys: Vec<UnknownKey>,
     pub(super) diagnostics: Vec<Diagnostic>,
-    hidden: Hidden,
+    pub(super) hidden: Hidden,
 }
 
 /// A key that the configuration knows.
@@ -68,13 +68,21 @@ pub(super) struct KeyDoc {
     pub(super) accepts: String,
 }
 
-/// Where a value, or the lack of one, is to be shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Location {
-    File(Range<usize>),
-    Variable(String),
-    Argument,
-    Missing,
+/// How a key is given, for the reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum KeyKind {
+    /// Its sample is the default.
+    Value,
+    /// An array; its sample is the default.
+    List,
+    /// Its sample is an example; it is unset by default.
+    Optional,
+    /// Its sample is an example; it has to be given.
+    Required,
+    /// The path of a file, whose content counts.
+    File,
+    /// Another way to say what the key before says.
+    Instead,
 }
 
 /// A problem before its snippet is cut.
@@ -91,15 +99,6 @@ pub(super) struct Diagnostic {
 pub(super) struct Hidden {
     pub(super) parts: Vec<Range<usize>>,
     pub(super) variables: BTreeSet<String>,
-}
-
-/// What came of a reading. The value is whole only without complaints.
-pub(super) struct Findings<T> {
-    pub(super) value: T,
-    pub(super) diagnostics: Vec<Diagnostic>,
-    pub(super) hidden: Hidden,
-    pub(super) environment: Environment,
-    pub(super) asked: Vec<AskedKey>,
 }
 
 /// A key of the file that nobody asked for.
@@ -130,41 +129,6 @@ impl<'a> Reader<'a> {
             diagnostics: Vec::new(),
             hidden: Hidden::default(),
         }
-    }
-
-    /// Gathers what `read` asks for, whatever a file holds: its keys, and what the reference says of them.
-    pub(super) fn survey<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Self {
-        let mut reader = Reader::new(Environment::default(), None, None);
-        reader.dry = true;
-        read(&mut SectionReader::root(&mut reader, None));
-        reader
-    }
-
-    /// Every key that `read` asks for.
-    pub(super) fn keys_of<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Vec<KnownKey> {
-        Self::survey(read).keys
-    }
-
-    /// What `read` makes of nothing at all: the defaults.
-    pub(super) fn defaults<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> T {
-        let mut reader = Reader::new(Environment::default(), None, None);
-        read(&mut SectionReader::root(&mut reader, None))
-    }
-
-    /// Reads everything from `table` and the environment.
-    pub(super) fn read<T>(
-        mut self,
-        table: Option<&'a DeTable<'a>>,
-        read: impl FnOnce(&mut SectionReader<'_, 'a>) -> T,
-        known: &[KnownKey],
-    ) -> Findings<T> {
-        let mut root = SectionReader::root(&mut self, table);
-        let value = read(&mut root);
-        root.leave();
-        self.report_unknown_keys(known);
-        self.report_unknown_variables(known);
-        let Self { environment, diagnostics, hidden, asked, .. } = self;
-        Findings { value, diagnostics, hidden, environment, asked }
     }
 
     pub(super) fn report(
@@ -222,7 +186,7 @@ impl<'a> Reader<'a> {
         self.unknown_keys.push(UnknownKey { section, numbered, name, at: key.span(), is_table });
     }
 
-    fn report_unknown_keys(&mut self, known: &[KnownKey]) {
+    pub(super) fn report_unknown_keys(&mut self, known: &[KnownKey]) {
         for UnknownKey { section, numbered, name, at, is_table } in std::mem::take(&mut self.unknown_keys) {
             let siblings = known.iter().filter(|key| key.section == section).map(|key| &*key.name);
             let homes: Vec<String> = known
@@ -245,7 +209,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn report_unknown_variables(&mut self, known: &[KnownKey]) {
+    pub(super) fn report_unknown_variables(&mut self, known: &[KnownKey]) {
         let unknown: Vec<String> = self.environment.unknown().map(str::to_owned).collect();
         for name in unknown {
             let in_file_only = known

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::config::reader::{KeyDoc, KnownKey, Reader, SectionDoc, written};
+use crate::config::reader::{KeyDoc, KeyKind, KnownKey, Reader, SectionDoc, written};
+use crate::config::reading::survey;
 use crate::config::schema::Config;
-use crate::config::section_reader::KeyKind;
 
 const EXAMPLE_HEAD: &str = r#"# sidestream: every key with its default.
 #
@@ -47,7 +47,7 @@ struct ReferenceRow<'r> {
 
 /// The text of `config.example.toml`.
 pub fn example() -> String {
-    let reader = Reader::survey(Config::read);
+    let reader = survey(Config::read);
     let mut text = EXAMPLE_HEAD.to_owned();
     for section in sections(&reader) {
         let SectionDoc { name, numbered, optional, about } = *section.doc;
@@ -67,7 +67,7 @@ pub fn example() -> String {
 
 /// The text of `docs/configuration.md`.
 pub fn reference() -> String {
-    let reader = Reader::survey(Config::read);
+    let reader = survey(Config::read);
     let mut text = PAGE_HEAD.to_owned();
     for section in sections(&reader) {
         let SectionDoc { name, numbered, about, .. } = *section.doc;

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::config::key_spec::KeySpec;
+use crate::config::location::Location;
 use crate::config::parsers::Parse;
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::reader::{Location, join};
-use crate::config::schema::table::KeySpec;
-use crate::config::section_reader::{KeyKind, SectionReader, subject};
+use crate::config::reader::{KeyKind, join};
+use crate::config::section_reader::{SectionReader, subject};
 
 /// A secret's file is read up to here.
 const MAX: u64 = 64 << 10;
@@ -117,14 +118,17 @@ impl<'a> SectionReader<'_, 'a> {
         self.reader.secret_files.get(&join(&self.full, key)).cloned()
     }
 
+    /// The path that a value is: from the file's own folder, where it stands in the file.
+    pub(super) fn path(&self, raw: &RawValue<'_>, place: &Location) -> Result<PathBuf, Rejection> {
+        let name = raw.text("the path of a file")?;
+        Ok(match place {
+            Location::File(_) => self.reader.folder.join(name),
+            _ => Path::new(name).to_owned(),
+        })
+    }
+
     fn open(&mut self, key: &str, file_key: &str, raw: RawValue<'_>, place: Location) -> Option<Found<'a>> {
-        let content = raw.text("the path of a file").and_then(|name| {
-            let path = match place {
-                Location::File(_) => self.reader.folder.join(name),
-                _ => Path::new(name).to_owned(),
-            };
-            read(&path).map(|text| (path, text))
-        });
+        let content = self.path(&raw, &place).and_then(|path| read(&path).map(|text| (path, text)));
         let subject = subject(file_key, &place);
         let (path, text) = self.judge(key, &subject, place.clone(), content)?;
         self.reader.secret_files.insert(join(&self.full, key), path);

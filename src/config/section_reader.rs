@@ -6,13 +6,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::environment::Environment;
-use crate::config::in_force::AskedKey;
+use crate::config::asked_key::AskedKey;
+use crate::config::environment::{Environment, Variable};
+use crate::config::key_spec::KeySpec;
+use crate::config::location::Location;
 use crate::config::parsers::Parse;
 use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection, kind};
-use crate::config::reader::{KeyDoc, KnownKey, Location, Reader, SectionDoc, join, written};
-use crate::config::schema::table::KeySpec;
+use crate::config::reader::{KeyDoc, KeyKind, KnownKey, Reader, SectionDoc, join, written};
 
 /// One table of the file with the variables of its keys. A refused value is complained of, and replaced by the
 /// default so that the reading goes on.
@@ -29,23 +30,6 @@ pub(super) struct SectionReader<'r, 'a> {
     /// Nothing of it holds unless it is there.
     pub(super) optional: bool,
     pub(super) asked: BTreeSet<String>,
-}
-
-/// How a key is given, for the reference.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum KeyKind {
-    /// Its sample is the default.
-    Value,
-    /// An array; its sample is the default.
-    List,
-    /// Its sample is an example; it is unset by default.
-    Optional,
-    /// Its sample is an example; it has to be given.
-    Required,
-    /// The path of a file, whose content counts.
-    File,
-    /// Another way to say what the key before says.
-    Instead,
 }
 
 impl<'r, 'a> SectionReader<'r, 'a> {
@@ -247,15 +231,18 @@ impl<'r, 'a> SectionReader<'r, 'a> {
             return None;
         }
         let name = Environment::name(self.name, key);
-        let set = self.reader.environment.take(&name)?;
+        let set = self.reader.environment.take(&name);
+        if set == Variable::Unset {
+            return None;
+        }
         if secret {
             self.reader.hide_variable(name.clone());
         }
         let place = Location::Variable(name.clone());
-        let lack = match set.as_deref() {
-            Some("") => "is set, but empty: unset it or give it a value",
-            None => "is not UTF-8",
-            Some(_) => return set.map(|text| (text, place)),
+        let lack = match set {
+            Variable::Text(text) if !text.is_empty() => return Some((text, place)),
+            Variable::Text(_) => "is set, but empty: unset it or give it a value",
+            Variable::Unset | Variable::NotUtf8 => "is not UTF-8",
         };
         self.judge::<String>(key, &format!("`{name}`"), place, Err(lack.into()))?;
         None

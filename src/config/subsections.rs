@@ -6,8 +6,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::location::Location;
 use crate::config::raw::kind;
-use crate::config::reader::{Location, join};
+use crate::config::reader::join;
 use crate::config::section_reader::SectionReader;
 
 /// A section below another.

@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 
+use crate::config::location::Location;
 use crate::config::problem::Severity;
-use crate::config::reader::{Diagnostic, KnownKey, Location};
+use crate::config::reader::{Diagnostic, KnownKey};
 use crate::config::source::SourceFile;
 
 /// Whether the rest of the file means what it says: a key that stands twice breaks nothing else.

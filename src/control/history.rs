@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::event::{EventId, Key, Name};
-use crate::log::{Cursor, Log, Reset};
+use crate::log::{Located, Log, Reset};
 
 /// From where a page is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,10 +73,10 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
         Since::Origin => (log.origin().position, None),
         Since::Last(count) => (log.back(&keys, count).position, None),
         Since::Id(text) => match log.locate_soon(&text, AHEAD).await {
-            None => return Err(NoPage::NotNow),
-            Some(Ok(Cursor { position, .. })) => (position, None),
-            Some(Err(Reset::Malformed)) => return Err(NoPage::Malformed),
-            Some(Err(why)) => (log.origin().position, Some(why)),
+            Located::At(cursor) => (cursor.position, None),
+            Located::Reset(Reset::Malformed) => return Err(NoPage::Malformed),
+            Located::Reset(why) => (log.origin().position, Some(why)),
+            Located::NotNow => return Err(NoPage::NotNow),
         },
     };
     let replay = loop {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::{Full, GrantSelector};
-use crate::control::BusError;
+use crate::control::bus::OthersTold;
 use crate::event::{BadName, Name};
 
 /// The longest time: tokens live shorter.
@@ -17,8 +17,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Revoked {
     /// How many streams of this instance ended.
     pub ended: usize,
-    /// Whether the other instances know; None when there is no Redis to tell them by.
-    pub told: Option<Result<(), BusError>>,
+    pub told: OthersTold,
     /// Until when they are kept out.
     pub until: SystemTime,
 }

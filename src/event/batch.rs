@@ -6,7 +6,8 @@
 use serde_json::value::RawValue;
 
 use crate::event::Event;
-use crate::event::envelope::{BadEnvelope, EnvelopeDefaults, parse_text};
+use crate::event::bad_envelope::BadEnvelope;
+use crate::event::envelope::{EnvelopeDefaults, parse_text};
 
 /// What a body held.
 #[derive(Debug)]

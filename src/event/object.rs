@@ -9,8 +9,9 @@ use std::fmt;
 use serde::de::{Deserialize as _, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::event::envelope::{BadEnvelope, BadField};
+use crate::event::bad_envelope::{BadEnvelope, BadField};
 use crate::event::{Audience, BadAudience, Name};
+use crate::suggest::nearest;
 
 /// A value's own text within the input.
 pub(super) type RawField<'a> = Option<&'a str>;
@@ -117,12 +118,7 @@ fn unknown(name: &str, names: &'static [&'static str]) -> BadEnvelope {
     let reason = if name == "id" {
         BadField::IdOfTheLog
     } else {
-        let start = start.to_lowercase();
-        let closest = names
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(&start, &known.to_lowercase()), *known))
-            .min();
-        BadField::Unknown { meant: closest.filter(|(distance, _)| *distance <= 2).map(|(_, known)| known) }
+        BadField::Unknown { meant: nearest(&start, names.iter().copied()) }
     };
     let cut = if start.len() < name.len() { "…" } else { "" };
     reason.at(format!("{}{cut}", start.escape_debug()))

@@ -9,11 +9,10 @@ use std::time::Duration;
 use mio::{Registry, Token, Waker};
 use tokio::sync::oneshot;
 
-use crate::fanout::asked::{CloseRequest, RenewRequest};
-use crate::fanout::index::{Index, SubscriberSlot};
-use crate::fanout::list::{CountQuery, ListQuery};
+use crate::fanout::index::Index;
+use crate::fanout::requests::{CloseRequest, CountQuery, ListQuery, RenewRequest};
 use crate::fanout::subscriber::{Join, SubscriberId};
-use crate::fanout::watch::Watcher;
+use crate::fanout::watcher::Watcher;
 
 /// What others ask of a shard.
 pub(super) enum ShardCommand {
@@ -82,8 +81,8 @@ impl Mailbox {
         *self.commands.lock() = None;
     }
 
-    pub(super) fn notify(&self, slot: SubscriberSlot, generation: u64) {
-        self.send(ShardCommand::Poke(SubscriberId { slot, generation }));
+    pub(super) fn notify(&self, who: SubscriberId) {
+        self.send(ShardCommand::Poke(who));
     }
 
     /// Makes the shard look at its inboxes. Cheap when it has been called already.

@@ -4,14 +4,12 @@
 mod world;
 
 use std::io::Read as _;
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::event::{Audience, Event, Key, Name};
-use crate::fanout::asked::{Selector, Times};
-use crate::fanout::schedule_tests::world::{Random, World, name, topic};
+use crate::fanout::requests::{Selector, Times};
+use crate::fanout::schedule_tests::world::{Random, World, joining, name, topic};
 use crate::fanout::{CloseReason, Framing, Join, Sink};
 use crate::log::Position;
 
@@ -172,18 +170,10 @@ fn a_stream_ends_at_its_time_with_the_reason() {
     world.publish(vec![topic(1)], Vec::new(), false, 0);
     let (seat, dropped) = std::sync::mpsc::sync_channel::<()>(1);
     world.fanout.join(Join {
-        sink: Sink::Socket(server, Framing::Chunked),
-        opening: Bytes::from_static(b"HEAD"),
         cursor: Position(0),
-        keys: vec![topic(1)],
-        decided: world.log.head().position,
-        client: Name::parse("test").unwrap(),
-        address: IpAddr::from([127, 0, 0, 1]),
-        route: "/events".into(),
-        token: None,
         times: Times { expires: Some(Instant::now() + Duration::from_millis(120)), warns: None },
-        max_age: None,
         seat: Box::new(seat),
+        ..joining(Sink::Socket(server, Framing::Chunked), world.log.head().position)
     });
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut text = String::new();
@@ -228,20 +218,8 @@ fn a_stream_that_is_closed_right_behind_a_publish_gets_the_event_first() {
         server.set_nonblocking(true).unwrap();
         let (seat, dropped) = std::sync::mpsc::sync_channel::<()>(1);
         let head = world.log.head().position;
-        world.fanout.join(Join {
-            sink: Sink::Socket(server, Framing::Chunked),
-            opening: Bytes::from_static(b"HEAD"),
-            cursor: head,
-            keys: vec![topic(1)],
-            decided: head,
-            client: Name::parse("test").unwrap(),
-            address: IpAddr::from([127, 0, 0, 1]),
-            route: "/events".into(),
-            token: None,
-            times: Times::default(),
-            max_age: None,
-            seat: Box::new(seat),
-        });
+        let sink = Sink::Socket(server, Framing::Chunked);
+        world.fanout.join(Join { seat: Box::new(seat), ..joining(sink, head) });
         let all = Selector { keys: [topic(1)].into(), token: None };
         let audience = Audience::new([topic(1)], Vec::new()).unwrap();
         while world.fanout.reach(&audience) == 0 {

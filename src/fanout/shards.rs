@@ -11,15 +11,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::event::{Audience, Key, Name};
-use crate::fanout::asked::{Binding, CloseRequest, RenewRequest, Renewal, Renewed, Selector, StreamView};
-use crate::fanout::batch::wake_politely;
 use crate::fanout::end::CloseReason;
-use crate::fanout::list::{CountQuery, Filter, ListQuery, Listed};
 use crate::fanout::mailbox::{Mailbox, ShardCommand};
+use crate::fanout::requests::{
+    Binding, CloseRequest, CountQuery, Filter, ListQuery, Listed, RenewRequest, Renewal, Renewed, Selector,
+    StreamView,
+};
+use crate::fanout::scheduling::wake_politely;
 use crate::fanout::settings::Settings;
 use crate::fanout::shard::Shard;
 use crate::fanout::subscriber::Join;
-use crate::fanout::watch::Watcher;
+use crate::fanout::watcher::Watcher;
 use crate::log::Log;
 
 /// The shards.

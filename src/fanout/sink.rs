@@ -1,17 +1,14 @@
-//! What a subscriber is written to: a bare socket, or a channel into a response body that hyper holds.
+//! What a subscriber is written to: a bare socket, or a channel to somebody who holds the connection.
 
 use std::io::{self, IoSlice, Write as _};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame as BodyFrame};
 use tokio::sync::{Notify, mpsc};
 
 use crate::event::Frame;
-use crate::fanout::mailbox::Mailbox;
 
 /// How a sink wants its frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +39,7 @@ impl Framing {
 pub enum Sink {
     /// A non-blocking socket that nobody else uses.
     Socket(std::net::TcpStream, Framing),
-    /// The other end of a [`ChannelBody`]. Takes plain frames.
+    /// The other end of a [`ChannelReader`]. Takes plain frames.
     Channel(ChannelSink),
 }
 
@@ -60,10 +57,8 @@ const MESSAGE: usize = 16 << 10;
 struct ChannelState {
     /// The shard met a full channel and wants to be told of room.
     waits: AtomicBool,
-    /// The shard to tell: set when the subscriber has joined its shard.
-    mailbox: OnceLock<(Arc<Mailbox>, u32)>,
-    /// Distinguishes the subscriber from a later one in the same slot.
-    generation: AtomicU64,
+    /// Tells the shard: set when the subscriber has joined it.
+    notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The stream was ended before all of it was taken.
     cut: AtomicBool,
     /// Who is told when it is cut, as nobody may be reading by then.
@@ -76,27 +71,26 @@ struct ChannelState {
 pub struct Cut;
 
 impl Sink {
-    /// A channel and the body that it feeds.
-    pub fn channel() -> (Self, ChannelBody) {
+    /// A channel and its other end.
+    pub fn channel() -> (Self, ChannelReader) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let shared = Arc::new(ChannelState {
             waits: AtomicBool::new(false),
-            mailbox: OnceLock::new(),
-            generation: AtomicU64::new(0),
+            notify: OnceLock::new(),
             cut: AtomicBool::new(false),
             cut_notify: OnceLock::new(),
         });
         (
             Self::Channel(ChannelSink { bytes: sender, shared: Arc::clone(&shared) }),
-            ChannelBody { bytes: receiver, shared },
+            ChannelReader { bytes: receiver, shared },
         )
     }
 }
 
 impl ChannelSink {
-    pub(super) fn belongs_to(&self, mailbox: &Arc<Mailbox>, slot: u32, generation: u64) {
-        self.shared.generation.store(generation, Ordering::Relaxed);
-        let _ = self.shared.mailbox.set((Arc::clone(mailbox), slot));
+    /// `notify` tells the shard that there is room again, or that nobody reads any more.
+    pub(super) fn notify_by(&self, notify: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.notify.set(Box::new(notify));
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -119,7 +113,7 @@ impl ChannelSink {
             Ok(permit) => permit,
             Err(_) => {
                 self.shared.waits.store(true, Ordering::SeqCst);
-                // The body may have been read empty before it could see the flag.
+                // It may have been read empty before it could see the flag.
                 self.bytes.try_reserve().map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?
             }
         };
@@ -133,15 +127,15 @@ impl ChannelSink {
     }
 }
 
-/// A response body that a shard feeds. Dropping it ends the subscriber.
-pub struct ChannelBody {
+/// The other end of a channel. Dropping it ends the subscriber.
+pub struct ChannelReader {
     bytes: mpsc::Receiver<Bytes>,
     shared: Arc<ChannelState>,
 }
 
-impl ChannelBody {
-    /// Tells `notify` when the stream is ended although not all of it was taken. A body that nobody asks for more could
-    /// not say so itself. To be called before the sink is handed over.
+impl ChannelReader {
+    /// Tells `notify` when the stream is ended although not all of it was taken. A reader that nobody asks for more
+    /// could not say so itself. To be called before the sink is handed over.
     pub fn notify_when_cut(&self, notify: Arc<Notify>) {
         let _ = self.shared.cut_notify.set(notify);
     }
@@ -149,32 +143,27 @@ impl ChannelBody {
 
 impl ChannelState {
     fn notify(&self) {
-        if let Some((mailbox, slot)) = self.mailbox.get() {
-            mailbox.notify(*slot, self.generation.load(Ordering::Relaxed));
+        if let Some(notify) = self.notify.get() {
+            notify();
         }
     }
 }
 
-impl Body for ChannelBody {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Self::Error>>> {
+impl ChannelReader {
+    /// The next bytes; none after the stream's end.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         let polled = self.bytes.poll_recv(cx);
         if polled.is_ready() && self.shared.waits.swap(false, Ordering::SeqCst) {
             self.shared.notify();
         }
         polled.map(|bytes| match bytes {
-            Some(bytes) => Some(Ok(BodyFrame::data(bytes))),
+            Some(bytes) => Some(Ok(bytes)),
             None => self.shared.cut.load(Ordering::SeqCst).then_some(Err(Cut)),
         })
     }
 }
 
-impl Drop for ChannelBody {
+impl Drop for ChannelReader {
     fn drop(&mut self) {
         self.bytes.close();
         self.shared.notify();

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::event::{Frame, Key, Name};
-use crate::fanout::asked::{Times, TokenIds};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
+use crate::fanout::requests::{Times, TokenIds};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
 use crate::log::{AppliedEdit, Entry, Log, Position, Reset};

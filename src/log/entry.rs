@@ -5,22 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use crate::event::{Audience, Block, EventFormat, EventId, Frame, Key, Name};
-use crate::log::members::{AppliedEdit, HeldTopics};
-
-/// A place in the log. Dense: the next event's is one more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Position(pub u64);
-
-impl Position {
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-
-    /// The place before; there is none before the first event's but 0.
-    pub fn prev(self) -> Self {
-        Self(self.0 - 1)
-    }
-}
+use crate::log::position::{Cursor, Position};
+use crate::log::topic_edit::{AppliedEdit, HeldTopics};
 
 /// An event in its place.
 #[derive(Debug)]
@@ -54,11 +40,14 @@ impl Entry {
     }
 }
 
-/// A position that a stream may start behind, and the id that says so on the wire.
+/// Where an id is in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cursor {
-    pub position: Position,
-    pub id: EventId,
+pub enum Located {
+    At(Cursor),
+    /// What came behind it cannot be served.
+    Reset(Reset),
+    /// That cannot be known now: it is ahead of all that has been copied so far.
+    NotNow,
 }
 
 /// Why a cursor cannot be served: the `reason` of the `reset` event.

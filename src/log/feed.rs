@@ -4,8 +4,9 @@ use crate::lock::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::log::entry::{Entry, Position};
-use crate::log::members::AppliedEdit;
+use crate::log::entry::Entry;
+use crate::log::position::Position;
+use crate::log::topic_edit::AppliedEdit;
 
 /// One shard's inbox, filled by the log in order.
 pub struct Feed {

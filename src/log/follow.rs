@@ -8,19 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
-use crate::log::entry::{Cursor, Reset};
-use crate::log::members::{BadEdit, EditBy, MemberBounds, TopicEdit};
-use crate::log::memory::{Edited, Log, Retention, State};
+use crate::log::entry::{Located, Reset};
+use crate::log::memory::{Edited, Following, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
 use crate::log::store::{Store, StoreBounds, cost};
-
-/// How a log stands to the one that it follows.
-#[derive(Default, Debug)]
-pub(super) struct Following {
-    loaded: bool,
-    /// How often it was seen that nothing is left to be copied.
-    looks: u64,
-}
+use crate::log::topic_edit::{BadEdit, EditBy, MemberBounds, TopicEdit};
 
 /// One place of the log that is followed.
 #[derive(Debug)]
@@ -344,9 +336,9 @@ impl Log {
     }
 
     /// As [`Log::locate`], but a cursor that lies ahead is waited for: its client comes from an instance that was a
-    /// moment faster. `TooNew` is only said when the log that is followed was seen not to have it either; None when
-    /// that could not be seen within `limit`.
-    pub async fn locate_soon(&self, last_event_id: &str, limit: Duration) -> Option<Result<Cursor, Reset>> {
+    /// moment faster. `TooNew` is only said when the log that is followed was seen not to have it either, within
+    /// `limit`.
+    pub async fn locate_soon(&self, last_event_id: &str, limit: Duration) -> Located {
         // The first look that ends may have begun before the question.
         const LOOKS: u64 = 2;
         let deadline = tokio::time::Instant::now() + limit;
@@ -357,12 +349,13 @@ impl Log {
             // Before the look: what comes between the look and the wait would go unnoticed.
             grown.as_mut().enable();
             let enough_seen = looks() >= enough;
-            let located = self.locate(last_event_id);
-            if located != Err(Reset::TooNew) || enough_seen {
-                return Some(located);
+            match self.locate(last_event_id) {
+                Ok(cursor) => return Located::At(cursor),
+                Err(why) if why != Reset::TooNew || enough_seen => return Located::Reset(why),
+                Err(_) => {}
             }
             if tokio::time::timeout_at(deadline, grown).await.is_err() {
-                return None;
+                return Located::NotNow;
             }
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::event::{Key, Name};
 use crate::log::FeedBatch;
-use crate::log::entry::Position;
+use crate::log::position::Position;
 
 fn retention(events: usize) -> Retention {
     let age = Duration::from_secs(600);
@@ -155,7 +155,7 @@ async fn a_cursor_ahead_is_waited_for() {
     let log = Arc::new(Log::following(retention(100)));
     loaded(&log, [placed(10)], 10);
     let limit = Duration::from_millis(20);
-    assert_eq!(log.locate_soon("11-0", limit).await, None, "nobody knows");
+    assert_eq!(log.locate_soon("11-0", limit).await, Located::NotNow, "nobody knows");
     let other = Arc::clone(&log);
     let append = async move {
         tokio::task::yield_now().await;
@@ -164,18 +164,18 @@ async fn a_cursor_ahead_is_waited_for() {
         other.append_at(vec![placed(12)]);
     };
     let (located, ()) = tokio::join!(log.locate_soon("12-0", Duration::from_secs(20)), append);
-    assert_eq!(located.unwrap().unwrap().id, id(12));
+    assert!(matches!(located, Located::At(cursor) if cursor.id == id(12)), "{located:?}");
     let looks = async {
         log.confirm();
         tokio::task::yield_now().await;
         log.confirm();
     };
     let (located, ()) = tokio::join!(log.locate_soon("13-0", Duration::from_secs(20)), looks);
-    assert_eq!(located, Some(Err(Reset::TooNew)), "the log that is followed has none such");
+    assert_eq!(located, Located::Reset(Reset::TooNew), "the log that is followed has none such");
     let memory = Log::new(retention(1));
     let ahead = memory.head().id;
     let ahead = EventId { ms: ahead.ms + 1_000_000, ..ahead }.to_string();
-    assert_eq!(memory.locate_soon(&ahead, Duration::from_secs(20)).await, Some(Err(Reset::TooNew)));
+    assert_eq!(memory.locate_soon(&ahead, Duration::from_secs(20)).await, Located::Reset(Reset::TooNew));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::event::{EventId, Key, Name};
 use crate::log::follow::History;
-use crate::log::members::{EditBy, TopicEdit};
 use crate::log::memory::{Log, State};
 use crate::log::sets::{Sets, UnsavedHolders};
+use crate::log::topic_edit::{EditBy, TopicEdit};
 
 /// The topics of each of some users and sessions.
 pub type AssignedTopics = Vec<(Key, Vec<Name>)>;

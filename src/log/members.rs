@@ -5,133 +5,19 @@
 //! over them (`waiting.rs`); what a set was earlier is today's with the later changes undone. This file knows no
 //! subscriber.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
-use std::ops::BitOr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::event::{Key, Name};
-use crate::log::entry::Position;
+use crate::log::held_by::HeldBy;
+use crate::log::position::Position;
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
+use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit, cost};
 use crate::log::waiting::WaitingChanges;
-
-/// By what a stream holds a key: its own request, or what was given to its user, session or client. A set of these.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HeldBy(u8);
-
-impl HeldBy {
-    pub const NOTHING: Self = Self(0);
-    pub const REQUEST: Self = Self(1);
-    const USER: Self = Self(2);
-    const SESSION: Self = Self(4);
-    const CLIENT: Self = Self(8);
-    /// Whatever is not the request's.
-    pub const GIVEN: Self = Self(2 | 4 | 8);
-    /// How many bits one takes.
-    pub const BITS: u32 = 4;
-
-    /// None for what topics cannot be given to.
-    fn of(key: &Key) -> Option<Self> {
-        match key {
-            Key::User(_) => Some(Self::USER),
-            Key::Session(_) => Some(Self::SESSION),
-            Key::Client(_) => Some(Self::CLIENT),
-            _ => None,
-        }
-    }
-
-    pub fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether all of `other` is in it.
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    pub fn is_nothing(self) -> bool {
-        self.0 == 0
-    }
-
-    pub fn bits(self) -> u32 {
-        u32::from(self.0)
-    }
-
-    /// The one whose [`bits`](Self::bits) these are; higher ones are not looked at.
-    pub fn from_bits(bits: u32) -> Self {
-        Self((bits & ((1 << Self::BITS) - 1)) as u8)
-    }
-}
-
-impl BitOr for HeldBy {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// What is to become of a set of topics.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TopicEdit {
-    /// These and no others.
-    Replace(Vec<Name>),
-    /// First some are taken out, then some put in.
-    Change { add: Vec<Name>, remove: Vec<Name> },
-}
-
-/// A change of the topics of a user, a session or a client, in its place among the events.
-#[derive(Debug)]
-pub struct AppliedEdit {
-    pub position: Position,
-    pub of: Key,
-    /// By what a stream holds what is added.
-    pub via: HeldBy,
-    /// Topics that were not in the set.
-    pub add: Box<[Name]>,
-    /// Topics that were taken out, before those of `add` were put in; and whether they were in the set. A stream that
-    /// held one by its own request lets go of it as well.
-    pub remove: Box<[(Name, bool)]>,
-    at: Instant,
-}
-
-/// Why a set is not changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadEdit {
-    #[error("topics are given to users, sessions and clients")]
-    NoHolder,
-    #[error("no such stream is open here")]
-    NoSuchClient,
-    #[error("it would have more than {max} topics (limits.topics_per_stream)")]
-    TooManyTopics { max: usize },
-    #[error(
-        "more than {max} topics would be held by all users, sessions and clients together (limits.given_topics)"
-    )]
-    Full { max: usize },
-    #[error("the stream has not come to its last changes yet: ask again in a moment")]
-    Behind,
-}
-
-/// Who changes a set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EditBy {
-    /// The backend: what it gives is its own to take away.
-    Backend,
-    /// The page whose stream it is: what it adds, its stream holds as if it had asked for it when it opened.
-    Page,
-}
-
-/// How much is held. 0 = without a bound.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MemberBounds {
-    /// Topics of one user, session or client.
-    pub topics: usize,
-    /// Topics of all of them together.
-    pub all: usize,
-}
 
 /// The sets, and the changes that are kept.
 #[derive(Default)]
@@ -155,10 +41,6 @@ pub(super) struct Members {
     lost: Vec<Position>,
     hasher: DefaultHashBuilder,
 }
-
-/// Roughly what a change costs beside its names: itself and its place in the index.
-const CHANGE_COST: usize = 256;
-const NAME_COST: usize = 40;
 
 /// Places in [`Members::lost`].
 const LOST: usize = 4096;
@@ -329,53 +211,6 @@ impl Members {
         }
         self.trimmed = change.position;
         self.lose(&change.of, change.position);
-    }
-}
-
-/// Roughly the bytes that a change takes.
-pub(super) fn cost(change: &AppliedEdit) -> usize {
-    let add: usize = change.add.iter().map(|topic| topic.as_str().len() + NAME_COST).sum();
-    let remove: usize = change.remove.iter().map(|(topic, _)| topic.as_str().len() + NAME_COST).sum();
-    CHANGE_COST + change.of.name().len() + add + remove
-}
-
-/// Topics, and by what each is held.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HeldTopics(BTreeMap<Name, HeldBy>);
-
-impl HeldTopics {
-    pub(super) fn give(&mut self, topic: &Name, via: HeldBy) {
-        let held = self.0.entry(topic.clone()).or_default();
-        *held = *held | via;
-    }
-
-    pub(super) fn take(&mut self, topic: &Name, via: HeldBy) {
-        if let Some(held) = self.0.get_mut(topic) {
-            *held = held.without(via);
-            if held.is_nothing() {
-                self.0.remove(topic);
-            }
-        }
-    }
-
-    /// Goes over `change`, but for what the stream's own request asked for.
-    pub(super) fn follow(&mut self, change: &AppliedEdit) {
-        let via = change.via.without(HeldBy::REQUEST);
-        for (topic, _) in &change.remove {
-            self.take(topic, via);
-        }
-        for topic in &change.add {
-            self.give(topic, via);
-        }
-    }
-
-    /// In the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, HeldBy)> {
-        self.0.iter().map(|(topic, &via)| (topic, via))
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

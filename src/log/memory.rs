@@ -11,11 +11,11 @@ use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
-use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
+use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::feed::Feed;
-use crate::log::follow::Following;
-use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
+use crate::log::position::{Cursor, Position};
 use crate::log::store::{Store, StoreBounds};
+use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,14 @@ pub(super) struct State {
     /// Which feeds hold a subscriber for a key: one bit a feed.
     wanted: HashMap<Key, u64>,
     seen: Seen,
+}
+
+/// How a log stands to the one that it follows.
+#[derive(Default, Debug)]
+pub(super) struct Following {
+    pub(super) loaded: bool,
+    /// How often it was seen that nothing is left to be copied.
+    pub(super) looks: u64,
 }
 
 /// How many feeds there may be: the bits of a word.

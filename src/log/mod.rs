@@ -8,16 +8,21 @@
 mod entry;
 mod feed;
 mod follow;
+mod held_by;
 mod keeping;
 mod members;
 mod memory;
+mod position;
 mod sets;
 mod store;
+mod topic_edit;
 mod waiting;
 
-pub use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
+pub use crate::log::entry::{Entry, Located, Membership, Replay, Reset};
 pub use crate::log::feed::{Feed, FeedBatch};
 pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};
+pub use crate::log::held_by::HeldBy;
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
-pub use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldBy, HeldTopics, MemberBounds, TopicEdit};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
+pub use crate::log::position::{Cursor, Position};
+pub use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};

@@ -9,7 +9,7 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use crate::event::{Key, Name};
-use crate::log::members::{BadEdit, MemberBounds, TopicEdit};
+use crate::log::topic_edit::{BadEdit, MemberBounds, TopicEdit};
 
 /// Sets of topics.
 #[derive(Default, Debug)]

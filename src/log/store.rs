@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::event::{Audience, EventId, Frame, Key, Tag};
-use crate::log::entry::{Cursor, Entry, Membership, Position, Replay, Reset};
-use crate::log::members::{AppliedEdit, BadEdit, EditBy, HeldTopics, Members, TopicEdit};
+use crate::log::entry::{Entry, Membership, Replay, Reset};
+use crate::log::members::Members;
+use crate::log::position::{Cursor, Position};
+use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, TopicEdit};
 
 /// How much the store keeps. Whatever is met first trims.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::event::{Key, Name};
-use crate::log::entry::Position;
-use crate::log::members::{AppliedEdit, HeldBy, cost};
+use crate::log::held_by::HeldBy;
+use crate::log::position::Position;
+use crate::log::topic_edit::{AppliedEdit, cost};
 
 /// What waits for one client: more is not taken of its page, and lets go of the oldest where it is the backend's.
 const MAX_CHANGES: usize = 64;

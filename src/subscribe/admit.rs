@@ -9,14 +9,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::Grant;
-use crate::event::{EventFormat, Frame, Key, Name};
+use crate::event::{EventFormat, EventId, Frame, Key, Name};
 use crate::fanout::{CloseReason, Join, Selector, Sink, Times};
 use crate::log::{Cursor, Membership, Position, Reset};
-use crate::retry::random_between;
-use crate::subscribe::open::Streams;
 use crate::subscribe::preamble;
 use crate::subscribe::preamble::Connected;
 use crate::subscribe::seats::Seat;
+use crate::subscribe::streams::{Streams, random_ms};
 use crate::telemetry;
 
 /// A stream that may be opened: all that it needs but a sink.
@@ -36,30 +35,34 @@ pub struct Admission {
     seat: Seat,
 }
 
-/// Where a stream is to begin.
-pub(super) struct StartRequest<'a> {
-    pub(super) last_event_id: Option<&'a str>,
-    /// Where that is.
-    pub(super) located: Option<Result<Cursor, Reset>>,
-    pub(super) history: usize,
+/// A stream that nothing speaks against.
+pub(super) struct Admitted {
+    pub(super) grant: Grant,
+    pub(super) headers: HeaderMap,
+    pub(super) topics: Vec<Name>,
+    pub(super) start: Start,
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
     /// Where its client is.
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
+    pub(super) seat: Seat,
+}
+
+/// Where a stream is to begin.
+pub(super) enum Start {
+    /// Now, or so many of its topics' last events ago.
+    Fresh { history: usize },
+    /// Where its client left off.
+    At(Cursor),
+    /// The log does not have that any more. The client goes on with what it has `last_seen` until it is told.
+    Reset { why: Reset, last_seen: Option<EventId> },
 }
 
 impl Streams {
-    /// The stream that a request opens which nothing speaks against any more.
-    pub(super) fn admit(
-        &self,
-        grant: Grant,
-        headers: HeaderMap,
-        mut topics: Vec<Name>,
-        asks: StartRequest<'_>,
-        seat: Seat,
-    ) -> Admission {
-        let StartRequest { last_event_id, located, history, decided, address, route } = asks;
+    /// The stream with its first blocks.
+    pub(super) fn admit(&self, admitted: Admitted) -> Admission {
+        let Admitted { grant, headers, mut topics, start, decided, address, route, seat } = admitted;
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
@@ -71,43 +74,45 @@ impl Streams {
         let asked: HashSet<&Name> = topics.iter().collect();
         let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !asked.contains(topic));
         let all: Vec<Name> = topics.iter().chain(assigned).cloned().collect();
-        let located = match located {
+        let start = match start {
             // What it held there, nobody knows any more.
-            Some(Ok(cursor)) if self.log.known_from(&keys, cursor) != cursor => Some(Err(Reset::TooOld)),
-            located => located,
+            Start::At(cursor) if self.log.known_from(&keys, cursor) != cursor => {
+                Start::Reset { why: Reset::TooOld, last_seen: Some(cursor.id) }
+            }
+            start => start,
         };
-        let (cursor, id, missed) = match located {
-            None if history > 0 => {
+        let (cursor, id) = match start {
+            Start::Fresh { history } if history > 0 => {
                 let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
                 let cursor = self.log.known_from(&keys, self.log.back(&topics, history));
-                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
-                (cursor, Some(cursor.id), missed)
+                (cursor, Some(cursor.id))
             }
-            None => (head, Some(head.id), 0),
-            Some(Ok(cursor)) => {
-                let missed = self.log.count(&keys, cursor.position, preamble::COUNTED + 1);
-                // The client's own cursor, and no newer id before the backlog is out.
-                (cursor, Some(cursor.id), missed)
-            }
+            Start::Fresh { .. } => (head, Some(head.id)),
+            // The client's own cursor, and no newer id before the backlog is out.
+            Start::At(cursor) => (cursor, Some(cursor.id)),
             // The client keeps what it had until the reset itself has reached it.
-            Some(Err(_)) => (head, last_event_id.and_then(|text| text.parse().ok()), 0),
+            Start::Reset { last_seen, .. } => (head, last_seen),
+        };
+        let missed = match start {
+            Start::Fresh { history: 0 } | Start::Reset { .. } => 0,
+            _ => self.log.count(&keys, cursor.position, preamble::COUNTED + 1),
         };
         let connected = Connected {
             client: client.as_str(),
             user: grant.user.as_ref().map(Name::as_str),
             session: grant.session.as_ref().map(Name::as_str),
             topics: preamble::names(&all),
-            resumed: matches!(located, Some(Ok(_))),
+            resumed: matches!(start, Start::At(_)),
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
         };
         let format = self.log.format();
         let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
         let mut frame = connected.frame(&self.sse.connected_as, format, retry, id);
-        if let Some(Err(reset)) = located {
-            frame = Frame::joined(&[frame, reset.frame(head.id, format)]);
+        if let Start::Reset { why, .. } = start {
+            frame = Frame::joined(&[frame, why.frame(head.id, format)]);
         }
-        count_replay(located);
+        count_replay(&start);
         Admission {
             preamble: frame,
             headers,
@@ -131,37 +136,25 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
-        let Admission {
-            keys,
-            decided,
-            cursor,
-            client,
-            address,
-            route,
-            grant,
-            topics,
-            seat,
-            preamble: _,
-            headers: _,
-        } = admission;
         // The drain waits until the last stream is closed.
-        let seat = Box::new((seat, self.drain.hold()));
+        let seat = Box::new((admission.seat, self.drain.hold()));
+        let (grant, client) = (admission.grant, admission.client);
         self.fanout.join(Join {
             sink,
             opening,
-            cursor: cursor.position,
-            keys,
-            decided,
+            cursor: admission.cursor.position,
+            keys: admission.keys,
+            decided: admission.decided,
             client: client.clone(),
-            address,
-            route,
+            address: admission.address,
+            route: admission.route,
             token: grant.token.clone(),
             times: self.times(&grant),
             max_age: self.max_age(),
             seat,
         });
         // Taken back since the verdict: who revoked found no stream to end.
-        self.end_if_revoked(&grant, &topics, &client);
+        self.end_if_revoked(&grant, &admission.topics, &client);
     }
 
     pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
@@ -197,16 +190,11 @@ impl Streams {
     }
 }
 
-fn count_replay(located: Option<Result<Cursor, Reset>>) {
-    let outcome = match located {
-        None => return,
-        Some(Ok(_)) => "resumed",
-        Some(Err(reset)) => reset.as_str(),
+fn count_replay(start: &Start) {
+    let outcome = match start {
+        Start::Fresh { .. } => return,
+        Start::At(_) => "resumed",
+        Start::Reset { why, .. } => why.as_str(),
     };
     metrics::counter!(telemetry::REPLAYS, "outcome" => outcome).increment(1);
-}
-
-/// A random number of milliseconds between two times.
-pub(super) fn random_ms(min: Duration, max: Duration) -> u32 {
-    u32::try_from(random_between(min, max).as_millis()).unwrap_or(u32::MAX)
 }

@@ -4,15 +4,18 @@
 //! sockets.
 
 mod admit;
+mod native;
 mod open;
 mod preamble;
 mod refusal;
 mod renew;
+mod request;
 mod route;
 mod seats;
+mod streams;
 
 pub use crate::subscribe::admit::Admission;
-pub use crate::subscribe::open::{Settings, Streams};
 pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest, StreamCaller};
 pub use crate::subscribe::route::Route;
+pub use crate::subscribe::streams::{Settings, Streams};

@@ -9,9 +9,10 @@ use crate::auth::{Bearer, Denied, RequestOrigin, Verified};
 use crate::config;
 use crate::event::{Key, Name};
 use crate::fanout::{Renewal, Renewed};
-use crate::subscribe::open::Streams;
 use crate::subscribe::refusal::Refusal;
+use crate::subscribe::request::SubscribeRequest;
 use crate::subscribe::route::{Route, StreamQuery, Values};
+use crate::subscribe::streams::Streams;
 use crate::telemetry;
 
 /// What came of a new token.
@@ -65,7 +66,8 @@ impl Streams {
         origin: RequestOrigin,
         client: &str,
     ) -> Result<RenewalRequest, Refusal> {
-        let fresh = self.try_renew(route, request, origin, client).await;
+        let renewed = async { self.move_end(self.caller(route, request, origin, client).await?).await };
+        let fresh = renewed.await;
         let outcome = match &fresh {
             Ok(RenewalRequest { fresh: RenewalOutcome::Renewed, .. }) => "renewed",
             Ok(RenewalRequest { fresh: RenewalOutcome::Elsewhere { .. }, .. }) => "elsewhere",
@@ -85,8 +87,7 @@ impl Streams {
     ) -> Result<StreamCaller, Refusal> {
         // Before anybody is asked.
         let client = Name::parse_random(client).ok_or(Refusal::NoSuchStream)?;
-        let query = StreamQuery::new(request.uri.query());
-        let verified = self.verify(route, request, origin, &query, None).await?;
+        let verified = self.verify(&SubscribeRequest::new(route, request), origin).await?;
         let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let renewal = Renewal { client, times: self.times(&grant), token: grant.token.clone() };
@@ -94,15 +95,10 @@ impl Streams {
         Ok(StreamCaller { renewal, bearer: Bearer { grant, of_route }, headers })
     }
 
-    async fn try_renew(
-        &self,
-        route: &Route<'_>,
-        request: &Parts,
-        origin: RequestOrigin,
-        client: &str,
-    ) -> Result<RenewalRequest, Refusal> {
+    /// Has the stream end when the caller's token does.
+    async fn move_end(&self, caller: StreamCaller) -> Result<RenewalRequest, Refusal> {
         // The stream's topics are judged by the bearer; of revocations only who it is counts.
-        let StreamCaller { renewal, bearer, headers } = self.caller(route, request, origin, client).await?;
+        let StreamCaller { renewal, bearer, headers } = caller;
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
         let expires_in = bearer.grant.until.map(left);
         let judge = {

@@ -2,12 +2,14 @@
 //!
 //! No label holds what a user typed: a label's values are words of ours, or the operator's.
 
+mod exposition;
 mod log;
 mod log_writer;
 mod metrics;
 mod process;
 mod throttle;
 
+pub use crate::telemetry::exposition::{Metrics, install_metrics};
 pub use crate::telemetry::log::{BadLogging, flush_log, install_log, log_filter};
 pub use crate::telemetry::metrics::*;
 pub use crate::telemetry::throttle::Throttle;

@@ -18,10 +18,10 @@ use tracing::warn;
 use crate::auth::backend::cache::Cache;
 use crate::auth::backend::client::{BadServer, SubrequestClient};
 use crate::auth::backend::request::{Digest, Subrequest};
-use crate::auth::backend::response::{Granted, judge};
+use crate::auth::backend::response::{BackendVerdict, Granted, judge};
 use crate::auth::backend::single_flight::{Joined, SingleFlight};
+use crate::auth::caller::{Caller, Verified};
 use crate::auth::denied::Denied;
-use crate::auth::gate::{Caller, Verified};
 use crate::config;
 use crate::event::Name;
 use crate::shutdown::Drain;
@@ -166,11 +166,11 @@ impl BackendGateInner {
         let now = SystemTime::now();
         match judge(&self.settings, &reply, asked, now) {
             Err(malformed) => self.failed("malformed", &malformed.to_string()),
-            Ok(Err(denied)) => {
+            Ok(BackendVerdict::Denied(denied)) => {
                 result("refused");
                 SubrequestOutcome { verdict: Err(denied), cookies }
             }
-            Ok(Ok(granted)) => {
+            Ok(BackendVerdict::Granted(granted)) => {
                 result("granted");
                 let granted = Arc::new(granted);
                 let left = granted.grant.until.map(|until| until.duration_since(now).unwrap_or_default());

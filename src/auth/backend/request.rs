@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
-use crate::auth::gate::Caller;
+use crate::auth::caller::Caller;
 use crate::auth::strip;
 use crate::config::{AuthBackend, AuthServer};
 use crate::event::{Name, is_cursor_parameter};

@@ -33,6 +33,13 @@ pub(in crate::auth) struct Granted {
     pub(in crate::auth) size: usize,
 }
 
+/// What a plain answer says of a caller.
+#[derive(Debug)]
+pub(in crate::auth) enum BackendVerdict {
+    Granted(Granted),
+    Denied(Denied),
+}
+
 /// What is wrong with an answer. Says nothing of what it held.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(in crate::auth) enum MalformedResponse {
@@ -65,13 +72,13 @@ pub(in crate::auth) fn judge(
     reply: &SubrequestResponse,
     asked: &[Name],
     now: SystemTime,
-) -> Result<Result<Granted, Denied>, MalformedResponse> {
+) -> Result<BackendVerdict, MalformedResponse> {
     match reply.status {
-        status if status.is_success() => granted(settings, reply, asked, now).map(Ok),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Err(refused(reply))),
+        status if status.is_success() => granted(settings, reply, asked, now).map(BackendVerdict::Granted),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(BackendVerdict::Denied(refused(reply))),
         // The way to a login page, which no stream can go.
         status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
-            Ok(Err(Denied::LoginRequired))
+            Ok(BackendVerdict::Denied(Denied::LoginRequired))
         }
         status => Err(MalformedResponse::Status(status.as_u16())),
     }
@@ -118,19 +125,21 @@ fn granted(
             return if text.is_empty() {
                 Ok(None)
             } else {
-                id(text).map(Some).ok_or_else(|| bad(header.as_str()))
+                Name::parse(text).map(Some).map_err(|_| bad(header.as_str()))
             };
         }
         match claims::find(&claims, field) {
             None => Ok(None),
-            Some(value) => id_of(value).map(Some).ok_or_else(|| bad(field)),
+            Some(value) => claims::id_of(value).map(Some).ok_or_else(|| bad(field)),
         }
     };
     let user = name(&settings.user_header, &settings.user_field)?;
     let session = name(&settings.session_header, &settings.session_field)?;
     let token = match claims::find(&claims, "token_id") {
         None => None,
-        Some(value) => Some(id_of(value).ok_or_else(|| MalformedResponse::Name("token_id".to_owned()))?),
+        Some(value) => {
+            Some(claims::id_of(value).ok_or_else(|| MalformedResponse::Name("token_id".to_owned()))?)
+        }
     };
     let mut patterns = topics(settings, &reply.headers, &claims)?;
     if settings.grants == Grants::Asked {
@@ -175,25 +184,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
-fn id(text: &str) -> Option<Name> {
-    Name::parse(text).ok()
-}
-
-/// A text or a whole number as a name.
-pub(in crate::auth) fn id_of(value: &Value) -> Option<Name> {
-    match value {
-        Value::String(text) => id(text),
-        Value::Number(number) if number.is_i64() || number.is_u64() => id(&number.to_string()),
-        _ => None,
-    }
-}
-
-/// A list of topics and patterns.
-pub(in crate::auth) fn patterns(value: &Value) -> Option<Vec<Pattern>> {
-    let parse = |value: &Value| Pattern::parse(value.as_str()?).ok();
-    value.as_array()?.iter().map(parse).collect()
-}
-
 fn topics(
     settings: &AuthBackend,
     headers: &HeaderMap,
@@ -207,7 +197,7 @@ fn topics(
             let line = str::from_utf8(line.as_bytes()).map_err(|_| bad())?.trim();
             if line.starts_with('[') {
                 let list: Value = serde_json::from_str(line).map_err(|_| bad())?;
-                all.extend(patterns(&list).ok_or_else(bad)?);
+                all.extend(claims::patterns(&list).ok_or_else(bad)?);
             } else {
                 let each = line.split(',').map(str::trim).filter(|text| !text.is_empty());
                 all.extend(each.map(Pattern::parse).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?);
@@ -217,7 +207,7 @@ fn topics(
         match claims::find(claims, &settings.topics_field) {
             None => {}
             Some(value) => {
-                all = patterns(value)
+                all = claims::patterns(value)
                     .ok_or_else(|| MalformedResponse::Topics(settings.topics_field.clone()))?;
             }
         }

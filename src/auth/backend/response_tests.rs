@@ -32,7 +32,11 @@ fn json(body: &'static str) -> SubrequestResponse {
 }
 
 fn yes(settings: &AuthBackend, reply: &SubrequestResponse) -> Granted {
-    judge(settings, reply, &[Name::parse("c:1").unwrap(), Name::parse("c:*").unwrap()], NOW).unwrap().unwrap()
+    let asked = ["c:1", "c:*"].map(|topic| Name::parse(topic).unwrap());
+    match judge(settings, reply, &asked, NOW).unwrap() {
+        BackendVerdict::Granted(granted) => granted,
+        BackendVerdict::Denied(denied) => panic!("{denied:?}"),
+    }
 }
 
 fn malformed(reply: &SubrequestResponse) -> MalformedResponse {
@@ -141,7 +145,7 @@ fn a_no_is_passed_on_in_the_applications_own_words() {
     ];
     for status in [401, 403] {
         let verdict = judge(&settings(), &reply(status, &headers, "{\"a\": 1}"), &[], NOW).unwrap();
-        let Err(Denied::Answered(answer)) = verdict else { panic!("{verdict:?}") };
+        let BackendVerdict::Denied(Denied::Answered(answer)) = verdict else { panic!("{verdict:?}") };
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (status, &b"{\"a\": 1}"[..]));
         assert_eq!(answer.headers[CONTENT_TYPE], "application/problem+json");
         assert_eq!(answer.headers[WWW_AUTHENTICATE], "Session");
@@ -153,7 +157,7 @@ fn a_no_is_passed_on_in_the_applications_own_words() {
     let mut long = reply(401, &headers, "");
     long.body = None;
     let verdict = judge(&settings(), &long, &[], NOW).unwrap();
-    let Err(Denied::Answered(answer)) = verdict else { panic!("{verdict:?}") };
+    let BackendVerdict::Denied(Denied::Answered(answer)) = verdict else { panic!("{verdict:?}") };
     assert!(answer.body.is_empty() && !answer.headers.contains_key(CONTENT_TYPE));
 }
 
@@ -163,7 +167,7 @@ fn the_way_to_a_login_page_is_a_no() {
         let mut to_login = reply(status, &[], "");
         to_login.headers.insert(LOCATION, HeaderValue::from_static("/login"));
         let verdict = judge(&settings(), &to_login, &[], NOW).unwrap();
-        assert!(matches!(verdict, Err(Denied::LoginRequired)), "{status}");
+        assert!(matches!(verdict, BackendVerdict::Denied(Denied::LoginRequired)), "{status}");
     }
 }
 

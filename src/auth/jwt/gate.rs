@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
+use crate::auth::caller::Verified;
 use crate::auth::denied::Denied;
-use crate::auth::gate::Verified;
 use crate::auth::jwt::grant::ClaimMapping;
 use crate::auth::jwt::jwks::{NoKeys, RemoteKeys};
 use crate::auth::jwt::presented::{presented, strip_tokens};

@@ -8,6 +8,8 @@ use clap::Args;
 
 use crate::auth::{ClaimCheck, Denied, GrantedTopics, Verified, allowing, compare_claims, explain_stream};
 use crate::cli::output::{fail, print};
+use crate::cli::token::judge::{TokenJudge, load, token};
+use crate::cli::token::verify::summary;
 use crate::config;
 use crate::config::Config;
 use crate::event::Name;
@@ -26,18 +28,21 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> ExitCode {
-        let config = match crate::cli::token::load(self.config.as_deref()) {
+        let config = match load(self.config.as_deref()) {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let token = match crate::cli::token::token(self.token) {
+        let token = match token(self.token) {
             Ok(token) => token,
             Err(error) => return fail(&error),
         };
-        let (text, good) = match crate::cli::token::judge(&config.auth, &token) {
-            Ok(Ok(verified)) => of_good(&config, &verified, &self.topic),
-            Ok(Err(denied)) => (of_bad(&config, &token, &denied), false),
+        let judge = match TokenJudge::new(&config.auth) {
+            Ok(judge) => judge,
             Err(error) => return fail(&error),
+        };
+        let (text, good) = match judge.verify(&token) {
+            Ok(verified) => of_good(&config, &verified, &self.topic),
+            Err(denied) => (of_bad(&config, &token, &denied), false),
         };
         let printed = print(text);
         if good { printed } else { ExitCode::FAILURE }
@@ -46,7 +51,7 @@ impl Explain {
 
 /// What a good token may, and whether it may ask for all of `topics`.
 fn of_good(config: &Config, verified: &Verified, topics: &[Name]) -> (String, bool) {
-    let mut text = format!("the token is good\n{}", crate::cli::token::verify::summary(verified));
+    let mut text = format!("the token is good\n{}", summary(verified));
     for stream in &config.streams {
         let _ = write!(text, "\n{}\n", on(stream, verified));
     }

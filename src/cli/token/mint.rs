@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::Error;
 use crate::cli::output::{fail, note, print};
+use crate::cli::token::judge::{TokenJudge, load};
 use crate::config;
 use crate::jws;
 use crate::jws::{Algorithm, SigningKey};
@@ -54,7 +55,7 @@ impl Mint {
     pub(super) fn run(self) -> ExitCode {
         // With a private key alone the defaults say which claims mean what.
         let alone = self.private_key.is_some() && self.config.is_none();
-        let auth = match crate::cli::token::load(self.config.as_deref()) {
+        let auth = match load(self.config.as_deref()) {
             Ok(config) => config.auth,
             Err(_) if alone => config::Auth::default(),
             Err(code) => return code,
@@ -129,7 +130,8 @@ impl Mint {
     /// Says so when the daemon would not take the token. Keys at a URL are not asked for.
     fn warn(&self, auth: &config::Auth, token: &str) {
         if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
-            && let Ok(Err(denied)) = crate::cli::token::judge(auth, token)
+            && let Ok(judge) = TokenJudge::new(auth)
+            && let Err(denied) = judge.verify(token)
         {
             note(format_args!("the daemon would refuse it: {denied} ({})", denied.label()));
         }

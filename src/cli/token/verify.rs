@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::auth::{GrantedTopics, Verified};
 use crate::cli::output::{fail, print};
+use crate::cli::token::judge::{TokenJudge, left, load, token};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -20,19 +21,22 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> ExitCode {
-        let config = match crate::cli::token::load(self.config.as_deref()) {
+        let config = match load(self.config.as_deref()) {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let judged = crate::cli::token::token(self.token)
-            .and_then(|token| crate::cli::token::judge(&config.auth, &token));
-        match judged {
-            Ok(Ok(verified)) => print(format_args!("ok\n{}", summary(&verified))),
-            Ok(Err(denied)) => {
+        let judge =
+            token(self.token).and_then(|token| TokenJudge::new(&config.auth).map(|judge| (judge, token)));
+        let (judge, token) = match judge {
+            Ok(both) => both,
+            Err(error) => return fail(&error),
+        };
+        match judge.verify(&token) {
+            Ok(verified) => print(format_args!("ok\n{}", summary(&verified))),
+            Err(denied) => {
                 print(format_args!("{}: {denied}\n", denied.label()));
                 ExitCode::FAILURE
             }
-            Err(error) => fail(&error),
         }
     }
 }
@@ -56,6 +60,6 @@ pub(super) fn summary(verified: &Verified) -> String {
         }
     };
     let _ = writeln!(lines, "  {:<8} {topics}", "topics");
-    let _ = writeln!(lines, "  {:<8} {}", "time", crate::cli::token::left(grant.until));
+    let _ = writeln!(lines, "  {:<8} {}", "time", left(grant.until));
     lines
 }

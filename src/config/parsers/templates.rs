@@ -3,8 +3,8 @@
 //! A template that gets through here has a value for every placeholder, but for what a request leaves out.
 
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::suggest::{any_of, nearest};
 use crate::event::{BadTemplate, EventName, Name, Template};
+use crate::suggest::{any_of, nearest};
 
 /// The path of a stream: literal segments and `{name}`.
 pub(in crate::config) fn path(raw: &RawValue<'_>) -> Result<String, Rejection> {

@@ -4,7 +4,6 @@ use http::HeaderName;
 
 use crate::config::parsers::not_one_of;
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::schema::Heartbeat;
 use crate::event::{EventName, Pattern};
 use crate::telemetry;
 
@@ -21,22 +20,6 @@ pub(in crate::config) fn published_event_name(raw: &RawValue<'_>) -> Result<Even
 /// The name of a stream's first event.
 pub(in crate::config) fn first_event_name(raw: &RawValue<'_>) -> Result<EventName, Rejection> {
     if raw.text("an event's name")? == "connected" { event_name(raw) } else { published_event_name(raw) }
-}
-
-/// The form of a heartbeat.
-pub(in crate::config) fn heartbeat_form(raw: &RawValue<'_>) -> Result<Heartbeat, Rejection> {
-    const WANTED: &str = "`comment`, `line` or `event:<name>`";
-    let text = raw.text(WANTED)?;
-    if let Some(name) = text.strip_prefix("event:") {
-        let name =
-            EventName::parse_published(name).map_err(|why| format!("names an event whose name {why}"))?;
-        return Ok(Heartbeat::Event(name));
-    }
-    match text {
-        "comment" => Ok(Heartbeat::Comment),
-        "line" => Ok(Heartbeat::Line),
-        other => Err(not_one_of(WANTED, other, ["comment", "line", "event:ping"])),
-    }
 }
 
 /// A word that stands in logs and metrics.

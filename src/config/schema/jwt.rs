@@ -10,11 +10,11 @@ use crate::config::parsers::templates::claim_template;
 use crate::config::parsers::{claim_name, whole};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
-use crate::config::schema::token_rules::{TokenRules, read_keys};
+use crate::config::schema::token_rules::{Jwks, TokenRules, read_keys};
 use crate::config::section_reader::SectionReader;
-use crate::config::suggest::nearest;
 use crate::event::Template;
 use crate::jws::{Algorithm, JwsKey};
+use crate::suggest::nearest;
 
 /// `[auth.jwt]`
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,20 +47,6 @@ pub struct Jwt {
     pub grant: Vec<Template>,
     /// How many patterns the claim of the topics may hold.
     pub max_topics: usize,
-}
-
-/// `jwks_url` and what belongs to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Jwks {
-    pub url: HttpUrl,
-    /// PEM of the authorities that its certificate may come from; None = the system's.
-    pub ca: Option<String>,
-    /// How often it is fetched again.
-    pub refresh: Duration,
-    /// The least time between two fetches for tokens with an unknown key.
-    pub cooldown: Duration,
-    /// How long one fetch may take.
-    pub timeout: Duration,
 }
 
 /// A place in a request where a token may stand.

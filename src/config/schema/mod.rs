@@ -13,11 +13,12 @@
 //! fit together between keys is checked in a function behind `checked by`. Then `cargo test --lib config::` says what to
 //! put into the two pages, and `tests/config/` wants a file for each new message.
 //!
-//! To add a section, add its file here, its line in `Config::read`, and its type to `config`'s exports.
+//! To add a section, add its file here, its line in `Config::read` (`config`), and its type to `config`'s exports.
 
 mod auth;
 mod auth_backend;
 mod auth_ticket;
+mod config;
 mod cors;
 mod dashboard;
 mod drain;
@@ -45,11 +46,10 @@ mod units;
 mod weak_key;
 mod webhook;
 
-use std::net::IpAddr;
-
 pub use crate::config::schema::auth::{Auth, Refusals};
 pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use crate::config::schema::auth_ticket::{AuthTicket, SameSite, SecureCookie};
+pub use crate::config::schema::config::Config;
 pub use crate::config::schema::cors::Cors;
 pub use crate::config::schema::dashboard::Dashboard;
 pub use crate::config::schema::drain::Drain;
@@ -57,7 +57,7 @@ pub use crate::config::schema::expiry::certificate_end;
 pub use crate::config::schema::fanout::Fanout;
 pub use crate::config::schema::instance::Instance;
 pub use crate::config::schema::internal::Internal;
-pub use crate::config::schema::jwt::{Jwks, Jwt, TokenSource};
+pub use crate::config::schema::jwt::{Jwt, TokenSource};
 pub use crate::config::schema::limits::Limits;
 pub use crate::config::schema::log::Log;
 pub use crate::config::schema::presence::Presence;
@@ -71,178 +71,5 @@ pub use crate::config::schema::sse::{Heartbeat, RefuseWith, Sse};
 pub use crate::config::schema::stream::{Stream, StreamAuth};
 pub use crate::config::schema::telemetry::{LogFormat, Telemetry};
 pub use crate::config::schema::tls::Tls;
+pub use crate::config::schema::token_rules::Jwks;
 pub use crate::config::schema::webhook::{HookEvent, Webhook};
-
-use crate::config::problem::Severity;
-use crate::config::schema::stream::{check_auth, check_unused_verifiers, read_streams};
-use crate::config::schema::webhook::read_webhooks;
-use crate::config::section_reader::SectionReader;
-use crate::config::values::Backend;
-
-/// The whole configuration. Only `app` sees it; every room gets its own section.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    pub public: Public,
-    pub internal: Internal,
-    pub dashboard: Dashboard,
-    pub proxy: Proxy,
-    pub streams: Vec<Stream>,
-    pub auth: Auth,
-    pub cors: Cors,
-    pub sse: Sse,
-    pub limits: Limits,
-    pub log: Log,
-    pub fanout: Fanout,
-    pub redis: Option<Redis>,
-    pub webhooks: Vec<Webhook>,
-    pub instance: Instance,
-    pub presence: Presence,
-    pub drain: Drain,
-    pub telemetry: Telemetry,
-}
-
-impl Config {
-    /// All defaults in front of `backend`: `/events` for anyone, topics from `?topic=`.
-    pub fn for_backend(backend: Backend) -> Self {
-        Self {
-            public: Public::for_backend(backend),
-            internal: Internal::default(),
-            dashboard: Dashboard::default(),
-            proxy: Proxy::default(),
-            streams: vec![Stream::default()],
-            auth: Auth::default(),
-            cors: Cors::default(),
-            sse: Sse::default(),
-            limits: Limits::default(),
-            log: Log::default(),
-            fanout: Fanout::default(),
-            redis: None,
-            webhooks: Vec::new(),
-            instance: Instance::default(),
-            presence: Presence::default(),
-            drain: Drain::default(),
-            telemetry: Telemetry::default(),
-        }
-    }
-
-    /// As [`read`](Self::read), and complains of what no daemon should serve with.
-    pub(super) fn read_to_serve(s: &mut SectionReader<'_, '_>) -> Self {
-        let config = Self::read(s);
-        check_unused_verifiers(s, &config.streams, &config.auth);
-        warn_of_open_doors(s, &config);
-        config
-    }
-
-    /// Reads every section; what does not fit together is complained of.
-    pub(super) fn read(s: &mut SectionReader<'_, '_>) -> Self {
-        let config = Self {
-            public: s.section("public", Public::read),
-            internal: s.section("internal", Internal::read),
-            dashboard: s.section("dashboard", Dashboard::read),
-            proxy: s.section("proxy", Proxy::read),
-            streams: read_streams(s),
-            auth: s.section("auth", Auth::read),
-            cors: s.section("cors", Cors::read),
-            sse: s.section("sse", Sse::read),
-            limits: s.section("limits", Limits::read),
-            log: s.section("log", Log::read),
-            fanout: s.section("fanout", Fanout::read),
-            redis: s.optional_section("redis", "redis", Redis::read),
-            webhooks: read_webhooks(s),
-            instance: s.section("instance", Instance::read),
-            presence: s.section("presence", Presence::read),
-            drain: s.section("drain", Drain::read),
-            telemetry: s.section("telemetry", Telemetry::read),
-        };
-        check_auth(s, &config.streams, &config.auth);
-        check_addresses(s, &config);
-        check_backend_tls(s, &config);
-        config
-    }
-}
-
-/// Complains of TLS towards a backend that speaks none.
-fn check_backend_tls(s: &mut SectionReader<'_, '_>, config: &Config) {
-    let proxy = &config.proxy;
-    let given = [
-        ("proxy.ca_file", proxy.authorities.is_some()),
-        ("proxy.server_name", proxy.server_name.is_some()),
-        ("proxy.certificate_file", proxy.identity.is_some()),
-    ];
-    if matches!(config.public.backend, Backend::Tcp { tls: true, .. }) {
-        return;
-    }
-    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-        s.report(
-            &[key, "public.backend"],
-            format!("`{key}` is for a backend with TLS, and {} has none", config.public.backend),
-            Some("write the backend as https://host:port".to_owned()),
-        );
-    }
-}
-
-/// Complains of listeners that take each other's address, and of a backend that is this daemon.
-fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
-    let (public, internal) = (config.public.listen, config.internal.listen);
-    let same_family = public.is_ipv4() == internal.is_ipv4();
-    let overlap = public.ip() == internal.ip()
-        || (same_family && (public.ip().is_unspecified() || internal.ip().is_unspecified()));
-    if overlap && public.port() == internal.port() && public.port() != 0 {
-        s.report(
-            &["internal.listen", "public.listen"],
-            format!("the public and the internal listener cannot share {internal}"),
-            Some("the internal listener takes what is published: give it an address of its own".to_owned()),
-        );
-    }
-    let Backend::Tcp { host, port, .. } = &config.public.backend else { return };
-    for (listener, name) in [(public, "public"), (internal, "internal")] {
-        if *port == listener.port() && reaches(host, listener.ip()) {
-            s.report(
-                &["public.backend", &format!("{name}.listen")],
-                format!("the backend {} is sidestream's own {name} listener", config.public.backend),
-                Some("give the address of the application, or listen on another port".to_owned()),
-            );
-            return;
-        }
-    }
-}
-
-/// Whether a connection to `host` reaches a listener at `address` on this machine, as far as the name alone says.
-fn reaches(host: &str, address: IpAddr) -> bool {
-    let to = host.parse::<IpAddr>().ok();
-    let to_loopback = host == "localhost" || to.is_some_and(|to| to.is_loopback());
-    let everywhere = address.is_unspecified() && to_loopback;
-    everywhere || to == Some(address) || (host == "localhost" && address.is_loopback())
-}
-
-/// Warns of what is open to more people than is often meant.
-fn warn_of_open_doors(s: &mut SectionReader<'_, '_>, config: &Config) {
-    let listen = config.internal.listen;
-    if !listen.ip().is_loopback() {
-        s.warn(
-            Severity::Advice,
-            &["internal.listen"],
-            format!("the internal listener, {listen}, can be reached from other machines"),
-            "let a firewall or a network of its own keep others away from it",
-        );
-        if config.dashboard.is_on() {
-            s.warn(
-                Severity::Advice,
-                &["dashboard.keys", "dashboard.read_keys", "internal.listen"],
-                "the dashboard's keys travel unencrypted to the internal listener, which has no TLS",
-                "reach it through an SSH tunnel to a loopback address, or a proxy with TLS",
-            );
-        }
-    }
-    for (at, stream) in config.streams.iter().enumerate() {
-        if stream.auth == StreamAuth::None {
-            let key = |name: &str| format!("stream[{}]{name}", at + 1);
-            s.warn(
-                Severity::Advice,
-                &[&key(".auth"), &key(".path")],
-                format!("the stream {} is open to anyone who knows a topic's name", stream.path),
-                "where topics are not for everybody: auth = \"jwt\", \"backend\" or \"ticket\"",
-            );
-        }
-    }
-}

@@ -8,7 +8,7 @@ use crate::config::parsers::{
     redis_word, sentinel, time, yes_or_no,
 };
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::schema::redis_channel::{Channel, check_channels};
+use crate::config::schema::redis_channel::Channel;
 use crate::config::schema::redis_stream::RedisStream;
 use crate::config::schema::table::{key, section};
 use crate::config::schema::tls::client_identity;
@@ -193,4 +193,36 @@ fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {
         s.report(&["pin_sha256"], "`pin_sha256` is given, but nothing speaks TLS", Some(tls.to_owned()));
     }
     check_channels(redis, s);
+}
+
+/// Complains of channels that do not fit beside the rest of `[redis]`.
+fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
+    for (at, channel) in redis.channels.iter().enumerate() {
+        let key = format!("channel[{}].pattern", at + 1);
+        let own = channel.pattern == redis.prefix
+            || channel
+                .pattern
+                .strip_prefix(&redis.prefix)
+                .is_some_and(|rest| matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:"));
+        if own {
+            s.report(
+                &[&key, "prefix"],
+                "`pattern` is one of sidestream's own channels, which need no mapping",
+                None,
+            );
+        }
+        if channel.bridge && redis.stream.is_none() {
+            let key = format!("channel[{}].bridge", at + 1);
+            s.report(
+                &[&key],
+                "`bridge` needs a stream to lead to",
+                Some("add the section [redis.stream]".to_owned()),
+            );
+        }
+        let same = |earlier: &Channel| earlier.pattern == channel.pattern;
+        if let Some(earlier) = redis.channels[..at].iter().position(same) {
+            let other = format!("channel[{}].pattern", earlier + 1);
+            s.report(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
+        }
+    }
 }

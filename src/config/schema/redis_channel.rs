@@ -2,7 +2,6 @@
 
 use crate::config::parsers::templates::{channel_template, pattern};
 use crate::config::parsers::{word, yes_or_no};
-use crate::config::schema::redis::Redis;
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
 use crate::event::Template;
@@ -54,37 +53,5 @@ fn check(channel: &Channel, s: &mut SectionReader<'_, '_>) {
             "a raw channel does not say whom its messages are for",
             Some("give it a topic, a user or a session: topic = \"conversation:{1}\"".to_owned()),
         );
-    }
-}
-
-/// Complains of channels that do not fit beside the rest of `[redis]`.
-pub(super) fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
-    for (at, channel) in redis.channels.iter().enumerate() {
-        let key = format!("channel[{}].pattern", at + 1);
-        let own = channel.pattern == redis.prefix
-            || channel
-                .pattern
-                .strip_prefix(&redis.prefix)
-                .is_some_and(|rest| matches!(rest, ":control" | ":topics") || rest.starts_with(":topic:"));
-        if own {
-            s.report(
-                &[&key, "prefix"],
-                "`pattern` is one of sidestream's own channels, which need no mapping",
-                None,
-            );
-        }
-        if channel.bridge && redis.stream.is_none() {
-            let key = format!("channel[{}].bridge", at + 1);
-            s.report(
-                &[&key],
-                "`bridge` needs a stream to lead to",
-                Some("add the section [redis.stream]".to_owned()),
-            );
-        }
-        let same = |earlier: &Channel| earlier.pattern == channel.pattern;
-        if let Some(earlier) = redis.channels[..at].iter().position(same) {
-            let other = format!("channel[{}].pattern", earlier + 1);
-            s.report(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::parsers::{first_event_name, heartbeat_form, time, time_or_zero, word};
+use crate::config::parsers::{first_event_name, not_one_of, time, time_or_zero, word};
+use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
 use crate::config::section_reader::SectionReader;
@@ -66,5 +67,21 @@ section! {
 fn check(sse: &Sse, s: &mut SectionReader<'_, '_>) {
     if sse.retry_min > sse.retry_max {
         s.report(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+    }
+}
+
+/// The form of a heartbeat.
+fn heartbeat_form(raw: &RawValue<'_>) -> Result<Heartbeat, Rejection> {
+    const WANTED: &str = "`comment`, `line` or `event:<name>`";
+    let text = raw.text(WANTED)?;
+    if let Some(name) = text.strip_prefix("event:") {
+        let name =
+            EventName::parse_published(name).map_err(|why| format!("names an event whose name {why}"))?;
+        return Ok(Heartbeat::Event(name));
+    }
+    match text {
+        "comment" => Ok(Heartbeat::Comment),
+        "line" => Ok(Heartbeat::Line),
+        other => Err(not_one_of(WANTED, other, ["comment", "line", "event:ping"])),
     }
 }

@@ -1,15 +1,6 @@
 //! The table that a section is written as: one row a key, from which come the struct's field, how it is read, its
 //! default, and its line in `config.example.toml` and `docs/configuration.md`.
 
-/// What a row says of a key, apart from its type and its parser.
-#[derive(Clone, Copy)]
-pub(in crate::config) struct KeySpec {
-    pub(in crate::config) name: &'static str,
-    /// A value as it stands in a file: the default, or an example where there is none.
-    pub(in crate::config) sample: &'static str,
-    pub(in crate::config) about: &'static str,
-}
-
 /// Defines a section: `field: Type = kind(sample, parser);` for each key, with its sentences as documentation. A key
 /// whose name is not the field's is said behind it: `as "ca_file"`. A parser may use the fields above it. The kinds:
 ///
@@ -82,7 +73,7 @@ macro_rules! section {
             /// What holds where nothing is said; stand-ins for what has no default.
             #[allow(dead_code, reason = "not every table has a `Default` or a constructor")]
             fn defaults() -> Self {
-                $crate::config::reader::Reader::defaults(Self::read)
+                $crate::config::reading::defaults(Self::read)
             }
         }
     };
@@ -105,7 +96,7 @@ macro_rules! section {
 /// A key that is read outside of a table.
 macro_rules! key {
     ($name:expr, $sample:tt, $about:expr) => {
-        $crate::config::schema::table::KeySpec { name: $name, sample: stringify!($sample), about: $about }
+        $crate::config::key_spec::KeySpec { name: $name, sample: stringify!($sample), about: $about }
     };
 }
 

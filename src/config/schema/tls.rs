@@ -5,12 +5,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::config::key_spec::KeySpec;
+use crate::config::location::Location;
 use crate::config::parsers::{pem, short_text};
 use crate::config::problem::Severity;
-use crate::config::reader::Location;
+use crate::config::reader::KeyKind;
 use crate::config::schema::expiry::certificate_end;
-use crate::config::schema::table::{KeySpec, key};
-use crate::config::section_reader::{KeyKind, SectionReader, subject};
+use crate::config::schema::table::key;
+use crate::config::section_reader::{SectionReader, subject};
 use crate::config::values::Secret;
 use crate::net::tls;
 use crate::net::tls::{Identity, IdentityPart, Trust};
@@ -117,15 +119,9 @@ impl SectionReader<'_, '_> {
     fn pem(&mut self, key: KeySpec) -> Option<Pem> {
         self.document(key, KeyKind::File, &short_text);
         let (raw, place) = self.find(key.name, false)?;
-        let found = raw.text("the path of a file").and_then(|name| {
-            let path = match place {
-                Location::File(_) => self.reader.folder.join(name),
-                _ => Path::new(name).to_owned(),
-            };
-            match read(&path) {
-                Ok(text) => Ok(Pem { path, text, place: place.clone() }),
-                Err(why) => Err(format!("names a file that cannot be read: {why}").into()),
-            }
+        let found = self.path(&raw, &place).and_then(|path| match read(&path) {
+            Ok(text) => Ok(Pem { path, text, place: place.clone() }),
+            Err(why) => Err(format!("names a file that cannot be read: {why}").into()),
         });
         let subject = subject(key.name, &place);
         self.judge(key.name, &subject, place, found)

@@ -9,12 +9,25 @@ use crate::config::parsers::{
 };
 use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::schema::jwt::Jwks;
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, MINUTE, SECOND};
 use crate::config::schema::weak_key::weakness;
 use crate::config::section_reader::SectionReader;
 use crate::jws::{self, Algorithm, BadKey, JwkSet, JwsKey, Secrets};
+
+/// `jwks_url` and what belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Jwks {
+    pub url: HttpUrl,
+    /// PEM of the authorities that its certificate may come from; None = the system's.
+    pub ca: Option<String>,
+    /// How often it is fetched again.
+    pub refresh: Duration,
+    /// The least time between two fetches for tokens with an unknown key.
+    pub cooldown: Duration,
+    /// How long one fetch may take.
+    pub timeout: Duration,
+}
 
 /// How a secret is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

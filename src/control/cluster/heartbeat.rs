@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::control::Control;
-use crate::control::cluster::members::{BEAT, Hearing, InstanceId};
+use crate::control::bus::OthersTold;
+use crate::control::cluster::members::{BEAT, Hearing};
 use crate::control::cluster::message::BusCommand;
-use crate::control::presence::{EventPublisher, PresenceSummary};
+use crate::control::cluster::wire::{Alive, Bye};
+use crate::control::presence::EventPublisher;
+use crate::control::service::Control;
 use crate::shutdown::Drain;
 use crate::telemetry::INSTANCES;
 
@@ -21,25 +22,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Who is deaf for so long says so.
 const WARN: Duration = Duration::from_secs(10);
-
-/// An instance lives.
-#[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Alive {
-    pub(in crate::control) from: InstanceId,
-    pub(in crate::control) name: String,
-    /// It has just come: an instance that hears it says at once that it lives, too.
-    #[serde(default)]
-    pub(in crate::control) new: bool,
-    /// How many messages of its people it has told; none from a release that tells of nobody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::control) people: Option<PresenceSummary>,
-}
-
-/// An instance says goodbye.
-#[derive(Serialize, Deserialize)]
-pub(in crate::control) struct Bye {
-    pub(in crate::control) from: InstanceId,
-}
 
 /// The last sign of life.
 struct LastBeat {
@@ -87,7 +69,7 @@ impl Control {
         let alive = Alive { from: me.id.clone(), name: me.name.clone(), new: said.new, people };
         // Who cannot be told finds out by the silence.
         let told = self.tell(BusCommand::Alive(alive).into_bytes(), None).await;
-        said.new &= !matches!(told, Some(Ok(())));
+        said.new &= told != OthersTold::Yes;
         said.at = Instant::now();
     }
 

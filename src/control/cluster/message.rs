@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::{Bearer, Grant, GrantSelector, GrantedTopics};
 use crate::clock::{from_unix_ms, now_ms, unix_ms};
-use crate::control::cluster::heartbeat::{Alive, Bye};
-use crate::control::cluster::survey::{SurveyAnswer, SurveyQuestion};
-use crate::control::page_topics::PageChange;
+use crate::control::cluster::wire::{Alive, Bye, SurveyAnswer, SurveyQuestion};
+use crate::control::page_change::PageChange;
 use crate::control::presence::{PresenceDelta, PresenceSnapshot, SnapshotRequest};
 use crate::event::{Name, Pattern};
 use crate::fanout::{Renewal, Times};

@@ -3,4 +3,6 @@
 pub(super) mod heartbeat;
 pub(super) mod members;
 pub(super) mod message;
+pub(super) mod others;
 pub(super) mod survey;
+mod wire;

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::debug;
 
-use crate::control::Bus;
+use crate::control::bus::Bus;
 use crate::control::cluster::members::{Instance, InstanceId, Instances};
 use crate::control::cluster::message::BusCommand;
+use crate::control::cluster::wire::{SurveyAnswer, SurveyQuestion};
 use crate::shutdown::Drain;
 
 /// How large a part of an answer may be, as JSON: what goes over the channel in one message.
@@ -81,29 +81,6 @@ struct OpenSurvey {
     missing: BTreeMap<InstanceId, Vec<Value>>,
     answered: BTreeMap<InstanceId, Vec<Value>>,
     all: Option<oneshot::Sender<()>>,
-}
-
-/// A question as it goes over the channel.
-#[derive(Serialize, Deserialize)]
-pub(in crate::control) struct SurveyQuestion {
-    from: InstanceId,
-    number: u64,
-    kind: String,
-    /// Who is asked; None = everybody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    whom: Option<Vec<InstanceId>>,
-    question: Value,
-}
-
-/// One part of an answer.
-#[derive(Serialize, Deserialize)]
-pub(in crate::control) struct SurveyAnswer {
-    from: InstanceId,
-    to: InstanceId,
-    number: u64,
-    nth: usize,
-    last: bool,
-    part: Value,
 }
 
 impl Surveys {

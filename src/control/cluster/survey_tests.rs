@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config;
-use crate::control::{BusError, Sending};
+use crate::control::bus::{BusError, Sending};
 use crate::future::BoxFuture;
 
 /// Brings what one tells to all at once.

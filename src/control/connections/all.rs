@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::auth::Revocations;
 use crate::clock::unix_ms;
-use crate::control::Cluster;
 use crate::control::cluster::members::{Instance, InstanceId, Instances};
+use crate::control::cluster::others::Cluster;
 use crate::control::cluster::survey::{Collected, Recipients, Surveys};
 use crate::control::connections::filter::{CloseMode, StreamFilter};
 use crate::control::connections::local::LocalConnections;
@@ -22,10 +22,6 @@ use crate::control::connections::wire::{
 use crate::event::Name;
 use crate::fanout::Fanout;
 use crate::log::Log;
-
-/// Connections on a page, at most and unless it is said.
-pub const MAX_CONNECTIONS: usize = 1000;
-pub const CONNECTIONS: usize = 100;
 
 /// The kind of these questions.
 const KIND: &str = "connections";

@@ -10,9 +10,10 @@ use crate::auth::Revocations;
 use crate::clock::from_unix_ms;
 use crate::control::cluster::members::Instance;
 use crate::control::cluster::survey::{MAX_PART, MAX_PARTS, SurveyResponder};
-use crate::control::connections::all::MAX_CONNECTIONS;
 use crate::control::connections::filter::StreamFilter;
-use crate::control::connections::wire::{Behind, ConnectionInfo, ConnectionsPart, ConnectionsQuestion};
+use crate::control::connections::wire::{
+    Behind, ConnectionInfo, ConnectionsPart, ConnectionsQuestion, MAX_CONNECTIONS,
+};
 use crate::event::{Key, Name};
 use crate::fanout::{CloseReason, Fanout, Listed};
 use crate::future::BoxFuture;

@@ -5,8 +5,8 @@ mod filter;
 mod local;
 mod wire;
 
-pub use crate::control::connections::all::{CONNECTIONS, Connections, MAX_CONNECTIONS};
+pub use crate::control::connections::all::Connections;
 pub use crate::control::connections::filter::{CloseMode, StreamFilter};
 pub use crate::control::connections::wire::{
-    Completeness, ConnectionInfo, ConnectionPage, InstanceCount, StreamCount,
+    CONNECTIONS, Completeness, ConnectionInfo, ConnectionPage, InstanceCount, MAX_CONNECTIONS, StreamCount,
 };

@@ -9,6 +9,10 @@ use crate::control::cluster::survey::Collected;
 use crate::control::connections::filter::StreamFilter;
 use crate::event::Name;
 
+/// Connections on a page, at most and unless it is said.
+pub const MAX_CONNECTIONS: usize = 1000;
+pub const CONNECTIONS: usize = 100;
+
 /// An open stream, as it is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ConnectionInfo {

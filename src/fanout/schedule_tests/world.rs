@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::event::{Audience, Event, Frame, Key, Name};
-use crate::fanout::asked::{Selector, Times};
+use crate::fanout::requests::{Selector, Times};
 use crate::fanout::settings::Heartbeat;
 use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink};
 use crate::log::{BadEdit, Log, Position, Retention, TopicEdit};
@@ -200,18 +200,10 @@ impl World {
         let cursor = before.map_or(Position(0), |event| event.position);
         let head = self.log.head().position;
         self.fanout.join(Join {
-            sink: Sink::Socket(server, Framing::Plain),
-            opening: Bytes::from_static(b": opening\n\n"),
             cursor,
             keys: keys.clone(),
-            decided: head,
-            client: Name::parse("test").unwrap(),
-            address: IpAddr::from([127, 0, 0, 1]),
-            route: "/events".into(),
-            token: None,
-            times: Times::default(),
-            max_age: None,
-            seat: Box::new(()),
+            opening: Bytes::from_static(b": opening\n\n"),
+            ..joining(Sink::Socket(server, Framing::Plain), head)
         });
         let next = self.count - behind + 1;
         self.readers.push(Reader {
@@ -344,5 +336,23 @@ impl Reader {
             (self.keys.contains(key) && !removed()) || self.keys.iter().any(given)
         };
         event.keys.iter().any(holds) && !event.except.iter().any(holds)
+    }
+}
+
+/// A stream of topic 1 that joins at `head`.
+pub(super) fn joining(sink: Sink, head: Position) -> Join {
+    Join {
+        sink,
+        opening: Bytes::from_static(b"HEAD"),
+        cursor: head,
+        keys: vec![topic(1)],
+        decided: head,
+        client: Name::parse("test").unwrap(),
+        address: IpAddr::from([127, 0, 0, 1]),
+        route: "/events".into(),
+        token: None,
+        times: Times::default(),
+        max_age: None,
+        seat: Box::new(()),
     }
 }

@@ -86,15 +86,15 @@ impl RedisConnection {
         let secret = address.password.as_ref();
         if logs_in {
             *doing = "the user and password";
-            self.status(doing, secret).await??;
+            self.status(doing, secret).await?.accepted()?;
         }
         if address.database != 0 {
             *doing = "the database";
-            self.status(doing, secret).await??;
+            self.status(doing, secret).await?.accepted()?;
         }
         *doing = "the first ping";
         let _named = self.status(doing, secret).await?;
-        self.status(doing, secret).await?
+        self.status(doing, secret).await?.accepted()
     }
 
     /// Waits for the status that `doing` is answered with, or for its refusal.
@@ -102,11 +102,13 @@ impl RedisConnection {
         &mut self,
         doing: &'static str,
         secret: Option<&Secret>,
-    ) -> Result<Result<(), RedisError>, RedisError> {
+    ) -> Result<StatusReply, RedisError> {
         loop {
             match self.next()? {
-                Some(RespReply::Status(_)) => return Ok(Ok(())),
-                Some(RespReply::Error(text)) => return Ok(Err(RedisError::refused(doing, text, secret))),
+                Some(RespReply::Status(_)) => return Ok(StatusReply::Accepted),
+                Some(RespReply::Error(text)) => {
+                    return Ok(StatusReply::Refused(RedisError::refused(doing, text, secret)));
+                }
                 Some(_) => return Err(RedisError::Unexpected),
                 None => self.receive().await?,
             }
@@ -150,9 +152,39 @@ impl RedisConnection {
         }
     }
 
+    /// Passes over what is left of the value that began with `token`.
+    pub(in crate::redis) async fn pass(
+        &mut self,
+        token: RespToken,
+        limit: Duration,
+        doing: &'static str,
+    ) -> Result<(), RedisError> {
+        let mut left = token.elements();
+        while left > 0 {
+            let token = self.token(limit, doing).await?;
+            left = (left - 1).saturating_add(token.elements());
+        }
+        Ok(())
+    }
+
     /// The next reply that has come whole.
     pub(in crate::redis) fn next(&mut self) -> Result<Option<RespReply<'_>>, RedisError> {
         Ok(self.received.next()?)
+    }
+}
+
+/// What a command is answered with that has no other answer than its status.
+enum StatusReply {
+    Accepted,
+    Refused(RedisError),
+}
+
+impl StatusReply {
+    fn accepted(self) -> Result<(), RedisError> {
+        match self {
+            Self::Accepted => Ok(()),
+            Self::Refused(why) => Err(why),
+        }
     }
 }
 

@@ -5,8 +5,6 @@
 
 use bytes::{Buf as _, Bytes};
 
-use crate::redis::client::connection::RedisConnection;
-use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::{NotResp, Received, RespParser, Stop, number};
 
 /// One step of a reply.
@@ -21,6 +19,16 @@ pub(in crate::redis) enum RespToken {
     Nil,
     /// So many elements follow, each of one or more tokens.
     Array(usize),
+}
+
+impl RespToken {
+    /// How many elements follow it.
+    pub(super) fn elements(&self) -> usize {
+        match self {
+            Self::Array(len) => *len,
+            _ => 0,
+        }
+    }
 }
 
 impl Received {
@@ -84,30 +92,6 @@ fn parse(parser: &mut RespParser<'_>) -> Result<(RespToken, usize, usize), Stop>
         }
         _ => return Err(Stop::Broken),
     })
-}
-
-impl RedisConnection {
-    /// Passes over what is left of the value that began with `token`.
-    pub(in crate::redis) async fn pass(
-        &mut self,
-        token: RespToken,
-        limit: std::time::Duration,
-        doing: &'static str,
-    ) -> Result<(), RedisError> {
-        let mut left = elements(&token);
-        while left > 0 {
-            let token = self.token(limit, doing).await?;
-            left = (left - 1).saturating_add(elements(&token));
-        }
-        Ok(())
-    }
-}
-
-fn elements(token: &RespToken) -> usize {
-    match token {
-        RespToken::Array(len) => *len,
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

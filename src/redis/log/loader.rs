@@ -3,16 +3,18 @@
 //! The join with what is read afterwards is exact: it starts behind the newest entry of the first page, or behind the
 //! last id that was given away where there is none.
 
+use std::time::Duration;
+
 use crate::control::TopicAssignments;
 use crate::event::EventId;
 use crate::log::{EditRequest, History, LogRecord, RecordKind};
-
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
-use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, EntryKind, LOST, MARK, StreamMark, id_of};
-use crate::redis::log::reader::{BEFORE_ALL, ReadPosition, ReaderConfig};
+use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, LOST, MARK, id_of};
+use crate::redis::log::position::{BEFORE_ALL, ReadPosition, ReaderConfig};
+use crate::redis::log::record::{NoPlace, understood};
 use crate::redis::log::stream_info::ask_info;
 
 const LOADING: &str = "loading the stream";
@@ -53,14 +55,7 @@ pub(in crate::redis) async fn load(
         let mut commands = Vec::new();
         let count = batch.to_string();
         write_command(&mut commands, &[b"XREVRANGE", key, to.as_bytes(), b"-", b"COUNT", count.as_bytes()]);
-        connection.send(&commands).await?;
-        let entries = match connection.token(*limit, LOADING).await? {
-            RespToken::Array(entries) => entries,
-            RespToken::Error(text) => {
-                return Err(RedisError::refused("to let the stream be read", &text, None));
-            }
-            _ => return Err(RedisError::Unexpected),
-        };
+        let entries = ask_entries(connection, &commands, *limit).await?;
         let mut more = true;
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
@@ -116,14 +111,7 @@ pub(in crate::redis) async fn advance(
         let mut commands = Vec::new();
         let words = [b"XRANGE", &**key, after.as_bytes(), to.as_bytes(), b"COUNT", count.as_bytes()];
         write_command(&mut commands, &words);
-        connection.send(&commands).await?;
-        let entries = match connection.token(*limit, LOADING).await? {
-            RespToken::Array(entries) => entries,
-            RespToken::Error(text) => {
-                return Err(RedisError::refused("to let the stream be read", &text, None));
-            }
-            _ => return Err(RedisError::Unexpected),
-        };
+        let entries = ask_entries(connection, &commands, *limit).await?;
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
             from = entry.id;
@@ -137,26 +125,17 @@ pub(in crate::redis) async fn advance(
     }
 }
 
-/// Why an entry is no place of the log.
-pub(in crate::redis) enum NoPlace {
-    Foreign(BadEntry),
-    /// It is a mark: what stood up to `after` may be missing.
-    Lost {
-        after: EventId,
-    },
-}
-
-/// What an entry stands for in the log.
-pub(in crate::redis) fn understood(
-    what: EntryKind,
-    topics: &TopicAssignments,
-) -> Result<RecordKind, NoPlace> {
-    match what {
-        EntryKind::Event(event) => Ok(RecordKind::Event(event)),
-        EntryKind::Change(text) => topics.read(&text).map_err(|_| NoPlace::Foreign(BadEntry::Topics)),
-        EntryKind::StreamMark(StreamMark::Begin) => Ok(RecordKind::Nothing),
-        EntryKind::StreamMark(StreamMark::Lost { after }) => Err(NoPlace::Lost { after }),
-        EntryKind::Foreign(bad) => Err(NoPlace::Foreign(bad)),
+/// Asks for entries: how many there are to be read.
+async fn ask_entries(
+    connection: &mut RedisConnection,
+    commands: &[u8],
+    limit: Duration,
+) -> Result<usize, RedisError> {
+    connection.send(commands).await?;
+    match connection.token(limit, LOADING).await? {
+        RespToken::Array(entries) => Ok(entries),
+        RespToken::Error(text) => Err(RedisError::refused("to let the stream be read", &text, None)),
+        _ => Err(RedisError::Unexpected),
     }
 }
 

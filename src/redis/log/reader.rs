@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::control::TopicAssignments;
-use crate::event::EventId;
 use crate::health::Reporter;
 use crate::log::{CopyOutcome, Log, LogRecord, RecordKind, Reset};
 use crate::redis::Timing;
@@ -25,8 +24,9 @@ use crate::redis::client::resp::write_command;
 use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise, until_drain};
 use crate::redis::log::clock::Clock;
 use crate::redis::log::entry::{BadEntry, StreamEntry};
-use crate::redis::log::loader::{NoPlace, understood};
+use crate::redis::log::position::{ReadPosition, ReaderConfig};
 use crate::redis::log::preflight::Preflight;
+use crate::redis::log::record::{NoPlace, understood};
 use crate::redis::log::stream_info::{QUESTIONS, Verdict, ask_info, ask_standing};
 use crate::redis::topics::writer::TopicStore;
 use crate::shutdown::Drain;
@@ -51,18 +51,6 @@ const BLOCK: Duration = Duration::from_millis(1000);
 /// How many entries wait at most while a reply is being read.
 const FLUSH: usize = 256;
 
-/// Which part of the configuration the stream's reader needs.
-#[derive(Clone, Debug)]
-pub(in crate::redis) struct ReaderConfig {
-    pub(in crate::redis) key: Box<[u8]>,
-    /// Entries asked for at once.
-    pub(in crate::redis) batch: usize,
-    /// Longest text that is kept.
-    pub(in crate::redis) max_text: usize,
-    /// How long an answer may take.
-    pub(in crate::redis) limit: Duration,
-}
-
 /// Keeps the log a copy of the stream's newest part.
 pub(in crate::redis) struct StreamReader {
     pub(in crate::redis) endpoint: Arc<Endpoint>,
@@ -83,30 +71,6 @@ pub(in crate::redis) struct StreamReader {
     preflight: Preflight,
     foreign: Throttle,
     pub(super) metrics: ReaderMetrics,
-}
-
-/// A place in the stream.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::redis) struct ReadPosition {
-    pub(in crate::redis) id: EventId,
-    /// How many entries the stream had ever taken by then, where that is known.
-    pub(in crate::redis) added: Option<u64>,
-    /// Where the newest mark of a loss stands: a loss from before it has been told.
-    pub(in crate::redis) mark: Option<EventId>,
-}
-
-/// Where a stream begins that does not exist yet: no entry has this id.
-pub(in crate::redis) const BEFORE_ALL: EventId = EventId { ms: 0, seq: 0, tag: None };
-
-impl ReadPosition {
-    fn is_before_all(&self) -> bool {
-        self.id == BEFORE_ALL
-    }
-
-    /// Whether the entry itself is asked for with a read.
-    fn is_asked_for(&self, judged: bool) -> bool {
-        !judged && !self.is_before_all()
-    }
 }
 
 pub(super) struct ReaderMetrics {

@@ -10,7 +10,7 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::id_of;
-use crate::redis::log::reader::BEFORE_ALL;
+use crate::redis::log::position::BEFORE_ALL;
 
 /// What `XINFO STREAM` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

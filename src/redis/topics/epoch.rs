@@ -9,7 +9,8 @@ use tracing::warn;
 use crate::event::EventId;
 use crate::log::History;
 use crate::redis::client::error::RedisError;
-use crate::redis::log::reader::{BEFORE_ALL, StreamReader};
+use crate::redis::log::position::BEFORE_ALL;
+use crate::redis::log::reader::StreamReader;
 use crate::redis::topics::store::{MAX_SET, StoreOutcome, StoredAt, StoredTopics};
 use crate::redis::topics::writer::seed;
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::server::internal::service::Internal;
+use crate::server::internal::listener::Internal;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::on_wake::OnWake;

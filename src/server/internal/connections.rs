@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::control::{
-    BusError, CONNECTIONS, CloseMode, Connections, Control, MAX_CONNECTIONS, StreamCount, StreamFilter,
+    CONNECTIONS, CloseMode, Connections, Control, MAX_CONNECTIONS, OthersTold, StreamCount, StreamFilter,
 };
 use crate::event::Name;
 use crate::server::internal::query::QueryParams;
@@ -90,12 +90,7 @@ pub(super) async fn close_of(
     Ok(closed(&which, parting, totals, told))
 }
 
-fn closed(
-    which: &StreamFilter,
-    parting: CloseMode,
-    totals: StreamCount,
-    told: Option<Result<(), BusError>>,
-) -> FullResponse {
+fn closed(which: &StreamFilter, parting: CloseMode, totals: StreamCount, told: OthersTold) -> FullResponse {
     let until = match parting {
         CloseMode::StayAway(until) if which.is_remembered() => Some(until),
         _ => None,

@@ -12,34 +12,21 @@ use http::{Method, Response, Uri};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::auth::{Gates, Publisher};
-use crate::config;
 use crate::config::Secret;
-use crate::control::{MAX_TOPICS, TopicList};
-use crate::dashboard::{Board, DashboardKeys, May, NotSignedIn};
+use crate::control::MAX_TOPICS;
+use crate::dashboard::{May, NotSignedIn};
 use crate::server::internal::body::ReadableBody;
+use crate::server::internal::caller::Authenticated;
+use crate::server::internal::dashboard_parts::Dashboard;
 use crate::server::internal::hosts::comes_from_elsewhere;
+use crate::server::internal::listener::Internal;
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::routes;
 use crate::server::internal::routes::{DashboardHandler, Handler, RouteMatch};
-use crate::server::internal::service::{Authenticated, Internal};
 use crate::server::internal::{explain, live};
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse, InternalBody};
 use crate::web;
-
-/// All that the dashboard needs beside the listener's own parts.
-pub struct Dashboard {
-    pub keys: DashboardKeys,
-    pub board: Arc<Board>,
-    pub topics: Arc<TopicList>,
-    pub gates: Arc<Gates>,
-    pub streams: Vec<config::Stream>,
-    pub jwt: Option<config::Jwt>,
-    pub in_force: Vec<config::SettingInForce>,
-    /// What is published from the page.
-    pub publisher: Arc<Publisher>,
-}
 
 /// What begins the paths of the listener's other routes.
 const API: &str = "/dashboard/api";
@@ -53,11 +40,6 @@ pub(super) fn is_ours(path: &str) -> bool {
 }
 
 impl Internal {
-    /// The same listener with a dashboard.
-    pub fn with_dashboard(self, dashboard: Dashboard) -> Self {
-        Self { dashboard: Some(dashboard), ..self }
-    }
-
     /// Answers a request to one of the dashboard's paths.
     pub(super) async fn dashboard(
         &self,

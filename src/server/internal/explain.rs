@@ -10,7 +10,7 @@ use crate::auth::{Grant, GrantedTopics, Verified, compare_claims, explain_stream
 use crate::config::StreamAuth;
 use crate::control::Control;
 use crate::event::Name;
-use crate::server::internal::dashboard::Dashboard;
+use crate::server::internal::dashboard_parts::Dashboard;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
 
@@ -56,18 +56,20 @@ fn routes(dashboard: &Dashboard) -> Vec<Value> {
 
 async fn of_token(dashboard: &Dashboard, control: &Control, token: &str) -> Value {
     let token = token.strip_prefix("Bearer ").unwrap_or(token).trim();
-    match dashboard.gates.verify_token(token).await {
-        None => json!({
+    let Some(jwt) = dashboard.gates.jwt() else {
+        return json!({
             "good": false,
             "reason": "no_jwt",
             "error": "no stream takes tokens: [auth.jwt] is not configured",
             "streams": routes(dashboard),
-        }),
-        Some(Err(denied)) => {
+        });
+    };
+    match jwt.verify_token(token).await {
+        Err(denied) => {
             let checks = dashboard.jwt.as_ref().map(|jwt| compare_claims(jwt, token)).unwrap_or_default();
             json!({ "good": false, "reason": denied.label(), "error": denied.to_string(), "checks": checks })
         }
-        Some(Ok(verified)) => of_good(dashboard, control, &verified),
+        Ok(verified) => of_good(dashboard, control, &verified),
     }
 }
 

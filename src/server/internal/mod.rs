@@ -1,13 +1,16 @@
 //! The internal listener: where backends publish and operators ask. See `service` for the way of a request.
 
 mod body;
+mod caller;
 mod connection;
 mod connections;
 mod dashboard;
+mod dashboard_parts;
 mod explain;
 mod health;
 mod history;
 mod hosts;
+mod listener;
 mod live;
 mod openapi;
 mod presence;
@@ -18,6 +21,6 @@ mod service;
 mod tickets;
 mod topics;
 
-pub use crate::server::internal::dashboard::Dashboard;
+pub use crate::server::internal::dashboard_parts::Dashboard;
 pub use crate::server::internal::health::Probes;
-pub use crate::server::internal::service::Internal;
+pub use crate::server::internal::listener::Internal;

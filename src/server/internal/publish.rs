@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderValue, request};
 
 use crate::publish::PublishOptions;
 use crate::server::internal::body::ReadableBody;
+use crate::server::internal::caller::Authenticated;
+use crate::server::internal::listener::Internal;
 use crate::server::internal::query::QueryParams;
-use crate::server::internal::service::{Authenticated, Internal};
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
 

@@ -4,91 +4,25 @@
 //! sentence what is wrong. Nothing here is meant for browsers, so requests of pages of other sites are refused.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body_util::Full;
-use metrics::Gauge;
 use tracing::debug;
 
-use crate::auth::{Publisher, PublisherKeys};
-use crate::config;
-use crate::control::Control;
-use crate::log::Log;
-use crate::publish::PublishService;
-use crate::server::internal::body::{BodyLimits, ReadableBody};
-use crate::server::internal::dashboard::Dashboard;
+use crate::server::internal::body::ReadableBody;
+use crate::server::internal::caller::Authenticated;
 use crate::server::internal::health::Probes;
-use crate::server::internal::hosts::{Hosts, comes_from_a_page};
+use crate::server::internal::hosts::comes_from_a_page;
+use crate::server::internal::listener::Internal;
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::routes::{Access, Handler, Holder, RouteMatch, TopicsHandler};
-use crate::server::internal::tickets::TicketMint;
 use crate::server::internal::{connections, dashboard, history, openapi, presence, routes, topics};
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse, InternalBody};
-use crate::shutdown::Drain;
-use crate::telemetry::{CONNECTIONS_OPEN, HTTP_REFUSED};
-
-/// What serves the internal listener's connections.
-pub struct Internal {
-    pub(super) hosts: Hosts,
-    pub(super) keys: PublisherKeys,
-    /// The publisher of requests that come over Redis.
-    pub(super) trusted: Arc<Publisher>,
-    pub(super) mint: Option<TicketMint>,
-    pub(super) publish: PublishService,
-    pub(super) control: Arc<Control>,
-    pub(super) head_timeout: Duration,
-    pub(super) body: BodyLimits,
-    pub(super) log: Arc<Log>,
-    pub(super) probes: Probes,
-    pub(super) dashboard: Option<Dashboard>,
-    pub(super) close: Drain,
-    pub(super) open: Gauge,
-}
-
-/// How a caller is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Authenticated {
-    /// By the key that the request shows, which is still to be checked.
-    ByKey,
-    /// By the way that the request came.
-    Trusted,
-    /// They are signed in to the dashboard, and may do what they ask.
-    FromDashboard,
-}
+use crate::telemetry::HTTP_REFUSED;
 
 impl Internal {
-    /// `close` is the notice to end the listener's own connections; it comes after the drain, so that `/readyz`
-    /// can tell of that.
-    pub fn new(
-        section: &config::Internal,
-        keys: PublisherKeys,
-        publish: PublishService,
-        log: Arc<Log>,
-        control: Arc<Control>,
-        probes: Probes,
-        close: Drain,
-    ) -> Self {
-        Self {
-            hosts: Hosts::new(&section.hosts),
-            keys,
-            trusted: Arc::new(Publisher::own("redis")),
-            mint: None,
-            publish,
-            control,
-            head_timeout: section.head_timeout,
-            body: BodyLimits { size: section.max_body.0, time: section.body_timeout },
-            log,
-            probes,
-            dashboard: None,
-            close,
-            open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
-        }
-    }
-
     /// Answers a request of a caller that may do everything, whatever it presents. Never fails either.
     pub async fn answer_trusted(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
@@ -167,7 +101,11 @@ impl Internal {
         }
         match handler {
             Handler::Publish => self.publish(head, body, caller).await,
-            Handler::MintTicket => self.mint_ticket(&head.headers, body, caller).await,
+            Handler::MintTicket => {
+                let mint = self.mint.as_ref().ok_or_else(ApiProblem::no_route)?;
+                mint.check(caller, &head.headers, &self.keys)?;
+                mint.mint(&self.body.read(body).await?)
+            }
             Handler::Liveness => Ok(Probes::liveness()),
             Handler::Readiness(purpose) => Ok(self.probes.readiness(purpose)),
             Handler::Metrics => Ok(self.probes.metrics(&self.log)),

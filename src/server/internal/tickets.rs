@@ -8,8 +8,7 @@ use http::HeaderMap;
 
 use crate::auth::{PublisherKeys, Tickets};
 use crate::config::AuthTicket;
-use crate::server::internal::body::ReadableBody;
-use crate::server::internal::service::{Authenticated, Internal};
+use crate::server::internal::caller::Authenticated;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
 
@@ -20,27 +19,29 @@ pub(super) struct TicketMint {
     keys: Option<PublisherKeys>,
 }
 
-impl Internal {
-    /// Answers `POST /tickets`, too.
-    pub fn with_tickets(mut self, tickets: Arc<Tickets>, section: &AuthTicket) -> Self {
+impl TicketMint {
+    pub(super) fn new(tickets: Arc<Tickets>, section: &AuthTicket) -> Self {
         let keys = (!section.keys.is_empty()).then(|| PublisherKeys::new(&section.keys, &[], Arc::default()));
-        self.mint = Some(TicketMint { tickets, keys });
-        self
+        Self { tickets, keys }
     }
 
-    pub(super) async fn mint_ticket(
+    /// Checks the key of a caller; those of the listener are `others`.
+    pub(super) fn check(
         &self,
-        headers: &HeaderMap,
-        body: impl ReadableBody,
         caller: Authenticated,
-    ) -> Result<FullResponse, ApiProblem> {
-        let Some(mint) = &self.mint else { return Err(ApiProblem::no_route()) };
+        headers: &HeaderMap,
+        others: &PublisherKeys,
+    ) -> Result<(), ApiProblem> {
         if caller == Authenticated::ByKey {
-            let keys = mint.keys.as_ref().unwrap_or(&self.keys);
+            let keys = self.keys.as_ref().unwrap_or(others);
             keys.check(headers).map_err(|bad| ApiProblem::bad_ticket_key(&bad))?;
         }
-        let body = self.body.read(body).await?;
-        let minted = mint.tickets.mint(&body).map_err(|bad| ApiProblem::bad_ticket_request(&bad))?;
+        Ok(())
+    }
+
+    /// Makes a ticket of what `body` says.
+    pub(super) fn mint(&self, body: &[u8]) -> Result<FullResponse, ApiProblem> {
+        let minted = self.tickets.mint(body).map_err(|bad| ApiProblem::bad_ticket_request(&bad))?;
         Ok(respond::ok(&minted))
     }
 }

@@ -48,23 +48,27 @@ pub(in crate::server) async fn read(
         line.push(socket.read_u8().await?);
     }
     line.truncate(line.len() - 2);
-    version_1(&line).ok_or(BadProxyHeader::Malformed)
+    version_1(&line)
 }
 
 /// The source that the line names; none where it says that it does not know.
-fn version_1(line: &[u8]) -> Option<Option<SocketAddr>> {
-    let words: Vec<_> = str::from_utf8(line).ok()?.split(' ').collect();
-    let [_, family, source, _, port, to] = words[..] else {
-        return (words.get(1) == Some(&"UNKNOWN")).then_some(None);
+fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, BadProxyHeader> {
+    let words: Vec<_> = str::from_utf8(line).unwrap_or_default().split(' ').collect();
+    if words.get(1) == Some(&"UNKNOWN") {
+        return Ok(None);
+    }
+    let source = match words[..] {
+        [_, "TCP4", source, _, port, to] => source_1(source.parse::<Ipv4Addr>().ok(), port, to),
+        [_, "TCP6", source, _, port, to] => source_1(source.parse::<Ipv6Addr>().ok(), port, to),
+        _ => None,
     };
-    let source: IpAddr = match family {
-        "TCP4" => source.parse::<Ipv4Addr>().ok()?.into(),
-        "TCP6" => source.parse::<Ipv6Addr>().ok()?.into(),
-        "UNKNOWN" => return Some(None),
-        _ => return None,
-    };
+    source.map(Some).ok_or(BadProxyHeader::Malformed)
+}
+
+/// The source of a line that is well formed.
+fn source_1(source: Option<impl Into<IpAddr>>, port: &str, to: &str) -> Option<SocketAddr> {
     to.parse::<u16>().ok()?;
-    Some(Some((source, port.parse().ok()?).into()))
+    Some(SocketAddr::new(source?.into(), port.parse().ok()?))
 }
 
 async fn version_2(socket: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, BadProxyHeader> {

@@ -4,36 +4,30 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Version};
 use hyper::body::Incoming;
-use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::config;
-use crate::proxy::Forwarded;
 use crate::server::net::accept;
 use crate::server::net::accept::Protocol;
 use crate::server::net::certificate::Certificate;
 use crate::server::net::client_socket::ClientSocket;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
 use crate::server::net::http1;
-use crate::server::net::http1::{Http1Limits, TakenOver};
+use crate::server::net::http1::TakenOver;
 use crate::server::net::http2;
-use crate::server::net::http2::{Http2Error, Http2Limits};
+use crate::server::net::http2::Http2Error;
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::proxy_protocol;
 use crate::server::net::proxy_protocol::BadProxyHeader;
 use crate::server::net::takeover;
-use crate::server::net::takeover::Handover;
-use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::service::{Public, PublicNotices};
+use crate::server::public::transport::ConnectionContext;
 use crate::server::respond;
 use crate::telemetry;
 
@@ -43,80 +37,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection that has asked for nothing lives on after the notice to stop: it may have been accepted just
 /// before.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(250);
-
-/// What all connections of the listener have in common.
-pub(super) struct Transport {
-    pub(super) certificate: Option<Certificate>,
-    /// Whose connections begin with a PROXY protocol header.
-    balancers: TrustedProxies,
-    http1: Http1Limits,
-    http2: Http2Limits,
-    /// How long a client may take nothing of what there is for it.
-    write_timeout: Duration,
-    open: Gauge,
-    http1_opened: Counter,
-    http2_opened: Counter,
-}
-
-/// What the requests of one connection share.
-pub(super) struct ConnectionContext {
-    pub(super) peer: SocketAddr,
-    /// It came over TLS: its socket is no use without hyper.
-    pub(super) https: bool,
-    /// Whose requests they are, as the backend sees it.
-    pub(super) forwarded: Forwarded,
-    pub(super) handover: Handover,
-    /// Ends the connection. On HTTP/2 each stream has its own.
-    pub(super) cut: Arc<Notify>,
-    had_body: AtomicBool,
-}
-
-impl Transport {
-    pub(super) fn new(settings: &config::Public, keeps_case: bool) -> Self {
-        let tls = if settings.tls.is_some() { "yes" } else { "no" };
-        let opened = |protocol: &'static str| metrics::counter!(telemetry::CONNECTIONS_OPENED, "protocol" => protocol, "tls" => tls);
-        let (head_timeout, max_head) =
-            (settings.head_timeout, usize::try_from(settings.max_head.0).unwrap_or(usize::MAX));
-        let max_streams = u32::try_from(settings.http2_max_streams).unwrap_or(u32::MAX);
-        Self {
-            certificate: None,
-            balancers: TrustedProxies::new(&settings.proxy_protocol),
-            http1: Http1Limits { head_timeout, max_head, keeps_case },
-            http2: Http2Limits {
-                max_head,
-                max_streams,
-                idle: head_timeout,
-                write_timeout: settings.write_timeout,
-            },
-            write_timeout: settings.write_timeout,
-            open: metrics::gauge!(telemetry::CONNECTIONS_OPEN, "listener" => "public"),
-            http1_opened: opened("http1"),
-            http2_opened: opened("http2"),
-        }
-    }
-}
-
-impl ConnectionContext {
-    fn new(public: &Public, peer: SocketAddr, https: bool) -> Arc<Self> {
-        Arc::new(Self {
-            peer,
-            https,
-            forwarded: Forwarded::new(peer.ip(), public.trusted.contains(peer.ip()), https),
-            handover: Handover::default(),
-            cut: Arc::default(),
-            had_body: AtomicBool::default(),
-        })
-    }
-
-    /// From now on the connection stays with hyper.
-    pub(super) fn note_body(&self) {
-        self.had_body.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn had_body(&self) -> bool {
-        self.had_body.load(Ordering::Relaxed)
-    }
-}
 
 impl ServeConnection for Public {
     async fn connection(self: Arc<Self>, mut socket: TcpStream, peer: SocketAddr) {
@@ -234,7 +154,7 @@ impl Public {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.transport.http1_opened.increment(1);
-        let connection = ConnectionContext::new(self, peer, https);
+        let connection = ConnectionContext::new(peer, self.trusted.contains(peer.ip()), https);
         let answer = |request: Request<Incoming>| {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
             // Asked of the request here, where it is: in a function between, it would be copied once more.
@@ -273,7 +193,7 @@ impl Public {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.transport.http2_opened.increment(1);
-        let connection = ConnectionContext::new(self, peer, https);
+        let connection = ConnectionContext::new(peer, self.trusted.contains(peer.ip()), https);
         let answer = |request| {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
             async move { public.answer(request, &connection).await }

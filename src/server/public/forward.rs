@@ -9,8 +9,8 @@ use crate::proxy::{ProxyBody, ProxyError};
 use crate::server::net::connection::ErrorChain;
 use crate::server::net::http2;
 use crate::server::net::taking::WatchedBody;
-use crate::server::public::connection::ConnectionContext;
 use crate::server::public::service::Public;
+use crate::server::public::transport::ConnectionContext;
 use crate::server::respond;
 use crate::server::respond::ResponseBody;
 

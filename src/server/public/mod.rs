@@ -8,5 +8,6 @@ mod forward;
 mod service;
 mod stream;
 mod topics;
+mod transport;
 
 pub use crate::server::public::service::{Public, PublicNotices};

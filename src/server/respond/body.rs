@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{Either, Full};
 use tokio::sync::mpsc;
 
-use crate::fanout::ChannelBody;
+use crate::fanout::ChannelReader;
 use crate::proxy::ProxyBody;
 use crate::server::net::taking::WatchedBody;
 
@@ -46,7 +46,7 @@ impl http_body::Body for EventsBody {
 pub(in crate::server) enum ResponseBody {
     Full(Full<Bytes>),
     Backend(WatchedBody<ProxyBody>),
-    Stream(ChannelBody),
+    Stream(ChannelReader),
 }
 
 impl http_body::Body for ResponseBody {
@@ -60,7 +60,7 @@ impl http_body::Body for ResponseBody {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Stream(reader) => reader.poll(cx).map_ok(Frame::data).map_err(Into::into),
         }
     }
 
@@ -68,7 +68,7 @@ impl http_body::Body for ResponseBody {
         match self {
             Self::Full(body) => body.is_end_stream(),
             Self::Backend(body) => body.is_end_stream(),
-            Self::Stream(body) => body.is_end_stream(),
+            Self::Stream(_) => false,
         }
     }
 
@@ -76,7 +76,7 @@ impl http_body::Body for ResponseBody {
         match self {
             Self::Full(body) => body.size_hint(),
             Self::Backend(body) => body.size_hint(),
-            Self::Stream(body) => body.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::auth::NotAllowed;
 use crate::control::{
-    BadRevoke, BusError, Completeness, HolderTopics, InstanceCount, Revoked, StreamCount, TopicEditError,
+    BadRevoke, Completeness, HolderTopics, InstanceCount, OthersTold, Revoked, StreamCount, TopicEditError,
 };
 use crate::event::{BadBatch, Name};
 use crate::health::{Dependency, State};
@@ -125,15 +125,16 @@ pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullRes
             return json(status, &text);
         }
     };
-    let error = told.and_then(Result::err).map(|not| not.to_string());
+    let error = told.error().map(|not| not.to_string());
+    let told = (told != OthersTold::Nobody).then_some(told == OthersTold::Yes);
     let until = humantime::format_rfc3339_seconds(until).to_string();
-    ok_or_unavailable(error.is_none(), &Done { ended, told: told.map(|told| told.is_ok()), until, error })
+    ok_or_unavailable(error.is_none(), &Done { ended, told, until, error })
 }
 
 /// What came of closing streams; `until` when their clients are kept out.
 pub(in crate::server) fn closed(
     totals: StreamCount,
-    told: Option<Result<(), BusError>>,
+    told: OthersTold,
     until: Option<SystemTime>,
 ) -> FullResponse {
     #[derive(Serialize)]
@@ -148,7 +149,7 @@ pub(in crate::server) fn closed(
         error: Option<String>,
     }
     let StreamCount { total, instances, from } = totals;
-    let error = match told.and_then(Result::err) {
+    let error = match told.error() {
         Some(not) => Some(not.to_string()),
         None if !from.complete => Some("not every instance has answered: ask again".to_owned()),
         None => None,

@@ -1,5 +1,5 @@
 //! Every status and every sentence that a client of either listener reads. No other file of this room picks a status;
-//! `tests/architecture.rs` holds that.
+//! `tests/architecture/` holds that.
 
 mod body;
 mod dashboard;

@@ -3,62 +3,8 @@
 //! All that people typed is put in as text, never as HTML, and the page's policy holds it to that. `../vendor` has the
 //! charts (uPlot), as its package has them; a test compares.
 
-use crate::web::asset::Asset;
-use crate::web::{COPY, MARK, STYLE};
+mod files;
 
-/// The page.
-pub static DASHBOARD: Asset = Asset::page(include_bytes!("index.html"));
-
-macro_rules! files {
-    ($($name:literal = $file:expr;)*) => {
-        /// What the page loads, by its name.
-        pub fn dashboard_file(name: &str) -> Option<&'static Asset> {
-            match name {
-                $($name => Some($file),)*
-                _ => None,
-            }
-        }
-
-        /// All of it.
-        #[cfg(test)]
-        pub(super) const FILES: &[&str] = &[$($name),*];
-    };
-}
-
-macro_rules! script {
-    ($file:literal) => {{
-        static FILE: Asset = Asset::script(include_bytes!($file));
-        &FILE
-    }};
-}
-
-macro_rules! css {
-    ($file:literal) => {{
-        static FILE: Asset = Asset::css(include_bytes!($file));
-        &FILE
-    }};
-}
-
-files! {
-    "style.css" = &STYLE;
-    "mark.svg" = &MARK;
-    "copy.js" = &COPY;
-    "uplot.js" = {
-        static FILE: Asset = Asset::vendored_script(include_bytes!("../vendor/uPlot.iife.min.js"));
-        &FILE
-    };
-    "dashboard.css" = css!("dashboard.css");
-    "app.js" = script!("app.js");
-    "api.js" = script!("api.js");
-    "dom.js" = script!("dom.js");
-    "charts.js" = script!("charts.js");
-    "grid.js" = script!("grid.js");
-    "strip.js" = script!("strip.js");
-    "streams.js" = script!("streams.js");
-    "topics.js" = script!("topics.js");
-    "users.js" = script!("users.js");
-    "publish.js" = script!("publish.js");
-    "why.js" = script!("why.js");
-    "instances.js" = script!("instances.js");
-    "configuration.js" = script!("configuration.js");
-}
+#[cfg(test)]
+pub(super) use crate::web::dashboard::files::FILES;
+pub use crate::web::dashboard::files::{DASHBOARD, dashboard_file};

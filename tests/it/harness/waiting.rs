@@ -1,7 +1,7 @@
 //! Time in tests: what a test waits for, and how long at most.
 //!
 //! A test waits for an event under a deadline. Where the passing of time is itself what is tested, [`let_time_pass`]
-//! and [`holds_for`] say why. Nothing else in `tests/it` sleeps; `tests/architecture.rs` holds that.
+//! and [`holds_for`] say why. Nothing else in `tests/it` sleeps; `tests/architecture/` holds that.
 
 use std::future::Future;
 use std::process::ExitStatus;

@@ -1,14 +1,15 @@
-//! What is asked of open streams from outside: to end, or to go on for longer. The shards that own them do it.
+//! What is asked of open streams from outside: to end, to go on for longer, to be listed. The shards that own them do it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::event::{Key, Name};
 use crate::fanout::end::CloseReason;
-use crate::fanout::list::Filter;
+use crate::log::Position;
 use crate::pace::Pace;
 
 /// Which streams are meant: those that hold all of the keys, and came with the token where one is named.
@@ -24,6 +25,52 @@ impl Selector {
     pub(super) fn filter(&self) -> Filter {
         Filter { keys: self.keys.to_vec(), address: None }
     }
+}
+
+/// Which streams are meant: all that is given has to be so of each.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Filter {
+    /// Each is held.
+    pub keys: Vec<Key>,
+    /// Where the client is.
+    pub address: Option<IpAddr>,
+}
+
+/// An open stream.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub client: Name,
+    /// How it is reached.
+    pub keys: Vec<Key>,
+    pub address: IpAddr,
+    /// The path of the route that it came by, as it is configured.
+    pub route: Arc<str>,
+    pub opened: SystemTime,
+    pub open_for: Duration,
+    /// Events that were begun.
+    pub sent: u64,
+    /// Everything for it up to here has been written, or is begun.
+    pub cursor: Position,
+    /// It has everything that there is.
+    pub live: bool,
+    /// Its client takes no more for now.
+    pub blocked: bool,
+}
+
+/// A question for a page.
+pub(super) struct ListQuery {
+    pub(super) filter: Filter,
+    /// Only clients behind this one.
+    pub(super) after: Option<Name>,
+    pub(super) limit: usize,
+    /// Gets them by their clients.
+    pub(super) answer: oneshot::Sender<Vec<Listed>>,
+}
+
+/// A question for a number.
+pub(super) struct CountQuery {
+    pub(super) filter: Filter,
+    pub(super) answer: oneshot::Sender<usize>,
 }
 
 /// The end of some streams.

@@ -1,7 +1,7 @@
-//! "Did you mean": the known word that is nearest to an unknown one.
+//! "Did you mean": the known word that is nearest to an unknown one, and how the known ones are listed.
 
 /// The candidate that `word` was probably meant to be: a few letters off, or one of the two within the other.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let judged = candidates.into_iter().filter_map(|candidate| {
         let plain = candidate.to_ascii_lowercase();
@@ -14,7 +14,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// `a`, `b` or `c`.
-pub(super) fn any_of<T: AsRef<str>>(words: &[T]) -> String {
+pub fn any_of<T: AsRef<str>>(words: &[T]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_ref())).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),

@@ -8,6 +8,7 @@ use http::request::Parts;
 use super::*;
 use crate::auth::RequestOrigin;
 use crate::config::{AuthTicket, Secret};
+use crate::event::Name;
 use crate::future::BoxFuture;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

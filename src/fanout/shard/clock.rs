@@ -8,7 +8,7 @@ use tracing::debug;
 use crate::event::Block;
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
-use crate::fanout::shard::Shard;
+use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::OwnedSink;
 use crate::fanout::subscriber::{State, SubscriberMeta, WriteOutcome};
 use crate::fanout::wheel::{Tick, Wheel};

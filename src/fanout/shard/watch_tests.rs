@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::event::{Frame, Key, Name};
-use crate::fanout::watch::{StreamEnd, Watched, Watcher};
+use crate::fanout::watcher::{StreamEnd, Watched, Watcher};
 use crate::fanout::{CloseReason, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
 use crate::log::{Log, Retention, TopicEdit};
 

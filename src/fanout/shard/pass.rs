@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
-use crate::fanout::shard::Shard;
+use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::Framing;
 use crate::fanout::subscriber::{State, WriteOutcome};
 use crate::log::{Entry, Position};

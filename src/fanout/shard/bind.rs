@@ -1,11 +1,10 @@
 //! What a shard does with open streams when it is asked to: it ends those that are named, and binds one to a token.
 
 use crate::event::{Key, Name};
-use crate::fanout::asked::{Binding, RenewRequest, Renewal, StreamView};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
-use crate::fanout::list::Filter;
-use crate::fanout::shard::Shard;
+use crate::fanout::requests::{Binding, Filter, RenewRequest, Renewal, StreamView};
+use crate::fanout::shard::state::Shard;
 
 impl Shard {
     pub(super) fn end(&mut self, filter: &Filter, token: Option<&Name>, end: CloseReason) -> usize {

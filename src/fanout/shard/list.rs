@@ -4,64 +4,15 @@
 //! them, whatever comes and goes meanwhile.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use tokio::sync::oneshot;
+use std::time::SystemTime;
 
 use crate::event::{Key, Name};
 use crate::fanout::index::SubscriberSlot;
-use crate::fanout::shard::Shard;
+use crate::fanout::requests::{CountQuery, Filter, ListQuery, Listed};
+use crate::fanout::shard::state::Shard;
 use crate::fanout::subscriber::{State, Subscriber};
 use crate::fanout::wheel::Wheel;
-use crate::log::Position;
-
-/// Which streams are meant: all that is given has to be so of each.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Filter {
-    /// Each is held.
-    pub keys: Vec<Key>,
-    /// Where the client is.
-    pub address: Option<IpAddr>,
-}
-
-/// An open stream.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub client: Name,
-    /// How it is reached.
-    pub keys: Vec<Key>,
-    pub address: IpAddr,
-    /// The path of the route that it came by, as it is configured.
-    pub route: Arc<str>,
-    pub opened: SystemTime,
-    pub open_for: Duration,
-    /// Events that were begun.
-    pub sent: u64,
-    /// Everything for it up to here has been written, or is begun.
-    pub cursor: Position,
-    /// It has everything that there is.
-    pub live: bool,
-    /// Its client takes no more for now.
-    pub blocked: bool,
-}
-
-/// A question for a page.
-pub(super) struct ListQuery {
-    pub(super) filter: Filter,
-    /// Only clients behind this one.
-    pub(super) after: Option<Name>,
-    pub(super) limit: usize,
-    /// Gets them by their clients.
-    pub(super) answer: oneshot::Sender<Vec<Listed>>,
-}
-
-/// A question for a number.
-pub(super) struct CountQuery {
-    pub(super) filter: Filter,
-    pub(super) answer: oneshot::Sender<usize>,
-}
 
 impl Shard {
     pub(super) fn list(&self, ask: ListQuery) {

@@ -6,7 +6,7 @@
 
 use crate::event::Key;
 use crate::fanout::index::{Index, SubscriberSlot};
-use crate::fanout::shard::Shard;
+use crate::fanout::shard::state::Shard;
 use crate::fanout::subscriber::{Progress, State, SubscriberId};
 use crate::log::{AppliedEdit, HeldBy, Membership, Position, Reset};
 

@@ -1,0 +1,64 @@
+//! A key that was asked for while the configuration was read, to be shown later: with no secret.
+
+use toml::de::DeValue;
+
+use crate::config::location::Location;
+use crate::config::raw::RawValue;
+use crate::config::source::without_credentials;
+
+/// A key that was asked for.
+pub(super) struct AskedKey {
+    /// As it is documented.
+    pub(super) section: &'static str,
+    pub(super) full: String,
+    pub(super) name: String,
+    /// What was written, and where.
+    pub(super) written: Option<(String, &'static str)>,
+}
+
+impl AskedKey {
+    pub(super) fn new(
+        section: &'static str,
+        full: String,
+        name: String,
+        secret: bool,
+        written: Option<(&RawValue<'_>, &Location)>,
+    ) -> Self {
+        let written = written.map(|(raw, place)| {
+            let text = if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw)) };
+            let from = match place {
+                Location::File(_) => "file",
+                Location::Variable(_) => "environment",
+                Location::Argument => "arguments",
+                Location::Missing => "default",
+            };
+            (text, from)
+        });
+        Self { section, full, name, written }
+    }
+}
+
+fn text_of(raw: &RawValue<'_>) -> String {
+    match raw {
+        RawValue::Text(text) => text.clone(),
+        RawValue::Toml(value) => text_of_toml(value),
+    }
+}
+
+fn text_of_toml(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("\"{text}\""),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(yes) => yes.to_string(),
+        DeValue::Datetime(at) => at.to_string(),
+        DeValue::Array(entries) => {
+            let entries: Vec<String> = entries.iter().map(|entry| text_of_toml(entry.get_ref())).collect();
+            format!("[{}]", entries.join(", "))
+        }
+        DeValue::Table(table) => {
+            let keys: Vec<&str> = table.keys().map(|key| key.get_ref().as_ref()).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the internal listener has to answer with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Gauge;
+
+use crate::auth::{Publisher, PublisherKeys, Tickets};
+use crate::config;
+use crate::control::Control;
+use crate::log::Log;
+use crate::publish::PublishService;
+use crate::server::internal::body::BodyLimits;
+use crate::server::internal::dashboard_parts::Dashboard;
+use crate::server::internal::health::Probes;
+use crate::server::internal::hosts::Hosts;
+use crate::server::internal::tickets::TicketMint;
+use crate::shutdown::Drain;
+use crate::telemetry::CONNECTIONS_OPEN;
+
+/// What serves the internal listener's connections.
+pub struct Internal {
+    pub(super) hosts: Hosts,
+    pub(super) keys: PublisherKeys,
+    /// The publisher of requests that come over Redis.
+    pub(super) trusted: Arc<Publisher>,
+    pub(super) mint: Option<TicketMint>,
+    pub(super) publish: PublishService,
+    pub(super) control: Arc<Control>,
+    pub(super) head_timeout: Duration,
+    pub(super) body: BodyLimits,
+    pub(super) log: Arc<Log>,
+    pub(super) probes: Probes,
+    pub(super) dashboard: Option<Dashboard>,
+    pub(super) close: Drain,
+    pub(super) open: Gauge,
+}
+
+impl Internal {
+    /// `close` is the notice to end the listener's own connections; it comes after the drain, so that `/readyz`
+    /// can tell of that.
+    pub fn new(
+        section: &config::Internal,
+        keys: PublisherKeys,
+        publish: PublishService,
+        log: Arc<Log>,
+        control: Arc<Control>,
+        probes: Probes,
+        close: Drain,
+    ) -> Self {
+        Self {
+            hosts: Hosts::new(&section.hosts),
+            keys,
+            trusted: Arc::new(Publisher::own("redis")),
+            mint: None,
+            publish,
+            control,
+            head_timeout: section.head_timeout,
+            body: BodyLimits { size: section.max_body.0, time: section.body_timeout },
+            log,
+            probes,
+            dashboard: None,
+            close,
+            open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
+        }
+    }
+
+    /// Answers `POST /tickets`, too.
+    pub fn with_tickets(mut self, tickets: Arc<Tickets>, section: &config::AuthTicket) -> Self {
+        self.mint = Some(TicketMint::new(tickets, section));
+        self
+    }
+
+    /// The same listener with a dashboard.
+    pub fn with_dashboard(self, dashboard: Dashboard) -> Self {
+        Self { dashboard: Some(dashboard), ..self }
+    }
+}

@@ -1,0 +1,134 @@
+//! The way in for subscribers: what every request on a stream's path needs, and how it is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Uri};
+
+use crate::auth::{Denied, Gates, Revocations};
+use crate::config;
+use crate::event::EventId;
+use crate::fanout::Fanout;
+use crate::log::Log;
+use crate::retry::random_between;
+use crate::shutdown::Drain;
+use crate::subscribe::refusal::{Refusal, RetryReason};
+use crate::subscribe::route::{Route, Routes, TemplateError};
+use crate::subscribe::seats::{SeatLimits, Seats};
+use crate::telemetry;
+
+/// The streams' sections of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    pub routes: &'a [config::Stream],
+    pub auth: &'a config::Auth,
+    pub sse: &'a config::Sse,
+    pub limits: &'a config::Limits,
+}
+
+/// The way in for subscribers.
+pub struct Streams {
+    pub(super) routes: Routes,
+    pub(super) gates: Arc<Gates>,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) warn_before: Duration,
+    pub(super) terse: bool,
+    pub(super) sse: config::Sse,
+    pub(super) topics_per_stream: usize,
+    pub(super) history: usize,
+    pub(super) seats: Arc<Seats>,
+    pub(super) log: Arc<Log>,
+    pub(super) fanout: Arc<Fanout>,
+    pub(super) drain: Drain,
+}
+
+impl Streams {
+    pub fn new(
+        settings: Settings<'_>,
+        gates: Arc<Gates>,
+        revocations: Arc<Revocations>,
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        drain: Drain,
+    ) -> Self {
+        let limits = settings.limits;
+        let bounds = SeatLimits {
+            streams: limits.streams,
+            per_address: limits.streams_per_address,
+            per_user: limits.streams_per_user,
+        };
+        Self {
+            routes: Routes::new(settings.routes),
+            gates,
+            revocations,
+            warn_before: settings.auth.warn_before,
+            terse: settings.auth.refusals == config::Refusals::Terse,
+            sse: settings.sse.clone(),
+            topics_per_stream: limits.topics_per_stream,
+            history: limits.history,
+            seats: Seats::new(bounds),
+            log,
+            fanout,
+            drain,
+        }
+    }
+
+    /// The route of a path, if a `GET` there is ours.
+    pub fn route(&self, path: &str) -> Option<Route<'_>> {
+        self.routes.find(path)
+    }
+
+    /// Takes out of a request that goes on to the backend what only we may read.
+    pub fn strip_tokens<B>(&self, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| self.gates.strip_tokens(uri, headers));
+    }
+
+    /// Takes the token out of a request on a stream's path that goes on to the backend.
+    pub fn strip_token<B>(&self, route: &Route<'_>, request: &mut Request<B>) {
+        in_target_and_headers(request, |uri, headers| {
+            self.gates.strip_token(route.auth(), uri, headers);
+        });
+    }
+
+    /// Refuses a request before it is looked into further.
+    pub fn turn_away(&self, denied: Denied) -> Refusal {
+        let refusal = self.denied(denied);
+        metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
+        refusal
+    }
+
+    pub(super) fn denied(&self, denied: Denied) -> Refusal {
+        Refusal::Denied { denied, template: None, terse: self.terse }
+    }
+
+    pub(super) fn unnamed(&self, unnamed: TemplateError) -> Refusal {
+        match unnamed {
+            TemplateError::Request(bad) => bad.into(),
+            TemplateError::Claim(name) => self.denied(Denied::NoClaim(name)),
+        }
+    }
+
+    pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {
+        // Longer than after a cut: a client that is refused should not be the first to come back.
+        let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
+        Refusal::Later {
+            why,
+            retry: Duration::from_millis(u64::from(retry)),
+            cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
+            as_status: self.sse.refuse_with == config::RefuseWith::Status,
+            headers: Box::default(),
+        }
+    }
+}
+
+/// Changes both at once, which a request lends only one after the other.
+fn in_target_and_headers<B>(request: &mut Request<B>, act: impl FnOnce(&mut Uri, &mut HeaderMap)) {
+    let mut uri = std::mem::take(request.uri_mut());
+    act(&mut uri, request.headers_mut());
+    *request.uri_mut() = uri;
+}
+
+/// A random number of milliseconds between two times.
+pub(super) fn random_ms(min: Duration, max: Duration) -> u32 {
+    u32::try_from(random_between(min, max).as_millis()).unwrap_or(u32::MAX)
+}
