@@ -14,7 +14,7 @@ use crate::auth::claims;
 use crate::auth::grant::GrantedTopics;
 use crate::config;
 use crate::config::StreamAuth;
-use crate::event::{Name, Pattern, Placeholder, Template};
+use crate::event::{Absent, Name, Pattern, Placeholder, Template};
 
 /// What a token may on one stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -119,9 +119,12 @@ fn filled(template: &Template, all: &Map<String, Value>) -> Result<Vec<(String, 
     for placeholder in template.placeholders().filter(|placeholder| !by_request(placeholder)) {
         let values: Vec<String> =
             claims::values(all, &placeholder.name).into_iter().map(Into::into).collect();
-        if values.is_empty() {
-            return Err(placeholder.name.to_string());
-        }
+        let values = match (values.is_empty(), &placeholder.absent) {
+            (false, _) => values,
+            (true, Absent::Default(text)) => vec![text.to_string()],
+            (true, Absent::Omitted) => return Ok(Vec::new()),
+            (true, Absent::Refused) => return Err(placeholder.name.to_string()),
+        };
         if sought.iter().all(|(known, _)| *known != placeholder) {
             sought.push((placeholder, values));
         }

@@ -29,5 +29,5 @@ pub use crate::event::id::{BadId, EventId, Tag, is_cursor_parameter};
 pub use crate::event::name::{BadName, EventName, Name};
 pub use crate::event::pattern::{BadPattern, Pattern};
 pub use crate::event::published::Event;
-pub use crate::event::template::{BadTemplate, Missing, Placeholder, Template};
+pub use crate::event::template::{Absent, BadTemplate, Missing, Placeholder, Template};
 pub use crate::event::write::{Envelope, write_event};

@@ -16,6 +16,8 @@ pub enum BadTemplate {
     Close,
     #[error("has an empty placeholder")]
     EmptyPlaceholder,
+    #[error("has a placeholder whose default is empty")]
+    EmptyDefault,
 }
 
 /// A placeholder without a value.
@@ -25,18 +27,62 @@ pub struct Missing {
     pub placeholder: Placeholder,
 }
 
-/// `{source.name}`; `{name}` alone has the empty source.
+/// `{source.name}`; `{name}` alone has the empty source. `{source.name?}` and `{source.name:-default}` say what happens
+/// without a value.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Placeholder {
     pub source: Box<str>,
     pub name: Box<str>,
+    pub absent: Absent,
+}
+
+/// What a placeholder without a value means.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Absent {
+    /// An error.
+    Refused,
+    /// The template makes no name: `{name?}`.
+    Omitted,
+    /// This text is taken instead: `{name:-text}`. It is not empty.
+    Default(Box<str>),
+}
+
+impl Placeholder {
+    fn parse(inside: &str) -> Result<Self, BadTemplate> {
+        let (written, absent) = if let Some((written, default)) = inside.split_once(":-") {
+            if default.is_empty() {
+                return Err(BadTemplate::EmptyDefault);
+            }
+            (written, Absent::Default(default.into()))
+        } else if let Some(written) = inside.strip_suffix('?') {
+            (written, Absent::Omitted)
+        } else {
+            (inside, Absent::Refused)
+        };
+        let (source, name) = written.split_once('.').unwrap_or(("", written));
+        if name.is_empty() {
+            return Err(BadTemplate::EmptyPlaceholder);
+        }
+        Ok(Self { source: source.into(), name: name.into(), absent })
+    }
+
+    /// What is taken when there is no value.
+    pub fn default(&self) -> Option<&str> {
+        match &self.absent {
+            Absent::Default(text) => Some(text),
+            Absent::Refused | Absent::Omitted => None,
+        }
+    }
 }
 
 impl fmt::Display for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.source {
-            "" => write!(f, "{{{}}}", self.name),
-            source => write!(f, "{{{source}.{}}}", self.name),
+        let dot = if self.source.is_empty() { "" } else { "." };
+        write!(f, "{{{}{dot}{}", self.source, self.name)?;
+        match &self.absent {
+            Absent::Refused => f.write_str("}"),
+            Absent::Omitted => f.write_str("?}"),
+            Absent::Default(text) => write!(f, ":-{text}}}"),
         }
     }
 }
@@ -77,11 +123,7 @@ impl Template {
                 .find(['{', '}'])
                 .filter(|&end| inside[end..].starts_with('}'))
                 .ok_or(BadTemplate::Open)?;
-            let (source, name) = inside[..end].split_once('.').unwrap_or(("", &inside[..end]));
-            if name.is_empty() {
-                return Err(BadTemplate::EmptyPlaceholder);
-            }
-            parts.push(TemplatePart::Value(Placeholder { source: source.into(), name: name.into() }));
+            parts.push(TemplatePart::Value(Placeholder::parse(&inside[..end])?));
             rest = &inside[end + 1..];
         }
         if !rest.is_empty() {
@@ -103,7 +145,8 @@ impl Template {
         })
     }
 
-    /// The text with every placeholder replaced by its value. An empty value counts as none.
+    /// The text with every placeholder replaced by its value. An empty value counts as none; a placeholder's default
+    /// is its user's to put in.
     pub fn render<'v>(&self, value: impl Fn(&Placeholder) -> Option<&'v str>) -> Result<String, Missing> {
         let mut text = String::with_capacity(self.text.len() + 32);
         for part in &self.parts {
@@ -154,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_absent_value_means_stands_in_the_placeholder() {
+        let text = "{a}{query.b?}{claim.c.d:-x:-y?}";
+        let template = Template::parse(text).unwrap();
+        let absent: Vec<&Absent> = template.placeholders().map(|placeholder| &placeholder.absent).collect();
+        assert_eq!(absent, [&Absent::Refused, &Absent::Omitted, &Absent::Default("x:-y?".into())]);
+        let written: String = template.placeholders().map(ToString::to_string).collect();
+        assert_eq!(written, text);
+        assert_eq!(template.placeholders().filter_map(Placeholder::default).collect::<Vec<_>>(), ["x:-y?"]);
+    }
+
+    #[test]
     fn what_is_not_a_template_is_refused() {
         for (text, why) in [
             ("", BadTemplate::Empty),
@@ -162,6 +216,9 @@ mod tests {
             ("a}b", BadTemplate::Close),
             ("{}", BadTemplate::EmptyPlaceholder),
             ("{query.}", BadTemplate::EmptyPlaceholder),
+            ("{query.?}", BadTemplate::EmptyPlaceholder),
+            ("{query.:-a}", BadTemplate::EmptyPlaceholder),
+            ("{query.a:-}", BadTemplate::EmptyDefault),
         ] {
             assert_eq!(Template::parse(text), Err(why), "{text}");
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::claims;
 use crate::config;
-use crate::event::{Name, Placeholder, Template};
+use crate::event::{Absent, Name, Placeholder, Template};
 
 use crate::subscribe::refusal::BadStreamRequest;
 
@@ -24,6 +24,8 @@ struct CompiledRoute {
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
+    /// The query's parameters without which the route answers nothing.
+    required: Box<[Box<str>]>,
 }
 
 enum Segment {
@@ -76,13 +78,30 @@ impl Routes {
             topics: stream.topics.clone().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
+            required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         Self(streams.iter().map(settle).collect())
     }
 
-    /// The first route that matches `path` as it stands in the request.
-    pub(super) fn find(&self, path: &str) -> Option<Route<'_>> {
-        self.0.iter().find_map(|settled| Some(Route { settled, path: settled.matches(path)? }))
+    /// The first route that matches `path` as it stands in the request, and all of whose parameters `query` has; where
+    /// parameters are missing for all that match, the first of them, which says so.
+    pub(super) fn find(&self, path: &str, query: Option<&str>) -> Option<Route<'_>> {
+        let mut all = self
+            .0
+            .iter()
+            .filter_map(|settled| Some(Route { settled, path: settled.matches(path)? }))
+            .peekable();
+        let first = all.next()?;
+        if first.settled.required.is_empty() || all.peek().is_none() {
+            return Some(first);
+        }
+        let query = StreamQuery::new(query);
+        let has_all =
+            |route: &Route<'_>| route.settled.required.iter().all(|name| !query.all(name).is_empty());
+        if has_all(&first) {
+            return Some(first);
+        }
+        Some(all.find(has_all).unwrap_or(first))
     }
 }
 
@@ -193,14 +212,16 @@ impl Route<'_> {
         query: &StreamQuery<'_>,
     ) -> Result<(Option<Name>, Option<Name>), TemplateError> {
         let values = Values { query, claims: &Map::new() };
-        let one = |template: &Option<Template>| {
-            template.as_ref().map(|template| self.one(template, values)).transpose()
+        let one = |template: &Option<Template>| match template {
+            Some(template) => self.one(template, values),
+            None => Ok(None),
         };
         Ok((one(&self.settled.user)?, one(&self.settled.session)?))
     }
 
-    /// The name that `template` makes. What it names may have one value.
-    fn one(&self, template: &Template, values: Values<'_>) -> Result<Name, TemplateError> {
+    /// The name that `template` makes; None when a value that it needs is optional and missing. What it names may have
+    /// one value.
+    fn one(&self, template: &Template, values: Values<'_>) -> Result<Option<Name>, TemplateError> {
         for placeholder in template.placeholders() {
             if self.values_of(placeholder, values)?.len() > 1 {
                 return Err(BadStreamRequest::Repeated(
@@ -214,12 +235,12 @@ impl Route<'_> {
             name = Some(only);
             Ok(())
         })?;
-        Ok(name.expect("a template makes at least one name, or an error"))
+        Ok(name)
     }
 
-    /// Calls `take` for every name that `template` makes: one for each combination of different values, at most `max` of
-    /// them (0 = [`MAX_COMBINATIONS`]). The bound is looked at before the first is made: values multiply, and a
-    /// stranger may send thousands of each.
+    /// Calls `take` for every name that `template` makes: none when an optional value is missing, otherwise one for
+    /// each combination of different values, at most `max` of them (0 = [`MAX_COMBINATIONS`]). The bound is looked at
+    /// before the first is made: values multiply, and a stranger may send thousands of each.
     fn each(
         &self,
         template: &Template,
@@ -232,6 +253,9 @@ impl Route<'_> {
         for placeholder in template.placeholders() {
             if sought.iter().all(|(known, _)| *known != placeholder) {
                 let mut all = self.values_of(placeholder, values)?;
+                if all.is_empty() {
+                    return Ok(());
+                }
                 let mut seen = HashSet::with_capacity(all.len());
                 all.retain(|value| seen.insert(value.clone()));
                 sought.push((placeholder, all));
@@ -263,16 +287,16 @@ impl Route<'_> {
         }
     }
 
-    /// Every value of a placeholder; at least one.
+    /// Every value of a placeholder; none only of one that is optional.
     fn values_of<'v>(
         &'v self,
-        placeholder: &Placeholder,
+        placeholder: &'v Placeholder,
         values: Values<'v>,
     ) -> Result<Vec<Cow<'v, str>>, TemplateError> {
         let name = &*placeholder.name;
         let all: Vec<Cow<'v, str>> = match &*placeholder.source {
             // Beside others as well as alone: something that was to be named is not.
-            "query" if values.query.has_empty(name) => Vec::new(),
+            "query" if values.query.has_empty(name) && placeholder.absent == Absent::Refused => Vec::new(),
             "query" => values.query.all(name).into_iter().map(Cow::Borrowed).collect(),
             "claim" => claims::values(values.claims, name),
             _ => self
@@ -284,6 +308,8 @@ impl Route<'_> {
         };
         match (all.is_empty(), &*placeholder.source) {
             (false, _) => Ok(all),
+            (true, _) if placeholder.absent == Absent::Omitted => Ok(all),
+            (true, _) if let Some(default) = placeholder.default() => Ok(vec![Cow::Borrowed(default)]),
             (true, "claim") => Err(TemplateError::Claim(name.to_owned())),
             (true, _) => Err(BadStreamRequest::MissingQuery(name.to_owned()).into()),
         }
@@ -339,106 +365,5 @@ impl<'a> StreamQuery<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn routes(path: &str, topics: &[&str], user: Option<&str>) -> Routes {
-        let template = |text: &str| Template::parse(text).unwrap();
-        Routes::new(&[config::Stream {
-            path: path.to_owned(),
-            topics: topics.iter().copied().map(template).collect(),
-            user: user.map(template),
-            ..config::Stream::default()
-        }])
-    }
-
-    fn asked(routes: &Routes, path: &str, query: &str) -> Result<Vec<String>, BadStreamRequest> {
-        let (route, query) = (routes.find(path).unwrap(), StreamQuery::new(Some(query)));
-        let asked = || {
-            let topics = route.topics(Values { query: &query, claims: &Map::new() }, 4)?;
-            route.claimed(&query)?;
-            Ok(topics.iter().map(|asked| asked.topic.to_string()).collect())
-        };
-        asked().map_err(|unnamed| match unnamed {
-            TemplateError::Request(bad) => bad,
-            TemplateError::Claim(name) => panic!("no claim is asked for, but {name}"),
-        })
-    }
-
-    #[test]
-    fn values_that_multiply_are_counted_before_they_are_combined() {
-        let all = (0..4_000).map(|n| format!("&a={n}&b={n}&c={n}")).collect::<String>();
-        let three = routes("/e", &["{query.a}:{query.b}:{query.c}"], None);
-        assert_eq!(asked(&three, "/e", &all), Err(BadStreamRequest::TooManyTopics { max: 4 }));
-        let query = StreamQuery::new(Some(&all));
-        let values = Values { query: &query, claims: &Map::new() };
-        let route = three.find("/e").unwrap();
-        let unlimited = route.topics(values, 0);
-        let refused = BadStreamRequest::TooManyTopics { max: MAX_COMBINATIONS };
-        assert_eq!(unlimited, Err(TemplateError::Request(refused)));
-        // Equal values are one, however often they stand there.
-        let same = "&a=1&b=1&c=1".repeat(4_000);
-        assert_eq!(asked(&three, "/e", &same).unwrap(), ["1:1:1"]);
-        let user = routes("/e", &[], Some("{query.a}:{query.b}"));
-        assert!(matches!(asked(&user, "/e", &all), Err(BadStreamRequest::Repeated(_))));
-    }
-
-    #[test]
-    fn a_path_matches_segment_by_segment() {
-        let routes = routes("/rooms/{room}/events", &["room:{path.room}"], None);
-        assert_eq!(asked(&routes, "/rooms/a%20b%2Fc/events", "").unwrap(), ["room:a b/c"]);
-        for other in [
-            "/rooms//events",
-            "/rooms/a/events/",
-            "/rooms/a",
-            "/rooms/a/b/events",
-            "//rooms/a/events",
-            "/rooms/%ff/events",
-        ] {
-            assert!(routes.find(other).is_none(), "{other}");
-        }
-    }
-
-    #[test]
-    fn every_value_of_a_parameter_makes_a_topic_once() {
-        let routes = routes("/events", &["all", "c:{query.c}"], None);
-        assert_eq!(asked(&routes, "/events", "c=1&c=2&c=1&x=9").unwrap(), ["all", "c:1", "c:2"]);
-        assert_eq!(asked(&routes, "/events", "c=%E2%98%82+x").unwrap(), ["all", "c:☂ x"]);
-        let pairs = self::routes("/events", &["{query.a}/{query.b}"], None);
-        assert_eq!(asked(&pairs, "/events", "a=1&b=2&a=3&b=4").unwrap(), ["1/2", "3/2", "1/4", "3/4"]);
-    }
-
-    #[test]
-    fn what_a_request_lacks_or_has_too_much_of_is_named() {
-        let routes = routes("/events", &["c:{query.c}"], Some("{query.u}"));
-        let missing = |name: &str| Err(BadStreamRequest::MissingQuery(name.to_owned()));
-        assert_eq!(asked(&routes, "/events", "u=1"), missing("c"));
-        assert_eq!(asked(&routes, "/events", "c=&u=1"), missing("c"));
-        assert_eq!(asked(&routes, "/events", "c=1&c=&u=1"), missing("c"), "beside others, too");
-        assert_eq!(asked(&routes, "/events", "c=1"), missing("u"));
-        assert!(matches!(asked(&routes, "/events", "c=1&u=1&u=2"), Err(BadStreamRequest::Repeated(_))));
-        assert_eq!(
-            asked(&routes, "/events", "u=1&c=1&c=2&c=3&c=4&c=5"),
-            Err(BadStreamRequest::TooManyTopics { max: 4 })
-        );
-        assert!(matches!(asked(&routes, "/events", "u=1&c=%00"), Err(BadStreamRequest::BadName { .. })));
-        let long = format!("u=1&c={}", "x".repeat(300));
-        assert!(matches!(asked(&routes, "/events", &long), Err(BadStreamRequest::BadName { .. })));
-    }
-
-    #[test]
-    fn claims_make_topics_that_the_request_has_no_say_in() {
-        let routes = routes("/events", &["t:{claim.org.id}:{query.c}", "{claim.groups}", "news"], None);
-        let given = serde_json::json!({ "org": { "id": 7 }, "groups": ["a", "b", true], "x.y": "z" });
-        let given = given.as_object().unwrap();
-        let query = StreamQuery::new(Some("c=1"));
-        let route = routes.find("/events").unwrap();
-        let asked = route.topics(Values { query: &query, claims: given }, 0).unwrap();
-        let shown: Vec<_> = asked.iter().map(|asked| (asked.topic.as_str(), asked.by_request)).collect();
-        assert_eq!(shown, [("t:7:1", true), ("a", false), ("b", false), ("news", false)]);
-        let none = route.topics(Values { query: &query, claims: &Map::new() }, 0);
-        assert_eq!(none, Err(TemplateError::Claim("org.id".to_owned())));
-        assert_eq!(claims::values(given, "x.y"), ["z"]);
-        assert!(claims::values(given, "groups.0").is_empty() && claims::values(given, "org").is_empty());
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

@@ -73,9 +73,9 @@ impl Streams {
         }
     }
 
-    /// The route of a path, if a `GET` there is ours.
-    pub fn route(&self, path: &str) -> Option<Route<'_>> {
-        self.routes.find(path)
+    /// The route of a request's target, if a `GET` there is ours.
+    pub fn route(&self, target: &Uri) -> Option<Route<'_>> {
+        self.routes.find(target.path(), target.query())
     }
 
     /// Takes out of a request that goes on to the backend what only we may read.

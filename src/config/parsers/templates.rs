@@ -3,7 +3,7 @@
 //! A template that gets through here has a value for every placeholder, but for what a request leaves out.
 
 use crate::config::raw::{RawValue, Rejection};
-use crate::event::{BadTemplate, EventName, Name, Template};
+use crate::event::{Absent, BadTemplate, EventName, Name, Placeholder, Template};
 use crate::suggest::{any_of, nearest};
 
 /// The path of a stream: literal segments and `{name}`.
@@ -86,10 +86,14 @@ pub(in crate::config) fn stream_template(
 ) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
     let sources: &[&str] = if verified { &["query", "path", "claim"] } else { &["query", "path"] };
     move |raw| {
-        let template = template(raw).map_err(|rejection| match raw.text("a string") {
-            Ok(text) if Template::parse(text) == Err(BadTemplate::EmptyPlaceholder) => {
+        let template = written(raw).map_err(|rejection| match raw.text("a string").map(Template::parse) {
+            Ok(Err(BadTemplate::EmptyPlaceholder)) => {
                 Rejection::with(rejection.message, "name what it is: {query.name} is the value of ?name=")
             }
+            Ok(Err(BadTemplate::EmptyDefault)) => Rejection::with(
+                rejection.message,
+                "give one, as in {query.name:-lobby}, or let the topic fall away with {query.name?}",
+            ),
             _ => rejection,
         })?;
         literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
@@ -103,6 +107,12 @@ pub(in crate::config) fn stream_template(
                     return Err(Rejection::with(
                         format!("has `{shown}`, but with auth = \"none\" nothing is known of the caller"),
                         "set `auth`, or take the value from the query",
+                    ));
+                }
+                "path" if names.contains(&name) && placeholder.absent != Absent::Refused => {
+                    return Err(Rejection::with(
+                        format!("has `{shown}`, but a segment of the path is never missing"),
+                        format!("write it as `{{path.{name}}}`"),
                     ));
                 }
                 "path" if names.contains(&name) => {}
@@ -209,7 +219,24 @@ pub(in crate::config) fn presence_template(raw: &RawValue<'_>) -> Result<Templat
     Ok(template)
 }
 
+/// A template all of whose values are there: nothing in it is optional.
 fn template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
+    let template = written(raw)?;
+    if let Some(placeholder) =
+        template.placeholders().find(|placeholder| placeholder.absent != Absent::Refused)
+    {
+        let plain = Placeholder { absent: Absent::Refused, ..placeholder.clone() };
+        return Err(Rejection::with(
+            format!(
+                "has `{placeholder}`, but only a stream's own templates have optional values and defaults"
+            ),
+            format!("write it as `{plain}`"),
+        ));
+    }
+    Ok(template)
+}
+
+fn written(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let text = raw.text("a string")?;
     let template = Template::parse(text).map_err(|error| Rejection::from(format!("{error}")))?;
     // What other languages put into braces is no part of a name here.

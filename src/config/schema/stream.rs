@@ -5,7 +5,7 @@ use crate::config::parsers::{word, yes_or_no};
 use crate::config::schema::auth::Auth;
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
-use crate::event::Template;
+use crate::event::{Absent, Template};
 
 /// Who may open a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,13 +42,29 @@ section! {
         /// (docs/control.md). Needs callers who are verified.
         change_topics: bool = value(false, yes_or_no);
         /// Templates of the topics that a stream is for: text with {query.name} and {path.name}, and {claim.name} where
-        /// callers are verified. A query parameter that is given several times makes a topic each time.
+        /// callers are verified. A query parameter that is given several times makes a topic each time. A template with
+        /// {query.name?} makes no topic where the value is missing; {query.name:-text} has a default.
         topics: Vec<Template> = list(["{query.topic}"], stream_template(&path, auth != StreamAuth::None));
         /// Template of the user whose events the stream gets, for apps that name people in the query; only with
         /// auth = "none".
         user: Option<Template> = optional("{query.userId}", stream_template(&path, auth != StreamAuth::None));
         /// Template of the session whose events the stream gets; only with auth = "none".
         session: Option<Template> = optional("{query.sessionId}", stream_template(&path, auth != StreamAuth::None));
+    }
+}
+
+impl Stream {
+    /// The query's parameters without which a request here can never succeed, each once.
+    pub fn required_parameters(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        let templates = self.topics.iter().chain(&self.user).chain(&self.session);
+        for placeholder in templates.flat_map(Template::placeholders) {
+            let required = &*placeholder.source == "query" && placeholder.absent == Absent::Refused;
+            if required && !names.contains(&&*placeholder.name) {
+                names.push(&placeholder.name);
+            }
+        }
+        names
     }
 }
 
@@ -73,8 +89,36 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
 pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
     let streams = s.tables_or_default("stream", "stream", Stream::read);
     for (later, stream) in streams.iter().enumerate() {
-        let Some(earlier) = streams[..later].iter().position(|earlier| covers(&earlier.path, &stream.path))
-        else {
+        let (at, earlier) =
+            (later + 1, streams[..later].iter().position(|earlier| earlier.path == stream.path));
+        if let Some(earlier) = earlier
+            && (streams[earlier].auth, streams[earlier].change_topics) != (stream.auth, stream.change_topics)
+        {
+            s.report(
+                &[
+                    &format!("stream[{at}].auth"),
+                    &format!("stream[{at}].change_topics"),
+                    &format!("stream[{at}]"),
+                ],
+                format!(
+                    "the path {} has another `auth` or `change_topics` in stream {}",
+                    stream.path,
+                    earlier + 1
+                ),
+                Some(
+                    "streams on one path are told apart by their parameters alone: give both the same"
+                        .to_owned(),
+                ),
+            );
+            continue;
+        }
+        // What the later one needs, and the earlier one does not, tells them apart.
+        let answers_all = |earlier: &Stream| {
+            let needs = stream.required_parameters();
+            covers(&earlier.path, &stream.path)
+                && earlier.required_parameters().iter().all(|name| needs.contains(name))
+        };
+        let Some(earlier) = streams[..later].iter().position(answers_all) else {
             continue;
         };
         let name = |at: usize| (format!("stream[{}].path", at + 1), format!("stream[{}]", at + 1));
@@ -83,7 +127,7 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
             &[&key, &section, &other],
             format!("the path {} is taken by an earlier stream", stream.path),
             Some(format!(
-                "stream {} has the path {}, and the first that matches answers",
+                "stream {} has the path {}, and the first that matches and has its parameters answers",
                 earlier + 1,
                 streams[earlier].path
             )),

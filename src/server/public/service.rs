@@ -81,7 +81,7 @@ impl Public {
         connection: &ConnectionContext,
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         self.trusted.read_forwarded(connection.peer, request.headers_mut());
-        if let Some(route) = self.streams.route(request.uri().path()) {
+        if let Some(route) = self.streams.route(request.uri()) {
             match *request.method() {
                 Method::GET if is_for_the_backend(request.headers()) => {
                     self.streams.strip_token(&route, &mut request);

@@ -45,6 +45,39 @@ async fn a_stream_begins_with_its_head_and_the_connected_event() {
 }
 
 #[tokio::test]
+async fn one_path_serves_requests_with_and_without_a_parameter() {
+    let config = format!(
+        "{QUIET}[[stream]]\npath = \"/one\"\nuser = \"{{query.userId?}}\"\n\
+         topics = [\"news\", \"conversation:{{query.conversationId?}}\", \"room:{{query.room:-lobby}}\"]\n\
+         [[stream]]\npath = \"/two\"\ntopics = [\"conversation:{{query.conversationId}}\"]\n\
+         [[stream]]\npath = \"/two\"\ntopics = [\"news\"]\n"
+    );
+    let daemon = Daemon::start(&config).await;
+    for (target, topics) in [
+        ("/one", json!(["news", "room:lobby"])),
+        ("/one?conversationId=&room=", json!(["news", "room:lobby"])),
+        ("/one?conversationId=7&room=den", json!(["news", "conversation:7", "room:den"])),
+        (
+            "/one?conversationId=7&conversationId=8",
+            json!(["news", "conversation:7", "conversation:8", "room:lobby"]),
+        ),
+        ("/two", json!(["news"])),
+        ("/two?conversationId=7", json!(["conversation:7"])),
+    ] {
+        let mut stream = daemon.stream(target).await;
+        assert_eq!(stream.block().await.json()["topics"], topics, "{target}");
+    }
+    // Without its parameter the route has no user; with it, the user's events arrive.
+    let mut nobody = daemon.stream("/one").await;
+    let mut ann = daemon.stream("/one?userId=ann").await;
+    nobody.block().await;
+    ann.block().await;
+    daemon.publish(&json!([{"user": "ann", "data": 1}, {"topic": "news", "data": 2}])).await;
+    assert_eq!(ann.event().await.data(), "1");
+    assert_eq!(nobody.event().await.data(), "2");
+}
+
+#[tokio::test]
 async fn an_event_reaches_the_streams_it_is_for_each_once() {
     let config = format!(
         "{QUIET}[[stream]]\npath = \"/events\"\ntopics = [\"{{query.t}}\"]\nuser = \"{{query.u}}\"\nsession = \"{{query.s}}\"\n"
