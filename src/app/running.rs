@@ -25,10 +25,22 @@ pub struct App {
 }
 
 impl App {
-    /// Takes the ports, but for those that the service manager has taken already. An error names the address.
+    /// Takes the ports, but for those that the service manager has taken already. An error names the address, and the key
+    /// that chooses it.
     pub fn bind(config: Config, passed: PassedSockets) -> io::Result<Self> {
-        let public = passed.public.map_or_else(|| server::bind(config.public.listen), server::adopt)?;
-        let internal = passed.internal.map_or_else(|| server::bind(config.internal.listen), server::adopt)?;
+        let bind = |address, chosen_by: &str| {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{error}; {chosen_by} chooses another address"))
+            };
+            server::bind(address).map_err(named)
+        };
+        let public = passed
+            .public
+            .map_or_else(|| bind(config.public.listen, "public.listen, or --listen,"), server::adopt)?;
+        let internal = passed.internal.map_or_else(
+            || bind(config.internal.listen, "internal.listen, or --internal-listen,"),
+            server::adopt,
+        )?;
         let log = build_log(&config);
         Ok(Self { config, in_force: Vec::new(), log, listeners: Listeners { public, internal } })
     }

@@ -1,15 +1,18 @@
-//! The arguments: which command is run.
+//! What the command line may say: every command, and which of them runs.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::{check, demo, key, publish, serve, tail, token};
+use crate::cli::{
+    check, connections, demo, health, key, kick, presence, publish, revoke, serve, status, tail, token,
+    version,
+};
 
 const EXAMPLES: &str = "\
 Examples:
   sidestream demo                                    try it out
-  sidestream serve --backend http://127.0.0.1:3000   in front of an application
+  sidestream --backend http://127.0.0.1:3000         in front of an application
   sidestream check --config sidestream.toml          is this configuration sound?
   sidestream serve --config sidestream.toml
   sidestream tail 'http://127.0.0.1:8080/events?topic=a'
@@ -17,17 +20,27 @@ Examples:
 
 Configuration: a TOML file that --config names; config.example.toml has every
 key with its default. Each key is a variable SIDESTREAM_SECTION_KEY too.
-README.md begins at the beginning, docs/ARCHITECTURE.md says how it works.";
+README.md begins at the beginning, docs/commands.md has every command.";
 
 /// Real-time push for an existing web backend
 ///
 /// One daemon in front of the application: it passes ordinary HTTP on, holds the event streams (SSE) itself, and sends
 /// to them what the application publishes, by POST /publish or over Redis channels.
 #[derive(Parser, Debug)]
-#[command(name = "sidestream", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(
+    name = "sidestream",
+    version,
+    max_term_width = 100,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    override_usage = "sidestream <COMMAND>\n       sidestream --backend <URL> [OPTIONS]"
+)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten, next_help_heading = "Without a command, as for `serve`")]
+    serve: serve::ServeOptions,
 }
 
 #[derive(Subcommand, Debug)]
@@ -42,21 +55,44 @@ enum Command {
     Publish(Box<publish::PublishCommand>),
     /// Follow an event stream
     Tail(tail::TailCommand),
+    /// Show how a running daemon is, on one screen
+    Status(Box<status::StatusCommand>),
+    /// Say whether a daemon is alive or ready, for containers and scripts
+    Health(Box<health::HealthCommand>),
+    /// List the open streams of all instances
+    Connections(Box<connections::ConnectionsCommand>),
+    /// Close streams, and keep their clients away if asked to
+    Kick(Box<kick::KickCommand>),
+    /// Take grants back: their streams end, and new ones are refused
+    Revoke(Box<revoke::RevokeCommand>),
+    /// Say who is online, on all instances
+    Presence(Box<presence::PresenceCommand>),
     /// Make publish keys, and the hashes by which a configuration can know them
     Key(key::KeyCommand),
     /// Make tokens, verify them, and say what they open
     Token(token::TokenCommand),
+    /// Say which build this is
+    Version(version::VersionCommand),
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command that the arguments name, or `serve` where they name none.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Serve(serve) => serve.run(),
-        Command::Demo(demo) => demo.run(),
-        Command::Publish(publish) => publish.run(),
-        Command::Tail(tail) => tail.run(),
-        Command::Token(token) => token.run(),
-        Command::Check(check) => check.run(),
-        Command::Key(key) => key.run(),
+    let Arguments { command, serve } = Arguments::parse();
+    match command {
+        None => serve.run(),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Demo(demo)) => demo.run(),
+        Some(Command::Publish(publish)) => publish.run(),
+        Some(Command::Tail(tail)) => tail.run(),
+        Some(Command::Status(status)) => status.run(),
+        Some(Command::Health(health)) => health.run(),
+        Some(Command::Connections(connections)) => connections.run(),
+        Some(Command::Kick(kick)) => kick.run(),
+        Some(Command::Revoke(revoke)) => revoke.run(),
+        Some(Command::Presence(presence)) => presence.run(),
+        Some(Command::Token(token)) => token.run(),
+        Some(Command::Check(check)) => check.run(),
+        Some(Command::Key(key)) => key.run(),
+        Some(Command::Version(version)) => version.run(),
     }
 }

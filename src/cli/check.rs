@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::{note_lines, print};
-use crate::config::{CheckedConfig, Config, StreamAuth};
+use crate::config::{CheckedConfig, CommandLine, Config, StreamAuth};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -24,8 +24,8 @@ pub(super) struct Check {
 impl Check {
     /// Ends with 0 for a sound configuration, and with 1 for one that `serve` would refuse.
     pub(super) fn run(self) -> ExitCode {
-        let backend = self.backend.as_deref();
-        match Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend) {
+        let line = CommandLine { backend: self.backend, ..CommandLine::default() };
+        match Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), &line) {
             Ok(CheckedConfig { config, warnings, in_force: _ }) => {
                 let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
                 let mut text = format!("{name}: ok\n{}", summary(&config));

@@ -1,39 +1,76 @@
-//! The little HTTP that `publish`, `tail` and the demo's backend speak: one request, one connection, plain HTTP/1.1.
+//! The little HTTP that commands speak: one request, one connection, HTTP/1.1, plain, over TLS or over a Unix socket.
 //!
 //! Every step but a stream's body has a deadline, and what is read as a whole has a bound.
 
-use std::str::FromStr;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::{Request, Uri, response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cli::error::Error;
-use crate::net::dial;
+use crate::cli::output::note;
+use crate::cli::url::{Url, UrlPlace};
+use crate::net::outbound::{HttpConnection, ServerAddress};
+use crate::net::tls;
+use crate::net::tls::Trust;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the request to the head of its answer; and for a body that is read as a whole.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// An `http://` address, fit to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Url {
-    host: String,
-    port: u16,
-    /// As it stands in a `Host` header.
-    authority: String,
-    /// Path and query.
-    target: String,
+/// Which servers are believed with https.
+#[derive(Args, Default, Debug)]
+pub(super) struct TrustArguments {
+    /// With https: trust the authorities in this file (PEM) too, beside the system's
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    ca: Option<PathBuf>,
+    /// With https: accept any certificate. Anyone on the way can then read and change what is sent
+    #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
+    insecure: bool,
+}
+
+/// How a connection to a server begins; None without TLS.
+pub(super) type MaybeTls = Option<Arc<ClientConfig>>;
+
+impl TrustArguments {
+    /// What is needed for `url`. Reads files; says it loudly where nothing is verified.
+    pub(super) fn for_url(&self, url: &Url) -> Result<MaybeTls, Error> {
+        if !url.is_https() {
+            return Ok(None);
+        }
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|why| Error::File(path.clone(), why));
+        let own = self.ca.as_ref().map(read).transpose()?;
+        let trust = match &own {
+            _ if self.insecure => {
+                note(format_args!(
+                    "WARNING: --insecure: {} is not verified. Anyone on the way can read and change what is sent, \
+                     tokens and keys too",
+                    url.peer()
+                ));
+                Trust::Anyone
+            }
+            Some(text) => Trust::SystemAnd(text),
+            None => Trust::System,
+        };
+        match (tls::client(trust, None, &[b"http/1.1"]), &self.ca) {
+            (Ok(config), _) => Ok(Some(config)),
+            (Err(bad), Some(path)) => Err(Error::BadAuthorities(path.clone(), bad)),
+            (Err(bad), None) => Err(Error::Tls(bad)),
+        }
+    }
 }
 
 /// An answer whose body is still to be read. Dropped, its connection is closed.
@@ -44,88 +81,20 @@ pub(super) struct HttpAnswer {
     _connection: JoinSet<()>,
 }
 
-/// What people type into a shell and a request's line cannot hold.
-const UNSENDABLE: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>')
-    .add(b'`')
-    .add(b'{')
-    .add(b'}')
-    .add(b'|')
-    .add(b'\\')
-    .add(b'^');
-
-impl FromStr for Url {
-    type Err = Error;
-
-    /// `http://host[:port][/path][?query]`; the scheme may be left out, and what is behind a `#` is dropped.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let text = text.split('#').next().unwrap_or_default().trim();
-        let text = match text.split_once("://") {
-            None => format!("http://{text}"),
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => text.to_owned(),
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-                return Err(Error::BadUrl(
-                    "is https, which this command does not speak: name the daemon's own listener, by http",
-                ));
-            }
-            Some(_) => return Err(Error::BadUrl("has to begin with http://")),
-        };
-        let text = utf8_percent_encode(&text, UNSENDABLE).to_string();
-        let uri =
-            Uri::from_str(&text).map_err(|_| Error::BadUrl("is not of the form http://host:port/path"))?;
-        let authority = uri.authority().ok_or(Error::BadUrl("names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(Error::BadUrl("must not hold a user or a password"));
-        }
-        let host = authority.host();
-        if host.is_empty() {
-            return Err(Error::BadUrl("names no host"));
-        }
-        let port = match authority.as_str()[host.len()..].trim_start_matches(':') {
-            "" => 80,
-            port => match port.parse() {
-                Ok(0) | Err(_) => {
-                    return Err(Error::BadUrl("has a port that is not a number from 1 to 65535"));
-                }
-                Ok(port) => port,
-            },
-        };
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        Ok(Self {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port,
-            authority: authority.to_string(),
-            target: if target.starts_with('/') { target.to_owned() } else { format!("/{target}") },
-        })
-    }
-}
-
-impl Url {
-    /// The address of `path` on the same host, below this address's own path.
-    pub(super) fn below(&self, path: &str) -> Self {
-        let own = self.target.split('?').next().unwrap_or_default().trim_end_matches('/');
-        Self { target: format!("{own}{path}"), ..self.clone() }
-    }
-
-    /// Host and port, for people.
-    pub(super) fn peer(&self) -> &str {
-        &self.authority
-    }
-}
-
 /// Sends `request` to `url` on a connection of its own and waits for the head of the answer. Host and agent are added;
 /// the request's own target does not count.
-pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result<HttpAnswer, Error> {
-    let peer = url.peer().to_owned();
+pub(super) async fn send(
+    url: &Url,
+    tls: &MaybeTls,
+    mut request: Request<Full<Bytes>>,
+) -> Result<HttpAnswer, Error> {
+    let peer = url.peer();
     let broken = |source| Error::Broken { peer: peer.clone(), source };
     *request.uri_mut() =
-        Uri::from_str(&url.target).map_err(|_| Error::BadUrl("is not of the form http://host:port/path"))?;
+        Uri::from_str(url.target()).map_err(|_| Error::BadUrl("is not of the form http://host:port/path"))?;
     let headers = request.headers_mut();
     if !headers.contains_key(HOST) {
-        let host = HeaderValue::from_str(&url.authority).map_err(|_| Error::BadUrl("names no host"))?;
+        let host = HeaderValue::from_str(url.authority()).map_err(|_| Error::BadUrl("names no host"))?;
         headers.insert(HOST, host);
     }
     if !headers.contains_key(USER_AGENT) {
@@ -133,8 +102,8 @@ pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     }
 
-    let socket = connect(url).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    let socket = connect(url, tls).await?;
+    let (mut sender, connection) = http1::handshake(socket).await.map_err(broken)?;
     let mut driver = JoinSet::new();
     // What goes wrong on the connection is said by the request or the body that it happens to.
     driver.spawn(async {
@@ -148,17 +117,40 @@ pub(super) async fn send(url: &Url, mut request: Request<Full<Bytes>>) -> Result
     Ok(HttpAnswer { head, peer, body, _connection: driver })
 }
 
-async fn connect(url: &Url) -> Result<TcpStream, Error> {
-    let peer = || url.peer().to_owned();
-    let socket = timeout(CONNECT, dial::tcp(&url.host, url.port, CONNECT))
+async fn connect(url: &Url, tls: &MaybeTls) -> Result<HttpConnection, Error> {
+    let peer = || url.peer();
+    let place = match url.place() {
+        UrlPlace::Unix(path) => ServerAddress::Unix(path.clone()),
+        UrlPlace::Tcp { host, port, tls: https } => {
+            let name = tls::server_name(host);
+            let tls = match (https, tls) {
+                (true, Some(config)) => Some((Arc::clone(config), name.map_err(Error::Tls)?)),
+                (true, None) => return Err(Error::BadUrl("is https, which is not spoken here")),
+                (false, _) => None,
+            };
+            ServerAddress::Tcp { host: host.clone(), port: *port, tls }
+        }
+    };
+    let connection = timeout(CONNECT, place.connect(CONNECT))
         .await
         .map_err(|_| Error::Slow { peer: peer(), after: CONNECT })?
-        .map_err(|source| Error::Connect { peer: peer(), source })?;
-    // So that a silent stream whose server is gone ends some day. Where it cannot be had, it is not.
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
-    let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
-    Ok(socket)
+        .map_err(|source| unreachable_or_untrusted(peer(), source))?;
+    if let Some(socket) = connection.tcp() {
+        // So that a silent stream whose server is gone ends some day. Where it cannot be had, it is not.
+        let keepalive =
+            TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+        let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+    }
+    Ok(connection)
+}
+
+/// Why there is no connection. A certificate that nobody vouches for can be helped.
+fn unreachable_or_untrusted(peer: String, source: io::Error) -> Error {
+    let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::Untrusted { peer, source },
+        _ => Error::Connect { peer, source },
+    }
 }
 
 impl HttpAnswer {
@@ -225,56 +217,6 @@ fn sentence(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn url(text: &str) -> Url {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
-
-    #[test]
-    fn an_address_is_taken_apart() {
-        for (text, host, port, authority, target) in [
-            ("http://127.0.0.1:8081", "127.0.0.1", 8081, "127.0.0.1:8081", "/"),
-            ("HTTP://a/events?topic=x&topic=y", "a", 80, "a", "/events?topic=x&topic=y"),
-            ("localhost:8080/events?topic=a:b", "localhost", 8080, "localhost:8080", "/events?topic=a:b"),
-            ("http://[::1]:80/?a=b#c", "::1", 80, "[::1]:80", "/?a=b"),
-            ("http://a:1?topic=x", "a", 1, "a:1", "/?topic=x"),
-            ("http://a/e?topic=grün ☂&x={y}%20", "a", 80, "a", "/e?topic=gr%C3%BCn%20%E2%98%82&x=%7By%7D%20"),
-        ] {
-            let wanted = Url { host: host.into(), port, authority: authority.into(), target: target.into() };
-            assert_eq!(url(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_reached_by_http_is_refused() {
-        for text in [
-            "",
-            "http://",
-            "https://a/",
-            "ftp://a/",
-            "/events",
-            "http:///events",
-            "http://a:0/",
-            "http://a:65536/",
-            "http://a:b/",
-            "http://a:1:2/",
-            "http://u:p@a/",
-            "http://[::1/",
-            "http://a b/",
-        ] {
-            let parsed = text.parse::<Url>();
-            assert!(matches!(parsed, Err(Error::BadUrl(_))), "{text}: {parsed:?}");
-        }
-    }
-
-    #[test]
-    fn a_path_below_keeps_the_address_own_path() {
-        for (base, wanted) in
-            [("http://a:1", "/publish"), ("http://a:1/", "/publish"), ("http://a:1/x/?y", "/x/publish")]
-        {
-            assert_eq!(url(base).below("/publish").target, wanted);
-        }
-    }
 
     #[test]
     fn a_refusal_is_said_in_the_servers_words_without_control_characters() {

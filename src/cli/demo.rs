@@ -12,7 +12,7 @@ mod page;
 mod readers;
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use self::readers::{Load, READERS};
 use crate::app::App;
 use crate::cli::error::Error;
 use crate::cli::output::fail;
+use crate::cli::url::reachable;
 use crate::cli::{key, serve};
 use crate::config;
 use crate::config::{Backend, Config, Secret};
@@ -91,7 +92,7 @@ impl Demo {
         let key = key::random();
         let mut config = demo_config(&backend.local_addr()?, key.clone());
         config.internal.listen = self.internal_listen;
-        let app = App::bind(config.clone(), PassedSockets::default()).map_err(taken)?;
+        let app = App::bind(config.clone(), PassedSockets::default())?;
         // Where it comes back to after a restart.
         config.public.listen = app.public_address()?;
         config.internal.listen = app.internal_address()?;
@@ -208,18 +209,6 @@ fn taken(error: io::Error) -> Error {
         io::ErrorKind::AddrInUse => Error::Taken(error),
         _ => Error::Io(error),
     }
-}
-
-/// An address of this machine for one that stands for all of them.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback: IpAddr = match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }
 
 /// Says where everything is. A standard output that is closed is no reason to stop.

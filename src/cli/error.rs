@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::jws;
+use crate::net::tls::BadTls;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -14,7 +15,13 @@ pub(super) enum Error {
     BadUrl(&'static str),
     #[error("cannot reach {peer}")]
     Connect { peer: String, source: io::Error },
-    #[error("{peer} did not answer within {} s", after.as_secs())]
+    #[error("the certificate of {peer} is not trusted (--ca FILE adds the authority that signed it)")]
+    Untrusted { peer: String, source: io::Error },
+    #[error("{} {}", .0.display(), .1)]
+    BadAuthorities(PathBuf, BadTls),
+    #[error("TLS: {0}; --ca FILE names authorities")]
+    Tls(BadTls),
+    #[error("{peer} did not answer within {}", humantime::format_duration(*after))]
     Slow { peer: String, after: Duration },
     #[error("the connection to {peer} broke")]
     Broken { peer: String, source: hyper::Error },
@@ -25,6 +32,12 @@ pub(super) enum Error {
     Refused { peer: String, status: StatusCode, say: String },
     #[error("{peer} answered with something else than a receipt: is this the internal listener?")]
     NoReceipt { peer: String },
+    #[error("{peer} answers, but not as sidestream does: is this the internal listener?")]
+    NotTheDaemon { peer: String },
+    #[error("{0}")]
+    Configuration(String),
+    #[error("internal.listen has port 0, so the listener is not known: name it by --url")]
+    NoPort,
     #[error("{peer} answered with {}, not with an event stream", kind.as_deref().unwrap_or("no content type"))]
     NotAStream { peer: String, kind: Option<String> },
     #[error("an event is larger than {max} bytes")]
@@ -32,7 +45,8 @@ pub(super) enum Error {
     #[error("the stream has ended")]
     StreamEnded,
     #[error(
-        "no publish key: put it into the variable SIDESTREAM_PUBLISH_KEY, or into a file that --key-file names"
+        "no publish key: put it into the variable SIDESTREAM_PUBLISH_KEY or into a file that --key-file names, or \
+         name the daemon's configuration by --config"
     )]
     NoKey,
     #[error("the publish key holds a character that no HTTP header can carry")]
@@ -59,7 +73,7 @@ pub(super) enum Error {
     NotJson(serde_json::Error),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
-    #[error("{0}; --listen and --internal-listen choose other ports")]
+    #[error("{0}; --listen chooses another address")]
     Taken(io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -3,13 +3,24 @@
 mod arguments;
 mod check;
 mod client;
+mod connections;
+mod daemon;
 mod demo;
 mod error;
+mod health;
 mod key;
+mod kick;
 mod output;
+mod presence;
 mod publish;
+mod revoke;
+mod run;
 mod serve;
+mod status;
+mod table;
 mod tail;
 mod token;
+mod url;
+mod version;
 
 pub use crate::cli::arguments::main;

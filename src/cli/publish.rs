@@ -3,23 +3,20 @@
 //! What is sent is what `POST /publish` takes; the daemon checks it, and a refusal is said in its own words.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::{ArgGroup, Args, ValueEnum};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::cli::client;
-use crate::cli::client::Url;
+use crate::cli::daemon::{DaemonArguments, DaemonClient};
 use crate::cli::error::Error;
-use crate::cli::output::fail;
+use crate::cli::run::block_on;
 
-const KEY_VARIABLE: &str = "SIDESTREAM_PUBLISH_KEY";
 /// How much is read from standard input; what the daemon takes is its own affair.
 const MAX_INPUT: u64 = 64 << 20;
 /// How large the answer may be: a receipt for every event.
@@ -38,7 +35,8 @@ Examples:
 
 The key is one of the daemon's internal.publish_keys. Keep it out of the
 arguments, which everyone on the machine can read: put it into the variable
-SIDESTREAM_PUBLISH_KEY, or into a file that --key-file names.
+SIDESTREAM_PUBLISH_KEY, or into a file that --key-file names. Without either,
+the first key of the configuration that --config names is presented.
 
 DATA that is JSON is sent as it stands, anything else as text; --text and
 --json say which it is. From standard input, one line end at its end is left
@@ -110,15 +108,8 @@ pub(super) struct PublishCommand {
     ])]
     envelopes: bool,
 
-    /// The daemon's internal listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", help_heading = "Daemon")]
-    url: Url,
-    /// A file that holds the publish key
-    #[arg(long, value_name = "FILE", help_heading = "Daemon")]
-    key_file: Option<PathBuf>,
-    /// The publish key; everyone on this machine can read it here
-    #[arg(long, value_name = "KEY", conflicts_with = "key_file", help_heading = "Daemon")]
-    key: Option<String>,
+    #[command(flatten)]
+    daemon: DaemonArguments,
     /// How the answer is written: a line for each event, or the daemon's own JSON
     #[arg(long, value_enum, default_value_t, help_heading = "Daemon")]
     output: Format,
@@ -177,16 +168,15 @@ fn is_false(flag: &bool) -> bool {
 
 impl PublishCommand {
     pub(super) fn run(self) -> ExitCode {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let result = self.request().and_then(|request| runtime?.block_on(self.publish(request)));
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        }
+        block_on(async {
+            // Before anything is read: without a key there is nothing to do with it.
+            let daemon = self.daemon.client()?;
+            self.publish(&daemon, self.request()?).await.map(|()| ExitCode::SUCCESS)
+        })
     }
 
-    async fn publish(&self, request: Request<Full<Bytes>>) -> Result<(), Error> {
-        let mut answer = client::send(&self.url.below("/publish"), request).await?;
+    async fn publish(&self, daemon: &DaemonClient, request: Request<Full<Bytes>>) -> Result<(), Error> {
+        let mut answer = daemon.send("/publish", request).await?;
         if answer.head.status != StatusCode::OK {
             return Err(answer.refusal().await);
         }
@@ -195,7 +185,7 @@ impl PublishCommand {
             Format::Json => String::from_utf8_lossy(&body).trim_end().to_owned() + "\n",
             Format::Text => match receipts(&body) {
                 Some(receipts) => receipts.iter().map(ReceiptFields::line).collect(),
-                None => return Err(Error::NoReceipt { peer: self.url.peer().to_owned() }),
+                None => return Err(Error::NoReceipt { peer: daemon.peer() }),
             },
         };
         let mut out = io::stdout().lock();
@@ -207,9 +197,6 @@ impl PublishCommand {
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, Error> {
-        let mut key = HeaderValue::from_bytes(format!("Bearer {}", self.key()?).as_bytes())
-            .map_err(|_| Error::UnsendableKey)?;
-        key.set_sensitive(true);
         let (kind, body) = if self.envelopes {
             ("application/x-ndjson", read_input()?)
         } else {
@@ -218,7 +205,6 @@ impl PublishCommand {
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, key);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         // Of a single event it is a field of its envelope.
         if let Some(key) = self.idempotency_key.as_deref().filter(|_| self.envelopes) {
@@ -226,17 +212,6 @@ impl PublishCommand {
             headers.insert("idempotency-key", key);
         }
         Ok(request)
-    }
-
-    fn key(&self) -> Result<String, Error> {
-        let key = match (&self.key, &self.key_file) {
-            (Some(key), _) => key.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .map(|key| key.trim().to_owned())
-                .map_err(|error| Error::File(path.clone(), error))?,
-            (None, None) => std::env::var(KEY_VARIABLE).unwrap_or_default(),
-        };
-        if key.is_empty() { Err(Error::NoKey) } else { Ok(key) }
     }
 
     fn envelope(&self) -> Result<Vec<u8>, Error> {

@@ -12,7 +12,9 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
-use crate::config::{CheckedConfig, Config, LogFormat, Problem, SettingInForce, Severity};
+use crate::config::{
+    CheckedConfig, CommandLine, Config, LogFormat, Problem, Secret, SettingInForce, Severity,
+};
 use crate::systemd::PassedSockets;
 use crate::telemetry;
 
@@ -20,11 +22,12 @@ const EXAMPLES: &str = "\
 Examples:
   sidestream serve --backend http://127.0.0.1:3000
   sidestream serve --config sidestream.toml
-  SIDESTREAM_PUBLIC_LISTEN=0.0.0.0:80 sidestream serve --backend unix:/run/app
+  sidestream serve --backend unix:/run/app --listen 0.0.0.0:80 --redis redis://127.0.0.1
 
 Without a file it listens on 127.0.0.1:8080, answers /events?topic=NAME to
 anyone there, takes POST /publish on 127.0.0.1:8081, and prints the publish key
-that it made. Everything else goes to the backend.
+that it made. Everything else goes to the backend. `sidestream init` writes a
+file for the application in this folder.
 
 Every key of the file is a variable of the environment too: `listen` of
 [public] is SIDESTREAM_PUBLIC_LISTEN. The command line goes before the
@@ -41,18 +44,41 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ServeCommand {
+    #[command(flatten)]
+    options: ServeOptions,
+}
+
+// What stands here is taken without the command's name, too: `sidestream --backend URL`.
+#[derive(Args, Debug)]
+pub(super) struct ServeOptions {
     /// The configuration file; config.example.toml explains every key
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The application behind this daemon, as http(s)://host:port or unix:/path; goes before the file's
+    /// The application behind this daemon, as http(s)://host:port or unix:/path; like the following, before the file's
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
+    /// Where browsers come to [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where the application publishes, and you ask for health, metrics and control [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS")]
+    internal_listen: Option<String>,
+    /// A Redis whose channels are heard; a password in it can be read by everyone on this machine
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
 }
 
 impl ServeCommand {
     pub(super) fn run(self) -> ExitCode {
-        let backend = self.backend.as_deref();
-        let loaded = Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), backend);
+        self.options.run()
+    }
+}
+
+impl ServeOptions {
+    pub(super) fn run(self) -> ExitCode {
+        let Self { config: file, backend, listen, internal_listen, redis } = self;
+        let line = CommandLine { backend, listen, internal_listen, redis };
+        let loaded = Config::load_to_serve(file.as_deref(), std::env::vars_os(), &line);
         let CheckedConfig { mut config, warnings, in_force } = match loaded {
             Ok(loaded) => loaded,
             Err(bad) => {
@@ -66,25 +92,24 @@ impl ServeCommand {
         ) {
             return fail(&error);
         }
-        for Problem { key, message, severity, .. } in warnings {
-            if severity == Severity::Warning {
-                warn!(key, "configuration: {message}");
-            }
+        // A file says who may publish and listen; a first try should not end at a refusal, nor be open without a word.
+        let written = file.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
+        let is_said = |one: &Problem| match one.severity {
+            Severity::Warning => true,
+            Severity::Advice => !written && one.key.starts_with("stream"),
+            Severity::Error => false,
+        };
+        for Problem { key, message, .. } in warnings.into_iter().filter(is_said) {
+            warn!(key, "configuration: {message}");
         }
-        // A file says who may publish; a first try should not end at a refusal.
-        let written = self.config.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
-        if !written && config.internal.publish_keys.is_empty() {
-            let key = key::random();
-            // To the terminal, not into the log, which others may read.
-            let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
-            config.internal.publish_keys.push(key);
-        }
-        run_daemon(config, in_force)
+        let made = (!written && config.internal.publish_keys.is_empty()).then(key::random);
+        config.internal.publish_keys.extend(made.clone());
+        run_daemon(config, in_force, made)
     }
 }
 
-/// Runs the daemon until a signal stops it.
-fn run_daemon(config: Config, in_force: Vec<SettingInForce>) -> ExitCode {
+/// Runs the daemon until a signal stops it. Prints the key that was made for it once it has its ports.
+fn run_daemon(config: Config, in_force: Vec<SettingInForce>, made: Option<Secret>) -> ExitCode {
     let metrics = telemetry::install_metrics();
     // Before there are threads.
     let passed = match PassedSockets::take() {
@@ -97,7 +122,12 @@ fn run_daemon(config: Config, in_force: Vec<SettingInForce>) -> ExitCode {
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        App::bind(config, passed)?.showing(in_force).run(metrics, stop).await
+        let app = App::bind(config, passed)?;
+        if let Some(key) = made {
+            // To the terminal, not into the log, which others may read.
+            let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
+        }
+        app.showing(in_force).run(metrics, stop).await
     });
     telemetry::flush_log(LAST_LINES);
     match result {

@@ -21,9 +21,10 @@ use tokio::task::JoinSet;
 
 use self::show::Output;
 use crate::cli::client;
-use crate::cli::client::{HttpAnswer, Url};
+use crate::cli::client::{HttpAnswer, MaybeTls, TrustArguments};
 use crate::cli::error::Error;
 use crate::cli::output::{chain, fail, note};
+use crate::cli::url::Url;
 use crate::event::sse::Parser;
 
 /// How much one event may be.
@@ -40,7 +41,8 @@ Examples:
   sidestream tail 'http://127.0.0.1:8080/events?topic=a&topic=b'
   sidestream tail 'http://127.0.0.1:8080/events?topic=a' --output json | jq .data
   sidestream tail 'http://127.0.0.1:8080/events?topic=a' --since 1763715600000-3
-  sidestream tail 'http://127.0.0.1:8080/events?topic=a' --header @token.txt
+  sidestream tail 'https://app.example/events?topic=a' --header @token.txt
+  sidestream tail 'https://localhost:8443/events?topic=a' --ca test-ca.pem
 
 Standard output has the events: id (`-` without one), name, data. As JSON, each
 is one line: {\"id\": …, \"event\": …, \"data\": …}, where data is its text.
@@ -57,7 +59,7 @@ can read.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TailCommand {
-    /// The stream's address; plain http only
+    /// The stream's address: http://, https:// or unix:/path/of/the/socket:/path
     #[arg(value_name = "URL")]
     url: Url,
     /// Go on behind this event id: what the log still has of later events comes first
@@ -78,6 +80,8 @@ pub(super) struct TailCommand {
     /// End when the stream ends, or cannot be opened
     #[arg(long)]
     no_reconnect: bool,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 /// Headers of one argument.
@@ -117,7 +121,8 @@ impl TailCommand {
         let result = runtime.map_err(Error::from).and_then(|runtime| {
             runtime.block_on(async {
                 let _signals = end_at_a_signal()?;
-                Follower::new(&self).follow().await
+                let tls = self.trust.for_url(&self.url)?;
+                Follower::new(&self, tls).follow().await
             })
         });
         match result {
@@ -146,6 +151,7 @@ fn end_at_a_signal() -> Result<JoinSet<()>, Error> {
 /// One stream over all its connections: `EventSource` in a shell.
 struct Follower<'a> {
     tail: &'a TailCommand,
+    tls: MaybeTls,
     output: Output,
     last_event_id: String,
     retry: Duration,
@@ -164,9 +170,10 @@ enum ConnectionEnd {
 }
 
 impl<'a> Follower<'a> {
-    fn new(tail: &'a TailCommand) -> Self {
+    fn new(tail: &'a TailCommand, tls: MaybeTls) -> Self {
         Self {
             tail,
+            tls,
             output: Output::new(tail.output, tail.all, tail.count),
             last_event_id: tail.since.clone().unwrap_or_default(),
             retry: RETRY,
@@ -199,9 +206,9 @@ impl<'a> Follower<'a> {
 
     /// One connection, from its request to its end. `Err` is final.
     async fn connect(&mut self) -> Result<ConnectionEnd, Error> {
-        let answer = match client::send(&self.tail.url, self.request()).await {
+        let answer = match client::send(&self.tail.url, &self.tls, self.request()).await {
             Ok(answer) => answer,
-            Err(why @ Error::BadUrl(_)) => return Err(why),
+            Err(why @ (Error::BadUrl(_) | Error::Tls(_) | Error::Untrusted { .. })) => return Err(why),
             Err(why) if self.was_open => return Ok(self.failed_once(why, None)),
             Err(why) => return Err(why),
         };
@@ -210,7 +217,7 @@ impl<'a> Follower<'a> {
                 let kind = answer.head.headers.get(CONTENT_TYPE);
                 let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
                 if !kind.as_deref().is_some_and(is_event_stream) {
-                    return Err(Error::NotAStream { peer: self.tail.url.peer().to_owned(), kind });
+                    return Err(Error::NotAStream { peer: self.tail.url.peer(), kind });
                 }
                 self.was_open = true;
                 self.failed = 0;

@@ -29,7 +29,7 @@ impl AskedKey {
             let from = match place {
                 Location::File(_) => "file",
                 Location::Variable(_) => "environment",
-                Location::Argument => "arguments",
+                Location::Argument(..) => "arguments",
                 Location::Missing => "default",
             };
             (text, from)

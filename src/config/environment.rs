@@ -8,16 +8,46 @@ use std::ffi::OsString;
 use crate::config::raw::Rejection;
 
 pub(super) const PREFIX: &str = "SIDESTREAM_";
-/// Variables with our prefix that are the commands' own: the key that `publish` presents.
-const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY", DOCUMENT];
+/// Variables with our prefix that are the commands' own: the key that `publish` presents; and the build's.
+const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY", "SIDESTREAM_COMMIT", DOCUMENT];
 /// The variable that can hold the text of a whole configuration file.
 pub(super) const DOCUMENT: &str = "SIDESTREAM_CONFIG";
+
+/// What the command line of `serve` says of some keys. It goes before every variable.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct CommandLine {
+    /// `--backend`
+    pub backend: Option<String>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--internal-listen`
+    pub internal_listen: Option<String>,
+    /// `--redis`
+    pub redis: Option<String>,
+}
+
+impl CommandLine {
+    /// What is given, each with its option and the variable that it goes before.
+    fn given(&self) -> impl Iterator<Item = (&'static str, String, &str)> {
+        let all = [
+            ("--backend", "public", "backend", &self.backend),
+            ("--listen", "public", "listen", &self.listen),
+            ("--internal-listen", "internal", "listen", &self.internal_listen),
+            ("--redis", "redis", "url", &self.redis),
+        ];
+        all.into_iter().filter_map(|(option, section, key, value)| {
+            Some((option, Environment::name(section, key), value.as_deref()?))
+        })
+    }
+}
 
 /// Our variables, and which of them have been asked for.
 #[derive(Default)]
 pub(super) struct Environment {
     /// A value that is not UTF-8 is None.
     variables: BTreeMap<String, Option<String>>,
+    /// Those of them that the command line gives, each with its option.
+    options: BTreeMap<String, &'static str>,
     /// Every variable, for `${NAME}` in a file.
     all: BTreeMap<String, Option<String>>,
     known: BTreeSet<String>,
@@ -40,7 +70,21 @@ impl Environment {
             .filter(|(name, _)| name.starts_with(PREFIX) && !OTHERS.contains(&name.as_str()))
             .filter(|(name, value)| !is_kubernetes_service(name, value.as_deref().unwrap_or_default()))
             .collect();
-        Self { variables, all, known: BTreeSet::new() }
+        Self { variables, options: BTreeMap::new(), all, known: BTreeSet::new() }
+    }
+
+    /// The same with what the command line says in place of its variables.
+    pub(super) fn under(mut self, line: &CommandLine) -> Self {
+        for (option, variable, value) in line.given() {
+            self.options.insert(variable.clone(), option);
+            self.variables.insert(variable, Some(value.to_owned()));
+        }
+        self
+    }
+
+    /// The option of the command line that a variable's value comes from, if it does.
+    pub(super) fn option(&self, variable: &str) -> Option<&'static str> {
+        self.options.get(variable).copied()
     }
 
     /// The configuration file that the environment holds.

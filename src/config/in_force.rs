@@ -53,11 +53,13 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::config::environment::CommandLine;
 
     fn held(text: &str) -> Vec<SettingInForce> {
         let environment = [("SIDESTREAM_CONFIG", text), ("SIDESTREAM_LOG_MAX_EVENTS", "7")];
         let environment = environment.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Config::load_to_serve(None, environment, Some("http://app:3000")).unwrap().in_force
+        let line = CommandLine { backend: Some("http://app:3000".to_owned()), ..CommandLine::default() };
+        Config::load_to_serve(None, environment, &line).unwrap().in_force
     }
 
     fn value<'h>(held: &'h [SettingInForce], section: &str, key: &str) -> (Option<&'h str>, &'static str) {

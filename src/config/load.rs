@@ -9,7 +9,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::config::environment::{DOCUMENT, Environment, Variable};
+use crate::config::environment::{CommandLine, DOCUMENT, Environment, Variable};
 use crate::config::in_force::{SettingInForce, in_force};
 use crate::config::location::Location;
 use crate::config::problem::{BadConfig, Origin, Problem, Severity, Snippet};
@@ -33,7 +33,7 @@ pub struct CheckedConfig {
 }
 
 impl Config {
-    /// Reads the configuration: `backend` (from the command line) goes before the variables `SIDESTREAM_…` of
+    /// Reads the configuration: `backend` (as the command line says it) goes before the variables `SIDESTREAM_…` of
     /// `environment`, they before the file at `path` (or the text of one in `SIDESTREAM_CONFIG`), and that before the
     /// defaults. All that is wrong is told at once.
     ///
@@ -44,7 +44,8 @@ impl Config {
         environment: impl IntoIterator<Item = (N, V)>,
         backend: Option<&str>,
     ) -> Result<Self, BadConfig> {
-        Self::load_with(path, environment, backend, Self::read).map(|loaded| loaded.config)
+        let line = CommandLine { backend: backend.map(str::to_owned), ..CommandLine::default() };
+        Self::load_with(path, environment, &line, Self::read).map(|loaded| loaded.config)
     }
 
     /// As [`load`](Self::load), for a daemon that is to serve: warnings come along, and verifiers that no stream uses
@@ -52,29 +53,46 @@ impl Config {
     pub fn load_to_serve<N: Into<OsString>, V: Into<OsString>>(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (N, V)>,
-        backend: Option<&str>,
+        line: &CommandLine,
     ) -> Result<CheckedConfig, BadConfig> {
-        Self::load_with(path, environment, backend, Self::read_to_serve)
+        Self::load_with(path, environment, line, Self::read_to_serve)
+    }
+
+    /// What can be read of the configuration, with the defaults in place of what is wrong in it: for a look at a daemon
+    /// that runs already, which a mistake in its file does not end. An error is a file that cannot be read at all.
+    pub fn load_what_is_sound<N: Into<OsString>, V: Into<OsString>>(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, BadConfig> {
+        let environment = Environment::new(environment);
+        let text = match path {
+            Some(path) => read(path)?,
+            None => match environment.document() {
+                Variable::Text(text) => text,
+                Variable::Unset | Variable::NotUtf8 => String::new(),
+            },
+        };
+        let (table, _) = DeTable::parse_recoverable(&text);
+        let reader = Reader::new(environment, path.and_then(Path::parent));
+        Ok(read_all(reader, Some(table.get_ref()), Self::read, &[]).value)
     }
 
     fn load_with<N: Into<OsString>, V: Into<OsString>>(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (N, V)>,
-        backend: Option<&str>,
+        line: &CommandLine,
         read_config: fn(&mut SectionReader<'_, '_>) -> Config,
     ) -> Result<CheckedConfig, BadConfig> {
-        let environment = Environment::new(environment);
+        let environment = Environment::new(environment).under(line);
         match path.map(|path| (path, read(path))) {
             None => match environment.document() {
-                Variable::Unset => from_environment(environment, backend, read_config),
-                Variable::Text(text) => {
-                    from_file(Path::new(DOCUMENT), text, environment, backend, read_config)
-                }
+                Variable::Unset => from_environment(environment, read_config),
+                Variable::Text(text) => from_file(Path::new(DOCUMENT), text, environment, read_config),
                 Variable::NotUtf8 => {
                     Err(unreadable(Path::new(DOCUMENT), "the configuration is not UTF-8".to_owned()))
                 }
             },
-            Some((path, Ok(text))) => from_file(path, text, environment, backend, read_config),
+            Some((path, Ok(text))) => from_file(path, text, environment, read_config),
             Some((_, Err(bad))) => Err(bad),
         }
     }
@@ -82,19 +100,17 @@ impl Config {
 
 fn from_environment(
     environment: Environment,
-    backend: Option<&str>,
     read_config: fn(&mut SectionReader<'_, '_>) -> Config,
 ) -> Result<CheckedConfig, BadConfig> {
     let known = keys_of(Config::read);
-    let reader = Reader::new(environment, backend, None);
-    settle(read_all(reader, None, read_config, &known), None, Vec::new(), backend)
+    let reader = Reader::new(environment, None);
+    settle(read_all(reader, None, read_config, &known), None, Vec::new())
 }
 
 fn from_file(
     path: &Path,
     text: String,
     environment: Environment,
-    backend: Option<&str>,
     read_config: fn(&mut SectionReader<'_, '_>) -> Config,
 ) -> Result<CheckedConfig, BadConfig> {
     let known = keys_of(Config::read);
@@ -103,9 +119,9 @@ fn from_file(
     let broken: Vec<Diagnostic> =
         errors.iter().map(|error| syntax::report(error, &mut source, &known)).collect();
     if errors.iter().all(syntax::is_duplicate) {
-        let reader = Reader::new(environment, backend, path.parent());
+        let reader = Reader::new(environment, path.parent());
         let outcome = read_all(reader, Some(table.get_ref()), read_config, &known);
-        return settle(outcome, Some(source), broken, backend);
+        return settle(outcome, Some(source), broken);
     }
     // What a broken file means is a guess, so that only its syntax is told, once a line.
     let mut problems: Vec<Problem> = broken.into_iter().map(|complaint| complaint.in_file(&source)).collect();
@@ -119,7 +135,6 @@ fn settle(
     outcome: Findings<Config>,
     source: Option<SourceFile>,
     mut diagnostics: Vec<Diagnostic>,
-    backend: Option<&str>,
 ) -> Result<CheckedConfig, BadConfig> {
     diagnostics.extend(outcome.diagnostics);
     let broken = diagnostics.iter().any(|complaint| complaint.severity == Severity::Error);
@@ -136,9 +151,11 @@ fn settle(
             let snippet = seen.then(|| assignment(&format!("{name}="), outcome.environment.peek(name)));
             complaint.elsewhere(Origin::Environment, snippet)
         }
-        Location::Argument => {
-            let snippet = assignment("--backend ", backend.unwrap_or_default());
-            complaint.elsewhere(Origin::Arguments, Some(snippet))
+        Location::Argument(option, variable) => {
+            let seen = !outcome.hidden.variables.contains(variable);
+            let value = outcome.environment.peek(variable);
+            let snippet = seen.then(|| assignment(&format!("{option} "), value));
+            complaint.elsewhere(Origin::Arguments, snippet)
         }
         Location::Missing => complaint.elsewhere(Origin::Missing, None),
     };

@@ -352,7 +352,7 @@ channel = [{ pattern = "a*", topic = "{1}" }]
 "#;
     let check = |broken: &str| {
         if let Err(bad) =
-            from_file(Path::new("a.toml"), broken.to_owned(), Environment::default(), None, Config::read)
+            from_file(Path::new("a.toml"), broken.to_owned(), Environment::default(), Config::read)
         {
             assert!(!format!("{bad}\n{bad:?}").contains("s3cret"), "{broken}\n---\n{bad}");
         }
@@ -399,7 +399,7 @@ fn a_verifier_that_no_stream_uses_is_refused_to_a_daemon() {
     ];
     // The commands that make and explain tokens need no stream.
     assert!(from_environment(&jwt).is_ok());
-    let bad = Config::load_to_serve(None, jwt, None).unwrap_err();
+    let bad = Config::load_to_serve(None, jwt, &CommandLine::default()).unwrap_err();
     assert_eq!(messages(bad), ["no stream has auth = \"jwt\", so that [auth.jwt] keeps nobody out"]);
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 pub(super) enum Location {
     File(Range<usize>),
     Variable(String),
-    Argument,
+    /// An option of the command line, and the variable that it goes before.
+    Argument(&'static str, String),
     Missing,
 }

@@ -25,6 +25,7 @@ mod subsections;
 mod syntax;
 mod values;
 
+pub use crate::config::environment::CommandLine;
 pub use crate::config::http_url::HttpUrl;
 pub use crate::config::in_force::SettingInForce;
 pub use crate::config::load::CheckedConfig;

@@ -17,10 +17,8 @@ use crate::config::problem::Severity;
 use crate::suggest::nearest;
 
 /// The state of one reading.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader {
     pub(super) environment: Environment,
-    /// What the command line says of `public.backend`; above all else.
-    pub(super) backend: Option<&'a str>,
     /// Paths in the file are relative to this folder.
     pub(super) folder: PathBuf,
     /// Nothing is read: only the known keys are gathered.
@@ -111,12 +109,11 @@ struct UnknownKey {
     is_table: bool,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     /// A reader of `environment` and of a file in `folder`.
-    pub(super) fn new(environment: Environment, backend: Option<&'a str>, folder: Option<&Path>) -> Self {
+    pub(super) fn new(environment: Environment, folder: Option<&Path>) -> Self {
         Self {
             environment,
-            backend,
             folder: folder.map(Path::to_owned).unwrap_or_default(),
             dry: false,
             keys: Vec::new(),

@@ -17,8 +17,8 @@ pub(super) struct Findings<T> {
 }
 
 /// Gathers what `read` asks for, whatever a file holds: its keys, and what the reference says of them.
-pub(super) fn survey<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Reader<'static> {
-    let mut reader = Reader::new(Environment::default(), None, None);
+pub(super) fn survey<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> Reader {
+    let mut reader = Reader::new(Environment::default(), None);
     reader.dry = true;
     read(&mut SectionReader::root(&mut reader, None));
     reader
@@ -31,13 +31,13 @@ pub(super) fn keys_of<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> 
 
 /// What `read` makes of nothing at all: the defaults.
 pub(super) fn defaults<T>(read: impl FnOnce(&mut SectionReader<'_, '_>) -> T) -> T {
-    let mut reader = Reader::new(Environment::default(), None, None);
+    let mut reader = Reader::new(Environment::default(), None);
     read(&mut SectionReader::root(&mut reader, None))
 }
 
 /// Reads everything from `table` and the environment of `reader`.
 pub(super) fn read_all<'a, T>(
-    mut reader: Reader<'a>,
+    mut reader: Reader,
     table: Option<&'a DeTable<'a>>,
     read: impl FnOnce(&mut SectionReader<'_, 'a>) -> T,
     known: &[KnownKey],

@@ -89,7 +89,7 @@ pub fn reference() -> String {
     text
 }
 
-fn sections<'r>(reader: &'r Reader<'_>) -> Vec<ReferenceSection<'r>> {
+fn sections<'r>(reader: &'r Reader) -> Vec<ReferenceSection<'r>> {
     let find =
         |section: &str, name: &str| reader.keys.iter().find(|key| key.section == section && key.name == name);
     let rows = |section: &str| {

@@ -18,7 +18,7 @@ use crate::config::reader::{KeyDoc, KeyKind, KnownKey, Reader, SectionDoc, join,
 /// One table of the file with the variables of its keys. A refused value is complained of, and replaced by the
 /// default so that the reading goes on.
 pub(super) struct SectionReader<'r, 'a> {
-    pub(super) reader: &'r mut Reader<'a>,
+    pub(super) reader: &'r mut Reader,
     /// As it is written; empty for the whole file.
     pub(super) name: &'static str,
     /// With its place in an array of tables: `stream[2]`.
@@ -33,7 +33,7 @@ pub(super) struct SectionReader<'r, 'a> {
 }
 
 impl<'r, 'a> SectionReader<'r, 'a> {
-    pub(super) fn root(reader: &'r mut Reader<'a>, table: Option<&'a DeTable<'a>>) -> Self {
+    pub(super) fn root(reader: &'r mut Reader, table: Option<&'a DeTable<'a>>) -> Self {
         Self {
             reader,
             name: "",
@@ -194,11 +194,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
 
     fn look_up(&mut self, key: &str, secret: bool) -> Option<(RawValue<'a>, Location)> {
         self.know(key, secret);
-        let variable = self.variable(key, secret);
-        if let (Some(text), "public", "backend") = (self.reader.backend, self.name, key) {
-            return Some((RawValue::Text(text.to_owned()), Location::Argument));
-        }
-        if let Some((text, place)) = variable {
+        if let Some((text, place)) = self.variable(key, secret) {
             return Some((RawValue::Text(text), place));
         }
         let (_, value) = self.entry(key)?;
@@ -238,13 +234,16 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         if secret {
             self.reader.hide_variable(name.clone());
         }
-        let place = Location::Variable(name.clone());
+        let place = match self.reader.environment.option(&name) {
+            Some(option) => Location::Argument(option, name.clone()),
+            None => Location::Variable(name.clone()),
+        };
         let lack = match set {
             Variable::Text(text) if !text.is_empty() => return Some((text, place)),
             Variable::Text(_) => "is set, but empty: unset it or give it a value",
             Variable::Unset | Variable::NotUtf8 => "is not UTF-8",
         };
-        self.judge::<String>(key, &format!("`{name}`"), place, Err(lack.into()))?;
+        self.judge::<String>(key, &subject(key, &place), place.clone(), Err(lack.into()))?;
         None
     }
 
@@ -342,7 +341,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
 pub(super) fn subject(key: &str, place: &Location) -> String {
     match place {
         Location::Variable(name) => format!("`{name}`"),
-        Location::Argument => format!("`--{key}`"),
+        Location::Argument(option, _) => format!("`{option}`"),
         Location::File(_) | Location::Missing => format!("`{key}`"),
     }
 }

@@ -9,3 +9,4 @@ mod readings;
 
 pub use crate::dashboard::board::{Board, BoardIdentity, BoardRedis, Watching};
 pub use crate::dashboard::keys::{DashboardKeys, May, NotSignedIn, SignedIn};
+pub use crate::dashboard::readings::{Readings, Sample};

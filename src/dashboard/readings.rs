@@ -11,7 +11,7 @@ pub(super) type Series = BTreeMap<String, f64>;
 
 /// What the metrics said at one moment.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Readings {
+pub struct Readings {
     pub(super) series: Series,
     /// Upper bounds in seconds with how many writes took so long at most, growing.
     latency: Vec<(f64, f64)>,
@@ -19,23 +19,23 @@ pub(super) struct Readings {
 
 /// A second.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Sample {
+pub struct Sample {
     /// When it ended, in seconds since the Unix epoch.
     pub(super) t: u64,
-    streams: f64,
-    behind: f64,
+    pub streams: f64,
+    pub behind: f64,
     /// Events taken in, and written to streams, a second.
     #[serde(rename = "in")]
-    taken: f64,
-    out: f64,
+    pub taken: f64,
+    pub out: f64,
     /// From publish to write, in milliseconds; none when nothing was written.
     #[serde(skip_serializing_if = "Option::is_none")]
-    p50: Option<f64>,
+    pub p50: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    p99: Option<f64>,
+    pub p99: Option<f64>,
     /// Streams that were refused, closed or reset, by why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    why: Series,
+    pub why: BTreeMap<String, f64>,
 }
 
 /// What the metrics' names begin with.
@@ -70,7 +70,7 @@ const SHOWN: &[&str] = &[
 
 impl Readings {
     /// Reads them from Prometheus' text.
-    pub(super) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut readings = Self::default();
         for line in text.lines().filter(|line| line.starts_with(PREFIX)) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
@@ -91,7 +91,7 @@ impl Readings {
     }
 
     /// What happened since `before`, `seconds` ago.
-    pub(super) fn since(&self, before: &Self, seconds: f64, t: u64) -> Sample {
+    pub fn since(&self, before: &Self, seconds: f64, t: u64) -> Sample {
         let rate = |metric: &str| {
             let all = self.of(metric).map(|(series, value)| value - before.value(series));
             all.sum::<f64>().max(0.0) / seconds

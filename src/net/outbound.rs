@@ -107,7 +107,8 @@ struct HttpConnector {
 }
 
 impl ServerAddress {
-    async fn connect(&self, limit: Duration) -> io::Result<HttpConnection> {
+    /// A connection to it, TLS included. The caller bounds the time, and says by how much.
+    pub async fn connect(&self, limit: Duration) -> io::Result<HttpConnection> {
         let socket = match self {
             Self::Unix(path) => Either::Left(Either::Right(UnixStream::connect(path).await?)),
             Self::Tcp { host, port, tls } => {
@@ -144,8 +145,19 @@ impl Service<Uri> for HttpConnector {
     }
 }
 
-/// A connection.
-struct HttpConnection(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
+/// A connection, as hyper reads and writes it.
+pub struct HttpConnection(TokioIo<Either<Either<TcpStream, UnixStream>, TlsStream<TcpStream>>>);
+
+impl HttpConnection {
+    /// Its socket, unless it is a Unix socket.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self.0.inner() {
+            Either::Left(Either::Left(socket)) => Some(socket),
+            Either::Left(Either::Right(_)) => None,
+            Either::Right(tls) => Some(tls.get_ref().0),
+        }
+    }
+}
 
 impl Connection for HttpConnection {
     fn connected(&self) -> Connected {

@@ -31,6 +31,8 @@ pub enum Trust<'a> {
     Only(&'a [u8]),
     /// Nobody but who holds one of these keys: each the SHA-256 of a SubjectPublicKeyInfo.
     Keys(&'a [[u8; 32]]),
+    /// Every server, whatever its certificate says. For a look by hand, never for the daemon.
+    Anyone,
 }
 
 /// Who one is: PEM texts of a certificate with what signed it, and of the key. One text may hold both.
@@ -181,25 +183,31 @@ struct ServerTrust {
 
 #[derive(Debug)]
 enum Trusted {
+    Anyone,
     /// A certificate of one of these keys, whatever it says beside: each the SHA-256 of a SubjectPublicKeyInfo.
     Keys(Vec<[u8; 32]>),
     /// One of the operator's own, to the letter and whatever name it has; otherwise one that an authority vouches for.
-    OwnOrSigned { own: Vec<CertificateDer<'static>>, signed: Arc<WebPkiServerVerifier> },
+    OwnOrSigned {
+        own: Vec<CertificateDer<'static>>,
+        signed: Arc<WebPkiServerVerifier>,
+    },
 }
 
 fn verifier(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<ServerTrust>, BadTls> {
     let own = match trust {
-        Trust::Keys(_) | Trust::System => Vec::new(),
+        Trust::Keys(_) | Trust::System | Trust::Anyone => Vec::new(),
         Trust::SystemAnd(text) | Trust::Only(text) => certificates(text)?,
     };
-    let trusted = if let Trust::Keys(keys) = trust {
-        Trusted::Keys(keys.to_vec())
-    } else {
-        let store = Arc::new(authorities(trust)?);
-        let signed = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider))
-            .build()
-            .map_err(|bad| BadTls::NoAuthorities(bad.to_string()))?;
-        Trusted::OwnOrSigned { own, signed }
+    let trusted = match trust {
+        Trust::Anyone => Trusted::Anyone,
+        Trust::Keys(keys) => Trusted::Keys(keys.to_vec()),
+        Trust::System | Trust::SystemAnd(_) | Trust::Only(_) => {
+            let store = Arc::new(authorities(trust)?);
+            let signed = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider))
+                .build()
+                .map_err(|bad| BadTls::NoAuthorities(bad.to_string()))?;
+            Trusted::OwnOrSigned { own, signed }
+        }
     };
     Ok(Arc::new(ServerTrust { trusted, provider: Arc::clone(provider) }))
 }
@@ -214,6 +222,7 @@ impl ServerCertVerifier for ServerTrust {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.trusted {
+            Trusted::Anyone => {}
             Trusted::Keys(keys) => {
                 let key = ParsedCertificate::try_from(server)?.subject_public_key_info();
                 let hash = digest(&SHA256, &key);

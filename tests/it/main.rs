@@ -7,7 +7,7 @@
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
 //! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
 //! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
-//! | `cli.rs` | the commands that talk to a running daemon: `publish`, `tail`; `serve` without a file |
+//! | `cli.rs` | the commands, as a shell runs them: `publish` and `tail`; in `cli/` the others |
 //! | `clients.rs` | clients that were not written here |
 //! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |

@@ -266,9 +266,8 @@ async fn the_first_five_minutes_of_the_readme_go_as_it_says() {
     let line = serve.line().await;
     let listening: Value = serde_json::from_str(&serve.said("listening").await).expect("JSON");
     let address = |name: &str| listening[name].as_str().expect("an address").to_owned();
-    let shown =
-        section.iter().find_map(|fence| fence.text.strip_prefix("publish key: ")).expect("the key's line");
-    let shown = shown.lines().next().expect("a key");
+    let mut lines = section.iter().flat_map(|fence| fence.text.lines());
+    let shown = lines.find_map(|line| line.strip_prefix("publish key: ")).expect("the key's line");
     let places = [
         (shown, line.strip_prefix("publish key: ").expect(&line).to_owned()),
         ("127.0.0.1:8080", address("public")),
@@ -325,6 +324,11 @@ async fn the_first_steps_of_the_page_on_the_dashboard_go_together() {
 #[tokio::test]
 async fn the_first_steps_of_the_page_on_access_go_together() {
     walk("docs/auth.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_commands_go_together() {
+    walk("docs/commands.md").await;
 }
 
 #[tokio::test]

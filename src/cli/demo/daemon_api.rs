@@ -2,32 +2,21 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::cli::client;
-use crate::cli::client::Url;
+use crate::cli::daemon::DaemonClient;
 use crate::cli::demo::chat::Person;
 use crate::cli::error::Error;
+use crate::cli::url::Url;
 use crate::config::Secret;
 
-const MAX_ANSWER: usize = 256 << 10;
-
-pub(super) struct DaemonApi {
-    base: Url,
-    authorization: HeaderValue,
-}
+pub(super) struct DaemonApi(DaemonClient);
 
 impl DaemonApi {
     pub(super) fn new(internal: SocketAddr, key: &Secret) -> Self {
-        let base = format!("http://{internal}").parse().expect("an address makes a URL");
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-            .expect("a key of our own fits into a header");
-        authorization.set_sensitive(true);
-        Self { base, authorization }
+        let client = DaemonClient::plain(Url::of(internal)).with_key(key.expose());
+        Self(client.expect("a key of our own fits into a header"))
     }
 
     /// Publishes one event, or a list of them; the receipt is the daemon's.
@@ -60,21 +49,10 @@ impl DaemonApi {
 
     /// Whether the internal listener has a page for people.
     pub(super) async fn has_dashboard(&self) -> bool {
-        let answer = client::send(&self.base.below("/"), Request::new(Full::default())).await;
-        answer.is_ok_and(|answer| answer.head.status == StatusCode::OK)
+        self.0.text("/").await.is_ok()
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut answer = client::send(&self.base.below(path), request).await?;
-        if answer.head.status != StatusCode::OK {
-            return Err(answer.refusal().await);
-        }
-        let peer = self.base.peer().to_owned();
-        serde_json::from_slice(&answer.whole(MAX_ANSWER).await?).map_err(|_| Error::NoReceipt { peer })
+        self.0.ask(method, path, body).await
     }
 }
