@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cli::{
-    check, connections, demo, health, key, kick, presence, publish, revoke, serve, status, tail, token,
+    check, connections, demo, health, init, key, kick, presence, publish, revoke, serve, status, tail, token,
     version,
 };
 
@@ -47,6 +47,8 @@ struct Arguments {
 enum Command {
     /// Run the daemon
     Serve(serve::ServeCommand),
+    /// Write a commented configuration for the application in this folder
+    Init(init::InitCommand),
     /// Try it out: the daemon, a small backend and a page, with nothing to set up
     Demo(demo::Demo),
     /// Say whether a configuration is sound: every error of it, or what it comes to
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
     match command {
         None => serve.run(),
         Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Init(init)) => init.run(),
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Publish(publish)) => publish.run(),
         Some(Command::Tail(tail)) => tail.run(),

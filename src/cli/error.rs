@@ -53,6 +53,10 @@ pub(super) enum Error {
     UnsendableKey,
     #[error("the idempotency key holds a character that no HTTP header can carry")]
     UnsendableIdempotencyKey,
+    #[error("{0} is there already: --force writes over it, --output names another file")]
+    Exists(PathBuf),
+    #[error("{0} cannot be written")]
+    NotWritten(PathBuf, #[source] io::Error),
     #[error("{0} cannot be read")]
     File(PathBuf, #[source] io::Error),
     #[error("there is no [auth.jwt]: name the daemon's configuration by --config")]

@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod error;
 mod health;
+mod init;
 mod key;
 mod kick;
 mod output;

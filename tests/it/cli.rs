@@ -1,6 +1,7 @@
 //! The commands as a shell runs them: `publish` and `tail` here, the others in files of their own.
 
 mod health;
+mod init;
 mod operating;
 mod over_tls;
 mod serving;
