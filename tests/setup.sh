@@ -28,6 +28,7 @@ have node || missing+=(nodejs)
 have npm || missing+=(npm)
 have curl || missing+=(curl)
 have ip || missing+=(iproute2)
+have man || missing+=(man-db)
 have haproxy || missing+=(haproxy)
 have python3 || missing+=(python3)
 # The browsers that clients/js is tested in beside Chromium; WebKit's draws to a display.

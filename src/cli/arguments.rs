@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{
-    check, connections, demo, health, init, key, kick, presence, publish, revoke, serve, status, tail, token,
-    version,
+    check, completions, connections, demo, health, init, key, kick, man, presence, publish, revoke, serve,
+    status, tail, token, version,
 };
 
 const EXAMPLES: &str = "\
@@ -73,6 +73,10 @@ enum Command {
     Key(key::KeyCommand),
     /// Make tokens, verify them, and say what they open
     Token(token::TokenCommand),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::CompletionsCommand),
+    /// Print the manual's pages
+    Man(man::ManCommand),
     /// Say which build this is
     Version(version::VersionCommand),
 }
@@ -96,6 +100,8 @@ pub fn main() -> ExitCode {
         Some(Command::Token(token)) => token.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Key(key)) => key.run(),
+        Some(Command::Completions(completions)) => completions.run(Arguments::command()),
+        Some(Command::Man(man)) => man.run(Arguments::command()),
         Some(Command::Version(version)) => version.run(),
     }
 }

@@ -55,6 +55,8 @@ pub(super) enum Error {
     UnsendableIdempotencyKey,
     #[error("{0} is there already: --force writes over it, --output names another file")]
     Exists(PathBuf),
+    #[error("there is no command `{0}`")]
+    NoCommand(String),
     #[error("{0} cannot be written")]
     NotWritten(PathBuf, #[source] io::Error),
     #[error("{0} cannot be read")]

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod client;
+mod completions;
 mod connections;
 mod daemon;
 mod demo;
@@ -11,6 +12,7 @@ mod health;
 mod init;
 mod key;
 mod kick;
+mod man;
 mod output;
 mod presence;
 mod publish;

@@ -1,5 +1,6 @@
 //! The commands as a shell runs them: `publish` and `tail` here, the others in files of their own.
 
+mod generated;
 mod health;
 mod init;
 mod operating;
