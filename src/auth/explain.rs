@@ -183,11 +183,7 @@ fn meet(glob: &str, pattern: &str) -> bool {
 
 /// What a refused token says of itself, beside what `jwt` accepts. None of it is verified.
 pub fn compare_claims(jwt: &config::Jwt, token: &str) -> Vec<ClaimCheck> {
-    let part = |number: usize| -> Option<Map<String, Value>> {
-        let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(number)?).ok()?;
-        serde_json::from_slice(&bytes).ok()
-    };
-    let (Some(header), Some(payload)) = (part(0), part(1)) else { return Vec::new() };
+    let (Some(header), Some(payload)) = (header_of(token), payload_of(token)) else { return Vec::new() };
     let compare = |name: &'static str, value: Option<&Value>, accepted: &[String]| ClaimCheck {
         name,
         value: value.map_or_else(|| "none".to_owned(), ToString::to_string),
@@ -213,6 +209,21 @@ pub fn compare_claims(jwt: &config::Jwt, token: &str) -> Vec<ClaimCheck> {
         }
     }
     checks
+}
+
+/// The header of a token, unverified.
+pub(super) fn header_of(token: &str) -> Option<Map<String, Value>> {
+    part(token, 0)
+}
+
+/// The claims of a token, unverified.
+pub(super) fn payload_of(token: &str) -> Option<Map<String, Value>> {
+    part(token, 1)
+}
+
+fn part(token: &str, number: usize) -> Option<Map<String, Value>> {
+    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(number)?).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// How far `at`, in seconds since the Unix epoch, is from `now`, in words.

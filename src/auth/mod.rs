@@ -8,6 +8,7 @@ mod denied;
 mod explain;
 mod gate;
 mod grant;
+mod hints;
 pub mod jwt;
 mod origin;
 mod publisher;
@@ -24,6 +25,7 @@ pub use crate::auth::explain::{
 };
 pub use crate::auth::gate::{BadGate, Gates};
 pub use crate::auth::grant::{Grant, GrantedTopics};
+pub use crate::auth::hints::{near_misses, near_misses_of_publisher, next_step};
 pub use crate::auth::origin::RequestOrigin;
 pub use crate::auth::publisher::{
     NotAllowed, Publisher, PublisherDenied, PublisherKeys, ReservedEvents, key_sha256,

@@ -61,8 +61,8 @@ pub(super) enum Error {
     NotWritten(PathBuf, #[source] io::Error),
     #[error("{0} cannot be read")]
     File(PathBuf, #[source] io::Error),
-    #[error("there is no [auth.jwt]: name the daemon's configuration by --config")]
-    NoJwt,
+    #[error("there is no [{0}]: name the daemon's configuration by --config")]
+    NoJwt(&'static str),
     #[error("no configured secret fits: give --private-key FILE, or another --key or --algorithm")]
     NoSecret,
     #[error("the key {0}")]

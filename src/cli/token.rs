@@ -15,9 +15,11 @@ Examples:
   sidestream token mint --private-key key.pem --key 2026-11 --user u1
   sidestream token verify --config sidestream.toml < token
   pbpaste | sidestream token explain --config sidestream.toml --topic conversation:42
+  sidestream token mint --publisher --config sidestream.toml --topic 'conversation:*'
 
 Tokens come on standard input, because everyone on the machine can read the
-arguments.";
+arguments. With --publisher they are those of [internal.publisher_jwt], which
+open POST /publish; otherwise those of [auth.jwt], which open streams.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::auth::{ClaimCheck, Denied, GrantedTopics, Verified, allowing, compare_claims, explain_stream};
+use crate::auth::{
+    ClaimCheck, Denied, GrantedTopics, Verified, allowing, compare_claims, explain_stream, near_misses,
+    near_misses_of_publisher, next_step,
+};
+use crate::cli::error::Error;
 use crate::cli::output::{fail, print};
-use crate::cli::token::judge::{TokenJudge, load, token};
+use crate::cli::token::judge::{TokenJudge, Whose, load, token as read_token};
 use crate::cli::token::verify::summary;
 use crate::config;
 use crate::config::Config;
@@ -24,6 +28,8 @@ pub(super) struct Explain {
     /// A topic: may the token ask for it? May be given several times
     #[arg(long, value_name = "NAME", value_parser = topic)]
     topic: Vec<Name>,
+    #[command(flatten)]
+    whose: Whose,
 }
 
 impl Explain {
@@ -32,26 +38,55 @@ impl Explain {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let token = match token(self.token) {
-            Ok(token) => token,
-            Err(error) => return fail(&error),
-        };
-        let judge = match TokenJudge::new(&config.auth) {
-            Ok(judge) => judge,
-            Err(error) => return fail(&error),
-        };
-        let (text, good) = match judge.verify(&token) {
-            Ok(verified) => of_good(&config, &verified, &self.topic),
-            Err(denied) => (of_bad(&config, &token, &denied), false),
-        };
-        let printed = print(text);
-        if good { printed } else { ExitCode::FAILURE }
+        match self.explain(&config) {
+            Ok((text, true)) => print(text),
+            Ok((text, false)) => {
+                print(text);
+                ExitCode::FAILURE
+            }
+            Err(error) => fail(&error),
+        }
+    }
+
+    /// What is to be said of the token, and whether it is good for all that is asked about.
+    fn explain(self, config: &Config) -> Result<(String, bool), Error> {
+        let Self { token, config: _, topic, whose } = self;
+        let jwt = whose.settings(config)?;
+        let token = read_token(token)?;
+        Ok(match TokenJudge::new(jwt)?.verify(&token) {
+            Ok(verified) if whose.publisher => of_publisher(whose, jwt, &verified, &topic),
+            Ok(verified) => of_good(config, &verified, &topic, &near_misses(whose.section(), jwt, &verified)),
+            Err(denied) => (of_bad(whose, jwt, &token, &denied), false),
+        })
     }
 }
 
-/// What a good token may, and whether it may ask for all of `topics`.
-fn of_good(config: &Config, verified: &Verified, topics: &[Name]) -> (String, bool) {
+/// Where a publisher with a good token may publish.
+fn of_publisher(whose: Whose, jwt: &config::Jwt, verified: &Verified, topics: &[Name]) -> (String, bool) {
     let mut text = format!("the token is good\n{}", summary(verified));
+    text.push_str(&hinted(&near_misses_of_publisher(whose.section(), jwt, verified)));
+    let mut good = true;
+    for topic in topics {
+        let _ = match allowing(verified, topic.as_str()) {
+            Some(pattern) => writeln!(text, "\n{topic}: may be published to, by {pattern}"),
+            None => {
+                good = false;
+                writeln!(text, "\n{topic}: topic_not_allowed")
+            }
+        };
+    }
+    (text, good)
+}
+
+/// Hints, a paragraph of their own each.
+fn hinted(hints: &[String]) -> String {
+    hints.iter().map(|hint| format!("\n{hint}\n")).collect()
+}
+
+/// What a good token may, and whether it may ask for all of `topics`.
+fn of_good(config: &Config, verified: &Verified, topics: &[Name], hints: &[String]) -> (String, bool) {
+    let mut text = format!("the token is good\n{}", summary(verified));
+    text.push_str(&hinted(hints));
     for stream in &config.streams {
         let _ = write!(text, "\n{}\n", on(stream, verified));
     }
@@ -80,16 +115,16 @@ fn on(stream: &config::Stream, verified: &Verified) -> String {
     text
 }
 
-/// Why a token is refused, with what it says of itself beside what is accepted.
-fn of_bad(config: &Config, token: &str, denied: &Denied) -> String {
+/// Why a token is refused, with what it says of itself beside what is accepted, and the next step.
+fn of_bad(whose: Whose, jwt: &config::Jwt, token: &str, denied: &Denied) -> String {
     let mut text = format!("the token is refused: {}: {denied}\n", denied.label());
-    let checks = config.auth.jwt.as_ref().map(|jwt| compare_claims(jwt, token)).unwrap_or_default();
-    for ClaimCheck { name, value, accepted } in checks {
+    for ClaimCheck { name, value, accepted } in compare_claims(jwt, token) {
         let _ = match accepted {
             Some(accepted) => writeln!(text, "  {name:<4} {value}; accepted: {accepted}"),
             None => writeln!(text, "  {name}  {value}"),
         };
     }
+    text.push_str(&hinted(next_step(whose.section(), jwt, token, denied).as_slice()));
     text
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use clap::Args;
+
 use crate::auth::jwt::JwtGate;
 use crate::auth::{Denied, Verified};
 use crate::cli::error::Error;
@@ -14,6 +16,26 @@ use crate::config::Config;
 
 /// How much is read of what should be a token.
 const MAX_INPUT: u64 = 64 << 10;
+
+/// Whose tokens are meant.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Whose {
+    /// A publisher's token, for POST /publish, by [internal.publisher_jwt]
+    #[arg(long)]
+    pub(super) publisher: bool,
+}
+
+impl Whose {
+    /// The section of the configuration that such tokens are judged by.
+    pub(super) fn section(self) -> &'static str {
+        if self.publisher { "internal.publisher_jwt" } else { "auth.jwt" }
+    }
+
+    pub(super) fn settings(self, config: &Config) -> Result<&config::Jwt, Error> {
+        let settings = if self.publisher { &config.internal.publisher_jwt } else { &config.auth.jwt };
+        settings.as_ref().ok_or(Error::NoJwt(self.section()))
+    }
+}
 
 /// The configuration as `serve` would read it. Which application is behind it does not matter here.
 pub(super) fn load(path: Option<&Path>) -> Result<Config, ExitCode> {
@@ -52,8 +74,7 @@ pub(super) struct TokenJudge {
 
 impl TokenJudge {
     /// Fetches the keys where they are at a URL.
-    pub(super) fn new(settings: &config::Auth) -> Result<Self, Error> {
-        let Some(settings) = &settings.jwt else { return Err(Error::NoJwt) };
+    pub(super) fn new(settings: &config::Jwt) -> Result<Self, Error> {
         let jwt = JwtGate::new(settings).map_err(|why| Error::NoKeys(why.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(jwt.fetch_keys()).map_err(|why| Error::NoKeys(why.to_string()))?;

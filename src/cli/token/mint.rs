@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::Error;
 use crate::cli::output::{fail, note, print};
-use crate::cli::token::judge::{TokenJudge, load};
+use crate::cli::token::judge::{TokenJudge, Whose, load};
 use crate::config;
 use crate::jws;
 use crate::jws::{Algorithm, SigningKey};
@@ -22,13 +22,15 @@ pub(super) struct Mint {
     /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The user it is for
+    #[command(flatten)]
+    whose: Whose,
+    /// The user it is for; of a publisher its own name, which keeps its idempotency keys apart from others'
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// The session that it is for
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "publisher")]
     session: Option<String>,
-    /// A topic that it opens, or a pattern of topics; may be given several times
+    /// A topic that it opens, or may be published to, or a pattern of topics; may be given several times
     #[arg(long, value_name = "PATTERN")]
     topic: Vec<String>,
     /// How long it is good
@@ -55,23 +57,25 @@ impl Mint {
     pub(super) fn run(self) -> ExitCode {
         // With a private key alone the defaults say which claims mean what.
         let alone = self.private_key.is_some() && self.config.is_none();
-        let auth = match load(self.config.as_deref()) {
-            Ok(config) => config.auth,
-            Err(_) if alone => config::Auth::default(),
+        let config = match load(self.config.as_deref()) {
+            Ok(config) => Some(config),
+            Err(_) if alone => None,
             Err(code) => return code,
         };
-        match self.mint(&auth) {
+        let configured = config.as_ref().and_then(|config| self.whose.settings(config).ok());
+        match self.mint(configured) {
             Ok(token) => {
-                self.warn(&auth, &token);
+                self.warn(configured, &token);
                 print(token + "\n")
             }
             Err(error) => fail(&error),
         }
     }
 
-    fn mint(&self, auth: &config::Auth) -> Result<String, Error> {
-        let default = config::Jwt::default();
-        let settings = auth.jwt.as_ref().unwrap_or(&default);
+    fn mint(&self, configured: Option<&config::Jwt>) -> Result<String, Error> {
+        let default =
+            if self.whose.publisher { config::Jwt::for_publishers() } else { config::Jwt::default() };
+        let settings = configured.unwrap_or(&default);
         let (key, kid) = match &self.private_key {
             Some(path) => {
                 let wanted: Vec<Algorithm> =
@@ -79,7 +83,7 @@ impl Mint {
                 let key = SigningKey::from_pem(&read(path)?, &wanted).map_err(Error::BadKey)?;
                 (key, self.key.clone())
             }
-            None => self.configured(settings)?,
+            None => self.configured(configured.ok_or(Error::NoJwt(self.whose.section()))?)?,
         };
         if let Some(algorithm) = self.algorithm.filter(|algorithm| *algorithm != key.algorithm()) {
             let fits = format!("{:?}", key.algorithm());
@@ -128,12 +132,15 @@ impl Mint {
     }
 
     /// Says so when the daemon would not take the token. Keys at a URL are not asked for.
-    fn warn(&self, auth: &config::Auth, token: &str) {
-        if auth.jwt.as_ref().is_some_and(|jwt| jwt.jwks.is_none())
-            && let Ok(judge) = TokenJudge::new(auth)
+    fn warn(&self, configured: Option<&config::Jwt>, token: &str) {
+        if let Some(jwt) = configured.filter(|jwt| jwt.jwks.is_none())
+            && let Ok(judge) = TokenJudge::new(jwt)
             && let Err(denied) = judge.verify(token)
         {
             note(format_args!("the daemon would refuse it: {denied} ({})", denied.label()));
+        }
+        if self.whose.publisher && self.topic.is_empty() && self.claims.is_empty() {
+            note("it may publish to no topic: --topic says to which");
         }
     }
 }

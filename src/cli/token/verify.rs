@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::auth::{GrantedTopics, Verified};
 use crate::cli::output::{fail, print};
-use crate::cli::token::judge::{TokenJudge, left, load, token};
+use crate::cli::token::judge::{TokenJudge, Whose, left, load, token};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -17,6 +17,8 @@ pub(super) struct Verify {
     /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    whose: Whose,
 }
 
 impl Verify {
@@ -26,7 +28,7 @@ impl Verify {
             Err(code) => return code,
         };
         let judge =
-            token(self.token).and_then(|token| TokenJudge::new(&config.auth).map(|judge| (judge, token)));
+            token(self.token).and_then(|token| Ok((TokenJudge::new(self.whose.settings(&config)?)?, token)));
         let (judge, token) = match judge {
             Ok(both) => both,
             Err(error) => return fail(&error),
