@@ -26,3 +26,20 @@ pub struct Event {
     /// A second event with the same key within the log's window is not appended.
     pub idempotency_key: Option<Box<str>>,
 }
+
+impl Event {
+    /// An event with these bytes as its data, and nothing else: no name, kept as long as any other.
+    pub fn new(audience: Audience, data: impl Into<Box<str>>) -> Self {
+        Self {
+            audience,
+            name: None,
+            data: data.into(),
+            is_text: false,
+            coalesce: None,
+            ephemeral: false,
+            retry: None,
+            ttl: None,
+            idempotency_key: None,
+        }
+    }
+}

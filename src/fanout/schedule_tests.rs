@@ -111,17 +111,7 @@ fn a_frame_larger_than_every_buffer_arrives_byte_for_byte() {
     let data: String = (0..400_000).map(|n| format!("{n:06}")).collect();
     let mut expected = String::from(": opening\n\n");
     for _ in 0..2 {
-        let appended = world.log.append(Event {
-            audience: Audience::new([topic(1)], vec![]).unwrap(),
-            name: None,
-            data: data.clone().into(),
-            is_text: false,
-            coalesce: None,
-            ephemeral: false,
-            retry: None,
-            ttl: None,
-            idempotency_key: None,
-        });
+        let appended = world.log.append(Event::new(Audience::new([topic(1)], vec![]).unwrap(), data.clone()));
         expected.push_str(&format!("data: {data}\nid: {}\n\n", appended.id.unwrap()));
     }
     let mut socket = &world.readers[0].socket;

@@ -55,3 +55,17 @@ impl Settings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl Settings {
+    /// For tests: without heartbeats, and so that nobody is cut for reading slowly.
+    pub(crate) fn silent(shards: usize) -> Self {
+        Self {
+            shards,
+            heartbeat: None,
+            heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
+            write_timeout: Duration::from_secs(60),
+            retry_ms: (1, 2),
+        }
+    }
+}

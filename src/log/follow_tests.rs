@@ -19,17 +19,7 @@ fn placed(ms: u64) -> LogRecord {
 }
 
 fn event(ms: u64) -> Event {
-    Event {
-        audience: Audience::new(vec![topic()], vec![]).unwrap(),
-        name: None,
-        data: ms.to_string().into(),
-        is_text: false,
-        coalesce: None,
-        ephemeral: false,
-        retry: None,
-        ttl: None,
-        idempotency_key: None,
-    }
+    Event::new(Audience::new(vec![topic()], vec![]).unwrap(), ms.to_string())
 }
 
 fn topic() -> Key {

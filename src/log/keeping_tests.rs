@@ -120,17 +120,7 @@ impl World {
 }
 
 fn event(number: u64) -> Event {
-    Event {
-        audience: Audience::new([Key::Topic(topic(number))], vec![]).unwrap(),
-        name: None,
-        data: "x".into(),
-        is_text: false,
-        coalesce: None,
-        ephemeral: false,
-        retry: None,
-        ttl: None,
-        idempotency_key: None,
-    }
+    Event::new(Audience::new([Key::Topic(topic(number))], vec![]).unwrap(), "x")
 }
 
 /// The hash: what is kept, and up to where.

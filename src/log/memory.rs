@@ -142,15 +142,8 @@ impl Log {
         }
         drop(state);
         self.append(Event {
-            audience: Audience::everybody(),
             name: Some(EventName::parse(Reset::EVENT).expect("a name of our own")),
-            data: Reset::SourceGap.data().into(),
-            is_text: false,
-            coalesce: None,
-            ephemeral: false,
-            retry: None,
-            ttl: None,
-            idempotency_key: None,
+            ..Event::new(Audience::everybody(), Reset::SourceGap.data())
         })
     }
 

@@ -2,11 +2,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{EnvelopeDefaults, Frame, parse_event};
-use crate::fanout::{Heartbeat, Settings};
+use crate::event::{EnvelopeDefaults, parse_event};
+use crate::fanout::Settings;
 use crate::log::Retention;
 
-/// A relay that keeps what it gets and answers as it is told to.
+/// A relay that keeps what it gets and answers as the test says.
 struct Told {
     answer: Result<(), RelayError>,
     got: Mutex<Vec<Bytes>>,
@@ -30,13 +30,7 @@ impl Relay for Told {
 fn service(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
     let age = Duration::from_secs(60);
     let log = Arc::new(Log::new(Retention { events: 100, bytes: 1 << 20, age, idempotency_window: age }));
-    let settings = Settings {
-        shards: 1,
-        heartbeat: None,
-        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
-        write_timeout: age,
-        retry_ms: (0, 0),
-    };
+    let settings = Settings::silent(1);
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
     (PublishService::new(Arc::clone(&log), fanout, relay, 10), log)
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::control::presence::{EventPublisher, PublishError, Publishing};
-use crate::event::{Frame, Key};
-use crate::fanout::{Framing, Heartbeat, Join, Settings, Sink, Times};
+use crate::event::Key;
+use crate::fanout::{Framing, Join, Settings, Sink, Times};
 use crate::log::{Log, Retention, TopicEdit};
 
 struct Notes(SyncSender<String>);
@@ -63,13 +63,7 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
         idempotency_window: Duration::from_secs(1),
     };
     let log = Arc::new(Log::new(retention));
-    let settings = Settings {
-        shards: 2,
-        heartbeat: None,
-        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
-        write_timeout: Duration::from_secs(10),
-        retry_ms: (1, 2),
-    };
+    let settings = Settings::silent(2);
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
     let instances = Arc::new(Instances::new(&config::Instance::default()));
     let drain = Drain::new();

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::event::{Audience, Event, Frame, Key, Name};
+use crate::event::{Audience, Event, Key, Name};
 use crate::fanout::requests::{Selector, Times};
-use crate::fanout::settings::Heartbeat;
 use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink};
 use crate::log::{BadEdit, Log, Position, Retention, TopicEdit};
 
@@ -78,13 +77,7 @@ pub(super) struct World {
 }
 
 fn settings(shards: usize) -> Settings {
-    Settings {
-        shards,
-        heartbeat: Some(Duration::from_millis(200)),
-        heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
-        write_timeout: Duration::from_secs(60),
-        retry_ms: (1, 2),
-    }
+    Settings { heartbeat: Some(Duration::from_millis(200)), ..Settings::silent(shards) }
 }
 
 impl World {
@@ -115,15 +108,8 @@ impl World {
         self.count += 1;
         let data = format!("{} {}", self.count, "x".repeat(size));
         let appended = self.log.append(Event {
-            audience: Audience::new(keys.clone(), except.clone()).unwrap(),
-            name: None,
-            data: data.into(),
-            is_text: false,
-            coalesce: None,
             ephemeral,
-            retry: None,
-            ttl: None,
-            idempotency_key: None,
+            ..Event::new(Audience::new(keys.clone(), except.clone()).unwrap(), data)
         });
         if let Some(id) = appended.id {
             self.ids.insert(id.to_string(), self.count);

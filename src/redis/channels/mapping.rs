@@ -205,17 +205,11 @@ impl ChannelMapping {
     pub(in crate::redis) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
         let (audience, name) = self.names(channel)?;
         match self.format {
-            ChannelFormat::Raw => Ok(Event {
-                audience: Audience::new(audience, Vec::new())?,
-                name,
-                data: str::from_utf8(message).map_err(|_| BadMessage::NotUtf8)?.into(),
-                is_text: false,
-                coalesce: None,
-                ephemeral: false,
-                retry: None,
-                ttl: None,
-                idempotency_key: None,
-            }),
+            ChannelFormat::Raw => {
+                let audience = Audience::new(audience, Vec::new())?;
+                let data = str::from_utf8(message).map_err(|_| BadMessage::NotUtf8)?;
+                Ok(Event { name, ..Event::new(audience, data) })
+            }
             ChannelFormat::Envelope => {
                 let defaults = EnvelopeDefaults { audience, event: name, is_own: false };
                 Ok(parse_event(message, &defaults)?)
