@@ -1,5 +1,5 @@
-//! What a service manager hands over and is told: listening sockets (sd_listen_fds(3)) and states (sd_notify(3)). Without
-//! one, nothing is handed over, and what is told goes nowhere.
+//! What a service manager hands over and hears from us: listening sockets (sd_listen_fds(3)) and states (sd_notify(3)).
+//! Without one, nothing is handed over, and nobody hears the states.
 
 use std::io;
 use std::net::TcpListener;
@@ -82,7 +82,7 @@ pub fn status(text: &str) {
     notify(&[NotifyState::Status(text)]);
 }
 
-/// How often [`alive`] has to be told, if it has to (`WatchdogSec=`).
+/// How often [`alive`] has to be called, if it has to (`WatchdogSec=`).
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
@@ -94,7 +94,7 @@ pub fn alive() {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "the service manager could not be told");
+        debug!(%error, "the service manager could not be notified");
     }
 }
 

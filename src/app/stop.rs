@@ -5,7 +5,7 @@
 //!    streams are refused. Connections are still accepted and requests forwarded.
 //! 3. `serving`: no new connections; requests are finished.
 //! 4. `announcing`: what tells other instances and publishes presence, which still has to tell of the last streams.
-//! 5. `last`: Redis, tickets, and the internal listener, whose `/readyz` tells of the drain until the end.
+//! 5. `last`: Redis, tickets, and the internal listener, whose `/readyz` reports the drain until the end.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ impl StopOrder {
         }
         self.announcing.start();
         if timeout(ANNOUNCEMENT, self.announcing.finished()).await.is_err() {
-            warn!("the other instances could not be told that this one stops");
+            warn!("the other instances may not know that this one stops");
         }
         self.last.start();
         if timeout(LAST, self.last.finished()).await.is_err() {

@@ -68,9 +68,9 @@ fn summary(config: &Config) -> String {
             (publisher.broadcast, "broadcast"),
         ];
         let topics = publisher.topics.iter().map(|topic| topic.as_str());
-        let whom: Vec<&str> =
+        let topics: Vec<&str> =
             topics.chain(people.iter().filter(|(may, _)| *may).map(|(_, word)| *word)).collect();
-        let _ = writeln!(lines, "  publisher {}: {}", publisher.name, whom.join(", "));
+        let _ = writeln!(lines, "  publisher {}: {}", publisher.name, topics.join(", "));
     }
     for stream in &config.streams {
         let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
@@ -78,7 +78,7 @@ fn summary(config: &Config) -> String {
         let auth = match stream.auth {
             StreamAuth::None => "",
             StreamAuth::Jwt => ", for tokens",
-            StreamAuth::Backend => ", for whom the application lets in",
+            StreamAuth::Backend => ", for callers that the application lets in",
             StreamAuth::Ticket => ", for tickets",
         };
         let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);

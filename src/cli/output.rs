@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Prints a result on standard output. A reader that has gone (`| head`) has what it wanted: that is success. Any other
-/// failure (a full disk) is told, and the exit code says so.
+/// failure (a full disk) is printed, and the exit code says so.
 pub(super) fn print(text: impl Display) -> ExitCode {
     let text = text.to_string();
     let mut out = io::stdout().lock();

@@ -47,7 +47,7 @@ The answer is the event's id, and how many open streams it was for:
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
-#[command(group = ArgGroup::new("whom").required(true).multiple(true)
+#[command(group = ArgGroup::new("audience").required(true).multiple(true)
     .args(["topic", "user", "session", "client", "broadcast", "envelopes"]))]
 pub(super) struct PublishCommand {
     /// The event's data; `-`, or nothing with a pipe, reads standard input
@@ -127,7 +127,7 @@ enum Format {
 #[derive(Serialize)]
 struct PublishFields<'a> {
     #[serde(flatten)]
-    whom: AudienceArguments<'a>,
+    audience: AudienceArguments<'a>,
     #[serde(skip_serializing_if = "is_false")]
     broadcast: bool,
     #[serde(skip_serializing_if = "AudienceArguments::is_empty")]
@@ -217,7 +217,7 @@ impl PublishCommand {
     fn envelope(&self) -> Result<Vec<u8>, Error> {
         let data = self.data()?;
         let envelope = PublishFields {
-            whom: AudienceArguments {
+            audience: AudienceArguments {
                 topics: &self.topic,
                 users: &self.user,
                 sessions: &self.session,

@@ -35,7 +35,7 @@ environment, and that before the file. `sidestream check` says what is wrong
 with them; config.example.toml has every key with its default.
 
 The log goes to standard error. SIGTERM or SIGINT (Ctrl-C) drains: requests are
-finished, streams are closed spread over some seconds and told to come back.
+finished, streams are closed spread over some seconds, and their clients come back.
 A second signal ends it at once.";
 
 /// How long the end of the process waits for the last lines of the log.

@@ -35,7 +35,7 @@ pub struct CheckedConfig {
 impl Config {
     /// Reads the configuration: `backend` (as the command line says it) goes before the variables `SIDESTREAM_…` of
     /// `environment`, they before the file at `path` (or the text of one in `SIDESTREAM_CONFIG`), and that before the
-    /// defaults. All that is wrong is told at once.
+    /// defaults. All that is wrong is reported at once.
     ///
     /// Of the environment our own variables are looked at, and those that the file names: give it
     /// [`std::env::vars_os`].
@@ -123,7 +123,7 @@ fn from_file(
         let outcome = read_all(reader, Some(table.get_ref()), read_config, &known);
         return settle(outcome, Some(source), broken);
     }
-    // What a broken file means is a guess, so that only its syntax is told, once a line.
+    // What a broken file means is a guess, so that only its syntax is reported, once a line.
     let mut problems: Vec<Problem> = broken.into_iter().map(|complaint| complaint.in_file(&source)).collect();
     problems.sort_by_key(Problem::order);
     problems.dedup_by_key(|problem| problem.line());

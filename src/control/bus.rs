@@ -34,7 +34,7 @@ impl OthersTold {
 /// A command on its way.
 pub type Sending<'a> = BoxFuture<'a, Result<(), BusError>>;
 
-/// The other instances may not have been told.
+/// The other instances may not have heard it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("it is done on this instance, but the others could not be told: ask again when Redis is back")]
+#[error("it is done on this instance, but the others may not know: ask again in a moment")]
 pub struct BusError;

@@ -65,7 +65,7 @@ mod tests {
             of_route: vec![],
         };
         let [here, there] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
-        // Everybody behind one proxy has its address: it counts for those of whom nothing else is known.
+        // Everybody behind one proxy has its address: it counts for those without a user, a session or a token.
         for caller in [bearer("u", "", ""), bearer("", "u", ""), bearer("", "", "u"), bearer("", "", "")] {
             for _ in 0..STREAMS_OF_A_CALLER {
                 assert_eq!(callers.take(&caller, here), Ok(()), "{caller:?}");

@@ -1,7 +1,7 @@
 //! What operators and backends ask of the open streams, on every instance: to end, to go on for longer, to hear other
 //! topics.
 //!
-//! Whatever is asked is done here and told to the other instances by a bus, if there is one. This room knows no
+//! Whatever is asked is done here and sent to the other instances over a bus, if there is one. This room knows no
 //! HTTP status and no Redis.
 
 mod bus;

@@ -27,7 +27,7 @@ pub struct PageChange {
 pub enum PageChangeError {
     #[error("{0}")]
     Denied(Denied),
-    #[error("whoever this is was sent away")]
+    #[error("this caller was sent away")]
     Away,
     #[error("{0}")]
     Edit(#[from] BadEdit),
@@ -40,7 +40,7 @@ pub enum PageChangeError {
     #[error(transparent)]
     NotPassedOn(#[from] NotPassedOn),
     /// The stream is not here; where it is, the change is made.
-    #[error("no such stream is open on this instance; the others were told")]
+    #[error("no such stream is open on this instance; the others were asked")]
     PassedOn,
 }
 

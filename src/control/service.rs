@@ -1,4 +1,4 @@
-//! What is asked of the streams of all instances: done here, and told to the others by the bus, if there is one.
+//! What is asked of the streams of all instances: done here, and sent to the others over the bus, if there is one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -80,7 +80,7 @@ impl Control {
     }
 
     /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
-    /// answer is whether these could be told.
+    /// answer is whether these know.
     pub async fn close(&self, which: &StreamFilter, mode: CloseMode) -> (StreamCount, OthersTold) {
         let away = async {
             let (CloseMode::StayAway(until), Some(away)) = (mode, which.selector()) else {
@@ -95,7 +95,7 @@ impl Control {
         (totals, told)
     }
 
-    /// From now on the other instances are told by `bus`. Once.
+    /// From now on `bus` carries commands to the other instances. Once.
     pub fn connect(&self, bus: Arc<dyn Bus>) {
         self.surveys.connect(Arc::clone(&bus));
         let _ = self.bus.set(bus);

@@ -1,6 +1,6 @@
 //! The topics that a backend gives to users, sessions and clients, on this instance and on the others.
 //!
-//! Alone, a change is made at once. With others it is told to all of them, this one too, and made where it is heard: so
+//! Alone, a change is made at once. With others it is sent to all of them, this one too, and made where it is heard: so
 //! it stands at the same place among the events everywhere. This file knows neither HTTP nor Redis.
 
 use crate::future::BoxFuture;
@@ -27,9 +27,9 @@ pub trait TopicBus: Send + Sync {
 /// What is known of a command that did not go out as it should.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TopicBusError {
-    /// Nobody was told.
+    /// Nobody has heard it.
     Nothing,
-    /// Nobody was told, because what carries commands refused this one, in these words.
+    /// Nobody has heard it, because what carries commands refused this one, in these words.
     Refused(Box<str>),
     /// Some may have been.
     Perhaps,
@@ -63,11 +63,11 @@ pub enum TopicEditError {
     #[error("{0}")]
     Edit(#[from] BadEdit),
     /// The stream is not here; where it is, the change is made.
-    #[error("no such stream is open on this instance; the others were told")]
+    #[error("no such stream is open on this instance; the others were asked")]
     PassedOn,
-    #[error("the other instances cannot be told now, and nothing was changed here")]
+    #[error("the other instances cannot be reached now, and nothing was changed here")]
     NotTold,
-    #[error("{0}: the other instances were not told, and nothing was changed here")]
+    #[error("{0}: the other instances were not reached, and nothing was changed here")]
     NotCarried(Box<str>),
     #[error(
         "the change was sent to all instances, and has not come back to this one: it may or may not be made"
@@ -125,12 +125,12 @@ struct HolderFields {
 }
 
 impl TopicAssignments {
-    /// A command that is told to all is waited for as long as `patience`.
+    /// A command that is sent to all is waited for as long as `patience`.
     pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
         Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
     }
 
-    /// From now on all instances are told by `peers`. Once.
+    /// From now on `peers` carries changes to all instances. Once.
     pub fn connect(&self, peers: Arc<dyn TopicBus>) {
         let _ = self.peers.set(peers);
     }
@@ -170,7 +170,7 @@ impl TopicAssignments {
         }
     }
 
-    /// Makes a change that some instance has told to all. `Err` when the text is no command of this kind.
+    /// Makes a change that some instance has sent to all. `Err` when the text is no command of this kind.
     pub fn heard(&self, text: &[u8]) -> Result<(), BadTopics> {
         if let RecordKind::Change(EditRequest { number, of, edit }) = self.read(text)? {
             let result = self.log.edit(&of, edit);

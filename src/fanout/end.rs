@@ -1,6 +1,6 @@
 //! Why a stream ended.
 
-/// The reason in the log line, in the metric and, where the client can still be told, in the `closing` event.
+/// The reason in the log line, in the metric and, where the client still reads, in the `closing` event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseReason {
     /// The client closed its side, or its connection broke.
@@ -53,7 +53,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether the client is told: it is there and listens, and can do something with the word.
+    /// Whether the client gets a `closing` event: it is there and reads, and can act on it.
     pub(super) fn is_said(self) -> bool {
         !matches!(self, Self::ClientGone | Self::Stalled | Self::Lagged)
     }

@@ -97,7 +97,7 @@ pub struct Renewal {
 pub struct Times {
     /// None = it does not.
     pub expires: Option<Instant>,
-    /// When the client is told that it will.
+    /// When the client is warned that it will.
     pub warns: Option<Instant>,
 }
 

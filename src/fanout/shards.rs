@@ -57,7 +57,7 @@ impl Fanout {
         shard.send(ShardCommand::Join(Box::new(subscriber)));
     }
 
-    /// From now on `watcher` is told of every stream of this process, of those that are open already, too.
+    /// From now on `watcher` hears of every stream of this process, of those that are open already, too.
     pub fn watch(&self, watcher: &Arc<dyn Watcher>) {
         for shard in &self.shards {
             shard.send(ShardCommand::Watch(Arc::clone(watcher)));

@@ -55,13 +55,13 @@ const MESSAGE: usize = 16 << 10;
 
 /// What both ends of a channel see.
 struct ChannelState {
-    /// The shard met a full channel and wants to be told of room.
+    /// The shard met a full channel and wants to hear of room.
     waits: AtomicBool,
     /// Tells the shard: set when the subscriber has joined it.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The stream was ended before all of it was taken.
     cut: AtomicBool,
-    /// Who is told when it is cut, as nobody may be reading by then.
+    /// Notified when it is cut, as nobody may be reading by then.
     cut_notify: OnceLock<Arc<Notify>>,
 }
 

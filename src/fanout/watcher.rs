@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::event::{Key, Name};
 use crate::fanout::end::CloseReason;
 
-/// Is told of every stream of this process, on the thread of the shard that owns it: it must not wait, and hold a lock
+/// Hears of every stream of this process, on the thread of the shard that owns it: it must not wait, and hold a lock
 /// for no longer than a look into a table takes.
 ///
 /// The calls for one stream come in their order. Those for two streams may come at the same time, from two shards.

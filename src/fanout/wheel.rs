@@ -16,7 +16,7 @@ const SPOKES: usize = 1024;
 
 pub(super) struct Wheel {
     start: Instant,
-    /// The next tick to be told.
+    /// The next tick whose entries are due.
     next: Tick,
     spokes: Vec<Vec<(SubscriberSlot, Tick)>>,
     waiting: usize,

@@ -97,7 +97,7 @@ impl Reset {
         }
     }
 
-    /// The `reset` event: what was before `head` is not to be had, the stream goes on from there.
+    /// The `reset` event: what was before `head` is gone, and the stream goes on from there.
     pub fn frame(self, head: EventId, format: EventFormat) -> Frame {
         let block = Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None };
         format.block(block, SystemTime::now())

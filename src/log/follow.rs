@@ -213,7 +213,7 @@ impl Log {
     }
 
     /// Lets go of everything and takes `history` instead, which ends with `end`, the last id that was given away
-    /// there. No event of it is delivered; with `told`, every open stream is told that it may have missed something.
+    /// there. No event of it is delivered; with `told`, every open stream gets a `reset`.
     ///
     /// Sets that the history knows replace those that are held: what differs is changed in the history's first place,
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not

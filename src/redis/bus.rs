@@ -27,7 +27,7 @@ const TELLING: Purpose = Purpose {
     label: "control",
     connected: "connected to Redis for telling other instances",
     reconnected: "connected to Redis for telling other instances again",
-    failed: "other instances cannot be told",
+    failed: "other instances cannot be reached",
     meanwhile: "other instances are not told",
 };
 const LISTENING: Purpose = Purpose {
@@ -39,9 +39,9 @@ const LISTENING: Purpose = Purpose {
 };
 /// Longest message.
 const MAX_TEXT: usize = 1 << 20;
-/// The longest pause between two attempts: what is told meanwhile should not be late.
+/// The longest pause between two attempts: commands should not be late.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
-const CATCHING_UP: &str = "reading what was told before";
+const CATCHING_UP: &str = "reading earlier commands";
 /// How many kept messages one answer holds.
 const PAGE: usize = 2;
 
@@ -79,7 +79,7 @@ impl RedisBus {
         format!("{prefix}:revocations")
     }
 
-    /// Starts both connections' tasks; they end when `drain` starts. `control` gets what is told, by this one too.
+    /// Starts both connections' tasks; they end when `drain` starts. `control` gets every command, this instance's own too.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         timing: Timing,
@@ -224,7 +224,7 @@ impl BusListener {
         }
     }
 
-    /// Hears what was told while nobody listened here, on a connection of its own: a subscribed one takes no such
+    /// Reads the commands that came while nobody listened here, on a connection of its own: a subscribed one takes no such
     /// command.
     async fn catch_up(&self) -> Result<(), RedisError> {
         let mut connection = open(&self.endpoint, self.timing).await?;

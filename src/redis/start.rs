@@ -61,7 +61,7 @@ const REQUEST_SLACK: usize = 64 << 10;
 /// By how much a bridged message may grow: a raw text becomes a JSON string, which spells a control character in six.
 const QUOTING: usize = 6;
 
-/// What Redis has to be told of the rest of the configuration.
+/// What this room needs of the rest of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct RedisLimits {
     /// Longer messages and entries are passed over.

@@ -55,7 +55,7 @@ pub(super) enum Start {
     Fresh { history: usize },
     /// Where its client left off.
     At(Cursor),
-    /// The log does not have that any more. The client goes on with what it has `last_seen` until it is told.
+    /// The log does not have that any more. The client keeps what it has `last_seen` until the reset reaches it.
     Reset { why: Reset, last_seen: Option<EventId> },
 }
 
@@ -167,7 +167,7 @@ impl Streams {
         self.fanout.end_soon(&which, end);
     }
 
-    /// When a stream ends for its grant's sake, and when its client is told: early enough to fetch a new token, and
+    /// When a stream ends because its grant does, and when its client is warned: early enough to fetch a new token, and
     /// not before half of the time that is left.
     pub(super) fn times(&self, grant: &Grant) -> Times {
         // A wall clock's time becomes one that no change of the clock moves.

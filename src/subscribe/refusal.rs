@@ -26,7 +26,7 @@ pub enum Refusal {
     #[error("no stream of this name is open: open it anew")]
     NoSuchStream,
     /// The client shall not come back.
-    #[error("whoever this is was sent away")]
+    #[error("this caller was sent away")]
     Away,
     /// It will pass: the client should come back after `retry`.
     #[error("{}", why.sentence())]

@@ -1,4 +1,4 @@
-//! All webhooks: what happens is noted here, for those that are told of it.
+//! All webhooks: what happens is noted here, for those that asked for it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -61,12 +61,12 @@ impl Webhooks {
         Ok(Self { hooks, tasks, finish })
     }
 
-    /// Whether any webhook is told of `event`.
+    /// Whether any webhook asks for `event`.
     pub fn wants(&self, event: HookEvent) -> bool {
         self.hooks.iter().any(|hook| hook.events.contains(&event))
     }
 
-    /// Queues what happened at `at` for the webhooks that are told of it. Never waits: where a queue is full, its oldest
+    /// Queues what happened at `at` for the webhooks that ask for it. Never waits: where a queue is full, its oldest
     /// are dropped.
     pub fn note(&self, notice: &Notice<'_>, at: SystemTime) {
         let mut line = None;
@@ -89,7 +89,7 @@ impl Webhooks {
     }
 }
 
-/// Streams are told of by the instance that holds them.
+/// Streams are reported by the instance that holds them.
 impl Watcher for Webhooks {
     fn opened(&self, stream: &Watched<'_>) {
         self.note(&Notice::Connected(who(stream)), stream.opened);

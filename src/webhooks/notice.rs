@@ -1,4 +1,4 @@
-//! What may happen, and the line of JSON that tells of it.
+//! What may happen, and its line of JSON.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};

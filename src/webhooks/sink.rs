@@ -1,4 +1,4 @@
-//! The server that is told: one signed request, and what its answer means.
+//! A webhook's server: one signed request, and what its answer means.
 //!
 //! The head of an answer decides. Of its body nothing is believed, and no more is read than lets the connection be
 //! used again.
@@ -33,7 +33,7 @@ pub(super) struct WebhookTarget {
     timeout: Duration,
 }
 
-/// Why a webhook's server cannot be told anything at all.
+/// Why no request to a webhook's server can be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSink {
     #[error("the webhook {0} cannot be reached over TLS: its server {1}")]

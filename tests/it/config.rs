@@ -143,7 +143,7 @@ error: `SIDESTREAM_SSE_HEARTBEAT` must be a time such as \"10s\", \"250ms\" or \
   | SIDESTREAM_SSE_HEARTBEAT=soon
   |                          ^^^^
 
-error: `SIDESTREAM_REDIS_URL` cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)
+error: `SIDESTREAM_REDIS_URL` cannot end with #insecure: the server's certificate is always verified (`ca_file` names the authorities)
  --> the environment
 
 error: unknown variable `SIDESTREAM_REDIS_URI`

@@ -50,7 +50,7 @@
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
-//! | `stopping.rs` | what goes on while the daemon stops, and what a service manager is told |
+//! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |

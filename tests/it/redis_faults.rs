@@ -149,7 +149,7 @@ async fn clocks_that_are_apart_neither_shorten_a_revocation_nor_prolong_it() {
         (stream, token)
     };
     let revoke = async |user: &str, time: &str| {
-        eventually("it is told", async || {
+        eventually("it is reported", async || {
             let body = json!({"user": user, "for": time});
             let answer = while_open::revoke(&here, &body).await;
             (answer.json()["told"] == true).then_some(())
@@ -286,7 +286,7 @@ async fn add(redis: &Redis, data: &str) {
     let _: String = redis.command(&["XADD", "sidestream:log", "*", "event", &envelope]).await;
 }
 
-/// The stream is told of a gap before anything else.
+/// The stream gets the gap's `reset` before anything else.
 async fn told_first(stream: &mut Stream, why: &[&str]) {
     let reset = stream.event().await;
     assert!(reset.is("reset"), "{why:?}: {reset:?}");

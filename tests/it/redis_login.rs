@@ -69,7 +69,7 @@ async fn a_file_that_holds_the_servers_own_certificate_vouches_for_exactly_it() 
 
     let daemon = Daemon::start(&format!("{url}ca_file = \"{}\"\n", file("other.pem"))).await;
     is_down(&daemon, "redis", "certificate").await;
-    // Without TLS it is told what may be missing.
+    // Without TLS the log says what may be missing.
     let plain = Daemon::start(&url.replace("rediss", "redis")).await;
     is_down(&plain, "redis", "rediss://").await;
 }
@@ -185,7 +185,7 @@ async fn sentinels_are_asked_by_tls() {
     let port = sentinel.port;
     works(format!("[redis]\nsentinels = [\"rediss://127.0.0.1:{port}\"]\n{ca}")).await;
 
-    // Asked without TLS they say nothing, and the reason is told.
+    // Asked without TLS they say nothing, and the reason is logged.
     let daemon = Daemon::start(&format!("[redis]\nsentinels = [\"127.0.0.1:{port}\"]\n")).await;
     is_down(&daemon, "redis", "rediss://").await;
     eventually("it is logged", async || daemon.log().contains("rediss://").then_some(())).await;

@@ -1,4 +1,4 @@
-//! What goes on while the daemon stops, and what a service manager is told of it.
+//! What goes on while the daemon stops, and what a service manager hears of it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -180,7 +180,7 @@ impl BackendGateInner {
         }
     }
 
-    /// Nobody gets in by this; the operator is told.
+    /// Nobody gets in by this, and it is logged.
     fn failed(&self, reason: &'static str, error: &str) -> SubrequestOutcome {
         result(reason);
         if let Some(suppressed) = self.failed.pass() {

@@ -110,7 +110,7 @@ fn the_urls_own_query_goes_before_the_callers() {
     // What the operator says is not the caller's to say, however it is written.
     let lax = question(&other, STRANGER, "/events?c=7&sse=0&%73se=2&sse&d", &host, &[]);
     assert_eq!(lax.target, "/me?sse=1&c=7&d");
-    assert!(lines(&lax).iter().any(|line| line.contains("c=7&sse=0")), "it is told where they wanted to go");
+    assert!(lines(&lax).iter().any(|line| line.contains("c=7&sse=0")), "it hears where they wanted to go");
     // Another server has a name of its own.
     assert!(!lines(&both).iter().any(|line| line.starts_with("host:")));
     assert_eq!(question(&other, STRANGER, "/events", &host, &[]).target, "/me?sse=1");

@@ -89,7 +89,7 @@ fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 }
 
 /// Whether a token of this `typ` was made for something else, such as a logout (RFC 8725, section 3.11): those that are
-/// to be told apart are `<something>+jwt`. An access token is `at+jwt` (RFC 9068).
+/// to be distinguished are `<something>+jwt`. An access token is `at+jwt` (RFC 9068).
 fn is_for_something_else(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     let kind = kind.strip_prefix("application/").unwrap_or(&kind);

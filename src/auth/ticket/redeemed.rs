@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Tells what happens for the first time on any instance.
 pub trait FirstUse: Send + Sync {
-    /// Whether `id` was never given before, on any instance, within `keep`. None when that cannot be told.
+    /// Whether `id` was never given before, on any instance, within `keep`. None when that is not known.
     fn first(&self, id: String, keep: Duration) -> BoxFuture<'_, Option<bool>>;
 }
 

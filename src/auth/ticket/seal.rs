@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// Seals for one purpose.
 pub(in crate::auth) struct Seal {
     key: RandomizedNonceKey,
-    /// The texts' first characters, by which they are told from others.
+    /// The texts' first characters, by which they are known from others.
     prefix: &'static str,
 }
 

@@ -42,7 +42,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// So many cookies of a request are looked at.
 const MAX_COOKIES: usize = 64;
 
-const UNKNOWN: &str = "it cannot be told now whether the ticket has been used";
+const UNKNOWN: &str = "it is not known now whether the ticket has been used";
 
 impl Tickets {
     /// `shared` knows what other instances have redeemed.
@@ -140,7 +140,7 @@ impl Tickets {
             Some(true) => Redemption::First,
             Some(false) => Redemption::Again,
             None => {
-                // Who comes back when it can be told again should get in.
+                // A caller that comes back when it is known again should get in.
                 self.used.forget(&content.i);
                 Redemption::Unknown
             }

@@ -181,7 +181,7 @@ async fn what_another_instance_has_redeemed_is_used() {
     let again = with(Some(false));
     assert!(matches!(present(&again, &made, &[], NOW).await, Err(Denied::TicketUsed)));
     assert!(present(&again, &made, &[pair], NOW).await.is_ok());
-    // Nobody gets in while it cannot be told, but whose cookie is here; and the ticket is not spoilt by that.
+    // While that is not known, only a caller with the cookie gets in; and the ticket is not spoilt by that.
     let silent = with(None);
     for _ in 0..2 {
         assert!(matches!(present(&silent, &made, &[], NOW).await, Err(Denied::NotNow(_))));

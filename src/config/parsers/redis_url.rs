@@ -11,7 +11,7 @@ pub(in crate::config) fn redis_url(raw: &RawValue<'_>) -> Result<Secret, Rejecti
     let no_url = || Rejection::from(format!("must be {WANTED}"));
     if text.contains("#insecure") {
         return Err(
-            "cannot end with #insecure: the server's certificate is always verified (`ca_file` says by whom)"
+            "cannot end with #insecure: the server's certificate is always verified (`ca_file` names the authorities)"
                 .into(),
         );
     }

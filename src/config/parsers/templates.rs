@@ -280,7 +280,7 @@ pub(in crate::config) fn pattern(raw: &RawValue<'_>) -> Result<String, Rejection
         return Err(format!("must be 1 to {MAX} bytes without control characters").into());
     }
     if text.contains("**") {
-        return Err("has two `*` side by side: what each stands for could not be told".into());
+        return Err("has two `*` side by side: what each stands for is unclear".into());
     }
     if text.contains('*') && text.contains(['?', '[', ']', '\\']) {
         return Err("cannot have ?, [, ] or \\ beside `*`, the only wildcard".into());

@@ -61,7 +61,7 @@ section! {
         timeout: Duration = value("2s", time(MILLIS(10)..=MINUTE));
         /// Requests under way at once, however many callers come.
         max_concurrent: usize = value(64, whole(1..=10_000));
-        /// Requests that wait for their turn; callers beyond it are told to come back.
+        /// Requests that wait for their turn; callers beyond it have to come back later.
         max_waiting: usize = value(20000, whole(0..=10_000_000));
         /// How long one may wait.
         max_wait: Duration = value("10s", time(MILLIS(10)..=HOUR));

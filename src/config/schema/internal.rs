@@ -33,7 +33,7 @@ section! {
         /// Connections open at once; 0 = no limit. Beyond it, they wait.
         max_connections: usize = value(4096, whole(0..=10_000_000));
         /// Without which dependencies /readyz is 503: "backend", "redis", "redis_stream" and others that it names. A load
-        /// balancer then sends no more requests here, not even for pages. /readyz/events tells of all of them.
+        /// balancer then sends no more requests here, not even for pages. /readyz/events looks at all of them.
         ready_requires: Vec<String> = list([], dependency);
         /// Names by which this listener is asked, such as "sidestream.internal", beside its addresses and "localhost".
         /// Requests by another name are refused, because a web page can make its own name mean this address.

@@ -45,7 +45,7 @@ section! {
         server_name: Option<String> = optional("redis.internal", certificate_name);
         /// Our own certificate and its key (PEM), for a server that asks for one.
         identity: Option<(Secret, Secret)> = by(read_identity);
-        /// Some nodes of a Redis Cluster, each `host:port`; any one of them tells of the others.
+        /// Some nodes of a Redis Cluster, each `host:port`; any one of them names the others.
         nodes: Vec<String> = list([], host_and_port);
         /// The first word of sidestream's own channels: "sidestream" and "sidestream:topic:name-of-the-topic" carry what
         /// `POST /publish` takes.

@@ -50,7 +50,7 @@ fn check(channel: &Channel, s: &mut SectionReader<'_, '_>) {
     if channel.format == ChannelFormat::Raw && nobody {
         s.report(
             &["topic", "user", "session", "format"],
-            "a raw channel does not say whom its messages are for",
+            "a raw channel does not say who gets its messages",
             Some("give it a topic, a user or a session: topic = \"conversation:{1}\"".to_owned()),
         );
     }

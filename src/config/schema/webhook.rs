@@ -1,4 +1,4 @@
-//! `[[webhook]]`: applications that are told over HTTP when streams and users come and go.
+//! `[[webhook]]`: requests to applications when streams and users come and go.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::config::section_reader::SectionReader;
 use crate::config::values::{ByteSize, Secret};
 use crate::event::Pattern;
 
-/// What a webhook can be told of.
+/// What a webhook can ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HookEvent {
     /// A stream was opened.
@@ -55,7 +55,7 @@ impl HookEvent {
 }
 
 section! {
-    /// A URL that is told what happens to streams, by signed requests: see docs/webhooks.md. There may be several; none by
+    /// A URL that gets a signed request for what happens to streams: see docs/webhooks.md. There may be several; none by
     /// default.
     pub struct Webhook without default checked by check {
         /// Names it in the log and the metrics.
@@ -64,7 +64,7 @@ section! {
         // Hidden: such addresses often hold a key.
         url: HttpUrl = required_hidden(
             "http://127.0.0.1:3000/hooks/sidestream",
-            "say who is told: url = \"http://127.0.0.1:3000/hooks/sidestream\"",
+            "say where events go: url = \"http://127.0.0.1:3000/hooks/sidestream\"",
             HttpUrl { https: true, host: String::new(), port: 443, target: String::new() },
             url
         );
@@ -77,7 +77,7 @@ section! {
         );
         /// While the secret changes: signs it as well.
         previous_secret: Option<Secret> = secret("the-one-that-was-used-until-this-morning", shared_secret);
-        /// What it is told of.
+        /// What is sent.
         events: Vec<HookEvent> = list(
             ["connected", "disconnected", "topic_occupied", "topic_empty", "user_online", "user_offline"],
             event_word
@@ -115,7 +115,7 @@ fn check(webhook: &Webhook, s: &mut SectionReader<'_, '_>) {
         warn_of_weak_keys(s, &["secret", "secret_file"], std::slice::from_ref(&webhook.secret));
     }
     if webhook.events.is_empty() {
-        s.report(&["events"], "`events` names nothing that this webhook could be told of", None);
+        s.report(&["events"], "`events` names nothing that this webhook could get", None);
     }
     if webhook.retry_min > webhook.retry_max {
         s.report(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);

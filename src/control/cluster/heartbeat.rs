@@ -67,7 +67,7 @@ impl Control {
         let me = self.instances.me();
         let people = Some(self.presence.summary());
         let alive = Alive { from: me.id.clone(), name: me.name.clone(), new: said.new, people };
-        // Who cannot be told finds out by the silence.
+        // An instance that does not hear it finds out by the silence.
         let told = self.tell(BusCommand::Alive(alive).into_bytes(), None).await;
         said.new &= told != OthersTold::Yes;
         said.at = Instant::now();
@@ -121,9 +121,7 @@ impl Control {
                 }
             } else if isolated_since.get_or_insert_with(Instant::now).elapsed() >= WARN && !warned {
                 warned = true;
-                warn!(
-                    "other instances are not heard over Redis: what is known of their users is old, or nothing"
-                );
+                warn!("other instances are not heard: what is known of their users is old, or nothing");
             }
             if self.presence.turn(hearing) {
                 self.answer_new.notify_one();

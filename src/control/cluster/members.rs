@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_living_are_told_of_whoever_comes_and_goes() {
+    fn the_living_hear_of_those_that_come_and_go() {
         let instances = Instances::new(&config::Instance { name: Some("me".to_owned()) });
         let mut watch = instances.watch();
         let names = |living: &[Instance]| living.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! What instances tell each other: JSON with a version, so that instances of different releases can live side by side.
 //!
-//! Times are wall-clock milliseconds of the sender. For how long something holds is told beside them as the time that is
+//! Times are wall-clock milliseconds of the sender. For how long something holds stands beside them as the time that is
 //! left, so that instances whose clocks differ agree.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -60,7 +60,7 @@ pub(in crate::control) struct Revoke {
     selector: GrantSelector,
     at: u64,
     until: u64,
-    /// The milliseconds left when it was sent; not told by releases before 0.2.
+    /// The milliseconds left when it was sent; releases before 0.2 leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<u64>,
 }
@@ -121,7 +121,7 @@ fn left_until(until: SystemTime) -> u64 {
 }
 
 /// When something ends by the clock here: after what is left, as it is known from somebody who has kept the message, or as
-/// the sender told it; or at the sender's `until` where neither is there.
+/// the sender said; or at the sender's `until` where neither is there.
 fn ends(until: u64, left: Option<u64>, known: Option<Duration>) -> SystemTime {
     match known.or(left.map(Duration::from_millis)) {
         Some(left) => {
@@ -143,7 +143,7 @@ pub(in crate::control) struct Renew {
     /// None = any.
     topics: Option<Vec<Pattern>>,
     of_route: Vec<Name>,
-    /// When the token was issued, if it says so; not told by releases before 0.2.
+    /// When the token was issued, if it says so; releases before 0.2 leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issued: Option<u64>,
 }

@@ -111,11 +111,11 @@ impl Surveys {
         &self,
         kind: &'static str,
         question: Value,
-        whom: Recipients<'_>,
+        recipients: Recipients<'_>,
         patience: Duration,
     ) -> Collected {
         let me = self.instances.me();
-        let asked = |id: &InstanceId| match whom {
+        let asked = |id: &InstanceId| match recipients {
             Recipients::All => true,
             Recipients::Only(ids) => ids.contains(id),
         };
@@ -129,7 +129,8 @@ impl Surveys {
                 None => None,
             }
         };
-        let (mut answers, own) = tokio::join!(self.ask_others(kind, &question, whom, &silent, patience), own);
+        let (mut answers, own) =
+            tokio::join!(self.ask_others(kind, &question, recipients, &silent, patience), own);
         silent.retain(|one| !answers.contains_key(&one.id));
         answers.extend(own.map(|own| (me.id.clone(), own)));
         let named = |(id, parts): (InstanceId, Vec<Value>)| {
@@ -143,7 +144,7 @@ impl Surveys {
         &self,
         kind: &str,
         question: &Value,
-        whom: Recipients<'_>,
+        recipients: Recipients<'_>,
         others: &[Instance],
         patience: Duration,
     ) -> BTreeMap<InstanceId, Vec<Value>> {
@@ -157,14 +158,14 @@ impl Surveys {
             from: self.instances.me().id.clone(),
             number: open.number,
             kind: kind.to_owned(),
-            whom: match whom {
+            recipients: match recipients {
                 Recipients::All => None,
                 Recipients::Only(ids) => Some(ids.to_vec()),
             },
             question: question.clone(),
         };
         let asking = async {
-            // Who cannot be told cannot answer.
+            // An instance that does not hear it cannot answer.
             if bus.tell(BusCommand::Ask(ask).into_bytes(), None).await.is_ok() {
                 let _ = answered.await;
             }
@@ -187,7 +188,7 @@ impl Surveys {
     /// Answers another instance's question, in a task of its own.
     pub(in crate::control) fn asked(&self, ask: SurveyQuestion) {
         let me = self.instances.me().id.clone();
-        let for_me = ask.from != me && ask.whom.is_none_or(|whom| whom.contains(&me));
+        let for_me = ask.from != me && ask.recipients.is_none_or(|recipients| recipients.contains(&me));
         let answers = self.kinds().get(&*ask.kind).cloned();
         let (true, Some(answers), Some(bus)) = (for_me, answers, self.bus.get().cloned()) else { return };
         let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {

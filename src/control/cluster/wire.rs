@@ -14,7 +14,7 @@ pub(in crate::control) struct Alive {
     /// It has just come: an instance that hears it says at once that it lives, too.
     #[serde(default)]
     pub(super) new: bool,
-    /// How many messages of its people it has told; none from a release that tells of nobody.
+    /// How many messages about its users it has sent; none from a release without presence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) people: Option<PresenceSummary>,
 }
@@ -32,8 +32,8 @@ pub(in crate::control) struct SurveyQuestion {
     pub(super) number: u64,
     pub(super) kind: String,
     /// Who is asked; None = everybody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) whom: Option<Vec<InstanceId>>,
+    #[serde(rename = "whom", default, skip_serializing_if = "Option::is_none")]
+    pub(super) recipients: Option<Vec<InstanceId>>,
     pub(super) question: Value,
 }
 

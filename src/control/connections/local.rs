@@ -65,7 +65,7 @@ impl LocalConnections {
     }
 
     async fn list(&self, which: &StreamFilter, after: Option<&Name>, limit: usize) -> Vec<Value> {
-        // One more than is told, to know whether there is more.
+        // One more than is listed, to know whether there is more.
         let mut listed = self.fanout.list(&which.filter(), after, limit + 1).await;
         let mut more = listed.len() > limit;
         listed.truncate(limit);

@@ -13,7 +13,7 @@ use crate::event::Name;
 pub const MAX_CONNECTIONS: usize = 1000;
 pub const CONNECTIONS: usize = 100;
 
-/// An open stream, as it is told.
+/// An open stream, as it is listed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ConnectionInfo {
     pub client: String,

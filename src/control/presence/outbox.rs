@@ -11,7 +11,7 @@ use crate::event::Name;
 
 pub(super) struct PresenceOutbox {
     pub(super) view: View,
-    /// Whose numbers have to be told.
+    /// Whose numbers have to be sent.
     outbox: BTreeSet<(Kind, Name)>,
     /// The messages that were made.
     pub(super) seq: u64,
@@ -40,7 +40,7 @@ impl PresenceOutbox {
         self.view.others().next().is_some()
     }
 
-    /// The next message: its number, and at most `names` entries. None when all is told, and while everything is
+    /// The next message: its number, and at most `names` entries. None when all is sent, and while everything is
     /// wanted: that goes first.
     pub(super) fn next(&mut self, names: usize, now: Moment) -> Option<(u64, Vec<NameCount>)> {
         if self.wanted || self.outbox.is_empty() {
@@ -58,7 +58,7 @@ impl PresenceOutbox {
 
     /// Everything, with the number of the last message before, if somebody wants it.
     pub(super) fn everything(&mut self, now: Moment) -> Option<(u64, Vec<NameCount>)> {
-        // What waits to be told is in it and is told again: a number that is said twice is the same.
+        // What waits to be sent is in it and is sent again: a number that is said twice is the same.
         std::mem::take(&mut self.wanted).then(|| (self.seq, self.view.everything(now)))
     }
 }

@@ -1,6 +1,6 @@
-//! The presence of one instance among the others: its own counts, its view of all, and what it tells and is told.
+//! The presence of one instance among the others: its own counts, its view of all, and what it sends and hears.
 //!
-//! Invariant: no lock is held while something is told or spoken. This file must not know how a message travels.
+//! Invariant: no lock is held while something is sent or published. This file must not know how a message travels.
 
 use crate::clock::{from_unix_ms, now_ms};
 use crate::lock::Mutex;
@@ -37,7 +37,7 @@ pub struct PresenceChange {
     pub at: SystemTime,
 }
 
-/// Is told of edges, in their order, on the one instance that speaks of them. It must not wait.
+/// Hears of edges, in their order, on the one instance that speaks of them. It must not wait.
 ///
 /// At least once: when the instance that speaks dies, the next one repeats what it may not have said.
 pub trait PresenceListener: Send + Sync {
@@ -53,7 +53,7 @@ pub struct Presence {
     state: Mutex<State>,
     start: Instant,
     grace: Duration,
-    /// Something has to be told to the others.
+    /// Something has to be sent to the others.
     pub(in crate::control) to_tell: Notify,
     /// Something has to be spoken.
     pub(super) to_announce: Notify,
@@ -67,7 +67,7 @@ pub(super) struct State {
     resyncs: u64,
 }
 
-/// How long changes are gathered before they are told.
+/// How long changes are gathered before they are sent.
 const GATHER: Duration = Duration::from_millis(50);
 /// How many edges may wait to be spoken.
 const MAX_SPOKEN: usize = 200_000;
@@ -105,7 +105,7 @@ impl Presence {
         }
     }
 
-    /// From now on `heeds` is told of the edges that this instance speaks. Once.
+    /// From now on `heeds` hears of the edges that this instance publishes. Once.
     pub fn heed(&self, heeds: Arc<dyn PresenceListener>) {
         let _ = self.heeds.set(heeds);
     }
@@ -123,7 +123,7 @@ impl Presence {
                 () = drain.started() => return,
                 () = self.local.changed.notified() => {}
             }
-            // A crowd that comes at once is told of in few messages.
+            // A crowd that comes at once takes few messages.
             tokio::time::sleep(GATHER).await;
             self.gather();
         }
@@ -152,7 +152,7 @@ impl Presence {
         PresenceSummary::new(Summary { seq: state.post.seq, settled: state.post.view.is_settled(), streams })
     }
 
-    /// The next message to the others; None when all is told. What is wanted as a whole comes by `everybody`.
+    /// The next message to the others; None when all is sent. What is wanted as a whole comes by `everybody`.
     pub(in crate::control) fn next_message(&self) -> Option<BusCommand> {
         let now = self.now();
         let (seq, entries) = self.state().post.next(NAMES, now)?;
@@ -164,7 +164,7 @@ impl Presence {
     pub(in crate::control) fn everybody(&self) -> Option<impl Iterator<Item = BusCommand> + use<>> {
         let now = self.now();
         let (seq, entries) = self.state().post.everything(now)?;
-        debug!(names = entries.len(), "another instance is told everybody who is here");
+        debug!(names = entries.len(), "another instance gets everybody who is here");
         let from = self.instances.me().id.clone();
         let count = entries.len().div_ceil(NAMES).max(1);
         let mut entries = entries.into_iter();
@@ -251,7 +251,7 @@ impl Presence {
         drop(state);
         if over > 0 {
             metrics::counter!(PRESENCE_DROPPED).increment(over as u64);
-            warn!(over, "more people come and go than can be told; some are not told of");
+            warn!(over, "more users come and go than can be announced; some are left out");
         }
         self.to_announce.notify_one();
     }

@@ -152,7 +152,7 @@ impl Shard {
         let (min, max) = self.settings.retry_ms;
         let retry = match end {
             // A client that does not read the event should at least not be back soon. One that is known when it
-            // comes back is told to stop then, and the sooner the better.
+            // comes back is refused for good then, and the sooner the better.
             CloseReason::SentFarAway => AWAY_MS,
             _ => min + self.random.below(max.saturating_sub(min) + 1),
         };

@@ -21,7 +21,7 @@ use crate::log::{Entry, FeedBatch, Position};
 const TURNS: usize = 256;
 
 impl Shard {
-    /// Runs until it is told to stop.
+    /// Runs until a command stops it.
     pub(in crate::fanout) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         let mut commands = Vec::new();

@@ -13,7 +13,7 @@ use crate::fanout::watcher::{StreamEnd, Watched, Watcher};
 use crate::fanout::wheel::Wheel;
 
 impl Shard {
-    /// From now on `watcher` is told, first of the streams that are open already.
+    /// From now on `watcher` is called, first for the streams that are open already.
     pub(super) fn watch(&mut self, watcher: Arc<dyn Watcher>) {
         for (slot, _) in &self.subscribers {
             self.show(slot as SubscriberSlot, |stream| watcher.opened(stream));
@@ -59,7 +59,7 @@ impl Shard {
 
     fn show(&self, slot: SubscriberSlot, tell: impl FnOnce(&Watched<'_>)) {
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return };
-        // The lock is not held while others are told.
+        // The lock is not held while watchers are called.
         let keys = self.held(slot);
         let about = &subscriber.about;
         let opened = SystemTime::now() - Wheel::time(self.now - about.opened);

@@ -1,4 +1,4 @@
-//! What a watcher is told, over real sockets.
+//! What a watcher hears, over real sockets.
 
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::event::{Frame, Key, Name};
+use crate::event::{Key, Name};
 use crate::fanout::watcher::{StreamEnd, Watched, Watcher};
-use crate::fanout::{CloseReason, Fanout, Framing, Heartbeat, Join, Selector, Settings, Sink, Times};
+use crate::fanout::{CloseReason, Fanout, Framing, Join, Selector, Settings, Sink, Times};
 use crate::log::{Log, Retention, TopicEdit};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -69,13 +69,7 @@ impl World {
             idempotency_window: Duration::from_secs(1),
         };
         let log = Arc::new(Log::new(retention));
-        let settings = Settings {
-            shards: 2,
-            heartbeat: None,
-            heartbeat_as: Heartbeat::Fixed(Frame::comment(": hb\n\n")),
-            write_timeout: Duration::from_secs(10),
-            retry_ms: (1, 2),
-        };
+        let settings = Settings { write_timeout: Duration::from_secs(10), ..Settings::silent(2) };
         let fanout = Fanout::start(&log, &settings).unwrap();
         Self { log, fanout, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
     }
@@ -114,7 +108,7 @@ impl World {
 }
 
 fn next(told: &Receiver<Told>) -> Told {
-    told.recv_timeout(Duration::from_secs(10)).expect("nobody was told")
+    told.recv_timeout(Duration::from_secs(10)).expect("no watcher was called")
 }
 
 fn opened(user: &str) -> Told {

@@ -15,7 +15,7 @@ const MAX_MARKERS: usize = 256;
 /// What an entry costs beside its own size.
 const OVERHEAD: usize = 64;
 
-/// A place in the order that all instances hear, told by a marker.
+/// A place in the order that all instances hear, named by a marker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::redis) struct Checkpoint {
     pub(in crate::redis) marker: u64,

@@ -78,7 +78,7 @@ fn behind_a_break_there_may_be_a_gap() {
     assert_eq!(heard.batch(batch.to, 10, 1000), None, "it does not listen");
     heard.begin();
     hear(&mut heard, 5..7);
-    assert_eq!(heard.batch(batch.to, 10, 1000), None, "nobody could be told where it ends");
+    assert_eq!(heard.batch(batch.to, 10, 1000), None, "no marker says where it ends");
     heard.mark(2);
     let batch = heard.batch(batch.to, 10, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (true, vec![5, 6]));
@@ -144,7 +144,7 @@ fn an_overlap_is_the_longest() {
     for (tail, heard, len) in [("cd", "abcde", 4), ("", "abc", 0), ("cdx", "abcde", 0), ("xa", "abc", 1)] {
         assert_eq!(overlap(tail, heard, true), len, "{tail} {heard}");
     }
-    assert_eq!(overlap("cd", "abcde", false), 0, "whoever had heard of it would have begun with it");
+    assert_eq!(overlap("cd", "abcde", false), 0, "an instance that had heard of it would have begun with it");
 }
 
 #[test]
@@ -311,7 +311,7 @@ impl World {
 }
 
 #[test]
-fn whoever_leads_and_whenever_that_changes_nothing_is_lost_or_written_twice_without_a_word() {
+fn under_any_leader_and_any_change_of_it_nothing_is_lost_or_written_twice_without_a_reset() {
     for seed in 1..3000 {
         let world = World::run(seed, false);
         let mut next = 0;
@@ -337,7 +337,7 @@ fn whoever_leads_and_whenever_that_changes_nothing_is_lost_or_written_twice_with
 }
 
 #[test]
-fn while_one_of_them_listens_there_is_no_gap_whoever_leads() {
+fn while_one_of_them_listens_there_is_no_gap_under_any_leader() {
     for seed in 1..3000 {
         let world = World::run(seed, true);
         let all = (0..world.said).filter(|number| !number.is_multiple_of(7)).map(Written::BridgedMessage);

@@ -3,7 +3,7 @@
 //! Every instance hears all of it ([`Backlog`](crate::redis::bridge::backlog::Backlog)) and keeps what is not known to be in the stream. The
 //! holder of the lease appends. An instance that takes the lease over reads up to where the messages have been appended, finds
 //! that checkpoint in what it heard itself, and goes on there. An instance that cannot find it waits until those who can had
-//! their chance, and then says in the stream that messages may be missing: a gap is told, never silent.
+//! their chance, and then says in the stream that messages may be missing: a gap is reported, never silent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(in crate::redis) struct Bridge {
     health: Reporter,
     connection: Option<RedisConnection>,
     leading: Option<Leadership>,
-    /// The checkpoint as Redis told it last; None before it did.
+    /// The checkpoint as Redis had it last; None before that is known.
     checkpoint: Option<String>,
     /// In which segment of what was heard messages were last known to be in the stream.
     told_in: Option<u64>,
@@ -133,7 +133,7 @@ impl Bridge {
         self.append().await
     }
 
-    /// Sees that this instance can be told the checkpoint: sets a marker where none that it heard says it.
+    /// Sees that the checkpoint can be said in terms of this instance: sets a marker where none that it heard says it.
     async fn set_marker(&mut self) -> Result<(), RedisError> {
         let Some((segment, has_marker)) = self.config.tap.look(|backlog| backlog.listening()) else {
             return Ok(());
@@ -198,7 +198,7 @@ impl Bridge {
                     self.on_bridged();
                     // As soon as it can end, at different times on different instances.
                     let soon = left + LOOK.mul_f64(0.1 + f64::from(random() as u8) / 256.0);
-                    // The checkpoint is told by a marker of ours in a moment: until then nothing could go on here.
+                    // A marker of ours says the checkpoint in a moment: until then nothing could go on here.
                     let most = if self.could_go_on() { self.config.length / 3 } else { 5 * LOOK };
                     self.due = now + soon.clamp(LOOK, most);
                 }
@@ -237,7 +237,7 @@ impl Bridge {
             Some(cursor) => (Some(cursor), false),
             None if !checkpoint.is_empty() && !alone => {
                 // It was ours, and what was heard since has a break: another instance may have none.
-                return self.step_down("it cannot be told where to go on").await;
+                return self.step_down("it is not known where to go on").await;
             }
             None => {
                 let (limit, stream) = (self.config.timing.timeout, self.config.stream.clone());
@@ -246,7 +246,7 @@ impl Bridge {
                 let told_in = self.told_in;
                 self.config.tap.look(|backlog| {
                     let segment = backlog.listening().map(|(nth, _)| nth);
-                    // Redis was emptied: an instance that was told a checkpoint, or has had a break, knows that there
+                    // Redis was emptied: an instance that had heard a checkpoint, or has had a break, knows that there
                     // was more.
                     let is_emptied =
                         checkpoint.is_empty() && (told_in.is_some() || segment.is_some_and(|nth| nth > 1));
@@ -258,7 +258,7 @@ impl Bridge {
                         lost || is_emptied || !checkpoint.is_empty() || (!tail.is_empty() && known == 0);
                     // What was heard since then may have been appended before that: the gap stands for it.
                     let known = if is_emptied && told_in == segment { all.len() } else { known };
-                    // Of what was heard before a break it cannot be told.
+                    // Of what was heard before a break it cannot be known.
                     (backlog.behind(known).filter(|_| backlog.is_listening()), gap)
                 })
             }
@@ -324,7 +324,7 @@ impl Bridge {
             self.metrics.duplicates.increment(all - appended);
             if gap {
                 self.metrics.gaps.increment(1);
-                warn!(redis = %self.config.endpoint, "messages of bridged channels may be missing, because nobody heard all of them; every stream is told");
+                warn!(redis = %self.config.endpoint, "messages of bridged channels may be missing, because nobody heard all of them; every stream gets a reset");
             }
         }
         Ok(())

@@ -39,7 +39,7 @@ impl Weigh for BridgedMessage {
 pub(in crate::redis) struct ChannelTap(Arc<Shared>);
 
 struct Shared {
-    /// Where markers are told.
+    /// Where markers are published.
     channel: Box<[u8]>,
     /// What decides on which messages are counted.
     subscriptions: u64,
@@ -80,7 +80,7 @@ impl ChannelTap {
         }))
     }
 
-    /// Where markers are told.
+    /// Where markers are published.
     pub(in crate::redis) fn channel(&self) -> &[u8] {
         &self.0.channel
     }
@@ -113,7 +113,7 @@ impl ChannelTap {
                 warn!(
                     suppressed,
                     "redis.stream.bridge_buffer is full: what was not appended in time is missing, and every \
-                     stream will be told"
+                     stream gets a reset"
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! The connection that delivers: made, subscribed, watched, and made again, for ever.
 //!
 //! The watchdog pings the very connection that delivers, so a Redis that hangs or a network that swallows is noticed
-//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is told to every
+//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is reported to every
 //! stream, in the log, in a metric and in the daemon's health. This file must not know what a message means.
 
 use std::convert::Infallible;

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_sent_us_to_nobody_is_not_the_first_to_be_asked_again() {
+    async fn a_sentinel_that_sent_us_to_nobody_is_not_the_first_to_be_asked_again() {
         let (_socket, nobody) = nobody();
         let HostOrSocket::Tcp { port: gone, .. } = nobody.location else { panic!("a port") };
         let (stale, knows, holder) = (Double::start().await, Double::start().await, Double::start().await);

@@ -2,7 +2,7 @@
 //! known of it without one.
 //!
 //! What waits is written in one go. The connection is made when it is needed, and kept. A deadline bounds each batch. A
-//! request that was surely not done ([`Undone::Unreachable`], [`Undone::Refused`]) is told apart from one whose answer
+//! request that was surely not done ([`Undone::Unreachable`], [`Undone::Refused`]) is kept apart from one whose answer
 //! was lost ([`Undone::Unknown`]). What is asked and what the answers mean is an [`Exchange`].
 
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(in crate::redis) struct OutboxConfig {
     pub(in crate::redis) limit: Duration,
     /// How many requests may wait.
     pub(in crate::redis) max_waiting: usize,
-    /// Where its state is told. With one, the connection is made without being asked for.
+    /// Where its state is reported. With one, the connection is made without being asked for.
     pub(in crate::redis) health: Option<Reporter>,
 }
 

@@ -184,7 +184,7 @@ impl AppendCommands {
 
 /// How many entries may stay when `entries` of them take `bytes`; None without a bound, or where nothing is known.
 fn stays_within(max_bytes: u64, entries: u64, bytes: u64) -> Option<usize> {
-    /// So many stay, however large they are: whoever reads would always be behind.
+    /// So many stay, however large they are: a reader would always be behind.
     const FEWEST: u128 = 100;
     if max_bytes == 0 || entries == 0 || bytes == 0 {
         return None;

@@ -136,14 +136,14 @@ impl RedisConnection {
     }
 }
 
-/// A gap in what was bridged is told by an event of the stream's own, and by nothing else.
+/// A gap in what was bridged is reported by an event of the stream's own, and by nothing else.
 fn defaults_of(json: &[u8]) -> EnvelopeDefaults {
     let is_own =
         json.starts_with(br#"{"broadcast":true,"event":"reset""#) && *json == *gap_event().as_bytes();
     EnvelopeDefaults { is_own, ..EnvelopeDefaults::default() }
 }
 
-/// What stands in the stream where bridged messages may be missing: everybody is told.
+/// What stands in the stream where bridged messages may be missing: an event for everybody.
 pub(in crate::redis) fn gap_event() -> String {
     format!(r#"{{"broadcast":true,"event":"{}","data":{}}}"#, Reset::EVENT, Reset::SourceGap.data())
 }

@@ -22,7 +22,7 @@ pub(in crate::redis) struct ReadPosition {
     pub(in crate::redis) id: EventId,
     /// How many entries the stream had ever taken by then, where that is known.
     pub(in crate::redis) added: Option<u64>,
-    /// Where the newest mark of a loss stands: a loss from before it has been told.
+    /// Where the newest mark of a loss stands: a loss from before it has been reported.
     pub(in crate::redis) mark: Option<EventId>,
 }
 

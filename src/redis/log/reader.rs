@@ -1,7 +1,7 @@
 //! The connection that follows the stream: made, caught up, watched, and made again, for ever.
 //!
 //! Reads block, but never longer than a bound, so the very connection that delivers is probed by each read. With each
-//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is told to
+//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is reported to
 //! every stream, never passed over. This file must not know who listens.
 
 use std::convert::Infallible;
@@ -324,12 +324,12 @@ impl StreamReader {
                 let known = self.at.and_then(|at| at.mark).is_some_and(|mark| mark.order() > after.order());
                 if !known {
                     self.flush();
-                    warn!(redis = %self.endpoint, read_to = %after, "another instance found that Redis lost a part of the stream; every open stream is told");
+                    warn!(redis = %self.endpoint, read_to = %after, "another instance found that Redis lost a part of the stream; every open stream gets a reset");
                     self.count_reset(Reset::LogLost);
                     self.marked = true;
                     return;
                 }
-                // It was told already, and is the beginning of the stream's newest life all the same.
+                // It was reported already, and is the beginning of the stream's newest life all the same.
                 self.flush();
                 self.store.set_epoch(id);
                 RecordKind::Nothing

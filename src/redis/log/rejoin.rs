@@ -95,12 +95,12 @@ impl StreamReader {
                 Ok(())
             }
             Verdict::Trimmed => {
-                warn!(redis = %self.endpoint, read_to = %at.id, "the stream was trimmed past what had been read; every open stream is told");
+                warn!(redis = %self.endpoint, read_to = %at.id, "the stream was trimmed past what had been read; every open stream gets a reset");
                 self.count_reset(Reset::LogTrimmed);
                 self.load(connection, Some(Reset::LogTrimmed)).await
             }
             Verdict::Lost => {
-                warn!(redis = %self.endpoint, read_to = %at.id, "Redis lost the newest part of the stream, or all of it; every open stream is told");
+                warn!(redis = %self.endpoint, read_to = %at.id, "Redis lost the newest part of the stream, or all of it; every open stream gets a reset");
                 self.count_reset(Reset::LogLost);
                 self.begin_anew(connection, at, info.map(|info| info.last)).await
             }

@@ -30,7 +30,7 @@ pub(in crate::redis) struct RpcRequest {
 #[derive(Debug)]
 pub(in crate::redis) struct MalformedRequest {
     pub(in crate::redis) why: BadRpcRequest,
-    /// Who can be told, as far as that can be read.
+    /// Where the answer goes, as far as that can be read.
     pub(in crate::redis) reply: Option<String>,
 }
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_to_whoever_can_be_told() {
+    fn what_is_no_request_is_answered_where_a_reply_list_can_be_read() {
         for (text, reply) in [
             ("", None),
             ("\u{1}", None),

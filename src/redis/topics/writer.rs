@@ -157,7 +157,7 @@ impl TopicWriter {
         kept.map(drop)
     }
 
-    /// Whether it is kept now; if not, that will be told to us.
+    /// Whether it is kept now; if not, we will be woken.
     async fn keep(&mut self, at: Option<StoredAt>, to_keep: &UnsavedTopics) -> Result<bool, RedisError> {
         let Some(assigned) = to_keep.sets.as_ref().filter(|assigned| size(assigned) <= MAX_STEP) else {
             return self.keep_all(at).await;

@@ -33,7 +33,7 @@ const SEND_BUFFER: usize = 32 << 10;
 /// How much of one request's body, and of all on one connection, may be on its way to us unread.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// How long a connection that was told to go may take when nothing is open on it.
+/// How long a connection that got a GOAWAY may take when nothing is open on it.
 const GOING: Duration = Duration::from_secs(2);
 
 /// The limits of a connection that an operator sets.
@@ -108,7 +108,7 @@ where
             () = goaway.started(), if !going => {}
             () = open.idle_for(if going { GOING } else { limits.idle }) => {
                 if going {
-                    // It was told, and nothing is open: a client that does not leave is cut.
+                    // It had its GOAWAY, and nothing is open: a client that does not leave is cut.
                     return Ok(());
                 }
             }

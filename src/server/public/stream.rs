@@ -133,7 +133,7 @@ impl Public {
     /// A stream whose socket hyper keeps.
     fn through_hyper(&self, admission: Admission, connection: &ConnectionContext) -> Response<ResponseBody> {
         let (sink, body) = Sink::channel();
-        // A client that reads nothing more cannot be told that its stream is over: it is cut off.
+        // A client that reads nothing more does not see the end of its stream: it is cut off.
         body.notify_when_cut(http2::cut_of_this_stream().unwrap_or_else(|| Arc::clone(&connection.cut)));
         let (opening, headers) = (admission.preamble.payload_bytes(), admission.headers.clone());
         self.streams.join(admission, sink, opening);

@@ -44,7 +44,7 @@ export function publish({ parameters, remember }) {
     submitted.preventDefault();
     if (kind.value !== 'broadcast' && !whom.value) {
       whom.focus();
-      return fill(result, state('warn', 'Say for whom the event is.'));
+      return fill(result, state('warn', 'Say who gets the event.'));
     }
     send.disabled = true;
     const began = performance.now();

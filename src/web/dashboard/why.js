@@ -41,7 +41,7 @@ export function why({ parameters, remember }) {
         const said = await ask('POST', '/explain', { token });
         if (!token_steps(said, step)) return;
         user = said.user;
-        if (!user) return step('warn', 'User', 'The token names no user, so their streams cannot be told from others. ', h('a', { href: '#/configuration?q=auth.jwt' }, 'auth.jwt.user'), ' says which claim does.');
+        if (!user) return step('warn', 'User', 'The token names no user, so their streams look like any other. ', h('a', { href: '#/configuration?q=auth.jwt' }, 'auth.jwt.user'), ' says which claim does.');
       } else {
         const said = await ask('POST', '/explain', { user });
         const ways = said.streams.map((stream) => `${stream.path} ${{ none: 'lets anybody in', jwt: 'wants a token', backend: 'asks the application', ticket: 'wants a ticket' }[stream.auth]}`);

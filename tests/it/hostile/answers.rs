@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{CHEAP, HEAD, MEMORY, ROOM, filled, memory, request, send};
 use crate::harness::Daemon;
 
-/// An application that gives everybody the answer that it was told last.
+/// An application that gives everybody the answer that it was given last.
 async fn application() -> (SocketAddr, watch::Sender<Arc<Vec<u8>>>) {
     let (answer, given) = watch::channel(Arc::new(Vec::new()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

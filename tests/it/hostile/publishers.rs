@@ -163,7 +163,7 @@ async fn what_comes_over_redis_costs_what_its_bytes_cost() {
             })
             .await;
         }
-        // Whoever hears this has taken all before it.
+        // A reader that gets this has taken all before it.
         redis.publish("sidestream", json!({"topic": "end"}).to_string()).await;
         stream.event().await;
         daemon.processor_time() - before
