@@ -72,7 +72,7 @@ const HISTORY: usize = 500;
 
 impl Demo {
     pub(super) fn run(self) -> ExitCode {
-        if let Err(error) = telemetry::install_log(false, "info") {
+        if let Err(error) = telemetry::install_log(false, "info", &[]) {
             return fail(&error);
         }
         let metrics = telemetry::install_metrics();

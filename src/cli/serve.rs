@@ -12,11 +12,13 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
+use crate::config;
 use crate::config::{
     CheckedConfig, CommandLine, Config, LogFormat, Problem, Secret, SettingInForce, Severity,
 };
 use crate::systemd::PassedSockets;
 use crate::telemetry;
+use crate::telemetry::LineKind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,10 +88,7 @@ impl ServeOptions {
                 return ExitCode::FAILURE;
             }
         };
-        if let Err(error) = telemetry::install_log(
-            config.telemetry.log_format == LogFormat::Json,
-            &config.telemetry.log_level,
-        ) {
+        if let Err(error) = install_log(&config.telemetry) {
             return fail(&error);
         }
         // A file says who may publish and listen; a first try should not end at a refusal, nor be open without a word.
@@ -106,6 +105,13 @@ impl ServeOptions {
         config.internal.publish_keys.extend(made.clone());
         run_daemon(config, in_force, made)
     }
+}
+
+fn install_log(settings: &config::Telemetry) -> Result<(), telemetry::BadLogging> {
+    let kinds = [(settings.log_streams, LineKind::Streams), (settings.log_publishes, LineKind::Publishes)];
+    let shown: Vec<LineKind> =
+        kinds.into_iter().filter(|(is_shown, _)| *is_shown).map(|kind| kind.1).collect();
+    telemetry::install_log(settings.log_format == LogFormat::Json, &settings.log_level, &shown)
 }
 
 /// Runs the daemon until a signal stops it. Prints the key that was made for it once it has its ports.

@@ -1,5 +1,8 @@
 //! The recipients of an event, and by what a subscriber can be reached.
 
+use std::fmt;
+use std::fmt::Write as _;
+
 use smallvec::SmallVec;
 
 use crate::event::name::Name;
@@ -25,6 +28,20 @@ impl Key {
             Self::Topic(name) | Self::User(name) | Self::Session(name) | Self::Client(name) => name.as_str(),
             Self::Broadcast => "",
         }
+    }
+}
+
+/// For people: `topic:news`, `user:7`, `broadcast`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Topic(_) => "topic",
+            Self::User(_) => "user",
+            Self::Session(_) => "session",
+            Self::Client(_) => "client",
+            Self::Broadcast => return f.write_str("broadcast"),
+        };
+        write!(f, "{kind}:{}", self.name())
     }
 }
 
@@ -90,6 +107,21 @@ impl Audience {
         &self.except
     }
 
+    /// For people, in a line of the log: the first few keys, and how many more there are.
+    pub fn in_short(&self) -> String {
+        const SHOWN: usize = 5;
+        let mut text = String::new();
+        for (nth, key) in self.keys.iter().take(SHOWN).enumerate() {
+            let comma = if nth == 0 { "" } else { "," };
+            // Into a text: it cannot fail.
+            let _ = write!(text, "{comma}{key}");
+        }
+        if self.keys.len() > SHOWN {
+            let _ = write!(text, ",… {} more", self.keys.len() - SHOWN);
+        }
+        text
+    }
+
     /// Calls `known` with each key. A key of the same name that it gives takes the place of this one, so that both
     /// share one name in memory.
     pub fn share(&mut self, mut known: impl FnMut(&Key) -> Option<Key>) {
@@ -125,6 +157,16 @@ mod tests {
         audience.share(|key| (*key == known).then(|| known.clone()));
         assert_eq!(audience.keys(), [topic("a"), topic("b")]);
         assert!(std::ptr::eq(audience.keys()[0].name(), known.name()));
+    }
+
+    #[test]
+    fn a_large_audience_is_written_in_short() {
+        assert_eq!(Audience::everybody().in_short(), "broadcast");
+        let user = Key::User(Name::parse("7").unwrap());
+        assert_eq!(Audience::new([topic("a b"), user], vec![]).unwrap().in_short(), "topic:a b,user:7");
+        let many = (0..8).map(|n| topic(&n.to_string()));
+        let short = Audience::new(many, vec![]).unwrap().in_short();
+        assert_eq!(short, "topic:0,topic:1,topic:2,topic:3,topic:4,… 3 more");
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(super) struct Subscriber {
     pub(super) generation: u64,
     /// Events that were begun.
     pub(super) sent: u64,
+    /// Bytes that the sink has taken.
+    pub(super) bytes: u64,
     /// Bytes that its client has sent, to which nobody listens.
     pub(super) stray: u32,
     rest: Rest,
@@ -178,6 +180,7 @@ impl Subscriber {
             due: Tick::MAX,
             generation,
             sent: 0,
+            bytes: 0,
             stray: 0,
             rest: Rest::of(join.opening),
             about: Box::new(join.about),
@@ -242,6 +245,7 @@ impl Subscriber {
         self.cursor = entry.position;
         self.last_write = now;
         self.sent += 1;
+        self.bytes += written as u64;
         counts.deliveries += 1;
         counts.bytes += written as u64;
         if written == bytes.len() {
@@ -382,6 +386,7 @@ impl Subscriber {
                 Ok(0) => return Err(WriteOutcome::Gone),
                 Ok(mut more) => {
                     written += more;
+                    self.bytes += more as u64;
                     counts.bytes += more as u64;
                     self.last_write = now;
                     while first < parts.len() && more >= parts[first].len() {

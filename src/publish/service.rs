@@ -14,11 +14,13 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use crate::auth::{NotAllowed, Publisher};
-use crate::event::{BadBatch, BadName, EventId, Item, check_idempotency_key, parse_events, whole_characters};
+use crate::event::{
+    BadBatch, BadName, EventId, EventName, Item, check_idempotency_key, parse_events, whole_characters,
+};
 use crate::fanout::Fanout;
 use crate::future::BoxFuture;
 use crate::log::Log;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, line_enabled, log_line};
 
 /// The source's name in metrics.
 const SOURCE: &str = "http";
@@ -243,12 +245,15 @@ impl PublishService {
                 Err(bad) => return Err(bad.of(single)),
             }
         }
+        let lines: Vec<PublishLine> =
+            if line_enabled!(publishes) { ready.iter().map(PublishLine::new).collect() } else { Vec::new() };
         let receipts = if ready.is_empty() { Vec::new() } else { self.send(ready).await? };
+        for (line, receipt) in lines.iter().zip(&receipts) {
+            line.log(receipt, publisher);
+        }
         let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
         self.taken.increment((receipts.len() - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
-        let (events, relayed) = (receipts.len(), self.relay.is_some());
-        tracing::debug!(events, refused = refused.len(), duplicates, relayed, "published");
         Ok(match receipts[..] {
             [receipt] if single => Published::One(receipt),
             _ if partial => {
@@ -340,6 +345,36 @@ impl<'a> AdmittedEvent<'a> {
             idempotency_key: self.item.event.idempotency_key.clone(),
             ephemeral: self.item.event.ephemeral,
         }
+    }
+}
+
+/// What the log says of an event, taken from it before it goes.
+struct PublishLine {
+    audience: String,
+    event: Option<EventName>,
+}
+
+impl PublishLine {
+    fn new(ready: &AdmittedEvent<'_>) -> Self {
+        let event = &ready.item.event;
+        Self { audience: event.audience.in_short(), event: event.name.clone() }
+    }
+
+    fn log(&self, receipt: &Receipt, publisher: &Publisher) {
+        let Receipt { id, matched, duplicate, relayed } = receipt;
+        let id = id.map(|id| id.to_string());
+        let (audience, event) = (&*self.audience, self.event.as_ref().map(EventName::as_str));
+        log_line!(
+            publishes,
+            id,
+            audience,
+            event,
+            matched,
+            duplicate,
+            relayed,
+            publisher = publisher.name(),
+            "event published"
+        );
     }
 }
 

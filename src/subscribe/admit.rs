@@ -17,6 +17,7 @@ use crate::subscribe::preamble::Connected;
 use crate::subscribe::seats::Seat;
 use crate::subscribe::streams::{Streams, random_ms};
 use crate::telemetry;
+use crate::telemetry::log_line;
 
 /// A stream that may be opened: all that it needs but a sink.
 pub struct Admission {
@@ -32,6 +33,10 @@ pub struct Admission {
     route: Arc<str>,
     grant: Grant,
     topics: Vec<Name>,
+    /// How it begins: with its client's cursor, or with a `reset`; and with how many topics.
+    resumed: bool,
+    reset: Option<Reset>,
+    topic_count: usize,
     seat: Seat,
 }
 
@@ -124,6 +129,9 @@ impl Streams {
             route,
             grant,
             topics,
+            resumed: matches!(start, Start::At(_)),
+            reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
+            topic_count: all.len(),
             seat,
         }
     }
@@ -136,6 +144,8 @@ impl Streams {
     /// Hands the stream to the fan-out. `opening` is the preamble in the sink's own framing, with whatever the sink
     /// needs before it.
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
+        // Before it can close.
+        log_opened(&admission);
         // The drain waits until the last stream is closed.
         let seat = Box::new((admission.seat, self.drain.hold()));
         let (grant, client) = (admission.grant, admission.client);
@@ -188,6 +198,13 @@ impl Streams {
             Instant::now() + Duration::from_millis(u64::from(age))
         })
     }
+}
+
+fn log_opened(admission: &Admission) {
+    let Admission { client, address, route, resumed, topic_count, .. } = admission;
+    let user = admission.grant.user.as_ref().map(Name::as_str);
+    let reset = admission.reset.map(Reset::as_str);
+    log_line!(streams, client = client.as_str(), user, route = &**route, topics = topic_count, %address, resumed, reset, "stream opened");
 }
 
 fn count_replay(start: &Start) {

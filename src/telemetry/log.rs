@@ -9,6 +9,8 @@ use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::telemetry::lines;
+use crate::telemetry::lines::LineKind;
 use crate::telemetry::log_writer::LogWriter;
 
 /// The writer of this process's log.
@@ -32,10 +34,11 @@ pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
 /// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: code that logs never
 /// waits and never fails. Lines that standard error does not take are counted in
 /// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
-/// the log too.
-pub fn install_log(json: bool, filter: &str) -> Result<(), BadLogging> {
+/// the log too. Lines of the kinds `shown` are there whatever the filter's level.
+pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), BadLogging> {
+    let filter = lines::show(shown, filter);
     // A peer can cause lines of h2 at will, one a frame. They are there only if the operator names them.
-    let quiet = if filter.contains("h2=") { filter.to_owned() } else { format!("{filter},h2=error") };
+    let quiet = if filter.contains("h2=") { filter } else { format!("{filter},h2=error") };
     let filter = log_filter(&quiet)?;
     let writer = LogWriter::start(io::stderr())?;
     // A log that is already there (a second daemon in one process) stays.

@@ -1,6 +1,6 @@
 //! `[telemetry]`
 
-use crate::config::parsers::{log_level, word};
+use crate::config::parsers::{log_level, word, yes_or_no};
 use crate::config::schema::table::section;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,5 +16,10 @@ section! {
         log_format: LogFormat = value("text", word([("text", LogFormat::Text), ("json", LogFormat::Json)]));
         /// "error", "warn", "info", "debug" or "trace", or a filter such as "info,sidestream::proxy=debug".
         log_level: String = value("info", log_level);
+        /// A line at level info, instead of debug, for each stream that opens and each that closes.
+        log_streams: bool = value(false, yes_or_no);
+        /// A line at level info, instead of debug, for each event that is published, and for what became of it on each
+        /// instance.
+        log_publishes: bool = value(false, yes_or_no);
     }
 }

@@ -3,15 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use tracing::debug;
-
-use crate::event::Block;
+use crate::event::{Block, Key};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::OwnedSink;
-use crate::fanout::subscriber::{State, SubscriberMeta, WriteOutcome};
+use crate::fanout::subscriber::{State, Subscriber, SubscriberMeta, WriteOutcome};
 use crate::fanout::wheel::{Tick, Wheel};
+use crate::telemetry::{line_enabled, log_line};
 
 /// How long a warning waits for a client that has more before it.
 const WARN_AGAIN: Duration = Duration::from_secs(1);
@@ -132,14 +131,23 @@ impl Shard {
         if let OwnedSink::Socket(socket, _) = &mut subscriber.sink {
             let _ = self.poll.registry().deregister(socket);
         }
+        let keys = if line_enabled!(streams) { self.held(slot) } else { Vec::new() };
         let gone = self.mailbox.index.lock().leave(slot);
         self.unsubscribe(&gone);
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
-        let sent = subscriber.sent;
-        let SubscriberMeta { client, opened, .. } = &*subscriber.about;
+        self.log_closed(&subscriber, &keys, end);
+    }
+
+    fn log_closed(&self, subscriber: &Subscriber, keys: &[Key], end: CloseReason) {
+        let Subscriber { sent, bytes, about, .. } = subscriber;
+        let SubscriberMeta { client, route, address, opened, .. } = &**about;
+        let user =
+            keys.iter().find_map(|key| if let Key::User(user) = key { Some(user.as_str()) } else { None });
+        let topics = keys.iter().filter(|key| matches!(key, Key::Topic(_))).count();
         let seconds = Wheel::time(self.now - opened).as_secs();
-        debug!(%client, sent, seconds, reason = end.as_str(), "stream closed");
+        let reason = end.as_str();
+        log_line!(streams, client = client.as_str(), user, route = &**route, topics, %address, sent, bytes, seconds, reason, "stream closed");
     }
 
     /// The `closing` event: the reason, a `retry:` of the client's own, and the id that it can resume with.

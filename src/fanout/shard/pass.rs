@@ -11,6 +11,7 @@ use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::Framing;
 use crate::fanout::subscriber::{State, WriteOutcome};
 use crate::log::{Entry, Position};
+use crate::telemetry::{line_enabled, log_line};
 
 /// The working memory of passes, used again by each.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(super) struct Pass {
     /// The entries of `joined_of` in one piece, for the many subscribers who get the same ones.
     joined: Vec<u8>,
     joined_of: Option<(Framing, Picked)>,
+    /// To how many subscribers each entry was written; empty where nobody wants to know.
+    delivered: Vec<u32>,
     /// Where the last pass began, so that the same subscriber is not always the last.
     turn: usize,
 }
@@ -37,6 +40,9 @@ impl Pass {
     pub(super) fn run(&mut self, shard: &mut Shard, entries: &[Arc<Entry>]) {
         self.touched.clear();
         self.joined_of = None;
+        let tells = line_enabled!(publishes);
+        self.delivered.clear();
+        self.delivered.resize(if tells { entries.len() } else { 0 }, 0);
         let mailbox = shard.mailbox();
         {
             let index = mailbox.index.lock();
@@ -52,6 +58,9 @@ impl Pass {
         let now = Instant::now();
         for entry in entries {
             shard.meters().publish_to_write.record(now.saturating_duration_since(entry.at));
+        }
+        for (entry, &delivered) in entries.iter().zip(&self.delivered) {
+            log_delivered(entry, delivered);
         }
     }
 
@@ -82,6 +91,7 @@ impl Pass {
             && subscriber.at_boundary()
         {
             let wrote = subscriber.write_entry(&entries[nth as usize], shard.now, &mut shard.counts);
+            count_delivered(&mut self.delivered, picked, entries, subscriber.cursor);
             return Self::settle(shard, *slot, wrote);
         }
         let framing = subscriber.sink.framing();
@@ -97,6 +107,7 @@ impl Pass {
         });
         let mine = picked.iter().map(|&nth| &*entries[nth as usize]);
         let wrote = subscriber.write_entries(mine, joined, shard.now, &mut shard.counts);
+        count_delivered(&mut self.delivered, picked, entries, subscriber.cursor);
         Self::settle(shard, *slot, wrote);
     }
 
@@ -107,4 +118,20 @@ impl Pass {
             WriteOutcome::Gone => shard.close(slot, CloseReason::ClientGone),
         }
     }
+}
+
+/// Counts those of the entries `picked` that a subscriber has got whose cursor has come to `cursor`.
+fn count_delivered(delivered: &mut [u32], picked: &Picked, entries: &[Arc<Entry>], cursor: Position) {
+    if delivered.is_empty() {
+        return;
+    }
+    for nth in picked.iter().map(|&nth| nth as usize) {
+        delivered[nth] += u32::from(entries[nth].position <= cursor);
+    }
+}
+
+fn log_delivered(entry: &Entry, delivered: u32) {
+    let id = entry.id.map(|id| id.to_string());
+    let audience = entry.audience.in_short();
+    log_line!(publishes, id, audience, delivered, "event delivered");
 }

@@ -66,7 +66,7 @@ impl Shard {
         tell(&Watched { client: &about.client, keys: &keys, address: about.address, opened });
     }
 
-    fn held(&self, slot: SubscriberSlot) -> Vec<Key> {
+    pub(super) fn held(&self, slot: SubscriberSlot) -> Vec<Key> {
         self.mailbox.index.lock().keys_of(slot)
     }
 }

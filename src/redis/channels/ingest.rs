@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use metrics::Counter;
 
 use crate::event::Event;
-use crate::log::Log;
+use crate::log::{Appended, Log};
 use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::channels::mapping::{ChannelMapping, Channels};
 use crate::redis::client::resp::RespReply;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, line_enabled, log_line};
 
 /// The source's name in metrics.
 const SOURCE: &str = "redis";
@@ -216,7 +216,17 @@ impl Ingest {
         let count = self.batch.len();
         // The next batch will be about as large.
         let events = std::mem::replace(&mut self.batch, Vec::with_capacity(count));
-        let duplicates = self.log.append_all(events).iter().filter(|appended| appended.duplicate).count();
+        let audiences: Vec<String> = if line_enabled!(publishes) {
+            events.iter().map(|event| event.audience.in_short()).collect()
+        } else {
+            Vec::new()
+        };
+        let appended = self.log.append_all(events);
+        for (audience, Appended { id, duplicate }) in audiences.iter().zip(&appended) {
+            let id = id.map(|id| id.to_string());
+            log_line!(publishes, id, audience = &**audience, duplicate, "event taken from a channel");
+        }
+        let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
         self.taken.increment((count - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
     }

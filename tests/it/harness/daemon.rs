@@ -48,6 +48,17 @@ pub(crate) async fn listening(daemon: &Daemon, path: &str) -> Stream {
     stream
 }
 
+/// The lines with this message in its log, once there are so many.
+pub(crate) async fn log_lines(daemon: &Daemon, message: &str, count: usize) -> Vec<serde_json::Value> {
+    eventually(&format!("{count} lines {message:?} in the log"), async || {
+        let log = daemon.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lines: Vec<_> = lines.filter(|line| line["message"] == message).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+    .await
+}
+
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) public: SocketAddr,

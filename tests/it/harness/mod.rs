@@ -20,7 +20,7 @@ mod wire;
 
 pub(crate) use backend::{Backend, Node};
 pub(crate) use browser::Browser;
-pub(crate) use daemon::{Daemon, KEY, LogReader, listening, ready, start};
+pub(crate) use daemon::{Daemon, KEY, LogReader, listening, log_lines, ready, start};
 pub(crate) use express::{Express, say};
 pub(crate) use h2::{Events, H2};
 pub(crate) use http::{Answer, request};
