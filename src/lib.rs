@@ -12,7 +12,7 @@
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
 //! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
-//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] |
+//! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] [`trace`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -44,5 +44,6 @@ pub mod subscribe;
 pub mod suggest;
 pub mod systemd;
 pub mod telemetry;
+pub mod trace;
 pub mod web;
 pub mod webhooks;

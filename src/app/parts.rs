@@ -331,7 +331,8 @@ fn build_public(
         .map_err(io::Error::other)?
         .closing_upgrades(closing.clone(), config.drain.window);
     let notices = server::PublicNotices { closing: closing.clone(), stop: serving.clone() };
-    let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, notices);
+    let public = server::Public::new(&config.public, &config.cors, streams, control, proxy, notices)
+        .marking_requests(&config.proxy, config.telemetry.log_requests);
     Ok(Arc::new(match &config.public.tls {
         Some(files) => {
             public.with_certificate(server::Certificate::keep(files, serving).map_err(io::Error::other)?)

@@ -108,7 +108,11 @@ impl ServeOptions {
 }
 
 fn install_log(settings: &config::Telemetry) -> Result<(), telemetry::BadLogging> {
-    let kinds = [(settings.log_streams, LineKind::Streams), (settings.log_publishes, LineKind::Publishes)];
+    let kinds = [
+        (settings.log_streams, LineKind::Streams),
+        (settings.log_requests, LineKind::Requests),
+        (settings.log_publishes, LineKind::Publishes),
+    ];
     let shown: Vec<LineKind> =
         kinds.into_iter().filter(|(is_shown, _)| *is_shown).map(|kind| kind.1).collect();
     telemetry::install_log(settings.log_format == LogFormat::Json, &settings.log_level, &shown)

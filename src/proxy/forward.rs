@@ -29,7 +29,7 @@ use crate::proxy::headers::{Forwarded, Kinds};
 use crate::proxy::metrics::{ProxyMetrics, RequestMetrics};
 use crate::proxy::pool::ConnectionPool;
 use crate::proxy::request_body;
-use crate::proxy::request_body::{RequestBody, RequestBodyState};
+use crate::proxy::request_body::{BodyCount, RequestBody, RequestBodyState};
 use crate::proxy::upstream::UpstreamConnection;
 use crate::proxy::{target, tunnel};
 use crate::shutdown::Drain;
@@ -187,11 +187,12 @@ impl Inner {
         let plain =
             !self.keeps_case && !kinds.framing && upgrade.is_none() && fast_path::fits(&head) && !has_body;
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
+        let count = if has_body { head.extensions.remove::<BodyCount>() } else { None };
         if !self.keeps_case {
             // With them hyper passes on how names were written.
             head.extensions.clear();
         }
-        let (body, upload) = request_body::new(body, expects, &self.drain);
+        let (body, upload) = request_body::new(body, expects, count, &self.drain);
         let mut request = Request::from_parts(head, body);
         if let Some(upload) = upload.clone().filter(|_| expects) {
             hyper::ext::on_informational(&mut request, move |early| {

@@ -24,6 +24,16 @@ use crate::shutdown::Drain;
 /// How long the rest of a body is read that nobody wants.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// An extension of a request: counts the bytes of its body that are passed on.
+#[derive(Clone, Debug)]
+pub struct BodyCount(Arc<AtomicU64>);
+
+impl BodyCount {
+    pub fn new(bytes: Arc<AtomicU64>) -> Self {
+        Self(bytes)
+    }
+}
+
 /// The body that hyper's client side sends.
 pub(super) struct RequestBody {
     source: BodySource,
@@ -47,6 +57,7 @@ pub(super) struct RequestBodyState {
     clients_turn: AtomicBool,
     broken: AtomicBool,
     gate: Mutex<Gate>,
+    count: Option<BodyCount>,
     drain: Drain,
 }
 
@@ -63,7 +74,12 @@ enum Gate {
 }
 
 /// A body that goes on as it comes, or is held back when `held`. Empty bodies have no upload to speak of.
-pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (RequestBody, Option<Arc<RequestBodyState>>) {
+pub(super) fn new(
+    body: Incoming,
+    held: bool,
+    count: Option<BodyCount>,
+    drain: &Drain,
+) -> (RequestBody, Option<Arc<RequestBodyState>>) {
     if body.is_end_stream() {
         return (RequestBody::empty(), None);
     }
@@ -78,6 +94,7 @@ pub(super) fn new(body: Incoming, held: bool, drain: &Drain) -> (RequestBody, Op
         clients_turn: AtomicBool::new(false),
         broken: AtomicBool::new(false),
         gate: Mutex::new(gate),
+        count,
         drain: drain.clone(),
     });
     (RequestBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
@@ -181,7 +198,12 @@ impl Body for RequestBody {
         upload.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Ok(_))) => upload.has_moved(),
+            Poll::Ready(Some(Ok(frame))) => {
+                upload.has_moved();
+                if let (Some(BodyCount(count)), Some(bytes)) = (&upload.count, frame.data_ref()) {
+                    count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                }
+            }
             Poll::Ready(Some(Err(_))) => {
                 upload.broken.store(true, Ordering::Relaxed);
                 this.source = BodySource::Ended;

@@ -18,6 +18,7 @@ use crate::subscribe::seats::Seat;
 use crate::subscribe::streams::{Streams, random_ms};
 use crate::telemetry;
 use crate::telemetry::log_line;
+use crate::trace::RequestMarks;
 
 /// A stream that may be opened: all that it needs but a sink.
 pub struct Admission {
@@ -37,6 +38,7 @@ pub struct Admission {
     resumed: bool,
     reset: Option<Reset>,
     topic_count: usize,
+    marks: RequestMarks,
     seat: Seat,
 }
 
@@ -51,6 +53,7 @@ pub(super) struct Admitted {
     /// Where its client is.
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
+    pub(super) marks: RequestMarks,
     pub(super) seat: Seat,
 }
 
@@ -67,7 +70,7 @@ pub(super) enum Start {
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
-        let Admitted { grant, headers, mut topics, start, decided, address, route, seat } = admitted;
+        let Admitted { grant, headers, mut topics, start, decided, address, route, marks, seat } = admitted;
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
@@ -132,6 +135,7 @@ impl Streams {
             resumed: matches!(start, Start::At(_)),
             reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
             topic_count: all.len(),
+            marks,
             seat,
         }
     }
@@ -201,10 +205,11 @@ impl Streams {
 }
 
 fn log_opened(admission: &Admission) {
-    let Admission { client, address, route, resumed, topic_count, .. } = admission;
+    let Admission { client, address, route, resumed, topic_count, marks, .. } = admission;
+    let (request_id, trace_id) = (marks.id(), marks.trace_id());
     let user = admission.grant.user.as_ref().map(Name::as_str);
     let reset = admission.reset.map(Reset::as_str);
-    log_line!(streams, client = client.as_str(), user, route = &**route, topics = topic_count, %address, resumed, reset, "stream opened");
+    log_line!(streams, client = client.as_str(), user, route = &**route, topics = topic_count, %address, resumed, reset, request_id, trace_id, "stream opened");
 }
 
 fn count_replay(start: &Start) {

@@ -86,7 +86,8 @@ impl Streams {
             return Err(Refusal::Away);
         }
         let route = Arc::clone(asks.route.text());
-        Ok(self.admit(Admitted { grant, headers, topics, start, decided, address, route, seat }))
+        let marks = asks.head.extensions.get().cloned().unwrap_or_default();
+        Ok(self.admit(Admitted { grant, headers, topics, start, decided, address, route, marks, seat }))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.

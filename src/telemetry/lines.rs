@@ -9,17 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum LineKind {
     /// A stream that opens or closes.
     Streams,
+    /// A request that is answered; there are none of them where nobody asks for them.
+    Requests,
     /// An event that is published, and what has become of it.
     Publishes,
 }
 
 impl LineKind {
-    const ALL: [Self; 2] = [Self::Streams, Self::Publishes];
+    const ALL: [Self; 3] = [Self::Streams, Self::Requests, Self::Publishes];
 
     /// The target of its lines, for filters.
     const fn target(self) -> &'static str {
         match self {
             Self::Streams => "sidestream::streams",
+            Self::Requests => "sidestream::requests",
             Self::Publishes => "sidestream::publishes",
         }
     }

@@ -52,7 +52,7 @@ pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), B
         .with_target(true);
     let filtered = tracing_subscriber::registry().with(filter);
     let _ = if json {
-        filtered.with(lines.json().flatten_event(true)).try_init()
+        filtered.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     } else {
         filtered.with(lines.with_ansi(false)).try_init()
     };

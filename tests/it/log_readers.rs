@@ -66,7 +66,7 @@ async fn a_reader_of_the_log_that_stalls_holds_up_nobody_and_learns_what_it_miss
 #[tokio::test]
 async fn a_log_on_a_full_disk_costs_lines_and_nothing_else() {
     let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-    let daemon = Daemon::start_with_stderr(CONFIG, full).await;
+    let daemon = Daemon::start_with_stderr(CONFIG, &[], full).await;
     serves(&daemon).await;
     eventually("lines are counted", async || {
         (daemon.metric("sidestream_log_lines_lost_total", &[]).await > 0.0).then_some(())

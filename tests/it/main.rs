@@ -48,6 +48,7 @@
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `redis_tls.rs` | Redis over TLS |
 //! | `replacing.rs` | docs/replacing.md: its code in every language |
+//! | `request_marks.rs` | a request's id and its place in a trace, from the client to the backend and into the log |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
@@ -108,6 +109,7 @@ mod redis_stream;
 mod redis_stream_away;
 mod redis_tls;
 mod replacing;
+mod request_marks;
 mod secrets;
 mod shapes;
 mod soak;

@@ -119,6 +119,17 @@ pub(in crate::config) fn header_name(raw: &RawValue<'_>) -> Result<HeaderName, R
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| "must be the name of a header".into())
 }
 
+/// The name of a header that may hold a request's id: none that means something else.
+pub(in crate::config) fn id_header(raw: &RawValue<'_>) -> Result<HeaderName, Rejection> {
+    let name = header_name(raw)?;
+    let is_of_ids =
+        name.as_str().split('-').any(|part| matches!(part, "id" | "correlation" | "trace" | "request"));
+    if is_of_ids && name.as_str() != "last-event-id" {
+        return Ok(name);
+    }
+    Err("must be the name of a header for ids, such as X-Request-Id or X-Correlation-ID".into())
+}
+
 /// A claim's name; dots lead into objects.
 pub(in crate::config) fn claim_name(raw: &RawValue<'_>) -> Result<String, Rejection> {
     const MAX: usize = 256;

@@ -61,7 +61,7 @@ pub use crate::config::schema::jwt::{Jwt, TokenSource};
 pub use crate::config::schema::limits::Limits;
 pub use crate::config::schema::log::Log;
 pub use crate::config::schema::presence::Presence;
-pub use crate::config::schema::proxy::{ClientTls, Proxy};
+pub use crate::config::schema::proxy::{ClientTls, Proxy, TraceFrom};
 pub use crate::config::schema::public::Public;
 pub use crate::config::schema::publisher::{Publisher, PublisherKey};
 pub use crate::config::schema::redis::Redis;

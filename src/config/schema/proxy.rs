@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::config::parsers::{authorities, certificate_name, time, time_or_zero, whole, yes_or_no};
+use crate::config::parsers::{
+    authorities, certificate_name, id_header, time, time_or_zero, whole, word, yes_or_no,
+};
 use crate::config::schema::table::{key, section};
 use crate::config::schema::tls::client_identity;
 use crate::config::schema::units::{DAY, HOUR, MILLIS};
@@ -14,6 +17,14 @@ use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, Trust};
+
+/// Whose word on the trace that a request belongs to counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TraceFrom {
+    Off,
+    Trusted,
+    Anyone,
+}
 
 section! {
     /// How requests go on to the backend.
@@ -31,6 +42,16 @@ section! {
         /// Whether header names keep their capital letters (HTTP/1), for servers and clients that compare them letter by
         /// letter; otherwise they are written in lower case. It costs some time for each request.
         keep_header_case: bool = value(false, yes_or_no);
+        /// The header by which every request has an id, which is made here (128 random bits) and goes to the backend, into
+        /// the answer and into the log; the id of a trusted proxy (`public.trusted_proxies`) is kept. Without it nothing is made.
+        request_id_header: Option<HeaderName> = optional("X-Request-Id", id_header);
+        /// Whose `traceparent` and `tracestate` (W3C Trace Context) are passed on to the backend: "trusted" (those of
+        /// `public.trusted_proxies`) or "anyone"; a request without one begins a trace. "off" passes both on unread.
+        trace_context: TraceFrom = value("off", word([
+            ("off", TraceFrom::Off),
+            ("trusted", TraceFrom::Trusted),
+            ("anyone", TraceFrom::Anyone),
+        ]));
         /// How many idle connections to the backend are kept.
         max_idle: usize = value(256, whole(0..=1_000_000));
         /// With a backend at `https://` the system's authorities vouch for it. Here those of a file (PEM) that alone do; the

@@ -18,6 +18,8 @@ section! {
         log_level: String = value("info", log_level);
         /// A line at level info, instead of debug, for each stream that opens and each that closes.
         log_streams: bool = value(false, yes_or_no);
+        /// A line at level info for each request to the public listener that is answered and not a stream.
+        log_requests: bool = value(false, yes_or_no);
         /// A line at level info, instead of debug, for each event that is published, and for what became of it on each
         /// instance.
         log_publishes: bool = value(false, yes_or_no);

@@ -10,5 +10,6 @@ pub(super) mod http2;
 pub(super) mod listen;
 pub(super) mod on_wake;
 pub(super) mod proxy_protocol;
+pub(super) mod request_line;
 pub(super) mod takeover;
 pub(super) mod taking;

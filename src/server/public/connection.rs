@@ -160,7 +160,10 @@ impl Public {
             // Asked of the request here, where it is: in a function between, it would be copied once more.
             let persistent = request.version() == Version::HTTP_11;
             async move {
-                let mut response = public.answer(request, &connection).await?;
+                let mut response = match &public.marking {
+                    None => public.answer(request, &connection).await?,
+                    Some(marking) => Box::pin(public.answer_marked(marking, request, &connection)).await?,
+                };
                 if persistent && public.notices.closing.has_started() {
                     respond::close_connection(&mut response);
                 }
@@ -196,7 +199,12 @@ impl Public {
         let connection = ConnectionContext::new(peer, self.trusted.contains(peer.ip()), https);
         let answer = |request| {
             let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
-            async move { public.answer(request, &connection).await }
+            async move {
+                match &public.marking {
+                    None => public.answer(request, &connection).await,
+                    Some(marking) => Box::pin(public.answer_marked(marking, request, &connection)).await,
+                }
+            }
         };
         let PublicNotices { closing, stop } = &self.notices;
         // Clients of a connection that is new all the same need it.

@@ -5,6 +5,8 @@ mod client_addr;
 mod connection;
 mod cors;
 mod forward;
+mod marked;
+mod marks;
 mod service;
 mod stream;
 mod topics;

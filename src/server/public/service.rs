@@ -13,6 +13,7 @@ use crate::server::net::certificate::Certificate;
 use crate::server::net::takeover::SocketTaken;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::cors::Cors;
+use crate::server::public::marks::Marking;
 use crate::server::public::transport::{ConnectionContext, Transport};
 use crate::server::respond;
 use crate::server::respond::ResponseBody;
@@ -37,6 +38,8 @@ pub struct Public {
     pub(super) trusted: TrustedProxies,
     pub(super) cors: Cors,
     pub(super) transport: Transport,
+    /// None where requests get neither ids nor traces nor lines.
+    pub(super) marking: Option<Marking>,
     pub(super) notices: PublicNotices,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
@@ -59,6 +62,7 @@ impl Public {
             control,
             transport: Transport::new(settings, proxy.keeps_header_case()),
             proxy,
+            marking: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
             notices,
@@ -66,6 +70,11 @@ impl Public {
             unforwarded: Throttle::default(),
             unreadable: Throttle::default(),
         }
+    }
+
+    /// Gives requests ids and places in traces as `settings` say; with `lines` each has a line in the log.
+    pub fn marking_requests(self, settings: &config::Proxy, lines: bool) -> Self {
+        Self { marking: Marking::new(settings, lines), ..self }
     }
 
     /// Takes TLS connections only, and shows them this certificate.

@@ -47,6 +47,7 @@ impl Public {
             }
         };
         self.cors.mark(&parts.headers, &mut admission.headers);
+        self.sign(&parts, &mut admission.headers);
         // A connection that has carried a body stays with hyper, which may still have to read the rest of it.
         let is_bare = body.is_end_stream() && !connection.had_body();
         if is_bare && !connection.https && parts.version <= Version::HTTP_11 {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::fanout::ChannelReader;
 use crate::proxy::ProxyBody;
+use crate::server::net::request_line::LoggedBody;
 use crate::server::net::taking::WatchedBody;
 
 /// The body of an answer of the internal listener: whole, or the dashboard's events.
@@ -47,6 +48,8 @@ pub(in crate::server) enum ResponseBody {
     Full(Full<Bytes>),
     Backend(WatchedBody<ProxyBody>),
     Stream(ChannelReader),
+    /// One of the others, with a line in the log.
+    Logged(Box<LoggedBody<Self>>),
 }
 
 impl http_body::Body for ResponseBody {
@@ -61,6 +64,7 @@ impl http_body::Body for ResponseBody {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Stream(reader) => reader.poll(cx).map_ok(Frame::data).map_err(Into::into),
+            Self::Logged(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -69,6 +73,7 @@ impl http_body::Body for ResponseBody {
             Self::Full(body) => body.is_end_stream(),
             Self::Backend(body) => body.is_end_stream(),
             Self::Stream(_) => false,
+            Self::Logged(body) => body.is_end_stream(),
         }
     }
 
@@ -77,6 +82,7 @@ impl http_body::Body for ResponseBody {
             Self::Full(body) => body.size_hint(),
             Self::Backend(body) => body.size_hint(),
             Self::Stream(_) => SizeHint::default(),
+            Self::Logged(body) => body.size_hint(),
         }
     }
 }

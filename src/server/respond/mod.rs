@@ -19,5 +19,5 @@ pub(in crate::server) use crate::server::respond::json::{FullResponse, ok};
 pub(in crate::server) use crate::server::respond::problem::ApiProblem;
 pub(in crate::server) use crate::server::respond::public::{
     STREAM_HEADERS, close_connection, no_such_stream, not_forwarded, page_change_failed, preflight, refused,
-    renewed, stream_head,
+    renewed, stream_head, with_request_id,
 };

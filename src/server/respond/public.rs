@@ -44,6 +44,21 @@ pub(in crate::server) fn not_forwarded(error: &ProxyError) -> FullResponse {
     sentence(status, &format!("the application behind this server {why}"))
 }
 
+/// The same, with the request's id in what [`not_forwarded`] says: for people who report what they see.
+pub(in crate::server) fn with_request_id(
+    mut response: Response<ResponseBody>,
+    id: &str,
+) -> Response<ResponseBody> {
+    let ResponseBody::Full(said) = response.body_mut() else { return response };
+    let said = std::mem::take(said).into_inner().unwrap_or_default();
+    let with_id = said.strip_suffix(b"}").map(|rest| {
+        let id = serde_json::to_string(id).expect("a text is JSON");
+        [rest, b",\"request_id\":", id.as_bytes(), b"}"].concat()
+    });
+    *response.body_mut() = ResponseBody::Full(with_id.map_or_else(|| Full::new(said.clone()), Full::from));
+    response
+}
+
 /// The headers of every event stream.
 pub(in crate::server) const STREAM_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

@@ -112,8 +112,12 @@ impl Daemon {
     }
 
     /// Starts one whose log goes to `stderr`. What it listens on is read from the kernel's tables.
-    pub(crate) async fn start_with_stderr(config: &str, stderr: std::fs::File) -> Self {
-        let mut daemon = Self::spawn(&[], config, &[], stderr.into());
+    pub(crate) async fn start_with_stderr(
+        config: &str,
+        environment: &[(&str, &str)],
+        stderr: std::fs::File,
+    ) -> Self {
+        let mut daemon = Self::spawn(&[], config, environment, stderr.into());
         let (public, internal) = eventually("the daemon listens", async || {
             let [one, other] = listening_ports(daemon.pid())[..] else { return None };
             match request(one, "GET", "/healthz", &[], b"").await.status {

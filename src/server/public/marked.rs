@@ -1,0 +1,76 @@
+//! The answer to a request that has marks (`marks.rs`): they are made before it, and go along with it.
+
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use tracing::{Instrument as _, error_span};
+
+use crate::server::net::request_line::RequestLine;
+use crate::server::net::takeover::SocketTaken;
+use crate::server::public::marks::Marking;
+use crate::server::public::service::Public;
+use crate::server::public::transport::ConnectionContext;
+use crate::server::respond;
+use crate::server::respond::ResponseBody;
+use crate::trace::RequestMarks;
+
+impl Public {
+    /// As [`answer`](Self::answer), for requests that get something of `marking`.
+    pub(super) async fn answer_marked(
+        &self,
+        marking: &Marking,
+        mut request: Request<Incoming>,
+        connection: &ConnectionContext,
+    ) -> Result<Response<ResponseBody>, SocketTaken> {
+        self.trusted.read_forwarded(connection.peer, request.headers_mut());
+        let trusted = self.trusted.contains(connection.peer.ip());
+        let marks = marking.mark(request.headers_mut(), trusted);
+        let address = self.trusted.client(connection.peer, request.headers());
+        let line = marking.lines.then(|| RequestLine::begin(&request, address, marks.clone()));
+        let is_forwarded = self.streams.route(request.uri()).is_none();
+        let extensions = request.extensions_mut();
+        extensions.insert(marks.clone());
+        if let Some(line) = &line {
+            extensions.insert(line.body_count());
+        }
+        // Whatever is logged on the way has both. At the highest level, so that it is there for each line that is.
+        let span = error_span!("request", request_id = marks.id(), trace_id = marks.trace_id());
+        let mut response = match self.answer(request, connection).instrument(span).await {
+            Ok(response) => response,
+            Err(taken) => {
+                if let Some(line) = line {
+                    line.forget();
+                }
+                return Err(taken);
+            }
+        };
+        marking.sign(&marks, response.headers_mut());
+        if is_forwarded && let Some(id) = marks.id() {
+            response = respond::with_request_id(response, id);
+        }
+        Ok(match line {
+            Some(line) => with_line(line, response),
+            None => response,
+        })
+    }
+
+    /// Says a stream's request id to its client.
+    pub(super) fn sign(&self, request: &Parts, headers: &mut HeaderMap) {
+        if let (Some(marking), Some(marks)) = (&self.marking, request.extensions.get::<RequestMarks>()) {
+            marking.sign(marks, headers);
+        }
+    }
+}
+
+/// The answer with the line of its request. An open stream has lines of its own.
+fn with_line(line: RequestLine, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let by = match response.body() {
+        ResponseBody::Stream(_) => {
+            line.forget();
+            return response;
+        }
+        ResponseBody::Backend(_) => "backend",
+        ResponseBody::Full(_) | ResponseBody::Logged(_) => "sidestream",
+    };
+    line.follow(by, response).map(|body| ResponseBody::Logged(Box::new(body)))
+}
