@@ -11,7 +11,7 @@
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
 //! | 2 | [`log`] [`config`] |
-//! | 1 | [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
+//! | 1 | [`deadline`] [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] [`trace`] |
 
 // `println!` and `eprintln!` panic when nobody reads; `cli/output.rs` has what does not.
@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dashboard;
+pub mod deadline;
 pub mod event;
 pub mod expiring;
 pub mod fanout;

@@ -3,7 +3,7 @@
 //! Knows no headers. Says how much of a failed request may have reached the backend, as that decides on a retry.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 
+use crate::deadline::PooledDeadline;
 use crate::proxy::error::ProxyError;
 use crate::proxy::request_body::{RequestBody, RequestBodyState};
 use crate::proxy::upstream::UpstreamConnection;
@@ -36,7 +37,7 @@ pub(super) async fn exchange(
     request: Request<RequestBody>,
     upload: Option<&Arc<RequestBodyState>>,
     patience: Duration,
-    mut late: Pin<&mut Sleep>,
+    late: &mut PooledDeadline<'_>,
 ) -> Result<Response<Incoming>, ExchangeError> {
     let link = slot.as_mut().expect("an exchange begins with a connection");
     let sender = match link.sender().await {
@@ -73,14 +74,14 @@ pub(super) async fn exchange(
             upload.open();
             held = None;
         }
-        while late.as_mut().poll(cx).is_ready() {
+        while late.poll(cx).is_ready() {
             let quiet = upload.map_or(patience, |upload| upload.quiet_for());
             if quiet >= patience {
                 let stalled = upload.is_some_and(|upload| upload.waits_for_client());
                 let error = if stalled { ProxyError::ClientStalled } else { ProxyError::HeadTimeout };
                 return Poll::Ready(Err(ExchangeError::Sent { error: error(patience), heard }));
             }
-            late.as_mut().reset(Instant::now() + (patience - quiet));
+            late.set(Instant::now() + (patience - quiet));
         }
         Poll::Pending
     })

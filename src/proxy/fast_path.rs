@@ -13,14 +13,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::time::Sleep;
 
+use crate::deadline::PooledDeadline;
 use crate::proxy::connect::BackendIo;
+use crate::proxy::headers;
+use crate::proxy::headers::Forwarded;
 use crate::proxy::request_body::RequestBody;
 
 /// The longest answer, head and body, that is plain.
@@ -67,16 +69,18 @@ impl RawConnection {
         Self { io, read: ahead.into(), head: Vec::new(), sent: 0 }
     }
 
-    /// Sends `request`, which has to fit, and waits for its answer until `late`.
+    /// Sends `request`, which has to fit, and waits for its answer until `late`. `unsaid`: who sent it, if its head does not
+    /// say so.
     pub(super) async fn exchange(
         &mut self,
         request: &Request<RequestBody>,
-        mut late: Pin<&mut Sleep>,
+        unsaid: Option<&Forwarded>,
+        late: &mut PooledDeadline<'_>,
     ) -> FastPathOutcome {
         if !self.is_idle() {
             return FastPathOutcome::Unsent;
         }
-        encode(request, &mut self.head);
+        encode(request, unsaid, &mut self.head);
         poll_fn(|cx| {
             // An idle connection has nothing to say but its end.
             if self.sent == 0 && self.poll_read(cx).is_ready() {
@@ -85,7 +89,7 @@ impl RawConnection {
             if let Poll::Ready(outcome) = self.poll(cx) {
                 return Poll::Ready(outcome);
             }
-            late.as_mut().poll(cx).map(|()| FastPathOutcome::Late)
+            late.poll(cx).map(|()| FastPathOutcome::Late)
         })
         .await
     }
@@ -142,19 +146,26 @@ impl RawConnection {
     }
 }
 
-fn encode(request: &Request<RequestBody>, head: &mut Vec<u8>) {
+fn encode(request: &Request<RequestBody>, unsaid: Option<&Forwarded>, head: &mut Vec<u8>) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     head.clear();
     head.extend_from_slice(request.method().as_str().as_bytes());
     head.extend_from_slice(b" ");
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut host = None;
     // One by one: of a length that is known, each is a store and no call.
     for (name, value) in request.headers() {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
+        if *name == HOST {
+            host = Some(value);
+        }
+    }
+    if let Some(caller) = unsaid {
+        headers::write_who(caller, host, head);
     }
     head.extend_from_slice(b"\r\n");
 }

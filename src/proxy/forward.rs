@@ -3,7 +3,6 @@
 //! Dropping what is made here, future or body, closes the backend's connection: a client that leaves cancels its
 //! request. Nothing is sent twice that could count twice.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +11,11 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::config;
+use crate::deadline::DeadlinePool;
 use crate::health::Reporter;
 use crate::net::tls::BadTls;
 use crate::proxy::body::{BodyContent, BodyDriver, ProxyBody};
@@ -51,6 +51,7 @@ struct Inner {
     /// The `Host` of requests that bring none.
     host: HeaderValue,
     head_timeout: Duration,
+    deadlines: DeadlinePool,
     keeps_case: bool,
     health: Reporter,
     tally: Arc<ProxyMetrics>,
@@ -71,6 +72,7 @@ impl Proxy {
             pool: ConnectionPool::new(settings, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
+            deadlines: DeadlinePool::default(),
             keeps_case: settings.keep_header_case,
             health,
             tally: Arc::new(ProxyMetrics::new()),
@@ -147,10 +149,12 @@ impl Proxy {
 }
 
 /// A request as the backend gets it.
-struct UpstreamRequest {
+struct UpstreamRequest<'a> {
     request: Request<RequestBody>,
     /// It may begin a plain exchange.
     plain: bool,
+    /// Who sent it, where its head does not say so yet.
+    unsaid: Option<&'a Forwarded>,
     upload: Option<Arc<RequestBodyState>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
@@ -168,11 +172,11 @@ struct UpstreamResponse {
 }
 
 impl Inner {
-    fn outgoing(
+    fn outgoing<'a>(
         &self,
         request: Request<Incoming>,
-        caller: &Forwarded,
-    ) -> Result<UpstreamRequest, ProxyError> {
+        caller: &'a Forwarded,
+    ) -> Result<UpstreamRequest<'a>, ProxyError> {
         let (mut head, body) = request.into_parts();
         let (kinds, version) = (Kinds::of(&head.headers), head.version);
         let expects = kinds.expect && target::expects_continue(&head.headers, head.version);
@@ -183,9 +187,13 @@ impl Inner {
         }
         // On HTTP/2 they need no leave.
         let trailers = version > Version::HTTP_11 || kinds.takes_trailers(&head.headers);
-        let upgrade = headers::to_backend(&mut head.headers, kinds, caller).map_err(|_| ProxyError::Loop)?;
+        let upgrade = headers::end_hop(&mut head.headers, kinds);
         let plain =
             !self.keeps_case && !kinds.framing && upgrade.is_none() && fast_path::fits(&head) && !has_body;
+        let unsaid = Some(caller).filter(|_| plain && !kinds.says_who());
+        if unsaid.is_none() {
+            headers::say_who(&mut head.headers, kinds, caller).map_err(|_| ProxyError::Loop)?;
+        }
         let client = head.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());
         let count = if has_body { head.extensions.remove::<BodyCount>() } else { None };
         if !self.keeps_case {
@@ -201,18 +209,18 @@ impl Inner {
                 }
             });
         }
-        Ok(UpstreamRequest { request, plain, upload, client, trailers })
+        Ok(UpstreamRequest { request, plain, unsaid, upload, client, trailers })
     }
 
     async fn answer(
         &self,
-        outgoing: UpstreamRequest,
+        outgoing: UpstreamRequest<'_>,
         ticket: &RequestMetrics,
     ) -> Result<UpstreamResponse, ProxyError> {
-        let UpstreamRequest { mut request, plain, upload, client, trailers } = outgoing;
+        let UpstreamRequest { mut request, plain, mut unsaid, upload, client, trailers } = outgoing;
         let begun = ticket.begun();
         let mut slot = self.pool.take(begun);
-        let mut late = pin!(sleep_until(Instant::from_std(begun) + self.head_timeout));
+        let mut late = self.deadlines.at(Instant::from_std(begun) + self.head_timeout);
         let (mut response, mut link) = loop {
             let mut link = match slot.take() {
                 Some(link) => link,
@@ -221,7 +229,7 @@ impl Inner {
             let reused = link.reused;
             link.forget();
             if plain && let Some(bare) = link.bare() {
-                match bare.exchange(&request, late.as_mut()).await {
+                match bare.exchange(&request, unsaid, &mut late).await {
                     FastPathOutcome::Answer(response) => {
                         break (response.map(BodyContent::Whole), Some(link));
                     }
@@ -234,9 +242,13 @@ impl Inner {
                     FastPathOutcome::Unsent | FastPathOutcome::Hyper => {}
                 }
             }
+            if let Some(caller) = unsaid.take() {
+                let said = headers::say_who(request.headers_mut(), Kinds::default(), caller);
+                said.map_err(|_| ProxyError::Loop)?;
+            }
             let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
             slot = Some(link);
-            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, late.as_mut()).await {
+            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, &mut late).await {
                 Ok(response) => {
                     if let Some(link) = &mut slot {
                         // Idle: all of the answer came at once.
@@ -257,7 +269,7 @@ impl Inner {
                         debug!(%error, "an idle connection to the backend ended under a request; trying afresh");
                         request = again;
                         slot = Some(self.connect().await?);
-                        late.as_mut().reset(Instant::now() + self.head_timeout);
+                        late.set(Instant::now() + self.head_timeout);
                     }
                     _ => return Err(error),
                 },

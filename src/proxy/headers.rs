@@ -38,6 +38,10 @@ impl Forwarded {
         let peer = HeaderValue::from_maybe_shared(text).expect("an address is a value");
         Self { peer, trusted, https }
     }
+
+    fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
 }
 
 /// What kinds of fields a head has: one look at each name costs less than asking for every name.
@@ -79,6 +83,11 @@ impl Kinds {
         kinds
     }
 
+    /// Whether something is said already of who the client is, or of the way that the request came.
+    pub(super) fn says_who(self) -> bool {
+        self.who
+    }
+
     /// Whether the client takes trailers.
     pub(super) fn takes_trailers(self, headers: &HeaderMap) -> bool {
         let asks = |value| tokens(value).any(|it| it.eq_ignore_ascii_case("trailers"));
@@ -86,32 +95,45 @@ impl Kinds {
     }
 }
 
-/// Leaves what the backend is to see of the client's headers, which are of these kinds. Returns the protocol that the
-/// client asks to switch to; or nothing when the request has come around.
-pub(super) fn to_backend(
-    headers: &mut HeaderMap,
-    kinds: Kinds,
-    caller: &Forwarded,
-) -> Result<Option<HeaderValue>, ComesAround> {
+/// Says to the backend who sent a request with these headers, which are of these kinds; or refuses it, as it has come
+/// around.
+pub(super) fn say_who(headers: &mut HeaderMap, kinds: Kinds, caller: &Forwarded) -> Result<(), ComesAround> {
     // Believed of everybody: who lies is refused, or counted from its own number.
     let said = if kinds.hops { headers.get(HOPS) } else { None };
     let hops: u32 = said.and_then(|said| said.to_str().ok()?.parse().ok()).unwrap_or(0);
     if hops >= MOST_HOPS {
         return Err(ComesAround);
     }
-    let upgrade = if kinds.hop { hop_to_backend(headers, kinds) } else { None };
     forwarded(headers, kinds.who, caller);
     // Mostly the first: without a text made for it.
     let hops = if hops == 0 { HeaderValue::from_static("1") } else { HeaderValue::from(hops + 1) };
     headers.insert(HOPS, hops);
-    Ok(upgrade)
+    Ok(())
+}
+
+/// The same as [`say_who`], written to the end of a head that says nothing of it yet and names this host.
+pub(super) fn write_who(caller: &Forwarded, host: Option<&HeaderValue>, head: &mut Vec<u8>) {
+    head.extend_from_slice(b"x-forwarded-for: ");
+    head.extend_from_slice(caller.peer.as_bytes());
+    head.extend_from_slice(b"\r\nx-forwarded-proto: ");
+    head.extend_from_slice(caller.scheme().as_bytes());
+    if let Some(host) = host {
+        head.extend_from_slice(b"\r\nx-forwarded-host: ");
+        head.extend_from_slice(host.as_bytes());
+    }
+    head.extend_from_slice(b"\r\nx-sidestream-hops: 1\r\n");
 }
 
 /// A request has been forwarded by more sidestreams than can be meant.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct ComesAround;
 
-fn hop_to_backend(headers: &mut HeaderMap, kinds: Kinds) -> Option<HeaderValue> {
+/// Takes from a client's headers, which are of these kinds, what is for one hop. Returns the protocol that it asks to
+/// switch to.
+pub(super) fn end_hop(headers: &mut HeaderMap, kinds: Kinds) -> Option<HeaderValue> {
+    if !kinds.hop {
+        return None;
+    }
     let named = take_connection(headers);
     let upgrade =
         headers.remove(UPGRADE).filter(|protocol| has_token(&named, "upgrade") && !is_h2c(protocol));
@@ -246,8 +268,7 @@ fn forwarded(headers: &mut HeaderMap, claims: bool, caller: &Forwarded) {
     let peer = if claims { peer_after(headers, &caller.peer) } else { caller.peer.clone() };
     headers.insert(FORWARDED_FOR, peer);
     if !(claims && headers.contains_key(FORWARDED_PROTO)) {
-        headers
-            .insert(FORWARDED_PROTO, HeaderValue::from_static(if caller.https { "https" } else { "http" }));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(caller.scheme()));
     }
     if !(claims && headers.contains_key(FORWARDED_HOST))
         && let Some(host) = headers.get(HOST).cloned()

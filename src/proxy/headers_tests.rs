@@ -2,7 +2,17 @@ use super::*;
 
 fn to_backend(headers: &mut HeaderMap, trusted: bool) -> Option<HeaderValue> {
     let caller = Forwarded::new("192.0.2.1".parse().unwrap(), trusted, false);
-    super::to_backend(headers, Kinds::of(headers), &caller).unwrap()
+    whole(headers, Kinds::of(headers), &caller).unwrap()
+}
+
+/// All that is done to a head on its way to the backend.
+fn whole(
+    headers: &mut HeaderMap,
+    kinds: Kinds,
+    caller: &Forwarded,
+) -> Result<Option<HeaderValue>, ComesAround> {
+    let upgrade = end_hop(headers, kinds);
+    say_who(headers, kinds, caller).map(|()| upgrade)
 }
 
 fn to_client(headers: &mut HeaderMap, upgrading: bool) {
@@ -162,7 +172,7 @@ fn of_a_stranger_nothing_is_believed() {
     let mut headers = map(&[]);
     let mapped = "::ffff:192.0.2.7".parse().unwrap();
     let kinds = Kinds::of(&headers);
-    super::to_backend(&mut headers, kinds, &Forwarded::new(mapped, false, true)).unwrap();
+    whole(&mut headers, kinds, &Forwarded::new(mapped, false, true)).unwrap();
     assert_eq!(lines(&headers), ["x-forwarded-for: 192.0.2.7", "x-forwarded-proto: https"]);
 }
 
@@ -172,7 +182,7 @@ fn hops_are_counted_and_end() {
         let mut headers = map(&[line]);
         let kinds = Kinds::of(&headers);
         let caller = Forwarded::new("192.0.2.1".parse().unwrap(), false, false);
-        super::to_backend(&mut headers, kinds, &caller).map(|_| headers[HOPS].to_str().unwrap().to_owned())
+        whole(&mut headers, kinds, &caller).map(|_| headers[HOPS].to_str().unwrap().to_owned())
     };
     assert_eq!(hops("x-other: 1").unwrap(), "1");
     assert_eq!(hops("x-sidestream-hops: 3").unwrap(), "4");
@@ -216,4 +226,17 @@ fn the_backend_may_say_how_long_it_keeps_a_connection() {
     assert_eq!(said("timeout=soon"), None);
     assert_eq!(said("max=100"), None);
     assert_eq!(keep_alive_timeout(&HeaderMap::new(), Kinds::default()), None);
+}
+
+#[test]
+fn who_sent_it_is_written_as_it_is_said() {
+    for https in [false, true] {
+        let caller = Forwarded::new("2001:db8::1".parse().unwrap(), false, https);
+        let mut headers = map(&["host: app.example:81", "accept: */*"]);
+        let mut written = b"host: app.example:81\r\naccept: */*\r\n".to_vec();
+        write_who(&caller, headers.get(HOST), &mut written);
+        say_who(&mut headers, Kinds::default(), &caller).unwrap();
+        let said = headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        assert_eq!(String::from_utf8(written).unwrap(), said.collect::<String>());
+    }
 }

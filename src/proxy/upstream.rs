@@ -22,7 +22,7 @@ use crate::proxy::request_body::RequestBody;
 
 /// How many fields the head of a request or an answer may have.
 ///
-/// hyper has room for so many for each head that it reads: twice 32 KiB, which the allocator has at hand.
+/// hyper takes room for so many from the allocator for each answer that it reads: twice 32 KiB.
 pub const MAX_FIELDS: usize = 1024;
 
 /// One connection to the backend. Dropping it closes it.

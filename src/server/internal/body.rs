@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use crate::deadline::DeadlinePool;
 use crate::server::respond::ApiProblem;
 
 /// What the listener, Redis and tests give as a body.
@@ -23,25 +24,30 @@ where
 }
 
 /// The bounds of a body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct BodyLimits {
-    pub(super) size: u64,
-    pub(super) time: Duration,
+    size: u64,
+    time: Duration,
+    deadlines: DeadlinePool,
 }
 
 impl BodyLimits {
+    pub(super) fn new(size: u64, time: Duration) -> Self {
+        Self { size, time, deadlines: DeadlinePool::default() }
+    }
+
     /// The whole body.
-    pub(super) async fn read(self, body: impl ReadableBody) -> Result<Bytes, ApiProblem> {
+    pub(super) async fn read(&self, body: impl ReadableBody) -> Result<Bytes, ApiProblem> {
         let too_large = || ApiProblem::body_too_large(&format!("{} bytes (internal.max_body)", self.size));
         if body.size_hint().lower() > self.size {
             return Err(too_large());
         }
         let limited = Limited::new(body, usize::try_from(self.size).unwrap_or(usize::MAX));
-        match tokio::time::timeout(self.time, limited.collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(bad)) if bad.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(ApiProblem::body_broken()),
-            Err(_) => {
+        match self.deadlines.within(self.time, limited.collect()).await {
+            Some(Ok(body)) => Ok(body.to_bytes()),
+            Some(Err(bad)) if bad.is::<LengthLimitError>() => Err(too_large()),
+            Some(Err(_)) => Err(ApiProblem::body_broken()),
+            None => {
                 let bound = format!("{:?} (internal.body_timeout)", self.time);
                 Err(ApiProblem::body_timeout(&bound).closing())
             }

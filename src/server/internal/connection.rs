@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::server::internal::listener::Internal;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::head_watch::HeadWatch;
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::on_wake::OnWake;
 
@@ -26,7 +27,7 @@ impl ServeConnection for Internal {
             Box::pin(async { Ok::<_, Infallible>(self.answer(request, peer.ip()).await) })
         });
         let mut serving = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(HeadWatch::new())
             .header_read_timeout(self.head_timeout)
             .max_buf_size(MAX_HEAD)
             // Answers are short: one piece is cheaper to write than two.

@@ -56,7 +56,7 @@ impl Internal {
             publish,
             control,
             head_timeout: section.head_timeout,
-            body: BodyLimits { size: section.max_body.0, time: section.body_timeout },
+            body: BodyLimits::new(section.max_body.0, section.body_timeout),
             log,
             probes,
             dashboard: None,

@@ -59,7 +59,7 @@ pub(in crate::server) async fn sniff(
             None => Protocol::Http1,
         };
         let socket = ClientSocket::new(socket, write_timeout);
-        return Ok(Some((Prefixed { bytes: seen.into(), socket }, protocol)));
+        return Ok(Some((Prefixed::new(seen.into(), socket), protocol)));
     }
 }
 
@@ -105,6 +105,10 @@ pub(in crate::server) struct Prefixed<S> {
 }
 
 impl<S> Prefixed<S> {
+    pub(in crate::server) fn new(bytes: Bytes, socket: S) -> Self {
+        Self { bytes, socket }
+    }
+
     pub(in crate::server) fn get_ref(&self) -> &S {
         &self.socket
     }

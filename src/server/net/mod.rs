@@ -5,6 +5,7 @@ pub(super) mod certificate;
 pub(super) mod client_socket;
 pub(super) mod connection;
 pub(super) mod frame_budget;
+pub(super) mod head_watch;
 pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod listen;

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use hyper_util::rt::TokioIo;
-
 use crate::fanout::Framing;
 use crate::lock::Mutex;
 use crate::server::net::accept::Prefixed;
@@ -31,7 +29,7 @@ impl Handover {
 }
 
 /// The socket alone. It stays non-blocking, and tokio knows it no more: a waker left behind would keep the task.
-pub(in crate::server) fn bare(io: TokioIo<Prefixed<ClientSocket>>) -> std::io::Result<std::net::TcpStream> {
-    let socket = io.into_inner().into_inner().into_inner();
+pub(in crate::server) fn bare(io: Prefixed<ClientSocket>) -> std::io::Result<std::net::TcpStream> {
+    let socket = io.into_inner().into_inner();
     socket.ok_or_else(|| std::io::Error::other("the socket is still watched"))?.into_std()
 }

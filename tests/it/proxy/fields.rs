@@ -1,8 +1,10 @@
 //! What other proxies let pass and parsers of HTTP often do not: many fields, targets without a path, names with capital
 //! letters, requests that come around, clients that leave in the midst of something.
 
+use std::time::Duration;
+
 use super::{get, start};
-use crate::harness::{Backend, Daemon, H2, Peer, eventually};
+use crate::harness::{Backend, Daemon, H2, Peer, eventually, unless_over};
 
 /// Header lines, 150 of them.
 fn many(name: &str) -> String {
@@ -31,6 +33,65 @@ async fn a_hundred_and_fifty_fields_go_both_ways() {
         assert_eq!((head.status(), head.all("set-cookie").len()), (200, 150));
         assert_eq!(client.body(&head).await, "ok");
     }
+}
+
+#[tokio::test]
+async fn many_fields_pass_wherever_they_stand_on_a_connection() {
+    let (backend, daemon) = start("").await;
+    let few = "GET /few HTTP/1.1\r\nhost: h\r\n\r\n";
+    let many = format!("GET /many HTTP/1.1\r\nhost: h\r\n{}\r\n", many("x-many"));
+    let body = "POST /body HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello";
+    let mut client = Peer::connect(daemon.public).await;
+    client.send(few).await;
+    let mut at = backend.accept().await;
+    let mut answered = async |client: &mut Peer, path: &str, fields: usize| {
+        let head = at.head().await;
+        assert_eq!((head.line.split(' ').nth(1), head.all("x-many").len()), (Some(path), fields));
+        if path == "/body" {
+            at.expect("hello").await;
+        }
+        at.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len())).await;
+        let head = client.head().await;
+        assert_eq!((head.status(), client.body(&head).await.as_str()), (200, path));
+    };
+    answered(&mut client, "/few", 0).await;
+    // With others in one piece, behind a body, and cut in the middle.
+    client.send(format!("{few}{body}{many}{body}")).await;
+    answered(&mut client, "/few", 0).await;
+    answered(&mut client, "/body", 0).await;
+    answered(&mut client, "/many", 150).await;
+    answered(&mut client, "/body", 0).await;
+    let mut client = Peer::send_to(daemon.public, few).await;
+    answered(&mut client, "/few", 0).await;
+    client.send(&many[..many.len() - 20]).await;
+    assert!(unless_over(Duration::from_millis(100), client.ended()).await.is_none());
+    client.send(&many[many.len() - 20..]).await;
+    answered(&mut client, "/many", 150).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_once_and_nothing_of_it_goes_on() {
+    let (backend, daemon) = start("").await;
+    let fields = |count: usize| (0..count).map(|n| format!("x-{n}: v\r\n")).collect::<String>();
+    for (head, status) in [
+        (format!("GET / HTTP/1.1\r\nhost: h\r\n{}\r\n", fields(1024)), 431),
+        (format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {}", "v".repeat(40_000)), 431),
+        ("GET / HTTP/1.1\r\nhost : h\r\n\r\n".to_owned(), 400),
+        ("\x16\x03\x01 no HTTP".to_owned(), 400),
+    ] {
+        let mut client = Peer::connect(daemon.public).await;
+        // The end of a long one may come too late.
+        let _ = client.try_send(&head).await;
+        assert_eq!(client.head().await.status(), status, "{}", &head[..16]);
+        client.ended().await;
+    }
+    let most = format!("GET / HTTP/1.1\r\nhost: h\r\n{}\r\n", fields(1023));
+    let mut client = Peer::send_to(daemon.public, most).await;
+    let (mut at, head) = backend.request().await;
+    assert_eq!(head.get("x-1022"), Some("v"));
+    at.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(client.head().await.status(), 200);
+    assert!(!backend.is_asked().await);
 }
 
 #[tokio::test]
