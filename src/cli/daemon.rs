@@ -68,8 +68,10 @@ impl ListenerArguments {
 
     /// As much of the configuration as can be read: a mistake in a file does not end the daemon that runs.
     fn configuration(&self) -> Result<Config, Error> {
-        Config::load_what_is_sound(self.config.as_deref(), std::env::vars_os())
-            .map_err(|bad| Error::Configuration(bad.problems.into_iter().map(|one| one.message).collect()))
+        Config::load_what_is_sound(self.config.as_deref(), std::env::vars_os()).map_err(|bad| {
+            let path = self.config.clone().unwrap_or_default();
+            Error::Configuration(path, bad.problems.into_iter().map(|one| one.message).collect())
+        })
     }
 
     fn find(&self, config: &Config) -> Result<DaemonClient, Error> {
@@ -92,7 +94,11 @@ impl DaemonArguments {
     /// A daemon that is asked with a key.
     pub(super) fn client(&self) -> Result<DaemonClient, Error> {
         let client = self.client_with_any_key()?;
-        if client.key.is_some() { Ok(client) } else { Err(Error::NoKey) }
+        match &self.listener.config {
+            _ if client.key.is_some() => Ok(client),
+            Some(path) => Err(Error::NoConfiguredKey(path.clone())),
+            None => Err(Error::NoKey),
+        }
     }
 
     /// The same; without a key where there is none.

@@ -34,8 +34,8 @@ pub(super) enum Error {
     NoReceipt { peer: String },
     #[error("{peer} answers, but not as sidestream does: is this the internal listener?")]
     NotTheDaemon { peer: String },
-    #[error("{0}")]
-    Configuration(String),
+    #[error("{}: {}", .0.display(), .1)]
+    Configuration(PathBuf, String),
     #[error("internal.listen has port 0, so the listener is not known: name it by --url")]
     NoPort,
     #[error("{peer} answered with {}, not with an event stream", kind.as_deref().unwrap_or("no content type"))]
@@ -49,6 +49,11 @@ pub(super) enum Error {
          name the daemon's configuration by --config"
     )]
     NoKey,
+    #[error(
+        "{} has no internal.publish_keys, or in a file that cannot be read: put a key into the variable \
+         SIDESTREAM_PUBLISH_KEY, or into a file that --key-file names", .0.display()
+    )]
+    NoConfiguredKey(PathBuf),
     #[error("the publish key holds a character that no HTTP header can carry")]
     UnsendableKey,
     #[error("the idempotency key holds a character that no HTTP header can carry")]

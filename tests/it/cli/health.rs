@@ -65,7 +65,7 @@ async fn health_ends_with_1_when_there_is_no_answer_or_another_servers() {
     }
     let finished = Shell::run(&["health", "--config", "/nonexistent.toml"], &[], "").await;
     assert_eq!(finished.code, Some(1));
-    assert!(finished.stderr.contains("the configuration cannot be read"), "{finished:?}");
+    assert!(finished.stderr.contains("/nonexistent.toml: the configuration cannot be read"), "{finished:?}");
 }
 
 #[tokio::test]

@@ -223,6 +223,15 @@ async fn the_key_comes_from_the_configuration_of_the_listener_that_is_asked() {
         let finished = Shell::run(&[command, &config].concat(), &[], "").await;
         assert_eq!(finished.code, Some(0), "{finished:?}");
     }
+    // A daemon whose key is in a file that its operator may not read.
+    let text = format!("[internal]\nlisten = \"{}\"\npublish_keys_file = \"nowhere\"\n", daemon.internal);
+    std::fs::write(&file, text).expect("a file");
+    let finished = Shell::run(&[&["presence"], &config[..]].concat(), &[], "").await;
+    assert_eq!(finished.code, Some(1));
+    assert!(
+        finished.stderr.contains("sidestream.toml has no internal.publish_keys, or in a file"),
+        "{finished:?}"
+    );
     // The environment's own key is not for a listener elsewhere.
     let url = format!("http://{}", daemon.internal);
     let environment = [("SIDESTREAM_INTERNAL_PUBLISH_KEYS", KEY)];
