@@ -29,7 +29,11 @@ have npm || missing+=(npm)
 have curl || missing+=(curl)
 have ip || missing+=(iproute2)
 have man || missing+=(man-db)
+# The proxies of docs/proxies.md, and what `doctor` is to find in front of.
+have nginx || missing+=(nginx)
 have haproxy || missing+=(haproxy)
+have caddy || missing+=(caddy)
+have apache2 || missing+=(apache2-bin)
 have python3 || missing+=(python3)
 # The browsers that clients/js is tested in beside Chromium; WebKit's draws to a display.
 [ -n "${SIDESTREAM_FIREFOX:-}" ] || any firefox-esr firefox || missing+=(firefox-esr)

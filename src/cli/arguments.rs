@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{
-    check, completions, connections, demo, health, init, key, kick, man, presence, publish, revoke, serve,
-    status, tail, token, version,
+    check, completions, connections, demo, doctor, health, init, key, kick, man, presence, publish, revoke,
+    serve, status, tail, token, version,
 };
 
 const EXAMPLES: &str = "\
@@ -17,6 +17,7 @@ Examples:
   sidestream serve --config sidestream.toml
   sidestream tail 'http://127.0.0.1:8080/events?topic=a'
   sidestream publish --topic a '{\"text\": \"hi\"}'
+  sidestream doctor https://app.example              what is in the way of streams?
 
 Configuration: a TOML file that --config names; config.example.toml has every
 key with its default. Each key is a variable SIDESTREAM_SECTION_KEY too.
@@ -57,6 +58,8 @@ enum Command {
     Publish(Box<publish::PublishCommand>),
     /// Follow an event stream
     Tail(tail::TailCommand),
+    /// Say what stands between a public address and its streams
+    Doctor(Box<doctor::DoctorCommand>),
     /// Show how a running daemon is, on one screen
     Status(Box<status::StatusCommand>),
     /// Say whether a daemon is alive or ready, for containers and scripts
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Publish(publish)) => publish.run(),
         Some(Command::Tail(tail)) => tail.run(),
+        Some(Command::Doctor(doctor)) => doctor.run(),
         Some(Command::Status(status)) => status.run(),
         Some(Command::Health(health)) => health.run(),
         Some(Command::Connections(connections)) => connections.run(),

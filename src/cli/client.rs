@@ -51,25 +51,33 @@ impl TrustArguments {
         if !url.is_https() {
             return Ok(None);
         }
+        self.config(&url.peer(), &[b"http/1.1"]).map(Some)
+    }
+
+    /// The same for a server that may speak one of the protocols in `alpn`.
+    pub(super) fn config(&self, peer: &str, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|why| Error::File(path.clone(), why));
         let own = self.ca.as_ref().map(read).transpose()?;
         let trust = match &own {
             _ if self.insecure => {
                 note(format_args!(
-                    "WARNING: --insecure: {} is not verified. Anyone on the way can read and change what is sent, \
-                     tokens and keys too",
-                    url.peer()
+                    "WARNING: --insecure: {peer} is not verified. Anyone on the way can read and change what is sent, \
+                     tokens and keys too"
                 ));
                 Trust::Anyone
             }
             Some(text) => Trust::SystemAnd(text),
             None => Trust::System,
         };
-        match (tls::client(trust, None, &[b"http/1.1"]), &self.ca) {
-            (Ok(config), _) => Ok(Some(config)),
+        match (tls::client(trust, None, alpn), &self.ca) {
+            (Ok(config), _) => Ok(config),
             (Err(bad), Some(path)) => Err(Error::BadAuthorities(path.clone(), bad)),
             (Err(bad), None) => Err(Error::Tls(bad)),
         }
+    }
+
+    pub(super) fn verifies(&self) -> bool {
+        !self.insecure
     }
 }
 

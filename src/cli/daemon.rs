@@ -109,6 +109,11 @@ impl DaemonArguments {
         if key.is_empty() { Ok(client) } else { client.with_key(&key) }
     }
 
+    /// Which servers are believed.
+    pub(super) fn trust(&self) -> &TrustArguments {
+        &self.listener.trust
+    }
+
     fn key(&self, config: &Config) -> Result<String, Error> {
         match (&self.key, &self.key_file) {
             (Some(key), _) => return Ok(key.clone()),

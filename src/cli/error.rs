@@ -56,6 +56,8 @@ pub(super) enum Error {
     NoConfiguredKey(PathBuf),
     #[error("the publish key holds a character that no HTTP header can carry")]
     UnsendableKey,
+    #[error("the token holds a character that no HTTP header can carry")]
+    UnsendableToken,
     #[error("the idempotency key holds a character that no HTTP header can carry")]
     UnsendableIdempotencyKey,
     #[error("{0} is there already: --force writes over it, --output names another file")]

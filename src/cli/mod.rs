@@ -7,6 +7,7 @@ mod completions;
 mod connections;
 mod daemon;
 mod demo;
+mod doctor;
 mod error;
 mod health;
 mod init;

@@ -86,7 +86,7 @@ pub(super) struct TailCommand {
 
 /// Headers of one argument.
 #[derive(Clone, Debug)]
-struct Headers(Vec<(HeaderName, HeaderValue)>);
+pub(super) struct Headers(pub(super) Vec<(HeaderName, HeaderValue)>);
 
 impl FromStr for Headers {
     type Err = String;

@@ -2,11 +2,15 @@
 
 mod page;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, KEY, SECRET, Stream, eventually, repository, request, token};
+use crate::harness::{
+    Answer, Daemon, KEY, Redis, SECRET, Stream, eventually, repository, request, start, token,
+};
+use crate::instances::know;
 
 const ACT: &str = "act-0123456789abcdef0123456789";
 const READ: &str = "read-0123456789abcdef0123456789";
@@ -290,5 +294,43 @@ fn the_charts_library_is_the_package_that_the_registry_has() {
         let package = repository().join("tests/node/node_modules/uplot").join(packaged);
         let package = std::fs::read(&package).expect("the npm packages are missing; run `make setup`");
         assert!(std::fs::read(repository().join("src/web/vendor").join(own)).expect(own) == package, "{own}");
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_of_either_instance_shows_what_is_on_both() {
+    let redis = Redis::start().await;
+    let both = format!("{}{}", redis.section(), config());
+    let (a, b) = tokio::join!(start(&both), start(&both));
+    know(&[&a, &b], 2).await;
+    let _streams = [
+        a.stream("/events?userId=u1&topic=shared").await,
+        b.stream("/events?userId=u2&topic=shared").await,
+        b.stream("/events?userId=u2&topic=other").await,
+    ];
+    for daemon in [&a, &b] {
+        let topics = eventually("both instances' topics", async || {
+            let list = ask(daemon, READ, "GET", "/dashboard/topics", &Value::Null).await.json();
+            let topics = list["topics"].as_array().expect("topics").iter();
+            let topics: Vec<_> = topics.map(|one| (one["topic"].clone(), one["streams"].clone())).collect();
+            (list["complete"] == true && topics.len() == 2).then_some(topics)
+        })
+        .await;
+        assert_eq!(topics, [(json!("shared"), json!(2)), (json!("other"), json!(1))]);
+        let found = ask(daemon, READ, "GET", "/dashboard/topics?search=oth", &Value::Null).await.json();
+        assert_eq!((&found["total"], &found["topics"][0]["streams"]), (&json!(1), &json!(1)));
+
+        let listed = ask(daemon, READ, "GET", "/dashboard/api/connections", &Value::Null).await.json();
+        let listed = listed["connections"].as_array().expect("connections");
+        let instances: BTreeSet<&str> =
+            listed.iter().map(|one| one["instance"]["id"].as_str().expect("an id")).collect();
+        assert_eq!((listed.len(), instances.len()), (3, 2), "{listed:?}");
+
+        let online = eventually("both instances' users", async || {
+            let online = ask(daemon, READ, "GET", "/dashboard/api/presence/users", &Value::Null).await.json();
+            (online["complete"] == true).then_some(online)
+        })
+        .await;
+        assert_eq!(online["users"], json!(["u1", "u2"]));
     }
 }

@@ -17,6 +17,7 @@
 //! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
 //! | `demo_page.rs` | `demo`: its page in Chromium |
 //! | `deploy.rs` | alert rules, dashboard and service unit, against the code and their own tools |
+//! | `doctor.rs` | `doctor`: what stands between pages and streams, named in front of proxies that are set up wrong |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
@@ -33,6 +34,7 @@
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
+//! | `proxies.rs` | docs/proxies.md: its configurations, run as they stand |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
 //! | `proxy_protocol.rs` | connections that HAProxy passes on, and whose they are |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
@@ -78,6 +80,7 @@ mod dead_peers;
 mod demo;
 mod demo_page;
 mod deploy;
+mod doctor;
 mod doors;
 mod given;
 mod history;
@@ -94,6 +97,7 @@ mod own_words;
 mod page_topics;
 mod pages;
 mod presence;
+mod proxies;
 mod proxy;
 mod proxy_protocol;
 mod publish;

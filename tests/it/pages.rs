@@ -337,6 +337,11 @@ async fn the_first_steps_of_the_page_on_operating_go_together() {
 }
 
 #[tokio::test]
+async fn the_configuration_of_the_page_on_proxies_holds() {
+    walk("docs/proxies.md").await;
+}
+
+#[tokio::test]
 async fn the_first_steps_of_the_page_on_replacing_go_together() {
     walk("docs/replacing.md").await;
 }

@@ -1,57 +1,18 @@
 //! Connections that a balancer passes on: HAProxy, as Debian has it, sends the PROXY protocol in both versions.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
-use socket2::{Domain, Socket, Type};
-use tokio::process::{Child, Command};
-
-use crate::harness::{Authority, Backend, Daemon, Peer, eventually, within};
+use crate::harness::{Authority, Backend, Daemon, FrontServer, Peer, connect_from, within};
 
 const ASKS: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
 
 /// An HAProxy that passes connections on to `to`.
-struct HaProxy {
-    _child: Child,
-    _folder: tempfile::TempDir,
-    address: SocketAddr,
-}
-
-impl HaProxy {
-    async fn start(to: SocketAddr, sends: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("its address");
-        drop(free);
-        let config = format!(
-            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
-             listen it\n  bind {address}\n  server one {to} {sends} check inter 200ms\n"
-        );
-        let file = folder.path().join("haproxy.cfg");
-        std::fs::write(&file, config).expect("a file");
-        let child = Command::new("haproxy")
-            .arg("-db")
-            .arg("-f")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("haproxy, which Debian has under that name");
-        eventually("HAProxy listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
-        Self { _child: child, _folder: folder, address }
-    }
-}
-
-/// A client's connection that comes from an address of its own.
-async fn connect_from(from: &str, to: SocketAddr) -> tokio::net::TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let from: SocketAddr = format!("{from}:0").parse().expect("an address");
-    socket.bind(&from.into()).expect("the address");
-    socket.connect(&to.into()).expect("a connection");
-    socket.set_nonblocking(true).expect("an option set");
-    tokio::net::TcpStream::from_std(socket.into()).expect("a socket")
+async fn haproxy(to: SocketAddr, sends: &str) -> FrontServer {
+    FrontServer::haproxy(&format!(
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         listen it\n  bind {{listen}}\n  server one {to} {sends} check inter 200ms\n"
+    ))
+    .await
 }
 
 #[tokio::test]
@@ -60,7 +21,7 @@ async fn the_clients_address_is_the_one_that_haproxy_names() {
         let backend = Backend::start().await;
         let config = backend.config("public.proxy_protocol = [\"127.0.0.0/29\"]\n");
         let daemon = Daemon::start(&config).await;
-        let haproxy = HaProxy::start(daemon.public, sends).await;
+        let haproxy = haproxy(daemon.public, sends).await;
         let mut client = Peer::new(connect_from("127.0.0.77", haproxy.address).await);
         client.send(ASKS).await;
         let (mut at, head) = backend.request().await;
@@ -83,7 +44,7 @@ async fn the_header_comes_in_front_of_tls() {
     let authority = Authority::new();
     let config = authority.config("proxy_protocol = [\"127.0.0.1\"]", "");
     let daemon = Daemon::start(&config).await;
-    let haproxy = HaProxy::start(daemon.public, "send-proxy-v2").await;
+    let haproxy = haproxy(daemon.public, "send-proxy-v2").await;
     let socket = authority.connect(haproxy.address, &[b"http/1.1"]).await;
     let mut client = Peer::new(socket);
     client.send("GET /events?topic=a HTTP/1.1\r\nhost: h\r\n\r\n").await;

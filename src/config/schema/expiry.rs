@@ -7,8 +7,12 @@ use rustls::pki_types::pem::PemObject as _;
 
 /// The time since 1970 until which the first certificate of a PEM file is good.
 pub fn certificate_end(pem: &[u8]) -> Option<Duration> {
-    let certificate = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
-    let (_, certificate, _) = element(&certificate)?;
+    Some(certificate_times(&CertificateDer::pem_slice_iter(pem).next()?.ok()?)?.1)
+}
+
+/// The times since 1970 from which and until which a certificate is good.
+pub fn certificate_times(der: &CertificateDer<'_>) -> Option<(Duration, Duration)> {
+    let (_, certificate, _) = element(der)?;
     let (_, mut fields, _) = element(certificate)?;
     // An explicit version may stand first; then serial number, algorithm, issuer, validity.
     if element(fields)?.0 == 0xa0 {
@@ -18,9 +22,9 @@ pub fn certificate_end(pem: &[u8]) -> Option<Duration> {
         fields = element(fields)?.2;
     }
     let (_, validity, _) = element(fields)?;
-    let (_, _, validity) = element(validity)?;
-    let (tag, text, _) = element(validity)?;
-    time(tag, text)
+    let (begin_tag, begin, validity) = element(validity)?;
+    let (end_tag, end, _) = element(validity)?;
+    Some((time(begin_tag, begin)?, time(end_tag, end)?))
 }
 
 /// Tag, content and what follows of the first element.

@@ -53,7 +53,7 @@ pub use crate::config::schema::config::Config;
 pub use crate::config::schema::cors::Cors;
 pub use crate::config::schema::dashboard::Dashboard;
 pub use crate::config::schema::drain::Drain;
-pub use crate::config::schema::expiry::certificate_end;
+pub use crate::config::schema::expiry::{certificate_end, certificate_times};
 pub use crate::config::schema::fanout::Fanout;
 pub use crate::config::schema::instance::Instance;
 pub use crate::config::schema::internal::Internal;

@@ -3,10 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Domain, Type};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::waiting::{unless_over, within};
+
+/// A client's connection that comes from an address of its own.
+pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from: SocketAddr = format!("{from}:0").parse().expect("an address");
+    socket.bind(&from.into()).expect("the address");
+    socket.connect(&to.into()).expect("a connection");
+    socket.set_nonblocking(true).expect("an option set");
+    TcpStream::from_std(socket.into()).expect("a socket")
+}
 
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
