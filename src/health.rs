@@ -48,6 +48,8 @@ struct Status {
     /// Events require it.
     events: bool,
     state: State,
+    /// How many have been made to say how it stands; the last one's word counts.
+    reporter: u64,
 }
 
 impl Health {
@@ -56,11 +58,19 @@ impl Health {
         Self { all: Arc::default(), serving: serving.into() }
     }
 
-    /// Enters a dependency, of which nothing is known yet. `events` says whether events require it.
+    /// Enters a dependency, of which nothing is known yet. `events` says whether events require it. Of one that is there
+    /// already the state stays until the new reporter has something to say; the one before says nothing any more.
     pub fn depend_on(&self, name: &'static str, events: bool) -> Reporter {
-        let reporter = Reporter { health: self.clone(), name };
-        self.all.lock().insert(name, Status { events, state: State::Unknown });
-        reporter
+        let mut all = self.all.lock();
+        let status = all.entry(name).or_insert(Status { events, state: State::Unknown, reporter: 0 });
+        status.events = events;
+        status.reporter += 1;
+        Reporter { health: self.clone(), name, number: status.reporter }
+    }
+
+    /// Nothing depends on it any more.
+    pub fn forget(&self, name: &'static str) {
+        self.all.lock().remove(name);
     }
 
     /// Every dependency by name.
@@ -88,6 +98,7 @@ impl Health {
 pub struct Reporter {
     health: Health,
     name: &'static str,
+    number: u64,
 }
 
 impl Reporter {
@@ -102,15 +113,17 @@ impl Reporter {
 
     /// Whether events require it from now on.
     pub fn set_required(&self, required: bool) {
-        if let Some(dependency) = self.health.all.lock().get_mut(self.name) {
-            dependency.events = required;
-        }
+        self.change(|dependency| dependency.events = required);
     }
 
     fn set(&self, state: State) {
+        self.change(|dependency| dependency.state = state);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Status)) {
         let mut all = self.health.all.lock();
-        if let Some(dependency) = all.get_mut(self.name) {
-            dependency.state = state;
+        if let Some(dependency) = all.get_mut(self.name).filter(|status| status.reporter == self.number) {
+            change(dependency);
         }
     }
 }
@@ -137,5 +150,22 @@ mod tests {
         backend.down("refused");
         assert!(!health.is_ready(ReadyFor::Serving), "it was named");
         assert!(health.is_ready(ReadyFor::Events));
+    }
+
+    #[test]
+    fn who_takes_over_a_dependency_begins_with_its_state_and_has_the_only_word() {
+        let health = Health::default();
+        let before = health.depend_on("jwks", true);
+        before.up();
+        before.set_required(false);
+        let after = health.depend_on("jwks", true);
+        before.down("of the URL before");
+        let jwks = || health.dependencies(ReadyFor::Events)["jwks"].clone();
+        assert_eq!(jwks(), Dependency { required: true, state: State::Up });
+        after.down("refused");
+        assert_eq!(jwks().state, State::Down("refused".to_owned()));
+        health.forget("jwks");
+        after.up();
+        assert!(health.dependencies(ReadyFor::Events).is_empty());
     }
 }

@@ -3,9 +3,12 @@
 use std::future::Future;
 
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// Gives its notice when it is dropped.
+pub type DrainGuard = DropGuard;
 
 /// Spreads the notice to stop and waits for the tasks that were spawned under it. Cloning shares.
 #[derive(Clone, Default, Debug)]
@@ -27,6 +30,14 @@ impl Drain {
 
     pub fn has_started(&self) -> bool {
         self.notice.is_cancelled()
+    }
+
+    /// One whose notice is given with this one's, and sooner when the guard is dropped. [`Drain::finished`] of this one
+    /// waits for its tasks, too.
+    pub fn part(&self) -> (Self, DrainGuard) {
+        let part = Self { notice: self.notice.child_token(), tasks: self.tasks.clone() };
+        let guard = part.notice.clone().drop_guard();
+        (part, guard)
     }
 
     /// Completes when the notice is given. Cancel safe.
@@ -86,6 +97,28 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_part_ends_with_its_guard_or_with_the_whole_which_waits_for_it() {
+        let whole = Drain::new();
+        let ((one, guard), (other, _kept)) = (whole.part(), whole.part());
+        drop(guard);
+        one.started().await;
+        assert!(!other.has_started() && !whole.has_started());
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        other.spawn(gone);
+        whole.start();
+        other.started().await;
+        let mut finished = std::pin::pin!(whole.finished());
+        assert!(is_pending(finished.as_mut()), "a task of the part is at work");
+        drop(go);
+        finished.await;
+    }
+
+    fn is_pending(future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        future.poll(&mut cx).is_pending()
+    }
 
     /// Runs itself once more in a process of its own, which is the one to end.
     #[test]

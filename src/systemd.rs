@@ -71,6 +71,14 @@ pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// The daemon reads its configuration anew, until it is [`ready`] again.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "the service manager could not be told"),
+    }
+}
+
 /// The daemon stops, and may take this long.
 pub fn stopping(within: Duration) {
     let micros = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);

@@ -14,15 +14,16 @@ use crate::control::PublishError;
 use crate::publish;
 use crate::redis;
 use crate::server;
+use crate::server::Current;
 use crate::webhooks::{Notice, Webhooks};
 
 /// Answers requests that come over Redis as the internal listener does.
-pub(super) struct InternalRequests(pub(super) Arc<server::Internal>);
+pub(super) struct InternalRequests(pub(super) Arc<Current<server::Internal>>);
 
 impl redis::RequestHandler for InternalRequests {
     fn handle(&self, request: Request<Bytes>) -> redis::Handling<'_> {
         Box::pin(async move {
-            let (head, body) = self.0.answer_trusted(request).await.into_parts();
+            let (head, body) = self.0.get().answer_trusted(request).await.into_parts();
             let Ok(body) = body.collect().await;
             Response::from_parts(head, body.to_bytes())
         })

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::app::parts::{Parts, build_log};
+use crate::app::base::build_log;
+use crate::app::parts::Parts;
+use crate::app::reload::ConfigSource;
 use crate::app::serving::Listeners;
 use crate::app::stop::AFTER_DEADLINE;
-use crate::config::{self, Config};
+use crate::config::{self, CheckedConfig, Config};
 use crate::log::Log;
 use crate::server;
 use crate::systemd;
@@ -18,10 +20,10 @@ use crate::telemetry::Metrics;
 
 /// A daemon that has its ports and serves nobody yet.
 pub struct App {
-    config: Config,
-    in_force: Vec<config::SettingInForce>,
+    config: CheckedConfig,
     log: Arc<Log>,
     listeners: Listeners,
+    source: Option<ConfigSource>,
 }
 
 impl App {
@@ -42,7 +44,8 @@ impl App {
             server::adopt,
         )?;
         let log = build_log(&config);
-        Ok(Self { config, in_force: Vec::new(), log, listeners: Listeners { public, internal } })
+        let config = CheckedConfig { config, warnings: Vec::new(), in_force: Vec::new() };
+        Ok(Self { config, log, listeners: Listeners { public, internal }, source: None })
     }
 
     /// The same daemon on the log of one that has stopped in this process: its ids go on.
@@ -55,8 +58,14 @@ impl App {
     }
 
     /// The dashboard shows these as the configuration.
-    pub fn showing(self, in_force: Vec<config::SettingInForce>) -> Self {
-        Self { in_force, ..self }
+    pub fn showing(mut self, in_force: Vec<config::SettingInForce>) -> Self {
+        self.config.in_force = in_force;
+        self
+    }
+
+    /// The same daemon, which reads its configuration anew from `source` when it is asked to.
+    pub fn reloading(self, source: ConfigSource) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Where browsers reach it.
@@ -72,12 +81,13 @@ impl App {
     /// Serves until `stop` completes, then drains, at the longest until the deadline.
     pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
-        let Self { config, in_force, log, listeners } = self;
-        let running = Parts::build(&config, in_force, log, metrics)?.start(&config, listeners)?;
+        let Self { config, log, listeners, source } = self;
+        let running = Parts::build(&config.config, log, metrics)?.start(config, listeners, source)?;
         systemd::ready();
         stop.await;
-        systemd::stopping(config.drain.delay + config.drain.deadline + AFTER_DEADLINE);
-        running.stop(config.drain).await;
+        let drain = running.config.get().config.drain.clone();
+        systemd::stopping(drain.delay + drain.deadline + AFTER_DEADLINE);
+        running.stop(drain).await;
         Ok(())
     }
 }

@@ -6,10 +6,10 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::app::stop::{LAST_REQUESTS, StopOrder};
+use crate::app::base::Base;
+use crate::app::running_config::RunningConfig;
+use crate::app::stop::LAST_REQUESTS;
 use crate::config;
-use crate::fanout::Fanout;
-use crate::webhooks::Webhooks;
 
 /// The ports, taken before anything else is done: a port that somebody else has ends the start.
 pub(super) struct Listeners {
@@ -19,20 +19,17 @@ pub(super) struct Listeners {
 
 /// A daemon that serves.
 pub(super) struct Running {
-    pub(super) order: StopOrder,
-    pub(super) fanout: Arc<Fanout>,
-    pub(super) webhooks: Option<Arc<Webhooks>>,
+    pub(super) base: Arc<Base>,
+    pub(super) config: RunningConfig,
 }
 
 impl Running {
-    /// Ends everything, in the order of [`StopOrder`].
+    /// Ends everything, in the order of [`StopOrder`](crate::app::stop::StopOrder).
     pub(super) async fn stop(self, drain: config::Drain) {
-        let Self { order, fanout, webhooks } = self;
+        let Base { order, fanout, webhooks, .. } = &*self.base;
         let end = order.stop(&drain, || fanout.drain(drain.window), || fanout.open()).await;
         fanout.stop();
-        if let Some(webhooks) = webhooks {
-            webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;
-        }
+        webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;
         info!("stopped");
     }
 }

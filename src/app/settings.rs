@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::event::Frame;
 use crate::fanout;
 use crate::fanout::Heartbeat;
-use crate::log::Retention;
+use crate::log::{MemberBounds, Retention};
+use crate::telemetry::LineKind;
 
 pub(super) fn retention(log: &config::Log) -> Retention {
     Retention {
@@ -17,6 +18,21 @@ pub(super) fn retention(log: &config::Log) -> Retention {
         age: log.max_age,
         idempotency_window: log.idempotency_window,
     }
+}
+
+/// The lines that are in the log whatever its level.
+pub fn shown_lines(settings: &config::Telemetry) -> Vec<LineKind> {
+    let kinds = [
+        (settings.log_streams, LineKind::Streams),
+        (settings.log_requests, LineKind::Requests),
+        (settings.log_publishes, LineKind::Publishes),
+    ];
+    kinds.into_iter().filter(|(is_shown, _)| *is_shown).map(|kind| kind.1).collect()
+}
+
+/// How much may be given.
+pub(super) fn member_bounds(limits: &config::Limits) -> MemberBounds {
+    MemberBounds { topics: limits.topics_per_stream, all: limits.given_topics }
 }
 
 /// The names of the events that the daemon itself sends, beside those that nobody may publish.

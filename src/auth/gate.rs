@@ -25,7 +25,7 @@ const SOUND_SECRET: usize = 32;
 /// Every configured way to verify a caller.
 #[derive(Default)]
 pub struct Gates {
-    jwt: Option<JwtGate>,
+    jwt: Option<Arc<JwtGate>>,
     backend: Option<BackendGate>,
     tickets: Option<Arc<Tickets>>,
 }
@@ -40,28 +40,44 @@ pub enum BadGate {
 }
 
 impl Gates {
-    /// Starts what works in the background, which ends when the drain starts. `backend` is the one of the public
-    /// listener, and how it is reached; `tickets` are there when they are configured.
-    pub fn start(
+    /// Nothing works in the background before [`Gates::start`]; what asks the application ends with the drain. `backend`
+    /// is the one of the public listener, and how it is reached; `tickets` are there when they are configured. What
+    /// verifies by the same settings is taken over from `before`, with all that it knows.
+    pub fn new(
         settings: &config::Auth,
         backend: (&config::Backend, &config::Proxy),
         tickets: Option<Arc<Tickets>>,
-        health: &Health,
+        before: Option<&Self>,
         drain: &Drain,
     ) -> Result<Self, BadGate> {
-        let jwt = settings.jwt.as_ref().map(JwtGate::new).transpose().map_err(BadGate::Jwks)?;
-        if let Some(jwt) = &jwt {
-            jwt.start("jwks", health, drain);
-            if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
-                warn!(
-                    bytes,
-                    "a secret of [auth.jwt] is so short that it can be guessed from a token; use {SOUND_SECRET} bytes"
-                );
-            }
-        }
-        let ask = |settings| BackendGate::new(settings, backend, drain.clone());
+        let kept = before.and_then(|before| before.jwt.as_ref());
+        let jwt = settings.jwt.as_ref().map(|jwt| jwt_gate(jwt, kept)).transpose()?;
+        let ask = |settings| match before.and_then(|before| before.backend.as_ref()) {
+            Some(gate) if gate.is_of(settings, backend) => Ok(gate.clone()),
+            _ => BackendGate::new(settings, backend, drain.clone()),
+        };
         let backend = settings.backend.as_ref().map(ask).transpose().map_err(BadGate::Backend)?;
         Ok(Self { jwt, backend, tickets })
+    }
+
+    /// Starts what works in the background, which ends when the drain starts or nobody has it any more.
+    pub fn start(&self, health: &Health, drain: &Drain) {
+        let Some(jwt) = &self.jwt else { return };
+        jwt.start("jwks", health, drain);
+        if let Some(bytes @ ..SOUND_SECRET) = jwt.shortest_secret() {
+            warn!(
+                bytes,
+                "a secret of [auth.jwt] is so short that it can be guessed from a token; use {SOUND_SECRET} bytes"
+            );
+        }
+    }
+
+    /// Sees that all can verify that have not been started. An error says what cannot, and why.
+    pub async fn try_out(&self) -> Result<(), String> {
+        match self.jwt.as_ref().filter(|jwt| !jwt.is_started()) {
+            Some(jwt) => jwt.fetch_keys().await.map_err(|why| format!("auth.jwt.jwks_url: {why}")),
+            None => Ok(()),
+        }
     }
 
     /// Takes out of a request for a route with `auth`, which the backend is to answer, the token that is for us.
@@ -103,7 +119,7 @@ impl Gates {
 
     /// The way of `auth = "jwt"`, where it is configured.
     pub fn jwt(&self) -> Option<&JwtGate> {
-        self.jwt.as_ref()
+        self.jwt.as_deref()
     }
 
     /// Takes out of a request that goes on to the backend the tickets and their cookies.
@@ -112,4 +128,15 @@ impl Gates {
             tickets.strip_tokens(uri, headers);
         }
     }
+}
+
+/// The gate of these settings: the one that there is, if it has the same.
+pub(in crate::auth) fn jwt_gate(
+    settings: &config::Jwt,
+    before: Option<&Arc<JwtGate>>,
+) -> Result<Arc<JwtGate>, BadGate> {
+    if let Some(jwt) = before.filter(|jwt| jwt.is_of(settings)) {
+        return Ok(Arc::clone(jwt));
+    }
+    JwtGate::new(settings).map(Arc::new).map_err(BadGate::Jwks)
 }

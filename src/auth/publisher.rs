@@ -14,7 +14,7 @@ use metrics::Counter;
 use subtle::ConstantTimeEq as _;
 
 use crate::auth::denied::Denied;
-use crate::auth::gate::BadGate;
+use crate::auth::gate::{BadGate, jwt_gate};
 use crate::auth::grant::{Grant, GrantedTopics};
 use crate::auth::jwt::JwtGate;
 use crate::config;
@@ -27,7 +27,7 @@ use crate::telemetry::PUBLISHES;
 /// The keys that may publish; several, so that they can be rotated, and that each publisher has its own.
 pub struct PublisherKeys {
     keys: Vec<([u8; 32], Arc<Publisher>)>,
-    tokens: Option<JwtGate>,
+    tokens: Option<Arc<JwtGate>>,
     reserved: ReservedEvents,
 }
 
@@ -124,18 +124,33 @@ impl PublisherKeys {
         Self { keys: bounded.chain(all).collect(), tokens: None, reserved }
     }
 
-    /// All that `section` knows. Starts what works in the background, which ends when the drain starts.
-    pub fn start(
+    /// All that `section` knows; what verifies tokens by the same settings is taken over from `before`. Nothing works in the
+    /// background before [`PublisherKeys::start`].
+    pub fn of(
         section: &config::Internal,
         reserved: ReservedEvents,
-        health: &Health,
-        drain: &Drain,
+        before: Option<&Self>,
     ) -> Result<Self, BadGate> {
-        let tokens = section.publisher_jwt.as_ref().map(JwtGate::new).transpose().map_err(BadGate::Jwks)?;
-        if let Some(tokens) = &tokens {
+        let kept = before.and_then(|before| before.tokens.as_ref());
+        let tokens = section.publisher_jwt.as_ref().map(|jwt| jwt_gate(jwt, kept)).transpose()?;
+        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers, reserved) })
+    }
+
+    /// Starts what works in the background, which ends when the drain starts or nobody has it any more.
+    pub fn start(&self, health: &Health, drain: &Drain) {
+        if let Some(tokens) = &self.tokens {
             tokens.start("publisher_jwks", health, drain);
         }
-        Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers, reserved) })
+    }
+
+    /// Sees that tokens can be verified, unless that has been started. An error says why they cannot.
+    pub async fn try_out(&self) -> Result<(), String> {
+        match self.tokens.as_ref().filter(|tokens| !tokens.is_started()) {
+            Some(tokens) => {
+                tokens.fetch_keys().await.map_err(|why| format!("internal.publisher_jwt.jwks_url: {why}"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether the sender of `headers` may do everything that a key opens.

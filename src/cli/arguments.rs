@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{
-    check, completions, connections, demo, doctor, health, init, key, kick, man, presence, publish, revoke,
-    serve, status, tail, token, version,
+    check, completions, connections, demo, doctor, health, init, key, kick, man, presence, publish, reload,
+    revoke, serve, status, tail, token, version,
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +70,8 @@ enum Command {
     Kick(Box<kick::KickCommand>),
     /// Take grants back: their streams end, and new ones are refused
     Revoke(Box<revoke::RevokeCommand>),
+    /// Let a running daemon read its configuration anew
+    Reload(Box<reload::ReloadCommand>),
     /// Say who is online, on all instances
     Presence(Box<presence::PresenceCommand>),
     /// Make publish keys, and the hashes by which a configuration can know them
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Some(Command::Connections(connections)) => connections.run(),
         Some(Command::Kick(kick)) => kick.run(),
         Some(Command::Revoke(revoke)) => revoke.run(),
+        Some(Command::Reload(reload)) => reload.run(),
         Some(Command::Presence(presence)) => presence.run(),
         Some(Command::Token(token)) => token.run(),
         Some(Command::Check(check)) => check.run(),

@@ -17,6 +17,7 @@ mod man;
 mod output;
 mod presence;
 mod publish;
+mod reload;
 mod revoke;
 mod run;
 mod serve;

@@ -9,16 +9,15 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::app::App;
+use crate::app::{App, ConfigSource, shown_lines};
 use crate::cli::key;
 use crate::cli::output::{fail, note_lines};
 use crate::config;
 use crate::config::{
-    CheckedConfig, CommandLine, Config, LogFormat, Problem, Secret, SettingInForce, Severity,
+    BadConfig, CheckedConfig, CommandLine, Config, LogFormat, Problem, Secret, SettingInForce, Severity,
 };
 use crate::systemd::PassedSockets;
 use crate::telemetry;
-use crate::telemetry::LineKind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,9 +35,10 @@ Every key of the file is a variable of the environment too: `listen` of
 environment, and that before the file. `sidestream check` says what is wrong
 with them; config.example.toml has every key with its default.
 
-The log goes to standard error. SIGTERM or SIGINT (Ctrl-C) drains: requests are
-finished, streams are closed spread over some seconds, and their clients come back.
-A second signal ends it at once.";
+SIGHUP, `sidestream reload` or POST /reload reads the configuration anew. The
+log goes to standard error. SIGTERM or SIGINT (Ctrl-C) drains: requests are
+finished, streams are closed spread over some seconds, and their clients come
+back. A second signal ends it at once.";
 
 /// How long the end of the process waits for the last lines of the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -80,8 +80,9 @@ impl ServeOptions {
     pub(super) fn run(self) -> ExitCode {
         let Self { config: file, backend, listen, internal_listen, redis } = self;
         let line = CommandLine { backend, listen, internal_listen, redis };
-        let loaded = Config::load_to_serve(file.as_deref(), std::env::vars_os(), &line);
-        let CheckedConfig { mut config, warnings, in_force } = match loaded {
+        let written = file.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
+        let load = move || Config::load_to_serve(file.as_deref(), std::env::vars_os(), &line);
+        let CheckedConfig { mut config, warnings, in_force } = match load() {
             Ok(loaded) => loaded,
             Err(bad) => {
                 note_lines(bad);
@@ -92,7 +93,6 @@ impl ServeOptions {
             return fail(&error);
         }
         // A file says who may publish and listen; a first try should not end at a refusal, nor be open without a word.
-        let written = file.is_some() || std::env::var_os("SIDESTREAM_CONFIG").is_some();
         let is_said = |one: &Problem| match one.severity {
             Severity::Warning => true,
             Severity::Advice => !written && one.key.starts_with("stream"),
@@ -103,23 +103,30 @@ impl ServeOptions {
         }
         let made = (!written && config.internal.publish_keys.is_empty()).then(key::random);
         config.internal.publish_keys.extend(made.clone());
-        run_daemon(config, in_force, made)
+        // It lasts as long as the process, whatever is read anew.
+        let kept = made.clone();
+        let read = move || {
+            let mut loaded = load()?;
+            loaded.config.internal.publish_keys.extend(kept.clone());
+            Ok(loaded)
+        };
+        run_daemon(config, in_force, made, read)
     }
 }
 
 fn install_log(settings: &config::Telemetry) -> Result<(), telemetry::BadLogging> {
-    let kinds = [
-        (settings.log_streams, LineKind::Streams),
-        (settings.log_requests, LineKind::Requests),
-        (settings.log_publishes, LineKind::Publishes),
-    ];
-    let shown: Vec<LineKind> =
-        kinds.into_iter().filter(|(is_shown, _)| *is_shown).map(|kind| kind.1).collect();
-    telemetry::install_log(settings.log_format == LogFormat::Json, &settings.log_level, &shown)
+    let json = settings.log_format == LogFormat::Json;
+    telemetry::install_log(json, &settings.log_level, &shown_lines(settings))
 }
 
-/// Runs the daemon until a signal stops it. Prints the key that was made for it once it has its ports.
-fn run_daemon(config: Config, in_force: Vec<SettingInForce>, made: Option<Secret>) -> ExitCode {
+/// Runs the daemon until a signal stops it. Prints the key that was made for it once it has its ports. `read` reads its
+/// configuration anew.
+fn run_daemon(
+    config: Config,
+    in_force: Vec<SettingInForce>,
+    made: Option<Secret>,
+    read: impl Fn() -> Result<CheckedConfig, BadConfig> + Send + Sync + 'static,
+) -> ExitCode {
     let metrics = telemetry::install_metrics();
     // Before there are threads.
     let passed = match PassedSockets::take() {
@@ -132,12 +139,13 @@ fn run_daemon(config: Config, in_force: Vec<SettingInForce>, made: Option<Secret
     };
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
+        let source = ConfigSource::new(read, signal(SignalKind::hangup())?);
         let app = App::bind(config, passed)?;
         if let Some(key) = made {
             // To the terminal, not into the log, which others may read.
             let _ = writeln!(io::stdout().lock(), "publish key: {}", key.expose());
         }
-        app.showing(in_force).run(metrics, stop).await
+        app.showing(in_force).reloading(source).run(metrics, stop).await
     });
     telemetry::flush_log(LAST_LINES);
     match result {
@@ -160,7 +168,8 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             tokio::select! {
                 _ = terminate.recv() => return "SIGTERM",
                 _ = interrupt.recv() => return "SIGINT",
-                _ = hangup.recv() => info!("SIGHUP: certificates are read anew; other changes need a restart"),
+                // Heeded elsewhere.
+                _ = hangup.recv() => {}
             }
         };
         let signal = next().await;

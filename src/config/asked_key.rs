@@ -1,5 +1,8 @@
 //! A key that was asked for while the configuration was read, to be shown later: with no secret.
 
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use toml::de::DeValue;
 
 use crate::config::location::Location;
@@ -14,6 +17,25 @@ pub(super) struct AskedKey {
     pub(super) name: String,
     /// What was written, and where.
     pub(super) written: Option<(String, &'static str)>,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// By which a value is seen to be another one, a secret's too, or that of a file: it says nothing of the value.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn of(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.trim_matches('"').hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
 }
 
 impl AskedKey {
@@ -24,6 +46,7 @@ impl AskedKey {
         secret: bool,
         written: Option<(&RawValue<'_>, &Location)>,
     ) -> Self {
+        let fingerprint = written.map(|(raw, _)| Fingerprint::of(&text_of(raw))).unwrap_or_default();
         let written = written.map(|(raw, place)| {
             let text = if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw)) };
             let from = match place {
@@ -34,7 +57,14 @@ impl AskedKey {
             };
             (text, from)
         });
-        Self { section, full, name, written }
+        Self { section, full, name, written, fingerprint }
+    }
+
+    /// Notes what the file holds that a key names.
+    pub(super) fn note_content(asked: &mut [Self], full: &str, name: &str, content: &str) {
+        if let Some(key) = asked.iter_mut().rev().find(|key| key.full == full && key.name == name) {
+            key.fingerprint = Fingerprint::of(content);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::config::asked_key::AskedKey;
+use crate::config::asked_key::{AskedKey, Fingerprint};
 use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
 use crate::config::schema::Config;
@@ -21,12 +21,17 @@ pub struct SettingInForce {
     pub from: &'static str,
     /// What it is.
     pub about: String,
+    /// As it is documented: without a number.
+    #[serde(skip)]
+    pub(super) of: &'static str,
+    #[serde(skip)]
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// Every key of `asked` with the default where nothing was written.
 pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
     let docs = survey(Config::read).docs;
-    let shown = asked.into_iter().filter_map(|AskedKey { section, full, name, written }| {
+    let shown = asked.into_iter().filter_map(|AskedKey { section, full, name, written, fingerprint }| {
         let doc = docs.iter().find(|((of, key), _)| *of == section && *key == name).map(|(_, doc)| doc);
         // A key that names a file is another way to say what the one before says.
         let doc = match (doc, &written) {
@@ -39,7 +44,7 @@ pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
             None => (default.map(|doc| one_line(doc.sample)), "default"),
         };
         let about = doc.map(|doc| one_line(doc.about)).unwrap_or_default();
-        Some(SettingInForce { section: full, key: name, value, from, about })
+        Some(SettingInForce { section: full, key: name, value, from, about, of: section, fingerprint })
     });
     shown.collect()
 }

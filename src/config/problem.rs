@@ -64,6 +64,33 @@ const SHOWN: usize = 50;
 
 impl std::error::Error for BadConfig {}
 
+impl BadConfig {
+    /// That something could not be done as the configuration says; `key` is the one at fault, or empty.
+    pub fn unusable(key: &str, message: impl Into<String>) -> Self {
+        let problem = Problem {
+            origin: Origin::Missing,
+            key: key.to_owned(),
+            message: message.into(),
+            suggestion: None,
+            severity: Severity::Error,
+            snippet: None,
+        };
+        Self { problems: vec![problem] }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, at: Some((line, column)) } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::File { path, at: None } => path.display().fmt(f),
+            Self::Environment => f.write_str("the environment"),
+            Self::Arguments => f.write_str("the command line"),
+            Self::Missing => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for BadConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in self.problems.iter().take(SHOWN) {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::reader::{KeyDoc, KeyKind, KnownKey, Reader, SectionDoc, written};
 use crate::config::reading::survey;
+use crate::config::reload::needs_restart;
 use crate::config::schema::Config;
 
 const EXAMPLE_HEAD: &str = r#"# sidestream: every key with its default.
@@ -30,6 +31,7 @@ Every key, section by section. How the file, the environment and the command lin
 - *key*: its name in the section. Where a second name stands beside it, that key names a file which holds the value.
 - *variable*: the environment variable that goes before the file. Tables in double brackets are read from the file only.
 - *may be*: what is accepted, bounds included. Times and sizes are written as in the column *default*.
+- *taken up by*: a reload ([operating.md](operating.md#reloading)), or only a restart.
 ";
 
 /// A section with its keys.
@@ -72,16 +74,19 @@ pub fn reference() -> String {
     for section in sections(&reader) {
         let SectionDoc { name, numbered, about, .. } = *section.doc;
         let _ = write!(text, "\n## `{}`\n\n{}\n\n", written(name, numbered), one_line(about));
-        text.push_str("| key | variable | default | may be | what it is |\n|---|---|---|---|---|\n");
+        text.push_str(
+            "| key | variable | default | may be | taken up by | what it is |\n|---|---|---|---|---|---|\n",
+        );
         for row in &section.keys {
             let cell = |text: &str| text.replace('|', "\\|");
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} |",
                 row.names(),
                 row.key.variable.as_deref().map_or("–".to_owned(), |variable| format!("`{variable}`")),
                 row.default(),
                 cell(&row.accepted()),
+                if needs_restart(row.key.section, &row.key.name) { "restart" } else { "reload" },
                 cell(&one_line(row.doc.about)),
             );
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::config::asked_key::AskedKey;
 use crate::config::key_spec::KeySpec;
 use crate::config::location::Location;
 use crate::config::parsers::Parse;
@@ -131,6 +132,7 @@ impl<'a> SectionReader<'_, 'a> {
         let content = self.path(&raw, &place).and_then(|path| read(&path).map(|text| (path, text)));
         let subject = subject(file_key, &place);
         let (path, text) = self.judge(key, &subject, place.clone(), content)?;
+        AskedKey::note_content(&mut self.reader.asked, &self.full, file_key, &text);
         self.reader.secret_files.insert(join(&self.full, key), path);
         Some(Found { raw: RawValue::Text(text), place, in_file: true })
     }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::clock::unix_ms;
 use crate::dashboard::readings::{Readings, Sample, Series};
 use crate::health::{Health, ReadyFor, State};
-use crate::lock::Mutex;
+use crate::lock::{Mutex, RwLock};
 use crate::log::Log;
 use crate::shutdown::Drain;
 use crate::telemetry::Metrics;
@@ -50,7 +50,7 @@ pub struct BoardRedis {
 
 /// What is shown.
 pub struct Board {
-    identity: BoardIdentity,
+    identity: RwLock<Arc<BoardIdentity>>,
     started: u64,
     metrics: Metrics,
     health: Health,
@@ -120,7 +120,7 @@ impl Board {
         drain: Drain,
     ) -> Self {
         Self {
-            identity,
+            identity: RwLock::new(Arc::new(identity)),
             started: unix_ms(SystemTime::now()),
             metrics,
             health,
@@ -133,8 +133,13 @@ impl Board {
         }
     }
 
-    pub fn identity(&self) -> &BoardIdentity {
-        &self.identity
+    pub fn identity(&self) -> Arc<BoardIdentity> {
+        Arc::clone(&self.identity.read())
+    }
+
+    /// From now on this is shown.
+    pub fn identify(&self, identity: BoardIdentity) {
+        *self.identity.write() = Arc::new(identity);
     }
 
     /// Takes a sample a second until `stop`.
@@ -193,7 +198,7 @@ impl Board {
             sample,
             series: &readings.series,
             log: LogSize { events, bytes },
-            identity: &self.identity,
+            identity: &self.identity(),
             started: self.started,
             draining: self.drain.has_started(),
             ready: self.health.is_ready(ReadyFor::Events),

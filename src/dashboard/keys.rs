@@ -5,6 +5,7 @@
 //! early are remembered.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -62,9 +63,9 @@ pub struct DashboardKeys {
     keys: Vec<DashboardKey>,
     lasts: Duration,
     /// Sign-ins that were ended before their time.
-    ended: Mutex<ExpiringMap<[u8; NONCE], ()>>,
+    ended: Arc<Mutex<ExpiringMap<[u8; NONCE], ()>>>,
     /// How many wrong keys an address has shown of late.
-    wrong: Mutex<ExpiringMap<IpAddr, u32>>,
+    wrong: Arc<Mutex<ExpiringMap<IpAddr, u32>>>,
 }
 
 struct DashboardKey {
@@ -98,9 +99,14 @@ impl DashboardKeys {
         Self {
             keys: keys.chain(section.read_keys.iter().map(key(May::Read))).collect(),
             lasts: section.session,
-            ended: Mutex::new(ExpiringMap::new(REMEMBERED)),
-            wrong: Mutex::new(ExpiringMap::new(REMEMBERED)),
+            ended: Arc::new(Mutex::new(ExpiringMap::new(REMEMBERED))),
+            wrong: Arc::new(Mutex::new(ExpiringMap::new(REMEMBERED))),
         }
+    }
+
+    /// The same with the keys of `section`. What is known of addresses and of sign-ins that were ended stays known.
+    pub fn renewed(&self, section: &config::Dashboard) -> Self {
+        Self { ended: Arc::clone(&self.ended), wrong: Arc::clone(&self.wrong), ..Self::new(section) }
     }
 
     /// What the holder of `key` may. Wrong ones are counted by address.

@@ -108,8 +108,13 @@ impl Log {
 
     /// The same log with bounds for the topics that users, sessions and clients are given.
     pub fn bounded(self, bounds: MemberBounds) -> Self {
-        self.lock().store.members.bounds = bounds;
+        self.bound(bounds);
         self
+    }
+
+    /// From now on these are the bounds for what is given; what is given already stays.
+    pub fn bound(&self, bounds: MemberBounds) {
+        self.lock().store.members.bounds = bounds;
     }
 
     pub fn format(&self) -> EventFormat {

@@ -46,6 +46,8 @@ pub struct Proxy {
 }
 
 struct Inner {
+    /// What it was made of.
+    settings: (config::Backend, config::Proxy),
     connector: Connector,
     pool: ConnectionPool,
     /// The `Host` of requests that bring none.
@@ -68,6 +70,7 @@ impl Proxy {
         let connector = Connector::new(backend, settings)?;
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
+            settings: (backend.clone(), settings.clone()),
             connector,
             pool: ConnectionPool::new(settings, drain.clone()),
             host,
@@ -85,6 +88,12 @@ impl Proxy {
     /// which waits for them.
     pub fn closing_upgrades(self, closing: Drain, window: Duration) -> Self {
         Self { closing: (closing, window), ..self }
+    }
+
+    /// Whether it forwards by these settings.
+    pub fn is_of(&self, backend: &config::Backend, settings: &config::Proxy) -> bool {
+        let (own, how) = &self.inner.settings;
+        own == backend && how == settings
     }
 
     /// Whether names of headers keep their capital letters.

@@ -16,6 +16,7 @@ mod start;
 mod topics;
 
 pub use crate::redis::bus::RedisBus;
+pub use crate::redis::channels::update::ChannelUpdates;
 pub use crate::redis::client::url::BadRedisUrl;
 pub use crate::redis::dedup::RedisFirstUse;
 pub use crate::redis::rpc::server::{Handling, RequestHandler};

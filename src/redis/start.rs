@@ -17,6 +17,7 @@ use crate::redis::channels::ingest::{CommandHandler, Ingest};
 use crate::redis::channels::mapping::Channels;
 use crate::redis::channels::publisher::RedisPublisher;
 use crate::redis::channels::subscriber::ChannelSubscriber;
+use crate::redis::channels::update::ChannelUpdates;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::exchange::Undone;
 use crate::redis::client::slot::sharded_channel;
@@ -76,6 +77,8 @@ pub struct RedisHandles {
     pub relay: Arc<dyn Relay>,
     /// For what instances tell each other in the order of the events.
     pub peers: Arc<dyn TopicBus>,
+    /// For other channels than those of the beginning.
+    pub channels: ChannelUpdates,
 }
 
 /// Tells every instance, this one too, what is asked of all, in a place among the events.
@@ -144,7 +147,8 @@ pub fn start_redis(
 
     let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, &store), tap.clone());
     let subscriber = ChannelSubscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
-    let subscriber = subscriber.with_store(Arc::clone(&store));
+    let (channels, updates) = ChannelUpdates::new(settings, sharded.clone());
+    let subscriber = subscriber.with_store(Arc::clone(&store)).with_updates(updates);
     let listening = subscriber.listening();
     drain.spawn_essential("redis channels", subscriber.run(health.depend_on("redis", true), drain.clone()));
 
@@ -152,7 +156,7 @@ pub fn start_redis(
         let health = health.depend_on("redis_publish", false);
         let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, health, drain);
         let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
-        return Ok(RedisHandles { relay: Arc::new(publisher), peers });
+        return Ok(RedisHandles { relay: Arc::new(publisher), peers, channels });
     };
     let max_text = if tap.is_some() { max_text.saturating_mul(QUOTING) } else { max_text };
     let config = ReaderConfig {
@@ -182,7 +186,7 @@ pub fn start_redis(
     let health = health.depend_on("redis_append", false);
     let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, health, drain);
     let peers = Arc::new(TopicChanges::Stream(writer.clone()));
-    Ok(RedisHandles { relay: Arc::new(writer), peers })
+    Ok(RedisHandles { relay: Arc::new(writer), peers, channels })
 }
 
 /// The key that decides on the node of a Cluster.

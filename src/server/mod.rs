@@ -5,9 +5,10 @@ mod net;
 mod public;
 mod respond;
 
-pub use crate::server::internal::{Dashboard, Internal, Probes};
+pub use crate::server::internal::{Dashboard, Internal, Probes, ReloadOutcome, ReloadRequests};
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
+pub use crate::server::net::current::Current;
 pub use crate::server::net::listen::{
     AcceptLimits, AcceptPulse, ServeConnection, adopt, bind, descriptors_for_strangers, serve, serve_watched,
 };
-pub use crate::server::public::{Public, PublicNotices};
+pub use crate::server::public::{Public, PublicListener, PublicNotices};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::config;
 use crate::event::Name;
 use crate::subscribe::refusal::RetryReason;
 
@@ -17,14 +18,23 @@ pub(super) struct SeatLimits {
     pub(super) per_user: usize,
 }
 
+impl SeatLimits {
+    pub(super) fn of(limits: &config::Limits) -> Self {
+        Self {
+            streams: limits.streams,
+            per_address: limits.streams_per_address,
+            per_user: limits.streams_per_user,
+        }
+    }
+}
+
 /// Who sits where.
 pub(super) struct Seats {
-    bounds: SeatLimits,
     taken: Mutex<SeatCounts>,
 }
 
-#[derive(Default)]
 struct SeatCounts {
+    bounds: SeatLimits,
     streams: usize,
     by_address: HashMap<Network, usize>,
     by_user: HashMap<Name, usize>,
@@ -39,7 +49,13 @@ pub(super) struct Seat {
 
 impl Seats {
     pub(super) fn new(bounds: SeatLimits) -> Arc<Self> {
-        Arc::new(Self { bounds, taken: Mutex::default() })
+        let (by_address, by_user) = (HashMap::new(), HashMap::new());
+        Arc::new(Self { taken: Mutex::new(SeatCounts { bounds, streams: 0, by_address, by_user }) })
+    }
+
+    /// From now on these limits hold. Who has a seat keeps it.
+    pub(super) fn limit(&self, bounds: SeatLimits) {
+        self.taken.lock().bounds = bounds;
     }
 
     /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
@@ -48,10 +64,10 @@ impl Seats {
         let address = Network::of(address);
         let mut taken = self.taken.lock();
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
-        if full(self.bounds.streams, taken.streams) {
+        if full(taken.bounds.streams, taken.streams) {
             return Err(RetryReason::Streams);
         }
-        if full(self.bounds.per_address, taken.by_address.get(&address).copied().unwrap_or(0)) {
+        if full(taken.bounds.per_address, taken.by_address.get(&address).copied().unwrap_or(0)) {
             return Err(RetryReason::StreamsPerAddress);
         }
         taken.streams += 1;
@@ -64,8 +80,8 @@ impl Seat {
     /// The same seat as `user`'s, or that they have as many as they may.
     pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, RetryReason> {
         let Some(user) = user else { return Ok(self) };
-        let limit = self.seats.bounds.per_user;
         let mut taken = self.seats.taken.lock();
+        let limit = taken.bounds.per_user;
         let count = taken.by_user.entry_ref(user).or_insert(0);
         if limit != 0 && *count >= limit {
             return Err(RetryReason::StreamsPerUser);
@@ -140,6 +156,17 @@ mod tests {
         assert_eq!(seats.take(at("2001:db8::3")).err(), Some(RetryReason::StreamsPerAddress));
         let _fifth = seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).ok().unwrap();
         assert_eq!(seats.take(at("192.0.2.3")).err(), Some(RetryReason::Streams));
+    }
+
+    #[test]
+    fn other_limits_hold_for_those_who_come() {
+        let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
+        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let sitting: Vec<_> = (0..3).map(|last| seats.take(at(last)).ok()).collect();
+        seats.limit(SeatLimits { streams: 3, per_address: 0, per_user: 0 });
+        assert_eq!(seats.take(at(9)).err(), Some(RetryReason::Streams));
+        drop(sitting);
+        assert!(seats.take(at(9)).is_ok());
     }
 
     #[test]

@@ -51,12 +51,29 @@ impl Streams {
         fanout: Arc<Fanout>,
         drain: Drain,
     ) -> Self {
-        let limits = settings.limits;
-        let bounds = SeatLimits {
-            streams: limits.streams,
-            per_address: limits.streams_per_address,
-            per_user: limits.streams_per_user,
-        };
+        let seats = Seats::new(SeatLimits::of(settings.limits));
+        Self::with(settings, gates, seats, (revocations, log, fanout, drain))
+    }
+
+    /// The way in by other settings to the same streams: who has a seat keeps it. The limits of seats are those from before
+    /// until [`Streams::limit`].
+    pub fn renewed(&self, settings: Settings<'_>, gates: Arc<Gates>) -> Self {
+        let Self { revocations, log, fanout, drain, .. } = self;
+        let others = (Arc::clone(revocations), Arc::clone(log), Arc::clone(fanout), drain.clone());
+        Self::with(settings, gates, Arc::clone(&self.seats), others)
+    }
+
+    /// From now on there may be so many streams; those that are open stay.
+    pub fn limit(&self, limits: &config::Limits) {
+        self.seats.limit(SeatLimits::of(limits));
+    }
+
+    fn with(
+        settings: Settings<'_>,
+        gates: Arc<Gates>,
+        seats: Arc<Seats>,
+        (revocations, log, fanout, drain): (Arc<Revocations>, Arc<Log>, Arc<Fanout>, Drain),
+    ) -> Self {
         Self {
             routes: Routes::new(settings.routes),
             gates,
@@ -64,9 +81,9 @@ impl Streams {
             warn_before: settings.auth.warn_before,
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
-            topics_per_stream: limits.topics_per_stream,
-            history: limits.history,
-            seats: Seats::new(bounds),
+            topics_per_stream: settings.limits.topics_per_stream,
+            history: settings.limits.history,
+            seats,
             log,
             fanout,
             drain,

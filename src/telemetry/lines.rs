@@ -35,11 +35,13 @@ pub fn are_shown(kind: LineKind) -> bool {
     SHOWN[kind as usize].load(Ordering::Relaxed)
 }
 
-/// From now on lines of `kinds` are at level info. Gives back `filter` so that it lets them pass.
+/// From now on lines of `kinds` are at level info, and the others at debug. Gives back `filter` so that it lets them pass.
 pub(super) fn show(kinds: &[LineKind], filter: &str) -> String {
     let mut filter = filter.to_owned();
+    for kind in LineKind::ALL {
+        SHOWN[kind as usize].store(kinds.contains(&kind), Ordering::Relaxed);
+    }
     for kind in kinds {
-        SHOWN[*kind as usize].store(true, Ordering::Relaxed);
         // Whoever names it wants it as it is named.
         if !filter.contains(kind.target()) {
             filter.push_str(&format!(",{}=info", kind.target()));

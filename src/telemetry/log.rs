@@ -5,8 +5,10 @@ use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::telemetry::lines;
@@ -15,6 +17,9 @@ use crate::telemetry::log_writer::LogWriter;
 
 /// The writer of this process's log.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
+
+/// What of it is written.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +41,7 @@ pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
 /// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
 /// the log too. Lines of the kinds `shown` are there whatever the filter's level.
 pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), BadLogging> {
-    let filter = lines::show(shown, filter);
-    // A peer can cause lines of h2 at will, one a frame. They are there only if the operator names them.
-    let quiet = if filter.contains("h2=") { filter } else { format!("{filter},h2=error") };
-    let filter = log_filter(&quiet)?;
+    let filter = quiet_filter(filter, shown)?;
     let writer = LogWriter::start(io::stderr())?;
     // A log that is already there (a second daemon in one process) stays.
     if WRITER.set(writer.clone()).is_err() {
@@ -50,6 +52,8 @@ pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), B
         // A failed write would be reported to the same standard error, by a macro that panics.
         .log_internal_errors(false)
         .with_target(true);
+    let (filter, handle) = reload::Layer::new(filter);
+    let _ = FILTER.set(handle);
     let filtered = tracing_subscriber::registry().with(filter);
     let _ = if json {
         filtered.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
@@ -58,6 +62,22 @@ pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), B
     };
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Writes from now on what `filter` lets through, and lines of the kinds `shown`. Of a log that is not ours nothing is
+/// changed.
+pub fn set_log_filter(filter: &str, shown: &[LineKind]) -> Result<(), ParseError> {
+    let filter = quiet_filter(filter, shown)?;
+    if let Some(handle) = FILTER.get() {
+        let _ = handle.reload(filter);
+    }
+    Ok(())
+}
+
+/// A peer can cause lines of h2 at will, one a frame. They are there only if the operator names them.
+fn quiet_filter(filter: &str, shown: &[LineKind]) -> Result<Targets, ParseError> {
+    let filter = lines::show(shown, filter);
+    if filter.contains("h2=") { log_filter(&filter) } else { log_filter(&format!("{filter},h2=error")) }
 }
 
 /// Waits until all lines so far are written, at the longest `limit`. To be called before the process ends.

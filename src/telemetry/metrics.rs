@@ -92,6 +92,8 @@ metrics_table! {
     WEBHOOK_REQUESTS = Counter "sidestream_webhook_requests_total", "Requests to webhooks, by webhook and result.";
     WEBHOOK_SECONDS = Histogram "sidestream_webhook_seconds", "From a request to a webhook to its answer or failure, in seconds.";
     WEBHOOK_WAITING = Gauge "sidestream_webhook_waiting", "Events that wait for a webhook, by webhook.";
+    RELOADS = Counter "sidestream_reloads_total", "Times that the configuration was read anew, by outcome: applied, unchanged, refused.";
+    RELOAD_OK = Gauge "sidestream_reload_ok", "0 from a reload that was refused until one that was not; else 1.";
     LOG_LINES_LOST = Counter "sidestream_log_lines_lost_total", "Lines of the log that were not written: more than its reader takes, or the write failed.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";

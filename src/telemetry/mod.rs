@@ -13,6 +13,6 @@ mod throttle;
 pub use crate::telemetry::exposition::{Metrics, install_metrics};
 pub use crate::telemetry::lines::{LineKind, are_shown};
 pub(crate) use crate::telemetry::lines::{line_enabled, log_line};
-pub use crate::telemetry::log::{BadLogging, flush_log, install_log, log_filter};
+pub use crate::telemetry::log::{BadLogging, flush_log, install_log, log_filter, set_log_filter};
 pub use crate::telemetry::metrics::*;
 pub use crate::telemetry::throttle::Throttle;

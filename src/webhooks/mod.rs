@@ -10,6 +10,6 @@ mod sender;
 mod signature;
 mod sink;
 
-pub use crate::webhooks::hooks::Webhooks;
+pub use crate::webhooks::hooks::{PreparedHooks, Webhooks};
 pub use crate::webhooks::notice::{Notice, StreamInfo};
 pub use crate::webhooks::sink::BadSink;

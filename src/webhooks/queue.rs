@@ -19,20 +19,36 @@ const OVERHEAD: usize = 64;
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     changed: Notify,
-    max: usize,
-    max_bytes: usize,
-    max_batch: usize,
-    max_body: usize,
     /// How many wait, for operators.
     waiting: Gauge,
 }
 
-#[derive(Default)]
 struct Inner {
+    limits: QueueLimits,
     waiting: VecDeque<(Bytes, Instant)>,
     bytes: usize,
     /// Dropped in front of the first that waits.
     dropped: u64,
+}
+
+#[derive(Clone, Copy)]
+struct QueueLimits {
+    max: usize,
+    max_bytes: usize,
+    max_batch: usize,
+    max_body: usize,
+}
+
+impl QueueLimits {
+    fn of(settings: &config::Webhook) -> Self {
+        let bytes = |size: config::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Self {
+            max: settings.max_queue,
+            max_bytes: bytes(settings.max_queue_bytes),
+            max_batch: settings.max_batch,
+            max_body: bytes(settings.max_body),
+        }
+    }
 }
 
 /// Events that go out together.
@@ -53,30 +69,32 @@ pub(super) enum QueueState {
 
 impl Queue {
     pub(super) fn new(settings: &config::Webhook) -> Self {
-        let bytes = |size: config::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        let limits = QueueLimits::of(settings);
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner { limits, waiting: VecDeque::new(), bytes: 0, dropped: 0 }),
             changed: Notify::new(),
-            max: settings.max_queue,
-            max_bytes: bytes(settings.max_queue_bytes),
-            max_batch: settings.max_batch,
-            max_body: bytes(settings.max_body),
             waiting: metrics::gauge!(WEBHOOK_WAITING, "webhook" => settings.name.clone()),
         }
+    }
+
+    /// From now on these bounds hold; what waits beyond them is dropped when the next comes.
+    pub(super) fn limit(&self, settings: &config::Webhook) {
+        self.inner.lock().limits = QueueLimits::of(settings);
+        self.changed.notify_one();
     }
 
     /// Puts `event` behind the others; gives back how many had to be dropped.
     pub(super) fn push(&self, event: Bytes) -> u64 {
         let cost = event.len() + OVERHEAD;
         let mut inner = self.inner.lock();
-        let before = self.standing_of(&inner);
+        let before = inner.standing();
         let mut dropped = 0;
-        while inner.waiting.len() >= self.max || inner.bytes + cost > self.max_bytes {
+        while inner.waiting.len() >= inner.limits.max || inner.bytes + cost > inner.limits.max_bytes {
             let Some((oldest, _)) = inner.waiting.pop_front() else { break };
             inner.bytes -= oldest.len() + OVERHEAD;
             dropped += 1;
         }
-        if cost > self.max_bytes {
+        if cost > inner.limits.max_bytes {
             dropped += 1;
         } else {
             inner.bytes += cost;
@@ -84,7 +102,7 @@ impl Queue {
         }
         inner.dropped += dropped;
         self.waiting.set(inner.waiting.len() as f64);
-        let after = self.standing_of(&inner);
+        let after = inner.standing();
         drop(inner);
         // Else its sender is at work, or knows already.
         if before == QueueState::Empty || (after == QueueState::Full && before != after) {
@@ -99,7 +117,7 @@ impl Queue {
     }
 
     pub(super) fn standing(&self) -> QueueState {
-        self.standing_of(&self.inner.lock())
+        self.inner.lock().standing()
     }
 
     /// Completes when the queue may stand otherwise than before. Cancel safe.
@@ -114,7 +132,8 @@ impl Queue {
         let mut size = 0;
         while let Some((event, _)) = inner.waiting.front() {
             size += event.len() + 1;
-            if events.len() == self.max_batch || (size > self.max_body && !events.is_empty()) {
+            if events.len() == inner.limits.max_batch || (size > inner.limits.max_body && !events.is_empty())
+            {
                 break;
             }
             inner.bytes -= event.len() + OVERHEAD;
@@ -134,11 +153,13 @@ impl Queue {
     pub(super) fn len(&self) -> usize {
         self.inner.lock().waiting.len()
     }
+}
 
-    fn standing_of(&self, inner: &Inner) -> QueueState {
-        match inner.waiting.front() {
+impl Inner {
+    fn standing(&self) -> QueueState {
+        match self.waiting.front() {
             None => QueueState::Empty,
-            Some(_) if inner.waiting.len() >= self.max_batch || inner.bytes >= self.max_body => {
+            Some(_) if self.waiting.len() >= self.limits.max_batch || self.bytes >= self.limits.max_body => {
                 QueueState::Full
             }
             Some((_, since)) => QueueState::Filling(*since),

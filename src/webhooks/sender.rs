@@ -31,14 +31,31 @@ pub(super) struct Finish {
     pub(super) until: Instant,
 }
 
-pub(super) struct WebhookSender {
-    name: Arc<str>,
-    instance: Value,
-    queue: Arc<Queue>,
+/// How a webhook is told. It may become another one between two attempts.
+pub(super) struct Delivery {
     sink: WebhookTarget,
     backoff: Backoff,
     max_delay: Duration,
     give_up_after: Duration,
+}
+
+impl Delivery {
+    /// Reads the system's authorities from disk for a webhook over TLS.
+    pub(super) fn new(settings: &Webhook) -> Result<Self, BadSink> {
+        Ok(Self {
+            sink: WebhookTarget::new(settings)?,
+            backoff: Backoff::new(settings.retry_min, settings.retry_max),
+            max_delay: settings.max_delay,
+            give_up_after: settings.give_up_after,
+        })
+    }
+}
+
+pub(super) struct WebhookSender {
+    name: Arc<str>,
+    instance: Value,
+    queue: Arc<Queue>,
+    delivery: watch::Receiver<Arc<Delivery>>,
     finish: watch::Receiver<Option<Finish>>,
     /// Failures since the last request that was accepted.
     failures: u64,
@@ -69,22 +86,13 @@ impl BatchFate {
 
 impl WebhookSender {
     pub(super) fn new(
-        settings: &Webhook,
+        name: Arc<str>,
         instance: &Value,
         queue: Arc<Queue>,
+        delivery: watch::Receiver<Arc<Delivery>>,
         finish: watch::Receiver<Option<Finish>>,
-    ) -> Result<Self, BadSink> {
-        Ok(Self {
-            name: settings.name.as_str().into(),
-            instance: instance.clone(),
-            queue,
-            sink: WebhookTarget::new(settings)?,
-            backoff: Backoff::new(settings.retry_min, settings.retry_max),
-            max_delay: settings.max_delay,
-            give_up_after: settings.give_up_after,
-            finish,
-            failures: 0,
-        })
+    ) -> Self {
+        Self { name, instance: instance.clone(), queue, delivery, finish, failures: 0 }
     }
 
     /// Ends when nothing is queued any more after the notice to finish, or when its time is over.
@@ -125,7 +133,7 @@ impl WebhookSender {
                 return;
             }
             let due = match standing {
-                QueueState::Filling(since) => Some(since + self.max_delay),
+                QueueState::Filling(since) => Some(since + self.delivery.borrow().max_delay),
                 _ => None,
             };
             tokio::select! {
@@ -140,16 +148,21 @@ impl WebhookSender {
     async fn deliver(&mut self, batch: &WebhookBatch) -> BatchFate {
         let id = delivery_id();
         let body = self.body(&id, batch);
-        let give_up = Instant::now() + self.give_up_after;
-        let mut backoff = self.backoff.clone();
+        let mut delivery = Arc::clone(&self.delivery.borrow_and_update());
+        let began_at = Instant::now();
+        let mut backoff = delivery.backoff.clone();
         let mut attempt = 0;
         loop {
+            if self.delivery.has_changed().unwrap_or(false) {
+                delivery = Arc::clone(&self.delivery.borrow_and_update());
+                backoff = delivery.backoff.clone();
+            }
             attempt += 1;
             let began = Instant::now();
             let outcome = tokio::select! {
                 biased;
                 () = time_is_over(&mut self.finish, self.failures > 0) => return BatchFate::Unsent,
-                outcome = self.sink.post(&id, attempt, &body) => outcome,
+                outcome = delivery.sink.post(&id, attempt, &body) => outcome,
             };
             self.count_request(&outcome, began);
             let failure = match outcome {
@@ -168,7 +181,7 @@ impl WebhookSender {
                 DeliveryOutcome::Failed(failure) => failure,
             };
             self.failures += 1;
-            let left = give_up.saturating_duration_since(Instant::now());
+            let left = delivery.give_up_after.saturating_sub(began_at.elapsed());
             if left.is_zero() {
                 let events = batch.events.len();
                 warn!(webhook = %self.name, error = %failure, attempt, events, delivery = id, "a webhook is not told of a batch that was tried for long enough");
@@ -185,7 +198,8 @@ impl WebhookSender {
         }
     }
 
-    /// Waits for so long, or until the daemon stops: then there is no time to lose.
+    /// Waits for so long, or until the daemon stops, when there is no time to lose, or until it is told otherwise how to
+    /// deliver.
     async fn pause(&mut self, time: Duration) {
         if self.finish.borrow().is_some() {
             tokio::time::sleep(time.min(HURRIED)).await;
@@ -194,6 +208,7 @@ impl WebhookSender {
         tokio::select! {
             biased;
             () = noticed(&mut self.finish) => {}
+            () = changed(&mut self.delivery) => {}
             () = tokio::time::sleep(time) => {}
         }
     }
@@ -248,6 +263,14 @@ async fn noticed(finish: &mut watch::Receiver<Option<Finish>>) {
     if finish.changed().await.is_err() {
         std::future::pending().await
     }
+}
+
+/// Completes when there is another way to deliver, which is not taken up by that. Never, when nobody is left to say so.
+async fn changed(delivery: &mut watch::Receiver<Arc<Delivery>>) {
+    if delivery.changed().await.is_err() {
+        std::future::pending().await
+    }
+    delivery.mark_changed();
 }
 
 /// Completes when the notice has been given and its time is over; sooner for a receiver that is `failing`.

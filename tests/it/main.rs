@@ -49,6 +49,7 @@
 //! | `redis_stream.rs` | the log in a Redis stream: one id everywhere, restarts, moves, foreign entries |
 //! | `redis_stream_away.rs` | the same when Redis, its data or the way to it goes |
 //! | `redis_tls.rs` | Redis over TLS |
+//! | `reload.rs` | the configuration read anew: what is taken up, what stays, what is said of it |
 //! | `replacing.rs` | docs/replacing.md: its code in every language |
 //! | `request_marks.rs` | a request's id and its place in a trace, from the client to the backend and into the log |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
@@ -112,6 +113,7 @@ mod redis_requests;
 mod redis_stream;
 mod redis_stream_away;
 mod redis_tls;
+mod reload;
 mod replacing;
 mod request_marks;
 mod secrets;

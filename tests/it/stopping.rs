@@ -122,7 +122,7 @@ async fn a_second_signal_ends_the_delay_too() {
 async fn a_hangup_ends_nothing() {
     let daemon = Daemon::start("").await;
     daemon.signal("HUP");
-    daemon.logged("SIGHUP").await;
+    daemon.logged("\"by\":\"SIGHUP\"").await;
     assert_eq!(daemon.ask("/healthz").await.status, 200);
     listening(&daemon, "/events?topic=a").await;
 }

@@ -39,6 +39,8 @@ pub(in crate::auth) struct BackendGate {
 /// What requests share.
 struct BackendGateInner {
     settings: config::AuthBackend,
+    /// How the application is reached.
+    reached: (config::Backend, config::Proxy),
     client: SubrequestClient,
     /// Of the questions' digests; drawn for this process.
     key: hmac::Key,
@@ -81,9 +83,20 @@ impl BackendGate {
             failed: Throttle::default(),
             under_way: metrics::gauge!(telemetry::AUTH_REQUESTS_IN_FLIGHT),
             settings: settings.clone(),
+            reached: (backend.0.clone(), backend.1.clone()),
         };
         let most = settings.max_concurrent.saturating_add(settings.max_waiting);
         Ok(Self { inner: Arc::new(inner), flights: SingleFlight::new(most), drain })
+    }
+
+    /// Whether it asks by these settings.
+    pub(in crate::auth) fn is_of(
+        &self,
+        settings: &config::AuthBackend,
+        (backend, proxy): (&config::Backend, &config::Proxy),
+    ) -> bool {
+        let reached = &self.inner.reached;
+        self.inner.settings == *settings && reached.0 == *backend && reached.1 == *proxy
     }
 
     pub(in crate::auth) async fn verify(&self, caller: &Caller<'_>) -> Result<Verified, Denied> {

@@ -1,6 +1,6 @@
 //! The gate of `auth = "jwt"`: from a request, or from a token alone, to a grant.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::request::Parts;
@@ -18,7 +18,7 @@ use crate::config::TokenSource;
 use crate::health::Health;
 use crate::jws::JwsKey;
 use crate::net::tls::BadTls;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, DrainGuard};
 
 /// Verifies tokens, and maps their claims.
 pub struct JwtGate {
@@ -29,6 +29,10 @@ pub struct JwtGate {
     keys: Box<[JwsKey]>,
     /// The fetched keys, where there are some, with the configured ones among them.
     jwks: Option<Arc<RemoteKeys>>,
+    /// What it was made of.
+    settings: config::Jwt,
+    /// Ends what was started for it.
+    fetching: OnceLock<DrainGuard>,
 }
 
 impl JwtGate {
@@ -43,17 +47,33 @@ impl JwtGate {
             from: settings.from.clone().into(),
             keys: settings.keys.clone().into(),
             jwks: jwks.map(Arc::new),
+            settings: settings.clone(),
+            fetching: OnceLock::new(),
         })
     }
 
-    /// Fetches the keys of the URL in the background, from now until the drain starts; `name` is what depends on it.
+    /// Fetches the keys of the URL in the background, from now until the drain starts or this is dropped; `name` is what
+    /// depends on it. A second time changes nothing.
     pub fn start(&self, name: &'static str, health: &Health, drain: &Drain) {
-        if let Some(jwks) = &self.jwks {
+        if let Some(jwks) = self.jwks.as_ref().filter(|_| !self.is_started()) {
+            let (drain, guard) = drain.part();
             drain.spawn_essential("jwks", Arc::clone(jwks).keep(health.depend_on(name, true), drain.clone()));
+            let _ = self.fetching.set(guard);
         }
     }
 
-    /// Fetches the keys of the URL once, where there is one; for a command that verifies a single token.
+    /// Whether its keys are fetched in the background.
+    pub fn is_started(&self) -> bool {
+        self.fetching.get().is_some()
+    }
+
+    /// Whether it verifies by these settings.
+    pub fn is_of(&self, settings: &config::Jwt) -> bool {
+        self.settings == *settings
+    }
+
+    /// Fetches the keys of the URL once, where there is one: for a command that verifies a single token, or to see that it
+    /// can be done.
     pub async fn fetch_keys(&self) -> Result<(), impl std::error::Error + use<>> {
         match &self.jwks {
             Some(jwks) => jwks.fetch_alone().await,

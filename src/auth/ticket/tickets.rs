@@ -28,7 +28,7 @@ pub struct Tickets {
     cookie: Seal,
     /// Of the cookies' names.
     names: hmac::Key,
-    used: Redeemed,
+    used: Arc<Redeemed>,
     /// Who knows what other instances have redeemed.
     shared: Option<Arc<dyn FirstUse>>,
 }
@@ -62,9 +62,26 @@ impl Tickets {
             ticket: Seal::new(secret, TICKET),
             cookie: Seal::new(secret, COOKIE),
             names: hmac::Key::new(hmac::HMAC_SHA256, &derived(secret, "cookie names")),
-            used: Redeemed::default(),
+            used: Arc::default(),
             shared,
             settings: settings.clone(),
+        }
+    }
+
+    /// As [`new`](Self::new), and remembers what was redeemed by `before`, which is itself the answer where its settings are
+    /// the same.
+    pub fn renewed(
+        settings: &config::AuthTicket,
+        before: Option<&Arc<Self>>,
+        shared: Option<Arc<dyn FirstUse>>,
+    ) -> Arc<Self> {
+        match before {
+            Some(before) if before.settings == *settings => Arc::clone(before),
+            Some(before) => {
+                let used = Arc::clone(&before.used);
+                Arc::new(Self { used, ..Self::new(settings, shared) })
+            }
+            None => Arc::new(Self::new(settings, shared)),
         }
     }
 

@@ -29,6 +29,10 @@ pub(in crate::redis) type CommandHandler = Arc<dyn Fn(&[u8]) -> bool + Send + Sy
 /// Where the messages of a subscribed connection go.
 pub(in crate::redis) struct Ingest {
     channels: Channels,
+    /// Those that are being subscribed to, to take the place of these.
+    coming: Option<Channels>,
+    /// Subscriptions have been ended, which Redis confirms.
+    has_left: bool,
     log: Arc<Log>,
     commands: CommandHandler,
     /// Where the messages of bridged channels go.
@@ -79,6 +83,8 @@ impl Ingest {
     ) -> Self {
         Self {
             channels,
+            coming: None,
+            has_left: false,
             log,
             commands,
             tap,
@@ -95,6 +101,18 @@ impl Ingest {
 
     pub(in crate::redis) fn channels(&self) -> &Channels {
         &self.channels
+    }
+
+    /// From now on messages of these channels are taken, too, until it is decided which are listened to.
+    pub(in crate::redis) fn prepare(&mut self, channels: Channels) {
+        self.coming = Some(channels);
+    }
+
+    /// Decides for the channels that were prepared, or against them; gives back the others.
+    pub(in crate::redis) fn decide(&mut self, for_them: bool) -> Option<Channels> {
+        let coming = self.coming.take()?;
+        self.has_left = true;
+        Some(if for_them { std::mem::replace(&mut self.channels, coming) } else { coming })
     }
 
     /// The channel on which the bridge tells its own, if there is one.
@@ -153,14 +171,18 @@ impl Ingest {
                 refuse(&mut self.refusals, "command", None, &"it is no command that this version knows");
             }
         }
-        let Self { channels, tap, heard, batch, refusals, lasting, .. } = self;
+        let Self { channels, coming, has_left, tap, heard, batch, refusals, lasting, .. } = self;
+        let meant = |find: FindMappings, name| mappings_of((channels, coming.as_ref()), find, name);
         let (mappings, channel, message) = match &reply {
             RespReply::Array(parts) => match *parts.as_slice() {
                 [b"message" | b"smessage", channel, message] => {
-                    (channels.of_channel(channel), channel, message)
+                    (meant(Channels::of_channel, channel), channel, message)
                 }
-                [b"pmessage", pattern, channel, message] => (channels.of_pattern(pattern), channel, message),
+                [b"pmessage", pattern, channel, message] => {
+                    (meant(Channels::of_pattern, pattern), channel, message)
+                }
                 [b"pong", _] => return IngestOutcome::Pong,
+                [b"unsubscribe" | b"punsubscribe", ..] if *has_left => return IngestOutcome::Subscribed,
                 [b"subscribe" | b"psubscribe" | b"ssubscribe", ..] => return IngestOutcome::Subscribed,
                 _ => return IngestOutcome::Unexpected,
             },
@@ -229,6 +251,21 @@ impl Ingest {
         let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
         self.taken.increment((count - duplicates) as u64);
         self.duplicates.increment(duplicates as u64);
+    }
+}
+
+type FindMappings = for<'c> fn(&'c Channels, &[u8]) -> &'c [ChannelMapping];
+
+/// What a message of the subscription to `name` stands for. Of one that comes and is there already, the mapping of before
+/// counts until it is decided.
+fn mappings_of<'c>(
+    (channels, coming): (&'c Channels, Option<&'c Channels>),
+    find: FindMappings,
+    name: &[u8],
+) -> &'c [ChannelMapping] {
+    match find(channels, name) {
+        [] => coming.map_or(&[][..], |coming| find(coming, name)),
+        mappings => mappings,
     }
 }
 

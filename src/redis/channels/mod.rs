@@ -4,3 +4,4 @@ pub(super) mod ingest;
 pub(super) mod mapping;
 pub(super) mod publisher;
 pub(super) mod subscriber;
+pub(super) mod update;

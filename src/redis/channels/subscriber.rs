@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::Counter;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::channels::ingest::{Ingest, IngestOutcome};
+use crate::redis::channels::update::{ChannelUpdate, subscribe_to_added, unsubscribe_from_removed};
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
@@ -50,7 +52,17 @@ pub(in crate::redis) struct ChannelSubscriber {
     listening: Arc<AtomicBool>,
     /// Told when the connection stands.
     store: Option<Arc<TopicStore>>,
+    /// Other channels to listen to.
+    updates: mpsc::Receiver<ChannelUpdate>,
+    /// The change of channels that is under way.
+    changing: Option<ChannelChange>,
     gaps: Counter,
+}
+
+struct ChannelChange {
+    done: oneshot::Sender<Result<(), String>>,
+    /// What Redis said against it.
+    refused: Option<String>,
 }
 
 impl ChannelSubscriber {
@@ -60,20 +72,9 @@ impl ChannelSubscriber {
         max_text: usize,
         ingest: Ingest,
     ) -> Self {
-        let mut commands = Vec::new();
-        let exact: Vec<_> = [&b"SUBSCRIBE"[..]]
-            .into_iter()
-            .chain(ingest.channels().exact())
-            .chain(ingest.bridge_channel())
-            .collect();
-        write_command(&mut commands, &exact);
-        let patterns: Vec<_> = [&b"PSUBSCRIBE"[..]].into_iter().chain(ingest.channels().patterns()).collect();
-        write_command(&mut commands, &patterns);
-        if let Some(sharded) = ingest.channels().sharded() {
-            write_command(&mut commands, &[b"SSUBSCRIBE", sharded]);
-        }
-        // Redis answers in order: a pong says that all subscriptions stand.
-        write_command(&mut commands, &[b"PING"]);
+        let commands = subscribe_to_all(&ingest);
+        // Nobody changes the channels unless somebody is given a way to.
+        let (_, updates) = mpsc::channel(1);
         Self {
             endpoint,
             timing,
@@ -83,6 +84,8 @@ impl ChannelSubscriber {
             heard: Instant::now(),
             listening: Arc::default(),
             store: None,
+            updates,
+            changing: None,
             gaps: metrics::counter!(REDIS_GAPS),
         }
     }
@@ -90,6 +93,11 @@ impl ChannelSubscriber {
     /// The same, telling `store` whenever everything is subscribed: what was changed meanwhile may be found there.
     pub(in crate::redis) fn with_store(self, store: Arc<TopicStore>) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// The same, with other channels whenever some come.
+    pub(in crate::redis) fn with_updates(self, updates: mpsc::Receiver<ChannelUpdate>) -> Self {
+        Self { updates, ..self }
     }
 
     /// Whether everything is subscribed and answers.
@@ -107,6 +115,11 @@ impl ChannelSubscriber {
     /// Connects, subscribes and delivers, until that fails.
     async fn listen(&mut self, status: &mut ConnectionStatus) -> Result<Infallible, RedisError> {
         let Timing { timeout: limit, .. } = self.timing;
+        while let Ok(update) = self.updates.try_recv() {
+            self.ingest.prepare(update.channels);
+            self.ingest.decide(true);
+            self.commands = subscribe_to_all(&self.ingest);
+        }
         let mut connection = self.endpoint.open(limit, self.max_text).await?;
         if self.ingest.bridge_channel().is_some() {
             let server = connection.run_id(limit).await?;
@@ -139,6 +152,11 @@ impl ChannelSubscriber {
             if self.take_all(connection)? {
                 waiting = false;
                 self.on_subscribed(status);
+                if let Some(change) = self.changing.take() {
+                    let commands = self.conclude(change);
+                    self.send(connection, "unsubscribing", &commands).await?;
+                    (pinged, waiting) = (Instant::now(), true);
+                }
             }
             // A connection that is busy delivering is alive, however late its pong.
             let due = if waiting { pinged.max(self.heard) + limit } else { pinged + ping_interval };
@@ -147,6 +165,12 @@ impl ChannelSubscriber {
                 received = connection.receive() => {
                     received?;
                     self.heard = Instant::now();
+                }
+                // The next pong has to be the one behind the subscriptions.
+                Some(update) = self.updates.recv(), if !waiting => {
+                    let commands = self.begin(update);
+                    self.send(connection, "subscribing", &commands).await?;
+                    (pinged, waiting) = (Instant::now(), true);
                 }
                 () = sleep_until(due) => {
                     if waiting {
@@ -169,6 +193,9 @@ impl ChannelSubscriber {
             match self.ingest.take(reply) {
                 IngestOutcome::Message | IngestOutcome::Subscribed => {}
                 IngestOutcome::Pong => pong = true,
+                IngestOutcome::Refused(text) if let Some(change) = &mut self.changing => {
+                    change.refused.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+                }
                 IngestOutcome::Refused(text) => {
                     let channels = self.ingest.channels();
                     let names = channels.exact().chain(self.ingest.bridge_channel());
@@ -181,6 +208,24 @@ impl ChannelSubscriber {
         }
         self.ingest.flush();
         Ok(pong)
+    }
+
+    /// Begins to listen to other channels; gives back the commands for it. Those that go are let go of when the others stand.
+    fn begin(&mut self, ChannelUpdate { channels, done }: ChannelUpdate) -> Vec<u8> {
+        let commands = subscribe_to_added(self.ingest.channels(), &channels);
+        self.ingest.prepare(channels);
+        self.changing = Some(ChannelChange { done, refused: None });
+        commands
+    }
+
+    /// Redis has answered to that: gives back the commands that end what is not listened to any more.
+    fn conclude(&mut self, ChannelChange { done, refused }: ChannelChange) -> Vec<u8> {
+        let others = self.ingest.decide(refused.is_none());
+        self.commands = subscribe_to_all(&self.ingest);
+        // Who asked may have gone.
+        let _ = done.send(refused.map_or(Ok(()), Err));
+        let channels = self.ingest.channels();
+        others.map(|others| unsubscribe_from_removed(&others, channels)).unwrap_or_default()
     }
 
     fn timed_out(&self, doing: &'static str) -> RedisError {
@@ -205,6 +250,25 @@ impl ChannelSubscriber {
     }
 }
 
+/// The commands with which a connection begins.
+fn subscribe_to_all(ingest: &Ingest) -> Vec<u8> {
+    let mut commands = Vec::new();
+    let exact: Vec<_> = [&b"SUBSCRIBE"[..]]
+        .into_iter()
+        .chain(ingest.channels().exact())
+        .chain(ingest.bridge_channel())
+        .collect();
+    write_command(&mut commands, &exact);
+    let patterns: Vec<_> = [&b"PSUBSCRIBE"[..]].into_iter().chain(ingest.channels().patterns()).collect();
+    write_command(&mut commands, &patterns);
+    if let Some(sharded) = ingest.channels().sharded() {
+        write_command(&mut commands, &[b"SSUBSCRIBE", sharded]);
+    }
+    // Redis answers in order: a pong says that all subscriptions stand.
+    write_command(&mut commands, &[b"PING"]);
+    commands
+}
+
 impl Supervised for ChannelSubscriber {
     async fn run(&mut self, status: &mut ConnectionStatus, drain: &Drain) -> Result<(), RedisError> {
         self.heard = Instant::now();
@@ -216,6 +280,11 @@ impl Supervised for ChannelSubscriber {
 
     fn on_disconnected(&mut self, error: &RedisError) -> Instant {
         self.ingest.silence();
+        // The next connection begins with the other channels.
+        if let Some(change) = self.changing.take() {
+            self.ingest.decide(change.refused.is_none());
+            self.commands = subscribe_to_all(&self.ingest);
+        }
         self.listening.store(false, Ordering::Release);
         // What was published in the silence before may be lost too.
         if matches!(error, RedisError::Timeout { .. }) { self.heard } else { Instant::now() }

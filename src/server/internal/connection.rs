@@ -16,24 +16,30 @@ use tracing::debug;
 
 use crate::server::internal::listener::Internal;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::current::Current;
 use crate::server::net::head_watch::HeadWatch;
 use crate::server::net::listen::ServeConnection;
 use crate::server::net::on_wake::OnWake;
 
-impl ServeConnection for Internal {
+impl ServeConnection for Current<Internal> {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        let _open = OpenConnection::new(&self.open);
+        let internal = self.get();
+        let (open, head_timeout, close) =
+            (internal.open.clone(), internal.head_timeout, internal.close.clone());
+        // Each request is answered by what is current when it comes.
+        drop(internal);
+        let _open = OpenConnection::new(&open);
         let service = service_fn(|request| {
-            Box::pin(async { Ok::<_, Infallible>(self.answer(request, peer.ip()).await) })
+            Box::pin(async { Ok::<_, Infallible>(self.get().answer(request, peer.ip()).await) })
         });
         let mut serving = http1::Builder::new()
             .timer(HeadWatch::new())
-            .header_read_timeout(self.head_timeout)
+            .header_read_timeout(head_timeout)
             .max_buf_size(MAX_HEAD)
             // Answers are short: one piece is cheaper to write than two.
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
-        let close = pin!(self.close.started());
+        let close = pin!(close.started());
         let close = OnWake::new(close);
         let result = tokio::select! {
             biased;

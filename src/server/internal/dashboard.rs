@@ -101,7 +101,7 @@ impl Internal {
         match handler {
             DashboardHandler::Who => full(respond::ok(&json!({
                 "may": may.as_str(),
-                "identity": dashboard.board.identity(),
+                "identity": &*dashboard.board.identity(),
             }))),
             DashboardHandler::SignOut => {
                 if let Some(seal) = cookie(head) {

@@ -8,12 +8,14 @@ use metrics::Gauge;
 use crate::auth::{Publisher, PublisherKeys, Tickets};
 use crate::config;
 use crate::control::Control;
+use crate::dashboard::DashboardKeys;
 use crate::log::Log;
 use crate::publish::PublishService;
 use crate::server::internal::body::BodyLimits;
 use crate::server::internal::dashboard_parts::Dashboard;
 use crate::server::internal::health::Probes;
 use crate::server::internal::hosts::Hosts;
+use crate::server::internal::reload::ReloadRequests;
 use crate::server::internal::tickets::TicketMint;
 use crate::shutdown::Drain;
 use crate::telemetry::CONNECTIONS_OPEN;
@@ -32,6 +34,7 @@ pub struct Internal {
     pub(super) log: Arc<Log>,
     pub(super) probes: Probes,
     pub(super) dashboard: Option<Dashboard>,
+    pub(super) reload: Option<ReloadRequests>,
     pub(super) close: Drain,
     pub(super) open: Gauge,
 }
@@ -60,6 +63,7 @@ impl Internal {
             log,
             probes,
             dashboard: None,
+            reload: None,
             close,
             open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
         }
@@ -69,6 +73,21 @@ impl Internal {
     pub fn with_tickets(mut self, tickets: Arc<Tickets>, section: &config::AuthTicket) -> Self {
         self.mint = Some(TicketMint::new(tickets, section));
         self
+    }
+
+    /// Answers `POST /reload`, too.
+    pub fn with_reload(self, requests: ReloadRequests) -> Self {
+        Self { reload: Some(requests), ..self }
+    }
+
+    /// Who may publish, and ask.
+    pub fn keys(&self) -> &PublisherKeys {
+        &self.keys
+    }
+
+    /// Who may see the dashboard, if there is one.
+    pub fn dashboard_keys(&self) -> Option<&DashboardKeys> {
+        self.dashboard.as_ref().map(|dashboard| &dashboard.keys)
     }
 
     /// The same listener with a dashboard.

@@ -13,6 +13,7 @@ use crate::server::respond::ApiProblem;
 pub(super) enum Handler {
     Publish,
     Revoke,
+    Reload,
     MintTicket,
     Liveness,
     Readiness(ReadyFor),
@@ -124,12 +125,13 @@ static ROUTES: &[ApiRoute] = {
     use Handler::{
         ArePresent, CloseConnection, CloseConnections, CloseConnectionsOf, Connection, ConnectionCount,
         Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile, Position,
-        Presence, PresentUsers, Readiness, Revoke, TopicEvents, TopicPresence, UserPresence,
+        Presence, PresentUsers, Readiness, Reload, Revoke, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
         at("/publish").access(Access::Own).post(Handler::Publish),
         at("/revoke").post(Revoke),
+        at("/reload").post(Reload),
         at("/tickets").access(Access::Own).post(MintTicket),
         at("/healthz").access(Access::Open).get(Liveness),
         at("/readyz").access(Access::Open).get(Readiness(ReadyFor::Serving)),

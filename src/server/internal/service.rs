@@ -110,6 +110,10 @@ impl Internal {
             Handler::Readiness(purpose) => Ok(self.probes.readiness(purpose)),
             Handler::Metrics => Ok(self.probes.metrics(&self.log)),
             Handler::Description => Ok(openapi::answer()),
+            Handler::Reload => {
+                QueryParams::parse(head.uri.query())?.end()?;
+                self.reload.as_ref().ok_or_else(ApiProblem::no_reload)?.answer().await
+            }
             handler => self.about_streams(handler, &found, head.uri.query(), body).await,
         }
     }
@@ -160,6 +164,7 @@ impl Internal {
             | Handler::Dashboard(_)
             | Handler::Publish
             | Handler::MintTicket
+            | Handler::Reload
             | Handler::Liveness
             | Handler::Readiness(_)
             | Handler::Metrics

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::config;
@@ -17,17 +18,31 @@ use crate::lock::RwLock;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, IdentityPart};
 use crate::server::net::accept::ALPN;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, DrainGuard};
 use crate::telemetry::CERTIFICATE_EXPIRY;
 
 /// How often the files are looked at: certificates are renewed days before they end.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// The certificate that is shown to clients. Cloning shares.
+/// The certificate that is shown to clients. Cloning shares; its files are looked at until the last clone is dropped.
 #[derive(Clone)]
 pub struct Certificate {
     files: Arc<config::Tls>,
-    current: Arc<RwLock<Arc<ServerConfig>>>,
+    shown: ShownCertificate,
+    look: Arc<Notify>,
+    _watch: Arc<DrainGuard>,
+}
+
+/// The certificate as it is now, for connections. Cloning shares.
+#[derive(Clone)]
+pub(in crate::server) struct ShownCertificate(Arc<RwLock<Arc<ServerConfig>>>);
+
+/// Looks at the files again and again.
+struct CertificateWatch {
+    files: Arc<config::Tls>,
+    shown: ShownCertificate,
+    look: Arc<Notify>,
+    hangup: Option<Signal>,
 }
 
 /// Why the files are no certificate.
@@ -51,28 +66,54 @@ impl Certificate {
     /// new connections when it is sound.
     pub fn keep(files: &config::Tls, drain: &Drain) -> Result<Self, BadCertificate> {
         let texts = Texts::read(files)?;
-        let current = Arc::new(RwLock::new(texts.build(files)?));
-        let certificate = Self { files: Arc::new(files.clone()), current };
+        let shown = ShownCertificate(Arc::new(RwLock::new(texts.build(files)?)));
+        let (files, look) = (Arc::new(files.clone()), Arc::new(Notify::new()));
         // From here on SIGHUP does not end the process.
         let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| warn!(%error, "SIGHUP will not renew the certificate"))
             .ok();
-        drain.spawn_essential("certificate", certificate.clone().watch(texts, hangup, drain.clone()));
-        Ok(certificate)
+        let (drain, guard) = drain.part();
+        let watch = CertificateWatch {
+            files: Arc::clone(&files),
+            shown: shown.clone(),
+            look: Arc::clone(&look),
+            hangup,
+        };
+        drain.spawn_essential("certificate", watch.run(texts, drain.clone()));
+        Ok(Self { files, shown, look, _watch: Arc::new(guard) })
     }
 
-    pub(in crate::server) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read())
+    /// Whether it is the one in these files.
+    pub fn is_of(&self, files: &config::Tls) -> bool {
+        *self.files == *files
     }
 
-    async fn watch(self, mut used: Texts, mut hangup: Option<Signal>, drain: Drain) {
+    /// Looks at its files now.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    pub(in crate::server) fn shown(&self) -> ShownCertificate {
+        self.shown.clone()
+    }
+}
+
+impl ShownCertificate {
+    pub(in crate::server) fn get(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+impl CertificateWatch {
+    async fn run(mut self, mut used: Texts, drain: Drain) {
         // What was last found to be no good, so that it is logged once.
         let mut bad: Option<String> = None;
         loop {
             let asked = tokio::select! {
                 biased;
                 () = drain.started() => return,
-                () = next(&mut hangup) => true,
+                () = next(&mut self.hangup) => true,
+                () = self.look.notified() => false,
                 () = tokio::time::sleep(EVERY) => false,
             };
             let files = Arc::clone(&self.files);
@@ -92,7 +133,7 @@ impl Certificate {
                 Ok((texts, config)) => {
                     used = texts;
                     bad = None;
-                    *self.current.write() = config;
+                    *self.shown.0.write() = config;
                     let file = self.files.certificate.display();
                     info!(%file, "the certificate has changed; new connections get the new one");
                 }

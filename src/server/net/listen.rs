@@ -46,6 +46,11 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 pub trait ServeConnection: Send + Sync + 'static {
     /// Serves one connection to its end; heeds the drain.
     fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send;
+
+    /// How long a peer may acknowledge nothing, where that is not for the listener's limits to say.
+    fn write_timeout(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Asks a listener whether it still accepts. Cloning shares.
@@ -149,7 +154,8 @@ pub async fn serve_watched<S: ServeConnection>(
                     let _permit = permit;
                     // Small writes go out at once; an error means that the peer is gone, which the next read says.
                     let _ = socket.set_nodelay(true);
-                    let _ = keepalive::notice_vanished(&socket, write_timeout);
+                    let patience = server.write_timeout().unwrap_or(write_timeout);
+                    let _ = keepalive::notice_vanished(&socket, patience);
                     server.connection(socket, peer).await;
                 });
             }

@@ -4,6 +4,7 @@ pub(super) mod accept;
 pub(super) mod certificate;
 pub(super) mod client_socket;
 pub(super) mod connection;
+pub(super) mod current;
 pub(super) mod frame_budget;
 pub(super) mod head_watch;
 pub(super) mod http1;

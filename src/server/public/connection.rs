@@ -15,9 +15,10 @@ use tracing::{debug, info, warn};
 
 use crate::server::net::accept;
 use crate::server::net::accept::Protocol;
-use crate::server::net::certificate::Certificate;
+use crate::server::net::certificate::ShownCertificate;
 use crate::server::net::client_socket::ClientSocket;
 use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::current::Current;
 use crate::server::net::http1;
 use crate::server::net::http1::TakenOver;
 use crate::server::net::http2;
@@ -26,10 +27,12 @@ use crate::server::net::listen::ServeConnection;
 use crate::server::net::proxy_protocol;
 use crate::server::net::proxy_protocol::BadProxyHeader;
 use crate::server::net::takeover;
-use crate::server::public::service::{Public, PublicNotices};
-use crate::server::public::transport::ConnectionContext;
+use crate::server::public::service::Public;
+use crate::server::public::transport::{ConnectionContext, Transport};
 use crate::server::respond;
+use crate::shutdown::Drain;
 use crate::telemetry;
+use crate::telemetry::Throttle;
 
 /// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,32 +41,54 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// before.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(250);
 
-impl ServeConnection for Public {
+/// The steps of a stop that the listener heeds.
+#[derive(Clone)]
+pub struct PublicNotices {
+    /// Streams are being closed: clients should move their connections elsewhere.
+    pub closing: Drain,
+    /// Connections end with the answer that is under way.
+    pub stop: Drain,
+}
+
+/// What serves the public listener's connections: each request is answered by what is current when it comes.
+pub struct PublicListener {
+    current: Current<Public>,
+    notices: PublicNotices,
+    /// Of log lines about requests that are no HTTP.
+    unreadable: Throttle,
+}
+
+impl ServeConnection for PublicListener {
+    fn write_timeout(&self) -> Option<Duration> {
+        Some(self.current.get().transport.write_timeout)
+    }
+
     async fn connection(self: Arc<Self>, mut socket: TcpStream, peer: SocketAddr) {
-        let open = OpenConnection::new(&self.transport.open);
-        let peer = if self.transport.balancers.contains(peer.ip()) {
-            let Some(source) = Box::pin(self.source(&mut socket, peer)).await else { return };
+        let transport = Arc::clone(&self.current.get().transport);
+        let open = OpenConnection::new(&transport.open);
+        let peer = if transport.balancers.contains(peer.ip()) {
+            let Some(source) = Box::pin(self.source(&transport, &mut socket, peer)).await else { return };
             source
         } else {
             peer
         };
-        if let Some(certificate) = &self.transport.certificate {
+        if let Some(certificate) = &transport.certificate {
             // Boxed: what TLS and HTTP/2 need should not be room in the task of every plain connection.
-            return Box::pin(self.secured(certificate, socket, peer)).await;
+            return Box::pin(self.secured(&transport, certificate, socket, peer)).await;
         }
         let sniffed = tokio::select! {
             biased;
-            sniffed = timeout(self.transport.http1.head_timeout, accept::sniff(socket, self.transport.write_timeout)) => sniffed,
+            sniffed = timeout(transport.http1.head_timeout, accept::sniff(socket, transport.write_timeout)) => sniffed,
             () = self.too_late() => return,
         };
         match sniffed {
             Ok(Ok(Some((io, Protocol::Http1)))) => {
                 let left = io.get_ref().left();
-                let taken = self.http1(io, left, false, peer).await;
+                let taken = self.http1(&transport, io, left, false, peer).await;
                 drop(open);
                 let Some((io, admission, framing)) = taken else { return };
                 match takeover::bare(io) {
-                    Ok(socket) => self.over_socket(admission, framing, socket),
+                    Ok(socket) => self.current.get().over_socket(admission, framing, socket),
                     Err(error) => warn!(%error, "a stream's socket could not be taken over"),
                 }
             }
@@ -71,7 +96,7 @@ impl ServeConnection for Public {
                 if let Err(error) = accept::keep_unsent_short(io.get_ref().get_ref()) {
                     debug!(%peer, %error, "a connection keeps the system's own buffer");
                 }
-                Box::pin(self.http2(io, false, peer)).await;
+                Box::pin(self.http2(&transport, io, false, peer)).await;
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => debug!(%peer, %error, "connection ended before it began"),
@@ -80,7 +105,20 @@ impl ServeConnection for Public {
     }
 }
 
-impl Public {
+impl PublicListener {
+    pub fn new(first: Arc<Public>, notices: PublicNotices) -> Self {
+        Self { current: Current::new(first), notices, unreadable: Throttle::default() }
+    }
+
+    /// What answers the next request.
+    pub fn current(&self) -> &Current<Public> {
+        &self.current
+    }
+
+    fn context(&self, peer: SocketAddr, https: bool) -> Arc<ConnectionContext> {
+        ConnectionContext::new(peer, self.current.get().trusted.contains(peer.ip()), https)
+    }
+
     /// Completes when a connection that was accepted as the listener closed has had its time to ask for something.
     async fn too_late(&self) {
         self.notices.stop.started().await;
@@ -88,8 +126,13 @@ impl Public {
     }
 
     /// Whose connection a balancer has passed on. None when it does not say so.
-    async fn source(&self, socket: &mut TcpStream, balancer: SocketAddr) -> Option<SocketAddr> {
-        let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
+    async fn source(
+        &self,
+        transport: &Transport,
+        socket: &mut TcpStream,
+        balancer: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let patience = HANDSHAKE.min(transport.http1.head_timeout);
         let read = tokio::select! {
             biased;
             () = self.too_late() => return None,
@@ -110,25 +153,31 @@ impl Public {
         None
     }
 
-    async fn secured(self: &Arc<Self>, certificate: &Certificate, socket: TcpStream, peer: SocketAddr) {
+    async fn secured(
+        self: &Arc<Self>,
+        transport: &Transport,
+        certificate: &ShownCertificate,
+        socket: TcpStream,
+        peer: SocketAddr,
+    ) {
         if let Err(error) = accept::keep_unsent_short(&socket) {
             debug!(%peer, %error, "a connection keeps the system's own buffer");
         }
-        let socket = ClientSocket::new(socket, self.transport.write_timeout);
-        let patience = HANDSHAKE.min(self.transport.http1.head_timeout);
+        let socket = ClientSocket::new(socket, transport.write_timeout);
+        let patience = HANDSHAKE.min(transport.http1.head_timeout);
         let shaken = tokio::select! {
             biased;
-            shaken = timeout(patience, accept::handshake(certificate.current(), socket)) => shaken,
+            shaken = timeout(patience, accept::handshake(certificate.get(), socket)) => shaken,
             () = self.too_late() => return,
         };
         let reason = match shaken {
             Ok(Ok((io, Protocol::Http1))) => {
                 // Never taken: its socket is no use without TLS.
                 let left = io.get_ref().0.left();
-                self.http1(io, left, true, peer).await;
+                self.http1(transport, io, left, true, peer).await;
                 return;
             }
-            Ok(Ok((io, Protocol::Http2))) => return self.http2(io, true, peer).await,
+            Ok(Ok((io, Protocol::Http2))) => return self.http2(transport, io, true, peer).await,
             Ok(Err(error)) => {
                 let reason = accept::failure_label(&error);
                 debug!(%peer, reason, %error, "TLS handshake failed");
@@ -145,6 +194,7 @@ impl Public {
     /// Serves until the connection's end, or until a stream takes its socket.
     async fn http1<I>(
         self: &Arc<Self>,
+        transport: &Transport,
         io: I,
         left: impl Future<Output = ()>,
         https: bool,
@@ -153,10 +203,10 @@ impl Public {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.transport.http1_opened.increment(1);
-        let connection = ConnectionContext::new(peer, self.trusted.contains(peer.ip()), https);
+        transport.http1_opened.increment(1);
+        let connection = self.context(peer, https);
         let answer = |request: Request<Incoming>| {
-            let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
+            let (public, connection) = (self.current.get(), Arc::clone(&connection));
             // Asked of the request here, where it is: in a function between, it would be copied once more.
             let persistent = request.version() == Version::HTTP_11;
             async move {
@@ -164,14 +214,14 @@ impl Public {
                     None => public.answer(request, &connection).await?,
                     Some(marking) => Box::pin(public.answer_marked(marking, request, &connection)).await?,
                 };
-                if persistent && public.notices.closing.has_started() {
+                if persistent && self.notices.closing.has_started() {
                     respond::close_connection(&mut response);
                 }
                 Ok(response)
             }
         };
         let ends = (&connection.handover, &*connection.cut);
-        let served = http1::serve(io, answer, self.transport.http1, left, ends, &self.notices.stop).await;
+        let served = http1::serve(io, answer, transport.http1, left, ends, &self.notices.stop).await;
         served.unwrap_or_else(|error| {
             self.note_end(peer, &error);
             None
@@ -191,14 +241,14 @@ impl Public {
         }
     }
 
-    async fn http2<I>(self: &Arc<Self>, io: I, https: bool, peer: SocketAddr)
+    async fn http2<I>(self: &Arc<Self>, transport: &Transport, io: I, https: bool, peer: SocketAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.transport.http2_opened.increment(1);
-        let connection = ConnectionContext::new(peer, self.trusted.contains(peer.ip()), https);
+        transport.http2_opened.increment(1);
+        let connection = self.context(peer, https);
         let answer = |request| {
-            let (public, connection) = (Arc::clone(self), Arc::clone(&connection));
+            let (public, connection) = (self.current.get(), Arc::clone(&connection));
             async move {
                 match &public.marking {
                     None => public.answer(request, &connection).await,
@@ -209,7 +259,7 @@ impl Public {
         let PublicNotices { closing, stop } = &self.notices;
         // Clients of a connection that is new all the same need it.
         let notice = if closing.has_started() { stop } else { closing };
-        let served = http2::serve(io, answer, self.transport.http2, (notice, stop)).await;
+        let served = http2::serve(io, answer, transport.http2, (notice, stop)).await;
         let Err(Http2Error { error, flood }) = served else { return };
         let Some(count) = flood else {
             return debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");

@@ -12,4 +12,5 @@ mod stream;
 mod topics;
 mod transport;
 
-pub use crate::server::public::service::{Public, PublicNotices};
+pub use crate::server::public::connection::{PublicListener, PublicNotices};
+pub use crate::server::public::service::Public;

@@ -17,58 +17,47 @@ use crate::server::public::marks::Marking;
 use crate::server::public::transport::{ConnectionContext, Transport};
 use crate::server::respond;
 use crate::server::respond::ResponseBody;
-use crate::shutdown::Drain;
 use crate::subscribe::Streams;
 use crate::telemetry::Throttle;
 
-/// The steps of a stop that the listener heeds.
-#[derive(Clone)]
-pub struct PublicNotices {
-    /// Streams are being closed: clients should move their connections elsewhere.
-    pub closing: Drain,
-    /// Connections end with the answer that is under way.
-    pub stop: Drain,
-}
-
-/// What serves the public listener's connections.
+/// What answers the public listener's requests.
 pub struct Public {
     pub(super) streams: Arc<Streams>,
     pub(super) control: Arc<Control>,
     pub(super) proxy: Proxy,
     pub(super) trusted: TrustedProxies,
     pub(super) cors: Cors,
-    pub(super) transport: Transport,
+    pub(super) transport: Arc<Transport>,
     /// None where requests get neither ids nor traces nor lines.
     pub(super) marking: Option<Marking>,
-    pub(super) notices: PublicNotices,
+    certificate: Option<Certificate>,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
     pub(super) unforwarded: Throttle,
-    /// Of those about requests that are no HTTP.
-    pub(super) unreadable: Throttle,
 }
 
 impl Public {
+    /// With a certificate it takes TLS connections only, and shows them that.
     pub fn new(
         settings: &config::Public,
         cors: &config::Cors,
         streams: Arc<Streams>,
         control: Arc<Control>,
         proxy: Proxy,
-        notices: PublicNotices,
+        certificate: Option<Certificate>,
     ) -> Self {
+        let shown = certificate.as_ref().map(Certificate::shown);
         Self {
             streams,
             control,
-            transport: Transport::new(settings, proxy.keeps_header_case()),
+            transport: Arc::new(Transport::new(settings, proxy.keeps_header_case(), shown)),
             proxy,
             marking: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
-            notices,
+            certificate,
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
-            unreadable: Throttle::default(),
         }
     }
 
@@ -77,10 +66,19 @@ impl Public {
         Self { marking: Marking::new(settings, lines), ..self }
     }
 
-    /// Takes TLS connections only, and shows them this certificate.
-    pub fn with_certificate(mut self, certificate: Certificate) -> Self {
-        self.transport.certificate = Some(certificate);
-        self
+    /// The way in for subscribers.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// What requests are forwarded by.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// What is shown to clients, where the listener speaks TLS.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// One request. `Err` when the connection is to be taken over.

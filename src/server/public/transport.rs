@@ -10,16 +10,16 @@ use tokio::sync::Notify;
 
 use crate::config;
 use crate::proxy::Forwarded;
-use crate::server::net::certificate::Certificate;
+use crate::server::net::certificate::ShownCertificate;
 use crate::server::net::http1::Http1Limits;
 use crate::server::net::http2::Http2Limits;
 use crate::server::net::takeover::Handover;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::telemetry;
 
-/// What all connections of the listener have in common.
+/// What connections that begin at a time have in common.
 pub(super) struct Transport {
-    pub(super) certificate: Option<Certificate>,
+    pub(super) certificate: Option<ShownCertificate>,
     /// Whose connections begin with a PROXY protocol header.
     pub(super) balancers: TrustedProxies,
     pub(super) http1: Http1Limits,
@@ -45,14 +45,18 @@ pub(super) struct ConnectionContext {
 }
 
 impl Transport {
-    pub(super) fn new(settings: &config::Public, keeps_case: bool) -> Self {
+    pub(super) fn new(
+        settings: &config::Public,
+        keeps_case: bool,
+        certificate: Option<ShownCertificate>,
+    ) -> Self {
         let tls = if settings.tls.is_some() { "yes" } else { "no" };
         let opened = |protocol: &'static str| metrics::counter!(telemetry::CONNECTIONS_OPENED, "protocol" => protocol, "tls" => tls);
         let (head_timeout, max_head) =
             (settings.head_timeout, usize::try_from(settings.max_head.0).unwrap_or(usize::MAX));
         let max_streams = u32::try_from(settings.http2_max_streams).unwrap_or(u32::MAX);
         Self {
-            certificate: None,
+            certificate,
             balancers: TrustedProxies::new(&settings.proxy_protocol),
             http1: Http1Limits { head_timeout, max_head, keeps_case },
             http2: Http2Limits {

@@ -7,6 +7,7 @@ mod internal;
 mod json;
 mod problem;
 mod public;
+mod reload;
 
 pub(in crate::server) use crate::server::respond::body::{EventsBody, InternalBody, ResponseBody, full};
 
@@ -17,6 +18,8 @@ pub(in crate::server) use crate::server::respond::internal::{
 };
 pub(in crate::server) use crate::server::respond::json::{FullResponse, ok};
 pub(in crate::server) use crate::server::respond::problem::ApiProblem;
+pub(in crate::server) use crate::server::respond::reload::{not_reloaded, reloaded};
+
 pub(in crate::server) use crate::server::respond::public::{
     STREAM_HEADERS, close_connection, no_such_stream, not_forwarded, page_change_failed, preflight, refused,
     renewed, stream_head, with_request_id,

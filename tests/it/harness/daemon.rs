@@ -65,7 +65,7 @@ pub(crate) struct Daemon {
     pub(crate) internal: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     reader: watch::Sender<LogReader>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -163,7 +163,17 @@ impl Daemon {
             tokio::spawn(read_log(BufReader::new(stderr).lines(), mode, Arc::clone(&log)));
         }
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self { child, public: nowhere, internal: nowhere, log, reader, _folder: folder }
+        Self { child, public: nowhere, internal: nowhere, log, reader, folder }
+    }
+
+    /// Its configuration's file.
+    pub(crate) fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("sidestream.toml")
+    }
+
+    /// Puts another configuration into its file.
+    pub(crate) fn rewrite(&self, config: &str) {
+        std::fs::write(self.file(), config).expect("a file");
     }
 
     /// Everything it has logged so far.

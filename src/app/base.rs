@@ -1,0 +1,209 @@
+//! What outlives a reload: the log, the streams that are open, what other instances are told, and the notices to stop.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::app::adapters::WebhookNotifier;
+use crate::app::settings::{fanout_settings, member_bounds, retention};
+use crate::app::stop::StopOrder;
+use crate::auth::{FirstUse, Revocations};
+use crate::config::{Config, HookEvent};
+use crate::control::{
+    Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments, TopicList,
+};
+use crate::dashboard::{Board, BoardIdentity, BoardRedis};
+use crate::fanout::{Fanout, Watcher};
+use crate::health::{Health, Reporter};
+use crate::log::Log;
+use crate::pace::Rate;
+use crate::publish::{PublishService, Relay};
+use crate::redis;
+use crate::redis::ChannelUpdates;
+use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
+
+/// Everything that there is one of in a daemon's life.
+pub(super) struct Base {
+    pub(super) order: StopOrder,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+    pub(super) log: Arc<Log>,
+    pub(super) fanout: Arc<Fanout>,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) webhooks: Arc<Webhooks>,
+    pub(super) topics: Arc<TopicAssignments>,
+    pub(super) control: Arc<Control>,
+    pub(super) topic_list: Arc<TopicList>,
+    /// Whoever forwards to the backend says how it stands.
+    pub(super) backend: Reporter,
+    /// Whether topics are counted, so that webhooks can be told of them.
+    pub(super) counts_topics: bool,
+    /// What `POST /publish` goes out by, and the channels that are listened to; there once Redis is started.
+    pub(super) redis: OnceLock<(Arc<dyn Relay>, ChannelUpdates)>,
+    first_use: OnceLock<Arc<dyn FirstUse>>,
+    board: OnceLock<Arc<Board>>,
+}
+
+impl Base {
+    pub(super) fn build(config: &Config, log: Arc<Log>, metrics: Metrics) -> io::Result<Self> {
+        let (order, health) = (StopOrder::default(), Health::new(&config.internal.ready_requires));
+        let fanout = Arc::new(Fanout::start(&log, &fanout_settings(config))?);
+        let revocations = Arc::new(Revocations::new(config.auth.max_revocations));
+        let instances = Arc::new(Instances::new(&config.instance));
+        let webhooks = build_webhooks(config, &instances, &fanout)?;
+        let counts_topics = webhooks.wants(HookEvent::TopicOccupied) || webhooks.wants(HookEvent::TopicEmpty);
+        let cluster = build_cluster(config, &order, instances, &fanout, &webhooks, counts_topics);
+        let surveys = Arc::clone(&cluster.surveys);
+        let topic_list = Arc::new(TopicList::new(Arc::clone(&fanout), Arc::clone(&log), surveys));
+        let connections =
+            Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
+        let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
+        let topics = Arc::new(TopicAssignments::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let control = Arc::new(Control::new(
+            &config.auth,
+            Rate { per_minute: u32::try_from(config.limits.topic_changes_per_minute).unwrap_or(u32::MAX) },
+            Arc::clone(&fanout),
+            Arc::clone(&revocations),
+            Arc::clone(&topics),
+            cluster,
+            connections,
+        ));
+        let backend = health.depend_on("backend", false);
+        Ok(Self {
+            order,
+            health,
+            metrics,
+            log,
+            fanout,
+            revocations,
+            webhooks,
+            topics,
+            control,
+            topic_list,
+            backend,
+            counts_topics,
+            redis: OnceLock::new(),
+            first_use: OnceLock::new(),
+            board: OnceLock::new(),
+        })
+    }
+
+    /// Publishes to the log, or over Redis where that is shared.
+    pub(super) fn publish(&self, max_batch: usize) -> PublishService {
+        let relay = self.redis.get().map(|(relay, _)| Arc::clone(relay));
+        PublishService::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch)
+    }
+
+    /// Starts what Redis is for, if there is one.
+    pub(super) fn start_redis(&self, config: &Config) -> io::Result<()> {
+        let Some(redis) = &config.redis else { return Ok(()) };
+        let limits = redis::RedisLimits {
+            // What may be published by HTTP has to come back over Redis.
+            max_message: max_body(config),
+            idempotency_window: config.log.idempotency_window,
+        };
+        // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
+        let last = &self.order.last;
+        let handles = redis::start_redis(redis, limits, &self.log, &self.topics, &self.health, last);
+        let handles = handles.map_err(io::Error::other)?;
+        self.topics.connect(handles.peers);
+        let bus = redis::start_bus(redis, Arc::clone(&self.control), last).map_err(io::Error::other)?;
+        self.control.connect(Arc::new(bus));
+        let _ = self.redis.set((handles.relay, handles.channels));
+        Ok(())
+    }
+
+    /// With Redis each ticket is good once on all instances: who tells. Started when tickets are first configured.
+    pub(super) fn first_use(&self, config: &Config) -> io::Result<Option<Arc<dyn FirstUse>>> {
+        let Some(redis) = &config.redis else { return Ok(None) };
+        if self.first_use.get().is_none() {
+            let once = redis::start_first_use(redis, &self.order.last).map_err(io::Error::other)?;
+            let _ = self.first_use.set(Arc::new(once));
+        }
+        Ok(self.first_use.get().cloned())
+    }
+
+    /// What the dashboard shows. Started when it is first configured.
+    pub(super) fn board(&self, config: &Config) -> Arc<Board> {
+        let StopOrder { serving, last, .. } = &self.order;
+        let start = || {
+            let (metrics, health) = (self.metrics.clone(), self.health.clone());
+            let identity = self.identity(config);
+            let board =
+                Arc::new(Board::new(identity, metrics, health, Arc::clone(&self.log), serving.clone()));
+            last.spawn_essential("dashboard", Arc::clone(&board).run(last.clone()));
+            board
+        };
+        Arc::clone(self.board.get_or_init(start))
+    }
+
+    /// What the daemon says of itself from now on.
+    pub(super) fn identify(&self, config: &Config) {
+        if let Some(board) = self.board.get() {
+            board.identify(self.identity(config));
+        }
+    }
+
+    fn identity(&self, config: &Config) -> BoardIdentity {
+        let me = self.control.instances().me();
+        BoardIdentity {
+            id: me.id.to_string(),
+            name: me.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            public: config.public.listen.to_string(),
+            tls: config.public.tls.is_some(),
+            streams: config.streams.iter().map(|stream| stream.path.clone()).collect(),
+            redis: config.redis.as_ref().map(|redis| BoardRedis {
+                address: redis.place(),
+                prefix: redis.prefix.clone(),
+                stream: redis.stream.as_ref().map(|stream| stream.key.clone()),
+            }),
+        }
+    }
+}
+
+pub(super) fn build_log(config: &Config) -> Arc<Log> {
+    let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+    let retention = retention(&config.log);
+    let log = if follows { Log::following(retention) } else { Log::new(retention) };
+    Arc::new(log.with_format(config.sse.events).bounded(member_bounds(&config.limits)))
+}
+
+/// The largest message: what may be published by HTTP, and is asked over Redis.
+pub(super) fn max_body(config: &Config) -> usize {
+    usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX)
+}
+
+/// Makes what tells other servers of streams.
+fn build_webhooks(config: &Config, instances: &Instances, fanout: &Fanout) -> io::Result<Arc<Webhooks>> {
+    let me = serde_json::to_value(instances.me()).expect("texts are JSON");
+    let webhooks = Arc::new(Webhooks::new(me));
+    webhooks.tell(webhooks.prepare(&config.webhooks).map_err(io::Error::other)?);
+    // Streams are looked at only if there is anybody to tell.
+    if webhooks.are_told() && !webhooks.watches() {
+        fanout.watch(&(Arc::clone(&webhooks) as Arc<dyn Watcher>));
+    }
+    Ok(webhooks)
+}
+
+fn build_cluster(
+    config: &Config,
+    order: &StopOrder,
+    instances: Arc<Instances>,
+    fanout: &Arc<Fanout>,
+    webhooks: &Arc<Webhooks>,
+    counts_topics: bool,
+) -> Cluster {
+    let surveys = Arc::new(Surveys::new(Arc::clone(&instances), order.last.clone()));
+    let presence = Presence::new(
+        &config.presence,
+        Arc::clone(&instances),
+        Arc::clone(&surveys),
+        Arc::clone(fanout),
+        counts_topics,
+        config.redis.is_none(),
+    );
+    presence.heed(Arc::new(WebhookNotifier(Arc::clone(webhooks))));
+    Cluster { instances, surveys, presence: Arc::new(presence) }
+}

@@ -1,0 +1,136 @@
+//! What answers requests, made of one configuration: at the start, and at each reload beside the one before, from which it
+//! takes over what is configured as it was.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::app::base::Base;
+use crate::app::settings::reserved_events;
+use crate::app::stop::StopOrder;
+use crate::auth::{Gates, Publisher, PublisherKeys, Tickets};
+use crate::config::CheckedConfig;
+use crate::config::Config;
+use crate::dashboard::DashboardKeys;
+use crate::proxy::Proxy;
+use crate::server;
+use crate::server::{Certificate, ReloadRequests};
+use crate::subscribe;
+use crate::subscribe::Streams;
+
+/// How callers are verified, and the public listener's answers. Nothing of it works in the background yet that the one
+/// before did not have.
+pub(super) struct PublicSide {
+    pub(super) tickets: Option<Arc<Tickets>>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) public: Arc<server::Public>,
+}
+
+impl PublicSide {
+    pub(super) fn build(config: &Config, base: &Base, before: Option<&Self>) -> io::Result<Self> {
+        let StopOrder { streams: closing, serving, .. } = &base.order;
+        let tickets = match &config.auth.ticket {
+            Some(section) => {
+                let before = before.and_then(|before| before.tickets.as_ref());
+                Some(Tickets::renewed(section, before, base.first_use(config)?))
+            }
+            None => None,
+        };
+        let backend = (&config.public.backend, &config.proxy);
+        let gates =
+            Gates::new(&config.auth, backend, tickets.clone(), before.map(|before| &*before.gates), serving);
+        let gates = Arc::new(gates.map_err(io::Error::other)?);
+        let settings = subscribe::Settings {
+            routes: &config.streams,
+            auth: &config.auth,
+            sse: &config.sse,
+            limits: &config.limits,
+        };
+        let streams = match before {
+            Some(before) => before.public.streams().renewed(settings, Arc::clone(&gates)),
+            None => Streams::new(
+                settings,
+                Arc::clone(&gates),
+                Arc::clone(&base.revocations),
+                Arc::clone(&base.log),
+                Arc::clone(&base.fanout),
+                closing.clone(),
+            ),
+        };
+        let before = before.map(|before| &*before.public);
+        let proxy = match before.map(server::Public::proxy) {
+            Some(proxy) if proxy.is_of(backend.0, backend.1) => proxy.clone(),
+            _ => Proxy::new(backend.0, backend.1, base.backend.clone(), serving.clone())
+                .map_err(io::Error::other)?,
+        };
+        let proxy = proxy.closing_upgrades(closing.clone(), config.drain.window);
+        let certificate = match &config.public.tls {
+            None => None,
+            Some(files) => match before.and_then(server::Public::certificate) {
+                Some(certificate) if certificate.is_of(files) => Some(certificate.clone()),
+                _ => Some(Certificate::keep(files, serving).map_err(io::Error::other)?),
+            },
+        };
+        let public = server::Public::new(
+            &config.public,
+            &config.cors,
+            Arc::new(streams),
+            Arc::clone(&base.control),
+            proxy,
+            certificate,
+        )
+        .marking_requests(&config.proxy, config.telemetry.log_requests);
+        Ok(Self { tickets, gates, public: Arc::new(public) })
+    }
+}
+
+/// The keys of the internal listener, of which nothing works in the background yet.
+pub(super) fn build_keys(config: &Config, before: Option<&server::Internal>) -> io::Result<PublisherKeys> {
+    PublisherKeys::of(&config.internal, reserved_events(config), before.map(server::Internal::keys))
+        .map_err(io::Error::other)
+}
+
+/// The internal listener's answers.
+pub(super) fn build_internal(
+    CheckedConfig { config, in_force, .. }: &CheckedConfig,
+    base: &Base,
+    side: &PublicSide,
+    keys: PublisherKeys,
+    before: Option<&server::Internal>,
+    reloads: Option<ReloadRequests>,
+) -> Arc<server::Internal> {
+    let StopOrder { leaving, last, .. } = &base.order;
+    let probes =
+        server::Probes { health: base.health.clone(), metrics: base.metrics.clone(), drain: leaving.clone() };
+    let mut internal = server::Internal::new(
+        &config.internal,
+        keys,
+        base.publish(config.internal.max_batch),
+        Arc::clone(&base.log),
+        Arc::clone(&base.control),
+        probes,
+        last.clone(),
+    );
+    if config.dashboard.is_on() {
+        let keys = match before.and_then(server::Internal::dashboard_keys) {
+            Some(keys) => keys.renewed(&config.dashboard),
+            None => DashboardKeys::new(&config.dashboard),
+        };
+        internal = internal.with_dashboard(server::Dashboard {
+            keys,
+            board: base.board(config),
+            topics: Arc::clone(&base.topic_list),
+            gates: Arc::clone(&side.gates),
+            streams: config.streams.clone(),
+            jwt: config.auth.jwt.clone(),
+            in_force: in_force.clone(),
+            publisher: Arc::new(Publisher::own("dashboard")),
+        });
+    }
+    if let (Some(tickets), Some(section)) = (&side.tickets, &config.auth.ticket) {
+        internal = internal.with_tickets(Arc::clone(tickets), section);
+    }
+    if let Some(reloads) = reloads {
+        internal = internal.with_reload(reloads);
+    }
+    Arc::new(internal)
+}
