@@ -6,6 +6,9 @@
 build: ## The daemon for everyday work, in the profile of the tests
 	cargo build --locked
 
+# What `sidestream version` says of its build.
+release dist bench: export SIDESTREAM_COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
 release: ## The daemon as it is installed, shipped and measured
 	cargo build --release --locked
 

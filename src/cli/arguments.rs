@@ -68,7 +68,7 @@ enum Command {
     Connections(Box<connections::ConnectionsCommand>),
     /// Close streams, and keep their clients away if asked to
     Kick(Box<kick::KickCommand>),
-    /// Take grants back: their streams end, and new ones are refused
+    /// Take grants back: their streams end, and requests with them are refused
     Revoke(Box<revoke::RevokeCommand>),
     /// Let a running daemon read its configuration anew
     Reload(Box<reload::ReloadCommand>),

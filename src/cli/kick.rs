@@ -13,6 +13,9 @@ use crate::cli::output::{note, plain_json, print};
 use crate::cli::run::block_on;
 use crate::cli::table::count;
 
+const USAGE: &str = "sidestream kick <WHICH>... [OPTIONS]
+       sidestream kick --all [OPTIONS]";
+
 const EXAMPLES: &str = "\
 Examples:
   sidestream kick --user u1                      they come back, and resume
@@ -20,7 +23,7 @@ Examples:
   sidestream kick --client k7m2qx5tnd4hwz3c
   sidestream kick --all                          everybody reconnects
 
-Those that match everything that is given are closed, on all instances. With
+Streams that match everything that is given are closed, on all instances. With
 --stay-away users and sessions are refused for that time, also with a new login;
 to end a grant instead, so that a new login works, use `sidestream revoke`. A
 client, an address or a topic cannot be recognised later: such clients are
@@ -30,7 +33,7 @@ Ends with 1 when no such client is open, or when an instance did not answer:
 what is closed then stays closed, so ask again.";
 
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 #[command(group = ArgGroup::new("whose").required(true).multiple(true)
     .args(["user", "session", "topic", "client", "address", "instance", "all"]))]
 pub(super) struct KickCommand {

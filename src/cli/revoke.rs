@@ -1,4 +1,4 @@
-//! `sidestream revoke`: takes grants back: their streams end, and later requests under them are refused.
+//! `sidestream revoke`: takes grants back: their streams end, and later requests with them are refused.
 
 use std::process::ExitCode;
 
@@ -25,21 +25,21 @@ their tokens live.
 Ends with 1 when the other instances could not be informed: ask again.";
 
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "sidestream revoke <WHOSE>... [OPTIONS]")]
 #[command(group = ArgGroup::new("whose").required(true).multiple(true)
     .args(["user", "session", "token", "topic"]))]
 pub(super) struct RevokeCommand {
     /// Grants of this user
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Whose grants")]
     user: Option<String>,
     /// Grants of this session
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Whose grants")]
     session: Option<String>,
     /// The grant of the token with this id; it is not a secret, but the token itself would be
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = "Whose grants")]
     token: Option<String>,
     /// Grants for this topic
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Whose grants")]
     topic: Option<String>,
     /// How long such grants are refused, at most 30 days [default: auth.revoke_for]
     #[arg(long = "for", value_name = "TIME")]

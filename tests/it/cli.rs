@@ -372,7 +372,19 @@ async fn every_command_has_help_that_shows_how() {
         (&["serve", "--help"], &["Examples:", "--backend", "SIDESTREAM_"]),
         (&["demo", "--help"], &["--listen", "--internal-listen", "Redis"]),
         (&["publish", "--help"], &["Examples:", "--topic", "--envelopes", KEY_VARIABLE]),
-        (&["tail", "--help"], &["Examples:", "--since", "--header", "reset"]),
+        (&["tail", "--help"], &["Examples:", "--since", "--header", "reset", "--insecure"]),
+        (&["init", "--help"], &["Examples:", "--force", "package.json"]),
+        (&["status", "--help"], &["Examples:", "--watch", "--json", "--url"]),
+        (&["health", "--help"], &["Examples:", "--ready", "HEALTHCHECK", "Ends with 0"]),
+        (&["connections", "--help"], &["Examples:", "--topic", "--address", "Ends with 1"]),
+        (&["kick", "--help"], &["kick <WHICH>... [OPTIONS]", "--stay-away", "Ends with 1"]),
+        (&["revoke", "--help"], &["revoke <WHOSE>... [OPTIONS]", "--token", "Ends with 1"]),
+        (&["presence", "--help"], &["Examples:", "--users", "--topic"]),
+        (&["completions", "--help"], &["Examples:", "bash"]),
+        (&["man", "--help"], &["Examples:", "--out"]),
+        (&["token", "mint", "--help"], &["Examples:", "--publisher"]),
+        (&["token", "verify", "--help"], &["Examples:", "--publisher"]),
+        (&["token", "explain", "--help"], &["Examples:", "the next step"]),
     ] {
         let finished = Shell::run(arguments, &[], "").await;
         assert_eq!((finished.code, &*finished.stderr), (Some(0), ""), "{arguments:?}");

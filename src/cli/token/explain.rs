@@ -18,7 +18,17 @@ use crate::config;
 use crate::config::Config;
 use crate::event::Name;
 
+const EXAMPLES: &str = "\
+Examples:
+  pbpaste | sidestream token explain --config sidestream.toml
+  sidestream token explain --config sidestream.toml --topic conversation:42 < token
+
+For a good token it says what each stream would be, and which claims nearly say
+who its holder is; for a refused one why, and the next step. Ends with 1 for a
+token that is refused, or that does not open a --topic.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Explain {
     /// The token; `-`, or nothing, reads standard input
     token: Option<String>,

@@ -17,7 +17,19 @@ use crate::jws::{Algorithm, SigningKey};
 /// How much is read of a private key.
 const MAX_KEY: u64 = 64 << 10;
 
+const EXAMPLES: &str = "\
+Examples:
+  sidestream token mint --config sidestream.toml --user u1 --topic 'conversation:*'
+  sidestream token mint --config sidestream.toml --user u1 --claim tenant=7 --for 10m
+  sidestream token mint --private-key key.pem --key 2026-11 --user u1
+  sidestream token mint --publisher --config sidestream.toml --topic 'conversation:*'
+
+The claims are named as the configuration names them; issuer and audience are
+the first that it accepts. Standard error says so when the daemon would refuse
+the token all the same.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Mint {
     /// The daemon's configuration; without one, the environment (SIDESTREAM_AUTH_JWT_…) alone is read
     #[arg(long, short, value_name = "FILE")]

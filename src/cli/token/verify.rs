@@ -10,7 +10,15 @@ use crate::auth::{GrantedTopics, Verified};
 use crate::cli::output::{fail, print};
 use crate::cli::token::judge::{TokenJudge, Whose, left, load, token};
 
+const EXAMPLES: &str = "\
+Examples:
+  sidestream token verify --config sidestream.toml < token
+
+Ends with 0 for a good token, with 1 for any other. `sidestream token explain`
+says more.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
     /// The token; `-`, or nothing, reads standard input
     token: Option<String>,
