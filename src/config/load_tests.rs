@@ -131,6 +131,7 @@ fn example_in_full() -> Config {
     let mut config =
         Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
     config.instance.name = Some("sidestream-1".to_owned());
+    config.proxy.request_id_header = Some(http::HeaderName::from_static("x-request-id"));
     config.internal.publishers.push(publisher);
     config.webhooks.push(Webhook {
         previous_secret: Some(Secret::new("the-one-that-was-used-until-this-morning")),
