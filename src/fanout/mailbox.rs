@@ -18,7 +18,7 @@ use crate::fanout::watcher::Watcher;
 pub(super) enum ShardCommand {
     Join(Box<Join>),
     /// The channel of this subscriber has room, or its body is gone.
-    Poke(SubscriberId),
+    Notify(SubscriberId),
     End(Box<CloseRequest>),
     Renew(Box<RenewRequest>),
     List(Box<ListQuery>),
@@ -82,7 +82,7 @@ impl Mailbox {
     }
 
     pub(super) fn notify(&self, who: SubscriberId) {
-        self.send(ShardCommand::Poke(who));
+        self.send(ShardCommand::Notify(who));
     }
 
     /// Makes the shard look at its inboxes. Cheap when it has been called already.

@@ -38,7 +38,7 @@ pub struct ProxyBody {
     /// It ended badly, which is told when hyper has written what came before.
     failure: Option<ProxyError>,
     /// None for an answer that has none.
-    ticket: Option<RequestMetrics>,
+    metrics: Option<RequestMetrics>,
 }
 
 /// What the body is made of.
@@ -83,22 +83,22 @@ pub(super) enum BodyDriver {
 }
 
 impl BodyDriver {
-    /// `upload` is a body that the backend may not have in whole yet.
+    /// `request_body` is one that the backend may not have in whole yet.
     pub(super) fn new(
-        link: Option<Box<UpstreamConnection>>,
-        upload: Option<Arc<RequestBodyState>>,
+        upstream: Option<Box<UpstreamConnection>>,
+        request_body: Option<Arc<RequestBodyState>>,
         pool: &ConnectionPool,
         drain: &Drain,
     ) -> Self {
-        match (link, upload) {
-            (Some(link), _) if link.is_over() || link.is_idle() => {
-                pool.put(link);
+        match (upstream, request_body) {
+            (Some(upstream), _) if upstream.is_over() || upstream.is_idle() => {
+                pool.put(upstream);
                 Self::Read
             }
-            (Some(link), Some(upload)) => {
-                Self::Task(drain.spawn(finish(link, pool.clone())).abort_handle(), upload)
+            (Some(upstream), Some(request_body)) => {
+                Self::Task(drain.spawn(finish(upstream, pool.clone())).abort_handle(), request_body)
             }
-            (Some(link), None) => Self::Here(link, pool.clone()),
+            (Some(upstream), None) => Self::Here(upstream, pool.clone()),
             (None, _) => Self::Read,
         }
     }
@@ -111,7 +111,7 @@ impl ProxyBody {
         status: StatusCode,
         bare_length: bool,
         source: BodyDriver,
-        ticket: RequestMetrics,
+        metrics: RequestMetrics,
     ) -> Self {
         Self {
             complete: content.is_end_stream(),
@@ -120,7 +120,7 @@ impl ProxyBody {
             status,
             source,
             failure: None,
-            ticket: Some(ticket),
+            metrics: Some(metrics),
         }
     }
 
@@ -128,12 +128,12 @@ impl ProxyBody {
     pub(super) fn empty(content: BodyContent) -> Self {
         let status = StatusCode::SWITCHING_PROTOCOLS;
         let source = BodyDriver::Read;
-        Self { content, complete: true, bare_length: false, status, source, failure: None, ticket: None }
+        Self { content, complete: true, bare_length: false, status, source, failure: None, metrics: None }
     }
 
     fn fail(&mut self, error: hyper::Error) -> ProxyError {
         let error = match &self.source {
-            BodyDriver::Task(_, upload) if upload.is_broken() => ProxyError::ClientLeft(error),
+            BodyDriver::Task(_, request_body) if request_body.is_broken() => ProxyError::ClientLeft(error),
             _ => {
                 if let Some(suppressed) = BROKE_OFF.pass() {
                     let status = self.status.as_u16();
@@ -142,32 +142,32 @@ impl ProxyBody {
                 ProxyError::BrokeOffMidway(error)
             }
         };
-        if let Some(ticket) = &mut self.ticket {
-            ticket.failed(&error);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.failed(&error);
         }
         error
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let BodyDriver::Here(link, _) = &mut self.source else { return };
-        if (link.poll(cx).is_ready() || link.is_idle())
-            && let BodyDriver::Here(link, pool) = std::mem::replace(&mut self.source, BodyDriver::Read)
+        let BodyDriver::Here(upstream, _) = &mut self.source else { return };
+        if (upstream.poll(cx).is_ready() || upstream.is_idle())
+            && let BodyDriver::Here(upstream, pool) = std::mem::replace(&mut self.source, BodyDriver::Read)
         {
-            pool.put(link);
+            pool.put(upstream);
         }
     }
 }
 
 /// Drives a connection until both the request and its answer are through.
-async fn finish(link: Box<UpstreamConnection>, pool: ConnectionPool) {
-    let mut link = Some(link);
+async fn finish(upstream: Box<UpstreamConnection>, pool: ConnectionPool) {
+    let mut upstream = Some(upstream);
     poll_fn(|cx| {
-        let Some(mut driven) = link.take() else { return Poll::Ready(()) };
+        let Some(mut driven) = upstream.take() else { return Poll::Ready(()) };
         if driven.poll(cx).is_ready() || driven.is_idle() {
             pool.put(driven);
             return Poll::Ready(());
         }
-        link = Some(driven);
+        upstream = Some(driven);
         Poll::Pending
     })
     .await;
@@ -218,8 +218,8 @@ impl Body for ProxyBody {
 impl Drop for ProxyBody {
     fn drop(&mut self) {
         if self.complete {
-            if let Some(ticket) = &mut self.ticket {
-                ticket.complete(self.status);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.complete(self.status);
             }
         } else if let BodyDriver::Task(task, _) = &self.source {
             task.abort();

@@ -35,24 +35,24 @@ pub(super) enum ExchangeError {
 pub(super) async fn exchange(
     slot: &mut Option<Box<UpstreamConnection>>,
     request: Request<RequestBody>,
-    upload: Option<&Arc<RequestBodyState>>,
+    body_state: Option<&Arc<RequestBodyState>>,
     patience: Duration,
     late: &mut PooledDeadline<'_>,
 ) -> Result<Response<Incoming>, ExchangeError> {
-    let link = slot.as_mut().expect("an exchange begins with a connection");
-    let sender = match link.sender().await {
+    let upstream = slot.as_mut().expect("an exchange begins with a connection");
+    let sender = match upstream.sender().await {
         Ok(sender) => sender,
         Err(error) => return Err(ExchangeError::Unsent(Box::new(request), error)),
     };
     // Only polling the connection, just before, can make it ready: it needs to wake nobody, and it must not make use
     // of the budget by which tokio may put a task off.
     let mut answer = pin!(unconstrained(sender.try_send_request(request)));
-    let mut held = upload.filter(|upload| upload.is_held());
+    let mut held = body_state.filter(|body_state| body_state.is_held());
     let mut go_on = pin!(held.map(|_| sleep(CONTINUE_AFTER)));
     poll_fn(|cx| {
         let mut nobody = Context::from_waker(Waker::noop());
-        let over = slot.as_mut().is_some_and(|link| link.poll(cx).is_ready());
-        let heard = slot.as_ref().is_some_and(|link| link.has_heard());
+        let over = slot.as_mut().is_some_and(|upstream| upstream.poll(cx).is_ready());
+        let heard = slot.as_ref().is_some_and(|upstream| upstream.has_heard());
         let mut polled = answer.as_mut().poll(&mut nobody);
         if over && polled.is_pending() {
             // A request that was still to be sent comes back when its connection is dropped.
@@ -63,21 +63,21 @@ pub(super) async fn exchange(
             return Poll::Ready(result.map_err(|mut failed| match failed.take_message() {
                 Some(request) => ExchangeError::Unsent(Box::new(request), failed.into_error()),
                 None => {
-                    let error = ProxyError::from_exchange(failed.into_error(), upload.is_some());
+                    let error = ProxyError::from_exchange(failed.into_error(), body_state.is_some());
                     ExchangeError::Sent { error, heard }
                 }
             }));
         }
-        if let (Some(upload), Some(timer)) = (held, go_on.as_mut().as_pin_mut())
+        if let (Some(body_state), Some(timer)) = (held, go_on.as_mut().as_pin_mut())
             && timer.poll(cx).is_ready()
         {
-            upload.open();
+            body_state.open();
             held = None;
         }
         while late.poll(cx).is_ready() {
-            let quiet = upload.map_or(patience, |upload| upload.quiet_for());
+            let quiet = body_state.map_or(patience, |body_state| body_state.quiet_for());
             if quiet >= patience {
-                let stalled = upload.is_some_and(|upload| upload.waits_for_client());
+                let stalled = body_state.is_some_and(|body_state| body_state.waits_for_client());
                 let error = if stalled { ProxyError::ClientStalled } else { ProxyError::HeadTimeout };
                 return Poll::Ready(Err(ExchangeError::Sent { error: error(patience), heard }));
             }

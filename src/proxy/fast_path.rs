@@ -1,7 +1,7 @@
 //! The plain exchange: a GET without a body, answered by a head and a short body of a stated length that come at once.
 //! Most requests are of this kind, and hyper's client side is half of what they would cost.
 //!
-//! Whatever else comes of it, hyper takes over where this has stopped (`Link::sender`): it is told that the request has
+//! Whatever else comes of it, hyper takes over where this has stopped (`UpstreamConnection::sender`): it hears that the request has
 //! been sent, and reads the answer from its first byte. So nothing here judges an answer, and what is not plain to
 //! the letter is left to hyper.
 
@@ -193,10 +193,10 @@ fn read(all: &Bytes) -> HeadRead {
 /// The answer whose head of `head` bytes has been `parsed`, if nothing about it is out of the ordinary.
 fn plain(all: &Bytes, head: usize, parsed: &httparse::Response<'_, '_>) -> Option<Response<Bytes>> {
     let status = StatusCode::from_u16(parsed.code?).ok()?;
-    let bare =
+    let without_body =
         status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     // hyper keeps a reason of the backend's own.
-    if bare || parsed.version != Some(1) || parsed.reason != status.canonical_reason() {
+    if without_body || parsed.version != Some(1) || parsed.reason != status.canonical_reason() {
         return None;
     }
     // hyper uses the map again for the client's next request, which needs room for some fields more.

@@ -56,7 +56,7 @@ struct Inner {
     deadlines: DeadlinePool,
     keeps_case: bool,
     health: Reporter,
-    tally: Arc<ProxyMetrics>,
+    metrics: Arc<ProxyMetrics>,
     drain: Drain,
 }
 
@@ -78,7 +78,7 @@ impl Proxy {
             deadlines: DeadlinePool::default(),
             keeps_case: settings.keep_header_case,
             health,
-            tally: Arc::new(ProxyMetrics::new()),
+            metrics: Arc::new(ProxyMetrics::new()),
             drain: drain.clone(),
         };
         Ok(Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) })
@@ -112,15 +112,15 @@ impl Proxy {
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let inner = &*self.inner;
         let version = request.version();
-        let mut ticket = RequestMetrics::new(&inner.tally);
+        let mut metrics = RequestMetrics::new(&inner.metrics);
         let answered = match inner.outgoing(request, caller) {
-            Ok(outgoing) => inner.answer(outgoing, &ticket).await,
+            Ok(outgoing) => inner.answer(outgoing, &metrics).await,
             Err(error) => Err(error),
         };
         match answered {
-            Ok(answer) => Ok(self.deliver(answer, version, ticket)),
+            Ok(answer) => Ok(self.deliver(answer, version, metrics)),
             Err(error) => {
-                ticket.failed(&error);
+                metrics.failed(&error);
                 Err(error)
             }
         }
@@ -130,20 +130,20 @@ impl Proxy {
         &self,
         answer: UpstreamResponse,
         to: Version,
-        mut ticket: RequestMetrics,
+        mut metrics: RequestMetrics,
     ) -> Response<ProxyBody> {
-        let UpstreamResponse { mut response, link, mut upload, client } = answer;
+        let UpstreamResponse { mut response, upstream, mut body_state, client } = answer;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             response.extensions_mut().remove::<OnUpgrade>();
-            ticket.complete(status);
-            if let (Some(client), Some(link)) = (client, link) {
+            metrics.complete(status);
+            if let (Some(client), Some(upstream)) = (client, upstream) {
                 let (closing, window) = &self.closing;
-                closing.spawn(tunnel::run(client, link, ticket, closing.clone(), *window));
+                closing.spawn(tunnel::run(client, upstream, metrics, closing.clone(), *window));
             }
             return response.map(ProxyBody::empty);
         }
-        if upload.take_if(|upload| upload.refuse()).is_some() {
+        if body_state.take_if(|body_state| body_state.refuse()).is_some() {
             // The client was never asked for the body, so nothing more can be read from its connection, nor this one
             // be used again.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -152,8 +152,8 @@ impl Proxy {
         let bare_length = status == StatusCode::NOT_MODIFIED
             && to <= Version::HTTP_11
             && response.headers().contains_key(CONTENT_LENGTH);
-        let source = BodyDriver::new(link, upload, &self.inner.pool, &self.inner.drain);
-        response.map(|content| ProxyBody::new(content, status, bare_length, source, ticket))
+        let source = BodyDriver::new(upstream, body_state, &self.inner.pool, &self.inner.drain);
+        response.map(|content| ProxyBody::new(content, status, bare_length, source, metrics))
     }
 }
 
@@ -164,7 +164,7 @@ struct UpstreamRequest<'a> {
     plain: bool,
     /// Who sent it, where its head does not say so yet.
     unsaid: Option<&'a Forwarded>,
-    upload: Option<Arc<RequestBodyState>>,
+    body_state: Option<Arc<RequestBodyState>>,
     /// The client's side of an upgrade that it asks for.
     client: Option<OnUpgrade>,
     /// The client takes trailers.
@@ -175,8 +175,8 @@ struct UpstreamRequest<'a> {
 struct UpstreamResponse {
     response: Response<BodyContent>,
     /// The connection that the rest of it comes from. None when that is known to be over.
-    link: Option<Box<UpstreamConnection>>,
-    upload: Option<Arc<RequestBodyState>>,
+    upstream: Option<Box<UpstreamConnection>>,
+    body_state: Option<Arc<RequestBodyState>>,
     client: Option<OnUpgrade>,
 }
 
@@ -209,38 +209,38 @@ impl Inner {
             // With them hyper passes on how names were written.
             head.extensions.clear();
         }
-        let (body, upload) = request_body::new(body, expects, count, &self.drain);
+        let (body, body_state) = request_body::new(body, expects, count, &self.drain);
         let mut request = Request::from_parts(head, body);
-        if let Some(upload) = upload.clone().filter(|_| expects) {
+        if let Some(body_state) = body_state.clone().filter(|_| expects) {
             hyper::ext::on_informational(&mut request, move |early| {
                 if early.status() == StatusCode::CONTINUE {
-                    upload.open();
+                    body_state.open();
                 }
             });
         }
-        Ok(UpstreamRequest { request, plain, unsaid, upload, client, trailers })
+        Ok(UpstreamRequest { request, plain, unsaid, body_state, client, trailers })
     }
 
     async fn answer(
         &self,
         outgoing: UpstreamRequest<'_>,
-        ticket: &RequestMetrics,
+        metrics: &RequestMetrics,
     ) -> Result<UpstreamResponse, ProxyError> {
-        let UpstreamRequest { mut request, plain, mut unsaid, upload, client, trailers } = outgoing;
-        let begun = ticket.begun();
+        let UpstreamRequest { mut request, plain, mut unsaid, body_state, client, trailers } = outgoing;
+        let begun = metrics.begun();
         let mut slot = self.pool.take(begun);
         let mut late = self.deadlines.at(Instant::from_std(begun) + self.head_timeout);
-        let (mut response, mut link) = loop {
-            let mut link = match slot.take() {
-                Some(link) => link,
+        let (mut response, mut upstream) = loop {
+            let mut upstream = match slot.take() {
+                Some(upstream) => upstream,
                 None => self.connect().await?,
             };
-            let reused = link.reused;
-            link.forget();
-            if plain && let Some(bare) = link.bare() {
-                match bare.exchange(&request, unsaid, &mut late).await {
+            let reused = upstream.reused;
+            upstream.forget();
+            if plain && let Some(raw) = upstream.raw() {
+                match raw.exchange(&request, unsaid, &mut late).await {
                     FastPathOutcome::Answer(response) => {
-                        break (response.map(BodyContent::Whole), Some(link));
+                        break (response.map(BodyContent::Whole), Some(upstream));
                     }
                     FastPathOutcome::Late => return Err(ProxyError::HeadTimeout(self.head_timeout)),
                     FastPathOutcome::Unsent if reused => {
@@ -256,12 +256,12 @@ impl Inner {
                 said.map_err(|_| ProxyError::Loop)?;
             }
             let spare = if reused && counts_once(&request) { Some(replica(&request)) } else { None };
-            slot = Some(link);
-            match exchange(&mut slot, request, upload.as_ref(), self.head_timeout, &mut late).await {
+            slot = Some(upstream);
+            match exchange(&mut slot, request, body_state.as_ref(), self.head_timeout, &mut late).await {
                 Ok(response) => {
-                    if let Some(link) = &mut slot {
+                    if let Some(upstream) = &mut slot {
                         // Idle: all of the answer came at once.
-                        link.was_plain(plain && fast_path::is_plain(&response) && link.is_idle());
+                        upstream.was_plain(plain && fast_path::is_plain(&response) && upstream.is_idle());
                     }
                     break (response.map(BodyContent::Incoming), slot);
                 }
@@ -284,9 +284,9 @@ impl Inner {
                 },
             }
         };
-        ticket.answered();
-        prepare_answer(&mut response, link.as_deref_mut(), client.is_some(), trailers)?;
-        Ok(UpstreamResponse { response, link, upload, client })
+        metrics.answered();
+        prepare_answer(&mut response, upstream.as_deref_mut(), client.is_some(), trailers)?;
+        Ok(UpstreamResponse { response, upstream, body_state, client })
     }
 
     async fn connect(&self) -> Result<Box<UpstreamConnection>, ProxyError> {
@@ -306,15 +306,15 @@ impl Inner {
 /// takes trailers.
 fn prepare_answer(
     response: &mut Response<BodyContent>,
-    link: Option<&mut UpstreamConnection>,
+    upstream: Option<&mut UpstreamConnection>,
     asked: bool,
     trailers: bool,
 ) -> Result<(), ProxyError> {
     // Ours, not the backend's: hyper brings it down to what the client speaks.
     *response.version_mut() = Version::HTTP_11;
     let kinds = Kinds::of(response.headers());
-    if let Some(link) = link {
-        link.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
+    if let Some(upstream) = upstream {
+        upstream.keep_for(headers::keep_alive_timeout(response.headers(), kinds));
     }
     let status = response.status();
     let switching = status == StatusCode::SWITCHING_PROTOCOLS;

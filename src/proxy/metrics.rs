@@ -60,15 +60,15 @@ impl ProxyMetrics {
 /// One request that is with the backend, counted as in flight until it is dropped. Dropped without a word on how it
 /// ended, it was cancelled: the client has left.
 pub(super) struct RequestMetrics {
-    tally: Arc<ProxyMetrics>,
+    metrics: Arc<ProxyMetrics>,
     begun: Instant,
     outcome: Option<Counter>,
 }
 
 impl RequestMetrics {
-    pub(super) fn new(tally: &Arc<ProxyMetrics>) -> Self {
-        tally.in_flight.increment(1.0);
-        Self { tally: Arc::clone(tally), begun: Instant::now(), outcome: None }
+    pub(super) fn new(metrics: &Arc<ProxyMetrics>) -> Self {
+        metrics.in_flight.increment(1.0);
+        Self { metrics: Arc::clone(metrics), begun: Instant::now(), outcome: None }
     }
 
     pub(super) fn begun(&self) -> Instant {
@@ -77,28 +77,28 @@ impl RequestMetrics {
 
     /// The head of the answer is here.
     pub(super) fn answered(&self) {
-        self.tally.seconds.record(self.begun.elapsed());
+        self.metrics.seconds.record(self.begun.elapsed());
     }
 
     /// The answer was complete.
     pub(super) fn complete(&mut self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5);
-        self.outcome = Some(self.tally.classes[class - 1].clone());
+        self.outcome = Some(self.metrics.classes[class - 1].clone());
     }
 
     pub(super) fn failed(&mut self, error: &ProxyError) {
-        self.outcome = Some(self.tally.of(error).clone());
+        self.outcome = Some(self.metrics.of(error).clone());
     }
 }
 
 impl Drop for RequestMetrics {
     fn drop(&mut self) {
-        self.tally.in_flight.decrement(1.0);
+        self.metrics.in_flight.decrement(1.0);
         match &self.outcome {
             Some(outcome) => outcome.increment(1),
             None => {
                 debug!(after = ?self.begun.elapsed(), "the client left before its answer was complete");
-                self.tally.cancelled.increment(1);
+                self.metrics.cancelled.increment(1);
             }
         }
     }

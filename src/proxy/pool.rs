@@ -30,7 +30,7 @@ struct PoolInner {
 #[derive(Default)]
 struct IdleConnection {
     /// The one used last is at the end and goes out first, so that a crowd's connections grow old once it is gone.
-    links: Vec<(Box<UpstreamConnection>, Instant)>,
+    connections: Vec<(Box<UpstreamConnection>, Instant)>,
     swept: bool,
 }
 
@@ -47,35 +47,36 @@ impl ConnectionPool {
 
     /// An idle connection that was open when last heard of, and may still be used at `now`.
     pub(super) fn take(&self, now: Instant) -> Option<Box<UpstreamConnection>> {
-        let (link, until) = self.0.lock().links.pop()?;
+        let (connection, until) = self.0.lock().connections.pop()?;
         if until > now {
-            return Some(link);
+            return Some(connection);
         }
         // Not necessarily the oldest, as the backend may have a word; the sweep comes for the others.
         None
     }
 
     /// Keeps a connection that has done its work, if it can be used again and there is room.
-    pub(super) fn put(&self, mut link: Box<UpstreamConnection>) {
-        if !link.rest() {
+    pub(super) fn put(&self, mut connection: Box<UpstreamConnection>) {
+        if !connection.rest() {
             return;
         }
         let now = Instant::now();
-        let mut limit =
-            link.kept_for().map_or(self.0.timeout, |keep| keep.saturating_sub(MARGIN).min(self.0.timeout));
+        let mut limit = connection
+            .kept_for()
+            .map_or(self.0.timeout, |keep| keep.saturating_sub(MARGIN).min(self.0.timeout));
         if !self.0.max_age.is_zero() {
-            limit = limit.min(self.0.max_age.saturating_sub(link.age(now)));
+            limit = limit.min(self.0.max_age.saturating_sub(connection.age(now)));
         }
         if limit.is_zero() || self.0.drain.has_started() {
             return;
         }
-        link.reused = true;
+        connection.reused = true;
         let mut idle = self.0.lock();
-        if idle.links.len() >= self.0.max {
+        if idle.connections.len() >= self.0.max {
             drop(idle);
             return;
         }
-        idle.links.push((link, now + limit));
+        idle.connections.push((connection, now + limit));
         let sweep = !std::mem::replace(&mut idle.swept, true);
         drop(idle);
         if sweep {
@@ -98,17 +99,18 @@ impl PoolInner {
                 () = self.drain.started() => true,
                 () = tokio::time::sleep(SWEEP) => false,
             };
-            let mut links = std::mem::take(&mut self.lock().links);
+            let mut connections = std::mem::take(&mut self.lock().connections);
             let now = Instant::now();
             // Nobody polls an idle connection, so this is where its end is noticed, and where the waker of the task
             // that had it last is let go of.
             let mut nobody = Context::from_waker(Waker::noop());
-            links
-                .retain_mut(|(link, until)| !draining && *until > now && link.poll(&mut nobody).is_pending());
+            connections.retain_mut(|(connection, until)| {
+                !draining && *until > now && connection.poll(&mut nobody).is_pending()
+            });
             let mut idle = self.lock();
-            links.append(&mut idle.links);
-            idle.links = links;
-            if idle.links.is_empty() {
+            connections.append(&mut idle.connections);
+            idle.connections = connections;
+            if idle.connections.is_empty() {
                 idle.swept = false;
                 return;
             }

@@ -37,7 +37,7 @@ impl BodyCount {
 /// The body that hyper's client side sends.
 pub(super) struct RequestBody {
     source: BodySource,
-    upload: Option<Arc<RequestBodyState>>,
+    state: Option<Arc<RequestBodyState>>,
 }
 
 enum BodySource {
@@ -73,7 +73,7 @@ enum Gate {
     Refused,
 }
 
-/// A body that goes on as it comes, or is held back when `held`. Empty bodies have no upload to speak of.
+/// A body that goes on as it comes, or is held back when `held`. Empty bodies have no state to speak of.
 pub(super) fn new(
     body: Incoming,
     held: bool,
@@ -88,7 +88,7 @@ pub(super) fn new(
     } else {
         (BodySource::Open(body), Gate::Open)
     };
-    let upload = Arc::new(RequestBodyState {
+    let state = Arc::new(RequestBodyState {
         begun: Instant::now(),
         moved: AtomicU64::new(0),
         clients_turn: AtomicBool::new(false),
@@ -97,7 +97,7 @@ pub(super) fn new(
         count,
         drain: drain.clone(),
     });
-    (RequestBody { source, upload: Some(Arc::clone(&upload)) }, Some(upload))
+    (RequestBody { source, state: Some(Arc::clone(&state)) }, Some(state))
 }
 
 impl RequestBodyState {
@@ -176,7 +176,7 @@ impl RequestBodyState {
 
 impl RequestBody {
     pub(super) fn empty() -> Self {
-        Self { source: BodySource::Empty, upload: None }
+        Self { source: BodySource::Empty, state: None }
     }
 }
 
@@ -189,27 +189,27 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let Some(upload) = &this.upload else { return Poll::Ready(None) };
+        let Some(state) = &this.state else { return Poll::Ready(None) };
         if let BodySource::Held(_) = this.source {
-            this.source = BodySource::Open(ready!(upload.poll_gate(cx)));
+            this.source = BodySource::Open(ready!(state.poll_gate(cx)));
         }
         let BodySource::Open(body) = &mut this.source else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
-        upload.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
+        state.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                upload.has_moved();
-                if let (Some(BodyCount(count)), Some(bytes)) = (&upload.count, frame.data_ref()) {
+                state.has_moved();
+                if let (Some(BodyCount(count)), Some(bytes)) = (&state.count, frame.data_ref()) {
                     count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 }
             }
             Poll::Ready(Some(Err(_))) => {
-                upload.broken.store(true, Ordering::Relaxed);
+                state.broken.store(true, Ordering::Relaxed);
                 this.source = BodySource::Ended;
             }
             Poll::Ready(None) => {
-                upload.has_moved();
+                state.has_moved();
                 this.source = BodySource::Ended;
             }
         }
@@ -235,11 +235,11 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (BodySource::Open(mut rest), Some(upload)) =
-            (std::mem::replace(&mut self.source, BodySource::Ended), &self.upload)
+        if let (BodySource::Open(mut rest), Some(state)) =
+            (std::mem::replace(&mut self.source, BodySource::Ended), &self.state)
             && !rest.is_end_stream()
         {
-            upload.drain.spawn(async move {
+            state.drain.spawn(async move {
                 let read = async { while let Some(Ok(_)) = rest.frame().await {} };
                 let _ = tokio::time::timeout(LINGER, read).await;
             });

@@ -17,15 +17,15 @@ use crate::shutdown::Drain;
 /// only. After the notice to stop it lasts for a random share of `spread`.
 pub(super) async fn run(
     client: OnUpgrade,
-    mut link: Box<UpstreamConnection>,
-    ticket: RequestMetrics,
+    mut upstream: Box<UpstreamConnection>,
+    metrics: RequestMetrics,
     closing: Drain,
     spread: Duration,
 ) {
     let copy = async {
         // A request that came with a body may still be on its way.
-        poll_fn(|cx| link.poll(cx)).await;
-        let backend = link.into_parts().expect("hyper has read the answer that switches");
+        poll_fn(|cx| upstream.poll(cx)).await;
+        let backend = upstream.into_parts().expect("hyper has read the answer that switches");
         let mut client = TokioIo::new(client.await?);
         client.write_all(&backend.read_buf).await?;
         copy_bidirectional(&mut client, &mut backend.io.into_inner())
@@ -45,5 +45,5 @@ pub(super) async fn run(
             Err(error) => debug!(error, "a switched connection was cut"),
         },
     }
-    drop(ticket);
+    drop(metrics);
 }

@@ -3,7 +3,7 @@
 //! It is polled in the task of the request that it carries, so a request costs no second task and no wake-up between
 //! two; and to drop it is to close it, which is how a request is cancelled.
 //!
-//! hyper's client side speaks on it, but for a plain exchange (`fast_path.rs`), for which the bare socket is enough. Each
+//! hyper's client side speaks on it, but for a plain exchange (`fast_path.rs`), for which the raw socket is enough. Each
 //! begins where the other has left the socket.
 
 use std::pin::Pin;
@@ -39,7 +39,7 @@ pub(super) struct UpstreamConnection {
 
 /// Who speaks on the socket.
 enum Mode {
-    Bare(RawConnection),
+    Raw(RawConnection),
     Hyper(Box<Hyper>),
     Over,
 }
@@ -57,7 +57,7 @@ impl UpstreamConnection {
     pub(super) fn new(io: BackendIo, keeps_case: bool) -> Box<Self> {
         let heard = io.heard();
         Box::new(Self {
-            mode: Mode::Bare(RawConnection::new(io, Bytes::new())),
+            mode: Mode::Raw(RawConnection::new(io, Bytes::new())),
             heard,
             reused: false,
             keep: None,
@@ -66,22 +66,22 @@ impl UpstreamConnection {
         })
     }
 
-    /// The bare socket of an idle connection, where hyper's last exchange on it gave no reason to stay with hyper.
-    pub(super) fn bare(&mut self) -> Option<&mut RawConnection> {
+    /// The raw socket of an idle connection, where hyper's last exchange on it gave no reason to stay with hyper.
+    pub(super) fn raw(&mut self) -> Option<&mut RawConnection> {
         if matches!(&self.mode, Mode::Hyper(hyper) if hyper.leaves)
             && let Mode::Hyper(hyper) = std::mem::replace(&mut self.mode, Mode::Over)
         {
             let Parts { io, read_buf, .. } = hyper.connection.into_parts();
-            self.mode = Mode::Bare(RawConnection::new(io.into_inner(), read_buf));
+            self.mode = Mode::Raw(RawConnection::new(io.into_inner(), read_buf));
         }
-        if let Mode::Bare(bare) = &mut self.mode { Some(bare) } else { None }
+        if let Mode::Raw(raw) = &mut self.mode { Some(raw) } else { None }
     }
 
     /// Hyper's way to send a request. In the midst of a plain exchange hyper takes it over: what is sent here then has
     /// to be the same request, and does not go out again.
     pub(super) async fn sender(&mut self) -> Result<&mut SendRequest<RequestBody>, hyper::Error> {
-        if let Mode::Bare(_) = self.mode
-            && let Mode::Bare(bare) = std::mem::replace(&mut self.mode, Mode::Over)
+        if let Mode::Raw(_) = self.mode
+            && let Mode::Raw(raw) = std::mem::replace(&mut self.mode, Mode::Over)
         {
             // An answer's head may be some 400 KiB, hyper's own bound.
             let (sender, connection) = http1::Builder::new()
@@ -89,14 +89,14 @@ impl UpstreamConnection {
                 .allow_spaces_after_header_name_in_responses(true)
                 .preserve_header_case(self.keeps_case)
                 .title_case_headers(self.keeps_case)
-                .handshake(TokioIo::new(bare.into_io()))
+                .handshake(TokioIo::new(raw.into_io()))
                 .await?;
             let hyper = Hyper { sender, connection, over: false, leaves: false };
             self.mode = Mode::Hyper(Box::new(hyper));
         }
         match &mut self.mode {
             Mode::Hyper(hyper) => Ok(&mut hyper.sender),
-            Mode::Bare(_) | Mode::Over => unreachable!("a connection that is over is not used"),
+            Mode::Raw(_) | Mode::Over => unreachable!("a connection that is over is not used"),
         }
     }
 
@@ -110,7 +110,7 @@ impl UpstreamConnection {
                 }
                 if hyper.over { Poll::Ready(()) } else { Poll::Pending }
             }
-            Mode::Bare(bare) => bare.poll_idle(cx),
+            Mode::Raw(raw) => raw.poll_idle(cx),
             Mode::Over => Poll::Ready(()),
         }
     }
@@ -119,7 +119,7 @@ impl UpstreamConnection {
     pub(super) fn is_idle(&self) -> bool {
         match &self.mode {
             Mode::Hyper(hyper) => !hyper.over && hyper.sender.is_ready(),
-            Mode::Bare(bare) => bare.is_idle(),
+            Mode::Raw(raw) => raw.is_idle(),
             Mode::Over => false,
         }
     }
@@ -128,7 +128,7 @@ impl UpstreamConnection {
     pub(super) fn is_over(&self) -> bool {
         match &self.mode {
             Mode::Hyper(hyper) => hyper.over,
-            Mode::Bare(_) => false,
+            Mode::Raw(_) => false,
             Mode::Over => true,
         }
     }
@@ -136,7 +136,7 @@ impl UpstreamConnection {
     /// Makes an idle connection forget the task that used it, which hyper would wake for every later request on it.
     /// `false` when the connection is over after all.
     pub(super) fn rest(&mut self) -> bool {
-        matches!(self.mode, Mode::Bare(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        matches!(self.mode, Mode::Raw(_)) || self.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// From now on [`UpstreamConnection::has_heard`] tells of the next request.

@@ -26,20 +26,24 @@ impl Streams {
     pub async fn open(
         &self,
         route: &Route<'_>,
-        request: &Parts,
+        head: &Parts,
         origin: RequestOrigin,
     ) -> Result<Admission, Refusal> {
         let decided = async {
-            let asks = native::understand(route, request, self.history)?;
-            self.decide(&asks, origin).await
+            let request = native::understand(route, head, self.history)?;
+            self.decide(&request, origin).await
         };
         decided.await.inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
         })
     }
 
-    async fn decide(&self, asks: &SubscribeRequest<'_>, origin: RequestOrigin) -> Result<Admission, Refusal> {
-        let last_event_id = asks.last_event_id.as_deref();
+    async fn decide(
+        &self,
+        request: &SubscribeRequest<'_>,
+        origin: RequestOrigin,
+    ) -> Result<Admission, Refusal> {
+        let last_event_id = request.last_event_id.as_deref();
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
             return Err(later(RetryReason::Draining));
@@ -52,15 +56,16 @@ impl Streams {
         // Before anybody is asked: who is being verified sits, too.
         let address = origin.address;
         let seat = self.seats.take(address).map_err(later)?;
-        let verified = match self.verify(asks, origin).await? {
+        let verified = match self.verify(request, origin).await? {
             Some(verified) => verified,
             None => {
-                let (user, session) = asks.claimed().map_err(|unnamed| self.unnamed(unnamed))?;
+                let (user, session) = request.claimed().map_err(|unnamed| self.unnamed(unnamed))?;
                 Verified::new(Grant::open(user, session))
             }
         };
         let Verified { grant, claims, headers } = verified;
-        let asked = asks.topics(&claims, self.topics_per_stream).map_err(|unnamed| self.unnamed(unnamed))?;
+        let asked =
+            request.topics(&claims, self.topics_per_stream).map_err(|unnamed| self.unnamed(unnamed))?;
         let refused = asked.iter().find(|asked| asked.by_request && !grant.topics.allow(&asked.topic));
         if let Some(refused) = refused {
             return Err(Refusal::Denied {
@@ -73,7 +78,7 @@ impl Streams {
         let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         let start = match last_event_id {
-            None => Start::Fresh { history: asks.history },
+            None => Start::Fresh { history: request.history },
             // Another instance has what it does not, and it will, too.
             Some(text) => match self.log.locate_soon(text, AHEAD).await {
                 Located::At(cursor) => Start::At(cursor),
@@ -85,25 +90,25 @@ impl Streams {
         if self.revocations.is_away(&grant, &topics) {
             return Err(Refusal::Away);
         }
-        let route = Arc::clone(asks.route.text());
-        let marks = asks.head.extensions.get().cloned().unwrap_or_default();
+        let route = Arc::clone(request.route.text());
+        let marks = request.head.extensions.get().cloned().unwrap_or_default();
         Ok(self.admit(Admitted { grant, headers, topics, start, decided, address, route, marks, seat }))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.
     pub(super) async fn verify(
         &self,
-        asks: &SubscribeRequest<'_>,
+        request: &SubscribeRequest<'_>,
         origin: RequestOrigin,
     ) -> Result<Option<Verified>, Refusal> {
-        let asked = match asks.route.auth() {
-            config::StreamAuth::Backend => asks.topics_before(self.topics_per_stream),
+        let asked = match request.route.auth() {
+            config::StreamAuth::Backend => request.topics_before(self.topics_per_stream),
             _ => Ok(Vec::new()),
         };
         let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
-        let caller = Caller { request: asks.head, origin, asked: &asked };
-        self.gates.verify(asks.route.auth(), caller).await.map_err(|denied| match denied {
-            Denied::NotNow(_) => self.later(RetryReason::Unverified, asks.last_event_id.as_deref()),
+        let caller = Caller { request: request.head, origin, asked: &asked };
+        self.gates.verify(request.route.auth(), caller).await.map_err(|denied| match denied {
+            Denied::NotNow(_) => self.later(RetryReason::Unverified, request.last_event_id.as_deref()),
             denied => self.denied(denied),
         })
     }

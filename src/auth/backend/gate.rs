@@ -103,19 +103,19 @@ impl BackendGate {
         let question = Subrequest::new(&self.inner.settings, caller);
         let digest = question.digest(&self.inner.key);
         let (waiting, own) = match self.flights.join(digest, || self.inner.known(&digest)) {
-            Ok(granted) => {
+            Joined::Known(granted) => {
                 count("cached");
                 return Ok(verified(&granted, &[]));
             }
-            Err(Joined::Full) => {
+            Joined::Full => {
                 count("turned_away");
                 return Err(Denied::NotNow(BUSY));
             }
-            Err(Joined::Another(waiting)) => {
+            Joined::Another(waiting) => {
                 count("shared");
                 (waiting, false)
             }
-            Err(Joined::First(waiting, flight)) => {
+            Joined::First(waiting, flight) => {
                 count("asked");
                 let (inner, asked, drain) =
                     (Arc::clone(&self.inner), caller.asked.to_vec(), self.drain.clone());

@@ -23,7 +23,9 @@ type FlightSender<T> = watch::Sender<Option<T>>;
 pub(in crate::auth) struct FlightWaiter<T>(watch::Receiver<Option<T>>);
 
 /// What becomes of somebody who asks.
-pub(in crate::auth) enum Joined<T> {
+pub(in crate::auth) enum Joined<T, K> {
+    /// The outcome is known already.
+    Known(K),
     /// Somebody asks the same already.
     Another(FlightWaiter<T>),
     /// Nobody did: the flight has to be flown.
@@ -50,22 +52,22 @@ impl<T: Clone + Send + Sync> SingleFlight<T> {
         self: &Arc<Self>,
         digest: Digest,
         known: impl FnOnce() -> Option<K>,
-    ) -> Result<K, Joined<T>> {
+    ) -> Joined<T, K> {
         let mut under_way = self.lock();
         if let Some(sender) = under_way.get(&digest) {
-            return Err(Joined::Another(FlightWaiter(sender.subscribe())));
+            return Joined::Another(FlightWaiter(sender.subscribe()));
         }
         if let Some(known) = known() {
-            return Ok(known);
+            return Joined::Known(known);
         }
         if under_way.len() >= self.most {
-            return Err(Joined::Full);
+            return Joined::Full;
         }
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
         under_way.insert(digest, Arc::clone(&sender));
         let flight = Flight { flights: Arc::clone(self), digest, sender };
-        Err(Joined::First(FlightWaiter(receiver), flight))
+        Joined::First(FlightWaiter(receiver), flight)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<FlightSender<T>>>> {
@@ -127,11 +129,8 @@ impl<T> Drop for Flight<T> {
 mod tests {
     use super::*;
 
-    fn join(flights: &Arc<SingleFlight<u32>>, n: u8) -> Joined<u32> {
-        match flights.join([n; 32], || None::<u32>) {
-            Err(joined) => joined,
-            Ok(_) => panic!("nothing is known"),
-        }
+    fn join(flights: &Arc<SingleFlight<u32>>, n: u8) -> Joined<u32, u32> {
+        flights.join([n; 32], || None)
     }
 
     #[tokio::test]
@@ -146,7 +145,7 @@ mod tests {
         flight.fly(async { 7 }).await;
         assert_eq!(second.outcome().await, Some(7));
         assert!(matches!(join(&flights, 1), Joined::First(..)));
-        assert_eq!(flights.join([1; 32], || Some(8)).ok(), Some(8));
+        assert!(matches!(flights.join([1; 32], || Some(8)), Joined::Known(8)));
     }
 
     #[tokio::test]

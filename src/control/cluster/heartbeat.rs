@@ -20,7 +20,7 @@ use crate::telemetry::INSTANCES;
 /// How often it is looked who is silent.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Who is deaf for so long says so.
+/// An instance that is isolated for so long says so in its log.
 const WARN: Duration = Duration::from_secs(10);
 
 /// The last sign of life.

@@ -1,6 +1,6 @@
 //! Who the other instances are: each says every second that it lives, and who is silent for too long is dead.
 //!
-//! Invariant: silence counts only while this instance hears its own word. If it does not, it is the deaf one, and
+//! Invariant: silence counts only while this instance hears its own word. If it does not, it is the isolated one, and
 //! nobody is declared dead for that. This file must not know what instances tell each other beside.
 
 use crate::lock::Mutex;
@@ -18,8 +18,8 @@ use crate::config;
 pub(in crate::control) const BEAT: Duration = Duration::from_secs(1);
 /// Who was not heard of for so long is dead.
 pub(in crate::control) const DEAD: Duration = Duration::from_secs(4);
-/// Who does not hear its own word for so long is deaf.
-const DEAF: Duration = Duration::from_millis(2500);
+/// An instance that does not hear its own word for so long is isolated.
+const ISOLATED: Duration = Duration::from_millis(2500);
 /// For so long others are believed to live although they cannot be heard.
 const TRUST: Duration = Duration::from_secs(30);
 /// More instances than this are not known: a bound against nonsense on the channel.
@@ -218,7 +218,7 @@ impl Roster {
     }
 
     fn is_isolated(&self, now: Instant) -> bool {
-        self.echo.is_none_or(|echo| now.saturating_duration_since(echo) > DEAF)
+        self.echo.is_none_or(|echo| now.saturating_duration_since(echo) > ISOLATED)
     }
 
     fn turn(&mut self, now: Instant) -> MembershipChange {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_dies_while_we_are_the_deaf_one() {
+    fn nobody_dies_while_we_are_isolated() {
         // Redis was away for 20 seconds, and the others are heard again a little later than we are.
         let heard = |second| match second {
             0..10 => "me a b",
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_deaf_for_long_knows_of_nobody_any_more() {
+    fn an_instance_that_is_isolated_for_long_knows_of_nobody_any_more() {
         let heard = |second| if second < 10 { "me a" } else { "" };
         let dead = dead(60, heard);
         assert_eq!(dead.len(), 1);

@@ -75,8 +75,8 @@ impl Revoke {
         }
     }
 
-    /// GrantSelector grants, when they were taken back, and until when by the clock here; None when nobody is named. `known` is
-    /// the time that is left where that is known better.
+    /// GrantSelector grants, when they were taken back, and until when by the clock here; None when nobody is named.
+    /// `known` is the time that is left where that is known better.
     pub(in crate::control) fn read(
         self,
         known: Option<Duration>,
@@ -120,8 +120,8 @@ fn left_until(until: SystemTime) -> u64 {
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// When something ends by the clock here: after what is left, as it is known from somebody who has kept the message, or as
-/// the sender said; or at the sender's `until` where neither is there.
+/// When something ends by the clock here: after what is left, as it is known from somebody who has kept the message, or
+/// as the sender said; or at the sender's `until` where neither is there.
 fn ends(until: u64, left: Option<u64>, known: Option<Duration>) -> SystemTime {
     match known.or(left.map(Duration::from_millis)) {
         Some(left) => {

@@ -106,7 +106,8 @@ impl Surveys {
         self.kinds().insert(kind, answers);
     }
 
-    /// Asks these instances, and waits for the answers for at most `patience`. Dropped half-way, the answers are passed over.
+    /// Asks these instances, and waits for the answers for at most `patience`. Dropped half-way, the answers are passed
+    /// over.
     pub async fn ask(
         &self,
         kind: &'static str,

@@ -51,7 +51,7 @@ impl Shard {
             for command in commands.drain(..) {
                 match command {
                     ShardCommand::Join(join) => self.join(*join),
-                    ShardCommand::Poke(who) => self.on_notify(who),
+                    ShardCommand::Notify(who) => self.on_notify(who),
                     ShardCommand::End(ask) => {
                         // What was published before it was asked for comes before the end.
                         self.take_in(&mut taken, &mut pass);

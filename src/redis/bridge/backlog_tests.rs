@@ -6,13 +6,13 @@ impl Weigh for u64 {
     }
 }
 
-fn heard() -> Backlog<u64> {
+fn backlog() -> Backlog<u64> {
     Backlog::new(1 << 20)
 }
 
-fn hear(heard: &mut Backlog<u64>, numbers: std::ops::Range<u64>) {
+fn hear(backlog: &mut Backlog<u64>, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        heard.hear(Some(number));
+        backlog.hear(Some(number));
     }
 }
 
@@ -22,7 +22,7 @@ fn numbers(batch: &BacklogBatch<u64>) -> Vec<u64> {
 
 #[test]
 fn two_who_heard_a_marker_mean_the_same_message_by_it() {
-    let (mut early, mut late) = (heard(), heard());
+    let (mut early, mut late) = (backlog(), backlog());
     early.begin();
     hear(&mut early, 0..5);
     early.mark(7);
@@ -49,7 +49,7 @@ fn two_who_heard_a_marker_mean_the_same_message_by_it() {
 
 #[test]
 fn a_place_may_lie_ahead() {
-    let mut slow = heard();
+    let mut slow = backlog();
     slow.begin();
     slow.mark(1);
     hear(&mut slow, 0..2);
@@ -63,70 +63,70 @@ fn a_place_may_lie_ahead() {
 
 #[test]
 fn behind_a_break_there_may_be_a_gap() {
-    let mut heard = heard();
-    heard.begin();
-    heard.mark(1);
-    hear(&mut heard, 0..3);
-    heard.end();
-    hear(&mut heard, 3..5);
-    assert_eq!(heard.locate(Checkpoint { marker: 1, behind: 4 }), None, "said while it did not listen");
-    let cursor = heard.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
-    let batch = heard.batch(cursor, 10, 1000).unwrap();
+    let mut backlog = backlog();
+    backlog.begin();
+    backlog.mark(1);
+    hear(&mut backlog, 0..3);
+    backlog.end();
+    hear(&mut backlog, 3..5);
+    assert_eq!(backlog.locate(Checkpoint { marker: 1, behind: 4 }), None, "said while it did not listen");
+    let cursor = backlog.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
+    let batch = backlog.batch(cursor, 10, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (false, vec![1, 2]));
-    heard.forget(batch.to);
-    assert!(heard.is_at_break(batch.to));
-    assert_eq!(heard.batch(batch.to, 10, 1000), None, "it does not listen");
-    heard.begin();
-    hear(&mut heard, 5..7);
-    assert_eq!(heard.batch(batch.to, 10, 1000), None, "no marker says where it ends");
-    heard.mark(2);
-    let batch = heard.batch(batch.to, 10, 1000).unwrap();
+    backlog.forget(batch.to);
+    assert!(backlog.is_at_break(batch.to));
+    assert_eq!(backlog.batch(batch.to, 10, 1000), None, "it does not listen");
+    backlog.begin();
+    hear(&mut backlog, 5..7);
+    assert_eq!(backlog.batch(batch.to, 10, 1000), None, "no marker says where it ends");
+    backlog.mark(2);
+    let batch = backlog.batch(batch.to, 10, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (true, vec![5, 6]));
     assert_eq!(batch.position, Checkpoint { marker: 2, behind: 0 });
 }
 
 #[test]
 fn what_gives_way_is_a_gap() {
-    let mut heard = Backlog::new(10 * (8 + OVERHEAD));
-    heard.begin();
-    heard.mark(1);
-    let dropped: usize = (0..12).map(|number| heard.hear(Some(number))).sum();
-    assert_eq!((dropped, heard.len()), (2, 10));
-    let cursor = heard.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
-    assert!(!heard.is_whole_from(cursor));
-    let batch = heard.batch(cursor, 3, 1000).unwrap();
+    let mut backlog = Backlog::new(10 * (8 + OVERHEAD));
+    backlog.begin();
+    backlog.mark(1);
+    let dropped: usize = (0..12).map(|number| backlog.hear(Some(number))).sum();
+    assert_eq!((dropped, backlog.len()), (2, 10));
+    let cursor = backlog.locate(Checkpoint { marker: 1, behind: 1 }).unwrap();
+    assert!(!backlog.is_whole_from(cursor));
+    let batch = backlog.batch(cursor, 3, 1000).unwrap();
     assert_eq!((batch.gap, numbers(&batch)), (true, vec![2, 3, 4]));
     for _ in 0..2 * MAX_SEGMENTS {
-        heard.end();
-        heard.begin();
-        heard.hear(Some(0));
+        backlog.end();
+        backlog.begin();
+        backlog.hear(Some(0));
     }
-    assert!(heard.segments.len() <= MAX_SEGMENTS);
-    assert!(heard.bytes <= heard.max_bytes);
+    assert!(backlog.segments.len() <= MAX_SEGMENTS);
+    assert!(backlog.bytes <= backlog.max_bytes);
 }
 
 #[test]
 fn a_batch_is_bounded_and_what_is_nothing_counts() {
-    let mut heard = heard();
-    heard.begin();
-    heard.mark(1);
+    let mut backlog = backlog();
+    backlog.begin();
+    backlog.mark(1);
     for number in 0..6 {
-        heard.hear((number % 2 == 0).then_some(number));
+        backlog.hear((number % 2 == 0).then_some(number));
     }
-    let start = heard.oldest().unwrap();
-    let batch = heard.batch(start, 2, 1000).unwrap();
+    let start = backlog.oldest().unwrap();
+    let batch = backlog.batch(start, 2, 1000).unwrap();
     assert_eq!((numbers(&batch), batch.position.behind), (vec![0, 2], 3));
-    let batch = heard.batch(start, 10, 1).unwrap();
+    let batch = backlog.batch(start, 10, 1).unwrap();
     assert_eq!(numbers(&batch), [0]);
-    assert_eq!(heard.behind(2), heard.locate(Checkpoint { marker: 1, behind: 3 }));
-    assert_eq!(heard.behind(0), Some(start));
-    assert_eq!(heard.behind(4), None);
+    assert_eq!(backlog.behind(2), backlog.locate(Checkpoint { marker: 1, behind: 3 }));
+    assert_eq!(backlog.behind(0), Some(start));
+    assert_eq!(backlog.behind(4), None);
 }
 
 #[test]
 fn an_overlap_is_the_longest() {
-    let overlap = |tail: &str, heard: &str, cut| overlap(tail.as_bytes(), cut, heard.as_bytes());
-    for (tail, heard, len) in [
+    let overlap = |tail: &str, backlog: &str, cut| overlap(tail.as_bytes(), cut, backlog.as_bytes());
+    for (tail, backlog, len) in [
         ("", "abc", 0),
         ("abc", "", 0),
         ("abc", "xyz", 0),
@@ -139,10 +139,10 @@ fn an_overlap_is_the_longest() {
         ("abcab", "abcabc", 5),
         ("ba", "aaa", 1),
     ] {
-        assert_eq!(overlap(tail, heard, false), len, "{tail} {heard}");
+        assert_eq!(overlap(tail, backlog, false), len, "{tail} {backlog}");
     }
-    for (tail, heard, len) in [("cd", "abcde", 4), ("", "abc", 0), ("cdx", "abcde", 0), ("xa", "abc", 1)] {
-        assert_eq!(overlap(tail, heard, true), len, "{tail} {heard}");
+    for (tail, backlog, len) in [("cd", "abcde", 4), ("", "abc", 0), ("cdx", "abcde", 0), ("xa", "abc", 1)] {
+        assert_eq!(overlap(tail, backlog, true), len, "{tail} {backlog}");
     }
     assert_eq!(overlap("cd", "abcde", false), 0, "an instance that had heard of it would have begun with it");
 }
@@ -225,8 +225,8 @@ impl World {
             (Some(_), None) if !alone || !instance.is_listening() => None,
             (Some(_), None) => {
                 instance.keep_last_segment();
-                let heard: Vec<u64> = instance.all().copied().collect();
-                instance.behind(overlap(&messages, false, &heard))
+                let backlog: Vec<u64> = instance.all().copied().collect();
+                instance.behind(overlap(&messages, false, &backlog))
             }
             (None, _) => instance.oldest(),
         };
@@ -258,7 +258,7 @@ impl World {
     fn run(seed: u64, steady: bool) -> Self {
         let mut world = Self {
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            instances: (0..3).map(|_| heard()).collect(),
+            instances: (0..3).map(|_| backlog()).collect(),
             said: 0,
             markers: 0,
             place: None,
@@ -289,7 +289,7 @@ impl World {
                 }
                 14 if which > 0 || !steady => {
                     // Another process takes its place.
-                    world.instances[which] = heard();
+                    world.instances[which] = backlog();
                 }
                 _ => {
                     if let Some(at) = world.place.and_then(|place| world.instances[which].locate(place)) {

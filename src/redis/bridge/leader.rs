@@ -1,9 +1,10 @@
 //! Appends what is published on bridged channels to the stream: on one instance, each message once and in order.
 //!
-//! Every instance hears all of it ([`Backlog`](crate::redis::bridge::backlog::Backlog)) and keeps what is not known to be in the stream. The
-//! holder of the lease appends. An instance that takes the lease over reads up to where the messages have been appended, finds
-//! that checkpoint in what it heard itself, and goes on there. An instance that cannot find it waits until those who can had
-//! their chance, and then says in the stream that messages may be missing: a gap is reported, never silent.
+//! Every instance hears all of it ([`Backlog`](crate::redis::bridge::backlog::Backlog)) and keeps what is not known to
+//! be in the stream. The holder of the lease appends. An instance that takes the lease over reads up to where the
+//! messages have been appended, finds that checkpoint in what it heard itself, and goes on there. An instance that
+//! cannot find it waits until those who can had their chance, and then says in the stream that messages may be missing:
+//! a gap is reported, never silent.
 
 use std::sync::Arc;
 use std::time::Duration;

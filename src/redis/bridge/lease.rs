@@ -2,8 +2,8 @@
 //! stream, changed together with it in one step.
 //!
 //! The *checkpoint* (a [`Checkpoint`], as text) moves in the very script that appends, and an append
-//! names the checkpoint that it follows. So one that comes twice, or late from an instance that has lost the lease, changes
-//! nothing. The lease only says who is at it.
+//! names the checkpoint that it follows. So one that comes twice, or late from an instance that has lost the lease,
+//! changes nothing. The lease only says who is at it.
 
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use crate::redis::client::slot::tag;
 
 const DOING: &str = "the bridge's turn";
 
-/// Takes or renews the lease, if the taker wants it and knows the checkpoint: gives back whose it is, the checkpoint, and for how
-/// long the lease holds. KEYS: lease, checkpoint. ARGV: token, milliseconds, wanted, the checkpoint that is known.
+/// Takes or renews the lease, if the taker wants it and knows the checkpoint: gives back whose it is, the checkpoint,
+/// and for how long the lease holds. KEYS: lease, checkpoint. ARGV: token, milliseconds, wanted, the checkpoint that is
+/// known.
 const TAKE: &[u8] = b"\
 local holder = redis.call('GET', KEYS[1]) \
 local place = redis.call('GET', KEYS[2]) or '' \
@@ -29,9 +30,9 @@ if ARGV[3] == '1' and place == ARGV[4] then \
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return {1, place, 0} end \
 return {0, place, 0}";
 
-/// Appends for the holder of the lease, behind the checkpoint that it names. KEYS: lease, checkpoint, stream, idempotency keys.
-/// ARGV: token, milliseconds, checkpoint, new checkpoint, trimming, count, window, then for each message its envelope, its
-/// checkpoint, whether its data is quoted, and which idempotency key it has.
+/// Appends for the holder of the lease, behind the checkpoint that it names. KEYS: lease, checkpoint, stream,
+/// idempotency keys. ARGV: token, milliseconds, checkpoint, new checkpoint, trimming, count, window, then for each
+/// message its envelope, its checkpoint, whether its data is quoted, and which idempotency key it has.
 const APPEND: &[u8] = b"\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0, 0} end \
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return {0, 0} end \
@@ -145,8 +146,8 @@ impl Lease {
         Ok((standing, String::from_utf8_lossy(checkpoint).into_owned()))
     }
 
-    /// Appends `entries` and moves the checkpoint from `from` to `to`, if the lease is ours and the checkpoint is `from`: gives
-    /// back how many of them had no idempotency key that was known. None where nothing was changed.
+    /// Appends `entries` and moves the checkpoint from `from` to `to`, if the lease is ours and the checkpoint is
+    /// `from`: gives back how many of them had no idempotency key that was known. None where nothing was changed.
     pub(in crate::redis) async fn append(
         &self,
         connection: &mut RedisConnection,

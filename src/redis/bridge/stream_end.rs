@@ -1,4 +1,5 @@
-//! What was bridged last, as the stream's end tells it, and what the bridge writes there where something may be missing.
+//! What was bridged last, as the stream's end tells it, and what the bridge writes there where something may be
+//! missing.
 
 use std::time::Duration;
 

@@ -134,7 +134,7 @@ enum Role {
     /// It was a master then.
     Master(Instant),
     /// It does not tell.
-    Untold,
+    Undisclosed,
 }
 
 /// What happened on a connection on which nothing was asked.
@@ -347,7 +347,7 @@ impl<E: Exchange> OutboxTask<E> {
         let is_due = match self.role {
             Role::Unknown => true,
             Role::Master(at) => at.elapsed() >= self.timing.ping_interval,
-            Role::Untold => false,
+            Role::Undisclosed => false,
         };
         if self.connection.is_some() && is_due && self.ask_role().await.is_err() {
             // Demoted, or gone: nothing was sent yet, and the node that is there now is asked instead.
@@ -355,7 +355,7 @@ impl<E: Exchange> OutboxTask<E> {
         }
         if self.connection.is_none() {
             self.connection = Some(self.endpoint.open(self.timing.timeout, MAX_ANSWER).await?);
-            if self.role != Role::Untold {
+            if self.role != Role::Undisclosed {
                 self.ask_role().await.inspect_err(|_| self.connection = None)?;
             }
             self.status.on_connected();
@@ -375,7 +375,7 @@ impl<E: Exchange> OutboxTask<E> {
         match asked {
             Ok(()) => self.role = Role::Master(Instant::now()),
             Err(error @ RedisError::Refused { .. }) => {
-                self.role = Role::Untold;
+                self.role = Role::Undisclosed;
                 if !ROLE_REFUSED.swap(true, Ordering::Relaxed) {
                     warn!(redis = %self.endpoint, %error, "a demoted Redis may not be noticed, because it does not tell its role");
                 }

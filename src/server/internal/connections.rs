@@ -61,12 +61,12 @@ pub(super) async fn close_chosen(
 ) -> Result<FullResponse, ApiProblem> {
     let which = filter(&mut query)?;
     let all = query.flag("all")?.unwrap_or(false);
-    let parting = parting(query)?;
+    let mode = mode(query)?;
     if which.is_everybody() != all {
         return Err(ApiProblem::bad_query("say whose streams are closed, or all=true for everybody's"));
     }
-    let (totals, told) = control.close(&which, parting).await;
-    Ok(closed(&which, parting, totals, told))
+    let (totals, told) = control.close(&which, mode).await;
+    Ok(closed(&which, mode, totals, told))
 }
 
 /// Closes the streams of one user or session, or the stream of one client.
@@ -82,16 +82,16 @@ pub(super) async fn close_of(
         Holder::Session => which.session = Some(name),
         Holder::Client => which.client = Some(name),
     }
-    let parting = parting(query)?;
-    let (totals, told) = control.close(&which, parting).await;
+    let mode = mode(query)?;
+    let (totals, told) = control.close(&which, mode).await;
     if of == Holder::Client && totals.total == 0 {
         return Err(ApiProblem::no_such_client(totals.from.complete));
     }
-    Ok(closed(&which, parting, totals, told))
+    Ok(closed(&which, mode, totals, told))
 }
 
-fn closed(which: &StreamFilter, parting: CloseMode, totals: StreamCount, told: OthersTold) -> FullResponse {
-    let until = match parting {
+fn closed(which: &StreamFilter, mode: CloseMode, totals: StreamCount, told: OthersTold) -> FullResponse {
+    let until = match mode {
         CloseMode::StayAway(until) if which.is_remembered() => Some(until),
         _ => None,
     };
@@ -99,7 +99,7 @@ fn closed(which: &StreamFilter, parting: CloseMode, totals: StreamCount, told: O
 }
 
 /// Whether the clients may come back, from what is left of the query.
-fn parting(mut query: QueryParams) -> Result<CloseMode, ApiProblem> {
+fn mode(mut query: QueryParams) -> Result<CloseMode, ApiProblem> {
     let reconnect = query.flag("reconnect")?.unwrap_or(true);
     let time = query.text("for").map(|text| time(&text)).transpose()?;
     query.end()?;

@@ -45,8 +45,8 @@ impl Internal {
         let partial = query.flag("partial")?.unwrap_or(false);
         query.end()?;
         let body = self.body.read(body).await?;
-        let manner = PublishOptions { key, lines: is_ndjson(headers), partial };
-        match self.publish.publish(&body, manner, &publisher).await {
+        let options = PublishOptions { key, lines: is_ndjson(headers), partial };
+        match self.publish.publish(&body, options, &publisher).await {
             Ok(done) => Ok(respond::published(&done)),
             Err(bad) => Ok(respond::refused_publish(&bad)),
         }
