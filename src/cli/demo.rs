@@ -28,7 +28,7 @@ use self::network::DemoNetwork;
 use self::readers::{Load, READERS};
 use crate::app::App;
 use crate::cli::error::Error;
-use crate::cli::output::fail;
+use crate::cli::output::{fail, note};
 use crate::cli::url::reachable;
 use crate::cli::{key, serve};
 use crate::config;
@@ -119,12 +119,30 @@ impl Demo {
         drain.spawn(server::serve(backend, application, limits, drain.clone()));
         drain.spawn(server::serve(network, lines, limits, drain.clone()));
         greet(public, internal, &key).map_err(Error::Output)?;
+        warn_of_others(self.listen, self.internal_listen);
         let introduced = drain.spawn(async move { api.introduce().await });
         run_daemon(app, &config, &metrics, stop, &mut restart).await?;
         introduced.abort();
         drain.start();
         let _ = tokio::time::timeout(DEADLINE, drain.finished()).await;
         Ok(())
+    }
+}
+
+/// Says what other machines can do where they reach the demo.
+fn warn_of_others(public: SocketAddr, internal: SocketAddr) {
+    let reached = |address: SocketAddr| !address.ip().to_canonical().is_loopback();
+    if reached(public) {
+        note(format_args!(
+            "WARNING: --listen {public} is reached by other machines: anybody there can write as Anna and Ben, cut \
+             lines, restart the daemon, and read the publish key, which the page shows"
+        ));
+    }
+    if reached(internal) {
+        note(format_args!(
+            "WARNING: --internal-listen {internal} is reached by other machines: with the key that the page shows, \
+             anybody there can publish and use the dashboard"
+        ));
     }
 }
 

@@ -400,3 +400,14 @@ async fn a_port_in_use_is_reported_with_the_way_out() {
         assert!(finished.stderr.contains(&taken) && finished.stderr.contains(option), "{finished:?}");
     }
 }
+
+#[tokio::test]
+async fn it_says_what_other_machines_can_do_where_they_reach_it() {
+    let open = Shell::start(&["demo", "--listen", "0.0.0.0:0", "--internal-listen", "[::]:0"]);
+    open.said("WARNING: --listen 0.0.0.0:0 is reached by other machines").await;
+    open.said("WARNING: --internal-listen [::]:0 is reached by other machines").await;
+    let demo = Demo::start().await;
+    // It is up, so all that is said at the start has been said.
+    demo.state().await;
+    assert!(!demo.shell.errors().contains("WARNING"), "{}", demo.shell.errors());
+}
