@@ -1,5 +1,5 @@
 export const listElement = (list) =>
-  `<ol id="messages" class="messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">${list}</ol>`;
+  `<ol id="messages" class="messages" tabindex="0" aria-label="Messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">${list}</ol>`;
 
 export const page = (position, list) => `<!doctype html>
 <html lang="en">

@@ -33,7 +33,7 @@ ${lines}
 `;
 
 export const page4 = (position, list) => `${head(4, ['/htmx4/htmx.min.js', '/htmx4/ext/hx-sse.min.js'])}
-<ol id="messages" class="messages" aria-live="polite" data-empty="${empty}"
+<ol id="messages" class="messages" tabindex="0" aria-label="Messages" aria-live="polite" data-empty="${empty}"
   hx-sse:connect="/events?lastEventId=${position}" hx-swap="beforeend" hx-on:reset="location.reload()">${list}</ol>
 ${form('hx-on::after:request')}
 ${script(`document.addEventListener('htmx:sse:after:connection', () => say('live'));
@@ -42,7 +42,7 @@ document.addEventListener('htmx:sse:before:message', (event) => { if (isThere(ev
 
 export const page2 = (position, list) => `${head(2, ['/htmx2/htmx.min.js', '/htmx2-sse/sse.min.js'])}
 <div hx-ext="sse" sse-connect="/events?lastEventId=${position}">
-  <ol id="messages" class="messages" aria-live="polite" data-empty="${empty}" sse-swap="message" hx-swap="beforeend">${list}</ol>
+  <ol id="messages" class="messages" tabindex="0" aria-label="Messages" aria-live="polite" data-empty="${empty}" sse-swap="message" hx-swap="beforeend">${list}</ol>
   <span hx-trigger="sse:reset" hx-on:sse:reset="location.reload()"></span>
 </div>
 ${form('hx-on::after-request')}

@@ -13,7 +13,7 @@ export const page = (position, list) => `<!doctype html>
   <p>Open this page in two windows. What you write in one appears in the other.</p>
 </header>
 <turbo-stream-source src="/events?lastEventId=${position}"></turbo-stream-source>
-<ol id="messages" class="messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">${list}</ol>
+<ol id="messages" class="messages" tabindex="0" aria-label="Messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">${list}</ol>
 <form action="/messages" method="post">
   <label class="short">Name <input id="author" name="author" maxlength="40" value="guest" autocomplete="off" required></label>
   <label class="wide">Message ${textField}</label>

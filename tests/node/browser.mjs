@@ -1,10 +1,9 @@
 // Chromium with a page or several, driven by JSON lines: `{"do": "click", "selector": "#send"}` on stdin, `{"done": …}` or
 // `{"failed": "why"}` on stdout. Arguments: an empty folder for the browser's profile, and `any-certificate` to take the
 // certificates of tests. Ends when its stdin does.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
+import { seriousFindings } from './axe.mjs';
 import { executablePath } from './chromium.mjs';
 
 const context = await chromium.launchPersistentContext(process.argv[2], {
@@ -58,16 +57,6 @@ async function watch(page) {
   page.on('request', (request) => requested.push(`${request.method()} ${new URL(request.url()).pathname}`));
 }
 
-/** What axe-core finds that is serious, a line each. */
-async function axe() {
-  const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-  await page.evaluate(source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`);
-}
-
 await tab({});
 
 const commands = {
@@ -82,7 +71,7 @@ const commands = {
   streamed: () => streamed,
   requested: () => requested,
   complaints: () => complaints,
-  axe,
+  axe: () => seriousFindings(page),
   // Of a page that is wider than its window, both widths.
   size: async ({ width, height }) => {
     await page.setViewportSize({ width, height });

@@ -60,7 +60,7 @@ export function Chat({ conversationId }: { conversationId: string }) {
         </span>
         <p>Open this page in two windows. What you write in one appears in the other.</p>
       </header>
-      <ol id="messages" ref={list} className="messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">
+      <ol id="messages" ref={list} className="messages" tabIndex={0} aria-label="Messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">
         {messages.map(({ id, author, text, at }) => (
           <li key={id}>
             <b>{author}</b>

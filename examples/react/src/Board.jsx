@@ -53,7 +53,7 @@ function Messages({ messages, onMessage }) {
   }, [messages]);
 
   return (
-    <ol id="messages" ref={list} className="messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">
+    <ol id="messages" ref={list} className="messages" tabIndex={0} aria-label="Messages" aria-live="polite" data-empty="Nothing here yet. Write the first message.">
       {messages.map(({ id, author, text, at }) => (
         <li key={id}>
           <b>{author}</b>

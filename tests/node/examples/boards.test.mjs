@@ -1,7 +1,7 @@
 // The board in several languages and frameworks, and the chat of Next.js: the same promises.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
+import { closeBrowser, isAccessible, openBrowser, openPage, photograph, shows } from './browser.mjs';
 import { install, start } from './example.mjs';
 
 before(openBrowser);
@@ -58,6 +58,7 @@ for (const [folder, parameter = 'room', api = '/api/messages'] of [
     // By the stream, each once: the page would hide a second one.
     const streamed = reader.streamed.filter(({ eventName }) => eventName === 'message:new');
     assert.deepEqual(streamed.map(({ data }) => JSON.parse(data).text), said.slice(1));
+    await isAccessible(reader);
     await photograph(reader, folder);
   });
 }

@@ -1,6 +1,7 @@
 // One Chromium for all examples; each test has pages of its own.
 import { mkdir } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
+import { seriousFindings } from '../axe.mjs';
 import { executablePath } from '../chromium.mjs';
 
 let browser;
@@ -57,6 +58,15 @@ export async function shows(page, selector, texts) {
       const shown = await page.locator(selector).allTextContents();
       throw new Error(`${selector} shows ${JSON.stringify(shown)}, not ${JSON.stringify(texts)}`, { cause: error });
     });
+}
+
+/** Fails when axe-core has a serious finding in one of the schemes. */
+export async function isAccessible(page) {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    const found = await seriousFindings(page);
+    if (found.length > 0) throw new Error(`axe-core finds, ${colorScheme}: ${found.join('; ')}`);
+  }
 }
 
 /** Pictures for people to look at, where SIDESTREAM_SCREENSHOTS names a folder: two widths, both schemes. */

@@ -1,6 +1,6 @@
 // The two on Express. What they promise in detail is tested by `tests/it`; here they start by their own command.
 import { after, before, test } from 'node:test';
-import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
+import { closeBrowser, isAccessible, openBrowser, openPage, photograph, shows } from './browser.mjs';
 import { freePort, install, start } from './example.mjs';
 
 before(openBrowser);
@@ -23,6 +23,7 @@ test('examples/express: a message arrives in another window, by the PUBLISH that
   await shows(writer, '#messages p', ['hello', 'missed']);
   app.wire.mend();
   await shows(reader, '#messages p', ['hello', 'missed']);
+  await isAccessible(reader);
   await photograph(reader, 'express');
 });
 

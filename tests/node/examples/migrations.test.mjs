@@ -2,7 +2,7 @@
 // resumed with the other differs.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
+import { closeBrowser, isAccessible, openBrowser, openPage, photograph, shows } from './browser.mjs';
 import { install, start } from './example.mjs';
 
 before(openBrowser);
@@ -60,6 +60,7 @@ migration('chat-by-conversation', 'members hear a conversation, and nobody else 
   // Before, the page had to ask for what it missed; now the stream has it.
   const heard = bob.streamed.filter(({ eventName }) => eventName === 'message:new').map(({ data }) => JSON.parse(data).text);
   assert.deepEqual(heard, version === 'before' ? ['hello', 'after the cut'] : ['hello', 'missed?', 'after the cut']);
+  await isAccessible(bob);
   await photograph(bob, `chat-by-conversation-${version}`);
 });
 
@@ -100,6 +101,7 @@ migration('user-notifications', 'users hear what is for them, by a token in a co
   const missed = version === 'before' ? [] : ['missed?'];
   await shows(bob, '#notifications p', ['for both', ...missed, 'after the cut']);
   await shows(ada, '#notifications p', []);
+  await isAccessible(bob);
   await photograph(bob, `user-notifications-${version}`);
 });
 
@@ -128,6 +130,7 @@ migration('broadcast-sync', 'a change of one page is in all others', async (test
   const heard = reader.streamed.map(({ data }) => JSON.parse(data).todo?.text);
   assert.equal(heard.includes('bake a cake'), version === 'after');
   assert.equal(heard.includes('wash up'), true);
+  await isAccessible(reader);
   await photograph(reader, `broadcast-sync-${version}`);
 });
 
@@ -170,6 +173,7 @@ migration('sse-manager', 'users, sessions and everybody hear what is for them, b
   await tell('user', 'after the cut');
   const missed = version === 'before' ? [] : ['missed?'];
   await shows(desk, '#events p', ['for all of my sessions', 'for everybody', ...missed, 'after the cut']);
+  await isAccessible(desk);
   await photograph(desk, `sse-manager-${version}`);
 });
 
@@ -208,5 +212,6 @@ migration('nestjs-events', 'typed events reach everybody or a user, and the endp
   // What was missed: by the stream only after. Before, by loading everything again.
   const paid = bob.streamed.map(({ data }) => JSON.parse(data)).filter(({ type }) => type === 'order.paid');
   assert.deepEqual(paid.map(({ data }) => data.id), version === 'before' ? [1] : [1, 2]);
+  await isAccessible(bob);
   await photograph(bob, `nestjs-events-${version}`);
 });

@@ -1,7 +1,7 @@
 // Pages whose server sends HTML, and pages made by a framework of the browser.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { closeBrowser, openBrowser, openPage, photograph, shows } from './browser.mjs';
+import { closeBrowser, isAccessible, openBrowser, openPage, photograph, shows } from './browser.mjs';
 import { install, start } from './example.mjs';
 
 before(openBrowser);
@@ -44,6 +44,7 @@ for (const [folder, path] of [
     await shows(reader, '#messages p', said);
     await write(reader, 'written by the reader, after the cut');
     await shows(writer, '#messages p', said);
+    await isAccessible(reader);
     await photograph(reader, folder + path);
   });
 }
@@ -75,6 +76,7 @@ test('examples/react: messages and typing arrive in other windows, messages afte
   app.wire.mend();
   await reader.waitForSelector('#state.live');
   await shows(reader, '#messages p', said);
+  await isAccessible(reader);
   await photograph(reader, 'react');
 });
 
@@ -101,5 +103,6 @@ test('examples/vue: a job goes on in other windows, after a cut too', async (tes
 
   await begin('Late report');
   await shows(reader, '#jobs b', ['Monthly report', 'Yearly report', 'Late report']);
+  await isAccessible(reader);
   await photograph(reader, 'vue');
 });
