@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-clients test-examples lint docs setup chaos other-redis bench bench-check
+.PHONY: build release test test-clients test-examples lint docs dist dist-test setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -36,6 +36,33 @@ docs: .cache/mdbook-$(MDBOOK)/bin/mdbook ## The pages as a site with search, in 
 
 .cache/mdbook-$(MDBOOK)/bin/mdbook:
 	cargo install mdbook --version $(MDBOOK) --locked --no-default-features --features search --root .cache/mdbook-$(MDBOOK)
+
+# What packs a release; each is kept in .cache by its version.
+ZIG = 0.15.2
+ZIGBUILD = 0.24.1
+CARGO_DEB = 3.8.0
+CARGO_CYCLONEDX = 0.5.9
+# They run for seconds: a quick build of them saves more than a fast program.
+quickly = CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off
+packers = .cache/zigbuild-$(ZIGBUILD)-$(ZIG)/bin/cargo-zigbuild .cache/cargo-deb-$(CARGO_DEB)/bin/cargo-deb \
+  .cache/cargo-cyclonedx-$(CARGO_CYCLONEDX)/bin/cargo-cyclonedx
+
+dist: $(packers) ## What a release has: tarballs, .deb, npm packages, wheels, SBOM and checksums, in dist/ (PLATFORMS=linux-x64 for one)
+	PATH="$(subst $() ,:,$(abspath $(dir $(packers)))):$$PATH" packaging/dist.py $(PLATFORMS)
+
+dist-test: ## What `make dist` has made, installed and run: in a Debian root under systemd, by npm, pip and pipx, arm64 in an emulator
+	packaging/tests/setup.sh
+	cd packaging/tests && python3 -m unittest -v
+
+.cache/zigbuild-$(ZIGBUILD)-$(ZIG)/bin/cargo-zigbuild:
+	python3 -m venv .cache/zigbuild-$(ZIGBUILD)-$(ZIG)
+	$(@D)/pip install --quiet --disable-pip-version-check cargo-zigbuild==$(ZIGBUILD) ziglang==$(ZIG)
+
+.cache/cargo-deb-$(CARGO_DEB)/bin/cargo-deb:
+	$(quickly) cargo install cargo-deb --version $(CARGO_DEB) --locked --root .cache/cargo-deb-$(CARGO_DEB)
+
+.cache/cargo-cyclonedx-$(CARGO_CYCLONEDX)/bin/cargo-cyclonedx:
+	$(quickly) cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX) --locked --root .cache/cargo-cyclonedx-$(CARGO_CYCLONEDX)
 
 setup: ## What the tests need beside Rust
 	@tests/setup.sh

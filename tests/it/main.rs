@@ -31,6 +31,7 @@
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `own_words.rs` | what only the stream itself may say, and half of what a publisher said: by every door |
+//! | `packaging.rs` | what is packed for a release: the crate, parts of the Debian package, the npm package's wrapper, versions |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
@@ -95,6 +96,7 @@ mod log_readers;
 mod membership;
 mod openapi;
 mod own_words;
+mod packaging;
 mod page_topics;
 mod pages;
 mod presence;
