@@ -1,8 +1,8 @@
 //! Time limits of work that is mostly done long before them: of heads, bodies and answers.
 //!
 //! A timer of its own for each of them would be entered into the runtime's timers and taken out again, both under their
-//! lock. Here the timer stays entered: a limit that moves to a later time is only noted, and what is left of it is waited
-//! for when the old one is over.
+//! lock. Here the timer stays entered: a limit that moves to a later time is only noted, and what is left of it is
+//! waited for when the old one is over.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What the allocator reads at its start; `_RJEM_MALLOC_CONF` in the environment goes before it. Pages that nobody uses go
-/// back within a second, by a thread of the allocator's own, so that a silent daemon gives back too.
+/// What the allocator reads at its start; `_RJEM_MALLOC_CONF` in the environment goes before it. Pages that nobody uses
+/// go back within a second, by a thread of the allocator's own, so that a silent daemon gives back too.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the allocator looks for this name")]
 #[unsafe(export_name = "_rjem_malloc_conf")]

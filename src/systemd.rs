@@ -18,7 +18,8 @@ pub struct PassedSockets {
 
 impl PassedSockets {
     /// Takes the sockets of the environment. `FileDescriptorName=public` and `=internal` say which is which; of sockets
-    /// with other names the first is the public listener's. To be called before there are threads: it removes variables.
+    /// with other names the first is the public listener's. To be called before there are threads: it removes
+    /// variables.
     pub fn take() -> io::Result<Self> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut passed = ListenFd::from_env();

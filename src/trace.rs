@@ -1,5 +1,6 @@
 //! What a request is known by on its way through several programs: its id, and its place in a trace as [W3C Trace
-//! Context](https://www.w3.org/TR/trace-context-2/) has it. Read strictly, because both come from outside; knows no clock.
+//! Context](https://www.w3.org/TR/trace-context-2/) has it. Read strictly, because both come from outside; knows no
+//! clock.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Grants that were taken back before their time, and for how long their holders are kept out.
 //!
-//! A grant that was issued after it was taken back is a new one, and good: a new login works. One that does not say when
-//! it was issued is kept out until the time is over. Bounded: at the bound a new one is
-//! refused, so that nobody who was kept out gets in again.
+//! A grant that was issued after it was taken back is a new one, and good: a new login works. One that does not say
+//! when it was issued is kept out until the time is over. Bounded: at the bound a new one is refused, so that nobody
+//! who was kept out gets in again.
 //!
 //! Beside them those who were sent away: their grants are good, and still they shall not come back for a while.
 

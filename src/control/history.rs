@@ -1,7 +1,7 @@
 //! What the log keeps of a topic, for the backend: pages of events, oldest first.
 //!
-//! A page reads what streams would get on a replay: what is over (`ttl`), superseded (`coalesce`) or ephemeral is not in
-//! it. This file knows no HTTP.
+//! A page reads what streams would get on a replay: what is over (`ttl`), superseded (`coalesce`) or ephemeral is not
+//! in it. This file knows no HTTP.
 
 use std::time::Duration;
 

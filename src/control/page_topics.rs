@@ -1,8 +1,8 @@
 //! The topics that a page changes of its own stream: made on the instance that has the stream, and nowhere else.
 //!
-//! What a page asks for stays out of what all streams share: it takes no place of the log's, and is asked only so often.
-//! It is judged where the stream is, by what is known at that moment; and the stream lives no longer than the token by
-//! which it was changed.
+//! What a page asks for stays out of what all streams share: it takes no place of the log's, and is asked only so
+//! often. It is judged where the stream is, by what is known at that moment; and the stream lives no longer than the
+//! token by which it was changed.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -149,8 +149,8 @@ impl Control {
         self.revocations.check(grant, &[]).is_err().then_some("revoked")
     }
 
-    /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that is
-    /// known better than by the message.
+    /// Does what another instance, or this one, has asked for. `left` is for how long it is still to hold, where that
+    /// is known better than by the message.
     pub async fn receive(&self, message: &[u8], left: Option<Duration>) {
         let command = BusCommand::parse(message);
         let kind = match &command {

@@ -149,7 +149,8 @@ impl SurveyResponder for LocalTopics {
             let mut topics: Vec<(Name, usize)> = held.into_iter().collect();
             topics.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             topics.truncate(limit.min(MAX_TOPICS));
-            // In pieces that fit into a message, whatever the names: 256 bytes each, escaped six times as long at worst.
+            // In pieces that fit into a message, whatever the names: 256 bytes each, escaped six times as long at
+            // worst.
             let parts = topics.chunks(128).map(|topics| TopicsPart { topics: topics.to_vec(), total });
             let parts: Vec<TopicsPart> =
                 if topics.is_empty() { vec![TopicsPart::default()] } else { parts.collect() };

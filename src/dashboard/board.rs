@@ -1,7 +1,8 @@
 //! What the dashboard shows second by second, as SSE text: ten minutes of samples, and a snapshot each second for who
 //! watches.
 //!
-//! Bounded: so many samples, so many watchers, and for each of them the newest snapshot only: a slow one misses seconds.
+//! Bounded: so many samples, so many watchers, and for each of them the newest snapshot only: a slow one misses
+//! seconds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

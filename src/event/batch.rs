@@ -62,7 +62,8 @@ impl BadBatch {
     }
 }
 
-/// The events that `body` holds, good and bad, at most `max`. `lines` says that it is known to be NDJSON; otherwise it is found out.
+/// The events that `body` holds, good and bad, at most `max`. `lines` says that it is known to be NDJSON; otherwise it
+/// is found out.
 pub fn parse_events(body: &[u8], max: usize, lines: bool) -> Result<EventBatch<'_>, BadBatch> {
     let whole = str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?;
     let text = whole.trim_ascii();

@@ -1,7 +1,7 @@
 //! Half a character in JSON: `"\ud83d"` alone, as `JSON.stringify` writes a text that was cut within an emoji.
 //!
-//! JSON has a spelling for it and UTF-8 has not, so that some readers refuse it and others take it. Here it is U+FFFD, as
-//! every encoder to UTF-8 makes of it, wherever it stands.
+//! JSON has a spelling for it and UTF-8 has not, so that some readers refuse it and others take it. Here it is U+FFFD,
+//! as every encoder to UTF-8 makes of it, wherever it stands.
 
 use std::borrow::Cow;
 

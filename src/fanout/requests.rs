@@ -1,4 +1,5 @@
-//! What is asked of open streams from outside: to end, to go on for longer, to be listed. The shards that own them do it.
+//! What is asked of open streams from outside: to end, to go on for longer, to be listed. The shards that own them do
+//! it.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The topics that were given to users, sessions and clients: now, and at every position from which the log replays.
 //!
 //! A change has a position of its own among the events, so that a stream's topics are a matter of its cursor. The
-//! changes of users and sessions are kept as long as the events before them, those of a client until its stream has gone
-//! over them (`waiting.rs`); what a set was earlier is today's with the later changes undone. This file knows no
+//! changes of users and sessions are kept as long as the events before them, those of a client until its stream has
+//! gone over them (`waiting.rs`); what a set was earlier is today's with the later changes undone. This file knows no
 //! subscriber.
 
 use std::collections::{BTreeSet, VecDeque};

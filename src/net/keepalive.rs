@@ -16,8 +16,8 @@ const LEAST: Duration = Duration::from_secs(25);
 /// Keep-alive for an idle client; for one that owes an acknowledgement a limit above `write_timeout`, of which zero is
 /// none.
 ///
-/// When the kernel's limit is over it drops the connection without a word to the client, which then waits for ever if its
-/// network comes back. Our own end is sent again until it arrives, or until that limit: so ours has to be first.
+/// When the kernel's limit is over it drops the connection without a word to the client, which then waits for ever if
+/// its network comes back. Our own end is sent again until it arrives, or until that limit: so ours has to be first.
 pub fn notice_vanished(socket: impl AsFd, write_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(&socket);
     let keepalive =

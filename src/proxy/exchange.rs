@@ -29,9 +29,9 @@ pub(super) enum ExchangeError {
     Sent { error: ProxyError, heard: bool },
 }
 
-/// Sends `request` and waits for the head of its answer: for `patience` from the last movement of its body; `late` tells when
-/// that may be over. Takes the
-/// connection out of `slot` when it is over. Dropping the future leaves the connection in the middle of things.
+/// Sends `request` and waits for the head of its answer: for `patience` from the last movement of its body; `late`
+/// tells when that may be over. Takes the connection out of `slot` when it is over. Dropping the future leaves the
+/// connection in the middle of things.
 pub(super) async fn exchange(
     slot: &mut Option<Box<UpstreamConnection>>,
     request: Request<RequestBody>,

@@ -1,9 +1,9 @@
 //! The plain exchange: a GET without a body, answered by a head and a short body of a stated length that come at once.
 //! Most requests are of this kind, and hyper's client side is half of what they would cost.
 //!
-//! Whatever else comes of it, hyper takes over where this has stopped (`UpstreamConnection::sender`): it hears that the request has
-//! been sent, and reads the answer from its first byte. So nothing here judges an answer, and what is not plain to
-//! the letter is left to hyper.
+//! Whatever else comes of it, hyper takes over where this has stopped (`UpstreamConnection::sender`): it hears that the
+//! request has been sent, and reads the answer from its first byte. So nothing here judges an answer, and what is not
+//! plain to the letter is left to hyper.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -51,8 +51,8 @@ pub(super) enum FastPathOutcome {
     Late,
 }
 
-/// Whether a request with this head may begin a plain exchange, if it has no body, says nothing of one, and does not ask to
-/// switch protocols.
+/// Whether a request with this head may begin a plain exchange, if it has no body, says nothing of one, and does not
+/// ask to switch protocols.
 pub(super) fn fits(head: &Parts) -> bool {
     head.method == Method::GET && head.uri.authority().is_none() && head.uri.path_and_query().is_some()
 }
@@ -69,8 +69,8 @@ impl RawConnection {
         Self { io, read: ahead.into(), head: Vec::new(), sent: 0 }
     }
 
-    /// Sends `request`, which has to fit, and waits for its answer until `late`. `unsaid`: who sent it, if its head does not
-    /// say so.
+    /// Sends `request`, which has to fit, and waits for its answer until `late`. `unsaid`: who sent it, if its head
+    /// does not say so.
     pub(super) async fn exchange(
         &mut self,
         request: &Request<RequestBody>,

@@ -3,8 +3,8 @@
 //! It is polled in the task of the request that it carries, so a request costs no second task and no wake-up between
 //! two; and to drop it is to close it, which is how a request is cancelled.
 //!
-//! hyper's client side speaks on it, but for a plain exchange (`fast_path.rs`), for which the raw socket is enough. Each
-//! begins where the other has left the socket.
+//! hyper's client side speaks on it, but for a plain exchange (`fast_path.rs`), for which the raw socket is enough.
+//! Each begins where the other has left the socket.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,8 +100,8 @@ impl UpstreamConnection {
         }
     }
 
-    /// Reads and writes what can be. Ready when the connection is over; its error goes to the request that waits for an answer
-    /// or its body.
+    /// Reads and writes what can be. Ready when the connection is over; its error goes to the request that waits for an
+    /// answer or its body.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.mode {
             Mode::Hyper(hyper) => {

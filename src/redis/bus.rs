@@ -1,8 +1,8 @@
 //! What instances tell each other, on `<prefix>:control`: one connection listens, another one tells.
 //!
 //! What has to reach instances that are away is kept in the sorted set `<prefix>:revocations` until its time is over by
-//! the clock of Redis, and read whenever listening begins: after the subscription stands, so that nothing falls between. This file must not
-//! know what a message means.
+//! the clock of Redis, and read whenever listening begins: after the subscription stands, so that nothing falls
+//! between. This file must not know what a message means.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ struct BusNames {
     kept: Box<[u8]>,
 }
 
-/// Keeps a message until a time by the clock of Redis, which is the same for all instances, and publishes it. It is kept
-/// first: an instance that begins to listen in between finds it.
+/// Keeps a message until a time by the clock of Redis, which is the same for all instances, and publishes it. It is
+/// kept first: an instance that begins to listen in between finds it.
 const KEEP: &[u8] = b"\
 local time = redis.call('TIME') \
 local now = time[1] * 1000 + math.floor(time[2] / 1000) \
@@ -79,7 +79,8 @@ impl RedisBus {
         format!("{prefix}:revocations")
     }
 
-    /// Starts both connections' tasks; they end when `drain` starts. `control` gets every command, this instance's own too.
+    /// Starts both connections' tasks; they end when `drain` starts. `control` gets every command, this instance's own
+    /// too.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         timing: Timing,
@@ -224,8 +225,8 @@ impl BusListener {
         }
     }
 
-    /// Reads the commands that came while nobody listened here, on a connection of its own: a subscribed one takes no such
-    /// command.
+    /// Reads the commands that came while nobody listened here, on a connection of its own: a subscribed one takes no
+    /// such command.
     async fn catch_up(&self) -> Result<(), RedisError> {
         let mut connection = open(&self.endpoint, self.timing).await?;
         // Each is kept until a time by the clock of Redis: ours may be another.

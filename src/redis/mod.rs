@@ -1,7 +1,8 @@
-//! All that goes through Redis: channels, the stream that is the log, what bridges the one into the other, what instances
-//! tell each other, topics that are given, requests of a backend, and what happens once.
+//! All that goes through Redis: channels, the stream that is the log, what bridges the one into the other, what
+//! instances tell each other, topics that are given, requests of a backend, and what happens once.
 //!
-//! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and every stream gets a `reset`.
+//! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and every stream gets
+//! a `reset`.
 
 mod bridge;
 mod bus;

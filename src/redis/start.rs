@@ -215,8 +215,8 @@ pub fn start_bus(
     Ok(RedisBus::start(endpoint, Timing::new(settings), &settings.prefix, control, drain))
 }
 
-/// Starts to take requests from the list in the Redis of `settings`, until `drain` starts; `handler` answers them. A body
-/// may have `max_body` bytes.
+/// Starts to take requests from the list in the Redis of `settings`, until `drain` starts; `handler` answers them. A
+/// body may have `max_body` bytes.
 pub fn start_requests(
     settings: &config::Redis,
     max_body: usize,

@@ -15,7 +15,8 @@ pub(super) struct Connected<'a> {
     pub(super) topics: Vec<&'a str>,
     /// Whether the stream goes on where the client's last one ended.
     pub(super) resumed: bool,
-    /// How many events follow that the client missed, or asked for on a fresh stream; at most [`COUNTED`], then `more` is set.
+    /// How many events follow that the client missed, or asked for on a fresh stream; at most [`COUNTED`], then `more`
+    /// is set.
     pub(super) missed: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) more: bool,

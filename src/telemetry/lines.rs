@@ -1,4 +1,5 @@
-//! Lines about each stream and each event that is published: at level debug, or at info where the operator asks for them.
+//! Lines about each stream and each event that is published: at level debug, or at info where the operator asks for
+//! them.
 //!
 //! Where they are off they cost a look at two flags.
 
@@ -35,7 +36,8 @@ pub fn are_shown(kind: LineKind) -> bool {
     SHOWN[kind as usize].load(Ordering::Relaxed)
 }
 
-/// From now on lines of `kinds` are at level info, and the others at debug. Gives back `filter` so that it lets them pass.
+/// From now on lines of `kinds` are at level info, and the others at debug. Gives back `filter` so that it lets them
+/// pass.
 pub(super) fn show(kinds: &[LineKind], filter: &str) -> String {
     let mut filter = filter.to_owned();
     for kind in LineKind::ALL {

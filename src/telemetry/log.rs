@@ -30,16 +30,16 @@ pub enum BadLogging {
     Thread(#[from] io::Error),
 }
 
-/// Reads a level, or levels by target, such as `info,sidestream::proxy=debug`. Of the targets that an event's own target
-/// begins with, the longest decides.
+/// Reads a level, or levels by target, such as `info,sidestream::proxy=debug`. Of the targets that an event's own
+/// target begins with, the longest decides.
 pub fn log_filter(text: &str) -> Result<Targets, ParseError> {
     text.split(',').map(str::trim).collect::<Vec<_>>().join(",").parse()
 }
 
 /// Sends the log to standard error, as text or as one JSON object a line, by a thread of its own: code that logs never
 /// waits and never fails. Lines that standard error does not take are counted in
-/// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line of
-/// the log too. Lines of the kinds `shown` are there whatever the filter's level.
+/// `sidestream_log_lines_lost_total`, and a line says how many were lost when it takes lines again. A panic is a line
+/// of the log too. Lines of the kinds `shown` are there whatever the filter's level.
 pub fn install_log(json: bool, filter: &str, shown: &[LineKind]) -> Result<(), BadLogging> {
     let filter = quiet_filter(filter, shown)?;
     let writer = LogWriter::start(io::stderr())?;

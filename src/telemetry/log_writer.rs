@@ -1,7 +1,7 @@
 //! Lines on their way to standard error: a bounded queue and a thread of its own.
 //!
-//! Invariant: code that logs never waits, never fails and never panics, whatever becomes of the one who reads the log. A
-//! crate for this (`tracing-appender`) neither counts failed writes nor says later how many lines are missing.
+//! Invariant: code that logs never waits, never fails and never panics, whatever becomes of the one who reads the log.
+//! A crate for this (`tracing-appender`) neither counts failed writes nor says later how many lines are missing.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -84,8 +84,8 @@ impl Write for LogWriter {
     }
 }
 
-/// `line` with `\u….` for what a terminal could obey, and for what would break or turn the line: also within JSON it says
-/// the same.
+/// `line` with `\u….` for what a terminal could obey, and for what would break or turn the line: also within JSON it
+/// says the same.
 fn plain_line(line: &[u8]) -> Cow<'_, [u8]> {
     let Ok(text) = str::from_utf8(line) else { return line.into() };
     let text = text.strip_suffix('\n').unwrap_or(text);

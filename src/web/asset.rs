@@ -14,8 +14,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-/// What a page may: load from where it comes from, and talk to it. No inline script or style, no frame around it, and no
-/// text that becomes HTML.
+/// What a page may: load from where it comes from, and talk to it. No inline script or style, no frame around it, and
+/// no text that becomes HTML.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
      trusted-types 'none'";

@@ -1,7 +1,7 @@
 //! The pages that are built into the binary, and all that they load: nothing comes from anywhere else.
 //!
-//! `look/` is what the pages have in common, `vendor/` what others wrote, with its licence. Who is served them, on which
-//! listener and path, is decided elsewhere.
+//! `look/` is what the pages have in common, `vendor/` what others wrote, with its licence. Who is served them, on
+//! which listener and path, is decided elsewhere.
 
 mod asset;
 mod dashboard;

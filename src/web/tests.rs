@@ -1,4 +1,5 @@
-//! What the look promises: colours that can be read on both grounds in both schemes, and files that name no other place.
+//! What the look promises: colours that can be read on both grounds in both schemes, and files that name no other
+//! place.
 
 use std::collections::BTreeMap;
 

@@ -14,8 +14,8 @@ fn built(kinds: &str) -> BTreeSet<String> {
     text.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_owned()).collect()
 }
 
-/// A feature that only a dev-dependency asks for has that package, and all that stands on it, built once for `cargo run` and
-/// once more for `cargo test`.
+/// A feature that only a dev-dependency asks for has that package, and all that stands on it, built once for `cargo
+/// run` and once more for `cargo test`.
 #[test]
 fn the_daemon_and_its_tests_share_what_they_are_built_of() {
     let (daemon, tests) = (built("normal,build"), built("normal,build,dev"));

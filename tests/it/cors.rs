@@ -240,7 +240,8 @@ window.ask = async (headers) => {{
 
 /// A daemon behind a wire, and a page of another origin on a browser's screen.
 async fn shown(listed: bool) -> (Daemon, Wire, Node, Browser) {
-    // The port of the page has to be known to the daemon and that of the daemon to the page: the wire has one of its own.
+    // The port of the page has to be known to the daemon and that of the daemon to the page: the wire has one of its
+    // own.
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let mut wire = Wire::to(nowhere).await;
     let node = page(&format!("http://{}/events?topic=a", wire.address)).await;

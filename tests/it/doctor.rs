@@ -1,5 +1,6 @@
-//! `doctor`: each thing that can stand between a page and its stream is named, in front of real proxies that are set up so, and
-//! of a scripted server for what real ones do not do on demand. That it finds nothing where all is well is in `proxies.rs`.
+//! `doctor`: each thing that can stand between a page and its stream is named, in front of real proxies that are set up
+//! so, and of a scripted server for what real ones do not do on demand. That it finds nothing where all is well is in
+//! `proxies.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! Requests that are made to cost, by strangers and by callers: sizes, counts, products, repetition. A request of N bytes
-//! costs at most what N bytes of its dearest honest kind cost, in processor time and in memory.
+//! Requests that are made to cost, by strangers and by callers: sizes, counts, products, repetition. A request of N
+//! bytes costs at most what N bytes of its dearest honest kind cost, in processor time and in memory.
 //!
-//! Each row of a table is a hostile request and an honest one, sent by turns to the same daemon in the same run; what is
-//! bounded is the ratio of what they take a byte, so that neither the machine nor the build matters. Clients that are
-//! slow are in `doors.rs`, and what a receiver or a key set answers in `webhooks/` and `jwt/jwks.rs`.
+//! Each row of a table is a hostile request and an honest one, sent by turns to the same daemon in the same run; what
+//! is bounded is the ratio of what they take a byte, so that neither the machine nor the build matters. Clients that
+//! are slow are in `doors.rs`, and what a receiver or a key set answers in `webhooks/` and `jwt/jwks.rs`.
 
 use std::net::SocketAddr;
 use std::time::Duration;

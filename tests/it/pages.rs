@@ -191,8 +191,8 @@ async fn run(terminal: &mut Terminal, fences: &[Fence], places: &Places) {
                 let json =
                     |text: &str| serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"));
                 let mut real: Value = json(&last);
-                // A stream's `connected` may come before presence has counted it. A question may be asked again, that of
-                // `POST /presence/users` too.
+                // A stream's `connected` may come before presence has counted it. A question may be asked again, that
+                // of `POST /presence/users` too.
                 let reads =
                     asked.contains("/presence") || !(asked.contains(" -d ") || asked.contains(" -X "));
                 if !alike(&page, &real) && reads {

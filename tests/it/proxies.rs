@@ -1,5 +1,5 @@
-//! docs/proxies.md: the configurations of nginx, HAProxy, Caddy and Apache, taken out of the page and run as they stand in
-//! front of the daemon. Only addresses and the files of the certificate are put in place of others.
+//! docs/proxies.md: the configurations of nginx, HAProxy, Caddy and Apache, taken out of the page and run as they stand
+//! in front of the daemon. Only addresses and the files of the certificate are put in place of others.
 
 use std::path::PathBuf;
 

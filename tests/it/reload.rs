@@ -14,8 +14,8 @@ async fn ask(daemon: &Daemon) -> Answer {
     daemon.command("POST", "/reload", &[], b"").await
 }
 
-/// Rewrites the configuration's file and asks for a reload, which must be taken up; gives back the names of the keys that
-/// were applied, and of those that need a restart.
+/// Rewrites the configuration's file and asks for a reload, which must be taken up; gives back the names of the keys
+/// that were applied, and of those that need a restart.
 async fn reloaded(daemon: &Daemon, config: &str) -> (Vec<String>, Vec<String>) {
     daemon.rewrite(config);
     let answer = ask(daemon).await;

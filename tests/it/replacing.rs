@@ -1,5 +1,5 @@
-//! The page that maps the calls of an in-process SSE service to requests (docs/replacing.md): its code is run as it stands,
-//! against two instances and their Redis.
+//! The page that maps the calls of an in-process SSE service to requests (docs/replacing.md): its code is run as it
+//! stands, against two instances and their Redis.
 
 use std::path::Path;
 use std::process::Stdio;

@@ -226,8 +226,8 @@ impl Watched {
         }
     }
 
-    /// A ticket: made, used, used again, presented on a path of the backend's, and with its cookie. Gives the ticket and
-    /// what the cookie seals, which are secrets too.
+    /// A ticket: made, used, used again, presented on a path of the backend's, and with its cookie. Gives the ticket
+    /// and what the cookie seals, which are secrets too.
     async fn a_ticket(&mut self) -> [String; 2] {
         let Self { planted, daemon, backend, seen, .. } = self;
         let key = format!("Bearer {}", planted.ticket_key);

@@ -44,8 +44,8 @@ async fn come_and_go_often(daemon: &Daemon, from: u32, to: u32) {
     .await;
 }
 
-/// Memory of its own in KiB, and open descriptors. Pages of the program itself are shared with other tests' daemons, and
-/// count for more when those end.
+/// Memory of its own in KiB, and open descriptors. Pages of the program itself are shared with other tests' daemons,
+/// and count for more when those end.
 fn held(pid: u32) -> (u64, usize) {
     let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("Linux");
     let pss = memory.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("a line");

@@ -1,4 +1,5 @@
-//! TLS on the public listener: what clients agree on, what goes through it, real clients, certificates that are renewed.
+//! TLS on the public listener: what clients agree on, what goes through it, real clients, certificates that are
+//! renewed.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,4 +1,5 @@
-//! What happens to a stream while it is open: its grant ends, is renewed, or is taken back, here or on another instance.
+//! What happens to a stream while it is open: its grant ends, is renewed, or is taken back, here or on another
+//! instance.
 
 use std::time::{Duration, Instant};
 

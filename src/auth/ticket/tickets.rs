@@ -68,8 +68,8 @@ impl Tickets {
         }
     }
 
-    /// As [`new`](Self::new), and remembers what was redeemed by `before`, which is itself the answer where its settings are
-    /// the same.
+    /// As [`new`](Self::new), and remembers what was redeemed by `before`, which is itself the answer where its
+    /// settings are the same.
     pub fn renewed(
         settings: &config::AuthTicket,
         before: Option<&Arc<Self>>,

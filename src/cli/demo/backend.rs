@@ -1,7 +1,7 @@
 //! The demo's own backend: what an application behind sidestream does, and the demo's acts.
 //!
-//! It serves the page, takes what the page sends and publishes it. It must not know the daemon from inside: what it wants
-//! of it, it asks as any backend does. The acts are for the page itself: no other site may cause them.
+//! It serves the page, takes what the page sends and publishes it. It must not know the daemon from inside: what it
+//! wants of it, it asks as any backend does. The acts are for the page itself: no other site may cause them.
 
 use std::error::Error as _;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! The network between the demo's pages and its daemon: a relay of bytes that can cut a reader's line, or slow it down.
 //!
-//! It reads no more of a request than its head, to know whose line it is. What it carries it does not change, but that a
-//! request that is no stream has its connection to itself.
+//! It reads no more of a request than its head, to know whose line it is. What it carries it does not change, but that
+//! a request that is no stream has its connection to itself.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! A load of the demo's own: a thousand streams over loopback, read by threads of their own, and what they measured.
 //!
-//! Bounded in streams, events and time. Every number is counted or measured by the readers themselves; each event carries
-//! the time at which it was published, by the clock that they read.
+//! Bounded in streams, events and time. Every number is counted or measured by the readers themselves; each event
+//! carries the time at which it was published, by the clock that they read.
 
 use std::io;
 use std::net::SocketAddr;

@@ -48,8 +48,8 @@ pub(in crate::config) fn sentinel(raw: &RawValue<'_>) -> Result<Secret, Rejectio
 }
 
 /// Refuses what a URL of Redis has behind its host without a meaning. Most often that is the rest of a password with a
-/// `/`, `?` or `#` in it, which ends the part before the `@` early: everything behind would be taken for something else,
-/// and shown.
+/// `/`, `?` or `#` in it, which ends the part before the `@` early: everything behind would be taken for something
+/// else, and shown.
 fn refuse_odd_parts(text: &str) -> Result<(), Rejection> {
     let Some((scheme, rest)) = text.split_once(':') else { return Ok(()) };
     let rest = rest.strip_prefix("//").unwrap_or(rest);

@@ -86,8 +86,8 @@ pub(in crate::config) fn log_level(raw: &RawValue<'_>) -> Result<String, Rejecti
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     const WANTED: &str = "a level such as `info`, or a filter such as `info,sidestream::proxy=debug`";
     let text = raw.text(WANTED)?;
-    // A filter takes any other text for a target, so that a misspelt level would log everything of nothing; and it takes
-    // an empty level for `error`.
+    // A filter takes any other text for a target, so that a misspelt level would log everything of nothing; and it
+    // takes an empty level for `error`.
     for part in text.split(',').map(str::trim) {
         let by_target = part.contains('=');
         if !by_target && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {

@@ -27,8 +27,8 @@ section! {
             "explained",
             word([("explained", Refusals::Explained), ("terse", Refusals::Terse)])
         );
-        /// So long before its grant ends a stream gets the event token_expired, so that its page can fetch a new token and
-        /// present it; at the latest when half of the time is over. 0 = none.
+        /// So long before its grant ends a stream gets the event token_expired, so that its page can fetch a new token
+        /// and present it; at the latest when half of the time is over. 0 = none.
         warn_before: Duration = value("30s", time_or_zero(SECOND..=HOUR));
         /// For how long `POST /revoke` keeps callers out, where the request does not say so itself.
         revoke_for: Duration = value("1h", time(SECOND..=30 * DAY));

@@ -37,8 +37,8 @@ const SECURES: [(&str, SecureCookie); 3] =
 section! {
     /// For auth = "ticket": `POST /tickets` on the internal listener makes one-time tickets, which come as ?ticket=.
     pub struct AuthTicket checked by check {
-        /// What seals tickets and cookies, 32 bytes or more: the same on all instances. Without it each instance draws its
-        /// own at start.
+        /// What seals tickets and cookies, 32 bytes or more: the same on all instances. Without it each instance draws
+        /// its own at start.
         secret: Option<Secret> = secret("please-make-one-with-openssl-rand-hex-32", shared_secret);
         /// Keys that may ask for tickets (`Authorization: Bearer <key>`); without any, `internal.publish_keys`.
         keys: Vec<Secret> = secrets([], publish_key);

@@ -14,9 +14,9 @@ section! {
     /// Which web pages of other origins may open the streams and read them (CORS). What the backend answers is its own
     /// affair.
     pub struct Cors checked by check {
-        /// Their origins, each in full: "https://app.example", "http://localhost:5173". A "*" in the first part of a name stands
-        /// for any text without dots: "https://*.app.example", "https://pr-*.app.example". "null" is for pages that have
-        /// none, and "*" alone for every page.
+        /// Their origins, each in full: "https://app.example", "http://localhost:5173". A "*" in the first part of a
+        /// name stands for any text without dots: "https://*.app.example", "https://pr-*.app.example". "null" is for
+        /// pages that have none, and "*" alone for every page.
         origins: Vec<OriginPattern> = list([], origin);
         /// Whether they may do so with cookies (`withCredentials`); not with "*" or "null".
         credentials: bool = value(false, yes_or_no);

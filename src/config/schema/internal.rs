@@ -19,8 +19,8 @@ section! {
     pub struct Internal checked by check {
         /// The address to listen on.
         listen: SocketAddr = value("127.0.0.1:8081", address);
-        /// Keys that may publish (`Authorization: Bearer <key>`), several while one is replaced. Without any, nobody may
-        /// publish over HTTP. `openssl rand -hex 32` makes a good one.
+        /// Keys that may publish (`Authorization: Bearer <key>`), several while one is replaced. Without any, nobody
+        /// may publish over HTTP. `openssl rand -hex 32` makes a good one.
         publish_keys: Vec<Secret> = secrets([], publish_key);
         /// How large the body of a publish, or a message on a Redis channel, may be.
         max_body: ByteSize = value("1MiB", size(KIB..=GIB));
@@ -32,8 +32,8 @@ section! {
         max_batch: usize = value(1000, whole(1..=1_000_000));
         /// Connections open at once; 0 = no limit. Beyond it, they wait.
         max_connections: usize = value(4096, whole(0..=10_000_000));
-        /// Without which dependencies /readyz is 503: "backend", "redis", "redis_stream" and others that it names. A load
-        /// balancer then sends no more requests here, not even for pages. /readyz/events looks at all of them.
+        /// Without which dependencies /readyz is 503: "backend", "redis", "redis_stream" and others that it names. A
+        /// load balancer then sends no more requests here, not even for pages. /readyz/events looks at all of them.
         ready_requires: Vec<String> = list([], dependency);
         /// Names by which this listener is asked, such as "sidestream.internal", beside its addresses and "localhost".
         /// Requests by another name are refused, because a web page can make its own name mean this address.

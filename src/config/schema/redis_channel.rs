@@ -18,8 +18,8 @@ pub enum ChannelFormat {
 section! {
     /// A channel that an application publishes to already. There may be several; none by default.
     pub struct Channel without default checked by check {
-        /// The channel; each * stands for any text, which templates know as {1}, {2} and so on, and the whole channel as
-        /// {0}.
+        /// The channel; each * stands for any text, which templates know as {1}, {2} and so on, and the whole channel
+        /// as {0}.
         pattern: String = required(
             "chat:*",
             "name a channel, or several by a `*`: pattern = \"chat:*\"",
@@ -39,8 +39,8 @@ section! {
             "raw",
             word([("raw", ChannelFormat::Raw), ("envelope", ChannelFormat::Envelope)])
         );
-        /// Whether its messages go into `[redis.stream]`, by one of the instances, and so gain ids. Else they are delivered
-        /// live only.
+        /// Whether its messages go into `[redis.stream]`, by one of the instances, and so gain ids. Else they are
+        /// delivered live only.
         bridge: bool = value(false, yes_or_no);
     }
 }

@@ -17,17 +17,17 @@ pub enum Trim {
 }
 
 section! {
-    /// The log in a Redis stream: the same ids on every instance, and it outlives a restart of any of them. Without this
-    /// section the log is in memory. What each instance holds of the stream for clients that come back is bounded by
-    /// `[log]`.
+    /// The log in a Redis stream: the same ids on every instance, and it outlives a restart of any of them. Without
+    /// this section the log is in memory. What each instance holds of the stream for clients that come back is bounded
+    /// by `[log]`.
     pub struct RedisStream without default {
         /// The stream's key; by default the prefix with ":log" behind it.
         key: String = value("sidestream:log", stream_key);
         /// Events that the stream holds; older ones are trimmed.
         // Fewer, and what is read could be trimmed before it is.
         max_events: usize = value(1000000, whole(1000..=1_000_000_000));
-        /// About how much memory of Redis it may take, as `MEMORY USAGE` tells it every ten seconds (a right of its own in an
-        /// ACL); older events are trimmed, 100 stay in any case. 0 = as much as `max_events` take.
+        /// About how much memory of Redis it may take, as `MEMORY USAGE` tells it every ten seconds (a right of its own
+        /// in an ACL); older events are trimmed, 100 stay in any case. 0 = as much as `max_events` take.
         max_bytes: ByteSize = value(0, size(0..=65_536 * GIB));
         /// How old its events may get; 0 = as old as `max_events` lets them.
         max_age: Duration = value(0, time_or_zero(MINUTE..=30 * DAY));
@@ -37,9 +37,9 @@ section! {
         timeout: Duration = value("2s", time(MILLIS(10)..=MINUTE));
         /// How many entries are read at once.
         batch: usize = value(1000, whole(1..=10_000));
-        /// Whether what is published on the channels "sidestream" and "sidestream:topic:name-of-the-topic" goes into the
-        /// stream as well, by one of the instances: it gains ids, and clients that come back get it. For other channels it
-        /// is said at each of them.
+        /// Whether what is published on the channels "sidestream" and "sidestream:topic:name-of-the-topic" goes into
+        /// the stream as well, by one of the instances: it gains ids, and clients that come back get it. For other
+        /// channels it is said at each of them.
         bridge: bool = value(false, yes_or_no);
         /// How long the right to do that lasts unless its holder renews it: another instance goes on that much after a
         /// crash.

@@ -39,16 +39,16 @@ const SHAPES: [(&str, EventFormat); 3] = [
 section! {
     /// What every stream speaks.
     pub struct Sse checked by check {
-        /// How events are laid out: "named" (the SSE event field, and the data as published), "typed" (no event field; the
-        /// data is {"type", "data", "timestamp"}, as many applications write it by hand) or "typed-ms" (the same with a
-        /// timestamp in milliseconds).
+        /// How events are laid out: "named" (the SSE event field, and the data as published), "typed" (no event field;
+        /// the data is {"type", "data", "timestamp"}, as many applications write it by hand) or "typed-ms" (the same
+        /// with a timestamp in milliseconds).
         events: EventFormat = value("named", word(SHAPES));
         /// The name of a stream's first event.
         connected_as: EventName = value("connected", first_event_name);
         /// A stream that has been silent for so long gets a heartbeat; 0 = none.
         heartbeat: Duration = value("20s", time_or_zero(SECOND..=HOUR));
-        /// The heartbeat's form: "comment" (": hb" and a blank line), "line" (without the blank line, for clients that take
-        /// a comment for an event) or "event:name" (an event of that name).
+        /// The heartbeat's form: "comment" (": hb" and a blank line), "line" (without the blank line, for clients that
+        /// take a comment for an event) or "event:name" (an event of that name).
         heartbeat_as: Heartbeat = value("comment", heartbeat_form);
         /// Each stream tells its client to come back after a time drawn at random from `retry_min` to `retry_max`.
         retry_min: Duration = value("1s", time(MILLIS(10)..=HOUR));
@@ -58,8 +58,8 @@ section! {
         max_age: Duration = value(0, time_or_zero(SECOND..=30 * DAY));
         /// A stream whose socket takes nothing for so long is closed.
         write_timeout: Duration = value("30s", time(MILLIS(100)..=HOUR));
-        /// How a refusal that will pass is said: "retry" (200 and "come back", as EventSource needs it) or "status" (429 or
-        /// 503).
+        /// How a refusal that will pass is said: "retry" (200 and "come back", as EventSource needs it) or "status"
+        /// (429 or 503).
         refuse_with: RefuseWith = value("retry", word([("retry", RefuseWith::Retry), ("status", RefuseWith::Status)]));
     }
 }

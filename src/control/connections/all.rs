@@ -93,8 +93,8 @@ impl Connections {
     }
 }
 
-/// The first `limit` of the instances' pages, each in order and with the word whether it goes on; and what the next page
-/// begins behind.
+/// The first `limit` of the instances' pages, each in order and with the word whether it goes on; and what the next
+/// page begins behind.
 fn merge(
     pages: impl Iterator<Item = (Vec<ConnectionInfo>, bool)>,
     limit: usize,

@@ -1,7 +1,8 @@
 //! Who is somewhere: for each name how many streams it has on which instance, and what has been said of it.
 //!
-//! The names are users, or topics: a user is online while it has a stream, a topic occupied while it has one. Invariant:
-//! the edges of one name alternate, beginning with its coming. This file must not know where the numbers come from.
+//! The names are users, or topics: a user is online while it has a stream, a topic occupied while it has one.
+//! Invariant: the edges of one name alternate, beginning with its coming. This file must not know where the numbers
+//! come from.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -1,7 +1,8 @@
-//! What one instance tells the others of its people, and when: numbered messages of what changed, everything on request.
+//! What one instance tells the others of its people, and when: numbered messages of what changed, everything on
+//! request.
 //!
-//! Invariant: an instance that has heard every message up to a number, or everything as of it, knows what this instance had when
-//! that message was made. Knows no clock, no channel and no lock.
+//! Invariant: an instance that has heard every message up to a number, or everything as of it, knows what this instance
+//! had when that message was made. Knows no clock, no channel and no lock.
 
 use std::collections::BTreeSet;
 

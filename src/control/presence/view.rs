@@ -1,8 +1,9 @@
 //! The people of all instances as one of them sees it, and which edges it has to speak.
 //!
 //! Every instance tells the others how many streams each user (and, where somebody wants to know, each topic) has on
-//! it, in numbered messages; an instance that misses one asks for the whole. Invariant: when nothing moves any more, every view
-//! that hears the others is the same, and each edge was spoken by somebody. Knows no clock, no channel and no lock.
+//! it, in numbered messages; an instance that misses one asks for the whole. Invariant: when nothing moves any more,
+//! every view that hears the others is the same, and each edge was spoken by somebody. Knows no clock, no channel and
+//! no lock.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,5 +1,5 @@
-//! A shard: one thread with its subscribers and their sockets. What it owns is in `state`, its loop in `run`, and in the
-//! other files what it does.
+//! A shard: one thread with its subscribers and their sockets. What it owns is in `state`, its loop in `run`, and in
+//! the other files what it does.
 
 mod bind;
 mod clock;

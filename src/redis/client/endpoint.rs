@@ -72,8 +72,8 @@ impl Endpoint {
         Self { current, files: None, key: String::new() }
     }
 
-    /// A connection to the server that it is now: each step takes at the longest `limit`. Of what is received no text is kept
-    /// that is longer than `max_text`.
+    /// A connection to the server that it is now: each step takes at the longest `limit`. Of what is received no text
+    /// is kept that is longer than `max_text`.
     pub(in crate::redis) async fn open(
         &self,
         limit: Duration,
@@ -135,8 +135,8 @@ impl Endpoint {
         Arc::clone(&self.current.lock())
     }
 
-    /// The connection that `open` gave failed, or it gave none: the one that said where to go may not know it, and another
-    /// one is asked next time.
+    /// The connection that `open` gave failed, or it gave none: the one that said where to go may not know it, and
+    /// another one is asked next time.
     pub(in crate::redis) fn doubt(&self) {
         match &self.current().place {
             RedisPlace::Fixed => {}

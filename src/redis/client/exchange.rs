@@ -1,5 +1,5 @@
-//! What an [`Outbox`](crate::redis::client::outbox::Outbox) carries: one kind of request as commands, what the answers to
-//! them mean, and what is known of a request without an answer.
+//! What an [`Outbox`](crate::redis::client::outbox::Outbox) carries: one kind of request as commands, what the answers
+//! to them mean, and what is known of a request without an answer.
 
 use std::time::Duration;
 

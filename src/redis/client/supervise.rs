@@ -1,8 +1,8 @@
 //! A connection over its whole life: made, used, lost, and made again until the daemon stops; and what metrics, health
 //! and the log say of it.
 //!
-//! Every connection to Redis has a [`ConnectionStatus`]. Those that work on their own are run by [`supervise`]; those that
-//! answer requests belong to an [`outbox`](crate::redis::client::outbox). This file knows no command.
+//! Every connection to Redis has a [`ConnectionStatus`]. Those that work on their own are run by [`supervise`]; those
+//! that answer requests belong to an [`outbox`](crate::redis::client::outbox). This file knows no command.
 
 use std::convert::Infallible;
 use std::sync::Arc;

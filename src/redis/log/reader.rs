@@ -1,8 +1,8 @@
 //! The connection that follows the stream: made, caught up, watched, and made again, for ever.
 //!
 //! Reads block, but never longer than a bound, so the very connection that delivers is probed by each read. With each
-//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is reported to
-//! every stream, never passed over. This file must not know who listens.
+//! read Redis is asked whether the stream still has what was read last: what was trimmed or lost in between is reported
+//! to every stream, never passed over. This file must not know who listens.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -230,7 +230,8 @@ impl StreamReader {
         }
         let (mut doubt, mut stood, mut is_refused) = (false, None, false);
         if judged {
-            // Without the right to it, it is one step all the same unless the server is interrupted between two commands.
+            // Without the right to it, it is one step all the same unless the server is interrupted between two
+            // commands.
             is_refused = !connection.transaction(QUESTIONS + 1, limit).await?;
             let (verdict, info) = connection.standing(at.id, at.added, limit).await?;
             doubt = verdict != Verdict::Whole;

@@ -55,8 +55,8 @@ pub(in crate::redis) fn ask_standing(commands: &mut Vec<u8>, key: &[u8], read: E
 }
 
 impl RedisConnection {
-    /// Reads how the stream stands to a reader that has all of it up to `read`, which was the `added`th entry where that
-    /// is known.
+    /// Reads how the stream stands to a reader that has all of it up to `read`, which was the `added`th entry where
+    /// that is known.
     pub(in crate::redis) async fn standing(
         &mut self,
         read: EventId,
@@ -74,8 +74,8 @@ impl RedisConnection {
         Ok((verdict, info))
     }
 
-    /// Reads what stands before the answers of a transaction of `commands` commands: they come next. False when there may
-    /// be none: then the commands are answered one by one, and `EXEC` with an error.
+    /// Reads what stands before the answers of a transaction of `commands` commands: they come next. False when there
+    /// may be none: then the commands are answered one by one, and `EXEC` with an error.
     pub(in crate::redis) async fn transaction(
         &mut self,
         commands: usize,

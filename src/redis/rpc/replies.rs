@@ -29,8 +29,8 @@ const PURPOSE: Purpose = Purpose {
 };
 /// How long it is tried to leave an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// As one step: an error at the first command leaves a foreign key without an end. Of a list that nobody reads the newest
-/// are kept, for a minute.
+/// As one step: an error at the first command leaves a foreign key without an end. Of a list that nobody reads the
+/// newest are kept, for a minute.
 const LEAVE: &[u8] = b"redis.call('RPUSH', KEYS[1], ARGV[1]) redis.call('LTRIM', KEYS[1], -1000, -1) \
                        return redis.call('PEXPIRE', KEYS[1], 60000)";
 

@@ -1,8 +1,8 @@
-//! RpcServer of a backend over Redis: taken from the list `<prefix>:requests`, each by one instance, done as the internal
-//! listener would, and answered in the list that the request names.
+//! RpcServer of a backend over Redis: taken from the list `<prefix>:requests`, each by one instance, done as the
+//! internal listener would, and answered in the list that the request names.
 //!
-//! What has been taken is gone from Redis, so there is a place for it before it is taken. This file must not know what is
-//! asked.
+//! What has been taken is gone from Redis, so there is a place for it before it is taken. This file must not know what
+//! is asked.
 
 use std::sync::Arc;
 use std::time::Duration;

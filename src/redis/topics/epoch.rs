@@ -1,8 +1,8 @@
 //! What users and sessions are given, when the log is loaded: read from its hash, which becomes one of the stream's
 //! newest life.
 //!
-//! Invariant: nobody loads from a hash of a life that has ended and goes on beside others who have not. This file knows no
-//! entry of the stream.
+//! Invariant: nobody loads from a hash of a life that has ended and goes on beside others who have not. This file knows
+//! no entry of the stream.
 
 use tracing::warn;
 

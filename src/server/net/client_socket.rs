@@ -43,8 +43,8 @@ impl ClientSocket {
         Arc::into_inner(self.socket)
     }
 
-    /// Completes when the client has ended its side, or vanished, some seconds ago: also when nobody reads, because bytes
-    /// of a next request are there already.
+    /// Completes when the client has ended its side, or vanished, some seconds ago: also when nobody reads, because
+    /// bytes of a next request are there already.
     pub(in crate::server) fn left(&self) -> impl Future<Output = ()> + Send + 'static {
         let socket = Arc::clone(&self.socket);
         async move {

@@ -1,10 +1,11 @@
-//! A watch over the heads that hyper reads on a connection: how long each may take, and whether one is too much for hyper.
+//! A watch over the heads that hyper reads on a connection: how long each may take, and whether one is too much for
+//! hyper.
 //!
-//! hyper wants a timer for each head, and drops it when the head is there. All of one connection are the same deadline, set
-//! anew. That also tells when hyper waits for a head, and what it writes then, with nothing of an answer left to be
-//! written, is that it refuses that head. A refusal by 431 can be kept back: nothing has been written, and hyper has taken
-//! no byte of such a head, so that another connection can read it again with more room. (Of other refusals it has: it finds
-//! what is wrong only when it has taken the head apart.)
+//! hyper wants a timer for each head, and drops it when the head is there. All of one connection are the same deadline,
+//! set anew. That also tells when hyper waits for a head, and what it writes then, with nothing of an answer left to be
+//! written, is that it refuses that head. A refusal by 431 can be kept back: nothing has been written, and hyper has
+//! taken no byte of such a head, so that another connection can read it again with more room. (Of other refusals it
+//! has: it finds what is wrong only when it has taken the head apart.)
 
 use std::io;
 use std::pin::Pin;

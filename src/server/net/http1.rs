@@ -35,8 +35,8 @@ pub(in crate::server) struct Http1Limits {
 /// A socket that a stream takes, and the stream.
 pub(in crate::server) type TakenOver<I> = (I, Admission, Framing);
 
-/// Serves until the client leaves, `left` completes, `cut` is notified, or the drain has started and the open request is answered; or until
-/// an answer leaves a stream in `handover`.
+/// Serves until the client leaves, `left` completes, `cut` is notified, or the drain has started and the open request
+/// is answered; or until an answer leaves a stream in `handover`.
 pub(in crate::server) async fn serve<I, A, F>(
     io: I,
     answer: A,
@@ -100,8 +100,8 @@ fn builder(watch: &HeadWatch, limits: Http1Limits) -> http1::Builder {
     builder
 }
 
-/// The same connection, which reads a head again that was too much for hyper, with room for as many fields as one may have. hyper
-/// takes such room from the allocator for each head, so that it is not there from the first.
+/// The same connection, which reads a head again that was too much for hyper, with room for as many fields as one may
+/// have. hyper takes such room from the allocator for each head, so that it is not there from the first.
 fn with_room<I, S>(
     parts: Parts<TokioIo<WatchedIo<I>>, S>,
     watch: &HeadWatch,

@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: a header by which a balancer of connections says whose connection it is.
 //!
-//! It stands in front of everything else, TLS included, and is read to its last byte and no further. Only peers that the
-//! operator lists are asked for one, so nobody else can say who they are.
+//! It stands in front of everything else, TLS included, and is read to its last byte and no further. Only peers that
+//! the operator lists are asked for one, so nobody else can say who they are.
 //! <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
 
 use std::io;

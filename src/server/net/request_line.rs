@@ -1,5 +1,5 @@
-//! The line of the log about a request that was answered: begun with the request, written when the last of its answer is
-//! through, or when the client has left.
+//! The line of the log about a request that was answered: begun with the request, written when the last of its answer
+//! is through, or when the client has left.
 //!
 //! No query stands in it, which may hold a token. What the client chose is bounded in length.
 

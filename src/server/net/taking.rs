@@ -1,5 +1,5 @@
-//! Whether the client takes an answer's body: between two frames it is the client that is waited for, unless the backend
-//! has nothing to give.
+//! Whether the client takes an answer's body: between two frames it is the client that is waited for, unless the
+//! backend has nothing to give.
 
 use std::pin::Pin;
 use std::sync::Arc;

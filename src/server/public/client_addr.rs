@@ -49,8 +49,8 @@ impl TrustedProxies {
         client
     }
 
-    /// Puts what a trusted proxy says by `Forwarded` (RFC 7239) into the fields that it has not set of `X-Forwarded-*`, which
-    /// everything else, the backend too, reads.
+    /// Puts what a trusted proxy says by `Forwarded` (RFC 7239) into the fields that it has not set of `X-Forwarded-*`,
+    /// which everything else, the backend too, reads.
     pub(super) fn read_forwarded(&self, peer: SocketAddr, headers: &mut HeaderMap) {
         if !self.contains(peer.ip()) || !headers.contains_key(FORWARDED) {
             return;

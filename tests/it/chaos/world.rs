@@ -1,5 +1,5 @@
-//! What chaos of every kind needs: instances that share a Redis, each over a wire of its own, and the faults that any of
-//! them can meet; dice that a seed repeats; clients that move from instance to instance, and the order of a run.
+//! What chaos of every kind needs: instances that share a Redis, each over a wire of its own, and the faults that any
+//! of them can meet; dice that a seed repeats; clients that move from instance to instance, and the order of a run.
 
 use std::future::Future;
 use std::net::SocketAddr;

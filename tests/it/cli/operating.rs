@@ -1,4 +1,5 @@
-//! `status`, `connections`, `kick`, `revoke` and `presence`: what operators ask of a running daemon and do to its streams.
+//! `status`, `connections`, `kick`, `revoke` and `presence`: what operators ask of a running daemon and do to its
+//! streams.
 
 use serde_json::{Value, json};
 

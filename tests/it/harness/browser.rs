@@ -1,4 +1,5 @@
-//! A real browser with a page or several: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a screenshot.
+//! A real browser with a page or several: Chromium, driven by `tests/node/browser.mjs`. Whatever fails leaves a
+//! screenshot.
 
 use std::path::Path;
 

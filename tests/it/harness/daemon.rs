@@ -31,7 +31,8 @@ pub(crate) async fn start(config: &str) -> Daemon {
     daemon
 }
 
-/// Waits until `/readyz/events` has this status, and gives back what it says about everything that the daemon depends on.
+/// Waits until `/readyz/events` has this status, and gives back what it says about everything that the daemon depends
+/// on.
 pub(crate) async fn ready(daemon: &Daemon, status: u16) -> serde_json::Value {
     eventually(&format!("/readyz/events is {status}"), async || {
         let answer = daemon.ask("/readyz/events").await;

@@ -1,7 +1,7 @@
 //! Proxies in front of a daemon, as Debian has them, each with a configuration of the test's own.
 //!
-//! In a configuration `{listen}` stands for the address that the proxy is to listen at, `{port}` for its port, and `{folder}` for a
-//! folder of its own.
+//! In a configuration `{listen}` stands for the address that the proxy is to listen at, `{port}` for its port, and
+//! `{folder}` for a folder of its own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -131,8 +131,8 @@ impl Cluster {
             let _: () =
                 node.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await;
         }
-        // As redis-cli does it. Left to themselves they settle this among each other a little later, and one that gains a
-        // higher epoch while a slot leaves it may be given that slot back: then they never agree on who holds it.
+        // As redis-cli does it. Left to themselves they settle this among each other a little later, and one that gains
+        // a higher epoch while a slot leaves it may be given that slot back: then they never agree on who holds it.
         for (epoch, node) in (1..).zip(&nodes) {
             let _: () = node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch.to_string()]).await;
         }

@@ -1,5 +1,5 @@
-//! What other proxies let pass and parsers of HTTP often do not: many fields, targets without a path, names with capital
-//! letters, requests that come around, clients that leave in the midst of something.
+//! What other proxies let pass and parsers of HTTP often do not: many fields, targets without a path, names with
+//! capital letters, requests that come around, clients that leave in the midst of something.
 
 use std::time::Duration;
 

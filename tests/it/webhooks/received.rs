@@ -9,8 +9,8 @@ pub(super) const SECRET: &str = "a-webhook-secret-of-32-bytes-or-more";
 /// What every stream of these tests is opened by.
 const STREAM: &str = "[[stream]]\npath = \"/events\"\ntopics = [\"{query.topic}\"]\nuser = \"{query.user}\"\nsession = \"{query.session}\"\n[[stream]]\npath = \"/plain\"\n";
 
-/// A daemon's configuration with one webhook, which gets the events of streams unless `keys`, more of its keys, say otherwise;
-/// `more` comes in front.
+/// A daemon's configuration with one webhook, which gets the events of streams unless `keys`, more of its keys, say
+/// otherwise; `more` comes in front.
 pub(super) fn config(url: &str, keys: &str, more: &str) -> String {
     let events = if keys.contains("events = ") { "" } else { "events = [\"connected\", \"disconnected\"]\n" };
     format!(
