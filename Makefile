@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-clients test-examples lint docs dist dist-test setup chaos other-redis bench bench-check
+.PHONY: build release test test-otel test-clients test-examples lint docs dist dist-test setup chaos other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -12,12 +12,16 @@ release dist bench: export SIDESTREAM_COMMIT = $(shell git rev-parse --short=12 
 release: ## The daemon as it is installed, shipped and measured
 	cargo build --release --locked
 
-test: setup test-clients ## Everything: the client libraries, units, and the real daemon among real servers, clients and a browser
+test: setup test-clients test-otel ## Everything: the client libraries, units, and the real daemon among real servers, clients and a browser
 	node --test tests/node/examples/readmes.test.mjs
 	cargo test --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked; \
 	else set -x; cargo test --locked --lib --bins --tests; fi
+
+test-otel: ## The feature `otel`, which everyday builds leave out: lints, units, and spans at a scripted collector
+	cargo clippy --locked --features otel --all-targets -- -D warnings
+	cargo test --locked --features otel --lib --test it -- spans:: otel::
 
 test-clients: setup ## The client libraries by their own runners: Node, Chromium, Firefox, WebKit, Python, PHP
 	tests/clients.sh

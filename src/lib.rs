@@ -10,7 +10,7 @@
 //! | 5 | [`server`] [`redis`] |
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
-//! | 2 | [`log`] [`config`] |
+//! | 2 | [`log`] [`config`] [`spans`] |
 //! | 1 | [`deadline`] [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] [`trace`] |
 
@@ -41,6 +41,8 @@ pub mod redis;
 pub mod retry;
 pub mod server;
 pub mod shutdown;
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "without it spans go nowhere"))]
+pub mod spans;
 pub mod subscribe;
 pub mod suggest;
 pub mod systemd;

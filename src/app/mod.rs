@@ -9,6 +9,7 @@ mod running;
 mod running_config;
 mod serving;
 mod settings;
+mod spans;
 mod stop;
 mod watchdog;
 

@@ -4,13 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::base::build_log;
 use crate::app::parts::Parts;
 use crate::app::reload::ConfigSource;
 use crate::app::serving::Listeners;
-use crate::app::stop::AFTER_DEADLINE;
+use crate::app::spans::SpanCollection;
+use crate::app::stop::{AFTER_DEADLINE, LAST_SPANS};
 use crate::config::{self, CheckedConfig, Config};
 use crate::log::Log;
 use crate::server;
@@ -82,12 +84,16 @@ impl App {
     pub async fn run(self, metrics: Metrics, stop: impl Future<Output = ()>) -> io::Result<()> {
         info!(public = %self.public_address()?, internal = %self.internal_address()?, "listening");
         let Self { config, log, listeners, source } = self;
+        let spans = SpanCollection::start();
         let running = Parts::build(&config.config, log, metrics)?.start(config, listeners, source)?;
         systemd::ready();
         stop.await;
         let drain = running.config.get().config.drain.clone();
         systemd::stopping(drain.delay + drain.deadline + AFTER_DEADLINE);
         running.stop(drain).await;
+        // The last streams' too.
+        spans.finish(Instant::now() + LAST_SPANS).await;
+        info!("stopped");
         Ok(())
     }
 }

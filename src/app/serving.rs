@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::app::base::Base;
 use crate::app::running_config::RunningConfig;
@@ -30,6 +29,5 @@ impl Running {
         let end = order.stop(&drain, || fanout.drain(drain.window), || fanout.open()).await;
         fanout.stop();
         webhooks.finish(end.max(Instant::now() + LAST_REQUESTS)).await;
-        info!("stopped");
     }
 }

@@ -24,6 +24,9 @@ const LAST: Duration = Duration::from_secs(2);
 /// What webhooks get at least for their last requests, when the drain has taken all of its time.
 pub(super) const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
+/// What a collector gets for the last spans.
+pub(super) const LAST_SPANS: Duration = Duration::from_secs(1);
+
 /// How long the process may live on after the drain's deadline: the steps behind it, and the last lines of the log.
 pub(super) const AFTER_DEADLINE: Duration = Duration::from_secs(8);
 

@@ -13,6 +13,7 @@ use crate::event::bad_envelope::{BadEnvelope, BadField};
 use crate::event::half::whole_characters;
 use crate::event::object::{RawField, Slots, flag, name, names, read_object, string, whole_number};
 use crate::event::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
+use crate::trace::TraceContext;
 
 /// Longest `retry`: a day, in milliseconds.
 const MAX_RETRY: u32 = 86_400_000;
@@ -80,6 +81,7 @@ pub(super) fn parse_text(text: &str, defaults: &EnvelopeDefaults) -> Result<Even
         retry: fields.retry()?,
         ttl: fields.ttl()?,
         idempotency_key: key(fields.idempotency_key, "idempotency_key")?,
+        trace: fields.trace()?,
     })
 }
 
@@ -111,6 +113,7 @@ struct Fields<'a> {
     retry: RawField<'a>,
     ttl: RawField<'a>,
     idempotency_key: RawField<'a>,
+    traceparent: RawField<'a>,
 }
 
 impl<'a> Slots<'a> for AudienceFields<'a> {
@@ -155,6 +158,7 @@ impl<'a> Slots<'a> for Fields<'a> {
         "retry",
         "ttl",
         "idempotency_key",
+        "traceparent",
     ];
 
     fn slot(&mut self, name: &str) -> Option<(&'static str, &mut RawField<'a>)> {
@@ -170,6 +174,7 @@ impl<'a> Slots<'a> for Fields<'a> {
             "retry" => ("retry", &mut self.retry),
             "ttl" => ("ttl", &mut self.ttl),
             "idempotency_key" => ("idempotency_key", &mut self.idempotency_key),
+            "traceparent" => ("traceparent", &mut self.traceparent),
             _ => return self.audience.slot(name),
         })
     }
@@ -269,6 +274,13 @@ impl Fields<'_> {
         whole_number(raw, "milliseconds", 0, MAX_RETRY.into())
             .map(|retry| u32::try_from(retry).ok())
             .map_err(|bad| bad.at("retry"))
+    }
+
+    /// A text that is none is passed over: an event is not refused for the sake of its trace.
+    fn trace(&self) -> Result<Option<Box<TraceContext>>, BadEnvelope> {
+        let Some(raw) = self.traceparent else { return Ok(None) };
+        let text = string(raw).map_err(|bad| bad.at("traceparent"))?;
+        Ok(TraceContext::parse(text.as_bytes()).map(Box::new))
     }
 
     fn ttl(&self) -> Result<Option<Duration>, BadEnvelope> {

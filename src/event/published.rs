@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::trace::TraceContext;
+
 use crate::event::audience::Audience;
 use crate::event::name::EventName;
 
@@ -25,6 +27,8 @@ pub struct Event {
     pub ttl: Option<Duration>,
     /// A second event with the same key within the log's window is not appended.
     pub idempotency_key: Option<Box<str>>,
+    /// The place of its publishing in a trace.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Event {
@@ -40,6 +44,7 @@ impl Event {
             retry: None,
             ttl: None,
             idempotency_key: None,
+            trace: None,
         }
     }
 }

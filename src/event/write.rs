@@ -17,7 +17,8 @@ pub struct Envelope {
 
 /// The event as an envelope.
 pub fn write_event(event: &Event) -> Envelope {
-    let Event { audience, name, data, is_text, coalesce, ephemeral, retry, ttl, idempotency_key } = event;
+    let Event { audience, name, data, is_text, coalesce, ephemeral, retry, ttl, idempotency_key, trace } =
+        event;
     let embedded = if *is_text { None } else { embeddable(data) };
     let fields = Fields {
         audience: AudienceFields::of(audience.keys()),
@@ -29,6 +30,7 @@ pub fn write_event(event: &Event) -> Envelope {
         retry: *retry,
         ttl: ttl.map(|ttl| ttl.as_secs()),
         idempotency_key: idempotency_key.as_deref(),
+        traceparent: trace.as_ref().map(ToString::to_string),
     };
     let json = serde_json::to_string(&fields).expect("texts, numbers and what was parsed before");
     Envelope { json, is_quoted: !is_text && embedded.is_none() }
@@ -60,6 +62,8 @@ struct Fields<'a> {
     ttl: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +124,7 @@ mod tests {
             r#"{"topics":["a","b"],"user":7,"session":"s","clients":["c"],"event":"e","data":{"a": 1.0 , "b":[]}}"#,
             r#"{"broadcast":true,"except":{"users":["u","v"],"client":"c"},"data":"text \" of\nlines ☃"}"#,
             r#"{"topic":"a","data":1e400,"retry":5,"ttl":60,"coalesce":"c","idempotency_key":"k"}"#,
+            r#"{"topic":"a","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#,
             r#"{"user":"u","ephemeral":true,"data":""}"#,
         ] {
             let event = parse(json);

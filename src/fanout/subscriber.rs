@@ -19,6 +19,7 @@ use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
 use crate::log::{AppliedEdit, Entry, Log, Position, Reset};
 use crate::pace::Pace;
+use crate::trace::TraceContext;
 
 /// A subscriber on its way in.
 pub struct Join {
@@ -40,6 +41,8 @@ pub struct Join {
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
+    /// The place of its opening in a trace.
+    pub trace: Option<TraceContext>,
     /// When the stream is closed for its age.
     pub max_age: Option<Instant>,
     /// Dropped when the subscriber is gone: whatever must be undone then.
@@ -108,6 +111,8 @@ pub(super) struct SubscriberMeta {
     /// Of the changes that its page makes of its topics.
     pub(super) pace: Pace,
     pub(super) deadlines: Deadlines,
+    /// See [`Join::trace`]. Only where spans are collected: there are many subscribers.
+    pub(super) trace: Option<Box<TraceContext>>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
 }

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use crate::event::{Audience, Block, EventFormat, EventId, Frame, Key, Name};
 use crate::log::position::{Cursor, Position};
 use crate::log::topic_edit::{AppliedEdit, HeldTopics};
+use crate::trace::TraceContext;
 
 /// An event in its place.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Entry {
     pub expires: Option<Instant>,
     /// With which later entries it may be coalesced.
     pub coalesce: Option<Box<str>>,
+    /// The place of its publishing in a trace.
+    pub trace: Option<Box<TraceContext>>,
     /// A later entry with the same key and audience stands for it in a replay.
     pub(super) superseded: AtomicBool,
     /// It says that something is missing, and is nothing that was missed itself.

@@ -11,7 +11,7 @@ use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
 use crate::log::entry::{Located, Reset};
 use crate::log::memory::{Edited, Following, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
-use crate::log::store::{Store, StoreBounds, cost};
+use crate::log::store::{Extras, Store, StoreBounds, cost};
 use crate::log::topic_edit::{BadEdit, EditBy, MemberBounds, TopicEdit};
 
 /// One place of the log that is followed.
@@ -93,8 +93,7 @@ struct PreparedEvent {
     audience: Audience,
     frame: Frame,
     at: Instant,
-    ttl: Option<Duration>,
-    coalesce: Option<Box<str>>,
+    extras: Extras,
     is_reset: bool,
 }
 
@@ -172,8 +171,8 @@ impl PreparedEvent {
         let published = from_unix_ms(id.ms);
         let frame = format.draft(&event, published).seal((!event.ephemeral).then_some(id));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
-        let Event { audience, ttl, coalesce, .. } = event;
-        Self { id, audience, frame, at, ttl, coalesce, is_reset }
+        let Event { audience, ttl, coalesce, trace, .. } = event;
+        Self { id, audience, frame, at, extras: Extras { ttl, coalesce, trace }, is_reset }
     }
 }
 
@@ -245,8 +244,8 @@ impl Log {
             for place in places.into_iter().rev() {
                 match place {
                     HistoryRecord::Event(event) => {
-                        let PreparedEvent { id, audience, frame, at, ttl, coalesce, is_reset } = event;
-                        let entry = state.store.push(Some(id), audience, frame, at, ttl, coalesce);
+                        let PreparedEvent { id, audience, frame, at, extras, is_reset } = event;
+                        let entry = state.store.push(Some(id), audience, frame, at, extras);
                         entry.is_reset.store(is_reset, Ordering::Relaxed);
                     }
                     HistoryRecord::Change { id, asked, at } => {
@@ -310,10 +309,10 @@ impl Log {
                 }
                 match next {
                     Next::Event(live_only, ready) => {
-                        let PreparedEvent { mut audience, frame, ttl, coalesce, is_reset, .. } = ready;
+                        let PreparedEvent { mut audience, frame, extras, is_reset, .. } = ready;
                         let feeds = state.feeds_of(&mut audience);
                         let id = (!live_only).then_some(id);
-                        let entry = state.store.push(id, audience, frame, now, ttl, coalesce);
+                        let entry = state.store.push(id, audience, frame, now, extras);
                         entry.is_reset.store(is_reset, Ordering::Relaxed);
                         state.each_feed(feeds, |feed| feed.push(&entry));
                     }
@@ -384,7 +383,7 @@ impl State {
         let frame = why.frame(self.store.head().id, format);
         let mut audience = Audience::everybody();
         let feeds = self.feeds_of(&mut audience);
-        let entry = self.store.push(None, audience, frame, Instant::now(), None, None);
+        let entry = self.store.push(None, audience, frame, Instant::now(), Extras::default());
         self.each_feed(feeds, |feed| feed.push(&entry));
     }
 }

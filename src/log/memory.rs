@@ -14,7 +14,7 @@ use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key,
 use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::feed::Feed;
 use crate::log::position::{Cursor, Position};
-use crate::log::store::{Store, StoreBounds};
+use crate::log::store::{Extras, Store, StoreBounds};
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
 
 /// How much the log keeps. Whatever bound is met first trims.
@@ -342,7 +342,8 @@ impl State {
         }
         let feeds = self.feeds_of(&mut event.audience);
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
-        let entry = self.store.push(id, event.audience, draft.seal(id), now, event.ttl, event.coalesce);
+        let extras = Extras { ttl: event.ttl, coalesce: event.coalesce, trace: event.trace };
+        let entry = self.store.push(id, event.audience, draft.seal(id), now, extras);
         entry.is_reset.store(is_reset, Ordering::Relaxed);
         self.each_feed(feeds, |feed| feed.push(&entry));
         Appended { id, duplicate: false }

@@ -12,6 +12,7 @@ use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, TopicEdit};
+use crate::trace::TraceContext;
 
 /// How much the store keeps. Whatever is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,14 @@ pub(super) struct StoreBounds {
     pub(super) events: usize,
     pub(super) bytes: usize,
     pub(super) age: Duration,
+}
+
+/// What an event asks for beside its delivery.
+#[derive(Default)]
+pub(super) struct Extras {
+    pub(super) ttl: Option<Duration>,
+    pub(super) coalesce: Option<Box<str>>,
+    pub(super) trace: Option<Box<TraceContext>>,
 }
 
 /// Entries in order, with an index by key.
@@ -119,16 +128,17 @@ impl Store {
         audience: Audience,
         frame: Frame,
         at: Instant,
-        ttl: Option<Duration>,
-        coalesce: Option<Box<str>>,
+        extras: Extras,
     ) -> Arc<Entry> {
+        let Extras { ttl, coalesce, trace } = extras;
         self.head = self.head.next();
         let expires = ttl.map(|ttl| at + ttl);
         let superseded = AtomicBool::new(false);
         let position = self.head;
         let is_reset = AtomicBool::new(false);
         let entry =
-            Arc::new(Entry { position, id, audience, frame, at, expires, coalesce, superseded, is_reset });
+            Entry { position, id, audience, frame, at, expires, coalesce, trace, superseded, is_reset };
+        let entry = Arc::new(entry);
         if let Some(id) = id {
             self.head_id = id;
             if let Some(key) = &entry.coalesce {

@@ -34,7 +34,7 @@ fn audience(keys: &[Key]) -> Audience {
 fn push(store: &mut Store, clock: &Clock, keys: &[Key], data: &str) -> Arc<Entry> {
     let id = store.next_id(MS + clock.ms);
     let frame = Block { data, id: Some(id), ..Block::default() }.render();
-    store.push(Some(id), audience(keys), frame, clock.now(), None, None)
+    store.push(Some(id), audience(keys), frame, clock.now(), Extras::default())
 }
 
 fn ids(store: &Store, clock: &Clock, keys: &[Key], after: Position) -> Vec<String> {
@@ -102,7 +102,7 @@ fn an_excepted_holder_is_passed_over() {
     let user = Key::User(Name::parse("u").unwrap());
     let audience = Audience::new([topic("a")], vec![user.clone()]).unwrap();
     let id = store.next_id(MS);
-    store.push(Some(id), audience, Block::default().render(), clock.now(), None, None);
+    store.push(Some(id), audience, Block::default().render(), clock.now(), Extras::default());
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
     assert_eq!(ids(&store, &clock, &[topic("a"), user], Position(0)).len(), 0);
 }
@@ -112,7 +112,13 @@ fn an_expired_event_is_passed_over_and_is_no_gap() {
     let (mut store, mut clock) = store(10, usize::MAX, 1_000_000);
     let id = store.next_id(MS);
     let ttl = Some(Duration::from_millis(10));
-    store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), ttl, None);
+    store.push(
+        Some(id),
+        audience(&[topic("a")]),
+        Block::default().render(),
+        clock.now(),
+        Extras { ttl, ..Extras::default() },
+    );
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 1);
     clock.ms = 10;
     assert_eq!(ids(&store, &clock, &[topic("a")], Position(0)).len(), 0);
@@ -122,7 +128,8 @@ fn an_expired_event_is_passed_over_and_is_no_gap() {
 fn an_event_without_an_id_takes_a_place_but_is_not_kept() {
     let (mut store, clock) = store(10, usize::MAX, 1_000_000);
     let first = push(&mut store, &clock, &[topic("a")], "1");
-    let live = store.push(None, audience(&[topic("a")]), Block::default().render(), clock.now(), None, None);
+    let live =
+        store.push(None, audience(&[topic("a")]), Block::default().render(), clock.now(), Extras::default());
     assert_eq!(live.position, Position(first.position.0 + 1));
     assert_eq!(store.head().position, live.position);
     assert_eq!(store.head().id, first.id.unwrap());
@@ -209,9 +216,15 @@ fn any_schedule_replays_what_a_plain_list_would() {
             let entry = if let Some(key) = coalesce {
                 let id = store.next_id(MS + clock.ms);
                 let frame = Block::default().render();
-                store.push(Some(id), audience(&keys), frame, clock.now(), None, Some(key))
+                store.push(
+                    Some(id),
+                    audience(&keys),
+                    frame,
+                    clock.now(),
+                    Extras { coalesce: Some(key), ..Extras::default() },
+                )
             } else if random(5) == 0 {
-                store.push(None, audience(&keys), Block::default().render(), clock.now(), None, None)
+                store.push(None, audience(&keys), Block::default().render(), clock.now(), Extras::default())
             } else {
                 push(&mut store, &clock, &keys, "x")
             };
@@ -258,7 +271,13 @@ fn coalesced_entries_are_forgotten_with_the_log() {
     let (mut store, clock) = store(3, usize::MAX, 1_000_000);
     for n in 0..20 {
         let (id, key) = (store.next_id(MS), Some(Box::from((n % 7).to_string())));
-        store.push(Some(id), audience(&[topic("a")]), Block::default().render(), clock.now(), None, key);
+        store.push(
+            Some(id),
+            audience(&[topic("a")]),
+            Block::default().render(),
+            clock.now(),
+            Extras { coalesce: key, ..Extras::default() },
+        );
     }
     assert_eq!((store.entries.len(), store.newest.len()), (3, 3));
 }

@@ -4,120 +4,23 @@
 //! With Redis channels and the memory log the checked events go out over Redis instead, so that every instance's
 //! subscribers get them; they come back to this instance like any other's. This file knows no HTTP status.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use crate::auth::{NotAllowed, Publisher};
-use crate::event::{
-    BadBatch, BadName, EventId, EventName, Item, check_idempotency_key, parse_events, whole_characters,
-};
+use crate::auth::Publisher;
+use crate::event::{BadBatch, EventId, EventName, check_idempotency_key, parse_events, whole_characters};
 use crate::fanout::Fanout;
-use crate::future::BoxFuture;
 use crate::log::Log;
+use crate::publish::admitted::AdmittedEvent;
+use crate::publish::bad_publish::BadPublish;
+use crate::publish::relay::{Relay, RelayError, Relayed};
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, line_enabled, log_line};
+use crate::trace::TraceContext;
 
 /// The source's name in metrics.
 const SOURCE: &str = "http";
-
-/// Carries envelopes to every instance, this one included.
-pub trait Relay: Send + Sync {
-    /// Sends each of `messages` in order, and says of each what became of it. Bounded in time.
-    fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_>;
-
-    /// The id at or before which everything stands that was published before the question; None where every instance
-    /// has a log of its own.
-    fn head(&self) -> Heading<'_> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-}
-
-/// What is relayed or not, in time.
-pub type Relaying<'a> = BoxFuture<'a, Result<Vec<Relayed>, RelayError>>;
-
-/// Where the log ends, in time.
-pub type Heading<'a> = BoxFuture<'a, Result<Option<EventId>, RelayError>>;
-
-/// An envelope to be relayed.
-#[derive(Clone, Debug)]
-pub struct RelayedEnvelope {
-    /// With its idempotency key inside.
-    pub json: Bytes,
-    pub idempotency_key: Option<Box<str>>,
-    pub ephemeral: bool,
-}
-
-/// What became of an envelope that was relayed.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Relayed {
-    /// None where every instance gives it an id of its own, or it has none.
-    pub id: Option<EventId>,
-    /// The idempotency key was known: it was not relayed again, and `id` is the first one's.
-    pub duplicate: bool,
-}
-
-/// Why messages were not relayed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RelayError {
-    #[error("Redis cannot be reached: nothing was published")]
-    Down,
-    /// Redis answered, with this.
-    #[error("{0}: nothing was published")]
-    Refused(Box<str>),
-    #[error("Redis was lost before it answered: the events may have been published, in part or as a whole")]
-    Unknown,
-}
-
-impl RelayError {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Down => "relay_down",
-            Self::Refused(_) => "relay_refused",
-            Self::Unknown => "relay_unknown",
-        }
-    }
-}
-
-/// Why a publish is refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadPublish {
-    #[error("{0}")]
-    Batch(#[from] BadBatch),
-    #[error("the header Idempotency-Key {0}")]
-    Key(BadName),
-    #[error("item {item}: its idempotency_key is not the one of the header Idempotency-Key")]
-    KeysDiffer { item: usize },
-    /// `item` counts the events of a body from 0; none when it is the only one.
-    #[error("{}{not}", item.map_or(String::new(), |item| format!("item {item} (counted from 0): ")))]
-    NotAllowed { item: Option<usize>, not: NotAllowed },
-    #[error("{0}")]
-    Relay(#[from] RelayError),
-}
-
-impl BadPublish {
-    /// The same, said of the only event of a body where it is.
-    fn of(self, single: bool) -> Self {
-        match self {
-            Self::NotAllowed { not, .. } if single => Self::NotAllowed { item: None, not },
-            bad => bad,
-        }
-    }
-
-    /// One word for a metric's label.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Batch(bad) => bad.label(),
-            Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
-            Self::NotAllowed { not, .. } => not.label(),
-            Self::Relay(bad) => bad.label(),
-        }
-    }
-}
 
 /// How a body is to be published.
 #[derive(Clone, Copy, Default, Debug)]
@@ -130,6 +33,8 @@ pub struct PublishOptions<'a> {
     /// Of several events the good ones are published, and what is wrong with the others is said of each. Otherwise one
     /// bad event refuses all.
     pub partial: bool,
+    /// The place of the request in a trace; events that name one of their own have that.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a publish: the JSON of its answer.
@@ -239,7 +144,7 @@ impl PublishService {
         for (place, item) in batch.items.into_iter().enumerate() {
             let checked = item.map_err(BadPublish::from);
             match checked.and_then(|item| AdmittedEvent::new(item, key.map(|key| (key, single)), publisher)) {
-                Ok(item) => ready.push(item),
+                Ok(item) => ready.push(item.traced(manner.trace)),
                 // A bad key of the request is nothing of an event's own.
                 Err(bad) if partial && !matches!(bad, BadPublish::Key(_)) => refused.push((place, bad)),
                 Err(bad) => return Err(bad.of(single)),
@@ -301,63 +206,18 @@ impl PublishService {
     }
 }
 
-/// An event that may be published, with the idempotency key that it is known by.
-struct AdmittedEvent<'a> {
-    item: Item<'a>,
-    written: Written,
-}
-
-impl<'a> AdmittedEvent<'a> {
-    /// Checks an event against the publisher's bounds and gives it its key: the request's, which goes along with
-    /// whether the event is its only one. A key of its own has to be the same.
-    fn new(
-        mut item: Item<'a>,
-        request: Option<(&str, bool)>,
-        publisher: &Publisher,
-    ) -> Result<Self, BadPublish> {
-        let Item { place, event, .. } = &mut item;
-        let place = *place;
-        let refuse = |not| BadPublish::NotAllowed { item: Some(place), not };
-        publisher.may_send(event).map_err(refuse)?;
-        let own = event.idempotency_key.is_some();
-        if let Some((key, single)) = request {
-            let key: Box<str> = if single { key.into() } else { format!("{key}/{place}").into() };
-            check_idempotency_key(&key).map_err(BadPublish::Key)?;
-            match &event.idempotency_key {
-                Some(own) if *own != key => return Err(BadPublish::KeysDiffer { item: place }),
-                _ => event.idempotency_key = Some(key),
-            }
-        }
-        let mut written = if own { Written::AsItIs } else { Written::No };
-        // Its keys are the publisher's own.
-        if let Some(key) = &event.idempotency_key
-            && let Some(apart) = publisher.own_idempotency_key(key)
-        {
-            event.idempotency_key = Some(apart);
-            written = if own { Written::Otherwise } else { Written::No };
-        }
-        Ok(Self { item, written })
-    }
-
-    fn outgoing(&self) -> RelayedEnvelope {
-        RelayedEnvelope {
-            json: envelope(&self.item, self.written),
-            idempotency_key: self.item.event.idempotency_key.clone(),
-            ephemeral: self.item.event.ephemeral,
-        }
-    }
-}
-
 /// What the log says of an event, taken from it before it goes.
 struct PublishLine {
     audience: String,
     event: Option<EventName>,
+    trace_id: Option<String>,
 }
 
 impl PublishLine {
     fn new(ready: &AdmittedEvent<'_>) -> Self {
         let event = &ready.item.event;
-        Self { audience: event.audience.in_short(), event: event.name.clone() }
+        let trace_id = event.trace.as_ref().map(|trace| trace.trace_id());
+        Self { audience: event.audience.in_short(), event: event.name.clone(), trace_id }
     }
 
     fn log(&self, receipt: &Receipt, publisher: &Publisher) {
@@ -373,39 +233,10 @@ impl PublishLine {
             duplicate,
             relayed,
             publisher = publisher.name(),
+            trace_id = self.trace_id.as_deref(),
             "event published"
         );
     }
-}
-
-/// Whether an event's idempotency key stands in its text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Written {
-    AsItIs,
-    /// It has become another one.
-    Otherwise,
-    No,
-}
-
-/// The JSON that is relayed: the item's own text, with the key that the event has.
-fn envelope(item: &Item<'_>, key: Written) -> Bytes {
-    const FIELD: &str = "idempotency_key";
-    let own = || Bytes::copy_from_slice(item.json.as_bytes());
-    let key = match (item.event.idempotency_key.as_deref(), key) {
-        (Some(key), Written::No) => serde_json::Value::from(key),
-        (Some(key), Written::Otherwise) => {
-            let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
-                serde_json::from_str(item.json).expect("an item is an object");
-            let key = serde_json::value::to_raw_value(key).expect("a text is JSON");
-            fields.insert(FIELD.into(), &key);
-            return serde_json::to_vec(&fields).expect("what was JSON is JSON").into();
-        }
-        (None, _) | (Some(_), Written::AsItIs) => return own(),
-    };
-    // An event has at least one field, its audience, so a comma always belongs between; and where the field
-    // stands with null it counts as not given, so it is not given twice.
-    let rest = item.json.strip_prefix('{').expect("an item is an object");
-    Bytes::from(format!("{{\"{FIELD}\":{key},{rest}"))
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::auth::NotAllowed;
+use crate::event::BadName;
 use crate::event::{EnvelopeDefaults, parse_event};
 use crate::fanout::Settings;
 use crate::log::Retention;
+use crate::publish::relay::{RelayedEnvelope, Relaying};
 
 /// A relay that keeps what it gets and answers as the test says.
 struct Told {

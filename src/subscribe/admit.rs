@@ -164,6 +164,7 @@ impl Streams {
             route: admission.route,
             token: grant.token.clone(),
             times: self.times(&grant),
+            trace: admission.marks.trace,
             max_age: self.max_age(),
             seat,
         });

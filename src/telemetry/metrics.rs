@@ -95,6 +95,7 @@ metrics_table! {
     RELOADS = Counter "sidestream_reloads_total", "Times that the configuration was read anew, by outcome: applied, unchanged, refused.";
     RELOAD_OK = Gauge "sidestream_reload_ok", "0 from a reload that was refused until one that was not; else 1.";
     LOG_LINES_LOST = Counter "sidestream_log_lines_lost_total", "Lines of the log that were not written: more than its reader takes, or the write failed.";
+    SPANS = Counter "sidestream_spans_total", "Spans for an OpenTelemetry collector, by outcome: exported, failed, dropped.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
     CONNECTIONS_REFUSED = Counter "sidestream_connections_refused_total", "Connections that were closed at once or could not be accepted, by reason.";

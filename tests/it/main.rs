@@ -30,6 +30,7 @@
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
+//! | `otel.rs` | spans at a scripted collector, with the feature `otel` |
 //! | `own_words.rs` | what only the stream itself may say, and half of what a publisher said: by every door |
 //! | `packaging.rs` | what is packed for a release: the crate, parts of the Debian package, the npm package's wrapper, versions |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
@@ -95,6 +96,8 @@ mod log_lines;
 mod log_readers;
 mod membership;
 mod openapi;
+#[cfg(feature = "otel")]
+mod otel;
 mod own_words;
 mod packaging;
 mod page_topics;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Backend, Daemon, Head, Stream, log_lines, request, start};
+use crate::harness::{
+    Answer, Backend, Daemon, Head, KEY, Redis, Stream, listening, log_lines, request, start,
+};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -83,4 +85,39 @@ async fn a_stream_has_the_id_of_its_request() {
     assert_eq!((&line["request_id"], &line["trace_id"]), (&json!("chosen"), &json!(TRACE)));
     let refused = request(daemon.public, "GET", "/events", &marks, b"").await;
     assert_eq!((refused.status, refused.header("x-request-id")), (400, "chosen"));
+}
+
+#[tokio::test]
+async fn an_event_keeps_the_trace_of_its_publisher_over_redis_too() {
+    let redis = Redis::start().await;
+    for section in ["", &*redis.section(), &*format!("{}[redis.stream]\n", redis.section())] {
+        let config = format!("[telemetry]\nlog_publishes = true\n{section}");
+        let one = start(&config).await;
+        let other = if section.is_empty() { None } else { Some(start(&config).await) };
+        let other = other.as_ref().unwrap_or(&one);
+        let mut stream = listening(other, "/events?topic=a").await;
+        for (nth, own, trace) in [
+            (0, json!(null), TRACE),
+            (
+                1,
+                json!("00-11111111111111111111111111111111-b7ad6b7169203331-00"),
+                "11111111111111111111111111111111",
+            ),
+            (2, json!("what?"), TRACE),
+        ] {
+            let body = json!({ "topic": "a", "data": nth, "traceparent": own }).to_string();
+            let key = format!("Bearer {KEY}");
+            let fields = [("authorization", &*key), ("traceparent", PARENT)];
+            let answer = request(one.internal, "POST", "/publish", &fields, body.as_bytes()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(stream.event().await.data(), nth.to_string());
+            let published = log_lines(&one, "event published", nth + 1).await.swap_remove(nth);
+            let delivered = log_lines(other, "event delivered", nth + 1).await.swap_remove(nth);
+            assert_eq!(
+                (&published["trace_id"], &delivered["trace_id"]),
+                (&json!(trace), &json!(trace)),
+                "{section}"
+            );
+        }
+    }
 }

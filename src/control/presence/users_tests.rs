@@ -48,6 +48,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         token: None,
         times: Times::default(),
+        trace: None,
         max_age: None,
         seat: Box::new(()),
     });

@@ -338,6 +338,7 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         route: "/events".into(),
         token: None,
         times: Times::default(),
+        trace: None,
         max_age: None,
         seat: Box::new(()),
     }

@@ -10,7 +10,9 @@ use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::OwnedSink;
 use crate::fanout::subscriber::{State, Subscriber, SubscriberMeta, WriteOutcome};
 use crate::fanout::wheel::{Tick, Wheel};
+use crate::spans::{SpanKind, TraceSpan};
 use crate::telemetry::{line_enabled, log_line};
+use crate::trace::TraceContext;
 
 /// How long a warning waits for a client that has more before it.
 const WARN_AGAIN: Duration = Duration::from_secs(1);
@@ -137,6 +139,9 @@ impl Shard {
         self.mailbox.open.fetch_sub(1, Ordering::Relaxed);
         self.meters.closed(end);
         self.log_closed(&subscriber, &keys, end);
+        if let Some(opened) = &subscriber.about.trace {
+            record_closed(&subscriber, **opened, end);
+        }
     }
 
     fn log_closed(&self, subscriber: &Subscriber, keys: &[Key], end: CloseReason) {
@@ -175,4 +180,14 @@ impl Shard {
         let frame = self.log.format().block(block, SystemTime::now());
         let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
     }
+}
+
+/// A short span of its own at the end of a stream: one from its opening would be known only after hours.
+fn record_closed(subscriber: &Subscriber, opened: TraceContext, end: CloseReason) {
+    let Some(mut span) = TraceSpan::begin("close stream", SpanKind::Internal, Some(opened)) else { return };
+    span.note("sidestream.client", subscriber.about.client.as_str());
+    span.note("sidestream.reason", end.as_str());
+    span.note("sidestream.sent", subscriber.sent);
+    span.note("sidestream.bytes", subscriber.bytes);
+    span.end();
 }

@@ -133,5 +133,6 @@ fn count_delivered(delivered: &mut [u32], picked: &Picked, entries: &[Arc<Entry>
 fn log_delivered(entry: &Entry, delivered: u32) {
     let id = entry.id.map(|id| id.to_string());
     let audience = entry.audience.in_short();
-    log_line!(publishes, id, audience, delivered, "event delivered");
+    let trace_id = entry.trace.as_ref().map(|trace| trace.trace_id());
+    log_line!(publishes, id, audience, delivered, trace_id, "event delivered");
 }

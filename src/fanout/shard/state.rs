@@ -26,6 +26,7 @@ use crate::fanout::watcher::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
 use crate::log::{Feed, Log, Position};
 use crate::pace::Pace;
+use crate::spans;
 
 pub(in crate::fanout) struct Shard {
     pub(super) log: Arc<Log>,
@@ -129,6 +130,7 @@ impl Shard {
             opened: self.now,
             decided: join.decided,
             deadlines,
+            trace: join.trace.filter(|_| spans::are_collected()).map(Box::new),
             _seat: join.seat,
         };
         let seed = NewSubscriber { opening: join.opening, cursor, about };

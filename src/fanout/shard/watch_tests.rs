@@ -101,6 +101,7 @@ impl World {
             route: "/events".into(),
             token: None,
             times: Times::default(),
+            trace: None,
             max_age: None,
             seat: Box::new(()),
         });

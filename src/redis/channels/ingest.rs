@@ -238,15 +238,14 @@ impl Ingest {
         let count = self.batch.len();
         // The next batch will be about as large.
         let events = std::mem::replace(&mut self.batch, Vec::with_capacity(count));
-        let audiences: Vec<String> = if line_enabled!(publishes) {
-            events.iter().map(|event| event.audience.in_short()).collect()
-        } else {
-            Vec::new()
-        };
+        let about =
+            |event: &Event| (event.audience.in_short(), event.trace.as_ref().map(|trace| trace.trace_id()));
+        let lines: Vec<_> =
+            if line_enabled!(publishes) { events.iter().map(about).collect() } else { Vec::new() };
         let appended = self.log.append_all(events);
-        for (audience, Appended { id, duplicate }) in audiences.iter().zip(&appended) {
+        for ((audience, trace_id), Appended { id, duplicate }) in lines.into_iter().zip(&appended) {
             let id = id.map(|id| id.to_string());
-            log_line!(publishes, id, audience = &**audience, duplicate, "event taken from a channel");
+            log_line!(publishes, id, audience, duplicate, trace_id, "event taken from a channel");
         }
         let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
         self.taken.increment((count - duplicates) as u64);

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, request};
 
-use crate::publish::PublishOptions;
+use crate::publish::{BadPublish, PublishOptions, Published, Receipt};
 use crate::server::internal::body::ReadableBody;
 use crate::server::internal::caller::Authenticated;
 use crate::server::internal::listener::Internal;
 use crate::server::internal::query::QueryParams;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
+use crate::spans::{SpanKind, TraceSpan};
+use crate::trace::TraceContext;
 
 impl Internal {
     pub(super) async fn publish(
@@ -45,12 +47,42 @@ impl Internal {
         let partial = query.flag("partial")?.unwrap_or(false);
         query.end()?;
         let body = self.body.read(body).await?;
-        let options = PublishOptions { key, lines: is_ndjson(headers), partial };
-        match self.publish.publish(&body, options, &publisher).await {
+        // Callers that have shown a key are believed.
+        let caller = TraceContext::of(headers);
+        let span = TraceSpan::begin("publish", SpanKind::Producer, caller);
+        let trace = span.as_ref().map(TraceSpan::context).or(caller);
+        let options = PublishOptions { key, lines: is_ndjson(headers), partial, trace };
+        let published = self.publish.publish(&body, options, &publisher).await;
+        if let Some(span) = span {
+            end_span(span, &published, publisher.name());
+        }
+        match published {
             Ok(done) => Ok(respond::published(&done)),
             Err(bad) => Ok(respond::refused_publish(&bad)),
         }
     }
+}
+
+fn end_span(mut span: TraceSpan, published: &Result<Published, BadPublish>, publisher: &str) {
+    span.note("messaging.system", "sidestream");
+    span.note("messaging.operation.name", "publish");
+    span.note("sidestream.publisher", publisher);
+    match published {
+        Ok(Published::One(Receipt { id, matched, duplicate, .. })) => {
+            if let Some(id) = id {
+                span.note("messaging.message.id", &*id.to_string());
+            }
+            span.note("sidestream.matched", *matched);
+            span.note("sidestream.duplicate", *duplicate);
+        }
+        Ok(Published::Many(events)) => span.note("messaging.batch.message_count", events.len()),
+        Ok(Published::Each(events)) => span.note("messaging.batch.message_count", events.len()),
+        Err(bad) => {
+            span.note("error.type", bad.label());
+            span.fail(bad.label());
+        }
+    }
+    span.end();
 }
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -1,7 +1,9 @@
 //! The answer to a request that has marks (`marks.rs`): they are made before it, and go along with it.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tracing::{Instrument as _, error_span};
 
@@ -12,6 +14,7 @@ use crate::server::public::service::Public;
 use crate::server::public::transport::ConnectionContext;
 use crate::server::respond;
 use crate::server::respond::ResponseBody;
+use crate::spans::TraceSpan;
 use crate::trace::RequestMarks;
 
 impl Public {
@@ -24,10 +27,18 @@ impl Public {
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         self.trusted.read_forwarded(connection.peer, request.headers_mut());
         let trusted = self.trusted.contains(connection.peer.ip());
-        let marks = marking.mark(request.headers_mut(), trusted);
-        let address = self.trusted.client(connection.peer, request.headers());
-        let line = marking.lines.then(|| RequestLine::begin(&request, address, marks.clone()));
         let is_forwarded = self.streams.route(request.uri()).is_none();
+        let name = match *request.method() {
+            _ if is_forwarded => "forward request",
+            Method::GET => "open stream",
+            _ => "change stream",
+        };
+        let (marks, mut trace_span) = marking.mark(request.headers_mut(), trusted, name);
+        let address = self.trusted.client(connection.peer, request.headers());
+        if let Some(span) = &mut trace_span {
+            note_request(span, &request, address);
+        }
+        let line = marking.lines.then(|| RequestLine::begin(&request, address, marks.clone()));
         let extensions = request.extensions_mut();
         extensions.insert(marks.clone());
         if let Some(line) = &line {
@@ -41,9 +52,15 @@ impl Public {
                 if let Some(line) = line {
                     line.forget();
                 }
+                if let Some(span) = trace_span {
+                    end_span(span, 200);
+                }
                 return Err(taken);
             }
         };
+        if let Some(span) = trace_span {
+            end_span(span, response.status().as_u16());
+        }
         marking.sign(&marks, response.headers_mut());
         if is_forwarded && let Some(id) = marks.id() {
             response = respond::with_request_id(response, id);
@@ -60,6 +77,21 @@ impl Public {
             marking.sign(marks, headers);
         }
     }
+}
+
+fn note_request(span: &mut TraceSpan, request: &Request<Incoming>, address: IpAddr) {
+    span.note("http.request.method", request.method().as_str());
+    span.note("url.path", request.uri().path());
+    span.note("client.address", address);
+}
+
+/// With the head of the answer: how long a body takes is the client's affair.
+fn end_span(mut span: TraceSpan, status: u16) {
+    span.note("http.response.status_code", u64::from(status));
+    if status >= 500 {
+        span.fail("answered with a server error");
+    }
+    span.end();
 }
 
 /// The answer with the line of its request. An open stream has lines of its own.

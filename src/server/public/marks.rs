@@ -7,6 +7,8 @@ use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config;
 use crate::config::TraceFrom;
+use crate::spans;
+use crate::spans::{SpanKind, TraceSpan};
 use crate::trace::{
     RequestMarks, TRACEPARENT, TRACESTATE, TraceContext, is_request_id, random_request_id, trace_state,
 };
@@ -23,21 +25,30 @@ pub(super) struct Marking {
 impl Marking {
     /// None where nothing is asked for: requests are then answered without a look at any of this.
     pub(super) fn new(settings: &config::Proxy, lines: bool) -> Option<Self> {
-        let (id, trace) = (settings.request_id_header.clone(), settings.trace_context);
+        let (id, mut trace) = (settings.request_id_header.clone(), settings.trace_context);
+        // What is recorded here has to be told to the backend as the parent of what it records.
+        if trace == TraceFrom::Off && spans::are_collected() {
+            trace = TraceFrom::Trusted;
+        }
         let is_on = id.is_some() || trace != TraceFrom::Off || lines;
         is_on.then_some(Self { id, trace, lines })
     }
 
     /// Takes from a head what may be believed, makes what is missing, and leaves both for the backend.
-    pub(super) fn mark(&self, headers: &mut HeaderMap, trusted: bool) -> RequestMarks {
+    /// Begins the span of this name.
+    pub(super) fn mark(
+        &self,
+        headers: &mut HeaderMap,
+        trusted: bool,
+        name: &'static str,
+    ) -> (RequestMarks, Option<TraceSpan>) {
         let id = self.id.as_ref().and_then(|name| mark_id(name, headers, trusted));
-        let trace = match self.trace {
-            TraceFrom::Off => None,
-            TraceFrom::Trusted => mark_trace(headers, trusted),
-            TraceFrom::Anyone => mark_trace(headers, true),
+        let (trace, span) = match self.trace {
+            TraceFrom::Off => (None, None),
+            from => mark_trace(headers, trusted || from == TraceFrom::Anyone, name),
         };
         keep_named(headers, self.id.as_ref());
-        RequestMarks { id, trace }
+        (RequestMarks { id, trace }, span)
     }
 
     /// Says the id to the client.
@@ -59,10 +70,15 @@ fn mark_id(name: &HeaderName, headers: &mut HeaderMap, trusted: bool) -> Option<
     id
 }
 
-fn mark_trace(headers: &mut HeaderMap, believed: bool) -> Option<TraceContext> {
+fn mark_trace(
+    headers: &mut HeaderMap,
+    believed: bool,
+    name: &'static str,
+) -> (Option<TraceContext>, Option<TraceSpan>) {
     let given = TraceContext::of(headers).filter(|_| believed);
+    let span = TraceSpan::begin(name, SpanKind::Server, given);
     // A backend that heeds the caller's word would record nothing if this said that nobody does.
-    let context = given.or_else(|| TraceContext::root(true));
+    let context = span.as_ref().map(TraceSpan::context).or(given).or_else(|| TraceContext::root(true));
     let state = trace_state(headers).filter(|_| given.is_some());
     let fields = [(TRACEPARENT, context.map(TraceContext::to_value)), (TRACESTATE, state)];
     for (name, value) in fields {
@@ -71,7 +87,7 @@ fn mark_trace(headers: &mut HeaderMap, believed: bool) -> Option<TraceContext> {
             None => headers.remove(name),
         };
     }
-    context
+    (context, span)
 }
 
 /// Lets no client have our fields taken off as those of one hop.
@@ -120,7 +136,7 @@ mod tests {
             (TraceFrom::Anyone, false, true),
         ] {
             let mut headers = head(&fields);
-            let marks = marking(trace).mark(&mut headers, trusted);
+            let (marks, _) = marking(trace).mark(&mut headers, trusted, "test");
             assert_eq!(marks.id() == Some("abc"), trusted);
             assert_eq!(headers["x-request-id"], marks.id().unwrap());
             assert_eq!(headers["traceparent"] == PARENT, passes, "{headers:?}");
@@ -128,7 +144,7 @@ mod tests {
             assert_eq!(headers.get("tracestate").is_some(), passes);
         }
         let mut headers = head(&fields);
-        assert!(marking(TraceFrom::Off).mark(&mut headers, false).trace.is_none());
+        assert!(marking(TraceFrom::Off).mark(&mut headers, false, "test").0.trace.is_none());
         assert_eq!(headers["traceparent"], PARENT, "what is not asked for is left alone");
     }
 
@@ -140,7 +156,7 @@ mod tests {
             &[],
         ] {
             let mut headers = head(fields);
-            let marks = marking(TraceFrom::Trusted).mark(&mut headers, true);
+            let (marks, _) = marking(TraceFrom::Trusted).mark(&mut headers, true, "test");
             assert_eq!(headers.get_all("x-request-id").iter().count(), 1);
             assert_eq!(headers["x-request-id"].len(), 32, "{headers:?}");
             assert_eq!(headers.get_all("traceparent").iter().count(), 1);
@@ -152,10 +168,10 @@ mod tests {
     #[test]
     fn a_client_cannot_have_them_taken_off() {
         let mut headers = head(&[("connection", "close, X-Request-ID"), ("connection", "traceparent")]);
-        marking(TraceFrom::Trusted).mark(&mut headers, false);
+        marking(TraceFrom::Trusted).mark(&mut headers, false, "test");
         assert_eq!(headers["connection"], "close");
         let mut headers = head(&[("connection", "keep-alive, x-other")]);
-        marking(TraceFrom::Trusted).mark(&mut headers, false);
+        marking(TraceFrom::Trusted).mark(&mut headers, false, "test");
         assert_eq!(headers["connection"], "keep-alive, x-other");
     }
 }
