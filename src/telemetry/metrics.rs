@@ -78,11 +78,11 @@ metrics_table! {
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";
     CLIENTS_STALLED = Counter "sidestream_clients_stalled_total", "Answers and tunnels that were cut because their client took nothing for public.write_timeout.";
-    HTTP_PARSER_REFUSED = Counter "sidestream_http_parser_refused_total", "Requests of the public listener that could not be read as HTTP, by reason.";
+    HTTP_PARSER_REFUSED = Counter "sidestream_http_parser_refused_total", "Requests that could not be read as HTTP, by listener and reason.";
     PROXY_PROTOCOL_FAILED = Counter "sidestream_proxy_protocol_failed_total", "Connections of the addresses in public.proxy_protocol that were closed for want of a sound header, by reason.";
     HTTP2_FLOODS = Counter "sidestream_http2_floods_total", "HTTP/2 connections that were closed because their client sent too much that leads to nothing, by whose count: frames, protocol.";
     TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
-    HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that the internal listener refused, by reason.";
+    HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that were refused, by listener and reason; those for streams, publishing and the backend are counted on their own.";
     AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers that the application had to verify, by way: asked, shared, cached, turned_away.";
     AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";
     AUTH_REQUESTS_IN_FLIGHT = Gauge "sidestream_auth_requests_in_flight", "Requests that ask the application now.";

@@ -144,12 +144,18 @@ async fn a_request_that_cannot_be_read_is_counted_and_logged() {
     assert_eq!(client.head().await.line, "HTTP/1.1 400 Bad Request");
     for reason in ["head_too_large", "malformed"] {
         eventually(reason, async || {
-            let labels = [format!("reason=\"{reason}\"")];
-            let labels = labels.each_ref().map(String::as_str);
+            let labels = ["listener=\"public\"", &format!("reason=\"{reason}\"")];
             (daemon.metric("sidestream_http_parser_refused_total", &labels).await == 1.0).then_some(())
         })
         .await;
     }
+    let mut client = Peer::send_to(daemon.internal, "GET / HTTP/1.1\r\nno colon\r\n\r\n").await;
+    assert_eq!(client.head().await.line, "HTTP/1.1 400 Bad Request");
+    let labels = ["listener=\"internal\"", "reason=\"malformed\""];
+    eventually("the internal listener's, too", async || {
+        (daemon.metric("sidestream_http_parser_refused_total", &labels).await == 1.0).then_some(())
+    })
+    .await;
     daemon.logged("a request could not be read").await;
     assert!(daemon.log().contains("127.0.0.1:"), "{}", daemon.log());
 }

@@ -343,3 +343,35 @@ async fn a_stalled_page_waits_with_its_changes_and_a_revocation_finds_what_it_is
     })
     .await;
 }
+
+#[tokio::test]
+async fn every_refusal_of_a_page_is_counted_by_its_reason() {
+    let daemon = start(&config("[limits]\ntopic_changes_per_minute = 1\n")).await;
+    let me = bearer(&json!({ "sub": "me", "exp": at(600) }));
+    let (_stream, client) = open(&daemon, "/events?topic=room:1", &me).await;
+    let counted = async |reason: &str| {
+        let labels = ["listener=\"public\"", &format!("reason=\"{reason}\"")];
+        daemon.metric("sidestream_http_refused_total", &labels).await
+    };
+    let body = |body: &str| (client.clone(), me.clone(), body.as_bytes().to_vec());
+    let nobody = ("cccccccccccccccc".to_owned(), me.clone(), br#"{"add":["room:1"]}"#.to_vec());
+    let stranger = (client.clone(), "Bearer x".to_owned(), b"{}".to_vec());
+    for ((client, bearer, body), status, reason) in [
+        (body("{"), 400, "bad_topics"),
+        (body(&" ".repeat(65 << 10)), 413, "body_too_large"),
+        (nobody, 404, "no_such_stream"),
+        (stranger, 401, "malformed"),
+    ] {
+        let path = format!("/events?client={client}");
+        let answer = request(daemon.public, "POST", &path, &[("authorization", &bearer)], &body).await;
+        assert_eq!(answer.status, status, "{reason}: {}", answer.text());
+        assert_eq!(counted(reason).await, 1.0, "{reason}: {}", answer.text());
+    }
+    let mut again = 0;
+    eventually("it is too often", async || {
+        again += 1;
+        (add(&daemon, &client, &me, &format!("room:{again}")).await == 429).then_some(())
+    })
+    .await;
+    assert_eq!(counted("too_often").await, 1.0);
+}

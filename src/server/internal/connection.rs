@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::server::internal::listener::Internal;
-use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::connection::{ErrorChain, OpenConnection, count_unreadable};
 use crate::server::net::current::Current;
 use crate::server::net::head_watch::HeadWatch;
 use crate::server::net::listen::ServeConnection;
@@ -51,6 +51,7 @@ impl ServeConnection for Current<Internal> {
             }
         };
         if let Err(error) = result {
+            count_unreadable("internal", &error);
             debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
         }
         linger(serving.into_parts().io.into_inner()).await;

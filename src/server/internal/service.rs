@@ -134,7 +134,7 @@ impl Internal {
             Handler::Revoke => {
                 query.end()?;
                 let body = self.body.read(body).await?;
-                Ok(respond::revoked(control.revoke(&body).await))
+                respond::revoked(control.revoke(&body).await)
             }
             Handler::Position => history::position(&self.publish, query).await,
             Handler::TopicEvents => history::events(&self.log, name()?, query).await,

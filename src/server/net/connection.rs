@@ -5,6 +5,8 @@ use std::fmt;
 
 use metrics::Gauge;
 
+use crate::telemetry::HTTP_PARSER_REFUSED;
+
 /// Counts an open connection until it is dropped.
 pub(in crate::server) struct OpenConnection<'a>(&'a Gauge);
 
@@ -34,4 +36,18 @@ impl fmt::Display for ErrorChain<'_> {
         }
         Ok(())
     }
+}
+
+/// Counts a connection's end for a request that is no HTTP; None when it ended otherwise.
+pub(in crate::server) fn count_unreadable(
+    listener: &'static str,
+    error: &hyper::Error,
+) -> Option<&'static str> {
+    let reason = match error {
+        error if error.is_parse_too_large() => "head_too_large",
+        error if error.is_parse() => "malformed",
+        _ => return None,
+    };
+    metrics::counter!(HTTP_PARSER_REFUSED, "listener" => listener, "reason" => reason).increment(1);
+    Some(reason)
 }

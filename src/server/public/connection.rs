@@ -17,7 +17,7 @@ use crate::server::net::accept;
 use crate::server::net::accept::Protocol;
 use crate::server::net::certificate::ShownCertificate;
 use crate::server::net::client_socket::ClientSocket;
-use crate::server::net::connection::{ErrorChain, OpenConnection};
+use crate::server::net::connection::{ErrorChain, OpenConnection, count_unreadable};
 use crate::server::net::current::Current;
 use crate::server::net::http1;
 use crate::server::net::http1::TakenOver;
@@ -230,12 +230,9 @@ impl PublicListener {
 
     /// An operator cannot see from anything else that clients' requests are refused before they are requests.
     fn note_end(&self, peer: SocketAddr, error: &hyper::Error) {
-        let reason = match error {
-            error if error.is_parse_too_large() => "head_too_large",
-            error if error.is_parse() => "malformed",
-            error => return debug!(%peer, error = %ErrorChain(error), "connection ended with an error"),
+        let Some(reason) = count_unreadable("public", error) else {
+            return debug!(%peer, error = %ErrorChain(error), "connection ended with an error");
         };
-        metrics::counter!(telemetry::HTTP_PARSER_REFUSED, "reason" => reason).increment(1);
         if let Some(suppressed) = self.unreadable.pass() {
             info!(%peer, reason, suppressed, error = %ErrorChain(error), "a request could not be read");
         }

@@ -16,10 +16,10 @@ use crate::fanout::{Framing, Sink};
 use crate::server::net::http2;
 use crate::server::net::takeover::SocketTaken;
 use crate::server::public::service::Public;
-use crate::server::public::topics::TopicChange;
+use crate::server::public::topics::{TopicChange, refused_with};
 use crate::server::public::transport::ConnectionContext;
 use crate::server::respond;
-use crate::server::respond::{FullResponse, ResponseBody, STREAM_HEADERS};
+use crate::server::respond::{ApiProblem, FullResponse, ResponseBody, STREAM_HEADERS};
 use crate::subscribe::{Admission, Refusal, RenewalOutcome, RenewalRequest, Route};
 
 impl Public {
@@ -93,9 +93,9 @@ impl Public {
             RenewalOutcome::Elsewhere { renewal, bearer } => {
                 match self.control.renew_elsewhere(&renewal, &bearer, client).await {
                     Ok(()) => respond::renewed(expires_in, false),
-                    Err(NotPassedOn::Nobody) => respond::no_such_stream(),
+                    Err(NotPassedOn::Nobody) => refused_with(ApiProblem::no_such_stream()),
                     Err(often @ NotPassedOn::TooOften(wait)) => {
-                        respond::ApiProblem::too_often(often.to_string(), wait).into_response()
+                        refused_with(ApiProblem::too_often(often.to_string(), wait))
                     }
                 }
             }

@@ -16,6 +16,7 @@ use crate::event::Name;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse};
 use crate::subscribe::{Refusal, Route, StreamCaller, Streams};
+use crate::telemetry::HTTP_REFUSED;
 
 /// How large a change may be, and how long it may take to come.
 const MAX_BODY: usize = 64 << 10;
@@ -32,7 +33,10 @@ pub(super) struct TopicChange<'a> {
 impl TopicChange<'_> {
     pub(super) async fn answer(self, streams: &Streams, control: &Control, body: Incoming) -> FullResponse {
         let Self { route, request, origin, client } = self;
-        let refused = |refusal| respond::refused(&refusal, streams.format());
+        let refused = |refusal: Refusal| {
+            count_refused(refusal.label());
+            respond::refused(&refusal, streams.format())
+        };
         let StreamCaller { renewal, bearer, headers } =
             match streams.caller(route, request, origin, client).await {
                 Ok(caller) => caller,
@@ -40,7 +44,7 @@ impl TopicChange<'_> {
             };
         let (add, remove) = match read(body).await {
             Ok(change) => change,
-            Err(problem) => return problem.into_response(),
+            Err(problem) => return refused_with(problem),
         };
         // The body may have taken seconds: whether the bearer may is looked at again where the stream is.
         let change = PageChange { renewal, bearer, route: Arc::clone(route.text()), add, remove };
@@ -48,11 +52,22 @@ impl TopicChange<'_> {
             Ok(topics) => respond::ok(&topics),
             Err(PageChangeError::Denied(denied)) => refused(streams.turn_away(denied)),
             Err(PageChangeError::Away) => refused(Refusal::Away),
-            Err(error) => respond::page_change_failed(error),
+            Err(error) => respond::page_change_failed(error).unwrap_or_else(refused_with),
         };
         response.headers_mut().extend(headers);
         response
     }
+}
+
+/// Counts a request that is refused and asked for no stream.
+pub(super) fn count_refused(reason: &'static str) {
+    metrics::counter!(HTTP_REFUSED, "listener" => "public", "reason" => reason).increment(1);
+}
+
+/// The answer to such a request.
+pub(super) fn refused_with(problem: ApiProblem) -> FullResponse {
+    count_refused(problem.label());
+    problem.into_response()
 }
 
 async fn read(body: Incoming) -> Result<(Vec<Name>, Vec<Name>), ApiProblem> {

@@ -103,7 +103,7 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
 }
 
 /// What came of a revocation.
-pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullResponse {
+pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> Result<FullResponse, ApiProblem> {
     #[derive(Serialize)]
     struct Done {
         ended: usize,
@@ -116,19 +116,12 @@ pub(in crate::server) fn revoked(outcome: Result<Revoked, BadRevoke>) -> FullRes
     }
     let Revoked { ended, told, until } = match outcome {
         Ok(revoked) => revoked,
-        Err(bad) => {
-            let text = ProblemText { error: bad.to_string(), ..ProblemText::default() };
-            let status = match bad {
-                BadRevoke::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            return json(status, &text);
-        }
+        Err(bad) => return Err(ApiProblem::bad_revoke(&bad)),
     };
     let error = told.error().map(|not| not.to_string());
     let told = (told != OthersTold::Nobody).then_some(told == OthersTold::Yes);
     let until = humantime::format_rfc3339_seconds(until).to_string();
-    ok_or_unavailable(error.is_none(), &Done { ended, told, until, error })
+    Ok(ok_or_unavailable(error.is_none(), &Done { ended, told, until, error }))
 }
 
 /// What came of closing streams; `until` when their clients are kept out.

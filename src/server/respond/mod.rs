@@ -21,6 +21,6 @@ pub(in crate::server) use crate::server::respond::problem::ApiProblem;
 pub(in crate::server) use crate::server::respond::reload::{not_reloaded, reloaded};
 
 pub(in crate::server) use crate::server::respond::public::{
-    STREAM_HEADERS, close_connection, no_such_stream, not_forwarded, page_change_failed, preflight, refused,
-    renewed, stream_head, with_request_id,
+    STREAM_HEADERS, close_connection, not_forwarded, page_change_failed, preflight, refused, renewed,
+    stream_head, with_request_id,
 };

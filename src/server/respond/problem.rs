@@ -7,7 +7,7 @@ use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_
 use serde::Serialize;
 
 use crate::auth::{BadMint, PublisherDenied};
-use crate::control::{BadTopics, BadUserList, NoPage, TopicEditError};
+use crate::control::{BadRevoke, BadTopics, BadUserList, NoPage, TopicEditError};
 use crate::log::BadEdit;
 use crate::server::respond::json::{FullResponse, json};
 
@@ -38,12 +38,14 @@ pub(in crate::server) struct ApiProblem {
     status: StatusCode,
     label: &'static str,
     sentence: String,
+    /// The label stands in the answer, too, for callers that look at a word.
+    says_label: bool,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiProblem {
     pub(super) fn new(status: StatusCode, label: &'static str, sentence: impl Into<String>) -> Self {
-        Self { status, label, sentence: sentence.into(), header: None }
+        Self { status, label, sentence: sentence.into(), says_label: false, header: None }
     }
 
     pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
@@ -65,7 +67,8 @@ impl ApiProblem {
     }
 
     pub(in crate::server) fn into_response(self) -> FullResponse {
-        let text = ProblemText { error: self.sentence, ..ProblemText::default() };
+        let reason = self.says_label.then_some(self.label);
+        let text = ProblemText { error: self.sentence, reason, ..ProblemText::default() };
         let mut response = json(self.status, &text);
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
@@ -106,6 +109,14 @@ impl ApiProblem {
     pub(in crate::server) fn bad_name(segment: &str, error: impl std::fmt::Display) -> Self {
         let say = format!("the name behind /{segment}/ {error}");
         Self::new(StatusCode::BAD_REQUEST, "bad_name", say)
+    }
+}
+
+/// About streams that are named by pages.
+impl ApiProblem {
+    pub(in crate::server) fn no_such_stream() -> Self {
+        let say = "no stream of this name is open: open it anew";
+        Self { says_label: true, ..Self::new(StatusCode::NOT_FOUND, "no_such_stream", say) }
     }
 }
 
@@ -189,6 +200,14 @@ impl ApiProblem {
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, "bad_ticket_request", bad.to_string())
+    }
+
+    pub(in crate::server) fn bad_revoke(bad: &BadRevoke) -> Self {
+        let (status, label) = match bad {
+            BadRevoke::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "revocations_full"),
+            _ => (StatusCode::BAD_REQUEST, "bad_revocation"),
+        };
+        Self::new(status, label, bad.to_string())
     }
 
     pub(in crate::server) fn bad_topics(bad: &BadTopics) -> Self {

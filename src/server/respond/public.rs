@@ -128,18 +128,17 @@ pub(in crate::server) fn renewed(expires_in: Option<Duration>, here: bool) -> Fu
 }
 
 /// No instance that can be asked has that stream.
-pub(in crate::server) fn no_such_stream() -> FullResponse {
-    let error = "no stream of this name is open: open it anew";
-    json(StatusCode::NOT_FOUND, &serde_json::json!({ "error": error, "reason": "no_such_stream" }))
+fn no_such_stream() -> FullResponse {
+    ApiProblem::no_such_stream().into_response()
 }
 
 /// Why the change that a page asked for was not made, or not here.
-pub(in crate::server) fn page_change_failed(error: PageChangeError) -> FullResponse {
-    let problem = match error {
+pub(in crate::server) fn page_change_failed(error: PageChangeError) -> Result<FullResponse, ApiProblem> {
+    Err(match error {
         PageChangeError::PassedOn => {
-            return json(StatusCode::ACCEPTED, &serde_json::json!({ "said": error.to_string() }));
+            return Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "said": error.to_string() })));
         }
-        PageChangeError::NotPassedOn(NotPassedOn::Nobody) => return no_such_stream(),
+        PageChangeError::NotPassedOn(NotPassedOn::Nobody) => ApiProblem::no_such_stream(),
         PageChangeError::NotPassedOn(NotPassedOn::TooOften(wait)) | PageChangeError::TooOften(wait) => {
             ApiProblem::too_often(error.to_string(), wait)
         }
@@ -147,8 +146,7 @@ pub(in crate::server) fn page_change_failed(error: PageChangeError) -> FullRespo
         PageChangeError::TooManyTokens | PageChangeError::Denied(_) | PageChangeError::Away => {
             ApiProblem::too_many_tokens(error.to_string())
         }
-    };
-    problem.into_response()
+    })
 }
 
 /// To a browser that asks what a page may send: without a body, for CORS to put headers on.
