@@ -10,7 +10,7 @@ use crate::cli::output::print;
 /// The commit that it was built from, where the build was told: `SIDESTREAM_COMMIT=… cargo build`.
 const COMMIT: Option<&str> = option_env!("SIDESTREAM_COMMIT");
 /// The optional parts of the build, and whether they are in it.
-const FEATURES: &[(&str, bool)] = &[];
+const FEATURES: &[(&str, bool)] = &[("otel", cfg!(feature = "otel"))];
 
 #[derive(Args, Debug)]
 pub(super) struct VersionCommand {
