@@ -47,6 +47,8 @@ pub struct Health {
 struct Status {
     /// Events require it.
     events: bool,
+    /// Everything requires it.
+    always: bool,
     state: State,
     /// How many have been made to say how it stands; the last one's word counts.
     reporter: u64,
@@ -62,7 +64,8 @@ impl Health {
     /// already the state stays until the new reporter has something to say; the one before says nothing any more.
     pub fn depend_on(&self, name: &'static str, events: bool) -> Reporter {
         let mut all = self.all.lock();
-        let status = all.entry(name).or_insert(Status { events, state: State::Unknown, reporter: 0 });
+        let status =
+            all.entry(name).or_insert(Status { events, always: false, state: State::Unknown, reporter: 0 });
         status.events = events;
         status.reporter += 1;
         Reporter { health: self.clone(), name, number: status.reporter }
@@ -73,6 +76,18 @@ impl Health {
         self.all.lock().remove(name);
     }
 
+    /// Says what keeps the instance from serving anything well, whatever is required; or that it is over. `why` is one
+    /// plain sentence.
+    pub fn set_trouble(&self, name: &'static str, why: Option<String>) {
+        let mut all = self.all.lock();
+        match why {
+            Some(why) => drop(
+                all.insert(name, Status { events: true, always: true, state: State::Down(why), reporter: 0 }),
+            ),
+            None => drop(all.remove(name)),
+        }
+    }
+
     /// Every dependency by name.
     pub fn dependencies(&self, purpose: ReadyFor) -> BTreeMap<&'static str, Dependency> {
         let all = self.all.lock();
@@ -81,6 +96,7 @@ impl Health {
                 ReadyFor::Serving => self.serving.iter().any(|required| required == name),
                 ReadyFor::Events => status.events,
             };
+            let required = required || status.always;
             (*name, Dependency { required, state: status.state.clone() })
         });
         all.collect()

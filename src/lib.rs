@@ -9,8 +9,8 @@
 //! | 6 | [`app`] |
 //! | 5 | [`server`] [`redis`] |
 //! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
-//! | 3 | [`auth`] [`dashboard`] [`fanout`] [`proxy`] |
-//! | 2 | [`log`] [`config`] [`spans`] |
+//! | 3 | [`auth`] [`dashboard`] [`fanout`] [`memory`] [`proxy`] |
+//! | 2 | [`log`] [`config`] [`rate`] [`spans`] |
 //! | 1 | [`deadline`] [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
 //! | 0 | [`clock`] [`expiring`] [`future`] [`lock`] [`pace`] [`retry`] [`suggest`] [`trace`] |
 
@@ -33,10 +33,12 @@ pub mod health;
 pub mod jws;
 pub mod lock;
 pub mod log;
+pub mod memory;
 pub mod net;
 pub mod pace;
 pub mod proxy;
 pub mod publish;
+pub mod rate;
 pub mod redis;
 pub mod retry;
 pub mod server;

@@ -1,4 +1,4 @@
-//! How often something may be done: so many times in a minute, all of them at once if need be. Knows no clock.
+//! How often something may be done, and how often it was done of late. Knows no clock.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,24 @@ pub struct Rate {
     pub per_minute: u32,
 }
 
+/// A token bucket: `count` in each `period`, and `burst` of them at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// 0 = as often as one likes.
+    pub count: u32,
+    pub period: Duration,
+    pub burst: u32,
+}
+
+impl Quota {
+    pub const UNLIMITED: Self = Self { count: 0, period: SECOND, burst: 0 };
+
+    /// The time in which one token comes back; none where there is no limit.
+    pub fn interval(self) -> Option<Duration> {
+        self.period.checked_div(self.count)
+    }
+}
+
 /// How often it was done of late.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Pace {
@@ -16,6 +34,7 @@ pub struct Pace {
     free: Option<Instant>,
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Pace {

@@ -34,6 +34,7 @@ have nginx || missing+=(nginx)
 have haproxy || missing+=(haproxy)
 have caddy || missing+=(caddy)
 have apache2 || missing+=(apache2-bin)
+have tinyproxy || missing+=(tinyproxy)
 have python3 || missing+=(python3)
 # The browsers that clients/js is tested in beside Chromium; WebKit's draws to a display.
 [ -n "${SIDESTREAM_FIREFOX:-}" ] || any firefox-esr firefox || missing+=(firefox-esr)

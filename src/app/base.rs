@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::app::adapters::WebhookNotifier;
-use crate::app::settings::{fanout_settings, member_bounds, retention};
+use crate::app::settings::{fanout_settings, member_bounds, rate_settings, retention};
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
 use crate::config::{Config, HookEvent};
@@ -16,8 +16,10 @@ use crate::dashboard::{Board, BoardIdentity, BoardRedis};
 use crate::fanout::{Fanout, Watcher};
 use crate::health::{Health, Reporter};
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::pace::Rate;
 use crate::publish::{PublishService, Relay};
+use crate::rate::Rates;
 use crate::redis;
 use crate::redis::ChannelUpdates;
 use crate::telemetry::Metrics;
@@ -35,6 +37,8 @@ pub(super) struct Base {
     pub(super) topics: Arc<TopicAssignments>,
     pub(super) control: Arc<Control>,
     pub(super) topic_list: Arc<TopicList>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) memory: Arc<Memory>,
     /// Whoever forwards to the backend says how it stands.
     pub(super) backend: Reporter,
     /// Whether topics are counted, so that webhooks can be told of them.
@@ -81,6 +85,8 @@ impl Base {
             topics,
             control,
             topic_list,
+            rates: Arc::new(Rates::new(&rate_settings(&config.limits))),
+            memory: Memory::new(config.limits.memory),
             backend,
             counts_topics,
             redis: OnceLock::new(),
@@ -92,7 +98,8 @@ impl Base {
     /// Publishes to the log, or over Redis where that is shared.
     pub(super) fn publish(&self, max_batch: usize) -> PublishService {
         let relay = self.redis.get().map(|(relay, _)| Arc::clone(relay));
-        PublishService::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch)
+        let rates = Arc::clone(&self.rates);
+        PublishService::new(Arc::clone(&self.log), Arc::clone(&self.fanout), relay, max_batch, rates)
     }
 
     /// Starts what Redis is for, if there is one.
@@ -179,7 +186,7 @@ pub(super) fn max_body(config: &Config) -> usize {
 fn build_webhooks(config: &Config, instances: &Instances, fanout: &Fanout) -> io::Result<Arc<Webhooks>> {
     let me = serde_json::to_value(instances.me()).expect("texts are JSON");
     let webhooks = Arc::new(Webhooks::new(me));
-    webhooks.tell(webhooks.prepare(&config.webhooks).map_err(io::Error::other)?);
+    webhooks.tell(webhooks.prepare(&config.webhooks, &config.outbound).map_err(io::Error::other)?);
     // Streams are looked at only if there is anybody to tell.
     if webhooks.are_told() && !webhooks.watches() {
         fanout.watch(&(Arc::clone(&webhooks) as Arc<dyn Watcher>));

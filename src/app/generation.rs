@@ -36,14 +36,22 @@ impl PublicSide {
             None => None,
         };
         let backend = (&config.public.backend, &config.proxy);
-        let gates =
-            Gates::new(&config.auth, backend, tickets.clone(), before.map(|before| &*before.gates), serving);
+        let gates = Gates::new(
+            &config.auth,
+            &config.outbound,
+            backend,
+            tickets.clone(),
+            before.map(|before| &*before.gates),
+            serving,
+        );
         let gates = Arc::new(gates.map_err(io::Error::other)?);
         let settings = subscribe::Settings {
             routes: &config.streams,
             auth: &config.auth,
             sse: &config.sse,
             limits: &config.limits,
+            rates: &base.rates,
+            memory: &base.memory,
         };
         let streams = match before {
             Some(before) => before.public.streams().renewed(settings, Arc::clone(&gates)),
@@ -77,6 +85,7 @@ impl PublicSide {
             Arc::clone(&base.control),
             proxy,
             certificate,
+            Arc::clone(&base.rates),
         )
         .marking_requests(&config.proxy, config.telemetry.log_requests);
         Ok(Self { tickets, gates, public: Arc::new(public) })
@@ -85,7 +94,8 @@ impl PublicSide {
 
 /// The keys of the internal listener, of which nothing works in the background yet.
 pub(super) fn build_keys(config: &Config, before: Option<&server::Internal>) -> io::Result<PublisherKeys> {
-    PublisherKeys::of(&config.internal, reserved_events(config), before.map(server::Internal::keys))
+    let before = before.map(server::Internal::keys);
+    PublisherKeys::of(&config.internal, &config.outbound, reserved_events(config), before)
         .map_err(io::Error::other)
 }
 

@@ -17,6 +17,7 @@ use crate::app::watchdog::VitalParts;
 use crate::auth::{Publisher, Revocations};
 use crate::config::{CheckedConfig, Config};
 use crate::log::Log;
+use crate::net::descriptors::Descriptors;
 use crate::redis;
 use crate::server;
 use crate::server::{AcceptLimits, AcceptPulse, Current, PublicListener, ReloadRequests};
@@ -72,6 +73,8 @@ impl Parts {
         let vital =
             VitalParts { fanout: Arc::clone(&base.fanout), health: base.health.clone(), listeners: pulses };
         last.spawn_essential("watchdog", watchdog::watch(vital, last.clone()));
+        let memory = Arc::clone(&base.memory);
+        last.spawn_essential("memory", memory.watch(base.health.clone(), last.clone()));
         let (log, revocations) = (Arc::clone(&base.log), Arc::clone(&base.revocations));
         serving.spawn_essential("upkeep", upkeep(log, revocations, base.metrics.clone(), serving.clone()));
         let running = RunningConfig::new(checked);
@@ -107,7 +110,7 @@ fn listen(
     last.spawn_essential("internal listener", serve);
     let limits = AcceptLimits {
         connections: config.public.max_connections,
-        descriptors: server::descriptors_for_strangers(),
+        descriptors: Descriptors::now().map(Descriptors::for_clients),
         write_timeout,
     };
     let listener = (listeners.public, public_answers);

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::app::base::Base;
 use crate::app::generation::{PublicSide, build_internal, build_keys};
 use crate::app::running_config::RunningConfig;
-use crate::app::settings::{member_bounds, shown_lines};
+use crate::app::settings::{member_bounds, rate_settings, shown_lines};
 use crate::config::{BadConfig, CheckedConfig, Config, ConfigChanges, HookEvent, Problem, Severity};
 use crate::fanout::Watcher;
 use crate::health::Reporter;
@@ -162,7 +162,7 @@ impl Reloader {
             let (key, why) = why.split_once(": ").unwrap_or(("", &why));
             BadConfig::unusable(key, why)
         })?;
-        let webhooks = self.base.webhooks.prepare(&config.webhooks);
+        let webhooks = self.base.webhooks.prepare(&config.webhooks, &config.outbound);
         let webhooks = webhooks.map_err(|why| BadConfig::unusable("webhook", why.to_string()))?;
         let requests = Some(self.requests.clone());
         let internal = build_internal(&next, &self.base, &side, keys, Some(&before), requests);
@@ -195,6 +195,8 @@ impl Reloader {
         if config.limits != before.limits {
             side.public.streams().limit(&config.limits);
             base.log.bound(member_bounds(&config.limits));
+            base.rates.set(&rate_settings(&config.limits));
+            base.memory.set(config.limits.memory);
         }
         if config.webhooks != before.webhooks {
             if !config.webhooks.is_empty() && !base.webhooks.watches() {

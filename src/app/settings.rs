@@ -9,6 +9,7 @@ use crate::event::Frame;
 use crate::fanout;
 use crate::fanout::Heartbeat;
 use crate::log::{MemberBounds, Retention};
+use crate::rate::RateSettings;
 use crate::telemetry::LineKind;
 
 pub(super) fn retention(log: &config::Log) -> Retention {
@@ -28,6 +29,18 @@ pub fn shown_lines(settings: &config::Telemetry) -> Vec<LineKind> {
         (settings.log_publishes, LineKind::Publishes),
     ];
     kinds.into_iter().filter(|(is_shown, _)| *is_shown).map(|kind| kind.1).collect()
+}
+
+/// How often who may do what.
+pub(super) fn rate_settings(limits: &config::Limits) -> RateSettings {
+    RateSettings {
+        requests_per_address: limits.requests_per_address,
+        openings_per_address: limits.openings_per_address,
+        openings_per_user: limits.openings_per_user,
+        publishes_per_key: limits.publishes_per_key,
+        keys: limits.rate_keys,
+        ipv6_prefix: u8::try_from(limits.ipv6_prefix).unwrap_or(128),
+    }
 }
 
 /// How much may be given.

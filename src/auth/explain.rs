@@ -194,8 +194,8 @@ pub fn compare_claims(jwt: &config::Jwt, token: &str) -> Vec<ClaimCheck> {
     algorithms.dedup();
     let mut ids: Vec<String> = jwt.keys.iter().filter_map(|key| key.id().map(str::to_owned)).collect();
     if let Some(jwks) = &jwt.jwks {
-        algorithms.push(format!("what fits the keys of {}", jwks.url));
-        ids.push(format!("those of {}", jwks.url));
+        algorithms.push(format!("what fits the keys of {}", jwks.source));
+        ids.push(format!("those of {}", jwks.source));
     }
     let mut checks = vec![
         compare("alg", header.get("alg"), &algorithms),

@@ -33,7 +33,7 @@ pub struct Gates {
 /// Why a way to verify callers cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BadGate {
-    #[error("auth.jwt.jwks_url: {0}")]
+    #[error("the server of the keys of tokens {0}")]
     Jwks(BadTls),
     #[error("auth.backend.url: {0}")]
     Backend(BadServer),
@@ -45,13 +45,14 @@ impl Gates {
     /// verifies by the same settings is taken over from `before`, with all that it knows.
     pub fn new(
         settings: &config::Auth,
+        outbound: &config::Outbound,
         backend: (&config::Backend, &config::Proxy),
         tickets: Option<Arc<Tickets>>,
         before: Option<&Self>,
         drain: &Drain,
     ) -> Result<Self, BadGate> {
         let kept = before.and_then(|before| before.jwt.as_ref());
-        let jwt = settings.jwt.as_ref().map(|jwt| jwt_gate(jwt, kept)).transpose()?;
+        let jwt = settings.jwt.as_ref().map(|jwt| jwt_gate(jwt, outbound, kept)).transpose()?;
         let ask = |settings| match before.and_then(|before| before.backend.as_ref()) {
             Some(gate) if gate.is_of(settings, backend) => Ok(gate.clone()),
             _ => BackendGate::new(settings, backend, drain.clone()),
@@ -133,10 +134,11 @@ impl Gates {
 /// The gate of these settings: the one that there is, if it has the same.
 pub(in crate::auth) fn jwt_gate(
     settings: &config::Jwt,
+    outbound: &config::Outbound,
     before: Option<&Arc<JwtGate>>,
 ) -> Result<Arc<JwtGate>, BadGate> {
     if let Some(jwt) = before.filter(|jwt| jwt.is_of(settings)) {
         return Ok(Arc::clone(jwt));
     }
-    JwtGate::new(settings).map(Arc::new).map_err(BadGate::Jwks)
+    JwtGate::new(settings, outbound).map(Arc::new).map_err(BadGate::Jwks)
 }

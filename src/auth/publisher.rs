@@ -21,6 +21,8 @@ use crate::config;
 use crate::config::{PublisherKey, Secret};
 use crate::event::{Event, EventName, Key, Name, Pattern};
 use crate::health::Health;
+use crate::pace::Quota;
+use crate::rate::{RateLimit, TooFast};
 use crate::shutdown::Drain;
 use crate::telemetry::PUBLISHES;
 
@@ -42,6 +44,10 @@ pub struct Publisher {
     subject: Option<Name>,
     /// None = to everybody.
     bounds: Option<PublisherScope>,
+    /// How much it may publish; None = as the others.
+    rate: Option<Arc<RateLimit>>,
+    /// Tells those of the same name apart.
+    number: usize,
     /// Of publishes, looked up at the first one.
     published: OnceLock<Counter>,
 }
@@ -119,8 +125,10 @@ impl PublisherKeys {
             };
             Some((hash, Arc::new(Publisher::bounded(publisher, &reserved))))
         });
-        let free = Arc::new(Publisher::unbounded());
-        let all = keys.iter().filter_map(|key| Some((hash_of(key)?, Arc::clone(&free))));
+        let all = keys.iter().enumerate().filter_map(|(number, key)| {
+            let free = Publisher { number, ..Publisher::unbounded() };
+            Some((hash_of(key)?, Arc::new(free)))
+        });
         Self { keys: bounded.chain(all).collect(), tokens: None, reserved }
     }
 
@@ -128,11 +136,12 @@ impl PublisherKeys {
     /// background before [`PublisherKeys::start`].
     pub fn of(
         section: &config::Internal,
+        outbound: &config::Outbound,
         reserved: ReservedEvents,
         before: Option<&Self>,
     ) -> Result<Self, BadGate> {
         let kept = before.and_then(|before| before.tokens.as_ref());
-        let tokens = section.publisher_jwt.as_ref().map(|jwt| jwt_gate(jwt, kept)).transpose()?;
+        let tokens = section.publisher_jwt.as_ref().map(|jwt| jwt_gate(jwt, outbound, kept)).transpose()?;
         Ok(Self { tokens, ..Self::new(&section.publish_keys, &section.publishers, reserved) })
     }
 
@@ -200,21 +209,26 @@ impl PublisherKeys {
 impl Publisher {
     /// Somebody who may publish to everybody.
     pub fn unbounded() -> Self {
-        Self { name: "publish_keys".into(), subject: None, bounds: None, published: OnceLock::new() }
+        Self::named("publish_keys")
     }
 
-    /// The daemon itself, as `name` in metrics.
+    /// The daemon itself, as `name` in metrics. No rate holds for it.
     pub fn own(name: &'static str) -> Self {
-        Self { name: name.into(), subject: None, bounds: None, published: OnceLock::new() }
+        Self { rate: Some(own_rate(Quota::UNLIMITED)), ..Self::named(name) }
+    }
+
+    fn named(name: &str) -> Self {
+        let published = OnceLock::new();
+        Self { name: name.into(), subject: None, bounds: None, rate: None, number: 0, published }
     }
 
     /// Somebody who may publish what the configuration says.
     pub fn bounded(publisher: &config::Publisher, reserved: &ReservedEvents) -> Self {
-        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast } =
+        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast, rate } =
             publisher.clone();
         let reserved = Arc::clone(reserved);
         let bounds = PublisherScope { topics: topics.into(), users, sessions, clients, broadcast, reserved };
-        Self { name: name.into(), subject: None, bounds: Some(bounds), published: OnceLock::new() }
+        Self { bounds: Some(bounds), rate: rate.map(own_rate), ..Self::named(&name) }
     }
 
     fn of_token(grant: Grant, reserved: &ReservedEvents) -> Self {
@@ -231,12 +245,7 @@ impl Publisher {
             broadcast: false,
             reserved: Arc::clone(reserved),
         };
-        Self {
-            name: "publisher_jwt".into(),
-            subject: grant.user,
-            bounds: Some(bounds),
-            published: OnceLock::new(),
-        }
+        Self { subject: grant.user, bounds: Some(bounds), ..Self::named("publisher_jwt") }
     }
 
     /// The operator's word for it; `publish_keys` for the holder of one of those, `publisher_jwt` for a token's holder.
@@ -248,6 +257,12 @@ impl Publisher {
     pub fn count(&self) {
         let look_up = || metrics::counter!(PUBLISHES, "publisher" => self.name().to_owned());
         self.published.get_or_init(look_up).increment(1);
+    }
+
+    /// Takes the tokens of so many events from the publisher's own bucket, or from the one that it has among `all`.
+    pub fn take(&self, all: &RateLimit, events: u32) -> Result<(), TooFast> {
+        let key = (&self.name, self.subject.as_ref(), self.number);
+        self.rate.as_deref().unwrap_or(all).take(&key, events, &self.name)
     }
 
     /// Whether all of an event is within the publisher's bounds; otherwise, what is not.
@@ -305,6 +320,11 @@ impl NotAllowed {
             _ => None,
         }
     }
+}
+
+/// A bucket for one publisher alone.
+fn own_rate(quota: Quota) -> Arc<RateLimit> {
+    Arc::new(RateLimit::new("publishes", "key", quota, 1))
 }
 
 fn shown(key: &Key) -> String {

@@ -88,7 +88,8 @@ fn summary(config: &Config) -> String {
             1 => "1 key".to_owned(),
             many => format!("{many} keys"),
         };
-        let fetched = jwt.jwks.as_ref().map(|jwks| format!(", keys from {}", jwks.url)).unwrap_or_default();
+        let fetched =
+            jwt.jwks.as_ref().map(|jwks| format!(", keys from {}", jwks.source)).unwrap_or_default();
         let _ = writeln!(lines, "  tokens    {keys}{fetched}");
     }
     if !config.cors.origins.is_empty() {

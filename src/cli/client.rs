@@ -136,7 +136,7 @@ async fn connect(url: &Url, tls: &MaybeTls) -> Result<HttpConnection, Error> {
                 (true, None) => return Err(Error::BadUrl("is https, which is not spoken here")),
                 (false, _) => None,
             };
-            ServerAddress::Tcp { host: host.clone(), port: *port, tls }
+            ServerAddress::Tcp { host: host.clone(), port: *port, tls, via: None }
         }
     };
     let connection = timeout(CONNECT, place.connect(CONNECT))

@@ -35,6 +35,7 @@ use crate::config;
 use crate::config::{Backend, Config, Secret};
 use crate::event::Template;
 use crate::log::Log;
+use crate::net::descriptors::Descriptors;
 use crate::server;
 use crate::shutdown::Drain;
 use crate::systemd::PassedSockets;
@@ -211,14 +212,8 @@ fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
 /// Lets this process have as many files open as the system allows, and says how many those are: a reader of the load has
 /// two, and some shells allow 256.
 fn raise_open_files() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // macOS names no limit, and has one all the same.
-    let wanted = limit.maximum.unwrap_or(10_240).min(10_240);
-    if limit.current.is_some_and(|current| current < wanted) {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-    }
-    let now = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    const ENOUGH: u64 = 10_240;
+    let now = Descriptors::raise(ENOUGH).map_or(ENOUGH, |files| files.limit);
     usize::try_from(now).unwrap_or(usize::MAX)
 }
 

@@ -16,6 +16,7 @@ use crate::config;
 use crate::config::{
     BadConfig, CheckedConfig, CommandLine, Config, LogFormat, Problem, Secret, SettingInForce, Severity,
 };
+use crate::net::descriptors::Descriptors;
 use crate::systemd::PassedSockets;
 use crate::telemetry;
 
@@ -128,6 +129,7 @@ fn run_daemon(
     read: impl Fn() -> Result<CheckedConfig, BadConfig> + Send + Sync + 'static,
 ) -> ExitCode {
     let metrics = telemetry::install_metrics();
+    report_descriptors(Descriptors::raise(u64::MAX), config.limits.streams);
     // Before there are threads.
     let passed = match PassedSockets::take() {
         Ok(passed) => passed,
@@ -151,6 +153,25 @@ fn run_daemon(
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// Says what the limit of open files means.
+fn report_descriptors(files: Option<Descriptors>, streams: usize) {
+    let Some(files) = files else { return };
+    let (limit, room, kind) = (files.limit, files.streams(), if files.hard { "hard" } else { "soft" });
+    info!(
+        limit,
+        room,
+        "descriptor limit {limit} ({kind}): room for about {room} streams, or half as many requests at once"
+    );
+    if streams as u64 > room {
+        warn!(
+            limit,
+            room,
+            streams,
+            "limits.streams is more than the descriptor limit has room for: raise LimitNOFILE, or lower it"
+        );
     }
 }
 

@@ -92,6 +92,11 @@ impl Environment {
         Variable::of(self.all.get(DOCUMENT))
     }
 
+    /// The value of a variable without our prefix, unless it is empty or not UTF-8.
+    pub(super) fn foreign(&self, name: &str) -> Option<&str> {
+        self.all.get(name)?.as_deref().filter(|value| !value.is_empty())
+    }
+
     /// `text` with `${NAME}` and `${NAME:-default}` replaced by the values of variables; `$${` stays `${`. As in a shell,
     /// the default also stands in for an empty value. A value is not looked into again.
     pub(super) fn expand(&self, text: &str) -> Result<String, Rejection> {

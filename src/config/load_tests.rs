@@ -1,16 +1,17 @@
 use std::fs;
+use std::time::Duration;
 
 use super::*;
 use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
-use crate::config::schema::AuthTicket;
-use crate::config::schema::Webhook;
 use crate::config::schema::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
-use crate::config::schema::{Jwks, Jwt};
+use crate::config::schema::{AuthTicket, Jwks, Jwt, Outbound, Webhook};
 use crate::config::values::{Backend, Secret};
 use crate::event::{Pattern, Template};
 use crate::jws::JwsKey;
+use crate::net::via::NoProxy;
+use crate::pace::Quota;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -61,7 +62,7 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
 /// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
 /// another says, or is for a backend with TLS.
 fn stands_alone(section: &str, key: &str) -> bool {
-    if (section, key) == ("proxy", "server_name") {
+    if (section, key) == ("proxy", "server_name") || key == "discover" {
         return true;
     }
     let reader = survey(Config::read);
@@ -114,6 +115,7 @@ fn example_in_full() -> Config {
         sessions: false,
         clients: false,
         broadcast: false,
+        rate: Some(Quota { count: 100, period: Duration::from_secs(1), burst: 500 }),
     };
     let url = AuthUrl {
         server: AuthServer::PublicBackend,
@@ -128,8 +130,17 @@ fn example_in_full() -> Config {
         }),
         ..Auth::default()
     };
-    let mut config =
-        Config { streams: vec![stream], redis: Some(redis), auth, ..Config::for_backend(backend()) };
+    let outbound = Outbound {
+        proxy: "http://user:password@proxy.internal:3128".parse().ok(),
+        no_proxy: NoProxy::of(["internal.example", "10.0.0.0/8"]),
+    };
+    let mut config = Config {
+        streams: vec![stream],
+        redis: Some(redis),
+        auth,
+        outbound,
+        ..Config::for_backend(backend())
+    };
     config.instance.name = Some("sidestream-1".to_owned());
     config.proxy.request_id_header = Some(http::HeaderName::from_static("x-request-id"));
     config.internal.publishers.push(publisher);
@@ -179,6 +190,7 @@ fn the_environment_can_say_what_the_file_can() {
     let from_variables = Config::load(None, variables.iter().map(|(name, value)| (name, value)), None);
     let mut expected = example_in_full();
     expected.streams = vec![Stream::default()];
+    expected.outbound.no_proxy = NoProxy::default();
     expected.internal.publishers.clear();
     expected.webhooks.clear();
     expected.redis.as_mut().unwrap().channels.clear();

@@ -44,6 +44,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("auth.jwt.key", Reload),
     ("auth.backend", Reload),
     ("auth.ticket", Reload),
+    ("outbound", Restart),
     ("cors", Reload),
     // The shards have them.
     ("sse", RestartFor(&["events", "heartbeat", "heartbeat_as", "write_timeout", "retry_min", "retry_max"])),
@@ -157,6 +158,7 @@ fn carried_over(mut next: Config, running: &Config, channels: bool) -> Config {
     next.internal.ready_requires.clone_from(&running.internal.ready_requires);
     next.auth.revoke_for = running.auth.revoke_for;
     next.auth.max_revocations = running.auth.max_revocations;
+    next.outbound = running.outbound.clone();
     next.sse.events = running.sse.events;
     next.sse.heartbeat = running.sse.heartbeat;
     next.sse.heartbeat_as.clone_from(&running.sse.heartbeat_as);

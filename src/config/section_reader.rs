@@ -146,6 +146,16 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         matches!(self.reader.places.get(&join(&self.full, key)), Some(Some(_)))
     }
 
+    /// Whether somebody wrote the key, refused or not.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.reader.places.contains_key(&join(&self.full, key))
+    }
+
+    /// The value of a variable that is not one of ours; an empty one counts as unset.
+    pub(super) fn foreign_variable(&self, name: &str) -> Option<String> {
+        self.reader.environment.foreign(name).map(str::to_owned)
+    }
+
     /// As [`report`](Self::report), but the configuration is taken all the same.
     pub(super) fn warn(
         &mut self,

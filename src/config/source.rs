@@ -139,8 +139,8 @@ pub(super) fn without_credentials(text: &str) -> String {
     shown
 }
 
-/// What stands before an `@`, as in `http://user:password@host`, and the query of a URL, which often holds a key, wherever
-/// they were written.
+/// What stands before an `@`, as in `http://user:password@host`, and what a URL has behind its path, which often holds a key,
+/// wherever they were written.
 fn credentials(line: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -150,11 +150,15 @@ fn credentials(line: &str) -> Vec<Range<usize>> {
                 word.find("://").map(|scheme| scheme + 3).or_else(|| word.find('=').map(|sign| sign + 1));
             parts.push(start + before.filter(|&before| before < at).unwrap_or(0)..start + at);
         }
-        let query = word.find("://").and_then(|scheme| Some(scheme + word[scheme..].find('?')? + 1));
-        if let Some(query) = query {
-            parts.push(start + query..start + word.trim_end_matches(['"', '\'', ' ', '\t', ',']).len());
-        }
         start += word.len();
+    }
+    // A URL that is spelt wrongly may hold anything, up to its quote.
+    for (scheme, _) in line.match_indices("://") {
+        let rest = &line[scheme..];
+        let url = &rest[..rest.find(['"', '\'']).unwrap_or(rest.len())];
+        if let Some(path) = url.find(['?', '#']) {
+            parts.push(scheme + path + 1..scheme + url.len());
+        }
     }
     parts
 }
@@ -208,6 +212,8 @@ mod tests {
         assert_eq!(shown("a = \"u:p@h\""), "a = \"…@h\"");
         assert_eq!(shown("@ é@"), "@ …@");
         assert_eq!(shown("a = \"ftp://h/k?key=s3cret&b\", \"c\""), "a = \"ftp://h/k?…\", \"c\"");
+        assert_eq!(shown("a = \"ftp://h/k?key=a,s3cret b\" # c"), "a = \"ftp://h/k?…\" # c");
+        assert_eq!(shown("A=ftp://h/k#s3cret b"), "A=ftp://h/k#…");
     }
 
     #[test]

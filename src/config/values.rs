@@ -54,6 +54,16 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// How much memory may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryBound {
+    Off,
+    /// Of what there is.
+    Percent(u8),
+    /// By the process.
+    Bytes(ByteSize),
+}
+
 /// A value that no log, error or `Debug` output may show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

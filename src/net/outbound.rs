@@ -27,6 +27,7 @@ use tokio_util::either::Either;
 use tower_service::Service;
 
 use crate::net::dial;
+use crate::net::via::HttpProxy;
 
 /// How long an idle connection is kept: Node closes one after five seconds, and a request may be on its way just then.
 const KEEP: Duration = Duration::from_secs(4);
@@ -48,6 +49,8 @@ pub enum ServerAddress {
         port: u16,
         /// With the name that its certificate must have.
         tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+        /// The proxy on the way there.
+        via: Option<HttpProxy>,
     },
     Unix(PathBuf),
 }
@@ -111,8 +114,11 @@ impl ServerAddress {
     pub async fn connect(&self, limit: Duration) -> io::Result<HttpConnection> {
         let socket = match self {
             Self::Unix(path) => Either::Left(Either::Right(UnixStream::connect(path).await?)),
-            Self::Tcp { host, port, tls } => {
-                let socket = dial::tcp(host, *port, limit).await?;
+            Self::Tcp { host, port, tls, via } => {
+                let socket = match via {
+                    Some(proxy) => proxy.connect(host, *port, limit).await?,
+                    None => dial::tcp(host, *port, limit).await?,
+                };
                 match tls {
                     None => Either::Left(Either::Left(socket)),
                     Some((config, name)) => {
@@ -201,7 +207,7 @@ mod tests {
     async fn connections(max_age: Duration) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let place = ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port, tls: None };
+        let place = ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port, tls: None, via: None };
         let pool = HttpPool { max_age, ..pool::<Empty<bytes::Bytes>>(place, Duration::from_secs(5), 1) };
         let asking = async {
             for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! Sockets to the backend, over TCP, TLS or a Unix path.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config;
 use crate::config::{Backend, ClientTls};
+use crate::net::descriptors;
+use crate::net::descriptors::Descriptors;
 use crate::net::dial;
 use crate::net::tls::BadTls;
 use crate::proxy::error::ProxyError;
@@ -28,6 +31,8 @@ pub(super) struct Connector {
     backend: Backend,
     tls: Option<ClientTls>,
     timeout: Duration,
+    /// A socket whose number is this or higher is not for the backend.
+    descriptors: Option<RawFd>,
 }
 
 impl Connector {
@@ -36,29 +41,45 @@ impl Connector {
             Backend::Tcp { host, tls: true, .. } => Some(settings.tls(host)?),
             _ => None,
         };
-        Ok(Self { backend: backend.clone(), tls, timeout: settings.connect_timeout })
+        let descriptors = Descriptors::now().map(Descriptors::for_backend);
+        Ok(Self { backend: backend.clone(), tls, timeout: settings.connect_timeout, descriptors })
     }
 
     /// One new connection, within the time limit.
     pub(super) async fn connect(&self) -> Result<BackendIo, ProxyError> {
-        let connecting = async {
-            match &self.backend {
-                Backend::Tcp { host, port, .. } => {
-                    let socket = dial::tcp(host, *port, self.timeout).await?;
-                    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
-                    let Some((config, name)) = &self.tls else { return Ok(BackendSocket::Tcp(socket)) };
-                    let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?;
-                    Ok(BackendSocket::Tls(Box::new(tls)))
-                }
-                Backend::Unix(path) => UnixStream::connect(path).await.map(BackendSocket::Unix),
-            }
-        };
-        match tokio::time::timeout(self.timeout, connecting).await {
+        match tokio::time::timeout(self.timeout, self.dial()).await {
             Ok(Ok(socket)) => {
                 Ok(BackendIo { socket, heard: Arc::default(), sent: false, ahead: Bytes::new() })
             }
             Ok(Err(error)) => Err(ProxyError::Connect(error)),
             Err(_) => Err(ProxyError::ConnectTimeout(self.timeout)),
+        }
+    }
+
+    /// How long a connection may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn dial(&self) -> io::Result<BackendSocket> {
+        match &self.backend {
+            Backend::Tcp { host, port, .. } => {
+                let socket = self.spared(dial::tcp(host, *port, self.timeout).await?)?;
+                SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))?;
+                let Some((config, name)) = &self.tls else { return Ok(BackendSocket::Tcp(socket)) };
+                let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?;
+                Ok(BackendSocket::Tls(Box::new(tls)))
+            }
+            Backend::Unix(path) => self.spared(UnixStream::connect(path).await?).map(BackendSocket::Unix),
+        }
+    }
+
+    /// The socket, unless its descriptor is among the last.
+    fn spared<S: AsRawFd>(&self, socket: S) -> io::Result<S> {
+        if self.descriptors.is_some_and(|end| socket.as_raw_fd() >= end) {
+            Err(descriptors::used_up())
+        } else {
+            Ok(socket)
         }
     }
 

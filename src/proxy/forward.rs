@@ -11,12 +11,13 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::config;
 use crate::deadline::DeadlinePool;
 use crate::health::Reporter;
+use crate::net::descriptors;
 use crate::net::tls::BadTls;
 use crate::proxy::body::{BodyContent, BodyDriver, ProxyBody};
 use crate::proxy::connect::Connector;
@@ -36,6 +37,9 @@ use crate::shutdown::Drain;
 
 /// Over how long connections that have switched protocols are closed at a stop, unless said otherwise.
 const CLOSE_OVER: Duration = Duration::from_secs(10);
+
+/// How long to wait for a descriptor before the next attempt.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(20);
 
 /// Forwards requests to the one backend. Cloning shares.
 #[derive(Clone)]
@@ -233,7 +237,7 @@ impl Inner {
         let (mut response, mut upstream) = loop {
             let mut upstream = match slot.take() {
                 Some(upstream) => upstream,
-                None => self.connect().await?,
+                None => self.connect_or_take().await?,
             };
             let reused = upstream.reused;
             upstream.forget();
@@ -289,10 +293,30 @@ impl Inner {
         Ok(UpstreamResponse { response, upstream, body_state, client })
     }
 
+    /// A new connection; while there is no descriptor to spare for one, whichever comes to rest.
+    async fn connect_or_take(&self) -> Result<Box<UpstreamConnection>, ProxyError> {
+        let end = Instant::now() + self.connector.timeout();
+        loop {
+            match self.connect().await {
+                Err(ProxyError::Connect(cause))
+                    if descriptors::are_used_up(&cause) && Instant::now() < end =>
+                {
+                    sleep(NO_DESCRIPTOR).await;
+                }
+                done => return done,
+            }
+            if let Some(rested) = self.pool.take(Instant::now().into_std()) {
+                return Ok(rested);
+            }
+        }
+    }
+
     async fn connect(&self) -> Result<Box<UpstreamConnection>, ProxyError> {
         let connected = self.connector.connect().await.map(|io| UpstreamConnection::new(io, self.keeps_case));
         match &connected {
             Ok(_) => self.health.up(),
+            // Which is not the backend's doing.
+            Err(ProxyError::Connect(cause)) if descriptors::are_used_up(cause) => {}
             Err(ProxyError::Connect(cause)) => {
                 self.health.down(format!("cannot connect to the backend: {cause}"))
             }

@@ -1,5 +1,7 @@
 //! Why a body, or an event of it, is not published.
 
+use std::time::Duration;
+
 use crate::auth::NotAllowed;
 use crate::event::{BadBatch, BadName};
 use crate::publish::relay::RelayError;
@@ -16,8 +18,24 @@ pub enum BadPublish {
     /// `item` counts the events of a body from 0; none when it is the only one.
     #[error("{}{not}", item.map_or(String::new(), |item| format!("item {item} (counted from 0): ")))]
     NotAllowed { item: Option<usize>, not: NotAllowed },
+    #[error("{}", too_fast(*events, *burst, wait.is_some()))]
+    TooFast {
+        events: u32,
+        /// So many may go at once.
+        burst: u32,
+        /// None when no pause helps.
+        wait: Option<Duration>,
+    },
     #[error("{0}")]
     Relay(#[from] RelayError),
+}
+
+fn too_fast(events: u32, burst: u32, passes: bool) -> String {
+    if passes {
+        "this key publishes faster than it may; come back in a moment".to_owned()
+    } else {
+        format!("{events} events are more than this key may publish at once ({burst})")
+    }
 }
 
 impl BadPublish {
@@ -35,6 +53,7 @@ impl BadPublish {
             Self::Batch(bad) => bad.label(),
             Self::Key(_) | Self::KeysDiffer { .. } => "idempotency_key",
             Self::NotAllowed { not, .. } => not.label(),
+            Self::TooFast { .. } => "rate",
             Self::Relay(bad) => bad.label(),
         }
     }

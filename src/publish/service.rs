@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::publish::admitted::AdmittedEvent;
 use crate::publish::bad_publish::BadPublish;
 use crate::publish::relay::{Relay, RelayError, Relayed};
+use crate::rate::{Rates, TooFast};
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, line_enabled, log_line};
 use crate::trace::TraceContext;
 
@@ -74,16 +75,23 @@ pub struct PublishService {
     fanout: Arc<Fanout>,
     relay: Option<Arc<dyn Relay>>,
     max_batch: usize,
+    rates: Arc<Rates>,
     taken: metrics::Counter,
     duplicates: metrics::Counter,
 }
 
 impl PublishService {
     /// With a `relay`, nothing is appended here: what was relayed comes back from it.
-    pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, relay: Option<Arc<dyn Relay>>, max_batch: usize) -> Self {
+    pub fn new(
+        log: Arc<Log>,
+        fanout: Arc<Fanout>,
+        relay: Option<Arc<dyn Relay>>,
+        max_batch: usize,
+        rates: Arc<Rates>,
+    ) -> Self {
         let taken = metrics::counter!(EVENTS, "source" => SOURCE);
         let duplicates = metrics::counter!(EVENTS_DUPLICATE, "source" => SOURCE);
-        Self { log, fanout, relay, max_batch, taken, duplicates }
+        Self { log, fanout, relay, max_batch, rates, taken, duplicates }
     }
 
     /// Where the log ends: everything published before the call stands at or before it, if Redis or this instance has
@@ -137,6 +145,9 @@ impl PublishService {
         manner.key.map_or(Ok(()), check_idempotency_key).map_err(BadPublish::Key)?;
         let body = whole_characters(str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?);
         let batch = parse_events(body.as_bytes(), self.max_batch, manner.lines)?;
+        let events = u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
+        let rated = publisher.take(&self.rates.publishes_per_key, events);
+        rated.map_err(|TooFast { wait, quota }| BadPublish::TooFast { events, burst: quota.burst, wait })?;
         let (single, key) = (batch.single, manner.key);
         let partial = manner.partial && !single;
         let mut ready: Vec<AdmittedEvent<'_>> = Vec::with_capacity(batch.items.len());

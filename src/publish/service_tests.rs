@@ -9,7 +9,9 @@ use crate::event::BadName;
 use crate::event::{EnvelopeDefaults, parse_event};
 use crate::fanout::Settings;
 use crate::log::Retention;
+use crate::pace::Quota;
 use crate::publish::relay::{RelayedEnvelope, Relaying};
+use crate::rate::RateSettings;
 
 /// A relay that keeps what it gets and answers as the test says.
 struct Told {
@@ -31,13 +33,17 @@ impl Relay for Told {
     }
 }
 
+fn rates(publishes_per_key: Quota) -> Arc<Rates> {
+    Arc::new(Rates::new(&RateSettings { publishes_per_key, keys: 8, ..RateSettings::NONE }))
+}
+
 /// A door with one shard and nobody listening, and its log.
 fn service(relay: Option<Arc<dyn Relay>>) -> (PublishService, Arc<Log>) {
     let age = Duration::from_secs(60);
     let log = Arc::new(Log::new(Retention { events: 100, bytes: 1 << 20, age, idempotency_window: age }));
     let settings = Settings::silent(1);
     let fanout = Arc::new(Fanout::start(&log, &settings).unwrap());
-    (PublishService::new(Arc::clone(&log), fanout, relay, 10), log)
+    (PublishService::new(Arc::clone(&log), fanout, relay, 10, rates(Quota::UNLIMITED)), log)
 }
 
 #[tokio::test]
@@ -141,6 +147,7 @@ fn bounded() -> Publisher {
         sessions: false,
         clients: false,
         broadcast: false,
+        rate: None,
     };
     Publisher::bounded(&publisher, &Arc::default())
 }

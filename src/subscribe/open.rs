@@ -51,11 +51,17 @@ impl Streams {
         if !self.log.is_loaded() {
             return Err(later(RetryReason::NotReady));
         }
+        if self.memory.is_short() {
+            return Err(later(RetryReason::Memory));
+        }
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
         // Before anybody is asked: who is being verified sits, too.
         let address = origin.address;
-        let seat = self.seats.take(address).map_err(later)?;
+        let network = self.rates.network(address);
+        let per_address = self.rates.openings_per_address.take(&network, 1, &address);
+        per_address.map_err(|fast| self.slower(RetryReason::RatePerAddress, fast, last_event_id))?;
+        let seat = self.seats.take(network).map_err(later)?;
         let verified = match self.verify(request, origin).await? {
             Some(verified) => verified,
             None => {
@@ -75,6 +81,11 @@ impl Streams {
             });
         }
         // Who is to come back needs what was set, too: a ticket is redeemed once.
+        if let Some(user) = &grant.user {
+            let per_user = self.rates.openings_per_user.take(user, 1, &address);
+            let slower = |fast| self.slower(RetryReason::RatePerUser, fast, last_event_id).with(&headers);
+            per_user.map_err(slower)?;
+        }
         let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         let start = match last_event_id {

@@ -111,6 +111,11 @@ pub enum RetryReason {
     Streams,
     StreamsPerAddress,
     StreamsPerUser,
+    /// Too many streams were opened of late.
+    RatePerAddress,
+    RatePerUser,
+    /// The process has nearly used up its memory.
+    Memory,
     /// Who could tell whether the caller may is not to be reached.
     Unverified,
     /// The log has not been loaded, or is cut off and lies behind the caller's cursor.
@@ -125,6 +130,9 @@ impl RetryReason {
             Self::Streams => "limit_streams",
             Self::StreamsPerAddress => "limit_streams_per_address",
             Self::StreamsPerUser => "limit_streams_per_user",
+            Self::RatePerAddress => "rate_per_address",
+            Self::RatePerUser => "rate_per_user",
+            Self::Memory => "memory",
             Self::Unverified => "auth_unavailable",
             Self::NotReady => "not_ready",
         }
@@ -136,6 +144,9 @@ impl RetryReason {
             Self::Streams => "the server holds as many streams as it may",
             Self::StreamsPerAddress => "this address holds as many streams as it may",
             Self::StreamsPerUser => "this user holds as many streams as they may",
+            Self::RatePerAddress => "this address opens streams faster than it may",
+            Self::RatePerUser => "this user opens streams faster than they may",
+            Self::Memory => "the server has no memory to spare; come back in a moment",
             Self::Unverified => "it cannot be verified now who you are; come back in a moment",
             Self::NotReady => "the server has not got its log from Redis yet; come back in a moment",
         }
@@ -143,6 +154,9 @@ impl RetryReason {
 
     /// Whether the caller, not the server, is at a limit.
     pub fn is_the_callers(self) -> bool {
-        matches!(self, Self::StreamsPerAddress | Self::StreamsPerUser)
+        matches!(
+            self,
+            Self::StreamsPerAddress | Self::StreamsPerUser | Self::RatePerAddress | Self::RatePerUser
+        )
     }
 }

@@ -1,13 +1,13 @@
 //! How many streams there may be: in all, from an address, of a user. A seat is given back when it is dropped.
 
-use crate::lock::Mutex;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::config;
 use crate::event::Name;
+use crate::lock::Mutex;
+use crate::rate::ClientNetwork;
 use crate::subscribe::refusal::RetryReason;
 
 /// The limits; 0 = none.
@@ -36,14 +36,14 @@ pub(super) struct Seats {
 struct SeatCounts {
     bounds: SeatLimits,
     streams: usize,
-    by_address: HashMap<Network, usize>,
+    by_address: HashMap<ClientNetwork, usize>,
     by_user: HashMap<Name, usize>,
 }
 
 /// One stream's place.
 pub(super) struct Seat {
     seats: Arc<Seats>,
-    address: Network,
+    address: ClientNetwork,
     user: Option<Name>,
 }
 
@@ -58,10 +58,8 @@ impl Seats {
         self.taken.lock().bounds = bounds;
     }
 
-    /// A seat of nobody yet, or which limit is reached. An IPv6 address stands for its /64: one customer has all
-    /// of it.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, RetryReason> {
-        let address = Network::of(address);
+    /// A seat of nobody yet, or which limit is reached.
+    pub(super) fn take(self: &Arc<Self>, address: ClientNetwork) -> Result<Seat, RetryReason> {
         let mut taken = self.taken.lock();
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
         if full(taken.bounds.streams, taken.streams) {
@@ -114,26 +112,6 @@ impl Drop for Seat {
     }
 }
 
-/// What counts as one address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    V4(Ipv4Addr),
-    /// A /64.
-    V6([u8; 8]),
-}
-
-impl Network {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +120,7 @@ mod tests {
     fn every_limit_holds_and_a_seat_comes_back() {
         let seats = Seats::new(SeatLimits { streams: 4, per_address: 2, per_user: 1 });
         let user = |text: &str| Name::parse(text).unwrap();
-        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let at = |text: &str| ClientNetwork::of(text.parse().unwrap(), 64);
         let first = seats.take(at("192.0.2.1")).unwrap().of(Some(&user("u"))).ok().unwrap();
         assert_eq!(
             seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).err(),
@@ -161,7 +139,7 @@ mod tests {
     #[test]
     fn other_limits_hold_for_those_who_come() {
         let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
-        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let at = |last: u8| ClientNetwork::of([192, 0, 2, last].into(), 64);
         let sitting: Vec<_> = (0..3).map(|last| seats.take(at(last)).ok()).collect();
         seats.limit(SeatLimits { streams: 3, per_address: 0, per_user: 0 });
         assert_eq!(seats.take(at(9)).err(), Some(RetryReason::Streams));
@@ -173,8 +151,8 @@ mod tests {
     fn nothing_is_left_when_all_are_gone() {
         let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
         let user = Name::parse("u").unwrap();
-        let held: Vec<_> =
-            (0..9).map(|n| seats.take(IpAddr::from([10, 0, 0, n])).unwrap().of(Some(&user)).ok()).collect();
+        let at = |n| ClientNetwork::of([10, 0, 0, n].into(), 64);
+        let held: Vec<_> = (0..9).map(|n| seats.take(at(n)).unwrap().of(Some(&user)).ok()).collect();
         drop(held);
         let taken = seats.taken.lock();
         assert_eq!((taken.streams, taken.by_address.len(), taken.by_user.len()), (0, 0, 0));

@@ -10,6 +10,8 @@ use crate::config;
 use crate::event::EventId;
 use crate::fanout::Fanout;
 use crate::log::Log;
+use crate::memory::Memory;
+use crate::rate::{Rates, TooFast};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
 use crate::subscribe::refusal::{Refusal, RetryReason};
@@ -18,12 +20,14 @@ use crate::subscribe::seats::{SeatLimits, Seats};
 use crate::telemetry;
 
 /// The streams' sections of the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Settings<'a> {
     pub routes: &'a [config::Stream],
     pub auth: &'a config::Auth,
     pub sse: &'a config::Sse,
     pub limits: &'a config::Limits,
+    pub rates: &'a Arc<Rates>,
+    pub memory: &'a Arc<Memory>,
 }
 
 /// The way in for subscribers.
@@ -37,6 +41,8 @@ pub struct Streams {
     pub(super) topics_per_stream: usize,
     pub(super) history: usize,
     pub(super) seats: Arc<Seats>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) memory: Arc<Memory>,
     pub(super) log: Arc<Log>,
     pub(super) fanout: Arc<Fanout>,
     pub(super) drain: Drain,
@@ -84,6 +90,8 @@ impl Streams {
             topics_per_stream: settings.limits.topics_per_stream,
             history: settings.limits.history,
             seats,
+            rates: Arc::clone(settings.rates),
+            memory: Arc::clone(settings.memory),
             log,
             fanout,
             drain,
@@ -123,6 +131,15 @@ impl Streams {
             TemplateError::Request(bad) => bad.into(),
             TemplateError::Claim(name) => self.denied(Denied::NoClaim(name)),
         }
+    }
+
+    /// As [`later`](Self::later), and not before there is a token.
+    pub(super) fn slower(&self, why: RetryReason, fast: TooFast, last_event_id: Option<&str>) -> Refusal {
+        let mut refusal = self.later(why, last_event_id);
+        if let (Refusal::Later { retry, .. }, Some(wait)) = (&mut refusal, fast.wait) {
+            *retry = wait.max(*retry);
+        }
+        refusal
     }
 
     pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {

@@ -32,6 +32,9 @@ metrics_table! {
     STREAMS_OPENED = Counter "sidestream_streams_opened_total", "Streams opened, by how the socket is held (sink).";
     STREAMS_CLOSED = Counter "sidestream_streams_closed_total", "Streams closed, by reason.";
     STREAMS_REFUSED = Counter "sidestream_streams_refused_total", "Streams refused, by reason.";
+    RATE_LIMITED = Counter "sidestream_rate_limited_total", "Requests, stream openings and publishes that were refused for their rate, by what it was and whose rate.";
+    MEMORY_USED = Gauge "sidestream_memory_used_bytes", "What counts against limits.memory, in bytes; 0 without a bound.";
+    MEMORY_LIMIT = Gauge "sidestream_memory_limit_bytes", "How much of it may be used before the instance is not ready, in bytes; 0 without a bound.";
     REPLAYS = Counter "sidestream_replays_total", "Streams opened with a cursor, by outcome: resumed, or the reason of the reset.";
     RESETS = Counter "sidestream_resets_total", "Open streams that were too slow for the log, missed events and got a reset.";
     EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";

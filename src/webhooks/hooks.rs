@@ -61,11 +61,15 @@ impl Webhooks {
     }
 
     /// Reads the system's authorities from disk for a webhook over TLS, and changes nothing.
-    pub fn prepare(&self, settings: &[config::Webhook]) -> Result<PreparedHooks, BadSink> {
+    pub fn prepare(
+        &self,
+        settings: &[config::Webhook],
+        outbound: &config::Outbound,
+    ) -> Result<PreparedHooks, BadSink> {
         let hooks = self.hooks();
         let prepare = |settings: &config::Webhook| {
             let same = hooks.iter().any(|hook| hook.settings == *settings);
-            Ok((settings.clone(), if same { None } else { Some(Delivery::new(settings)?) }))
+            Ok((settings.clone(), if same { None } else { Some(Delivery::new(settings, outbound)?) }))
         };
         settings.iter().map(prepare).collect::<Result<_, BadSink>>().map(PreparedHooks)
     }

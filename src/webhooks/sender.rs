@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::config;
 use crate::config::Webhook;
 use crate::retry::Backoff;
 use crate::telemetry::{WEBHOOK_EVENTS, WEBHOOK_REQUESTS, WEBHOOK_SECONDS};
@@ -41,9 +42,9 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Reads the system's authorities from disk for a webhook over TLS.
-    pub(super) fn new(settings: &Webhook) -> Result<Self, BadSink> {
+    pub(super) fn new(settings: &Webhook, outbound: &config::Outbound) -> Result<Self, BadSink> {
         Ok(Self {
-            sink: WebhookTarget::new(settings)?,
+            sink: WebhookTarget::new(settings, outbound)?,
             backoff: Backoff::new(settings.retry_min, settings.retry_max),
             max_delay: settings.max_delay,
             give_up_after: settings.give_up_after,

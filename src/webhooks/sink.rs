@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
+use crate::config;
 use crate::config::Webhook;
 use crate::net::outbound;
 use crate::net::outbound::{HttpPool, ServerAddress, innermost};
@@ -85,7 +86,7 @@ impl DeliveryError {
 
 impl WebhookTarget {
     /// Connects to nobody yet.
-    pub(super) fn new(settings: &Webhook) -> Result<Self, BadSink> {
+    pub(super) fn new(settings: &Webhook, outbound: &config::Outbound) -> Result<Self, BadSink> {
         let url = &settings.url;
         let bad = |why| BadSink::Tls(settings.name.clone(), why);
         let tls = if url.https {
@@ -95,7 +96,8 @@ impl WebhookTarget {
         } else {
             None
         };
-        let place = ServerAddress::Tcp { host: url.host.clone(), port: url.port, tls };
+        let via = outbound.rules().to(url.https, &url.host).cloned();
+        let place = ServerAddress::Tcp { host: url.host.clone(), port: url.port, tls, via };
         let uri = Uri::builder()
             .scheme(if url.https { "https" } else { "http" })
             .authority(url.authority())

@@ -175,6 +175,98 @@ fn a_file_is_not_needed() {
 }
 
 #[test]
+fn whatever_a_file_can_say_a_variable_can() {
+    for name in ["valid", "warned"] {
+        let folder = folder(name);
+        for file in files(&folder) {
+            let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+            let whole = std::fs::read_to_string(&file).expect("its text");
+            let by_file = sidestream(&folder, &["check", "--config", name], &[]);
+            let by_variable = sidestream(&folder, &["check"], &[("SIDESTREAM_CONFIG", &whole)]);
+            let said = |output: &Output, name: &str| text(&output.stdout).replace(name, "NAME");
+            assert_eq!(text(&by_variable.stderr), "", "{name}");
+            let variable = said(&by_variable, "SIDESTREAM_CONFIG").replace("environment: ok", "NAME: ok");
+            assert_eq!(variable, said(&by_file, name), "{name}");
+        }
+    }
+}
+
+/// Ways to write an address with a secret in it, or behind it.
+fn spellings(scheme: &str) -> Vec<String> {
+    [
+        "S://u:s3cret@h",
+        "S://u:s3cret@h:1/p?x=1#y",
+        "S://:s3cret@h",
+        "S://s3cret@h",
+        "S://u:s3cret@",
+        "S:/u:s3cret@h",
+        "S:u:s3cret@h",
+        "u:s3cret@h:1",
+        "//u:s3cret@h",
+        " S://u:s3cret@h ",
+        "S://u:s3cret@h h",
+        "S://u: s3cret@h",
+        "S://u:s3cret%zz@h",
+        "S://u:a/s3cret@h",
+        "S://u:a?s3cret@h",
+        "S://u:a#s3cret@h",
+        "S://u:a@s3cret@h",
+        "S://u:a,s3cret@h",
+        "S://u:a's3cret@h",
+        "S://u:a s3cret@h",
+        "S://u:a=s3cret@h",
+        "S://u:\u{e4}s3cret@h",
+        "S://h/p?key=s3cret",
+        "S://h?key=s3cret",
+        "S://h/p?a=1&key=s3cret&b",
+        "S://h/p?key=a,s3cret",
+        "S://h/p?key=a s3cret",
+        "S://h/p#s3cret",
+        "S://h:x/p?key=s3cret",
+        "S:///p?key=s3cret",
+    ]
+    .map(|spelling| spelling.replace('S', scheme))
+    .into()
+}
+
+#[test]
+fn no_spelling_of_an_address_shows_what_is_secret_in_it() {
+    let keys = [
+        ("public.backend", "SIDESTREAM_PUBLIC_BACKEND", ["http", "HTTP", "ftp"]),
+        ("redis.url", "SIDESTREAM_REDIS_URL", ["redis", "REDISS", "http"]),
+        ("auth.jwt.jwks_url", "SIDESTREAM_AUTH_JWT_JWKS_URL", ["https", "HTTP", "ftp"]),
+        ("auth.jwt.discover", "SIDESTREAM_AUTH_JWT_DISCOVER", ["https", "HTTP", "ftp"]),
+        ("auth.backend.url", "SIDESTREAM_AUTH_BACKEND_URL", ["https", "HTTP", "ftp"]),
+        ("outbound.proxy", "SIDESTREAM_OUTBOUND_PROXY", ["http", "HTTPS", "socks5"]),
+    ];
+    let folder = folder("valid");
+    let mut shown = Vec::new();
+    for (key, variable, schemes) in keys {
+        for spelling in schemes.into_iter().flat_map(spellings) {
+            let file = format!("{key} = \"{spelling}\"\n");
+            for variables in [&[("SIDESTREAM_CONFIG", file.as_str())][..], &[(variable, spelling.as_str())]] {
+                let output = sidestream(&folder, &["check"], variables);
+                let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+                if said.contains("s3cret") {
+                    shown.push(format!("{variables:?}:\n{said}"));
+                }
+            }
+        }
+    }
+    for spelling in spellings("https") {
+        let hook = format!("[[webhook]]\nname = \"a\"\nurl = \"{spelling}\"\n");
+        for document in [hook, format!("redis.sentinels = [\"{spelling}\"]\n"), format!("{spelling}\n")] {
+            let output = sidestream(&folder, &["check"], &[("SIDESTREAM_CONFIG", &document)]);
+            let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            if said.contains("s3cret") {
+                shown.push(format!("{document}:\n{said}"));
+            }
+        }
+    }
+    assert!(shown.is_empty(), "{} spellings are shown:\n{}", shown.len(), shown.join("\n"));
+}
+
+#[test]
 fn serve_refuses_what_check_refuses() {
     let folder = folder("invalid");
     let check = sidestream(&folder, &["check", "--config", "many_at_once.toml"], &[]);

@@ -31,6 +31,7 @@
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `otel.rs` | spans at a scripted collector, with the feature `otel` |
+//! | `outbound.rs` | the way to key sets and webhooks through a proxy; issuers that say where their keys are |
 //! | `own_words.rs` | what only the stream itself may say, and half of what a publisher said: by every door |
 //! | `packaging.rs` | what is packed for a release: the crate, parts of the Debian package, the npm package's wrapper, versions |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
@@ -41,6 +42,7 @@
 //! | `proxy_protocol.rs` | connections that HAProxy passes on, and whose they are |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
+//! | `rates.rs` | rates of requests, openings and publishes; one address that floods |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
@@ -54,6 +56,7 @@
 //! | `reload.rs` | the configuration read anew: what is taken up, what stays, what is said of it |
 //! | `replacing.rs` | docs/replacing.md: its code in every language |
 //! | `request_marks.rs` | a request's id and its place in a trace, from the client to the backend and into the log |
+//! | `resources.rs` | memory and descriptors that run out: who is turned away, and who goes on |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
@@ -98,6 +101,7 @@ mod membership;
 mod openapi;
 #[cfg(feature = "otel")]
 mod otel;
+mod outbound;
 mod own_words;
 mod packaging;
 mod page_topics;
@@ -108,6 +112,7 @@ mod proxy;
 mod proxy_protocol;
 mod publish;
 mod publishers;
+mod rates;
 mod redis;
 mod redis_away;
 mod redis_bridge;
@@ -121,6 +126,7 @@ mod redis_tls;
 mod reload;
 mod replacing;
 mod request_marks;
+mod resources;
 mod secrets;
 mod shapes;
 mod soak;

@@ -63,7 +63,7 @@ impl SubrequestClient {
         limit: Duration,
         idle: usize,
     ) -> Result<Self, BadServer> {
-        let tcp = |host: &str, port, tls| ServerAddress::Tcp { host: host.to_owned(), port, tls };
+        let tcp = |host: &str, port, tls| ServerAddress::Tcp { host: host.to_owned(), port, tls, via: None };
         let (place, authority) = match (server, backend) {
             (AuthServer::Tcp { host, port, tls: true }, _) => {
                 let config = tls::client(tls::Trust::System, None, &[b"http/1.1"]).map_err(BadServer::Tls)?;

@@ -1,5 +1,5 @@
-//! Fetches one document from one address: bounded in time and size, on a connection of its own, redirects not
-//! followed. Knows nothing of what the document is for.
+//! Fetches documents: each bounded in time and size, on a connection of its own, redirects not followed. Knows nothing of
+//! what they are for.
 
 use std::io;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::config::HttpUrl;
-use crate::net::dial;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Trust};
+use crate::net::via::Outbound;
 
-/// An address that documents are fetched from.
+/// How documents are fetched.
 pub(in crate::auth) struct Fetcher {
-    url: HttpUrl,
     tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
     max: usize,
+    outbound: Outbound,
 }
 
 /// Why there is no document. Says nothing of its content.
@@ -60,53 +60,48 @@ impl FetchError {
 }
 
 impl Fetcher {
-    /// `ca` is PEM of the authorities that are believed; without it the system's are. Reads those from disk.
+    /// `secure` says whether anything is fetched by https; `ca` is PEM of the authorities that are believed then. Without it
+    /// the system's are, which are read from disk.
     pub(in crate::auth) fn new(
-        url: HttpUrl,
+        secure: bool,
         ca: Option<&str>,
         timeout: Duration,
         max: usize,
+        outbound: Outbound,
     ) -> Result<Self, BadTls> {
-        let tls = match (url.https, ca) {
-            (false, _) => None,
-            (true, None) => Some(tls::client(Trust::System, None, &[b"http/1.1"])?),
-            (true, Some(ca)) => Some(tls::client(Trust::Only(ca.as_bytes()), None, &[b"http/1.1"])?),
-        };
-        if tls.is_some() {
-            // An address that can never have a certificate shows at the start.
-            tls::server_name(&url.host)?;
+        let trust = ca.map_or(Trust::System, |ca| Trust::Only(ca.as_bytes()));
+        let tls = if secure { Some(tls::client(trust, None, &[b"http/1.1"])?) } else { None };
+        Ok(Self { tls, timeout, max, outbound })
+    }
+
+    /// The document at `url`. Dropping it gives up the connection.
+    pub(in crate::auth) async fn get(&self, url: &HttpUrl) -> Result<Bytes, FetchError> {
+        tokio::time::timeout(self.timeout, self.fetch(url)).await.unwrap_or(Err(FetchError::Timeout))
+    }
+
+    async fn fetch(&self, url: &HttpUrl) -> Result<Bytes, FetchError> {
+        let HttpUrl { https, host, port, .. } = url;
+        let socket = self.outbound.connect(*https, host, *port, self.timeout).await;
+        let socket = socket.map_err(FetchError::Connect)?;
+        if !https {
+            return self.ask(url, socket).await;
         }
-        Ok(Self { url, tls, timeout, max })
+        let no_tls = |why: &dyn ToString| FetchError::Tls(io::Error::other(why.to_string()));
+        let config = self.tls.as_ref().ok_or_else(|| no_tls(&"nothing was to be fetched by https"))?;
+        let name = tls::server_name(host).map_err(|bad| no_tls(&bad))?;
+        let connector = TlsConnector::from(Arc::clone(config));
+        self.ask(url, connector.connect(name, socket).await.map_err(FetchError::Tls)?).await
     }
 
-    pub(in crate::auth) fn url(&self) -> &HttpUrl {
-        &self.url
-    }
-
-    /// The document. Dropping it gives up the connection.
-    pub(in crate::auth) async fn get(&self) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(self.timeout, self.fetch()).await.unwrap_or(Err(FetchError::Timeout))
-    }
-
-    async fn fetch(&self) -> Result<Bytes, FetchError> {
-        let socket =
-            dial::tcp(&self.url.host, self.url.port, self.timeout).await.map_err(FetchError::Connect)?;
-        match &self.tls {
-            None => self.ask(socket).await,
-            Some(config) => {
-                let name =
-                    tls::server_name(&self.url.host).map_err(|bad| FetchError::Tls(io::Error::other(bad)))?;
-                let connector = TlsConnector::from(Arc::clone(config));
-                self.ask(connector.connect(name, socket).await.map_err(FetchError::Tls)?).await
-            }
-        }
-    }
-
-    async fn ask(&self, socket: impl AsyncRead + AsyncWrite + Unpin) -> Result<Bytes, FetchError> {
+    async fn ask(
+        &self,
+        url: &HttpUrl,
+        socket: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<Bytes, FetchError> {
         let (mut origin, connection) =
             http1::handshake(TokioIo::new(socket)).await.map_err(FetchError::Broken)?;
-        let request = Request::get(self.url.target.as_str())
-            .header(HOST, self.url.authority())
+        let request = Request::get(url.target.as_str())
+            .header(HOST, url.authority())
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("sidestream/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())

@@ -37,10 +37,9 @@ pub struct JwtGate {
 
 impl JwtGate {
     /// Reads the system's authorities where keys are to be fetched by https; fetches nothing yet.
-    pub fn new(settings: &config::Jwt) -> Result<Self, BadTls> {
-        let jwks = settings.jwks.as_ref();
-        let jwks =
-            jwks.map(|jwks| RemoteKeys::new(jwks, &settings.algorithms, &settings.keys)).transpose()?;
+    pub fn new(settings: &config::Jwt, outbound: &config::Outbound) -> Result<Self, BadTls> {
+        let remote = |jwks| RemoteKeys::new(jwks, &settings.algorithms, &settings.keys, outbound.rules());
+        let jwks = settings.jwks.as_ref().map(remote).transpose()?;
         Ok(Self {
             rules: Rules::new(settings),
             mapping: ClaimMapping::new(settings),

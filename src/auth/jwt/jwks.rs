@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use crate::auth::jwt::discovery;
+use crate::auth::jwt::discovery::BadDiscovery;
 use crate::auth::jwt::fetch::{FetchError, Fetcher};
 use crate::config;
+use crate::config::JwksSource;
 use crate::health::Reporter;
 use crate::jws::{Algorithm, BadKey, JwkSet, JwsKey, MOST_KEYS, Secrets};
+use crate::net::tls;
 use crate::net::tls::BadTls;
+use crate::net::via::Outbound;
 use crate::retry::Backoff;
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -29,6 +34,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The fetched keys. They have to be [kept](RemoteKeys::keep) by a task.
 pub(super) struct RemoteKeys {
+    source: JwksSource,
     fetcher: Fetcher,
     refresh: Duration,
     cooldown: Duration,
@@ -65,6 +71,8 @@ struct RefreshRequest {
 pub(super) enum NoKeys {
     #[error("{0}")]
     Fetch(#[from] FetchError),
+    #[error("{0}")]
+    Discovery(#[from] BadDiscovery),
     #[error("the answer {0}")]
     Content(#[from] BadKey),
     #[error("none of the keys is for one of the `algorithms`")]
@@ -75,6 +83,7 @@ impl NoKeys {
     fn label(&self) -> &'static str {
         match self {
             Self::Fetch(why) => why.label(),
+            Self::Discovery(why) => why.label(),
             Self::Content(_) | Self::Algorithms => "content",
         }
     }
@@ -85,13 +94,24 @@ impl RemoteKeys {
         settings: &config::Jwks,
         algorithms: &[Algorithm],
         own: &[JwsKey],
+        outbound: Outbound,
     ) -> Result<Self, BadTls> {
+        let (source, first) = (settings.source.clone(), settings.source.first());
+        if first.https {
+            // An address that can never have a certificate shows at the start.
+            tls::server_name(&first.host)?;
+        }
+        // An issuer may say that its keys are somewhere else.
+        let requests = if matches!(source, JwksSource::Issuer(_)) { 3 } else { 1 };
+        let secure = first.https || requests > 1;
+        let fetcher = Fetcher::new(secure, settings.ca.as_deref(), settings.timeout, MAX, outbound)?;
         Ok(Self {
-            fetcher: Fetcher::new(settings.url.clone(), settings.ca.as_deref(), settings.timeout, MAX)?,
+            source,
+            fetcher,
             refresh: settings.refresh,
             cooldown: settings.cooldown,
             // A fetch that is under way, and one more.
-            patience: settings.timeout * 2,
+            patience: settings.timeout * 2 * requests,
             algorithms: algorithms.into(),
             own: own.into(),
             fetched: Mutex::new(None),
@@ -134,7 +154,12 @@ impl RemoteKeys {
 
     /// Fetches once.
     pub(super) async fn fetch(&self) -> Result<(), NoKeys> {
-        let document = self.fetcher.get().await?;
+        let url = match &self.source {
+            JwksSource::Url(url) => url.clone(),
+            // Again each time: it may have moved them.
+            JwksSource::Issuer(issuer) => discovery::jwks_uri(&self.fetcher, issuer).await?,
+        };
+        let document = self.fetcher.get(&url).await?;
         let JwkSet { keys: fetched, too_many, unusable } = JwsKey::from_jwks(&document, Secrets::PassedOver)?;
         let narrow = |key: JwsKey| {
             let all = key.algorithms().iter().copied();
@@ -151,7 +176,7 @@ impl RemoteKeys {
         let left_out = LeftOut { too_many, unusable };
         let changed = std::mem::replace(&mut *self.left_out.lock(), left_out) != left_out;
         if changed && too_many > 0 {
-            let (url, keys) = (self.fetcher.url(), fetched_keys);
+            let (url, keys) = (&self.source, fetched_keys);
             warn!(%url, keys, too_many, "keys of tokens are left out: there are more than {MOST_KEYS}");
         }
         *self.fetched.lock() = Some(all);
@@ -193,7 +218,7 @@ impl RemoteKeys {
             Err(why) => why.label(),
         };
         metrics::counter!(telemetry::JWKS_FETCHES, "outcome" => outcome).increment(1);
-        let url = self.fetcher.url();
+        let url = &self.source;
         match result {
             Ok(()) => {
                 if *failures > 0 || self.done.borrow().eq(&0) {

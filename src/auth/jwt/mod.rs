@@ -1,5 +1,6 @@
 //! Callers who bring a token (JWT): from the request to the token, from that to claims, from those to a grant.
 
+mod discovery;
 mod fetch;
 mod gate;
 mod grant;

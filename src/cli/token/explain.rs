@@ -63,7 +63,7 @@ impl Explain {
         let Self { token, config: _, topic, whose } = self;
         let jwt = whose.settings(config)?;
         let token = read_token(token)?;
-        Ok(match TokenJudge::new(jwt)?.verify(&token) {
+        Ok(match TokenJudge::new(jwt, &config.outbound)?.verify(&token) {
             Ok(verified) if whose.publisher => of_publisher(whose, jwt, &verified, &topic),
             Ok(verified) => of_good(config, &verified, &topic, &near_misses(whose.section(), jwt, &verified)),
             Err(denied) => (of_bad(whose, jwt, &token, &denied), false),

@@ -74,8 +74,8 @@ pub(super) struct TokenJudge {
 
 impl TokenJudge {
     /// Fetches the keys where they are at a URL.
-    pub(super) fn new(settings: &config::Jwt) -> Result<Self, Error> {
-        let jwt = JwtGate::new(settings).map_err(|why| Error::NoKeys(why.to_string()))?;
+    pub(super) fn new(settings: &config::Jwt, outbound: &config::Outbound) -> Result<Self, Error> {
+        let jwt = JwtGate::new(settings, outbound).map_err(|why| Error::NoKeys(why.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(jwt.fetch_keys()).map_err(|why| Error::NoKeys(why.to_string()))?;
         Ok(Self { jwt, runtime })

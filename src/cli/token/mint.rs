@@ -146,7 +146,7 @@ impl Mint {
     /// Says so when the daemon would not take the token. Keys at a URL are not asked for.
     fn warn(&self, configured: Option<&config::Jwt>, token: &str) {
         if let Some(jwt) = configured.filter(|jwt| jwt.jwks.is_none())
-            && let Ok(judge) = TokenJudge::new(jwt)
+            && let Ok(judge) = TokenJudge::new(jwt, &config::Outbound::default())
             && let Err(denied) = judge.verify(token)
         {
             note(format_args!("the daemon would refuse it: {denied} ({})", denied.label()));

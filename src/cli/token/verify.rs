@@ -35,8 +35,8 @@ impl Verify {
             Ok(config) => config,
             Err(code) => return code,
         };
-        let judge =
-            token(self.token).and_then(|token| Ok((TokenJudge::new(self.whose.settings(&config)?)?, token)));
+        let judge = token(self.token)
+            .and_then(|token| Ok((TokenJudge::new(self.whose.settings(&config)?, &config.outbound)?, token)));
         let (judge, token) = match judge {
             Ok(both) => both,
             Err(error) => return fail(&error),

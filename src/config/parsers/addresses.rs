@@ -8,6 +8,7 @@ use crate::config::origin::{HostName, OriginPattern};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::values::Backend;
 use crate::net::tls;
+use crate::net::via::{BadProxy, HttpProxy};
 
 /// An address and port to listen on.
 pub(in crate::config) fn address(raw: &RawValue<'_>) -> Result<SocketAddr, Rejection> {
@@ -32,7 +33,8 @@ pub(in crate::config) fn backend(raw: &RawValue<'_>) -> Result<Backend, Rejectio
         Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => {
             Rejection::with(format!("{why}"), format!("did you mean \"http://{text}\"?"))
         }
-        _ if text.starts_with('/') => {
+        // With an `@` it is no path, and what stands before that may be a password.
+        _ if text.starts_with('/') && !text.contains('@') => {
             Rejection::with(format!("{why}"), format!("did you mean \"unix:{text}\"?"))
         }
         _ => format!("{why}").into(),
@@ -86,6 +88,15 @@ pub(in crate::config) fn host_and_port(raw: &RawValue<'_>) -> Result<String, Rej
         host && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
     if known { Ok(text.to_owned()) } else { Err(format!("must be {WANTED}").into()) }
+}
+
+/// An HTTP proxy; None for `none`.
+pub(in crate::config) fn http_proxy(raw: &RawValue<'_>) -> Result<Option<HttpProxy>, Rejection> {
+    let text = raw.text("\"none\" or http://[user:password@]host:port")?;
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|why: BadProxy| why.to_string().into())
 }
 
 fn is_host(text: &str) -> bool {

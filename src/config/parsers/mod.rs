@@ -6,17 +6,21 @@ mod addresses;
 mod choice;
 mod numbers;
 mod parse;
+mod rates;
 mod redis_url;
 mod secrets;
 pub(in crate::config) mod templates;
 mod words;
 
 pub(in crate::config) use crate::config::parsers::addresses::{
-    address, backend, certificate_name, host_and_port, host_name, network, origin,
+    address, backend, certificate_name, host_and_port, host_name, http_proxy, network, origin,
 };
 pub(in crate::config) use crate::config::parsers::choice::{not_one_of, word};
-pub(in crate::config) use crate::config::parsers::numbers::{size, time, time_or_zero, whole, yes_or_no};
+pub(in crate::config) use crate::config::parsers::numbers::{
+    memory_bound, size, time, time_or_zero, whole, yes_or_no,
+};
 pub(in crate::config) use crate::config::parsers::parse::Parse;
+pub(in crate::config) use crate::config::parsers::rates::quota;
 pub(in crate::config) use crate::config::parsers::redis_url::{redis_url, sentinel};
 pub(in crate::config) use crate::config::parsers::secrets::{
     authorities, key_pin, pem, publish_key, redis_word, sha256, shared_secret,

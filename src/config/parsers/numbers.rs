@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use crate::config::parsers::Parse;
 use crate::config::raw::{RawValue, Rejection, kind};
-use crate::config::values::ByteSize;
+use crate::config::values::{ByteSize, MemoryBound};
 
 /// A whole number within bounds.
 pub(in crate::config) struct Whole(RangeInclusive<usize>);
@@ -111,6 +111,25 @@ impl Parse<ByteSize> for Size {
     fn accepts(&self) -> String {
         format!("{} to {}", self.0.start(), self.0.end())
     }
+}
+
+/// A share of the memory, a size, or 0 for no bound.
+pub(in crate::config) fn memory_bound(raw: &RawValue<'_>) -> Result<MemoryBound, Rejection> {
+    const WANTED: &str = "0, a share such as \"90%\" or a size from 16MiB on such as \"2GiB\"";
+    let must = || Rejection::from(format!("must be {WANTED}"));
+    if raw.number() == Some(0) {
+        return Ok(MemoryBound::Off);
+    }
+    let text = raw.text(WANTED)?;
+    if text == "0" {
+        return Ok(MemoryBound::Off);
+    }
+    if let Some(share) = text.strip_suffix('%') {
+        let percent = share.parse().ok().filter(|percent| (1..=100).contains(percent));
+        return percent.map(MemoryBound::Percent).ok_or_else(must);
+    }
+    let size = text.parse::<ByteSize>().ok().filter(|size| size.0 >= 16 << 20);
+    size.map(MemoryBound::Bytes).ok_or_else(must)
 }
 
 /// `true` or `false`.

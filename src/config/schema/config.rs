@@ -6,8 +6,8 @@ use crate::config::problem::Severity;
 use crate::config::schema::stream::{check_auth, check_unused_verifiers, read_streams};
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
-    Auth, Cors, Dashboard, Drain, Fanout, Instance, Internal, Limits, Log, Presence, Proxy, Public, Redis,
-    Sse, Stream, StreamAuth, Telemetry, Webhook,
+    Auth, Cors, Dashboard, Drain, Fanout, Instance, Internal, Limits, Log, Outbound, Presence, Proxy, Public,
+    Redis, Sse, Stream, StreamAuth, Telemetry, Webhook,
 };
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Backend;
@@ -21,6 +21,7 @@ pub struct Config {
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
     pub auth: Auth,
+    pub outbound: Outbound,
     pub cors: Cors,
     pub sse: Sse,
     pub limits: Limits,
@@ -44,6 +45,7 @@ impl Config {
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
             auth: Auth::default(),
+            outbound: Outbound::default(),
             cors: Cors::default(),
             sse: Sse::default(),
             limits: Limits::default(),
@@ -75,6 +77,7 @@ impl Config {
             proxy: s.section("proxy", Proxy::read),
             streams: read_streams(s),
             auth: s.section("auth", Auth::read),
+            outbound: s.section("outbound", Outbound::read),
             cors: s.section("cors", Cors::read),
             sse: s.section("sse", Sse::read),
             limits: s.section("limits", Limits::read),

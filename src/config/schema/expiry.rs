@@ -1,13 +1,50 @@
 //! When a certificate ends, read from its DER: rustls checks others' certificates, never the day of our own.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use crate::config::problem::Severity;
+use crate::config::section_reader::SectionReader;
+
 /// The time since 1970 until which the first certificate of a PEM file is good.
 pub fn certificate_end(pem: &[u8]) -> Option<Duration> {
-    Some(certificate_times(&CertificateDer::pem_slice_iter(pem).next()?.ok()?)?.1)
+    ends(pem).next().flatten()
+}
+
+/// Warns of a certificate that has expired or soon will: the first of the file that the key `name` names. `whose` begins the
+/// sentence.
+pub(super) fn warn_of_expiry(s: &mut SectionReader<'_, '_>, name: &str, whose: &str, pem: &[u8]) {
+    const SOON: u64 = 14;
+    const DAY: u64 = 24 * 3600;
+    let Some(end) = certificate_end(pem) else { return };
+    let message = match end.checked_sub(now()).map(|left| left.as_secs() / DAY) {
+        None => format!("{whose} has expired"),
+        Some(0) => format!("{whose} expires today"),
+        Some(days) if days < SOON => format!("{whose} expires in {days} days"),
+        Some(_) => return,
+    };
+    s.warn(Severity::Warning, &[name], message, "renew it; a new file is taken up without a restart");
+}
+
+/// Warns of authorities that can vouch for nobody any more: all of the file that `ca_file`, or the like, names.
+pub(super) fn warn_of_old_authorities(s: &mut SectionReader<'_, '_>, name: &str, pem: Option<&String>) {
+    let Some(pem) = pem else { return };
+    let now = now();
+    if ends(pem.as_bytes()).all(|end| end.is_some_and(|end| end < now)) {
+        let message = format!("all certificates of `{name}` have expired: nobody is believed");
+        s.warn(Severity::Warning, &[name], message, "get the authority's new certificate");
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// When each certificate of a PEM file ends, where that can be read.
+fn ends(pem: &[u8]) -> impl Iterator<Item = Option<Duration>> {
+    CertificateDer::pem_slice_iter(pem).map(|certificate| Some(certificate_times(&certificate.ok()?)?.1))
 }
 
 /// The times since 1970 from which and until which a certificate is good.

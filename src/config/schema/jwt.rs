@@ -60,7 +60,7 @@ pub enum TokenSource {
 
 section! {
     /// Tokens (JWT) of callers, for streams with auth = "jwt". Without this section there are none. One of secret,
-    /// public_key, jwks_file and jwks_url, or an `[[auth.jwt.key]]`, is needed; all that are given hold together. A key
+    /// public_key, jwks_file, jwks_url and discover, or an `[[auth.jwt.key]]`, is needed; all that are given hold together. A key
     /// knows which algorithms it is for; what a token says of its algorithm counts for nothing.
     struct CallerTokens without default checked by check {
         rules: TokenRules = by(TokenRules::read);
@@ -143,8 +143,8 @@ impl CallerTokens {
         Jwt {
             keys,
             jwks: rules.jwks(),
+            issuer: rules.issuers(),
             algorithms: rules.algorithms,
-            issuer: rules.issuer,
             audience: rules.audience,
             leeway: rules.leeway,
             require: rules.require,

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use crate::config::parsers::{
     authorities, certificate_name, id_header, time, time_or_zero, whole, word, yes_or_no,
 };
+use crate::config::schema::expiry::warn_of_old_authorities;
 use crate::config::schema::table::{key, section};
 use crate::config::schema::tls::client_identity;
 use crate::config::schema::units::{DAY, HOUR, MILLIS};
@@ -28,7 +29,7 @@ pub enum TraceFrom {
 
 section! {
     /// How requests go on to the backend.
-    pub struct Proxy {
+    pub struct Proxy checked by check {
         /// How long connecting to the backend may take.
         connect_timeout: Duration = value("5s", time(MILLIS(10)..=HOUR));
         /// How long the backend may take from the last of a request to the head of its answer, and a client may pause in
@@ -79,6 +80,10 @@ impl Proxy {
         let config = tls::client(trust, identity, &[b"http/1.1"])?;
         Ok((config, tls::server_name(self.server_name.as_deref().unwrap_or(host))?))
     }
+}
+
+fn check(proxy: &Proxy, s: &mut SectionReader<'_, '_>) {
+    warn_of_old_authorities(s, "ca_file", proxy.authorities.as_ref());
 }
 
 fn read_identity(s: &mut SectionReader<'_, '_>) -> Option<(Secret, Secret)> {

@@ -1,11 +1,12 @@
 //! `[[internal.publisher]]`: a key that may publish within bounds.
 
-use crate::config::parsers::{label, publish_key, sha256, topic_pattern, yes_or_no};
+use crate::config::parsers::{label, publish_key, quota, sha256, topic_pattern, yes_or_no};
 use crate::config::schema::table::{key, section};
 use crate::config::schema::weak_key::warn_of_weak_keys;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
 use crate::event::Pattern;
+use crate::pace::Quota;
 
 /// How a publisher's key is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +37,8 @@ section! {
         clients: bool = value(false, yes_or_no);
         /// To everybody.
         broadcast: bool = value(false, yes_or_no);
+        /// How many events it may publish, instead of what `limits.publishes_per_key` says; 0 = as many as it likes.
+        rate: Option<Quota> = optional("100/s burst=500", quota);
     }
 }
 

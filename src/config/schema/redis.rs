@@ -7,12 +7,15 @@ use crate::config::parsers::{
     Parse as _, authorities, certificate_name, host_and_port, key_pin, master, pem, prefix, redis_url,
     redis_word, sentinel, time, yes_or_no,
 };
+use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::expiry::warn_of_old_authorities;
 use crate::config::schema::redis_channel::Channel;
 use crate::config::schema::redis_stream::RedisStream;
 use crate::config::schema::table::{key, section};
 use crate::config::schema::tls::client_identity;
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
+use crate::config::schema::weak_key::is_an_example;
 use crate::config::secret_file;
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
@@ -183,6 +186,16 @@ fn check(redis: &Redis, s: &mut SectionReader<'_, '_>) {
         if twice {
             s.report(&[key], format!("`{key}` is given, but `url` holds one, too"), None);
         }
+    }
+    warn_of_old_authorities(s, "ca_file", redis.authorities.as_ref());
+    if redis.password.as_ref().is_some_and(|password| is_an_example(password.expose())) {
+        let message = "`password` is taken from an example: others know it, too";
+        s.warn(
+            Severity::Warning,
+            &["password", "password_file"],
+            message,
+            "give Redis a password of its own",
+        );
     }
     if !redis.pins.is_empty() && redis.authorities.is_some() {
         let message = "`pin_sha256` and `ca_file` do not go together: a pin vouches for the server alone";

@@ -2,6 +2,7 @@
 
 use crate::config::parsers::templates::{covers, path, stream_template};
 use crate::config::parsers::{word, yes_or_no};
+use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
@@ -76,12 +77,34 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
             Some("auth = \"jwt\"".to_owned()),
         );
     }
+    warn_of_lacking_braces(s, stream);
     if stream.auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
         let (key, message) = match stream.user {
             Some(_) => ("user", "`user` is for auth = \"none\" alone: here the grant says who the caller is"),
             None => ("session", "`session` is for auth = \"none\" alone: here the grant says whose it is"),
         };
         s.report(&[key, "auth"], message, Some("leave it out".to_owned()));
+    }
+}
+
+/// Warns of templates that are the same for everybody, and were hardly meant so.
+fn warn_of_lacking_braces(s: &mut SectionReader<'_, '_>, stream: &Stream) {
+    let is_plain = |template: &Template| template.placeholders().next().is_none();
+    let looks = |text: &str| ["query.", "path.", "claim."].iter().any(|source| text.starts_with(source));
+    let topics = stream.topics.iter().map(|topic| ("topics", topic, looks(topic.as_str())));
+    let people = [("user", stream.user.as_ref()), ("session", stream.session.as_ref())];
+    let people = people.into_iter().filter_map(|(key, template)| Some((key, template?, true)));
+    for (key, template, doubtful) in topics.chain(people) {
+        if doubtful && is_plain(template) {
+            let text = template.as_str();
+            let name = if looks(text) { text.to_owned() } else { format!("query.{text}") };
+            s.warn(
+                Severity::Warning,
+                &[key],
+                format!("`{key}` is `{text}` for every stream: without braces it is no placeholder"),
+                &format!("did you mean \"{{{name}}}\"?"),
+            );
+        }
     }
 }
 
@@ -140,9 +163,10 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
 pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth: &Auth) {
     for (at, stream) in streams.iter().enumerate() {
         let (word, suggestion) = match stream.auth {
-            StreamAuth::Jwt if auth.jwt.is_none() => {
-                ("jwt", "say there how tokens are verified: secret, public_key, jwks_file or jwks_url")
-            }
+            StreamAuth::Jwt if auth.jwt.is_none() => (
+                "jwt",
+                "say there how tokens are verified: secret, public_key, jwks_file, jwks_url or discover",
+            ),
             StreamAuth::Backend if auth.backend.is_none() => {
                 ("backend", "say there where the application is asked: url = \"/internal/sse-auth\"")
             }
@@ -175,7 +199,7 @@ pub(super) fn check_unused_verifiers(s: &mut SectionReader<'_, '_>, streams: &[S
         if s.reported(&section) {
             continue;
         }
-        let keys = ["", ".secret", ".public_key", ".jwks_url", ".jwks_file", ".url", ".keys"];
+        let keys = ["", ".secret", ".public_key", ".jwks_url", ".discover", ".jwks_file", ".url", ".keys"];
         let keys: Vec<String> = keys.iter().map(|key| format!("{section}{key}")).collect();
         s.report(
             &keys.iter().map(String::as_str).collect::<Vec<_>>(),

@@ -3,14 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use crate::config::key_spec::KeySpec;
 use crate::config::location::Location;
 use crate::config::parsers::{pem, short_text};
-use crate::config::problem::Severity;
 use crate::config::reader::KeyKind;
-use crate::config::schema::expiry::certificate_end;
+use crate::config::schema::expiry::warn_of_expiry;
 use crate::config::schema::table::key;
 use crate::config::section_reader::{SectionReader, subject};
 use crate::config::values::Secret;
@@ -65,7 +63,7 @@ impl Tls {
             s.judge::<()>(name, &subject, file.place, Err(format!("names a file that {bad}").into()));
             return None;
         }
-        warn_of_expiry(s, &certificate.text);
+        warn_of_expiry(s, CERTIFICATE, "the certificate", &certificate.text);
         Some(Self { certificate: certificate.path, key: key.path })
     }
 }
@@ -91,21 +89,8 @@ pub(in crate::config) fn client_identity(
         let name = if bad.part() == IdentityPart::Key { names[1] } else { names[0] };
         s.report(&[name], format!("the file of `{name}` {bad}"), None);
     }
+    warn_of_expiry(s, names[0], &format!("the certificate of `{}`", names[0]), own.chain);
     Some((certificate, key))
-}
-
-/// Warns of a certificate that has expired or soon will.
-fn warn_of_expiry(s: &mut SectionReader<'_, '_>, certificate: &[u8]) {
-    const SOON: u64 = 14;
-    let Some(end) = certificate_end(certificate) else { return };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let message = match end.checked_sub(now).map(|left| left.as_secs() / (24 * 3600)) {
-        None => "the certificate has expired".to_owned(),
-        Some(0) => "the certificate expires today".to_owned(),
-        Some(days) if days < SOON => format!("the certificate expires in {days} days"),
-        Some(_) => return,
-    };
-    s.warn(Severity::Warning, &[CERTIFICATE], message, "renew it; a new file is taken up without a restart");
 }
 
 /// A file that a key names.

@@ -4,21 +4,23 @@
 use std::time::Duration;
 
 use crate::config::http_url::HttpUrl;
+use crate::config::issuer::{IssuerUrl, JwksSource};
 use crate::config::parsers::{
     authorities, claim_name, not_one_of, short_text, time, time_or_zero, word, yes_or_no,
 };
 use crate::config::problem::Severity;
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::expiry::warn_of_old_authorities;
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, MINUTE, SECOND};
 use crate::config::schema::weak_key::weakness;
 use crate::config::section_reader::SectionReader;
 use crate::jws::{self, Algorithm, BadKey, JwkSet, JwsKey, Secrets};
 
-/// `jwks_url` and what belongs to it.
+/// `jwks_url` or `discover`, and what belongs to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Jwks {
-    pub url: HttpUrl,
+    pub source: JwksSource,
     /// PEM of the authorities that its certificate may come from; None = the system's.
     pub ca: Option<String>,
     /// How often it is fetched again.
@@ -57,6 +59,10 @@ section! {
         /// Where a set of public keys (JWKS) is fetched: at the start, again and again, and once more for a token whose key
         /// is unknown. While it cannot be fetched, the keys last fetched stay.
         jwks_url: Option<HttpUrl> = optional("https://login.example/.well-known/jwks.json", jwks_url);
+        /// Instead of `jwks_url` an issuer whose own document says where its keys are: `/.well-known/openid-configuration` behind
+        /// its URL, or that of RFC 8414. It is written letter by letter as in that document. Unless `issuer` says more, tokens
+        /// have to be of this issuer.
+        discover: Option<IssuerUrl> = optional("https://login.example/realms/app", issuer_url);
         /// The authorities that its certificate may come from are the system's. Here those of a PEM file alone.
         jwks_ca_file: Option<String> = file("login-ca.pem", authorities);
         /// How often it is fetched again.
@@ -109,6 +115,7 @@ pub(super) struct SharedKey {
 
 fn check(rules: &TokenRules, s: &mut SectionReader<'_, '_>) {
     warn_of_weak_secret(s, rules.secret.as_ref());
+    warn_of_old_authorities(s, "jwks_ca_file", rules.jwks_ca_file.as_ref());
 }
 
 fn warn_of_weak_secret(s: &mut SectionReader<'_, '_>, secret: Option<&SharedKey>) {
@@ -125,14 +132,22 @@ fn warn_of_weak_secret(s: &mut SectionReader<'_, '_>, secret: Option<&SharedKey>
 impl TokenRules {
     /// The set of keys that is fetched, if there is one.
     pub(super) fn jwks(&self) -> Option<Jwks> {
-        let url = self.jwks_url.clone()?;
+        let url = self.jwks_url.clone().map(JwksSource::Url);
         Some(Jwks {
-            url,
+            source: url.or_else(|| self.discover.clone().map(JwksSource::Issuer))?,
             ca: self.jwks_ca_file.clone(),
             refresh: self.jwks_refresh,
             cooldown: self.jwks_cooldown,
             timeout: self.jwks_timeout,
         })
+    }
+
+    /// The issuers that are believed.
+    pub(super) fn issuers(&self) -> Vec<String> {
+        match &self.discover {
+            Some(issuer) if self.issuer.is_empty() => vec![issuer.to_string()],
+            _ => self.issuer.clone(),
+        }
     }
 
     /// The defaults for a set that is fetched from `url`.
@@ -167,15 +182,38 @@ pub(super) fn read_keys(
         if fits.is_empty() { None } else { key.only(&fits).ok() }
     };
     let keys: Vec<JwsKey> = given.into_iter().filter_map(usable).collect();
-    let asked = ["secret", "secret_file", "public_key", "public_key_file", "jwks_file", "jwks_url", "key"];
-    if rules.jwks_url.is_none() && none_given {
+    let asked = [
+        "secret",
+        "secret_file",
+        "public_key",
+        "public_key_file",
+        "jwks_file",
+        "jwks_url",
+        "discover",
+        "key",
+    ];
+    let fetched = rules.jwks().map(|jwks| jwks.source.first());
+    if fetched.is_none() && none_given {
         s.report(
             &asked,
             format!("[{}] has no key to verify tokens with", array.trim_end_matches(".key")),
-            Some(format!("give it secret, public_key, jwks_file or jwks_url, or an [[{array}]]")),
+            Some(format!("give it secret, public_key, jwks_file, jwks_url or discover, or an [[{array}]]")),
         );
-    } else if rules.jwks_url.is_none() && keys.is_empty() {
+    } else if fetched.is_none() && keys.is_empty() {
         s.report(&[&["algorithms"][..], &asked].concat(), "`algorithms` fits none of the keys", None);
+    }
+    if rules.jwks_url.is_some() && rules.discover.is_some() {
+        let message = "`discover` says where the keys are, and `jwks_url` does, too: only one of the two can";
+        s.report(&["discover", "jwks_url"], message, None);
+    }
+    if let Some(issuer) =
+        rules.discover.as_ref().filter(|issuer| !rules.issuers().contains(&issuer.to_string()))
+    {
+        s.report(
+            &["issuer", "discover"],
+            format!("`issuer` does not name {issuer}, whose keys are used (`discover`)"),
+            Some("add it, or leave `issuer` out".to_owned()),
+        );
     }
     if rules.jwks_ca_file.is_some() && rules.jwks_url.as_ref().is_some_and(|url| !url.https) {
         s.report(&["jwks_ca_file", "jwks_url"], "`jwks_ca_file` is given, but `jwks_url` is not https", None);
@@ -261,6 +299,11 @@ fn jwks(raw: &RawValue<'_>) -> Result<Vec<JwsKey>, Rejection> {
 
 fn refused(why: BadKey) -> Rejection {
     why.to_string().into()
+}
+
+fn issuer_url(raw: &RawValue<'_>) -> Result<IssuerUrl, Rejection> {
+    let text = raw.text("the URL of an issuer such as \"https://login.example/realms/app\"")?;
+    text.parse::<IssuerUrl>().map_err(|error| error.to_string().into())
 }
 
 fn jwks_url(raw: &RawValue<'_>) -> Result<HttpUrl, Rejection> {

@@ -9,10 +9,15 @@ const SHORT: usize = 16;
 /// What stands in examples, in lower case.
 const EXAMPLES: [&str; 4] = ["change-me", "changeme", "please-make-", "openssl"];
 
+/// Whether a secret stands in examples.
+pub(super) fn is_an_example(key: &str) -> bool {
+    let plain = key.to_ascii_lowercase().replace('_', "-");
+    EXAMPLES.iter().any(|example| plain.contains(example))
+}
+
 /// Why a key can be guessed, if it can.
 pub(super) fn weakness(key: &str) -> Option<&'static str> {
-    let plain = key.to_ascii_lowercase().replace('_', "-");
-    if EXAMPLES.iter().any(|example| plain.contains(example)) {
+    if is_an_example(key) {
         Some("is taken from an example: others know it, too")
     } else if key.len() < SHORT {
         Some("has fewer than 16 bytes: it can be guessed")

@@ -7,6 +7,7 @@ use crate::config::parsers::{
     Parse, authorities, label, shared_secret, size, time, time_or_zero, topic_pattern, whole, word,
 };
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::expiry::warn_of_old_authorities;
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, GIB, HOUR, KIB, MIB, MILLIS, SECOND};
 use crate::config::schema::weak_key::warn_of_weak_keys;
@@ -114,6 +115,7 @@ fn check(webhook: &Webhook, s: &mut SectionReader<'_, '_>) {
     if !webhook.secret.expose().is_empty() {
         warn_of_weak_keys(s, &["secret", "secret_file"], std::slice::from_ref(&webhook.secret));
     }
+    warn_of_old_authorities(s, "ca_file", webhook.ca.as_ref());
     if webhook.events.is_empty() {
         s.report(&["events"], "`events` names nothing that this webhook could get", None);
     }

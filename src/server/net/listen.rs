@@ -88,16 +88,6 @@ pub struct AcceptLimits {
     pub write_timeout: Duration,
 }
 
-/// Which descriptors a listener for everybody may use, by the process's limit of open files: an eighth of them, but no
-/// more than 1024, stay for the internal listener, Redis, the backend and files. None where the limit is not known.
-pub fn descriptors_for_strangers() -> Option<RawFd> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    // "unlimited" is no number.
-    let soft: RawFd = line.split_whitespace().next()?.parse().ok()?;
-    Some(soft - (soft / 8).min(1024))
-}
-
 /// Accepts until the drain starts, each connection in a task of its own under `drain`.
 pub async fn serve<S: ServeConnection>(
     listener: TcpListener,

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::config;
 use crate::control::Control;
 use crate::proxy::Proxy;
+use crate::rate::Rates;
 use crate::server::net::certificate::Certificate;
 use crate::server::net::takeover::SocketTaken;
 use crate::server::public::client_addr::TrustedProxies;
@@ -16,7 +18,7 @@ use crate::server::public::cors::Cors;
 use crate::server::public::marks::Marking;
 use crate::server::public::transport::{ConnectionContext, Transport};
 use crate::server::respond;
-use crate::server::respond::ResponseBody;
+use crate::server::respond::{FullResponse, ResponseBody};
 use crate::subscribe::Streams;
 use crate::telemetry::Throttle;
 
@@ -27,6 +29,7 @@ pub struct Public {
     pub(super) proxy: Proxy,
     pub(super) trusted: TrustedProxies,
     pub(super) cors: Cors,
+    pub(super) rates: Arc<Rates>,
     pub(super) transport: Arc<Transport>,
     /// None where requests get neither ids nor traces nor lines.
     pub(super) marking: Option<Marking>,
@@ -45,6 +48,7 @@ impl Public {
         control: Arc<Control>,
         proxy: Proxy,
         certificate: Option<Certificate>,
+        rates: Arc<Rates>,
     ) -> Self {
         let shown = certificate.as_ref().map(Certificate::shown);
         Self {
@@ -56,6 +60,7 @@ impl Public {
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
             certificate,
+            rates,
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
         }
@@ -88,6 +93,11 @@ impl Public {
         connection: &ConnectionContext,
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         self.trusted.read_forwarded(connection.peer, request.headers_mut());
+        if self.rates.requests_per_address.is_on()
+            && let Some(answer) = self.too_many(&request, connection)
+        {
+            return Ok(answer.map(ResponseBody::Full));
+        }
         if let Some(route) = self.streams.route(request.uri()) {
             match *request.method() {
                 Method::GET if is_for_the_backend(request.headers()) => {
@@ -110,6 +120,28 @@ impl Public {
         // Awaited here: in a function of its own, request and answer would be copied once more.
         let answered = self.proxy.forward(request, &connection.forwarded).await;
         Ok(self.forwarded(answered, &method, &uri))
+    }
+}
+
+impl Public {
+    /// What a client reads whose address has sent too many requests. A request for a stream is not counted here: openings
+    /// have a limit of their own, and answers that their clients understand.
+    #[cold]
+    fn too_many(&self, request: &Request<Incoming>, connection: &ConnectionContext) -> Option<FullResponse> {
+        let opens = *request.method() == Method::GET
+            && self.streams.route(request.uri()).is_some()
+            && !is_for_the_backend(request.headers());
+        if opens {
+            return None;
+        }
+        let address = self.trusted.client(connection.peer, request.headers());
+        let network = self.rates.network(address);
+        let fast = self.rates.requests_per_address.take(&network, 1, &address).err()?;
+        if !request.body().is_end_stream() {
+            // The connection stays with hyper, which may have to read it.
+            connection.note_body();
+        }
+        Some(respond::too_many_requests(fast))
     }
 }
 

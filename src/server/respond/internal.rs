@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde::Serialize;
 
 use crate::auth::NotAllowed;
@@ -14,7 +15,7 @@ use crate::event::{BadBatch, Name};
 use crate::health::{Dependency, State};
 use crate::publish::{BadPublish, Published, Receipt, RelayError};
 use crate::server::respond::ApiProblem;
-use crate::server::respond::json::{FullResponse, json, ok, ok_or_unavailable};
+use crate::server::respond::json::{FullResponse, json, ok, ok_or_unavailable, retry_after};
 use crate::server::respond::problem::ProblemText;
 
 /// What the publisher of a body reads.
@@ -53,10 +54,13 @@ pub(in crate::server) fn published<'a>(published: &'a Published) -> FullResponse
 pub(in crate::server) fn refused_publish(bad: &BadPublish) -> FullResponse {
     let (status, text) = refusal_of(bad);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        ok_or_unavailable(false, &text)
-    } else {
-        json(status, &text)
+        return ok_or_unavailable(false, &text);
     }
+    let mut response = json(status, &text);
+    if let BadPublish::TooFast { wait: Some(wait), .. } = bad {
+        response.headers_mut().insert(RETRY_AFTER, retry_after(*wait));
+    }
+    response
 }
 
 fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
@@ -90,6 +94,12 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
             text.item = *item;
             text.reason = Some(not.label());
             text.topic = not.topic().map(Name::as_str);
+        }
+        BadPublish::TooFast { wait, .. } => {
+            // No pause helps a batch that is larger than what may go at once.
+            let too_many = StatusCode::TOO_MANY_REQUESTS;
+            status = if wait.is_some() { too_many } else { StatusCode::PAYLOAD_TOO_LARGE };
+            text.reason = Some(bad.label());
         }
         BadPublish::Relay(bad) => {
             status = StatusCode::SERVICE_UNAVAILABLE;

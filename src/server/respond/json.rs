@@ -1,5 +1,7 @@
 //! Answers as JSON, never cached.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -31,6 +33,12 @@ pub(super) fn ok_or_unavailable(is_ok: bool, value: &impl Serialize) -> FullResp
     let mut response = json(StatusCode::SERVICE_UNAVAILABLE, value);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// The value of `Retry-After`: whole seconds, not earlier than `wait`.
+pub(super) fn retry_after(wait: Duration) -> HeaderValue {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    HeaderValue::from(seconds.max(1))
 }
 
 /// One plain sentence about what is wrong.

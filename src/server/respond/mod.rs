@@ -22,5 +22,5 @@ pub(in crate::server) use crate::server::respond::reload::{not_reloaded, reloade
 
 pub(in crate::server) use crate::server::respond::public::{
     STREAM_HEADERS, close_connection, not_forwarded, page_change_failed, preflight, refused, renewed,
-    stream_head, with_request_id,
+    stream_head, too_many_requests, with_request_id,
 };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::auth::{BadMint, PublisherDenied};
 use crate::control::{BadRevoke, BadTopics, BadUserList, NoPage, TopicEditError};
 use crate::log::BadEdit;
-use crate::server::respond::json::{FullResponse, json};
+use crate::server::respond::json::{FullResponse, json, retry_after};
 
 /// The JSON of a problem.
 #[derive(Serialize, Default)]
@@ -238,10 +238,8 @@ impl ApiProblem {
 
     /// The caller has to wait.
     pub(in crate::server) fn too_often(sentence: impl Into<String>, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let after = HeaderValue::from(seconds.max(1));
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", sentence);
-        Self { header: Some((RETRY_AFTER, after)), ..problem }
+        Self { header: Some((RETRY_AFTER, retry_after(wait))), ..problem }
     }
 
     pub(in crate::server) fn too_many_tokens(sentence: impl Into<String>) -> Self {

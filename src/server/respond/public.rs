@@ -13,9 +13,10 @@ use crate::auth::Denied;
 use crate::control::{NotPassedOn, PageChangeError};
 use crate::event::{Block, EventFormat, Name};
 use crate::proxy::{BadRequest, ProxyError};
+use crate::rate::TooFast;
 use crate::server::respond::ApiProblem;
 use crate::server::respond::body::ResponseBody;
-use crate::server::respond::json::{FullResponse, json, sentence};
+use crate::server::respond::json::{FullResponse, json, retry_after, sentence};
 use crate::subscribe::Refusal;
 
 /// What the client reads when its request could not be forwarded; the log has the cause.
@@ -100,10 +101,7 @@ pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> Full
                 StatusCode::SERVICE_UNAVAILABLE
             };
             let mut response = sentence(status, why.sentence());
-            let seconds = retry.as_secs().max(1).to_string();
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_str(&seconds).expect("digits are a header value"));
+            response.headers_mut().insert(RETRY_AFTER, retry_after(*retry));
             response.headers_mut().extend((**headers).clone());
             response
         }
@@ -119,6 +117,14 @@ pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> Full
             response
         }
     }
+}
+
+/// What a client reads that asks for more than its address may.
+pub(in crate::server) fn too_many_requests(fast: TooFast) -> FullResponse {
+    let say = "this address sends more requests than it may; come back in a moment";
+    let mut response = sentence(StatusCode::TOO_MANY_REQUESTS, say);
+    response.headers_mut().insert(RETRY_AFTER, retry_after(fast.wait.unwrap_or_default()));
+    response
 }
 
 /// What came of a new token for an open stream.
