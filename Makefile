@@ -29,6 +29,24 @@ test-clients: setup ## The client libraries by their own runners: Node, Chromium
 test-examples: ## Every example by its own command, its page in Chromium (installs their packages: minutes the first time)
 	tests/examples.sh
 
+.PHONY: test-deploy deploy-manifests
+HELM = v3.22.0
+KUBERNETES = .cache/kubernetes/bin/python3
+helm = .cache/helm-$(HELM)/helm
+test-deploy: build $(helm) $(KUBERNETES) ## The Helm chart, the manifests and the Compose file, by Helm and the schemas of Kubernetes (builds Helm: minutes the first time)
+	$(KUBERNETES) tests/deploy/check.py $(helm) target/debug/sidestream
+
+deploy-manifests: build $(helm) $(KUBERNETES) ## deploy/kubernetes anew, from the chart
+	$(KUBERNETES) tests/deploy/check.py $(helm) target/debug/sidestream --write
+
+$(helm):
+	GOBIN=$(abspath $(@D)) go install -trimpath -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$(HELM)
+
+$(KUBERNETES): tests/deploy/requirements.txt
+	python3 -m venv .cache/kubernetes
+	.cache/kubernetes/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 lint: ## Format, clippy and documentation, without a warning
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings

@@ -92,3 +92,43 @@ async fn the_process_its_version_and_its_certificates_end_are_among_the_metrics(
     let text = daemon.ask("/metrics").await.text();
     assert!(text.contains("# TYPE process_cpu_seconds_total counter\n"), "{text}");
 }
+
+/// The arguments of a directive of the Containerfile, which stands there once.
+fn directive(name: &str) -> String {
+    let file = read("deploy/container/Containerfile");
+    let mut lines = file.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = lines.next().unwrap_or_else(|| panic!("the Containerfile has no {name}")).to_owned();
+    assert_eq!(lines.next(), None, "{name}");
+    line
+}
+
+/// The words of a command in the form of a list, which needs no shell.
+fn words(list: &str) -> String {
+    serde_json::from_str::<Vec<String>>(list).unwrap_or_else(|error| panic!("{list}: {error}")).join(" ")
+}
+
+/// An engine is not needed for what one does; see `tests/deploy/container.sh`.
+#[test]
+fn the_container_runs_read_only_without_rights_and_is_healthy() {
+    assert_eq!(directive("FROM"), "scratch");
+    assert_eq!(directive("COPY"), "root /");
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    let root = root.to_str().expect("a path");
+    run("deploy/container/root.sh", &[env!("CARGO_BIN_EXE_sidestream"), root], repository());
+    let health = directive("HEALTHCHECK");
+    let health = words(health.split_once("CMD ").expect("a command").1);
+    let command = [words(&directive("ENTRYPOINT")), words(&directive("CMD"))].join(" ");
+    let file = read("deploy/container/Containerfile");
+    let variables = file.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
+    let output = Command::new("unshare")
+        .args(["--mount-proc", "--net", "--pid", "--fork", "--kill-child", "tests/deploy/container.sh"])
+        .args([root, &directive("USER"), &command, &health])
+        .envs(variables)
+        .env("SIDESTREAM_CONFIG", "public.backend = \"http://127.0.0.1:9\"")
+        .current_dir(repository())
+        .output()
+        .expect("unshare, of util-linux");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}

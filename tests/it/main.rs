@@ -16,7 +16,7 @@
 //! | `dead_peers.rs` | peers that vanish silently |
 //! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
 //! | `demo_page.rs` | `demo`: its page in Chromium |
-//! | `deploy.rs` | alert rules, dashboard and service unit, against the code and their own tools |
+//! | `deploy.rs` | alert rules, dashboard and service unit, against the code and their own tools; the container's files, run without an engine |
 //! | `doctor.rs` | `doctor`: what stands between pages and streams, named in front of proxies that are set up wrong |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
