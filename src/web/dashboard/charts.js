@@ -33,11 +33,11 @@ const CHARTS = [
   },
   {
     key: 'ends', title: 'Refused and closed', unit: 'a second', href: '#/why?reasons', format: whole,
-    // Stacked: each line is what it counts and all below it.
+    // Stacked: each line is what it counts and all below it. Filled by so many parts in a hundred, which greys tell apart too.
     lines: [
-      { label: 'refused', colour: '--bad', fill: true, value: (s) => sum(s.why, 'refused:', 'closed:', 'event refused:'), own: (s) => sum(s.why, 'refused:', 'event refused:') },
-      { label: 'closed here', colour: '--warn', fill: true, value: (s) => sum(s.why, 'closed:'), own: (s) => closedByUs(s.why) },
-      { label: 'left', colour: '--mute', fill: true, value: (s) => s.why?.['closed: client_gone'] ?? 0 },
+      { label: 'refused', colour: '--bad', fill: 100, value: (s) => sum(s.why, 'refused:', 'closed:', 'event refused:'), own: (s) => sum(s.why, 'refused:', 'event refused:') },
+      { label: 'closed here', colour: '--warn', fill: 40, value: (s) => sum(s.why, 'closed:'), own: (s) => closedByUs(s.why) },
+      { label: 'left', colour: '--mute', fill: 0, value: (s) => s.why?.['closed: client_gone'] ?? 0 },
     ],
     lead: (s, all) => [
       [short(all.reduce((n, one) => n + sum(one.why, 'refused:', 'event refused:'), 0)), 'refused'],
@@ -47,6 +47,7 @@ const CHARTS = [
 ];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const tint = (name, part) => `color-mix(in srgb, ${colour(name)} ${part}%, ${colour('--panel')})`;
 
 export function charts() {
   const root = h('section', { class: 'charts', 'aria-label': 'The last ten minutes' });
@@ -141,7 +142,7 @@ function card(chart) {
         series: [{}, ...chart.lines.map((line) => ({
           stroke: colour(line.colour),
           width: line.width ?? 1,
-          fill: line.fill ? colour(line.colour) : undefined,
+          fill: line.fill === undefined ? undefined : tint(line.colour, line.fill),
           // A second with nothing on either side would be no line.
           points: { show: true, size: 4, fill: colour(line.colour), filter: (u, nth) => alone(u.data[nth]) },
           spanGaps: false,
