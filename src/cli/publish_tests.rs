@@ -90,7 +90,7 @@ fn arguments_that_do_not_go_together_are_refused() {
         (&["--envelopes", "hi"], "[DATA]"),
         (&["--topic", "a", "--text", "--json", "hi"], "--json"),
         (&["--topic", "a", "--key", "k", "--key-file", "f", "hi"], "--key-file"),
-        (&["--topic", "a", "--url", "https://a", "hi"], "https"),
+        (&["--topic", "a", "--url", "ftp://a", "hi"], "has to begin with http://"),
     ] {
         let error = parse(arguments).err().unwrap_or_else(|| panic!("{arguments:?}")).to_string();
         assert!(error.contains(wanted), "{arguments:?}: {error}");

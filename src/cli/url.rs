@@ -92,6 +92,8 @@ impl Url {
             Some((path, rest)) => (path, format!("/{rest}")),
             None => (place, "/".to_owned()),
         };
+        // A URL's two slashes may stand before the path.
+        let path = path.strip_prefix("//").unwrap_or(path);
         if !Path::new(path).is_absolute() {
             return Err(Error::BadUrl("is not of the form unix:/path/of/the/socket"));
         }
@@ -194,6 +196,7 @@ mod tests {
     fn a_socket_is_named_by_its_path() {
         for (text, path, target) in [
             ("unix:/run/sidestream.sock", "/run/sidestream.sock", "/"),
+            ("unix:///run/b.sock", "/run/b.sock", "/"),
             ("unix:/run/a.sock:/events?topic=x", "/run/a.sock", "/events?topic=x"),
         ] {
             let place = UrlPlace::Unix(path.into());

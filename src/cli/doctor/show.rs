@@ -249,7 +249,7 @@ mod tests {
         let text = dressed(&report(), Dress { colours: false, width: None });
         assert!(text.contains("  ● reached         1.2.3.4:443\n"), "{text}");
         assert!(text.contains("  ▲ buffering       nothing\\u{1b}[2J came\n"), "{text}");
-        assert!(text.contains("nginx\n                      proxy_buffering off;"), "{text}");
+        assert!(text.contains("nginx\n                      proxy_http_version 1.1;\n                      proxy_buffering off;"), "{text}");
         assert!(text.ends_with("  ▲ in the way: buffering\n\n") && !text.contains('\u{1b}'), "{text}");
     }
 
