@@ -108,6 +108,26 @@ async fn limits_hold_for_the_streams_that_come() {
 }
 
 #[tokio::test]
+async fn rates_and_the_bound_of_memory_hold_from_the_next_request_on() {
+    let daemon = Daemon::start("").await;
+    assert_eq!(daemon.get("/").await.status, 502, "there is no backend, and no rate");
+    let config = "[limits]\nrequests_per_address = \"1/h burst=2\"\nmemory = \"16MiB\"\n";
+    let (applied, needs_restart) = reloaded(&daemon, config).await;
+    assert_eq!(applied, ["limits.memory", "limits.requests_per_address"]);
+    assert!(needs_restart.is_empty(), "{needs_restart:?}");
+    for status in [502, 502, 429] {
+        assert_eq!(daemon.get("/").await.status, status);
+    }
+    let bound = f64::from(16 << 20);
+    eventually("the bound is looked at", async || {
+        (daemon.metric("sidestream_memory_limit_bytes", &[]).await == bound).then_some(())
+    })
+    .await;
+    reloaded(&daemon, "").await;
+    assert_eq!(daemon.get("/").await.status, 502, "it is taken away again");
+}
+
+#[tokio::test]
 async fn origins_and_the_logs_level_change() {
     let daemon = Daemon::start(&keyed("")).await;
     let allowed = async || {
