@@ -78,7 +78,7 @@ const LARGE: &str = "[internal]\nmax_body = \"2MiB\"\n[log]\nmax_bytes = \"1GiB\
 async fn before_the_kernel_kills_it_the_instance_is_not_ready_and_takes_no_new_streams() {
     let group = Group::with_limit("memory", 256 << 20);
     let script = group.script();
-    let daemon =
+    let mut daemon =
         Daemon::start_through(&["sh", "-c", &script], &format!("{LARGE}[limits]\nmemory = \"50%\"\n")).await;
     ready(&daemon, 200).await;
     let most = f64::from(128 << 20);
@@ -101,6 +101,9 @@ async fn before_the_kernel_kills_it_the_instance_is_not_ready_and_takes_no_new_s
     assert_eq!(held.event().await.data(), "1", "what is open goes on");
     assert!(daemon.metric("sidestream_memory_used_bytes", &[]).await >= most);
     daemon.logged("memory is short").await;
+    // Its group can go when it has.
+    daemon.signal("KILL");
+    daemon.ended().await;
 }
 
 #[tokio::test]
