@@ -79,6 +79,7 @@ pub(super) struct DoctorCommand {
     #[arg(long, short = 'H', value_name = "HEADER")]
     header: Vec<Headers>,
     /// The origin of a page on another host that opens the stream, such as https://pages.example
+    #[allow(rustdoc::bare_urls, reason = "it is shown by --help, where an address is no link")]
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<HeaderValue>,
     /// How long a stream is watched
