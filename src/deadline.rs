@@ -25,7 +25,7 @@ impl Deadline {
         Self { at, timer: None }
     }
 
-    /// Moves it. Who waits has to poll it again.
+    /// Moves it. A waiter has to poll it again.
     pub fn set(&mut self, at: Instant) {
         self.at = at;
     }

@@ -60,8 +60,8 @@ impl Health {
         Self { all: Arc::default(), serving: serving.into() }
     }
 
-    /// Enters a dependency, of which nothing is known yet. `events` says whether events require it. Of one that is there
-    /// already the state stays until the new reporter has something to say; the one before says nothing any more.
+    /// Enters a dependency, of which nothing is known yet. `events` says whether events require it. Of one that is
+    /// there already the state stays until the new reporter has something to say; the one before says nothing any more.
     pub fn depend_on(&self, name: &'static str, events: bool) -> Reporter {
         let mut all = self.all.lock();
         let status =

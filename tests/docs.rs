@@ -106,7 +106,8 @@ fn literals(code: &str) -> Vec<String> {
     literals
 }
 
-/// The messages of the table of log lines in `page`; one that ends in `…` is the beginning of several, or of a long one.
+/// The messages of the table of log lines in `page`; one that ends in `…` is the beginning of several, or of a long
+/// one.
 fn messages(page: &str) -> Vec<&str> {
     let rows = page.lines().skip_while(|line| !line.starts_with("| message | level |")).skip(2);
     let cells = rows.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));

@@ -1,5 +1,5 @@
-//! What answers requests, made of one configuration: at the start, and at each reload beside the one before, from which it
-//! takes over what is configured as it was.
+//! What answers requests, made of one configuration: at the start, and at each reload beside the one before, from which
+//! it takes over what is configured as it was.
 
 use std::io;
 use std::sync::Arc;

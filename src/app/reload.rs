@@ -1,6 +1,8 @@
-//! A reload: the configuration is read anew and seen through as a whole; only then what has changed takes the place of what was.
+//! A reload: the configuration is read anew and seen through as a whole; only then what has changed takes the place of
+//! what was.
 //!
-//! Nothing changes by a configuration that is refused. Who asks while one is under way gets the outcome of the next.
+//! Nothing changes by a configuration that is refused. A caller that asks while one is under way gets the outcome of
+//! the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +152,8 @@ impl Reloader {
         Ok(changes)
     }
 
-    /// Makes all of it that can fail, and changes nothing that serves; but the channels of Redis, which are the last that can fail.
+    /// Makes all of it that can fail, and changes nothing that serves; but the channels of Redis, which are the last
+    /// that can fail.
     async fn prepare(&self, next: CheckedConfig) -> Result<NextGeneration, BadConfig> {
         let unusable = |why: std::io::Error| BadConfig::unusable("", why.to_string());
         let config = &next.config;

@@ -29,8 +29,8 @@ pub struct App {
 }
 
 impl App {
-    /// Takes the ports, but for those that the service manager has taken already. An error names the address, and the key
-    /// that chooses it.
+    /// Takes the ports, but for those that the service manager has taken already. An error names the address, and the
+    /// key that chooses it.
     pub fn bind(config: Config, passed: PassedSockets) -> io::Result<Self> {
         let bind = |address, chosen_by: &str| {
             let named = |error: io::Error| {

@@ -1,4 +1,5 @@
-//! Spans of this process, from its start to its end: where the environment names a collector, and the build can speak to it.
+//! Spans of this process, from its start to its end: where the environment names a collector, and the build can speak
+//! to it.
 
 use tokio::time::Instant;
 

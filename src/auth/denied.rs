@@ -66,7 +66,7 @@ pub enum Denied {
     /// The authority's own answer, which the caller gets as it is.
     #[error("the application answered {}", .0.status.as_u16())]
     Answered(Box<DeniedResponse>),
-    /// Nothing is wrong with the caller, as far as is known: who could tell is not to be reached.
+    /// Nothing is wrong with the caller, as far as is known: the server that verifies them cannot be reached.
     #[error("{0}")]
     NotNow(&'static str),
 }

@@ -1,4 +1,5 @@
-//! What a token would be allowed on each configured stream, and why not: for `sidestream token explain` and the dashboard.
+//! What a token would be allowed on each configured stream, and why not: for `sidestream token explain` and the
+//! dashboard.
 //!
 //! Decides nothing: it says in words what `subscribe` would do with a request. Nothing of the token is kept.
 

@@ -40,9 +40,9 @@ pub enum BadGate {
 }
 
 impl Gates {
-    /// Nothing works in the background before [`Gates::start`]; what asks the application ends with the drain. `backend`
-    /// is the one of the public listener, and how it is reached; `tickets` are there when they are configured. What
-    /// verifies by the same settings is taken over from `before`, with all that it knows.
+    /// Nothing works in the background before [`Gates::start`]; what asks the application ends with the drain.
+    /// `backend` is the one of the public listener, and how it is reached; `tickets` are there when they are
+    /// configured. What verifies by the same settings is taken over from `before`, with all that it knows.
     pub fn new(
         settings: &config::Auth,
         outbound: &config::Outbound,

@@ -1,5 +1,5 @@
-//! Who may publish over HTTP, and to which keys: holders of one of the configured keys, or of a publisher's token (JWT),
-//! `Authorization: Bearer <key>`.
+//! Who may publish over HTTP, and to which keys: holders of one of the configured keys, or of a publisher's token
+//! (JWT), `Authorization: Bearer <key>`.
 //!
 //! Keys are kept as their SHA-256 and compared in a time that depends on none of them; they are never shown. A
 //! publisher that is not known to be free of bounds has some.
@@ -113,8 +113,8 @@ impl PublisherDenied {
 }
 
 impl PublisherKeys {
-    /// `keys` may publish to everybody, `publishers` within their bounds. Empty keys are passed over: nobody may publish
-    /// with nothing. A key that is both has the publisher's bounds.
+    /// `keys` may publish to everybody, `publishers` within their bounds. Empty keys are passed over: nobody may
+    /// publish with nothing. A key that is both has the publisher's bounds.
     pub fn new(keys: &[Secret], publishers: &[config::Publisher], reserved: ReservedEvents) -> Self {
         let hash_of =
             |key: &Secret| Some(sha256(key.expose().as_bytes())).filter(|_| !key.expose().is_empty());
@@ -132,8 +132,8 @@ impl PublisherKeys {
         Self { keys: bounded.chain(all).collect(), tokens: None, reserved }
     }
 
-    /// All that `section` knows; what verifies tokens by the same settings is taken over from `before`. Nothing works in the
-    /// background before [`PublisherKeys::start`].
+    /// All that `section` knows; what verifies tokens by the same settings is taken over from `before`. Nothing works
+    /// in the background before [`PublisherKeys::start`].
     pub fn of(
         section: &config::Internal,
         outbound: &config::Outbound,

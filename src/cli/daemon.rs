@@ -1,7 +1,7 @@
 //! The internal listener of a running daemon, as commands find and ask it: where it is, and the key that opens it.
 //!
-//! Arguments go before variables, they before the configuration, that before the defaults. No key is ever shown, and the
-//! configuration's key goes to the configuration's listener only, unless both are named.
+//! Arguments go before variables, they before the configuration, that before the defaults. No key is ever shown, and
+//! the configuration's key goes to the configuration's listener only, unless both are named.
 
 use std::path::PathBuf;
 

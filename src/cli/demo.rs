@@ -1,8 +1,8 @@
 //! `sidestream demo`: the whole daemon with its memory log, in front of a small backend of its own, in one process.
 //!
 //! Nothing here is a short cut: the page's words go browser → network → proxy → backend → `POST /publish` → stream, as
-//! they would with anybody's backend. The network is a relay, so that lines can be cut; and the daemon can be stopped and
-//! started again on the log that it had.
+//! they would with anybody's backend. The network is a relay, so that lines can be cut; and the daemon can be stopped
+//! and started again on the log that it had.
 
 mod backend;
 mod chat;
@@ -209,8 +209,8 @@ fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
     config
 }
 
-/// Lets this process have as many files open as the system allows, and says how many those are: a reader of the load has
-/// two, and some shells allow 256.
+/// Lets this process have as many files open as the system allows, and says how many those are: a reader of the load
+/// has two, and some shells allow 256.
 fn raise_open_files() -> usize {
     const ENOUGH: u64 = 10_240;
     let now = Descriptors::raise(ENOUGH).map_or(ENOUGH, |files| files.limit);

@@ -1,7 +1,7 @@
 //! `sidestream doctor`: goes to a public address as a browser would, and says what stands between it and its streams.
 //!
-//! Invariant: a finding is something that was seen on the wire. What could not be looked at is listed as that, and never
-//! counts as good.
+//! Invariant: a finding is something that was seen on the wire. What could not be looked at is listed as that, and
+//! never counts as good.
 
 mod address;
 mod connect;
@@ -66,7 +66,8 @@ pub(super) struct DoctorCommand {
     /// The stream's path, where the URL has none
     #[arg(long, value_name = "PATH", default_value = "/events")]
     path: String,
-    /// Put into the stream's query as `topic`; may be given several times. Without one and without a query, a topic of its own
+    /// Put into the stream's query as `topic`; may be given several times. Without one and without a query, a topic of
+    /// its own
     #[arg(long, value_name = "NAME")]
     topic: Vec<String>,
     /// A token to send in Authorization; everyone on this machine can read it here

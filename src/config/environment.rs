@@ -97,8 +97,8 @@ impl Environment {
         self.all.get(name)?.as_deref().filter(|value| !value.is_empty())
     }
 
-    /// `text` with `${NAME}` and `${NAME:-default}` replaced by the values of variables; `$${` stays `${`. As in a shell,
-    /// the default also stands in for an empty value. A value is not looked into again.
+    /// `text` with `${NAME}` and `${NAME:-default}` replaced by the values of variables; `$${` stays `${`. As in a
+    /// shell, the default also stands in for an empty value. A value is not looked into again.
     pub(super) fn expand(&self, text: &str) -> Result<String, Rejection> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;

@@ -139,8 +139,8 @@ pub(super) fn without_credentials(text: &str) -> String {
     shown
 }
 
-/// What stands before an `@`, as in `http://user:password@host`, and what a URL has behind its path, which often holds a key,
-/// wherever they were written.
+/// What stands before an `@`, as in `http://user:password@host`, and what a URL has behind its path, which often holds
+/// a key, wherever they were written.
 fn credentials(line: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;

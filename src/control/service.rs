@@ -79,8 +79,8 @@ impl Control {
         &self.connections
     }
 
-    /// Closes streams on every instance. Who shall stay away is kept out by instances that come later, too; the second
-    /// answer is whether these know.
+    /// Closes streams on every instance. Those that shall stay away are kept out by instances that come later, too; the
+    /// second answer is whether these know.
     pub async fn close(&self, which: &StreamFilter, mode: CloseMode) -> (StreamCount, OthersTold) {
         let away = async {
             let (CloseMode::StayAway(until), Some(away)) = (mode, which.selector()) else {

@@ -2,7 +2,8 @@
 //!
 //! Strict: a field that is not known, given twice or of the wrong type refuses the event, and the refusal names the
 //! field. `null` stands for "not given" everywhere but in `data`. `data` is never interpreted: JSON is passed on byte
-//! for byte, a JSON string as its text, and no data at all is `null`. This file must not know where the bytes came from.
+//! for byte, a JSON string as its text, and no data at all is `null`. This file must not know where the bytes came
+//! from.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -262,8 +262,8 @@ impl Log {
         self.lock().store.id_at(position)
     }
 
-    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry. It takes
-    /// the place of one that only the log holds any more.
+    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry. It
+    /// takes the place of one that only the log holds any more.
     ///
     /// # Panics
     /// When there are 64 already.

@@ -290,8 +290,8 @@ impl Store {
         Ok(replay)
     }
 
-    /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the way; counting stops
-    /// at `max`.
+    /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the
+    /// way; counting stops at `max`.
     pub(super) fn count(&self, keys: &[Key], mut after: Position, max: usize, now: Instant) -> usize {
         if self.members.is_idle() {
             return self.after(keys, after, now).filter(|entry| entry.counts()).take(max).count();

@@ -1,5 +1,5 @@
-//! What the kernel says of memory: the limits of the process's control groups (version 2 or 1), what counts against them,
-//! and what the machine has.
+//! What the kernel says of memory: the limits of the process's control groups (version 2 or 1), what counts against
+//! them, and what the machine has.
 
 use std::fs;
 use std::path::{Path, PathBuf};

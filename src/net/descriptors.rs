@@ -23,8 +23,8 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Raises the limit to the hard one, or to `most` if that is lower, and says what holds then. None where there is no
-    /// limit.
+    /// Raises the limit to the hard one, or to `most` if that is lower, and says what holds then. None where there is
+    /// no limit.
     pub fn raise(most: u64) -> Option<Self> {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         // macOS names no limit, and has one all the same.
@@ -48,8 +48,8 @@ impl Descriptors {
         number(self.limit - kept)
     }
 
-    /// The number from which on they are not for connections to the backend either: a quarter of what is kept stays for the
-    /// internal listener and what it needs.
+    /// The number from which on they are not for connections to the backend either: a quarter of what is kept stays for
+    /// the internal listener and what it needs.
     pub fn for_backend(self) -> RawFd {
         let clients = self.for_clients();
         number(self.limit) - (number(self.limit) - clients) / 4

@@ -1,7 +1,7 @@
 //! Connections to other HTTP servers, kept between requests: over TCP, TLS or a Unix socket.
 //!
-//! Follows no redirects and bounds no time but that of connecting: the rest is the caller's. Knows neither what is asked nor where the
-//! configuration came from.
+//! Follows no redirects and bounds no time but that of connecting: the rest is the caller's. Knows neither what is
+//! asked nor where the configuration came from.
 
 use crate::future::BoxFuture;
 use std::io;

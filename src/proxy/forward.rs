@@ -88,8 +88,8 @@ impl Proxy {
         Ok(Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) })
     }
 
-    /// Closes the connections that have switched protocols at random moments within `window` after the notice `closing`,
-    /// which waits for them.
+    /// Closes the connections that have switched protocols at random moments within `window` after the notice
+    /// `closing`, which waits for them.
     pub fn closing_upgrades(self, closing: Drain, window: Duration) -> Self {
         Self { closing: (closing, window), ..self }
     }
@@ -326,8 +326,8 @@ impl Inner {
     }
 }
 
-/// Leaves in the head of an answer what is for the client. `asked` = the client asks to switch protocols; `trailers` = it
-/// takes trailers.
+/// Leaves in the head of an answer what is for the client. `asked` = the client asks to switch protocols; `trailers` =
+/// it takes trailers.
 fn prepare_answer(
     response: &mut Response<BodyContent>,
     upstream: Option<&mut UpstreamConnection>,

@@ -1,4 +1,5 @@
-//! An event of a body on its way: checked against its publisher's bounds, with the key and the trace that it is known by.
+//! An event of a body on its way: checked against its publisher's bounds, with the key and the trace that it is known
+//! by.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

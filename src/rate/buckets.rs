@@ -1,8 +1,8 @@
 //! The buckets of one limit: governor's arithmetic over a table of our own, whose size is fixed.
 //!
-//! Invariant: the table never grows. When a key finds no free place, it takes that of the fullest bucket among the few that it
-//! could stand in: who is forgotten gets a full bucket, and lost almost nothing. So a crowd of addresses makes nobody
-//! wait, and who empties its bucket is remembered longest.
+//! Invariant: the table never grows. When a key finds no free place, it takes that of the fullest bucket among the few
+//! that it could stand in: who is forgotten gets a full bucket, and lost almost nothing. So a crowd of addresses makes
+//! nobody wait, and who empties its bucket is remembered longest.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::NonZeroU32;

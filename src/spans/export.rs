@@ -1,6 +1,7 @@
 //! Spans on their way to the collector: OTLP over HTTP, a request at a time.
 //!
-//! What the collector does not take in a few attempts is given up and counted; meanwhile the queue fills up to its bound.
+//! What the collector does not take in a few attempts is given up and counted; meanwhile the queue fills up to its
+//! bound.
 
 use std::time::{Duration, SystemTime};
 

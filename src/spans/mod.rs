@@ -1,7 +1,8 @@
 //! Spans: what took how long, and for whom, sent to an OpenTelemetry collector (the feature `otel`).
 //!
-//! Invariant: code that makes spans never waits and never fails; a collector that is gone costs spans, which are counted. Without the
-//! feature, or without a collector in the environment, there are none. This room must not know what they are about.
+//! Invariant: code that makes spans never waits and never fails; a collector that is gone costs spans, which are
+//! counted. Without the feature, or without a collector in the environment, there are none. This room must not know
+//! what they are about.
 
 #[cfg(feature = "otel")]
 mod encode;

@@ -168,7 +168,7 @@ impl Streams {
             max_age: self.max_age(),
             seat,
         });
-        // Taken back since the verdict: who revoked found no stream to end.
+        // Taken back since the verdict: the revocation found no stream to end.
         self.end_if_revoked(&grant, &admission.topics, &client);
     }
 

@@ -56,7 +56,7 @@ impl Streams {
         }
         // What is taken from the caller while somebody is asked is not given by the answer.
         let decided = self.log.head().position;
-        // Before anybody is asked: who is being verified sits, too.
+        // Before anybody is asked: a caller that is being verified takes a seat, too.
         let address = origin.address;
         let network = self.rates.network(address);
         let per_address = self.rates.openings_per_address.take(&network, 1, &address);
@@ -80,7 +80,7 @@ impl Streams {
                 terse: self.terse,
             });
         }
-        // Who is to come back needs what was set, too: a ticket is redeemed once.
+        // A client that has to come back needs what was set, too: a ticket is redeemed once.
         if let Some(user) = &grant.user {
             let per_user = self.rates.openings_per_user.take(user, 1, &address);
             let slower = |fast| self.slower(RetryReason::RatePerUser, fast, last_event_id).with(&headers);

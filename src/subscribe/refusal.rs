@@ -116,7 +116,7 @@ pub enum RetryReason {
     RatePerUser,
     /// The process has nearly used up its memory.
     Memory,
-    /// Who could tell whether the caller may is not to be reached.
+    /// The server that verifies callers cannot be reached.
     Unverified,
     /// The log has not been loaded, or is cut off and lies behind the caller's cursor.
     NotReady,

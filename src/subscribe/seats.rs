@@ -53,7 +53,7 @@ impl Seats {
         Arc::new(Self { taken: Mutex::new(SeatCounts { bounds, streams: 0, by_address, by_user }) })
     }
 
-    /// From now on these limits hold. Who has a seat keeps it.
+    /// From now on these limits hold. A stream that has a seat keeps it.
     pub(super) fn limit(&self, bounds: SeatLimits) {
         self.taken.lock().bounds = bounds;
     }

@@ -61,8 +61,8 @@ impl Streams {
         Self::with(settings, gates, seats, (revocations, log, fanout, drain))
     }
 
-    /// The way in by other settings to the same streams: who has a seat keeps it. The limits of seats are those from before
-    /// until [`Streams::limit`].
+    /// The way in by other settings to the same streams: a stream keeps its seat. The limits of seats are those from
+    /// before until [`Streams::limit`].
     pub fn renewed(&self, settings: Settings<'_>, gates: Arc<Gates>) -> Self {
         let Self { revocations, log, fanout, drain, .. } = self;
         let others = (Arc::clone(revocations), Arc::clone(log), Arc::clone(fanout), drain.clone());

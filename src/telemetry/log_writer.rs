@@ -1,6 +1,6 @@
 //! Lines on their way to standard error: a bounded queue and a thread of its own.
 //!
-//! Invariant: code that logs never waits, never fails and never panics, whatever becomes of the one who reads the log.
+//! Invariant: code that logs never waits, never fails and never panics, whatever becomes of the reader of the log.
 //! A crate for this (`tracing-appender`) neither counts failed writes nor says later how many lines are missing.
 
 use std::borrow::Cow;

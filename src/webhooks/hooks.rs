@@ -74,8 +74,9 @@ impl Webhooks {
         settings.iter().map(prepare).collect::<Result<_, BadSink>>().map(PreparedHooks)
     }
 
-    /// From now on these webhooks are told, and no others. One with the name of one before takes over what is queued for that. What
-    /// is queued for one that is gone is still sent, for some seconds. Connects to nobody before something happens.
+    /// From now on these webhooks are told, and no others. One with the name of one before takes over what is queued
+    /// for that. What is queued for one that is gone is still sent, for some seconds. Connects to nobody before
+    /// something happens.
     pub fn tell(&self, PreparedHooks(prepared): PreparedHooks) {
         let before = self.hooks();
         let named = |name: &str| before.iter().find(|hook| *hook.name == *name);

@@ -199,8 +199,8 @@ impl WebhookSender {
         }
     }
 
-    /// Waits for so long, or until the daemon stops, when there is no time to lose, or until it is told otherwise how to
-    /// deliver.
+    /// Waits for so long, or until the daemon stops, when there is no time to lose, or until it is told otherwise how
+    /// to deliver.
     async fn pause(&mut self, time: Duration) {
         if self.finish.borrow().is_some() {
             tokio::time::sleep(time.min(HURRIED)).await;

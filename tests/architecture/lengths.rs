@@ -73,3 +73,29 @@ fn the_length_of_a_function_is_from_its_first_line_to_its_last() {
     );
     assert_eq!(long_functions(&files), [format!("planted.rs:1: `long` has {} lines", LONGEST_FUNCTION + 1)]);
 }
+
+/// The most columns of a line of a comment, which rustfmt leaves as it is. A table is as wide as it is.
+const LONGEST_COMMENT: usize = 120;
+
+/// Comments that are too wide, by `file:line`.
+fn wide_comments(files: &Files) -> Vec<String> {
+    let mut wide = Vec::new();
+    for (path, text) in files {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| {
+            let is_comment = line.trim_start().starts_with("//") && !line.contains("| ");
+            is_comment && line.chars().count() > LONGEST_COMMENT
+        });
+        wide.extend(lines.map(|(number, _)| format!("{}:{number}", path.display())));
+    }
+    wide
+}
+
+#[test]
+fn comments_are_as_wide_as_a_page() {
+    let wide = wide_comments(&sources());
+    assert!(wide.is_empty(), "more than {LONGEST_COMMENT} columns:\n{}", wide.join("\n"));
+    let planted = |columns: usize| format!("    /// {}\n", "x".repeat(columns - 8));
+    let files = |text: String| [("planted.rs".into(), text)].into();
+    assert_eq!(wide_comments(&files(planted(LONGEST_COMMENT + 1))), ["planted.rs:1"]);
+    assert!(wide_comments(&files(planted(LONGEST_COMMENT))).is_empty());
+}

@@ -1,5 +1,5 @@
-//! Spans at a scripted collector (OTLP over HTTP, as JSON): which there are, how they hang together, and what becomes of them when the
-//! collector does not take them.
+//! Spans at a scripted collector (OTLP over HTTP, as JSON): which there are, how they hang together, and what becomes
+//! of them when the collector does not take them.
 
 use serde_json::{Value, json};
 

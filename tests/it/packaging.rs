@@ -1,5 +1,5 @@
-//! What is packed for a release, as far as no release has to be built for it: the crate, the Debian package's parts, the
-//! npm package that runs the binary, versions. `make dist-test` installs and runs the packages themselves.
+//! What is packed for a release, as far as no release has to be built for it: the crate, the Debian package's parts,
+//! the npm package that runs the binary, versions. `make dist-test` installs and runs the packages themselves.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;

@@ -1,7 +1,7 @@
 //! `auth = "backend"`: the application says who a caller is, by one request with the caller's own credentials.
 //!
-//! Invariants: no more requests are under way than configured, however many callers come; who asks the same at once
-//! shares one; whatever is not a plain answer lets nobody in. Credentials are kept as a keyed hash only.
+//! Invariants: no more requests are under way than configured, however many callers come; callers that ask the same at
+//! once share one; whatever is not a plain answer lets nobody in. Credentials are kept as a keyed hash only.
 
 use crate::lock::Mutex;
 use std::sync::{Arc, MutexGuard};
@@ -60,7 +60,7 @@ struct SubrequestOutcome {
 }
 
 const BUSY: &str = "too many callers wait to be verified";
-const UNREACHABLE: &str = "the application that could tell who you are is not to be reached";
+const UNREACHABLE: &str = "the application that could tell who you are cannot be reached";
 
 impl BackendGate {
     pub(in crate::auth) fn new(

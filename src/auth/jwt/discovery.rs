@@ -1,7 +1,7 @@
 //! Where the keys of an issuer are: its own document says so (OpenID Connect Discovery 1.0, or RFC 8414).
 //!
-//! A document that is not of this very issuer counts for nothing: else the keys of one tenant would verify the tokens of
-//! another.
+//! A document that is not of this very issuer counts for nothing: else the keys of one tenant would verify the tokens
+//! of another.
 
 use serde::Deserialize;
 

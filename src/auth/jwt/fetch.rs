@@ -1,5 +1,5 @@
-//! Fetches documents: each bounded in time and size, on a connection of its own, redirects not followed. Knows nothing of
-//! what they are for.
+//! Fetches documents: each bounded in time and size, on a connection of its own, redirects not followed. Knows nothing
+//! of what they are for.
 
 use std::io;
 use std::sync::Arc;
@@ -60,8 +60,8 @@ impl FetchError {
 }
 
 impl Fetcher {
-    /// `secure` says whether anything is fetched by https; `ca` is PEM of the authorities that are believed then. Without it
-    /// the system's are, which are read from disk.
+    /// `secure` says whether anything is fetched by https; `ca` is PEM of the authorities that are believed then.
+    /// Without it the system's are, which are read from disk.
     pub(in crate::auth) fn new(
         secure: bool,
         ca: Option<&str>,

@@ -51,8 +51,8 @@ impl JwtGate {
         })
     }
 
-    /// Fetches the keys of the URL in the background, from now until the drain starts or this is dropped; `name` is what
-    /// depends on it. A second time changes nothing.
+    /// Fetches the keys of the URL in the background, from now until the drain starts or this is dropped; `name` is
+    /// what depends on it. A second time changes nothing.
     pub fn start(&self, name: &'static str, health: &Health, drain: &Drain) {
         if let Some(jwks) = self.jwks.as_ref().filter(|_| !self.is_started()) {
             let (drain, guard) = drain.part();
@@ -71,8 +71,8 @@ impl JwtGate {
         self.settings == *settings
     }
 
-    /// Fetches the keys of the URL once, where there is one: for a command that verifies a single token, or to see that it
-    /// can be done.
+    /// Fetches the keys of the URL once, where there is one: for a command that verifies a single token, or to see that
+    /// it can be done.
     pub async fn fetch_keys(&self) -> Result<(), impl std::error::Error + use<>> {
         match &self.jwks {
             Some(jwks) => jwks.fetch_alone().await,

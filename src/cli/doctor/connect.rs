@@ -1,4 +1,5 @@
-//! A connection to the public address, by TLS where the address says so and HTTP/2 where it is offered, as a browser makes it.
+//! A connection to the public address, by TLS where the address says so and HTTP/2 where it is offered, as a browser
+//! makes it.
 
 use std::io;
 use std::net::SocketAddr;

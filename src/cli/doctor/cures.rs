@@ -39,8 +39,8 @@ pub(super) struct Cure {
     pub(super) lines: String,
 }
 
-/// What helps against `obstacle` with these proxies in front of `path`; where the obstacle is sidestream's to remove, or
-/// it can be walked around there, its own lines come last.
+/// What helps against `obstacle` with these proxies in front of `path`; where the obstacle is sidestream's to remove,
+/// or it can be walked around there, its own lines come last.
 pub(super) fn cures(obstacle: &Obstacle, proxies: &[FrontProxy], path: &str) -> Vec<Cure> {
     let mut cures = Vec::new();
     for &proxy in proxies {

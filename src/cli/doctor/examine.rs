@@ -1,5 +1,5 @@
-//! The walk through the public address: from reaching it to watching a stream, each step only if the one before left something
-//! to look at.
+//! The walk through the public address: from reaching it to watching a stream, each step only if the one before left
+//! something to look at.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -176,7 +176,8 @@ impl Examination {
         Some(stream)
     }
 
-    /// Watches the stream; beside it comes back with an id, publishes to another stream, and asks as pages elsewhere do.
+    /// Watches the stream; beside it comes back with an id, publishes to another stream, and asks as pages elsewhere
+    /// do.
     async fn watch(&self, walk: &mut Walk, mut idle: OpenedStream, greeting: &Greeting) {
         let deadline = idle.head.asked + self.watch;
         let stop = Cell::new(deadline);

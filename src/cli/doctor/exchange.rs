@@ -84,7 +84,8 @@ impl Browser {
         Self { trust, own }
     }
 
-    /// Asks on a connection of its own, and waits at most `limit` for the head. `more` takes the place of our own headers.
+    /// Asks on a connection of its own, and waits at most `limit` for the head. `more` takes the place of our own
+    /// headers.
     pub(super) async fn ask(
         &self,
         method: Method,

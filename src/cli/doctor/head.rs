@@ -1,5 +1,5 @@
-//! What the head of an answer shows: whether it is a stream, what a proxy has made of its headers, and what the machine's clock
-//! says of the server's.
+//! What the head of an answer shows: whether it is a stream, what a proxy has made of its headers, and what the
+//! machine's clock says of the server's.
 
 use std::time::{Duration, SystemTime};
 

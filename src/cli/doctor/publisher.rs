@@ -1,4 +1,5 @@
-//! Test events through the daemon's internal listener, each for one stream of the doctor's own, so that nobody else gets one.
+//! Test events through the daemon's internal listener, each for one stream of the doctor's own, so that nobody else
+//! gets one.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::stream::MARK;
 use crate::cli::daemon::DaemonClient;
 use crate::cli::error::Error;
 
-/// The first events come in this distance: near enough to be done soon, and further apart than any network bunches them.
+/// The first events come in this distance: near enough to be done soon, and further apart than any network bunches
+/// them.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 pub(super) const FIRST_EVENTS: usize = 5;
 /// The later ones keep a stream from being silent.

@@ -1,4 +1,5 @@
-//! A second stream that says where the first one ended: whether the id reaches sidestream, and whether it is a stream of its own.
+//! A second stream that says where the first one ended: whether the id reaches sidestream, and whether it is a stream
+//! of its own.
 
 use std::time::Duration;
 

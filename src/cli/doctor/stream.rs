@@ -1,4 +1,5 @@
-//! One open stream as it arrives: its own events, test events, and the times between them. Keeps no data of other events.
+//! One open stream as it arrives: its own events, test events, and the times between them. Keeps no data of other
+//! events.
 
 use std::time::Duration;
 

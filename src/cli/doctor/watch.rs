@@ -1,5 +1,5 @@
-//! What a stream that was watched shows: whether it was cut and by what, whether heartbeats came, whether events came one
-//! at a time.
+//! What a stream that was watched shows: whether it was cut and by what, whether heartbeats came, whether events came
+//! one at a time.
 
 use std::time::Duration;
 

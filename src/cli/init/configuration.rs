@@ -1,7 +1,7 @@
 //! The text of the configuration that is written.
 //!
-//! Every key in it that does not hold a default is one that somebody would have to find out otherwise; the rest is named
-//! in comments.
+//! Every key in it that does not hold a default is one that somebody would have to find out otherwise; the rest is
+//! named in comments.
 
 use std::fmt::Write as _;
 

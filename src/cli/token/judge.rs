@@ -1,4 +1,5 @@
-//! What the commands about tokens have in common: the configuration, the token, and the verdict of the daemon's own code.
+//! What the commands about tokens have in common: the configuration, the token, and the verdict of the daemon's own
+//! code.
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::Path;

@@ -13,8 +13,8 @@ pub fn certificate_end(pem: &[u8]) -> Option<Duration> {
     ends(pem).next().flatten()
 }
 
-/// Warns of a certificate that has expired or soon will: the first of the file that the key `name` names. `whose` begins the
-/// sentence.
+/// Warns of a certificate that has expired or soon will: the first of the file that the key `name` names. `whose`
+/// begins the sentence.
 pub(super) fn warn_of_expiry(s: &mut SectionReader<'_, '_>, name: &str, whose: &str, pem: &[u8]) {
     const SOON: u64 = 14;
     const DAY: u64 = 24 * 3600;

@@ -60,12 +60,12 @@ pub enum TokenSource {
 
 section! {
     /// Tokens (JWT) of callers, for streams with auth = "jwt". Without this section there are none. One of secret,
-    /// public_key, jwks_file, jwks_url and discover, or an `[[auth.jwt.key]]`, is needed; all that are given hold together. A key
-    /// knows which algorithms it is for; what a token says of its algorithm counts for nothing.
+    /// public_key, jwks_file, jwks_url and discover, or an `[[auth.jwt.key]]`, is needed; all that are given hold
+    /// together. A key knows which algorithms it is for; what a token says of its algorithm counts for nothing.
     struct CallerTokens without default checked by check {
         rules: TokenRules = by(TokenRules::read);
-        /// Where a token is looked for, in order; the first place that holds one counts. "header:name" (in Authorization
-        /// behind "Bearer"), "cookie:name" or "query:name".
+        /// Where a token is looked for, in order; the first place that holds one counts. "header:name" (in
+        /// Authorization behind "Bearer"), "cookie:name" or "query:name".
         from: Vec<TokenSource> = list(
             ["header:Authorization", "header:X-Auth-Token", "query:token"],
             source
@@ -88,8 +88,8 @@ section! {
 }
 
 section! {
-    /// Tokens (JWT) of publishers, signed by the service that says who may publish where. Without this section there are
-    /// none.
+    /// Tokens (JWT) of publishers, signed by the service that says who may publish where. Without this section there
+    /// are none.
     struct PublisherTokens without default {
         rules: TokenRules = by(TokenRules::read);
         /// The claim that lists the topics which the publisher may publish to, * standing for any text:

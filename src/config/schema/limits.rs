@@ -9,9 +9,9 @@ use crate::pace::Quota;
 const MOST: usize = 100_000_000;
 
 section! {
-    /// Bounds on streams and rates; 0 = no limit. A rate such as "100/s" (or a count per "m" or "h") is a token bucket: so many
-    /// come back in the time, and at most `burst` are there at once: "100/s burst=200". Without a burst it is as large as the
-    /// count.
+    /// Bounds on streams and rates; 0 = no limit. A rate such as "100/s" (or a count per "m" or "h") is a token bucket:
+    /// so many come back in the time, and at most `burst` are there at once: "100/s burst=200". Without a burst it is
+    /// as large as the count.
     pub struct Limits {
         /// Streams in all.
         streams: usize = value(100000, whole(0..=MOST));
@@ -24,11 +24,11 @@ section! {
         /// Topics that all users, sessions and clients together may be given while their streams are open
         /// (docs/control.md); one of them may be given as many as `topics_per_stream` says.
         given_topics: usize = value(1000000, whole(0..=MOST));
-        /// How often a page may change the topics of its own stream in a minute (`change_topics` of its `[[stream]]`); of
-        /// streams on other instances, a caller may ask for ten times as much.
+        /// How often a page may change the topics of its own stream in a minute (`change_topics` of its `[[stream]]`);
+        /// of streams on other instances, a caller may ask for ten times as much.
         topic_changes_per_minute: usize = value(60, whole(0..=1_000_000));
-        /// How often one client address may send requests to the public listener that open no stream; beyond it they are
-        /// answered with 429 and `Retry-After`.
+        /// How often one client address may send requests to the public listener that open no stream; beyond it they
+        /// are answered with 429 and `Retry-After`.
         requests_per_address: Quota = value(0, quota);
         /// How often one client address may open a stream; beyond it streams are refused as `sse.refuse_with` says.
         openings_per_address: Quota = value(0, quota);
@@ -37,13 +37,14 @@ section! {
         /// How many events the holder of each publish key, and of each publisher's token, may publish over HTTP. An
         /// `[[internal.publisher]]` may have a rate of its own.
         publishes_per_key: Quota = value(0, quota);
-        /// How many addresses, users or keys each rate keeps count of, in 16 bytes each. Beyond it the ones that used least
-        /// are forgotten.
+        /// How many addresses, users or keys each rate keeps count of, in 16 bytes each. Beyond it the ones that used
+        /// least are forgotten.
         rate_keys: usize = value(65536, whole(8..=16_777_216));
         /// How much of an IPv6 address counts as one client address, in bits; in `streams_per_address`, too.
         ipv6_prefix: usize = value(64, whole(1..=128));
-        /// How much memory may be used before `/readyz` turns to 503 and new streams are refused: a share of what there is (the
-        /// control group's limit; without one, what the machine has), or a size for the process alone; 0 = no bound.
+        /// How much memory may be used before `/readyz` turns to 503 and new streams are refused: a share of what there
+        /// is (the control group's limit; without one, what the machine has), or a size for the process alone; 0 = no
+        /// bound.
         memory: MemoryBound = value("90%", memory_bound);
         /// How many of its topics' last events a fresh stream may ask for (?history=20); here 0 = none.
         history: usize = value(100, whole(0..=100_000));

@@ -10,8 +10,8 @@
 //! That is the field of `config::Proxy`, the key `connect_timeout` of `[proxy]`, the variable
 //! `SIDESTREAM_PROXY_CONNECT_TIMEOUT`, the default, the bounds, and a line in `config.example.toml` and in
 //! `docs/configuration.md`. The kinds of row are listed in `table`, the parsers are in `config::parsers`. What has to
-//! fit together between keys is checked in a function behind `checked by`. Then `cargo test --lib config::` says what to
-//! put into the two pages, and `tests/config/` wants a file for each new message.
+//! fit together between keys is checked in a function behind `checked by`. Then `cargo test --lib config::` says what
+//! to put into the two pages, and `tests/config/` wants a file for each new message.
 //!
 //! To add a section, add its file here, its line in `Config::read` (`config`), and its type to `config`'s exports.
 

@@ -12,8 +12,8 @@ const PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROX
 const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 section! {
-    /// The way to servers on the internet: key sets and issuers of tokens (`auth.jwt.jwks_url`) and webhooks, where their
-    /// URLs are https. The backend, `auth.backend` and Redis are connected to without a proxy.
+    /// The way to servers on the internet: key sets and issuers of tokens (`auth.jwt.jwks_url`) and webhooks, where
+    /// their URLs are https. The backend, `auth.backend` and Redis are connected to without a proxy.
     pub struct Outbound {
         /// None = they are reached without one.
         proxy: Option<HttpProxy> = by(read_proxy);

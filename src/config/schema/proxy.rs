@@ -32,19 +32,20 @@ section! {
     pub struct Proxy checked by check {
         /// How long connecting to the backend may take.
         connect_timeout: Duration = value("5s", time(MILLIS(10)..=HOUR));
-        /// How long the backend may take from the last of a request to the head of its answer, and a client may pause in
-        /// its body.
+        /// How long the backend may take from the last of a request to the head of its answer, and a client may pause
+        /// in its body.
         head_timeout: Duration = value("60s", time(MILLIS(10)..=DAY));
         /// How long an idle connection to the backend is kept; choose less than the backend's own keep-alive.
         idle_timeout: Duration = value("30s", time(MILLIS(10)..=DAY));
-        /// How long a connection to the backend is used again at all, so that a name's new address is followed; 0 = for as
-        /// long as it is not idle for too long.
+        /// How long a connection to the backend is used again at all, so that a name's new address is followed; 0 = for
+        /// as long as it is not idle for too long.
         max_age: Duration = value("5m", time_or_zero(MILLIS(10)..=DAY));
-        /// Whether header names keep their capital letters (HTTP/1), for servers and clients that compare them letter by
-        /// letter; otherwise they are written in lower case. It costs some time for each request.
+        /// Whether header names keep their capital letters (HTTP/1), for servers and clients that compare them letter
+        /// by letter; otherwise they are written in lower case. It costs some time for each request.
         keep_header_case: bool = value(false, yes_or_no);
-        /// The header by which every request has an id, which is made here (128 random bits) and goes to the backend, into
-        /// the answer and into the log; the id of a trusted proxy (`public.trusted_proxies`) is kept. Without it nothing is made.
+        /// The header by which every request has an id, which is made here (128 random bits) and goes to the backend,
+        /// into the answer and into the log; the id of a trusted proxy (`public.trusted_proxies`) is kept. Without it
+        /// nothing is made.
         request_id_header: Option<HeaderName> = optional("X-Request-Id", id_header);
         /// Whose `traceparent` and `tracestate` (W3C Trace Context) are passed on to the backend: "trusted" (those of
         /// `public.trusted_proxies`) or "anyone"; a request without one begins a trace. "off" passes both on unread.
@@ -55,8 +56,8 @@ section! {
         ]));
         /// How many idle connections to the backend are kept.
         max_idle: usize = value(256, whole(0..=1_000_000));
-        /// With a backend at `https://` the system's authorities vouch for it. Here those of a file (PEM) that alone do; the
-        /// backend's own certificate in it is trusted whatever its name.
+        /// With a backend at `https://` the system's authorities vouch for it. Here those of a file (PEM) that alone
+        /// do; the backend's own certificate in it is trusted whatever its name.
         authorities: Option<String> = file("backend-ca.pem", authorities) as "ca_file";
         /// The name that the backend's certificate has and that it is asked for (SNI), if it is not the one in
         /// `public.backend`.

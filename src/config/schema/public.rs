@@ -27,9 +27,9 @@ section! {
         );
         /// Proxies in front (addresses or networks such as "10.0.0.0/8") whose X-Forwarded-* headers are believed.
         trusted_proxies: Vec<IpNet> = list([], network);
-        /// Balancers of connections in front (addresses or networks) that begin each one with a PROXY protocol header, version
-        /// 1 or 2, such as HAProxy with `send-proxy-v2`: the client's address is the one in it. Without a header a connection
-        /// of theirs is closed; from all others it is not read.
+        /// Balancers of connections in front (addresses or networks) that begin each one with a PROXY protocol header,
+        /// version 1 or 2, such as HAProxy with `send-proxy-v2`: the client's address is the one in it. Without a
+        /// header a connection of theirs is closed; from all others it is not read.
         proxy_protocol: Vec<IpNet> = list([], network);
         /// How long a connection may take to a request's whole head, counted from its start or from the last answer. It
         /// bounds idle connections too, so a proxy in front should let go of its own earlier.

@@ -23,23 +23,24 @@ use crate::config::values::Secret;
 section! {
     /// Events over Redis. Without this section nothing of Redis runs.
     pub struct Redis without default checked by check {
-        /// Where Redis listens: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or `unix:/path`. With
-        /// Sentinels or a Cluster it is needed only for TLS, user, password and database. A user and a password are
-        /// percent-encoded: `%23` for #, `%2F` for /, `%3F` for ?, `%40` for @. The database does not keep channels apart,
-        /// which is what `prefix` is for.
+        /// Where Redis listens: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or `unix:/path`.
+        /// With Sentinels or a Cluster it is needed only for TLS, user, password and database. A user and a password
+        /// are percent-encoded: `%23` for #, `%2F` for /, `%3F` for ?, `%40` for @. The database does not keep channels
+        /// apart, which is what `prefix` is for.
         url: Secret = secret_or("redis://127.0.0.1:6379", Secret::new("redis://127.0.0.1:6379"), redis_url);
         /// The user to log in as, where `url` names none.
         username: Option<String> = optional("sidestream", redis_word);
-        /// The password, as it is, where `url` has none; nothing of it is percent-encoded. The files of `[redis]` (address,
-        /// password, Sentinels, certificates) are read again for each connection, so that a new password needs no restart.
+        /// The password, as it is, where `url` has none; nothing of it is percent-encoded. The files of `[redis]`
+        /// (address, password, Sentinels, certificates) are read again for each connection, so that a new password
+        /// needs no restart.
         password: Option<Secret> = secret("change-me", redis_password);
         /// Sentinels, which tell where the master is: each `host:port` (with TLS if `url` begins with `rediss://`),
         /// `redis://[user:password@]host:port`, or `rediss://` for TLS.
         sentinels: Vec<Secret> = secrets([], sentinel);
         /// The name of the master that the Sentinels watch.
         master: String = value("mymaster", master);
-        /// With `rediss://` (TLS) the system's authorities vouch for the server. Here those of a file (PEM) that alone do;
-        /// the server's own certificate in it is trusted whatever its name.
+        /// With `rediss://` (TLS) the system's authorities vouch for the server. Here those of a file (PEM) that alone
+        /// do; the server's own certificate in it is trusted whatever its name.
         authorities: Option<String> = file("redis-ca.pem", authorities) as "ca_file";
         /// With `rediss://` the public keys of which the server's must be one, each as the SHA-256 of its
         /// SubjectPublicKeyInfo in base64 (RFC 7469). They stand in the place of authorities, name and dates.
@@ -50,8 +51,8 @@ section! {
         identity: Option<(Secret, Secret)> = by(read_identity);
         /// Some nodes of a Redis Cluster, each `host:port`; any one of them names the others.
         nodes: Vec<String> = list([], host_and_port);
-        /// The first word of sidestream's own channels: "sidestream" and "sidestream:topic:name-of-the-topic" carry what
-        /// `POST /publish` takes.
+        /// The first word of sidestream's own channels: "sidestream" and "sidestream:topic:name-of-the-topic" carry
+        /// what `POST /publish` takes.
         prefix: String = value("sidestream", prefix);
         /// How long connecting, and every command, may take.
         timeout: Duration = value("2s", time(MILLIS(10)..=MINUTE));
@@ -59,8 +60,8 @@ section! {
         ping_interval: Duration = value("5s", time(MILLIS(100)..=HOUR));
         /// The longest pause between two attempts to connect.
         max_backoff: Duration = value("1s", time(MILLIS(100)..=HOUR));
-        /// Whether requests are taken from the list "sidestream:requests" and answered in another one: everything that the
-        /// internal listener has, without a key. Clients that may write to that list may then do all of it.
+        /// Whether requests are taken from the list "sidestream:requests" and answered in another one: everything that
+        /// the internal listener has, without a key. Clients that may write to that list may then do all of it.
         requests: bool = value(false, yes_or_no);
         /// The log in a Redis stream; without it the log is in memory.
         stream: Option<RedisStream> = by(|s: &mut SectionReader<'_, '_>| RedisStream::read_below(s, &prefix));

@@ -30,14 +30,14 @@ const AUTHS: [(&str, StreamAuth); 4] = [
 ];
 
 section! {
-    /// A path that is answered as an event stream. There may be several `[[stream]]` tables; the first whose path matches
-    /// answers, and without any there is one with these defaults.
+    /// A path that is answered as an event stream. There may be several `[[stream]]` tables; the first whose path
+    /// matches answers, and without any there is one with these defaults.
     pub struct Stream checked by check {
         /// The path; "/rooms/{room}/events" makes its segment known to templates as {path.room}.
         path: String = value("/events", path);
-        /// Who may open it: "none" = anyone; "jwt" = callers with a token that `[auth.jwt]` verifies; "backend" = callers
-        /// that the application lets in (`[auth.backend]`); "ticket" = callers with a ticket that the application asked
-        /// for (`[auth.ticket]`).
+        /// Who may open it: "none" = anyone; "jwt" = callers with a token that `[auth.jwt]` verifies; "backend" =
+        /// callers that the application lets in (`[auth.backend]`); "ticket" = callers with a ticket that the
+        /// application asked for (`[auth.ticket]`).
         auth: StreamAuth = value("none", word(AUTHS));
         /// Whether a page may change the topics of its own stream within its grant: `POST <path>?client=<id>`
         /// (docs/control.md). Needs callers who are verified.

@@ -68,7 +68,8 @@ impl Tls {
     }
 }
 
-/// A certificate of our own and its key, for a server that asks for one: two files, both or neither, tried while reading.
+/// A certificate of our own and its key, for a server that asks for one: two files, both or neither, tried while
+/// reading.
 pub(in crate::config) fn client_identity(
     s: &mut SectionReader<'_, '_>,
     certificate: KeySpec,

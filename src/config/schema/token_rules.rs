@@ -49,19 +49,20 @@ section! {
         secret_encoding: Encoding = value("text", word(ENCODINGS));
         /// A secret shared with the signer, for HS256, HS384 and HS512; use 32 random bytes or more.
         secret: Option<SharedKey> = secret("change-me", shared_key(secret_encoding));
-        /// A public key, or a certificate, as PEM: RSA (RS256 to PS512), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
+        /// A public key, or a certificate, as PEM: RSA (RS256 to PS512), P-256 (ES256), P-384 (ES384) or Ed25519
+        /// (EdDSA).
         public_key: Option<JwsKey> = secret(
             "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----",
             public_key
         );
         /// A file that holds a set of keys (JWKS).
         jwks_file: Option<Vec<JwsKey>> = file("jwks.json", jwks);
-        /// Where a set of public keys (JWKS) is fetched: at the start, again and again, and once more for a token whose key
-        /// is unknown. While it cannot be fetched, the keys last fetched stay.
+        /// Where a set of public keys (JWKS) is fetched: at the start, again and again, and once more for a token whose
+        /// key is unknown. While it cannot be fetched, the keys last fetched stay.
         jwks_url: Option<HttpUrl> = optional("https://login.example/.well-known/jwks.json", jwks_url);
-        /// Instead of `jwks_url` an issuer whose own document says where its keys are: `/.well-known/openid-configuration` behind
-        /// its URL, or that of RFC 8414. It is written letter by letter as in that document. Unless `issuer` says more, tokens
-        /// have to be of this issuer.
+        /// Instead of `jwks_url` an issuer whose own document says where its keys are:
+        /// `/.well-known/openid-configuration` behind its URL, or that of RFC 8414. It is written letter by letter as
+        /// in that document. Unless `issuer` says more, tokens have to be of this issuer.
         discover: Option<IssuerUrl> = optional("https://login.example/realms/app", issuer_url);
         /// The authorities that its certificate may come from are the system's. Here those of a PEM file alone.
         jwks_ca_file: Option<String> = file("login-ca.pem", authorities);

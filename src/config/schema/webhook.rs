@@ -56,8 +56,8 @@ impl HookEvent {
 }
 
 section! {
-    /// A URL that gets a signed request for what happens to streams: see docs/webhooks.md. There may be several; none by
-    /// default.
+    /// A URL that gets a signed request for what happens to streams: see docs/webhooks.md. There may be several; none
+    /// by default.
     pub struct Webhook without default checked by check {
         /// Names it in the log and the metrics.
         name: String = required("app", "name it for the log and the metrics: name = \"app\"", String::new(), label);
@@ -83,8 +83,8 @@ section! {
             ["connected", "disconnected", "topic_occupied", "topic_empty", "user_online", "user_offline"],
             event_word
         );
-        /// Only of these topics, and of streams that hold one of them; "*" stands for any text, and empty = all. Users come
-        /// and go whatever their topics.
+        /// Only of these topics, and of streams that hold one of them; "*" stands for any text, and empty = all. Users
+        /// come and go whatever their topics.
         topics: Vec<Pattern> = list([], topic_pattern);
         /// The authorities that its certificate may come from are the system's. Here those of a PEM file alone.
         ca: Option<String> = file("webhook-ca.pem", authorities) as "ca_file";
@@ -96,8 +96,8 @@ section! {
         max_delay: Duration = value("500ms", time_or_zero(MILLIS(1)..=60 * SECOND));
         /// How long the head of an answer may take.
         timeout: Duration = value("10s", time(MILLIS(100)..=300 * SECOND));
-        /// How many events may wait while it does not answer; beyond it the oldest are dropped, and the next request says
-        /// how many.
+        /// How many events may wait while it does not answer; beyond it the oldest are dropped, and the next request
+        /// says how many.
         max_queue: usize = value(10000, whole(1..=10_000_000));
         /// Memory for them.
         max_queue_bytes: ByteSize = value("8MiB", size(64 * KIB..=4 * GIB));

@@ -1,4 +1,4 @@
-//! Who the other instances are: each says every second that it lives, and who is silent for too long is dead.
+//! Who the other instances are: each says every second that it lives, and one that is silent for too long is dead.
 //!
 //! Invariant: silence counts only while this instance hears its own word. If it does not, it is the isolated one, and
 //! nobody is declared dead for that. This file must not know what instances tell each other beside.

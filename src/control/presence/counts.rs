@@ -152,7 +152,7 @@ impl NameCounts {
         self.people.get(name).is_some_and(|person| person.is_here(frozen))
     }
 
-    /// None for who is not here.
+    /// None for a name that is not here.
     pub(super) fn standing(&self, name: &Name, frozen: bool) -> Option<NameSummary> {
         let person = self.people.get(name).filter(|person| person.is_here(frozen))?;
         Some(NameSummary { since: person.since, on: person.on.to_vec() })

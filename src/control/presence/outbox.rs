@@ -30,7 +30,7 @@ impl PresenceOutbox {
         if self.has_others() {
             self.outbox.extend(changed.iter().map(|(kind, name, _)| (*kind, name.clone())));
         } else if !changed.is_empty() {
-            // Nobody hears it; who comes later sees by the number that there is something to ask for.
+            // Nobody hears it; an instance that comes later sees by the number that there is something to ask for.
             self.outbox.clear();
             self.seq += 1;
         }

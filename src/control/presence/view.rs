@@ -99,7 +99,7 @@ struct SnapshotParts {
 const ME: InstanceSlot = 0;
 /// How long others are listened to before anything is said.
 const LISTEN: u64 = 1200;
-/// After so long, who has not told everything is not waited for.
+/// After so long, an instance that has not sent everything is not waited for.
 const ENOUGH: u64 = 6000;
 /// How long an edge is held for another one, and how long before its last word one may have kept an edge to itself.
 const HELD: u64 = 8000;

@@ -1,8 +1,8 @@
 //! How the topics of an open stream change: every subscriber goes over every change in its place among the events.
 //!
 //! Invariant: a subscriber holds what its user, session and client were given at its cursor, and of what it asked for
-//! itself whatever has not been removed since. Who is live goes over a change as the inbox brings it, who is behind as
-//! the log does: a cursor at or after a change has it.
+//! itself whatever has not been removed since. A live one goes over a change as the inbox brings it, one that is behind
+//! as the log does: a cursor at or after a change has it.
 
 use crate::event::Key;
 use crate::fanout::index::{Index, SubscriberSlot};

@@ -64,7 +64,7 @@ impl Shard {
             let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));
             return there.for_each(|(slot, subscriber)| take(slot as SubscriberSlot, subscriber));
         };
-        // Who publishes waits for the index: it is held for each step, not for all of them.
+        // Publishing waits for the index: it is held for each step, not for all of them.
         for slot in self.index(|index| index.holders(key)) {
             let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
             let holds = |key: &Key| self.index(|index| index.holds(slot, key));

@@ -255,8 +255,8 @@ impl Ingest {
 
 type FindMappings = for<'c> fn(&'c Channels, &[u8]) -> &'c [ChannelMapping];
 
-/// What a message of the subscription to `name` stands for. Of one that comes and is there already, the mapping of before
-/// counts until it is decided.
+/// What a message of the subscription to `name` stands for. Of one that comes and is there already, the mapping of
+/// before counts until it is decided.
 fn mappings_of<'c>(
     (channels, coming): (&'c Channels, Option<&'c Channels>),
     find: FindMappings,

@@ -1,8 +1,8 @@
 //! The connection that delivers: made, subscribed, watched, and made again, for ever.
 //!
 //! The watchdog pings the very connection that delivers, so a Redis that hangs or a network that swallows is noticed
-//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is reported to every
-//! stream, in the log, in a metric and in the daemon's health. This file must not know what a message means.
+//! although the socket stays open. While the connection is away Redis keeps nothing for it: that gap is reported to
+//! every stream, in the log, in a metric and in the daemon's health. This file must not know what a message means.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -210,7 +210,8 @@ impl ChannelSubscriber {
         Ok(pong)
     }
 
-    /// Begins to listen to other channels; gives back the commands for it. Those that go are let go of when the others stand.
+    /// Begins to listen to other channels; gives back the commands for it. Those that go are let go of when the others
+    /// stand.
     fn begin(&mut self, ChannelUpdate { channels, done }: ChannelUpdate) -> Vec<u8> {
         let commands = subscribe_to_added(self.ingest.channels(), &channels);
         self.ingest.prepare(channels);

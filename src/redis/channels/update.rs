@@ -34,8 +34,8 @@ impl ChannelUpdates {
         (Self { settings: settings.clone(), sharded, send }, receive)
     }
 
-    /// Listens to these mapped channels, beside sidestream's own. `Err` is why Redis refuses them: then nothing has changed. While
-    /// Redis is away they are listened to when it is back.
+    /// Listens to these mapped channels, beside sidestream's own. `Err` is why Redis refuses them: then nothing has
+    /// changed. While Redis is away they are listened to when it is back.
     pub async fn listen_to(&self, channels: &[config::Channel]) -> Result<(), String> {
         let settings = config::Redis { channels: channels.to_vec(), ..self.settings.clone() };
         let mut channels = Channels::new(&settings);
@@ -44,7 +44,7 @@ impl ChannelUpdates {
         }
         let (done, answer) = oneshot::channel();
         let patience = 2 * self.settings.timeout + Duration::from_millis(100);
-        // Who does not take it within the time is not connected; it is taken up with the next connection.
+        // A subscriber that does not take it within the time is not connected; it is taken up with the next connection.
         match timeout(patience, self.send.send(ChannelUpdate { channels, done })).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Ok(()),

@@ -1,4 +1,5 @@
-//! `POST /reload`: the configuration is read anew. What that comes to is decided elsewhere; here it is asked for and said.
+//! `POST /reload`: the configuration is read anew. What that comes to is decided elsewhere; here it is asked for and
+//! said.
 
 use tokio::sync::{mpsc, oneshot};
 

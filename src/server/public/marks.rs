@@ -1,7 +1,7 @@
 //! What a request is known by: its id and its place in a trace.
 //!
-//! Only what a trusted proxy sends is passed on. A stranger could give many requests one id, so that nobody finds theirs, or put
-//! requests into somebody else's trace and have all of them recorded.
+//! Only what a trusted proxy sends is passed on. A stranger could give many requests one id, so that nobody finds
+//! theirs, or put requests into somebody else's trace and have all of them recorded.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 

@@ -124,8 +124,8 @@ impl Public {
 }
 
 impl Public {
-    /// What a client reads whose address has sent too many requests. A request for a stream is not counted here: openings
-    /// have a limit of their own, and answers that their clients understand.
+    /// What a client reads whose address has sent too many requests. A request for a stream is not counted here:
+    /// openings have a limit of their own, and answers that their clients understand.
     #[cold]
     fn too_many(&self, request: &Request<Incoming>, connection: &ConnectionContext) -> Option<FullResponse> {
         let opens = *request.method() == Method::GET
@@ -145,8 +145,8 @@ impl Public {
     }
 }
 
-/// Whether a `GET` on a stream's path asks for something else: a page for a window (no client of streams takes HTML), or
-/// another protocol.
+/// Whether a `GET` on a stream's path asks for something else: a page for a window (no client of streams takes HTML),
+/// or another protocol.
 fn is_for_the_backend(headers: &HeaderMap) -> bool {
     let has = |name, wanted: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

@@ -1,4 +1,5 @@
-//! `POST <a stream's path>?client=<id>` with a body on the public listener: a page changes the topics of its own stream.
+//! `POST <a stream's path>?client=<id>` with a body on the public listener: a page changes the topics of its own
+//! stream.
 //!
 //! The caller presents a grant as for the stream itself; the grant says which topics may be added, and whose the stream
 //! must be.
