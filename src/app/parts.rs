@@ -52,7 +52,7 @@ impl Parts {
         let Self { base, side } = self;
         let config = &checked.config;
         base.start_redis(config)?;
-        let StopOrder { leaving, streams, serving, announcing, last } = &base.order;
+        let StopOrder { leaving, streams, serving, announcing, last, .. } = &base.order;
         // Until the last stream has gone, so that the others learn of that, too.
         let events =
             PresencePublisher { publish: base.publish(usize::MAX), publisher: Publisher::own("presence") };
@@ -103,8 +103,12 @@ fn listen(
     let ((public_pulse, public_answers), (internal_pulse, internal_answers)) =
         (AcceptPulse::new(), AcceptPulse::new());
     let write_timeout = config.public.write_timeout;
-    let limits =
-        AcceptLimits { connections: config.internal.max_connections, descriptors: None, write_timeout };
+    let limits = AcceptLimits {
+        connections: config.internal.max_connections,
+        descriptors: None,
+        write_timeout,
+        shares_port: false,
+    };
     let listener = (listeners.internal, internal_answers);
     let serve = server::serve_watched(listener, Arc::clone(internal), limits, last.clone());
     last.spawn_essential("internal listener", serve);
@@ -112,6 +116,7 @@ fn listen(
         connections: config.public.max_connections,
         descriptors: Descriptors::now().map(Descriptors::for_clients),
         write_timeout,
+        shares_port: config.public.reuse_port,
     };
     let listener = (listeners.public, public_answers);
     let serve = server::serve_watched(listener, Arc::clone(public), limits, serving.clone());

@@ -32,17 +32,19 @@ impl App {
     /// Takes the ports, but for those that the service manager has taken already. An error names the address, and the
     /// key that chooses it.
     pub fn bind(config: Config, passed: PassedSockets) -> io::Result<Self> {
-        let bind = |address, chosen_by: &str| {
+        let bind = |address, shared, chosen_by: &str| {
             let named = |error: io::Error| {
                 io::Error::new(error.kind(), format!("{error}; {chosen_by} chooses another address"))
             };
-            server::bind(address).map_err(named)
+            server::bind_with(address, shared).map_err(named)
         };
-        let public = passed
-            .public
-            .map_or_else(|| bind(config.public.listen, "public.listen, or --listen,"), server::adopt)?;
+        let shared = config.public.reuse_port;
+        let public = passed.public.map_or_else(
+            || bind(config.public.listen, shared, "public.listen, or --listen,"),
+            server::adopt,
+        )?;
         let internal = passed.internal.map_or_else(
-            || bind(config.internal.listen, "internal.listen, or --internal-listen,"),
+            || bind(config.internal.listen, false, "internal.listen, or --internal-listen,"),
             server::adopt,
         )?;
         let log = build_log(&config);

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::config;
@@ -20,6 +20,9 @@ const ANNOUNCEMENT: Duration = Duration::from_secs(1);
 
 /// How long requests to the internal listener may still take when everything else has ended.
 const LAST: Duration = Duration::from_secs(2);
+
+/// So long before the deadline requests that wait for the backend are answered.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// What webhooks get at least for their last requests, when the drain has taken all of its time.
 pub(super) const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -35,6 +38,8 @@ pub(super) const AFTER_DEADLINE: Duration = Duration::from_secs(8);
 pub(super) struct StopOrder {
     pub(super) leaving: Drain,
     pub(super) streams: Drain,
+    /// Given before the deadline: nobody waits for the backend any more, so that they get an answer still.
+    pub(super) no_waiting: Drain,
     pub(super) serving: Drain,
     pub(super) announcing: Drain,
     pub(super) last: Drain,
@@ -62,11 +67,24 @@ impl StopOrder {
         info!(streams = open(), "draining");
         self.streams.start();
         close_streams();
-        let told = timeout_at(end, self.streams.finished()).await;
-        self.serving.start();
-        if told.is_err() || timeout_at(end, self.serving.finished()).await.is_err() {
-            warn!(streams = open(), "the drain's deadline has passed; what is still open is cut");
+        let finish = async {
+            let told = timeout_at(end, self.streams.finished()).await;
+            self.serving.start();
+            if told.is_err() || timeout_at(end, self.serving.finished()).await.is_err() {
+                warn!(streams = open(), "the drain's deadline has passed; what is still open is cut");
+            }
+        };
+        let hurry = async {
+            sleep_until(end - LAST_ANSWERS.min(*deadline / 4)).await;
+            self.no_waiting.start();
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = finish => {}
+            () = hurry => {}
         }
+        self.no_waiting.start();
         self.announcing.start();
         if timeout(ANNOUNCEMENT, self.announcing.finished()).await.is_err() {
             warn!("the other instances may not know that this one stops");

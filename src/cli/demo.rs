@@ -116,6 +116,7 @@ impl Demo {
             connections: CONNECTIONS,
             descriptors: None,
             write_timeout: Duration::ZERO,
+            shares_port: false,
         };
         drain.spawn(server::serve(backend, application, limits, drain.clone()));
         drain.spawn(server::serve(network, lines, limits, drain.clone()));

@@ -31,7 +31,7 @@ use Effect::{Reload, Restart, RestartFor};
 
 /// Every section, as it is documented.
 const EFFECTS: &[(&str, Effect)] = &[
-    ("public", RestartFor(&["listen", "max_connections"])),
+    ("public", RestartFor(&["listen", "max_connections", "reuse_port"])),
     ("internal", RestartFor(&["listen", "max_connections", "max_body", "ready_requires"])),
     ("internal.publisher", Reload),
     ("internal.publisher_jwt", Reload),
@@ -151,6 +151,7 @@ fn channels_can_change(before: Option<&Redis>, after: Option<&Redis>) -> bool {
 /// `next` with everything of `running` for which the daemon would have to be started again.
 fn carried_over(mut next: Config, running: &Config, channels: bool) -> Config {
     next.public.listen = running.public.listen;
+    next.public.reuse_port = running.public.reuse_port;
     next.public.max_connections = running.public.max_connections;
     next.internal.listen = running.internal.listen;
     next.internal.max_connections = running.internal.max_connections;
@@ -219,6 +220,7 @@ mod tests {
         for (line, key, restart) in [
             ("public.trusted_proxies = [\"10.0.0.0/8\"]", "public.trusted_proxies", false),
             ("public.listen = \"127.0.0.1:9\"", "public.listen", true),
+            ("public.reuse_port = true", "public.reuse_port", true),
             ("public.max_connections = 9", "public.max_connections", true),
             ("internal.publish_keys = [\"another-key-of-the-tests\"]", "internal.publish_keys", false),
             ("internal.listen = \"127.0.0.1:9\"", "internal.listen", true),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::config;
-use crate::deadline::DeadlinePool;
+use crate::deadline::{DeadlinePool, PooledDeadline};
 use crate::health::Reporter;
 use crate::net::descriptors;
 use crate::net::tls::BadTls;
@@ -32,6 +32,8 @@ use crate::proxy::pool::ConnectionPool;
 use crate::proxy::request_body;
 use crate::proxy::request_body::{BodyCount, RequestBody, RequestBodyState};
 use crate::proxy::upstream::UpstreamConnection;
+use crate::proxy::wait;
+use crate::proxy::wait::WaitingRoom;
 use crate::proxy::{target, tunnel};
 use crate::shutdown::Drain;
 
@@ -52,7 +54,8 @@ pub struct Proxy {
 struct Inner {
     /// What it was made of.
     settings: (config::Backend, config::Proxy),
-    connector: Connector,
+    connector: Arc<Connector>,
+    wait: WaitingRoom,
     pool: ConnectionPool,
     /// The `Host` of requests that bring none.
     host: HeaderValue,
@@ -65,17 +68,19 @@ struct Inner {
 }
 
 impl Proxy {
+    /// Ends its work with the drain. Requests that wait for the backend are answered when `no_waiting` starts.
     pub fn new(
         backend: &config::Backend,
         settings: &config::Proxy,
         health: Reporter,
-        drain: Drain,
+        (drain, no_waiting): (Drain, Drain),
     ) -> Result<Self, BadTls> {
-        let connector = Connector::new(backend, settings)?;
+        let connector = Arc::new(Connector::new(backend, settings)?);
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
             settings: (backend.clone(), settings.clone()),
             connector,
+            wait: WaitingRoom::new(settings, no_waiting),
             pool: ConnectionPool::new(settings, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
@@ -237,7 +242,10 @@ impl Inner {
         let (mut response, mut upstream) = loop {
             let mut upstream = match slot.take() {
                 Some(upstream) => upstream,
-                None => self.connect_or_take().await?,
+                None => {
+                    let connected = self.connect_or_take().await;
+                    self.or_wait(connected, &request, &mut late).await?
+                }
             };
             let reused = upstream.reused;
             upstream.forget();
@@ -281,7 +289,8 @@ impl Inner {
                     (Some(again), ProxyError::BrokeOff(_)) if !heard => {
                         debug!(%error, "an idle connection to the backend ended under a request; trying afresh");
                         request = again;
-                        slot = Some(self.connect().await?);
+                        let connected = self.connect().await;
+                        slot = Some(self.or_wait(connected, &request, &mut late).await?);
                         late.set(Instant::now() + self.head_timeout);
                     }
                     _ => return Err(error),
@@ -308,6 +317,27 @@ impl Inner {
             if let Some(rested) = self.pool.take(Instant::now().into_std()) {
                 return Ok(rested);
             }
+        }
+    }
+
+    /// The connection, or a later one where the backend has refused it and `request` may wait: then `late` counts from the
+    /// end of that.
+    async fn or_wait(
+        &self,
+        connected: Result<Box<UpstreamConnection>, ProxyError>,
+        request: &Request<RequestBody>,
+        late: &mut PooledDeadline<'_>,
+    ) -> Result<Box<UpstreamConnection>, ProxyError> {
+        match connected {
+            Err(refused) if self.wait.is_for(&refused) => {
+                let bytes = wait::size(request);
+                // Boxed: it is no room in the requests that do not wait.
+                let io = Box::pin(self.wait.connection(&self.connector, bytes, refused)).await?;
+                self.health.up();
+                late.set(Instant::now() + self.head_timeout);
+                Ok(UpstreamConnection::new(io, self.keeps_case))
+            }
+            connected => connected,
         }
     }
 

@@ -13,6 +13,7 @@ mod request_body;
 mod target;
 mod tunnel;
 mod upstream;
+mod wait;
 
 pub use crate::proxy::body::ProxyBody;
 pub use crate::proxy::error::{BadAnswer, BadRequest, ProxyError};

@@ -110,6 +110,8 @@ metrics_table! {
     PROCESS_FDS = Gauge "process_open_fds", "Files and sockets that the process has open.";
     PROCESS_MAX_FDS = Gauge "process_max_fds", "How many it may have open.";
     PROCESS_START = Gauge "process_start_time_seconds", "When the process was started, in seconds since 1970.";
+    PROXY_WAITING = Gauge "sidestream_proxy_waiting", "Requests that wait for a backend that refuses connections.";
+    PROXY_WAITS = Counter "sidestream_proxy_waits_total", "Requests that have waited for the backend or had no place to, by outcome.";
     PROXY_IN_FLIGHT = Gauge "sidestream_proxy_in_flight", "Requests and upgraded connections that are with the backend now.";
 }
 

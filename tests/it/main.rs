@@ -62,6 +62,7 @@
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
+//! | `takeover.rs` | a successor at the same port |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
@@ -132,6 +133,7 @@ mod shapes;
 mod soak;
 mod stopping;
 mod streams;
+mod takeover;
 mod tenants;
 mod tickets;
 mod tls;

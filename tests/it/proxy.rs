@@ -12,6 +12,7 @@ mod plain;
 mod pool;
 mod tls;
 mod upgrade;
+mod waiting;
 
 use crate::harness::{Backend, Daemon, Peer};
 

@@ -8,14 +8,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::config::parsers::{
-    authorities, certificate_name, id_header, time, time_or_zero, whole, word, yes_or_no,
+    authorities, certificate_name, id_header, size, time, time_or_zero, whole, word, yes_or_no,
 };
 use crate::config::schema::expiry::warn_of_old_authorities;
 use crate::config::schema::table::{key, section};
 use crate::config::schema::tls::client_identity;
-use crate::config::schema::units::{DAY, HOUR, MILLIS};
+use crate::config::schema::units::{DAY, GIB, HOUR, KIB, MILLIS};
 use crate::config::section_reader::SectionReader;
-use crate::config::values::Secret;
+use crate::config::values::{ByteSize, Secret};
 use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, Trust};
 
@@ -40,6 +40,13 @@ section! {
         /// How long a connection to the backend is used again at all, so that a name's new address is followed; 0 = for
         /// as long as it is not idle for too long.
         max_age: Duration = value("5m", time_or_zero(MILLIS(10)..=DAY));
+        /// How long a request waits while the backend refuses connections, as it does while it is started again; 0 = it
+        /// is answered with 502 at once. Nothing of it has been sent by then, so that it is safe for every request.
+        wait: Duration = value("0s", time_or_zero(MILLIS(10)..=HOUR));
+        /// How many requests may wait so at the same time; others are answered with 502 at once.
+        wait_requests: usize = value(1000, whole(0..=1_000_000));
+        /// How much memory they may take together: their heads, and what may have been read of their bodies.
+        wait_bytes: ByteSize = value("64MiB", size(KIB..=64 * GIB));
         /// Whether header names keep their capital letters (HTTP/1), for servers and clients that compare them letter
         /// by letter; otherwise they are written in lower case. It costs some time for each request.
         keep_header_case: bool = value(false, yes_or_no);

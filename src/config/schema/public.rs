@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::parsers::{address, backend, network, size, time, time_or_zero, whole};
+use crate::config::parsers::{address, backend, network, size, time, time_or_zero, whole, yes_or_no};
 use crate::config::schema::table::section;
 use crate::config::schema::tls::Tls;
 use crate::config::schema::units::{HOUR, KIB, MIB, MILLIS};
@@ -17,6 +17,9 @@ section! {
     pub struct Public without default {
         /// The address to listen on; "0.0.0.0:8080" or "[::]:8080" for every interface, port 0 for a free one.
         listen: SocketAddr = value("127.0.0.1:8080", address);
+        /// Whether another process may listen at the same address, too, if it says so as well: a successor is started first, and
+        /// takes over when this one is stopped. Not for sockets that a service manager passes.
+        reuse_port: bool = value(false, yes_or_no);
         /// The application behind sidestream, which gets everything that is not a stream: `http://host:port`,
         /// `https://host:port` (TLS; see `proxy.ca_file` and the following keys) or `unix:/path`.
         backend: Backend = required(

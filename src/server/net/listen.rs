@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::net::keepalive;
@@ -23,13 +24,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The pause after one that was closed to keep descriptors free.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long handshakes that have begun may take to end before a listener that leaves its port to another one closes.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Binds `address`. The error names it.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_with(address, false)
+}
+
+/// As [`bind`]; with `shared` others may listen there, too, if they say so as well.
+pub fn bind_with(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
     }?;
     socket.set_reuseaddr(true)?;
+    if shared {
+        socket.set_reuseport(true)?;
+    }
     socket
         .bind(address)
         .and_then(|()| socket.listen(BACKLOG))
@@ -86,6 +98,8 @@ pub struct AcceptLimits {
     pub descriptors: Option<RawFd>,
     /// How long a peer may acknowledge nothing of what it is sent; zero is as long as the system lets it.
     pub write_timeout: Duration,
+    /// Another listener may be at the same port: what comes at the end is left to it, and nothing is reset.
+    pub shares_port: bool,
 }
 
 /// Accepts until the drain starts, each connection in a task of its own under `drain`.
@@ -106,7 +120,7 @@ pub async fn serve_watched<S: ServeConnection>(
     limits: AcceptLimits,
     drain: Drain,
 ) {
-    let AcceptLimits { connections, descriptors, write_timeout } = limits;
+    let AcceptLimits { connections, descriptors, write_timeout, shares_port } = limits;
     let permits =
         Arc::new(Semaphore::new(if connections == 0 { Semaphore::MAX_PERMITS } else { connections }));
     let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
@@ -117,6 +131,8 @@ pub async fn serve_watched<S: ServeConnection>(
             warn!(%error, listener = address, suppressed, "cannot accept connections; trying again");
         }
     };
+    // When a listener that leaves its port closes.
+    let mut closes: Option<Instant> = None;
     loop {
         let accepted = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -125,12 +141,20 @@ pub async fn serve_watched<S: ServeConnection>(
         let (permit, accepted) = tokio::select! {
             // A stop must not wait behind a crowd of connections.
             biased;
-            () = drain.started() => return,
+            () = drain.started(), if closes.is_none() => {
+                if !shares_port || turn_away_new(&listener).is_err() {
+                    return;
+                }
+                closes = Some(Instant::now() + SETTLE);
+                continue;
+            }
             Some(answer) = pulse.0.recv() => {
                 let _ = answer.send(());
                 continue;
             }
             accepted = accepted => accepted,
+            // Behind what is ready to be accepted, which closing would reset.
+            () = sleep_until(closes.unwrap_or_else(Instant::now)), if closes.is_some() => return,
         };
         match accepted {
             Ok((socket, _)) if descriptors.is_some_and(|end| socket.as_raw_fd() >= end) => {
@@ -156,6 +180,35 @@ pub async fn serve_watched<S: ServeConnection>(
             }
         }
     }
+}
+
+/// From now on no handshake begins at `listener`: its first segment is dropped, and the client's next attempt, a second later,
+/// finds the other listener, or none. A handshake that has begun goes on.
+#[cfg(target_os = "linux")]
+fn turn_away_new(listener: &TcpListener) -> io::Result<()> {
+    use socket2::{SockFilter, SockRef};
+    // In the words of a classic BPF program (linux/bpf_common.h), which the kernel runs on the TCP header.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // Where the flags are; SYN and ACK among them.
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let program = [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    SockRef::from(listener).attach_filter(&program)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn turn_away_new(_: &TcpListener) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Whether an accept failed for the one connection's own reason.

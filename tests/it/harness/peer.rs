@@ -100,6 +100,16 @@ impl Peer {
         assert_eq!(String::from_utf8_lossy(&taken), text);
     }
 
+    /// The head of a request or an answer; None when the connection ends before it.
+    pub(crate) async fn try_head(&mut self) -> Option<Head> {
+        while !self.read.windows(4).any(|window| window == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.head().await)
+    }
+
     /// The head of a request or an answer.
     pub(crate) async fn head(&mut self) -> Head {
         Head::parse(&self.until("\r\n\r\n").await)
