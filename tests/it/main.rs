@@ -17,6 +17,7 @@
 //! | `demo.rs` | `demo`: what its page may ask for, the acts, the lines that it prints |
 //! | `demo_page.rs` | `demo`: its page in Chromium |
 //! | `deploy.rs` | alert rules, dashboard and service unit, against the code and their own tools; the container's files, run without an engine |
+//! | `deploys.rs` | reloads and a restart under load, noticed by nobody |
 //! | `doctor.rs` | `doctor`: what stands between pages and streams, named in front of proxies that are set up wrong |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
@@ -87,6 +88,7 @@ mod dead_peers;
 mod demo;
 mod demo_page;
 mod deploy;
+mod deploys;
 mod doctor;
 mod doors;
 mod given;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Backend, Daemon, KEY, Node, Peer, Program, Redis, Stream, eventually, listening, request, within_time,
+    Backend, Daemon, KEY, Managed, Node, Peer, Redis, Stream, eventually, listening, request, within_time,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -127,54 +127,6 @@ async fn a_hangup_ends_nothing() {
     listening(&daemon, "/events?topic=a").await;
 }
 
-/// A service manager that listens for the daemon and starts it again when it has ended.
-struct Managed {
-    manager: Program,
-    public: SocketAddr,
-    internal: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Managed {
-    async fn start(config: &str, watchdog: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("sidestream.toml");
-        std::fs::write(&file, format!("internal.publish_keys = [\"{KEY}\"]\n{config}")).expect("a file");
-        let daemon = env!("CARGO_BIN_EXE_sidestream");
-        let file = file.to_str().expect("a path");
-        let mut manager =
-            Program::python("service_manager.py", &[watchdog, daemon, "serve", "--config", file]);
-        let ports = manager.json().await;
-        let address = |name: &str| {
-            SocketAddr::from((
-                [127, 0, 0, 1],
-                u16::try_from(ports[name].as_u64().expect("a port")).expect("a port"),
-            ))
-        };
-        Self { public: address("public"), internal: address("internal"), manager, _folder: folder }
-    }
-
-    /// The manager's next line with `name`.
-    async fn hears(&mut self, name: &str) -> Value {
-        loop {
-            let mut line = self.manager.json().await;
-            if !line[name].is_null() {
-                return line[name].take();
-            }
-        }
-    }
-
-    /// Waits for something that the daemon tells the manager.
-    async fn is_told(&mut self, text: &str) -> String {
-        loop {
-            let told = self.hears("told").await.as_str().expect("text").to_owned();
-            if told.contains(text) {
-                return told;
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_service_manager_is_told_when_the_daemon_serves_works_and_stops() {
     let mut managed =
@@ -184,7 +136,7 @@ async fn a_service_manager_is_told_when_the_daemon_serves_works_and_stops() {
     for _ in 0..3 {
         managed.is_told("WATCHDOG=1").await;
     }
-    managed.manager.tell(&json!({ "signal": "TERM" })).await;
+    managed.signal("TERM").await;
     let told = managed.is_told("STOPPING=1").await;
     // The deadline of 30 s, and what comes behind it.
     assert!(told.contains("EXTEND_TIMEOUT_USEC=38000000"), "{told}");
@@ -196,7 +148,7 @@ async fn a_stop_that_takes_longer_than_the_watchdog_waits_shows_signs_of_life() 
     let config = "public.backend = \"http://127.0.0.1:9\"\ndrain.delay = \"3s\"\ndrain.window = \"0s\"\n";
     let mut managed = Managed::start(config, "1").await;
     managed.is_told("READY=1").await;
-    managed.manager.tell(&json!({ "signal": "TERM" })).await;
+    managed.signal("TERM").await;
     managed.is_told("STOPPING=1").await;
     for _ in 0..3 {
         managed.is_told("WATCHDOG=1").await;
@@ -281,7 +233,7 @@ async fn a_restart_behind_passed_sockets_refuses_no_page_and_loses_no_event() {
         }
     };
     let restart = async {
-        managed.manager.tell(&json!({ "signal": "TERM" })).await;
+        managed.signal("TERM").await;
         assert_eq!(managed.hears("ended").await, 0);
         managed.is_told("READY=1").await;
     };
