@@ -147,7 +147,11 @@ impl Proxy {
             response.extensions_mut().remove::<OnUpgrade>();
             metrics.complete(status);
             if let (Some(client), Some(upstream)) = (client, upstream) {
-                let (closing, window) = &self.closing;
+                let (closing, window) = match &self.closing {
+                    // Begun while others are being closed: the stop does not wait for it, and closes it with the listener.
+                    (closing, _) if closing.has_started() => (&self.inner.drain, &Duration::ZERO),
+                    (closing, window) => (closing, window),
+                };
                 closing.spawn(tunnel::run(client, upstream, metrics, closing.clone(), *window));
             }
             return response.map(ProxyBody::empty);
