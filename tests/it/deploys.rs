@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Browser, KEY, Managed, Node, Pace, Redis, Stream, eventually, eventually_within, request, within_time,
+    Browser, KEY, Managed, Node, Pace, Redis, Stream, eventually, eventually_within, let_time_pass, request,
+    within_time,
 };
 
 /// Pages, uploads that are counted, WebSockets that send back what they get, and a page with a stream.
@@ -81,7 +82,7 @@ fn config(app: &Node, redis: &Redis, more: &str) -> String {
 /// Reads `stream` and those that follow it, as EventSource does, until it has read [`END`]; gives the events.
 async fn read_on(public: SocketAddr, seen: Arc<Seen>) -> Vec<Value> {
     let mut got = Vec::new();
-    let mut last: Option<String> = None;
+    let (mut last, mut retry) = (None::<String>, Duration::ZERO);
     loop {
         let headers: Vec<(&str, &str)> = last.iter().map(|id| ("last-event-id", &**id)).collect();
         let stream = Stream::try_open(public, "/events?topic=a", &headers).await;
@@ -97,10 +98,14 @@ async fn read_on(public: SocketAddr, seen: Arc<Seen>) -> Vec<Value> {
             if got.last() == Some(&json!(END)) {
                 return got;
             }
+            if let Some(ms) = block.retry {
+                retry = Duration::from_millis(ms);
+            }
             if block.is("refused") {
                 break;
             }
         }
+        let_time_pass("a browser waits so long, too", retry).await;
         seen.reconnects.fetch_add(1, Ordering::Relaxed);
     }
 }
