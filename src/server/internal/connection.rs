@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tracing::debug;
 
 use crate::server::internal::listener::Internal;
@@ -29,7 +31,9 @@ impl ServeConnection for Current<Internal> {
         // Each request is answered by what is current when it comes.
         drop(internal);
         let _open = OpenConnection::new(&open);
+        let asked = AtomicBool::new(false);
         let service = service_fn(|request| {
+            asked.store(true, Ordering::Relaxed);
             Box::pin(async { Ok::<_, Infallible>(self.get().answer(request, peer.ip()).await) })
         });
         let mut serving = http1::Builder::new()
@@ -39,7 +43,12 @@ impl ServeConnection for Current<Internal> {
             // Answers are short: one piece is cheaper to write than two.
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
-        let close = pin!(close.started());
+        let close = pin!(async {
+            close.started().await;
+            if !asked.load(Ordering::Relaxed) {
+                sleep(FIRST_REQUEST).await;
+            }
+        });
         let close = OnWake::new(close);
         let result = tokio::select! {
             biased;
@@ -57,6 +66,10 @@ impl ServeConnection for Current<Internal> {
         linger(serving.into_parts().io.into_inner()).await;
     }
 }
+
+/// How long a connection that has asked for nothing lives on after the notice to close: it may have been accepted just
+/// before, with its request on the way.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// How large the head of a request may be.
 const MAX_HEAD: usize = 64 << 10;
