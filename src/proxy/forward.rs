@@ -148,7 +148,8 @@ impl Proxy {
             metrics.complete(status);
             if let (Some(client), Some(upstream)) = (client, upstream) {
                 let (closing, window) = match &self.closing {
-                    // Begun while others are being closed: the stop does not wait for it, and closes it with the listener.
+                    // Begun while others are being closed: the stop does not wait for it, and closes it with the
+                    // listener.
                     (closing, _) if closing.has_started() => (&self.inner.drain, &Duration::ZERO),
                     (closing, window) => (closing, window),
                 };
@@ -324,8 +325,8 @@ impl Inner {
         }
     }
 
-    /// The connection, or a later one where the backend has refused it and `request` may wait: then `late` counts from the
-    /// end of that.
+    /// The connection, or a later one where the backend has refused it and `request` may wait: then `late` counts
+    /// from the end of that.
     async fn or_wait(
         &self,
         connected: Result<Box<UpstreamConnection>, ProxyError>,

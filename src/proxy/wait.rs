@@ -1,8 +1,8 @@
 //! Requests that wait while the backend refuses connections, as it does while it is started again.
 //!
-//! One task looks whether it is back, for all of them; then each connects for itself. Nothing of a request has been sent
-//! while it waits, and nothing of its body is read. Places are bounded in number and in bytes; a place is given back by
-//! dropping it, so every way out is counted.
+//! One task looks whether it is back, for all of them; then each connects for itself. Nothing of a request has been
+//! sent while it waits, and nothing of its body is read. Places are bounded in number and in bytes; a place is given
+//! back by dropping it, so every way out is counted.
 
 use std::io;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ impl WaitingRoom {
         !self.0.limit.is_zero() && may_pass(refused)
     }
 
-    /// A connection once the backend takes one, for a request of about so many bytes. When the time is over, or there is no
-    /// place, why there is none: at first `refused`.
+    /// A connection once the backend takes one, for a request of about so many bytes. When the time is over, or there
+    /// is no place, why there is none: at first `refused`.
     pub(super) async fn connection(
         &self,
         connector: &Arc<Connector>,
@@ -199,7 +199,8 @@ impl Drop for WaitingPlace<'_> {
     }
 }
 
-/// Whether the next attempt to connect may succeed: what listens is about to be there. A certificate that is no good stays so.
+/// Whether the next attempt to connect may succeed: what listens is about to be there. A certificate that is no good
+/// stays so.
 fn may_pass(error: &ProxyError) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
     match error {

@@ -17,8 +17,8 @@ section! {
     pub struct Public without default {
         /// The address to listen on; "0.0.0.0:8080" or "[::]:8080" for every interface, port 0 for a free one.
         listen: SocketAddr = value("127.0.0.1:8080", address);
-        /// Whether another process may listen at the same address, too, if it says so as well: a successor is started first, and
-        /// takes over when this one is stopped. Not for sockets that a service manager passes.
+        /// Whether another process may listen at the same address, too, if it says so as well: a successor is started
+        /// first, and takes over when this one is stopped. Not for sockets that a service manager passes.
         reuse_port: bool = value(false, yes_or_no);
         /// The application behind sidestream, which gets everything that is not a stream: `http://host:port`,
         /// `https://host:port` (TLS; see `proxy.ca_file` and the following keys) or `unix:/path`.

@@ -182,8 +182,8 @@ pub async fn serve_watched<S: ServeConnection>(
     }
 }
 
-/// From now on no handshake begins at `listener`: its first segment is dropped, and the client's next attempt, a second later,
-/// finds the other listener, or none. A handshake that has begun goes on.
+/// From now on no handshake begins at `listener`: its first segment is dropped, and the client's next attempt, a
+/// second later, finds the other listener, or none. A handshake that has begun goes on.
 #[cfg(target_os = "linux")]
 fn turn_away_new(listener: &TcpListener) -> io::Result<()> {
     use socket2::{SockFilter, SockRef};
