@@ -172,9 +172,11 @@ impl Daemon {
         self.folder.path().join("sidestream.toml")
     }
 
-    /// Puts another configuration into its file.
+    /// Puts another configuration in the place of its file, as a whole.
     pub(crate) fn rewrite(&self, config: &str) {
-        std::fs::write(self.file(), config).expect("a file");
+        let next = self.file().with_extension("next");
+        std::fs::write(&next, config).expect("a file");
+        std::fs::rename(next, self.file()).expect("a file");
     }
 
     /// Everything it has logged so far.
