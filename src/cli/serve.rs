@@ -165,7 +165,8 @@ fn report_descriptors(files: Option<Descriptors>, streams: usize) {
         room,
         "descriptor limit {limit} ({kind}): room for about {room} streams, or half as many requests at once"
     );
-    if streams as u64 > room {
+    // The default is no wish of anybody's.
+    if streams as u64 > room && streams != config::Limits::default().streams {
         warn!(
             limit,
             room,

@@ -135,7 +135,7 @@ const SLOW: &str = "const server = http.createServer((from, to) => setTimeout(()
 #[tokio::test]
 async fn pages_of_open_connections_go_on_while_a_crowd_has_all_descriptors() {
     let backend = Node::start(SLOW).await;
-    let config = backend.config("public.head_timeout = \"1h\"\n");
+    let config = backend.config("public.head_timeout = \"1h\"\nlimits.streams = 5000\n");
     let daemon = Daemon::start_limited(&config, 128).await;
     let mut stream = listening(&daemon, "/events?topic=a").await;
     let mut visitors = Vec::new();

@@ -1,5 +1,6 @@
 //! A daemon of a test's own: the real binary, on ports of its own.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,11 +121,9 @@ impl Daemon {
     ) -> Self {
         let mut daemon = Self::spawn(&[], config, environment, stderr.into());
         let (public, internal) = eventually("the daemon listens", async || {
-            let [one, other] = listening_ports(daemon.pid())[..] else { return None };
-            match request(one, "GET", "/healthz", &[], b"").await.status {
-                200 => Some((other, one)),
-                _ => Some((one, other)),
-            }
+            // Not by asking: the public one would ask a backend that may be a script.
+            let [public, internal] = listening_ports(daemon.pid())[..] else { return None };
+            Some((public, internal))
         })
         .await;
         daemon.public = public;
@@ -275,24 +274,29 @@ impl Daemon {
     }
 }
 
-/// The IPv4 addresses at which a process listens (proc(5), `/proc/<pid>/net/tcp`).
+/// The IPv4 addresses at which a process listens (proc(5), `/proc/<pid>/net/tcp`), in the order in which it bound them.
 fn listening_ports(pid: u32) -> Vec<SocketAddr> {
     const LISTEN: &str = "0A";
-    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+    let sockets: HashMap<String, u32> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("its descriptors")
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let number = path.file_name()?.to_str()?.parse().ok()?;
+            Some((std::fs::read_link(path).ok()?.to_str()?.to_owned(), number))
+        })
         .collect();
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("its sockets");
     let mut found = Vec::new();
     for row in table.lines().skip(1) {
         let fields: Vec<&str> = row.split_whitespace().collect();
-        let own = sockets.contains(&format!("socket:[{}]", fields[9]));
-        if let (LISTEN, true, Some((ip, port))) = (fields[3], own, fields[1].split_once(':')) {
+        let own = sockets.get(&format!("socket:[{}]", fields[9]));
+        if let (LISTEN, Some(number), Some((ip, port))) = (fields[3], own, fields[1].split_once(':')) {
             let ip = u32::from_str_radix(ip, 16).expect("an address").to_ne_bytes();
-            found.push((ip, u16::from_str_radix(port, 16).expect("a port")).into());
+            found.push((number, (ip, u16::from_str_radix(port, 16).expect("a port")).into()));
         }
     }
-    found
+    found.sort_unstable_by_key(|&(number, _)| number);
+    found.into_iter().map(|(_, address)| address).collect()
 }
 
 async fn read_log(
