@@ -106,7 +106,7 @@ fn connections(settings: &CollectorSettings) -> Result<HttpPool<Full<Bytes>>, Ba
     } else {
         None
     };
-    Ok(outbound::pool(ServerAddress::Tcp { host, port, tls }, settings.timeout, 1))
+    Ok(outbound::pool(ServerAddress::Tcp { host, port, tls, via: None }, settings.timeout, 1))
 }
 
 impl Exporter {
