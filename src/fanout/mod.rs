@@ -23,7 +23,7 @@ mod wheel;
 
 pub use crate::fanout::end::CloseReason;
 pub use crate::fanout::requests::{
-    Binding, Filter, Listed, MAX_TOKENS, Renewal, Renewed, Selector, StreamView, Times, TokenIds,
+    Binding, Filter, Listed, MAX_TOKENS, Renewal, Renewed, Selector, StreamStart, StreamView, Times, TokenIds,
 };
 pub use crate::fanout::settings::{Heartbeat, Settings};
 pub use crate::fanout::shards::Fanout;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -46,6 +47,7 @@ pub struct Listed {
     pub address: IpAddr,
     /// The path of the route that it came by, as it is configured.
     pub route: Arc<str>,
+    pub start: StreamStart,
     pub opened: SystemTime,
     pub open_for: Duration,
     /// Events that were begun.
@@ -56,6 +58,18 @@ pub struct Listed {
     pub live: bool,
     /// Its client takes no more for now.
     pub blocked: bool,
+}
+
+/// How a stream began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamStart {
+    /// Without a cursor of its client's.
+    Fresh,
+    /// Where its client had left off.
+    Resumed,
+    /// With a `reset`: the log could not serve its client's cursor.
+    Reset,
 }
 
 /// A question for a page.

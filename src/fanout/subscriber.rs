@@ -14,7 +14,7 @@ use crate::event::{Frame, Key, Name};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
-use crate::fanout::requests::{Times, TokenIds};
+use crate::fanout::requests::{StreamStart, Times, TokenIds};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
 use crate::log::{AppliedEdit, Entry, Log, Position, Reset};
@@ -38,6 +38,7 @@ pub struct Join {
     pub address: IpAddr,
     /// The path of the route that it came by, as it is configured.
     pub route: Arc<str>,
+    pub start: StreamStart,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -103,6 +104,7 @@ pub(super) struct SubscriberMeta {
     pub(super) client: Name,
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
+    pub(super) start: StreamStart,
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,

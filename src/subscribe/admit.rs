@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::auth::Grant;
 use crate::event::{EventFormat, EventId, Frame, Key, Name};
-use crate::fanout::{CloseReason, Join, Selector, Sink, Times};
+use crate::fanout::{CloseReason, Join, Selector, Sink, StreamStart, Times};
 use crate::log::{Cursor, Membership, Position, Reset};
 use crate::subscribe::preamble;
 use crate::subscribe::preamble::Connected;
@@ -162,6 +162,11 @@ impl Streams {
             client: client.clone(),
             address: admission.address,
             route: admission.route,
+            start: match (admission.resumed, admission.reset) {
+                (true, _) => StreamStart::Resumed,
+                (false, Some(_)) => StreamStart::Reset,
+                (false, None) => StreamStart::Fresh,
+            },
             token: grant.token.clone(),
             times: self.times(&grant),
             trace: admission.marks.trace,

@@ -67,6 +67,7 @@ async fn a_connection_is_listed_with_all_that_its_backend_asks() {
         ("topics_total", json!(1)),
         ("address", json!("127.0.0.1")),
         ("path", json!("/events/{room}")),
+        ("start", json!("fresh")),
         ("behind", json!({ "events": 0, "more": false })),
         ("blocked", json!(false)),
     ] {
@@ -185,6 +186,27 @@ async fn a_page_that_is_larger_than_a_message_comes_whole_from_another_instance(
     assert_eq!((&page["complete"], &page["next"]), (&json!(true), &Value::Null));
     assert_eq!(clients(&page).len(), 100);
     assert!(page["connections"].as_array().unwrap().iter().all(|one| one["topics_total"] == 90));
+}
+
+#[tokio::test]
+async fn a_connection_says_whether_it_was_resumed() {
+    let daemon = Daemon::start(ROUTE).await;
+    let id = daemon.publish(&json!({ "topic": "room:a", "data": 1 })).await["id"].clone();
+    for (start, cursor) in [
+        ("fresh", String::new()),
+        ("resumed", format!("&lastEventId={}", id.as_str().expect("an id"))),
+        ("reset", "&lastEventId=1-0-elsewhere".to_owned()),
+    ] {
+        let mut stream = daemon.stream(&format!("/events/a?user=u&session=s{cursor}")).await;
+        let client = stream.block().await.json()["client"].clone();
+        let path = format!("/connections/{}", client.as_str().expect("its id"));
+        let one = eventually("it is listed", async || {
+            let answer = ask(&daemon, "GET", &path).await;
+            (answer.status == 200).then(|| answer.json())
+        })
+        .await;
+        assert_eq!(one["start"], start, "{one}");
+    }
 }
 
 #[tokio::test]

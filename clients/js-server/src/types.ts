@@ -89,6 +89,7 @@ export interface Connection {
   address: string;
   path: string;
   instance: Instance;
+  start: "fresh" | "resumed" | "reset" | null;
   opened: string;
   age_seconds: number;
   sent: number;

@@ -111,6 +111,7 @@ impl LocalConnections {
             address: one.address,
             path: one.route.as_ref().to_owned(),
             instance: self.me.clone(),
+            start: Some(one.start),
             opened: humantime::format_rfc3339_millis(one.opened).to_string(),
             age_seconds: one.open_for.as_secs(),
             sent: one.sent,

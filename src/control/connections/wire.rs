@@ -8,6 +8,7 @@ use crate::control::cluster::members::Instance;
 use crate::control::cluster::survey::Collected;
 use crate::control::connections::filter::StreamFilter;
 use crate::event::Name;
+use crate::fanout::StreamStart;
 
 /// Connections on a page, at most and unless it is said.
 pub const MAX_CONNECTIONS: usize = 1000;
@@ -27,6 +28,8 @@ pub struct ConnectionInfo {
     /// The path of its route, as it is configured.
     pub path: String,
     pub instance: Instance,
+    /// None = its instance does not say, being older than this field.
+    pub start: Option<StreamStart>,
     /// RFC 3339.
     pub opened: String,
     pub age_seconds: u64,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::control::presence::{EventPublisher, PublishError, Publishing};
 use crate::event::Key;
-use crate::fanout::{Framing, Join, Settings, Sink, Times};
+use crate::fanout::{Framing, Join, Settings, Sink, StreamStart, Times};
 use crate::log::{Log, Retention, TopicEdit};
 
 struct Notes(SyncSender<String>);
@@ -45,6 +45,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         decided: crate::log::Position::default(),
         client: name("c"),
         route: "/events".into(),
+        start: StreamStart::Fresh,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         token: None,
         times: Times::default(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::event::{Audience, Event, Key, Name};
 use crate::fanout::requests::{Selector, Times};
-use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink};
+use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink, StreamStart};
 use crate::log::{BadEdit, Log, Position, Retention, TopicEdit};
 
 /// A small deterministic generator: a seed is a schedule.
@@ -336,6 +336,7 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         client: Name::parse("test").unwrap(),
         address: IpAddr::from([127, 0, 0, 1]),
         route: "/events".into(),
+        start: StreamStart::Fresh,
         token: None,
         times: Times::default(),
         trace: None,

@@ -84,6 +84,7 @@ impl Shard {
             keys: self.index(|index| index.keys_of(slot)),
             address: about.address,
             route: Arc::clone(&about.route),
+            start: about.start,
             opened: SystemTime::now() - open_for,
             open_for,
             sent: subscriber.sent,

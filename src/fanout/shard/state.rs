@@ -125,6 +125,7 @@ impl Shard {
             client: join.client,
             address: join.address,
             route: join.route,
+            start: join.start,
             tokens: join.token.into_iter().collect(),
             pace: Pace::default(),
             opened: self.now,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::event::{Key, Name};
 use crate::fanout::watcher::{StreamEnd, Watched, Watcher};
-use crate::fanout::{CloseReason, Fanout, Framing, Join, Selector, Settings, Sink, Times};
+use crate::fanout::{CloseReason, Fanout, Framing, Join, Selector, Settings, Sink, StreamStart, Times};
 use crate::log::{Log, Retention, TopicEdit};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -99,6 +99,7 @@ impl World {
             client: name("c"),
             address: HERE,
             route: "/events".into(),
+            start: StreamStart::Fresh,
             token: None,
             times: Times::default(),
             trace: None,

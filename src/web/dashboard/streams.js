@@ -39,6 +39,7 @@ export function streams({ parameters, remember }) {
       { key: 'address', title: 'Address', width: 'minmax(90px, .7fr)', sort: (one) => one.address, cell: (one) => h('span', { class: 'mono cut' }, one.address) },
       { key: 'sent', title: 'Sent', num: true, width: '80px', sort: (one) => one.sent, cell: (one) => whole(one.sent) },
       { key: 'lag', title: 'Lag', num: true, area: 'd', width: '110px', sort: (one) => one.behind.events + (one.blocked ? 0.5 : 0), cell: lag },
+      { key: 'start', title: 'Resumed', width: '90px', sort: (one) => one.start ?? '', cell: start },
       { key: 'instance', title: 'Instance', width: 'minmax(70px, .6fr)', sort: (one) => one.instance.name, cell: (one) => h('span', { class: 'cut' }, one.instance.name) },
     ],
   });
@@ -69,7 +70,7 @@ export function streams({ parameters, remember }) {
 
   function draw() {
     const { asked: which, words } = parse(filter.value);
-    const text = (one) => [one.user, one.session, one.client, one.address, one.path, ...one.topics].join('\n').toLowerCase();
+    const text = (one) => [one.user, one.session, one.client, one.address, one.path, one.start, ...one.topics].join('\n').toLowerCase();
     const rows = words.length ? all.filter((one) => words.every((word) => text(one).includes(word))) : all;
     if (!all.length && !Object.keys(which).length) return fill(place, nobody());
     if (!rows.length) return fill(place, nothing(which, words));
@@ -107,6 +108,7 @@ export function streams({ parameters, remember }) {
       ['Topics', one.topics.length ? h('ul', { class: 'plain' }, one.topics.map((topic) => h('li', null, h('a', { href: `#/topics${query({ open: topic })}` }, name(topic))))) : 'none',
         one.topics_total > one.topics.length ? ` and ${one.topics_total - one.topics.length} more` : ''],
       ['Open', when(one.opened), ` by ${one.path} from `, h('code', null, one.address)],
+      ['Resumed', start(one)],
       ['Sent', count(one.sent, 'event')],
       ['Lag', lag(one)],
       ['Position', h('code', null, one.position)],
@@ -157,6 +159,13 @@ function topics(one) {
   if (!one.topics_total) return h('span', { class: 'mute' }, 'none');
   const more = one.topics_total - Math.min(2, one.topics.length);
   return h('span', { class: 'topics' }, one.topics.slice(0, 2).map((topic) => h('a', { class: 'tag cut', href: `#/topics${query({ open: topic })}` }, name(topic))), more > 0 ? h('span', { class: 'mute' }, `+${more}`) : null);
+}
+
+/** How the stream began: where its client had left off, anew, or with a gap. */
+function start(one) {
+  if (one.start === 'resumed') return state('info', 'resumed');
+  if (one.start === 'reset') return h('span', { title: 'The log no longer had what the client asked for; it was told by a reset event.' }, state('warn', 'reset'));
+  return h('span', { class: 'mute' }, one.start === 'fresh' ? 'fresh' : 'unknown');
 }
 
 function lag(one) {
