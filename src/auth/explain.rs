@@ -14,7 +14,7 @@ use crate::auth::caller::Verified;
 use crate::auth::claims;
 use crate::auth::grant::GrantedTopics;
 use crate::config;
-use crate::config::StreamAuth;
+use crate::config::{GrantEnd, StreamAuth};
 use crate::event::{Absent, Name, Pattern, Placeholder, Template};
 
 /// What a token may on one stream.
@@ -24,6 +24,8 @@ pub struct StreamExplanation {
     /// `opens`, `refused`, or why no token is looked at.
     pub verdict: &'static str,
     pub opens: bool,
+    /// It goes on when the token ends.
+    pub outlives_token: bool,
     pub topics: Vec<TopicExplanation>,
 }
 
@@ -54,7 +56,14 @@ const ANYTHING: &str = "\u{f8ff}\u{f8fe}";
 /// What the holder of a good token may on `stream`.
 pub fn explain_stream(stream: &config::Stream, verified: &Verified) -> StreamExplanation {
     let path = stream.path.to_string();
-    let unseen = |verdict| StreamExplanation { path: path.clone(), verdict, opens: true, topics: Vec::new() };
+    let outlives_token = stream.until == GrantEnd::Open;
+    let unseen = |verdict| StreamExplanation {
+        path: path.clone(),
+        verdict,
+        opens: true,
+        outlives_token: false,
+        topics: Vec::new(),
+    };
     match stream.auth {
         StreamAuth::None => return unseen("open to anyone; no token is looked at"),
         StreamAuth::Jwt => {}
@@ -77,7 +86,8 @@ pub fn explain_stream(stream: &config::Stream, verified: &Verified) -> StreamExp
         }
     }
     let opens = topics.iter().all(|topic| topic.allowed);
-    StreamExplanation { path, verdict: if opens { "opens" } else { "refused" }, opens, topics }
+    let verdict = if opens { "opens" } else { "refused" };
+    StreamExplanation { path, verdict, opens, outlives_token, topics }
 }
 
 /// What is to say of one topic, and whether a request can be let in to it.

@@ -33,7 +33,7 @@ impl Streams {
             let request = native::understand(route, head, self.history)?;
             self.decide(&request, origin).await
         };
-        decided.await.inspect_err(|refusal| {
+        decided.await.map_err(|refusal| refusal.said_as(route.refuse_with())).inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
         })
     }
@@ -118,9 +118,14 @@ impl Streams {
         };
         let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
         let caller = Caller { request: request.head, origin, asked: &asked };
-        self.gates.verify(request.route.auth(), caller).await.map_err(|denied| match denied {
+        let verified = self.gates.verify(request.route.auth(), caller).await;
+        let mut verified = verified.map_err(|denied| match denied {
             Denied::NotNow(_) => self.later(RetryReason::Unverified, request.last_event_id.as_deref()),
             denied => self.denied(denied),
-        })
+        })?;
+        if let Some(Verified { grant, .. }) = verified.as_mut().filter(|_| request.route.outlives_grants()) {
+            grant.until = None;
+        }
+        Ok(verified)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::auth::Denied;
+use crate::config::RefuseWith;
 use crate::event::{BadName, EventId};
 
 /// A refusal; `server` picks how it is said.
@@ -47,6 +48,14 @@ impl Refusal {
     pub(super) fn with(mut self, more: &HeaderMap) -> Self {
         if let Self::Later { headers, .. } = &mut self {
             headers.extend(more.clone());
+        }
+        self
+    }
+
+    /// The same, said as `refuse_with` of its route says, if that says it.
+    pub(super) fn said_as(mut self, with: Option<RefuseWith>) -> Self {
+        if let (Self::Later { as_status, .. }, Some(with)) = (&mut self, with) {
+            *as_status = with == RefuseWith::Status;
         }
         self
     }

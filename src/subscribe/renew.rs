@@ -87,7 +87,8 @@ impl Streams {
     ) -> Result<StreamCaller, Refusal> {
         // Before anybody is asked.
         let client = Name::parse_random(client).ok_or(Refusal::NoSuchStream)?;
-        let verified = self.verify(&SubscribeRequest::new(route, request), origin).await?;
+        let verified = self.verify(&SubscribeRequest::new(route, request), origin).await;
+        let verified = verified.map_err(|refusal| refusal.said_as(route.refuse_with()))?;
         let Verified { grant, claims, headers } = verified.ok_or_else(|| self.denied(Denied::NoToken))?;
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let renewal = Renewal { client, times: self.times(&grant), token: grant.token.clone() };

@@ -24,6 +24,8 @@ struct CompiledRoute {
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
+    until: config::GrantEnd,
+    refuse_with: Option<config::RefuseWith>,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -78,6 +80,8 @@ impl Routes {
             topics: stream.topics.clone().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
+            until: stream.until,
+            refuse_with: stream.refuse_with,
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         Self(streams.iter().map(settle).collect())
@@ -142,6 +146,16 @@ impl Route<'_> {
 
     pub(super) fn auth(&self) -> config::StreamAuth {
         self.settled.auth
+    }
+
+    /// Whether its streams go on when the grant ends by which they were opened.
+    pub(super) fn outlives_grants(&self) -> bool {
+        self.settled.until == config::GrantEnd::Open
+    }
+
+    /// How its temporary refusals are said, where it is not as those of all.
+    pub(super) fn refuse_with(&self) -> Option<config::RefuseWith> {
+        self.settled.refuse_with
     }
 
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template

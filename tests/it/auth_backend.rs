@@ -24,7 +24,7 @@ const answers = {
     nobody: [401, { 'www-authenticate': 'Session', 'set-cookie': 'sid=; Max-Age=0' }, { error: 'Please log in.' }],
     banned: [403, { 'content-language': 'en' }, { error: 'You are banned.' }],
     login: [302, { location: '/login' }],
-    lost: [404, {}],
+    early: [425, {}],
     down: [500, {}],
     broken: [200, { 'content-type': 'application/json' }, '{"user": '],
     nameless: [200, {}, { user: { id: 1 } }],
@@ -130,7 +130,7 @@ async fn a_no_is_the_applications_own() {
 #[tokio::test]
 async fn nobody_gets_in_while_the_application_cannot_tell() {
     let (app, daemon) = start("timeout = \"300ms\"\n[sse]\nretry_min = \"1s\"\nretry_max = \"1s\"").await;
-    for sid in ["down", "lost", "broken", "nameless", "never", "cut"] {
+    for sid in ["down", "early", "broken", "nameless", "never", "cut"] {
         let answer = refused(&daemon, sid).await;
         assert_eq!(answer.status, 200, "{sid}");
         assert_eq!(answer.header("content-type"), "text/event-stream", "{sid}");

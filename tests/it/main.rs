@@ -58,6 +58,7 @@
 //! | `replacing.rs` | docs/replacing.md: its code in every language |
 //! | `request_marks.rs` | a request's id and its place in a trace, from the client to the backend and into the log |
 //! | `resources.rs` | memory and descriptors that run out: who is turned away, and who goes on |
+//! | `rights.rs` | for how long a stream's rights are looked at, and what a page reads that has none |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `soak.rs` | many comings and goings leave nothing behind |
@@ -130,6 +131,7 @@ mod reload;
 mod replacing;
 mod request_marks;
 mod resources;
+mod rights;
 mod secrets;
 mod shapes;
 mod soak;

@@ -75,13 +75,20 @@ pub(in crate::auth) fn judge(
 ) -> Result<BackendVerdict, MalformedResponse> {
     match reply.status {
         status if status.is_success() => granted(settings, reply, asked, now).map(BackendVerdict::Granted),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(BackendVerdict::Denied(refused(reply))),
+        status if is_final(status) => Ok(BackendVerdict::Denied(refused(reply))),
         // The way to a login page, which no stream can go.
         status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
             Ok(BackendVerdict::Denied(Denied::LoginRequired))
         }
         status => Err(MalformedResponse::Status(status.as_u16())),
     }
+}
+
+/// Whether an answer says that the same request will never do. What says "not now" is none: the client comes back.
+fn is_final(status: StatusCode) -> bool {
+    let not_now =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    status.is_client_error() && !not_now
 }
 
 /// The application's own words, to be passed on.

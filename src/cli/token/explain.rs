@@ -119,6 +119,9 @@ fn of_good(config: &Config, verified: &Verified, topics: &[Name], hints: &[Strin
 fn on(stream: &config::Stream, verified: &Verified) -> String {
     let explained = explain_stream(stream, verified);
     let mut text = format!("{}: {}", explained.path, explained.verdict);
+    if explained.opens && explained.outlives_token {
+        text.push_str(", and stays open when the token ends");
+    }
     for topic in explained.topics {
         let _ = write!(text, "\n  {}: {}", topic.topic, topic.say);
     }

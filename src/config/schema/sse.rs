@@ -29,6 +29,10 @@ pub enum RefuseWith {
     Status,
 }
 
+/// The words of `refuse_with`.
+pub(super) const REFUSALS: [(&str, RefuseWith); 2] =
+    [("retry", RefuseWith::Retry), ("status", RefuseWith::Status)];
+
 /// How events may be laid out.
 const SHAPES: [(&str, EventFormat); 3] = [
     ("named", EventFormat::Named),
@@ -60,7 +64,7 @@ section! {
         write_timeout: Duration = value("30s", time(MILLIS(100)..=HOUR));
         /// How a refusal that will pass is said: "retry" (200 and "come back", as EventSource needs it) or "status"
         /// (429 or 503).
-        refuse_with: RefuseWith = value("retry", word([("retry", RefuseWith::Retry), ("status", RefuseWith::Status)]));
+        refuse_with: RefuseWith = value("retry", word(REFUSALS));
     }
 }
 

@@ -4,6 +4,8 @@ use crate::config::parsers::templates::{covers, path, stream_template};
 use crate::config::parsers::{word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
+use crate::config::schema::sse::{REFUSALS, RefuseWith};
+use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
 use crate::event::{Absent, Template};
@@ -51,6 +53,12 @@ section! {
         user: Option<Template> = optional("{query.userId}", stream_template(&path, auth != StreamAuth::None));
         /// Template of the session whose events the stream gets; only with auth = "none".
         session: Option<Template> = optional("{query.sessionId}", stream_template(&path, auth != StreamAuth::None));
+        /// How long a caller's grant is looked at: "exp" = a stream ends with it (a token's exp, the ttl of the
+        /// application's answer), "open" = at the opening only, as services do that verify a request and then write for
+        /// as long as it is connected. Revoking ends a stream in both cases.
+        until: GrantEnd = value("exp", word(GRANT_ENDS));
+        /// How a refusal that will pass is said here, where it is not as `sse.refuse_with` says.
+        refuse_with: Option<RefuseWith> = optional("status", word(REFUSALS));
     }
 }
 
@@ -67,6 +75,11 @@ impl Stream {
         }
         names
     }
+
+    /// What streams on one path have to say alike: a `POST` there does not say which of them it is about.
+    fn of_path(&self) -> (StreamAuth, bool, GrantEnd) {
+        (self.auth, self.change_topics, self.until)
+    }
 }
 
 fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
@@ -77,6 +90,7 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
             Some("auth = \"jwt\"".to_owned()),
         );
     }
+    check_until(s, stream.until, stream.auth != StreamAuth::None);
     warn_of_lacking_braces(s, stream);
     if stream.auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
         let (key, message) = match stream.user {
@@ -115,16 +129,17 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
         let (at, earlier) =
             (later + 1, streams[..later].iter().position(|earlier| earlier.path == stream.path));
         if let Some(earlier) = earlier
-            && (streams[earlier].auth, streams[earlier].change_topics) != (stream.auth, stream.change_topics)
+            && streams[earlier].of_path() != stream.of_path()
         {
             s.report(
                 &[
                     &format!("stream[{at}].auth"),
                     &format!("stream[{at}].change_topics"),
+                    &format!("stream[{at}].until"),
                     &format!("stream[{at}]"),
                 ],
                 format!(
-                    "the path {} has another `auth` or `change_topics` in stream {}",
+                    "the path {} has another `auth`, `change_topics` or `until` in stream {}",
                     stream.path,
                     earlier + 1
                 ),

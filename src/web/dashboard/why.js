@@ -80,7 +80,7 @@ function token_steps(said, step) {
   const granted = said.topics === null ? 'all topics' : said.topics.length ? said.topics.join(', ') : 'no topic but those that a stream gives to everybody';
   const closed = said.opens.filter((stream) => !stream.opens);
   step(closed.length === said.opens.length && closed.length ? 'bad' : closed.length ? 'warn' : 'good', 'Topics', h('p', null, `It grants ${granted}.`),
-    said.opens.map((stream) => h('div', null, state(stream.opens ? 'good' : 'bad', h('code', null, stream.path), ` ${stream.verdict}`),
+    said.opens.map((stream) => h('div', null, state(stream.opens ? 'good' : 'bad', h('code', null, stream.path), ` ${stream.verdict}${stream.opens && stream.outlives_token ? ', and stays open when the token ends' : ''}`),
       h('ul', null, stream.topics.map((topic) => h('li', null, h('span', { class: topic.allowed ? null : 'bad' }, name(topic.topic), `: ${topic.say}`)))))));
   return true;
 }
