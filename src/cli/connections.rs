@@ -21,6 +21,7 @@ Examples:
   sidestream connections
   sidestream connections --user u1
   sidestream connections --topic conversation:42 --count
+  sidestream connections --meta device=phone
   sidestream connections --json | jq -r 'select(.behind.events > 100) | .user'
 
 A row is a stream; the columns are those of GET /connections in
@@ -66,18 +67,23 @@ pub(super) struct FilterArguments {
     /// On this instance, by its name or id
     #[arg(long, value_name = "NAME", help_heading = "Which streams")]
     instance: Option<String>,
+    /// Of which this is noted; may be given several times
+    #[arg(long, value_name = "NAME=TEXT", value_parser = noted, help_heading = "Which streams")]
+    meta: Vec<(String, String)>,
 }
 
 impl FilterArguments {
-    pub(super) fn parameters(&self) -> [(&'static str, Option<&str>); 6] {
-        [
+    pub(super) fn parameters(&self) -> Vec<(&str, Option<&str>)> {
+        let mut all = vec![
             ("user", self.user.as_deref()),
             ("session", self.session.as_deref()),
             ("topic", self.topic.as_deref()),
             ("client", self.client.as_deref()),
             ("address", self.address.as_deref()),
             ("instance", self.instance.as_deref()),
-        ]
+        ];
+        all.extend(self.meta.iter().map(|(name, text)| (name.as_str(), Some(text.as_str()))));
+        all
     }
 
     /// The client, where nothing else is given.
@@ -87,12 +93,21 @@ impl FilterArguments {
     }
 }
 
+/// `device=phone` as the query's parameter `meta.device`.
+fn noted(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, text)) if !name.is_empty() => Ok((format!("meta.{name}"), text.to_owned())),
+        _ => Err("write it as NAME=TEXT, such as device=phone".to_owned()),
+    }
+}
+
 const COLUMNS: &[Column] = &[
     Column { name: "CLIENT", is_number: false, is_optional: false },
     Column { name: "USER", is_number: false, is_optional: true },
     Column { name: "SESSION", is_number: false, is_optional: true },
     Column { name: "TOPICS", is_number: false, is_optional: true },
     Column { name: "PATH", is_number: false, is_optional: false },
+    Column { name: "META", is_number: false, is_optional: true },
     Column { name: "AGE", is_number: true, is_optional: false },
     Column { name: "SENT", is_number: true, is_optional: false },
     Column { name: "BEHIND", is_number: true, is_optional: false },
@@ -183,12 +198,21 @@ fn cells(stream: &Value) -> Vec<String> {
         or_nothing(stream["session"].as_str()),
         topics(stream),
         text_of(&stream["path"]),
+        meta(stream),
         short_time(age),
         number(stream["sent"].as_u64().unwrap_or(0)),
         format!("{}{more}{full}", number(behind)),
         text_of(&stream["address"]),
         text_of(&stream["instance"]["name"]),
     ]
+}
+
+/// `device=phone plan=pro`.
+fn meta(stream: &Value) -> String {
+    let entries = stream["meta"].as_object().into_iter().flatten();
+    let entries: Vec<String> =
+        entries.map(|(name, text)| format!("{name}={}", text.as_str().unwrap_or_default())).collect();
+    or_nothing((!entries.is_empty()).then(|| entries.join(" ")).as_deref())
 }
 
 /// The first two, and how many more.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use crate::event::{Key, Name};
+use crate::event::{ConnectionMeta, Key, Name};
 use crate::fanout::end::CloseReason;
 use crate::log::Position;
 use crate::pace::Pace;
@@ -25,7 +25,7 @@ pub struct Selector {
 
 impl Selector {
     pub(super) fn filter(&self) -> Filter {
-        Filter { keys: self.keys.to_vec(), address: None }
+        Filter { keys: self.keys.to_vec(), ..Filter::default() }
     }
 }
 
@@ -36,6 +36,8 @@ pub struct Filter {
     pub keys: Vec<Key>,
     /// Where the client is.
     pub address: Option<IpAddr>,
+    /// All of it is noted of the connection.
+    pub meta: ConnectionMeta,
 }
 
 /// An open stream.
@@ -48,6 +50,8 @@ pub struct Listed {
     /// The path of the route that it came by, as it is configured.
     pub route: Arc<str>,
     pub start: StreamStart,
+    /// What is noted of it.
+    pub meta: Option<Arc<ConnectionMeta>>,
     pub opened: SystemTime,
     pub open_for: Duration,
     /// Events that were begun.

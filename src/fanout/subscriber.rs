@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::event::{Frame, Key, Name};
+use crate::event::{ConnectionMeta, Frame, Key, Name};
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
@@ -39,6 +39,8 @@ pub struct Join {
     /// The path of the route that it came by, as it is configured.
     pub route: Arc<str>,
     pub start: StreamStart,
+    /// What is noted of it.
+    pub meta: Option<Arc<ConnectionMeta>>,
     /// The id of the token that it was opened with.
     pub token: Option<Name>,
     pub times: Times,
@@ -105,6 +107,8 @@ pub(super) struct SubscriberMeta {
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
     pub(super) start: StreamStart,
+    /// See [`Join::meta`].
+    pub(super) meta: Option<Arc<ConnectionMeta>>,
     pub(super) opened: Tick,
     /// See [`Join::decided`].
     pub(super) decided: Position,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::event::{Key, Name};
+use crate::event::{ConnectionMeta, Key, Name};
 use crate::fanout::end::CloseReason;
 
 /// Hears of every stream of this process, on the thread of the shard that owns it: it must not wait, and hold a lock
@@ -31,6 +31,8 @@ pub struct Watched<'a> {
     pub keys: &'a [Key],
     /// Where its client is.
     pub address: IpAddr,
+    /// What is noted of it.
+    pub meta: Option<&'a ConnectionMeta>,
     pub opened: SystemTime,
 }
 

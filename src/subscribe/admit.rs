@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::Grant;
-use crate::event::{EventFormat, EventId, Frame, Key, Name};
+use crate::event::{ConnectionMeta, EventFormat, EventId, Frame, Key, Name};
 use crate::fanout::{CloseReason, Join, Selector, Sink, StreamStart, Times};
 use crate::log::{Cursor, Membership, Position, Reset};
 use crate::subscribe::preamble;
@@ -30,15 +30,13 @@ pub struct Admission {
     decided: Position,
     cursor: Cursor,
     client: Name,
-    address: IpAddr,
-    route: Arc<str>,
+    about: AdmittedFrom,
     grant: Grant,
     topics: Vec<Name>,
     /// How it begins: with its client's cursor, or with a `reset`; and with how many topics.
     resumed: bool,
     reset: Option<Reset>,
     topic_count: usize,
-    marks: RequestMarks,
     seat: Seat,
 }
 
@@ -50,11 +48,18 @@ pub(super) struct Admitted {
     pub(super) start: Start,
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
+    pub(super) about: AdmittedFrom,
+    pub(super) seat: Seat,
+}
+
+/// What a stream's request says of it.
+pub(super) struct AdmittedFrom {
     /// Where its client is.
     pub(super) address: IpAddr,
     pub(super) route: Arc<str>,
+    /// What is noted of it.
+    pub(super) meta: Option<Arc<ConnectionMeta>>,
     pub(super) marks: RequestMarks,
-    pub(super) seat: Seat,
 }
 
 /// Where a stream is to begin.
@@ -70,7 +75,7 @@ pub(super) enum Start {
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
-        let Admitted { grant, headers, mut topics, start, decided, address, route, marks, seat } = admitted;
+        let Admitted { grant, headers, mut topics, start, decided, about, seat } = admitted;
         let client = Name::random();
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
@@ -128,14 +133,12 @@ impl Streams {
             decided,
             cursor,
             client,
-            address,
-            route,
+            about,
             grant,
             topics,
             resumed: matches!(start, Start::At(_)),
             reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
             topic_count: all.len(),
-            marks,
             seat,
         }
     }
@@ -160,16 +163,17 @@ impl Streams {
             keys: admission.keys,
             decided: admission.decided,
             client: client.clone(),
-            address: admission.address,
-            route: admission.route,
+            address: admission.about.address,
+            route: admission.about.route,
             start: match (admission.resumed, admission.reset) {
                 (true, _) => StreamStart::Resumed,
                 (false, Some(_)) => StreamStart::Reset,
                 (false, None) => StreamStart::Fresh,
             },
+            meta: admission.about.meta,
             token: grant.token.clone(),
             times: self.times(&grant),
-            trace: admission.marks.trace,
+            trace: admission.about.marks.trace,
             max_age: self.max_age(),
             seat,
         });
@@ -211,7 +215,8 @@ impl Streams {
 }
 
 fn log_opened(admission: &Admission) {
-    let Admission { client, address, route, resumed, topic_count, marks, .. } = admission;
+    let Admission { client, about, resumed, topic_count, .. } = admission;
+    let AdmittedFrom { address, route, marks, .. } = about;
     let (request_id, trace_id) = (marks.id(), marks.trace_id());
     let user = admission.grant.user.as_ref().map(Name::as_str);
     let reset = admission.reset.map(Reset::as_str);

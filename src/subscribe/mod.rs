@@ -4,6 +4,7 @@
 //! sockets.
 
 mod admit;
+mod meta;
 mod native;
 mod open;
 mod preamble;

@@ -9,11 +9,11 @@ use crate::auth::{Caller, Denied, Grant, RequestOrigin, Verified};
 use crate::config;
 use crate::event::Name;
 use crate::log::Located;
-use crate::subscribe::admit::{Admission, Admitted, Start};
+use crate::subscribe::admit::{Admission, Admitted, AdmittedFrom, Start};
 use crate::subscribe::native;
 use crate::subscribe::refusal::{Refusal, RetryReason};
 use crate::subscribe::request::SubscribeRequest;
-use crate::subscribe::route::Route;
+use crate::subscribe::route::{Route, Values};
 use crate::subscribe::streams::Streams;
 use crate::telemetry;
 
@@ -87,6 +87,7 @@ impl Streams {
             per_user.map_err(slower)?;
         }
         let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
+        let meta = self.meta.note(request.route, Values { query: &request.query, claims: &claims });
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         let start = match last_event_id {
             None => Start::Fresh { history: request.history },
@@ -103,7 +104,8 @@ impl Streams {
         }
         let route = Arc::clone(request.route.text());
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
-        Ok(self.admit(Admitted { grant, headers, topics, start, decided, address, route, marks, seat }))
+        let about = AdmittedFrom { address, route, meta, marks };
+        Ok(self.admit(Admitted { grant, headers, topics, start, decided, about, seat }))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.

@@ -26,6 +26,7 @@ struct CompiledRoute {
     session: Option<Template>,
     until: config::GrantEnd,
     refuse_with: Option<config::RefuseWith>,
+    meta: Option<config::MetaTemplates>,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -82,6 +83,7 @@ impl Routes {
             session: stream.session.clone(),
             until: stream.until,
             refuse_with: stream.refuse_with,
+            meta: stream.meta.clone(),
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         Self(streams.iter().map(settle).collect())
@@ -156,6 +158,30 @@ impl Route<'_> {
     /// How its temporary refusals are said, where it is not as those of all.
     pub(super) fn refuse_with(&self) -> Option<config::RefuseWith> {
         self.settled.refuse_with
+    }
+
+    /// What is noted of its connections.
+    pub(super) fn meta(&self) -> Option<&config::MetaTemplates> {
+        self.settled.meta.as_ref()
+    }
+
+    /// Whether its topics, or who its caller is, are made of the query's parameter `name`.
+    pub(super) fn names_parameter(&self, name: &str) -> bool {
+        let CompiledRoute { topics, user, session, .. } = self.settled;
+        let mut placeholders = topics.iter().chain(user).chain(session).flat_map(Template::placeholders);
+        placeholders.any(|placeholder| &*placeholder.source == "query" && &*placeholder.name == name)
+    }
+
+    /// The text that `template` makes, several values with commas between them; None when one is missing.
+    pub(super) fn text_of(&self, template: &Template, values: Values<'_>) -> Option<String> {
+        let mut found: Vec<(&Placeholder, String)> = Vec::new();
+        for placeholder in template.placeholders() {
+            found.push((placeholder, self.values_of(placeholder, values).ok()?.join(",")));
+        }
+        let value = |placeholder: &Placeholder| {
+            found.iter().find(|(known, _)| *known == placeholder).map(|(_, text)| text.as_str())
+        };
+        template.render(value).ok()
     }
 
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template
@@ -355,6 +381,11 @@ pub(super) struct StreamQuery<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 impl<'a> StreamQuery<'a> {
     pub(super) fn new(query: Option<&'a str>) -> Self {
         Self(form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect())
+    }
+
+    /// Every parameter with its value, as they came.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// Every value of `name` that is not empty.

@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::rate::{Rates, TooFast};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
+use crate::subscribe::meta::MetaBounds;
 use crate::subscribe::refusal::{Refusal, RetryReason};
 use crate::subscribe::route::{Route, Routes, TemplateError};
 use crate::subscribe::seats::{SeatLimits, Seats};
@@ -33,6 +34,7 @@ pub struct Settings<'a> {
 /// The way in for subscribers.
 pub struct Streams {
     pub(super) routes: Routes,
+    pub(super) meta: MetaBounds,
     pub(super) gates: Arc<Gates>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) warn_before: Duration,
@@ -82,6 +84,7 @@ impl Streams {
     ) -> Self {
         Self {
             routes: Routes::new(settings.routes),
+            meta: MetaBounds::new(settings.limits, settings.auth),
             gates,
             revocations,
             warn_before: settings.auth.warn_before,

@@ -32,6 +32,7 @@ metrics_table! {
     STREAMS_OPENED = Counter "sidestream_streams_opened_total", "Streams opened, by how the socket is held (sink).";
     STREAMS_CLOSED = Counter "sidestream_streams_closed_total", "Streams closed, by reason.";
     STREAMS_REFUSED = Counter "sidestream_streams_refused_total", "Streams refused, by reason.";
+    META_LEFT_OUT = Counter "sidestream_meta_left_out_total", "Entries of connections' metadata that were left out: beyond limits.meta_entries or meta_bytes, or with control characters.";
     RATE_LIMITED = Counter "sidestream_rate_limited_total", "Requests, stream openings and publishes that were refused for their rate, by what it was and whose rate.";
     MEMORY_USED = Gauge "sidestream_memory_used_bytes", "What counts against limits.memory, in bytes; 0 without a bound.";
     MEMORY_LIMIT = Gauge "sidestream_memory_limit_bytes", "How much of it may be used before the instance is not ready, in bytes; 0 without a bound.";

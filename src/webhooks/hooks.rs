@@ -170,7 +170,7 @@ impl Watcher for Webhooks {
 }
 
 fn who<'a>(stream: &Watched<'a>) -> StreamInfo<'a> {
-    StreamInfo { client: stream.client, keys: stream.keys, address: stream.address }
+    StreamInfo { client: stream.client, keys: stream.keys, address: stream.address, meta: stream.meta }
 }
 
 impl Hook {

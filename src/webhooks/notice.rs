@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::config::HookEvent;
-use crate::event::{Key, Name};
+use crate::event::{ConnectionMeta, Key, Name};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub struct StreamInfo<'a> {
     /// Its user, its session and its topics.
     pub keys: &'a [Key],
     pub address: IpAddr,
+    /// What is noted of it.
+    pub meta: Option<&'a ConnectionMeta>,
 }
 
 /// What stands on the wire, in this order.
@@ -59,6 +61,8 @@ struct StreamFields<'a> {
     client: &'a str,
     topics: Vec<&'a str>,
     address: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a ConnectionMeta>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +120,7 @@ impl<'a> StreamInfo<'a> {
             client: self.client.as_str(),
             topics: self.topics().map(Name::as_str).collect(),
             address: self.address,
+            meta: self.meta,
         };
         let mut user = None;
         for key in self.keys {
@@ -145,7 +150,8 @@ mod tests {
             Key::Client(client.clone()),
             Key::Broadcast,
         ];
-        let who = StreamInfo { client: &client, keys: &keys, address: IpAddr::from([127, 0, 0, 1]) };
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let who = StreamInfo { client: &client, keys: &keys, address, meta: None };
         let (sent, after) = (7, Duration::from_millis(1250));
         let text = |notice: Notice<'_>| String::from_utf8(notice.line(at).to_vec()).unwrap();
         assert_eq!(
@@ -156,6 +162,12 @@ mod tests {
         assert_eq!(
             text(Notice::Connected(nobody)),
             r#"{"type":"connected","at":"2025-06-15T15:06:40.123Z","client":"c1","topics":[],"address":"127.0.0.1"}"#
+        );
+        let mut meta = ConnectionMeta::default();
+        meta.insert("device", "phone");
+        assert_eq!(
+            text(Notice::Connected(StreamInfo { meta: Some(&meta), ..nobody })),
+            r#"{"type":"connected","at":"2025-06-15T15:06:40.123Z","client":"c1","topics":[],"address":"127.0.0.1","meta":{"device":"phone"}}"#
         );
         assert_eq!(
             text(Notice::TopicEmpty(&name("a"))),

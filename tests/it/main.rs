@@ -30,6 +30,7 @@
 //! | `log_lines.rs` | the lines of single streams, requests and publishes |
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
+//! | `meta.rs` | what is noted of connections, and where it is shown |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `otel.rs` | spans at a scripted collector, with the feature `otel` |
 //! | `outbound.rs` | the way to key sets and webhooks through a proxy; issuers that say where their keys are |
@@ -102,6 +103,7 @@ mod jwt;
 mod log_lines;
 mod log_readers;
 mod membership;
+mod meta;
 mod openapi;
 #[cfg(feature = "otel")]
 mod otel;

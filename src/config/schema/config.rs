@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::problem::Severity;
-use crate::config::schema::stream::{check_auth, check_unused_verifiers, read_streams};
+use crate::config::schema::stream::{check_auth, check_meta, check_unused_verifiers, read_streams};
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
     Auth, Cors, Dashboard, Drain, Fanout, Instance, Internal, Limits, Log, Outbound, Presence, Proxy, Public,
@@ -91,6 +91,7 @@ impl Config {
             telemetry: s.section("telemetry", Telemetry::read),
         };
         check_auth(s, &config.streams, &config.auth);
+        check_meta(s, &config.streams, &config.auth);
         check_addresses(s, &config);
         check_backend_tls(s, &config);
         config

@@ -46,6 +46,11 @@ section! {
         /// is (the control group's limit; without one, what the machine has), or a size for the process alone; 0 = no
         /// bound.
         memory: MemoryBound = value("90%", memory_bound);
+        /// How many entries are noted of a connection where a `[[stream]]` has `meta`; here 0 = none. What is beyond it is
+        /// left out.
+        meta_entries: usize = value(16, whole(0..=64));
+        /// How many bytes they may have together, names and texts.
+        meta_bytes: usize = value(1024, whole(0..=16384));
         /// How many of its topics' last events a fresh stream may ask for (?history=20); here 0 = none.
         history: usize = value(100, whole(0..=100_000));
     }

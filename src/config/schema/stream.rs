@@ -5,6 +5,7 @@ use crate::config::parsers::{word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
 use crate::config::schema::sse::{REFUSALS, RefuseWith};
+use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
@@ -59,6 +60,13 @@ section! {
         until: GrantEnd = value("exp", word(GRANT_ENDS));
         /// How a refusal that will pass is said here, where it is not as `sse.refuse_with` says.
         refuse_with: Option<RefuseWith> = optional("status", word(REFUSALS));
+        /// What is noted of each connection, for /connections, webhooks and presence: templates by name, or a list of
+        /// sources such as `["query.*", "claim.plan"]`, where "query.*" is every parameter that the stream itself has
+        /// no use for, but for tokens. Bounded by `limits.meta_entries` and `limits.meta_bytes`.
+        meta: Option<MetaTemplates> = optional(
+            { device = "{query.device}" },
+            meta(&path, auth != StreamAuth::None)
+        );
     }
 }
 
@@ -195,6 +203,16 @@ pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth
             format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
             Some(suggestion.to_owned()),
         );
+    }
+}
+
+/// Complains of streams that would note tokens.
+pub(super) fn check_meta(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth: &Auth) {
+    let Some(jwt) = &auth.jwt else { return };
+    for (at, stream) in streams.iter().enumerate() {
+        if let Some(meta) = &stream.meta {
+            check_no_token(s, at + 1, meta, jwt);
+        }
     }
 }
 

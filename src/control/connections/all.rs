@@ -149,6 +149,7 @@ mod tests {
             address: IpAddr::from([127, 0, 0, 1]),
             path: "/events".to_owned(),
             start: None,
+            meta: None,
             instance: Instance { id: "a".to_owned().try_into().unwrap(), name: "a".to_owned() },
             opened: String::new(),
             age_seconds: 0,

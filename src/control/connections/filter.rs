@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::GrantSelector;
-use crate::event::{Key, Name};
+use crate::event::{ConnectionMeta, Key, Name};
 use crate::fanout::Filter;
 
 /// Which streams are meant: all that is given has to be so.
@@ -23,6 +23,9 @@ pub struct StreamFilter {
     pub topic: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// All of it is noted of the connection.
+    #[serde(skip_serializing_if = "ConnectionMeta::is_empty")]
+    pub meta: ConnectionMeta,
     /// The id or the name of an instance. It decides who is asked, so it is not part of the question.
     #[serde(skip)]
     pub instance: Option<String>,
@@ -50,7 +53,10 @@ impl StreamFilter {
 
     /// Whose streams they are, when a user or a session says so and nothing that a new connection has not got.
     pub(in crate::control) fn selector(&self) -> Option<GrantSelector> {
-        let known = self.client.is_none() && self.address.is_none() && self.instance.is_none();
+        let known = self.client.is_none()
+            && self.address.is_none()
+            && self.instance.is_none()
+            && self.meta.is_empty();
         let named = self.user.is_some() || self.session.is_some();
         (known && named).then(|| GrantSelector {
             user: self.user.clone(),
@@ -66,7 +72,7 @@ impl StreamFilter {
         let client = self.client.clone().map(Key::Client);
         let topic = self.topic.clone().map(Key::Topic);
         let keys = user.into_iter().chain(session).chain(client).chain(topic).collect();
-        Filter { keys, address: self.address }
+        Filter { keys, address: self.address, meta: self.meta.clone() }
     }
 }
 
@@ -80,6 +86,9 @@ mod tests {
         let user = StreamFilter { user: name("u"), ..StreamFilter::default() };
         assert_eq!(user.selector(), Some(GrantSelector { user: name("u"), ..GrantSelector::default() }));
         assert_eq!(StreamFilter { client: name("c"), ..user.clone() }.selector(), None);
+        let mut phones = ConnectionMeta::default();
+        phones.insert("device", "phone");
+        assert_eq!(StreamFilter { meta: phones, ..user.clone() }.selector(), None);
         assert_eq!(StreamFilter { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.selector(), None);
         assert_eq!(StreamFilter { topic: name("t"), ..StreamFilter::default() }.selector(), None);
     }

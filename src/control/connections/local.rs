@@ -110,6 +110,7 @@ impl LocalConnections {
             topics_total,
             address: one.address,
             path: one.route.as_ref().to_owned(),
+            meta: one.meta.as_deref().cloned(),
             instance: self.me.clone(),
             start: Some(one.start),
             opened: humantime::format_rfc3339_millis(one.opened).to_string(),

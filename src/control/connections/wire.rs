@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::cluster::members::Instance;
 use crate::control::cluster::survey::Collected;
 use crate::control::connections::filter::StreamFilter;
-use crate::event::Name;
+use crate::event::{ConnectionMeta, Name};
 use crate::fanout::StreamStart;
 
 /// Connections on a page, at most and unless it is said.
@@ -27,6 +27,9 @@ pub struct ConnectionInfo {
     pub address: IpAddr,
     /// The path of its route, as it is configured.
     pub path: String,
+    /// What is noted of it, if its route notes anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<ConnectionMeta>,
     pub instance: Instance,
     /// None = its instance does not say, being older than this field.
     pub start: Option<StreamStart>,

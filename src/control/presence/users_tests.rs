@@ -46,6 +46,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         client: name("c"),
         route: "/events".into(),
         start: StreamStart::Fresh,
+        meta: None,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         token: None,
         times: Times::default(),

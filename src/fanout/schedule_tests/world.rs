@@ -337,6 +337,7 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         address: IpAddr::from([127, 0, 0, 1]),
         route: "/events".into(),
         start: StreamStart::Fresh,
+        meta: None,
         token: None,
         times: Times::default(),
         trace: None,

@@ -28,11 +28,11 @@ impl Shard {
             let Key::Topic(topic) = key else { continue };
             let others = Filter {
                 keys: filter.keys.iter().filter(|other| *other != key).cloned().collect(),
-                ..*filter
+                ..filter.clone()
             };
             for client in self.log.about_to_hold(topic) {
                 let keys = others.keys.iter().cloned().chain([client]).collect();
-                slots.extend(self.chosen(&Filter { keys, ..others }));
+                slots.extend(self.chosen(&Filter { keys, ..others.clone() }));
             }
         }
         slots

@@ -49,9 +49,12 @@ impl Shard {
     }
 
     fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(SubscriberSlot, &'a Subscriber)) {
-        let Filter { keys, address } = filter;
-        let is_there =
-            |subscriber: &Subscriber| address.is_none_or(|address| subscriber.about.address == address);
+        let Filter { keys, address, meta } = filter;
+        let is_there = |subscriber: &Subscriber| {
+            let about = &subscriber.about;
+            address.is_none_or(|address| about.address == address)
+                && (meta.is_empty() || about.meta.as_ref().is_some_and(|noted| noted.has_all(meta)))
+        };
         // The fewest hold a client's, the most a topic's.
         let rank = |key: &&Key| match key {
             Key::Client(_) => 0,
@@ -85,6 +88,7 @@ impl Shard {
             address: about.address,
             route: Arc::clone(&about.route),
             start: about.start,
+            meta: about.meta.clone(),
             opened: SystemTime::now() - open_for,
             open_for,
             sent: subscriber.sent,

@@ -126,6 +126,7 @@ impl Shard {
             address: join.address,
             route: join.route,
             start: join.start,
+            meta: join.meta,
             tokens: join.token.into_iter().collect(),
             pace: Pace::default(),
             opened: self.now,

@@ -63,7 +63,8 @@ impl Shard {
         let keys = self.held(slot);
         let about = &subscriber.about;
         let opened = SystemTime::now() - Wheel::time(self.now - about.opened);
-        tell(&Watched { client: &about.client, keys: &keys, address: about.address, opened });
+        let meta = about.meta.as_deref();
+        tell(&Watched { client: &about.client, keys: &keys, address: about.address, meta, opened });
     }
 
     pub(super) fn held(&self, slot: SubscriberSlot) -> Vec<Key> {

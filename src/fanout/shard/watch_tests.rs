@@ -100,6 +100,7 @@ impl World {
             address: HERE,
             route: "/events".into(),
             start: StreamStart::Fresh,
+            meta: None,
             token: None,
             times: Times::default(),
             trace: None,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::control::{
     CONNECTIONS, CloseMode, Connections, Control, MAX_CONNECTIONS, OthersTold, StreamCount, StreamFilter,
 };
-use crate::event::Name;
+use crate::event::{ConnectionMeta, Name};
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::routes::Holder;
 use crate::server::respond;
@@ -117,8 +117,18 @@ fn filter(query: &mut QueryParams) -> Result<StreamFilter, ApiProblem> {
         client: query.name("client")?,
         topic: query.name("topic")?,
         address: query.parsed::<IpAddr>("address", "an IP address")?,
+        meta: meta(query),
         instance: query.text("instance"),
     })
+}
+
+/// `meta.device=phone`: what has to be noted of a stream.
+fn meta(query: &mut QueryParams) -> ConnectionMeta {
+    let mut wanted = ConnectionMeta::default();
+    for (name, text) in query.behind("meta.") {
+        wanted.insert(&name, &text);
+    }
+    wanted
 }
 
 fn time(text: &str) -> Result<Duration, ApiProblem> {

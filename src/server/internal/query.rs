@@ -36,6 +36,14 @@ impl QueryParams {
         Some(self.pairs.swap_remove(at).1)
     }
 
+    /// Every parameter whose name begins with `prefix`, without it.
+    pub(super) fn behind(&mut self, prefix: &str) -> Vec<(String, String)> {
+        let (taken, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pairs).into_iter().partition(|(name, _)| name.starts_with(prefix));
+        self.pairs = left;
+        taken.into_iter().map(|(name, text)| (name[prefix.len()..].to_owned(), text)).collect()
+    }
+
     /// A name of a user, a topic or the like.
     pub(super) fn name(&mut self, name: &str) -> Result<Option<Name>, ApiProblem> {
         let parse =

@@ -147,8 +147,8 @@ impl Internal {
             Handler::Presence => presence::totals(presence, query),
             Handler::PresentUsers => presence::page(presence, query),
             Handler::ArePresent => presence::present(presence, query, &self.body.read(body).await?),
-            Handler::UserPresence => presence::user(presence, &name()?, query),
-            Handler::TopicPresence => presence::topic(presence, &name()?, query).await,
+            Handler::UserPresence => presence::user(control, &name()?, query).await,
+            Handler::TopicPresence => presence::topic(control, &name()?, query).await,
             Handler::Topics(of, edit) => {
                 query.end()?;
                 let (of, topics) = (of.key(name()?), control.topics());

@@ -12,7 +12,7 @@ const PAGE = 1000;
 /** `user:u1 topic:news free text` → what the daemon is asked, and what is looked for in what it answers. */
 export function parse(text) {
   const asked = {};
-  const rest = text.replace(/(^|\s)(user|session|topic|client|address|instance):("[^"]*"|\S+)/g, (_, space, field, value) => {
+  const rest = text.replace(/(^|\s)(user|session|topic|client|address|instance|meta\.[\w.-]+):("[^"]*"|\S+)/g, (_, space, field, value) => {
     asked[field] = value.replace(/^"|"$/g, '');
     return '';
   });
@@ -20,6 +20,9 @@ export function parse(text) {
 }
 
 export const field = (kind, value) => `${kind}:${/\s/.test(value) ? `"${value}"` : value}`;
+
+/** What is noted of a stream, as texts. */
+const noted = (one) => Object.entries(one.meta ?? {}).map(([key, text]) => `${key}=${text}`);
 
 export function streams({ parameters, remember }) {
   let all = [];
@@ -34,7 +37,7 @@ export function streams({ parameters, remember }) {
     onsort: (sort) => remember({ sort }), open: (one) => show(one),
     columns: [
       { key: 'user', title: 'User', area: 'a', sort: (one) => one.user ?? '\uffff', cell: (one) => (one.user ? name(one.user) : h('span', { class: 'mute' }, 'anonymous')) },
-      { key: 'topics', title: 'Topics', area: 'c', width: 'minmax(0, 1.6fr)', sort: (one) => one.topics_total, cell: topics },
+      { key: 'topics', title: 'Topics', area: 'c', width: 'minmax(0, 1.6fr)', sort: (one) => one.topics_total, cell: (one) => [topics(one), noted(one).length ? h('span', { class: 'mute small cut' }, ` ${noted(one).join(' ')}`) : null] },
       { key: 'opened', title: 'Since', num: true, area: 'b', width: '110px', sort: (one) => Date.parse(one.opened), cell: (one) => when(one.opened) },
       { key: 'address', title: 'Address', width: 'minmax(90px, .7fr)', sort: (one) => one.address, cell: (one) => h('span', { class: 'mono cut' }, one.address) },
       { key: 'sent', title: 'Sent', num: true, width: '80px', sort: (one) => one.sent, cell: (one) => whole(one.sent) },
@@ -70,7 +73,7 @@ export function streams({ parameters, remember }) {
 
   function draw() {
     const { asked: which, words } = parse(filter.value);
-    const text = (one) => [one.user, one.session, one.client, one.address, one.path, one.start, ...one.topics].join('\n').toLowerCase();
+    const text = (one) => [one.user, one.session, one.client, one.address, one.path, one.start, ...noted(one), ...one.topics].join('\n').toLowerCase();
     const rows = words.length ? all.filter((one) => words.every((word) => text(one).includes(word))) : all;
     if (!all.length && !Object.keys(which).length) return fill(place, nobody());
     if (!rows.length) return fill(place, nothing(which, words));
@@ -109,6 +112,7 @@ export function streams({ parameters, remember }) {
         one.topics_total > one.topics.length ? ` and ${one.topics_total - one.topics.length} more` : ''],
       ['Open', when(one.opened), ` by ${one.path} from `, h('code', null, one.address)],
       ['Resumed', start(one)],
+      noted(one).length ? ['Noted', h('ul', { class: 'plain' }, Object.entries(one.meta).map(([key, text]) => h('li', null, `${key}: `, h('a', { href: `#/streams${query({ q: field(`meta.${key}`, text) })}` }, name(text)))))] : null,
       ['Sent', count(one.sent, 'event')],
       ['Lag', lag(one)],
       ['Position', h('code', null, one.position)],
