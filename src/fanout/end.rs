@@ -13,6 +13,8 @@ pub enum CloseReason {
     Revoked,
     /// The stream reached the configured age.
     MaxAge,
+    /// It was sent nothing but heartbeats for as long as it may be.
+    Idle,
     /// The daemon stops.
     Draining,
     /// The reader fell so far behind that nobody knows any more which of its topics were taken from it.
@@ -26,12 +28,13 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
         Self::Revoked,
         Self::MaxAge,
+        Self::Idle,
         Self::Draining,
         Self::Lagged,
         Self::Kicked,
@@ -46,6 +49,7 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::MaxAge => "max_age",
+            Self::Idle => "idle",
             Self::Draining => "draining",
             Self::Lagged => "lagged",
             Self::Kicked => "kicked",

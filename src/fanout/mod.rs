@@ -4,11 +4,13 @@
 //! takes it. No queue stands behind a subscriber. This room knows no HTTP but the chunk, no Redis, and of
 //! JSON only the data of the events that are a stream's own.
 
+mod deadlines;
 mod end;
 mod holders;
 mod index;
 mod mailbox;
 mod meters;
+mod quiet;
 mod random;
 mod requests;
 mod scheduling;

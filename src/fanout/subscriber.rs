@@ -5,15 +5,16 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::event::{ConnectionMeta, Frame, Key, Name};
-use crate::fanout::end::CloseReason;
+use crate::fanout::deadlines::Deadlines;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
+use crate::fanout::quiet::Quiet;
 use crate::fanout::requests::{StreamStart, Times, TokenIds};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
@@ -48,6 +49,8 @@ pub struct Join {
     pub trace: Option<TraceContext>,
     /// When the stream is closed for its age.
     pub max_age: Option<Instant>,
+    /// For how long it may be sent nothing but heartbeats.
+    pub idle: Option<Duration>,
     /// Dropped when the subscriber is gone: whatever must be undone then.
     pub seat: Box<dyn Send>,
 }
@@ -117,36 +120,12 @@ pub(super) struct SubscriberMeta {
     /// Of the changes that its page makes of its topics.
     pub(super) pace: Pace,
     pub(super) deadlines: Deadlines,
+    /// Where it may not be quiet for ever.
+    pub(super) quiet: Option<Box<Quiet>>,
     /// See [`Join::trace`]. Only where spans are collected: there are many subscribers.
     pub(super) trace: Option<Box<TraceContext>>,
     /// Held for its drop.
     pub(super) _seat: Box<dyn Send>,
-}
-
-/// When something is to be done for the clock's sake; `Tick::MAX` = never.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
-    pub(super) warns: Tick,
-    pub(super) expires: Tick,
-    pub(super) max_age: Tick,
-    pub(super) drains: Tick,
-}
-
-impl Deadlines {
-    /// The first end that there will be.
-    pub(super) fn end(&self) -> (Tick, CloseReason) {
-        let ends = [
-            (self.drains, CloseReason::Draining),
-            (self.expires, CloseReason::Expired),
-            (self.max_age, CloseReason::MaxAge),
-        ];
-        ends.into_iter().min_by_key(|(tick, _)| *tick).expect("there are three")
-    }
-
-    /// The first of all.
-    pub(super) fn next(&self) -> Tick {
-        self.end().0.min(self.warns)
-    }
 }
 
 /// What came of writing.

@@ -14,6 +14,7 @@ use crate::fanout::{CloseReason, Join, Selector, Sink, StreamStart, Times};
 use crate::log::{Cursor, Membership, Position, Reset};
 use crate::subscribe::preamble;
 use crate::subscribe::preamble::Connected;
+use crate::subscribe::route::Route;
 use crate::subscribe::seats::Seat;
 use crate::subscribe::streams::{Streams, random_ms};
 use crate::telemetry;
@@ -59,6 +60,8 @@ pub(super) struct AdmittedFrom {
     pub(super) route: Arc<str>,
     /// What is noted of it.
     pub(super) meta: Option<Arc<ConnectionMeta>>,
+    /// For how long it may be sent nothing but heartbeats.
+    pub(super) idle: Option<Duration>,
     pub(super) marks: RequestMarks,
 }
 
@@ -175,6 +178,7 @@ impl Streams {
             times: self.times(&grant),
             trace: admission.about.marks.trace,
             max_age: self.max_age(),
+            idle: admission.about.idle,
             seat,
         });
         // Taken back since the verdict: the revocation found no stream to end.
@@ -203,6 +207,14 @@ impl Streams {
                 .filter(|_| !self.warn_before.is_zero())
                 .map(|left| now + (left - self.warn_before.min(left / 2))),
         }
+    }
+
+    /// For how long a stream of `route` may be sent nothing but heartbeats; spread, so that a crowd that came together
+    /// does not go together.
+    pub(super) fn idle(&self, route: &Route<'_>) -> Option<Duration> {
+        let limit = route.idle_timeout().unwrap_or(self.sse.idle_timeout);
+        let spread = || Duration::from_millis(u64::from(random_ms(limit, limit + limit / 10)));
+        (!limit.is_zero()).then(spread)
     }
 
     fn max_age(&self) -> Option<Instant> {

@@ -104,7 +104,7 @@ impl Streams {
         }
         let route = Arc::clone(request.route.text());
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
-        let about = AdmittedFrom { address, route, meta, marks };
+        let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
         Ok(self.admit(Admitted { grant, headers, topics, start, decided, about, seat }))
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -27,6 +28,7 @@ struct CompiledRoute {
     until: config::GrantEnd,
     refuse_with: Option<config::RefuseWith>,
     meta: Option<config::MetaTemplates>,
+    idle_timeout: Option<Duration>,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -84,6 +86,7 @@ impl Routes {
             until: stream.until,
             refuse_with: stream.refuse_with,
             meta: stream.meta.clone(),
+            idle_timeout: stream.idle_timeout,
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         Self(streams.iter().map(settle).collect())
@@ -158,6 +161,11 @@ impl Route<'_> {
     /// How its temporary refusals are said, where it is not as those of all.
     pub(super) fn refuse_with(&self) -> Option<config::RefuseWith> {
         self.settled.refuse_with
+    }
+
+    /// How long its streams may be sent nothing but heartbeats, where it is not as those of all.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.settled.idle_timeout
     }
 
     /// What is noted of its connections.

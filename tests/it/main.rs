@@ -20,6 +20,7 @@
 //! | `deploys.rs` | reloads and a restart under load, noticed by nobody |
 //! | `doctor.rs` | `doctor`: what stands between pages and streams, named in front of proxies that are set up wrong |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
+//! | `ends.rs` | streams that the daemon ends by itself: idle ones, the oldest of a user who has too many |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
 //! | `hostile.rs` | requests of strangers and callers that are made to cost, beside honest ones of the same size |
@@ -93,6 +94,7 @@ mod deploy;
 mod deploys;
 mod doctor;
 mod doors;
+mod ends;
 mod given;
 mod history;
 mod hostile;

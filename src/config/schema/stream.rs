@@ -1,13 +1,16 @@
 //! `[[stream]]`
 
+use std::time::Duration;
+
 use crate::config::parsers::templates::{covers, path, stream_template};
-use crate::config::parsers::{word, yes_or_no};
+use crate::config::parsers::{time_or_zero, word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
 use crate::config::schema::sse::{REFUSALS, RefuseWith};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::table::section;
+use crate::config::schema::units::{DAY, SECOND};
 use crate::config::section_reader::SectionReader;
 use crate::event::{Absent, Template};
 
@@ -60,6 +63,9 @@ section! {
         until: GrantEnd = value("exp", word(GRANT_ENDS));
         /// How a refusal that will pass is said here, where it is not as `sse.refuse_with` says.
         refuse_with: Option<RefuseWith> = optional("status", word(REFUSALS));
+        /// How long a stream here may be sent nothing but heartbeats, where it is not as `sse.idle_timeout` says; 0 = for
+        /// ever.
+        idle_timeout: Option<Duration> = optional("30m", time_or_zero(SECOND..=30 * DAY));
         /// What is noted of each connection, for /connections, webhooks and presence: templates by name, or a list of
         /// sources such as `["query.*", "claim.plan"]`, where "query.*" is every parameter that the stream itself has
         /// no use for, but for tokens. Bounded by `limits.meta_entries` and `limits.meta_bytes`.

@@ -52,6 +52,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         times: Times::default(),
         trace: None,
         max_age: None,
+        idle: None,
         seat: Box::new(()),
     });
     client

@@ -342,6 +342,7 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         times: Times::default(),
         trace: None,
         max_age: None,
+        idle: None,
         seat: Box::new(()),
     }
 }

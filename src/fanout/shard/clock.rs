@@ -34,6 +34,10 @@ impl Shard {
             return self.close(slot, CloseReason::ClientGone);
         }
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
+        if subscriber.about.deadlines.idle <= self.now && self.is_idle(slot) {
+            return self.close(slot, CloseReason::Idle);
+        }
+        let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
         let next = subscriber.about.deadlines.next();
         self.schedule(slot, next);
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
@@ -47,6 +51,8 @@ impl Shard {
         let Some(every) = self.settings.heartbeat.map(Wheel::ticks) else { return };
         let silent_until = subscriber.last_write.saturating_add(every);
         if subscriber.state == State::Live && self.now.saturating_add(every / 2) >= silent_until {
+            self.note_quiet(slot);
+            let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
             subscriber.cursor = subscriber.cursor.max(self.applied);
             match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
                 WriteOutcome::All => self.counts.heartbeats += 1,
@@ -74,6 +80,7 @@ impl Shard {
     /// told when it is up to date.
     pub(super) fn warn(&mut self, slot: SubscriberSlot) -> bool {
         let (now, applied) = (self.now, self.applied);
+        self.note_quiet(slot);
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return true };
         let SubscriberMeta { client, deadlines, .. } = &mut *subscriber.about;
         if subscriber.state != State::Live {

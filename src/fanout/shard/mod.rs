@@ -4,6 +4,7 @@
 mod bind;
 mod clock;
 mod follow;
+mod idle;
 mod list;
 mod pass;
 mod run;

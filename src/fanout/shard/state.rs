@@ -12,16 +12,16 @@ use slab::Slab;
 use tracing::debug;
 
 use crate::event::{EventFormat, Frame};
+use crate::fanout::deadlines::Deadlines;
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::mailbox::Mailbox;
 use crate::fanout::meters::{ShardCounts, ShardMetrics};
+use crate::fanout::quiet::Quiet;
 use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
 use crate::fanout::sink::{OwnedSink, Sink};
-use crate::fanout::subscriber::{
-    Deadlines, Join, NewSubscriber, State, Subscriber, SubscriberId, SubscriberMeta,
-};
+use crate::fanout::subscriber::{Join, NewSubscriber, State, Subscriber, SubscriberId, SubscriberMeta};
 use crate::fanout::watcher::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
 use crate::log::{Feed, Log, Position};
@@ -90,11 +90,13 @@ impl Shard {
     }
 
     pub(super) fn join(&mut self, join: Join) {
+        let quiet = join.idle.map(|limit| Box::new(Quiet::new(limit, self.now)));
         let deadlines = Deadlines {
             warns: self.deadline(join.times.warns),
             expires: self.deadline(join.times.expires),
             max_age: self.deadline(join.max_age),
             drains: Tick::MAX,
+            idle: quiet.as_ref().map_or(Tick::MAX, |quiet| quiet.ends()),
         };
         let slot = self.subscribers.vacant_key() as SubscriberSlot;
         self.generation += 1;
@@ -132,6 +134,7 @@ impl Shard {
             opened: self.now,
             decided: join.decided,
             deadlines,
+            quiet,
             trace: join.trace.filter(|_| spans::are_collected()).map(Box::new),
             _seat: join.seat,
         };

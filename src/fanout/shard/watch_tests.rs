@@ -105,6 +105,7 @@ impl World {
             times: Times::default(),
             trace: None,
             max_age: None,
+            idle: None,
             seat: Box::new(()),
         });
     }
