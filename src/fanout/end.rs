@@ -15,6 +15,8 @@ pub enum CloseReason {
     MaxAge,
     /// It was sent nothing but heartbeats for as long as it may be.
     Idle,
+    /// Its user has opened another one, and may have no more.
+    Replaced,
     /// The daemon stops.
     Draining,
     /// The reader fell so far behind that nobody knows any more which of its topics were taken from it.
@@ -28,13 +30,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
         Self::Revoked,
         Self::MaxAge,
         Self::Idle,
+        Self::Replaced,
         Self::Draining,
         Self::Lagged,
         Self::Kicked,
@@ -50,6 +53,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::MaxAge => "max_age",
             Self::Idle => "idle",
+            Self::Replaced => "replaced",
             Self::Draining => "draining",
             Self::Lagged => "lagged",
             Self::Kicked => "kicked",

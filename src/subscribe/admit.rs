@@ -43,6 +43,7 @@ pub struct Admission {
 
 /// A stream that nothing speaks against.
 pub(super) struct Admitted {
+    pub(super) client: Name,
     pub(super) grant: Grant,
     pub(super) headers: HeaderMap,
     pub(super) topics: Vec<Name>,
@@ -78,8 +79,7 @@ pub(super) enum Start {
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
-        let Admitted { grant, headers, mut topics, start, decided, about, seat } = admitted;
-        let client = Name::random();
+        let Admitted { client, grant, headers, mut topics, start, decided, about, seat } = admitted;
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
         let removed: HashSet<Name> = removed.into_iter().flatten().collect();
@@ -156,6 +156,7 @@ impl Streams {
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
         // Before it can close.
         log_opened(&admission);
+        let gives_way = admission.seat.gives_way();
         // The drain waits until the last stream is closed.
         let seat = Box::new((admission.seat, self.drain.hold()));
         let (grant, client) = (admission.grant, admission.client);
@@ -183,6 +184,22 @@ impl Streams {
         });
         // Taken back since the verdict: the revocation found no stream to end.
         self.end_if_revoked(&grant, &admission.topics, &client);
+        // So has its place.
+        if gives_way.is_some_and(|gives_way| gives_way.is_due()) {
+            self.end_soon(&client, CloseReason::Replaced);
+        }
+    }
+
+    /// Ends the streams whose places `seat` has taken.
+    pub(super) fn end_replaced(&self, seat: &Seat) {
+        for client in seat.replaced() {
+            self.end_soon(client, CloseReason::Replaced);
+        }
+    }
+
+    fn end_soon(&self, client: &Name, end: CloseReason) {
+        let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
+        self.fanout.end_soon(&which, end);
     }
 
     pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
@@ -191,8 +208,7 @@ impl Streams {
             Ok(()) if self.revocations.is_away(grant, topics) => CloseReason::SentAway,
             Ok(()) => return,
         };
-        let which = Selector { keys: [Key::Client(client.clone())].into(), token: None };
-        self.fanout.end_soon(&which, end);
+        self.end_soon(client, end);
     }
 
     /// When a stream ends because its grant does, and when its client is warned: early enough to fetch a new token, and

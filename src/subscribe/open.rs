@@ -86,7 +86,6 @@ impl Streams {
             let slower = |fast| self.slower(RetryReason::RatePerUser, fast, last_event_id).with(&headers);
             per_user.map_err(slower)?;
         }
-        let seat = seat.of(grant.user.as_ref()).map_err(|why| later(why).with(&headers))?;
         let meta = self.meta.note(request.route, Values { query: &request.query, claims: &claims });
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
         let start = match last_event_id {
@@ -102,10 +101,14 @@ impl Streams {
         if self.revocations.is_away(&grant, &topics) {
             return Err(Refusal::Away);
         }
+        // Last of all: who gives way does so for a stream that is opened.
+        let client = Name::random();
+        let seat = seat.of(grant.user.as_ref(), &client).map_err(|why| later(why).with(&headers))?;
+        self.end_replaced(&seat);
         let route = Arc::clone(request.route.text());
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
-        Ok(self.admit(Admitted { grant, headers, topics, start, decided, about, seat }))
+        Ok(self.admit(Admitted { client, grant, headers, topics, start, decided, about, seat }))
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.

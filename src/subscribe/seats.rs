@@ -1,10 +1,16 @@
 //! How many streams there may be: in all, from an address, of a user. A seat is given back when it is dropped.
+//!
+//! Where the oldest of a user's streams gives way to a new one, they are known by their order: the oldest is found, and
+//! one that has ended is forgotten, without a look at the others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
 
 use crate::config;
+use crate::config::WhenFull;
 use crate::event::Name;
 use crate::lock::Mutex;
 use crate::rate::ClientNetwork;
@@ -16,6 +22,8 @@ pub(super) struct SeatLimits {
     pub(super) streams: usize,
     pub(super) per_address: usize,
     pub(super) per_user: usize,
+    /// What happens at `per_user`.
+    pub(super) when_full: WhenFull,
 }
 
 impl SeatLimits {
@@ -24,6 +32,7 @@ impl SeatLimits {
             streams: limits.streams,
             per_address: limits.streams_per_address,
             per_user: limits.streams_per_user,
+            when_full: limits.when_full,
         }
     }
 }
@@ -37,20 +46,50 @@ struct SeatCounts {
     bounds: SeatLimits,
     streams: usize,
     by_address: HashMap<ClientNetwork, usize>,
-    by_user: HashMap<Name, usize>,
+    by_user: HashMap<Name, UserSeats>,
+    /// How many seats of users there ever were that may have to give way.
+    numbered: u64,
+}
+
+#[derive(Default)]
+struct UserSeats {
+    count: usize,
+    /// Those that may have to give way, by their age; none where nobody has to.
+    #[expect(clippy::box_collection, reason = "there is one of these for every user, and mostly it is none")]
+    by_age: Option<Box<BTreeMap<u64, (Name, GivesWay)>>>,
+}
+
+/// Whether a stream has to end because its user has another one in its place.
+#[derive(Clone, Default)]
+pub(super) struct GivesWay(Arc<AtomicBool>);
+
+impl GivesWay {
+    pub(super) fn is_due(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// One stream's place.
 pub(super) struct Seat {
     seats: Arc<Seats>,
     address: ClientNetwork,
-    user: Option<Name>,
+    of: Option<OfUser>,
+}
+
+/// Whose it is.
+struct OfUser {
+    user: Name,
+    /// Its age among those that may have to give way.
+    number: Option<(u64, GivesWay)>,
+    /// The clients of the streams whose places it has taken.
+    replaced: Vec<Name>,
 }
 
 impl Seats {
     pub(super) fn new(bounds: SeatLimits) -> Arc<Self> {
         let (by_address, by_user) = (HashMap::new(), HashMap::new());
-        Arc::new(Self { taken: Mutex::new(SeatCounts { bounds, streams: 0, by_address, by_user }) })
+        let counts = SeatCounts { bounds, streams: 0, by_address, by_user, numbered: 0 };
+        Arc::new(Self { taken: Mutex::new(counts) })
     }
 
     /// From now on these limits hold. A stream that has a seat keeps it.
@@ -70,24 +109,69 @@ impl Seats {
         }
         taken.streams += 1;
         *taken.by_address.entry(address).or_insert(0) += 1;
-        Ok(Seat { seats: Arc::clone(self), address, user: None })
+        Ok(Seat { seats: Arc::clone(self), address, of: None })
     }
 }
 
 impl Seat {
-    /// The same seat as `user`'s, or that they have as many as they may.
-    pub(super) fn of(mut self, user: Option<&Name>) -> Result<Self, RetryReason> {
+    /// The same seat as `user`'s for the stream of `client`, or that they have as many as they may. Where the oldest has
+    /// to give way, its seat counts for its user no longer; to end its stream is up to the caller
+    /// ([`replaced`](Self::replaced)).
+    pub(super) fn of(mut self, user: Option<&Name>, client: &Name) -> Result<Self, RetryReason> {
         let Some(user) = user else { return Ok(self) };
         let mut taken = self.seats.taken.lock();
-        let limit = taken.bounds.per_user;
-        let count = taken.by_user.entry_ref(user).or_insert(0);
-        if limit != 0 && *count >= limit {
-            return Err(RetryReason::StreamsPerUser);
+        let SeatCounts { bounds, by_user, numbered, .. } = &mut *taken;
+        let limit = bounds.per_user;
+        let sitting = by_user.entry_ref(user).or_default();
+        let mut replaced = Vec::new();
+        while limit != 0 && sitting.count >= limit {
+            let oldest = match bounds.when_full {
+                WhenFull::Replace => sitting.by_age.as_mut().and_then(|by_age| by_age.pop_first()),
+                WhenFull::Refuse => None,
+            };
+            let Some((_, (client, gives_way))) = oldest else { return Err(RetryReason::StreamsPerUser) };
+            gives_way.0.store(true, Ordering::SeqCst);
+            sitting.count -= 1;
+            replaced.push(client);
         }
-        *count += 1;
+        sitting.count += 1;
+        let number = (bounds.when_full == WhenFull::Replace && limit != 0).then(|| {
+            *numbered += 1;
+            let gives_way = GivesWay::default();
+            let of_client = (client.clone(), gives_way.clone());
+            sitting.by_age.get_or_insert_default().insert(*numbered, of_client);
+            (*numbered, gives_way)
+        });
         drop(taken);
-        self.user = Some(user.clone());
+        self.of = Some(OfUser { user: user.clone(), number, replaced });
         Ok(self)
+    }
+
+    /// The clients of the streams that have to end for it.
+    pub(super) fn replaced(&self) -> &[Name] {
+        self.of.as_ref().map_or(&[], |of| &of.replaced)
+    }
+
+    /// Tells whether it has to end for another one; None where none has to.
+    pub(super) fn gives_way(&self) -> Option<GivesWay> {
+        self.of.as_ref()?.number.as_ref().map(|(_, gives_way)| gives_way.clone())
+    }
+}
+
+impl UserSeats {
+    /// Forgets one; `number` is its age, where it has one. One that has given way is forgotten already.
+    fn leave(&mut self, number: Option<u64>) {
+        let is_counted = match (number, &mut self.by_age) {
+            (None, _) => true,
+            (Some(number), Some(by_age)) => by_age.remove(&number).is_some(),
+            (Some(_), None) => false,
+        };
+        if is_counted {
+            self.count -= 1;
+        }
+        if self.by_age.as_ref().is_some_and(|by_age| by_age.is_empty()) {
+            self.by_age = None;
+        }
     }
 }
 
@@ -101,60 +185,17 @@ impl Drop for Seat {
                 taken.by_address.remove(&self.address);
             }
         }
-        if let Some(user) = &self.user
-            && let Some(count) = taken.by_user.get_mut(user)
+        if let Some(of) = &self.of
+            && let Some(sitting) = taken.by_user.get_mut(&of.user)
         {
-            *count -= 1;
-            if *count == 0 {
-                taken.by_user.remove(user);
+            sitting.leave(of.number.as_ref().map(|(number, _)| *number));
+            if sitting.count == 0 {
+                taken.by_user.remove(&of.user);
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_limit_holds_and_a_seat_comes_back() {
-        let seats = Seats::new(SeatLimits { streams: 4, per_address: 2, per_user: 1 });
-        let user = |text: &str| Name::parse(text).unwrap();
-        let at = |text: &str| ClientNetwork::of(text.parse().unwrap(), 64);
-        let first = seats.take(at("192.0.2.1")).unwrap().of(Some(&user("u"))).ok().unwrap();
-        assert_eq!(
-            seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).err(),
-            Some(RetryReason::StreamsPerUser)
-        );
-        let _second = seats.take(at("::ffff:192.0.2.1")).unwrap();
-        assert_eq!(seats.take(at("192.0.2.1")).err(), Some(RetryReason::StreamsPerAddress));
-        let _third = seats.take(at("2001:db8::1")).unwrap();
-        let _fourth = seats.take(at("2001:db8::2")).unwrap();
-        drop(first);
-        assert_eq!(seats.take(at("2001:db8::3")).err(), Some(RetryReason::StreamsPerAddress));
-        let _fifth = seats.take(at("192.0.2.2")).unwrap().of(Some(&user("u"))).ok().unwrap();
-        assert_eq!(seats.take(at("192.0.2.3")).err(), Some(RetryReason::Streams));
-    }
-
-    #[test]
-    fn other_limits_hold_for_those_who_come() {
-        let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
-        let at = |last: u8| ClientNetwork::of([192, 0, 2, last].into(), 64);
-        let sitting: Vec<_> = (0..3).map(|last| seats.take(at(last)).ok()).collect();
-        seats.limit(SeatLimits { streams: 3, per_address: 0, per_user: 0 });
-        assert_eq!(seats.take(at(9)).err(), Some(RetryReason::Streams));
-        drop(sitting);
-        assert!(seats.take(at(9)).is_ok());
-    }
-
-    #[test]
-    fn nothing_is_left_when_all_are_gone() {
-        let seats = Seats::new(SeatLimits { streams: 0, per_address: 0, per_user: 0 });
-        let user = Name::parse("u").unwrap();
-        let at = |n| ClientNetwork::of([10, 0, 0, n].into(), 64);
-        let held: Vec<_> = (0..9).map(|n| seats.take(at(n)).unwrap().of(Some(&user)).ok()).collect();
-        drop(held);
-        let taken = seats.taken.lock();
-        assert_eq!((taken.streams, taken.by_address.len(), taken.by_user.len()), (0, 0, 0));
-    }
-}
+#[path = "seats_tests.rs"]
+mod tests;

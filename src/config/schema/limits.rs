@@ -1,9 +1,18 @@
 //! `[limits]`
 
-use crate::config::parsers::{memory_bound, quota, whole};
+use crate::config::parsers::{memory_bound, quota, whole, word};
 use crate::config::schema::table::section;
 use crate::config::values::MemoryBound;
 use crate::pace::Quota;
+
+/// What happens to a user's streams at their limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenFull {
+    /// No more are opened.
+    Refuse,
+    /// The oldest gives way.
+    Replace,
+}
 
 /// The greatest number that a limit may be.
 const MOST: usize = 100_000_000;
@@ -19,6 +28,10 @@ section! {
         streams_per_address: usize = value(1000, whole(0..=MOST));
         /// Streams of one user.
         streams_per_user: usize = value(20, whole(0..=MOST));
+        /// What happens when a user who has `streams_per_user` opens one more: "refuse" = it is refused, "replace" = the one
+        /// that was opened first is closed, and told not to come back. The other limits always refuse: behind an
+        /// address, and among all, are other people's streams.
+        when_full: WhenFull = value("refuse", word([("refuse", WhenFull::Refuse), ("replace", WhenFull::Replace)]));
         /// Topics of one stream.
         topics_per_stream: usize = value(100, whole(0..=MOST));
         /// Topics that all users, sessions and clients together may be given while their streams are open

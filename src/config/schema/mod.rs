@@ -61,7 +61,7 @@ pub use crate::config::schema::fanout::Fanout;
 pub use crate::config::schema::instance::Instance;
 pub use crate::config::schema::internal::Internal;
 pub use crate::config::schema::jwt::{Jwt, TokenSource};
-pub use crate::config::schema::limits::Limits;
+pub use crate::config::schema::limits::{Limits, WhenFull};
 pub use crate::config::schema::log::Log;
 pub use crate::config::schema::outbound::Outbound;
 pub use crate::config::schema::presence::Presence;

@@ -173,12 +173,13 @@ impl Shard {
         let retry = match end {
             // A client that does not read the event should at least not be back soon. One that is known when it
             // comes back is refused for good then, and the sooner the better.
-            CloseReason::SentFarAway => AWAY_MS,
+            // Nor one that would push out the stream that has taken its place.
+            CloseReason::SentFarAway | CloseReason::Replaced => AWAY_MS,
             _ => min + self.random.below(max.saturating_sub(min) + 1),
         };
         let reconnect = match end {
             CloseReason::Kicked => ",\"reconnect\":true",
-            CloseReason::SentAway | CloseReason::SentFarAway => ",\"reconnect\":false",
+            CloseReason::SentAway | CloseReason::SentFarAway | CloseReason::Replaced => ",\"reconnect\":false",
             _ => "",
         };
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
