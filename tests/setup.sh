@@ -49,6 +49,7 @@ have go || missing+=(golang-go)
 # What examples/sinatra runs on.
 have puma || missing+=(puma)
 ruby -e 'require "sinatra/base"' 2>/dev/null || missing+=(ruby-sinatra)
+ruby -e 'require "active_support"' 2>/dev/null || missing+=(ruby-activesupport)
 # Another time of day for some of several instances.
 have faketime || missing+=(faketime)
 # The alert rules in deploy/ and the unit in systemd/ are held against their own tools.

@@ -58,6 +58,11 @@ pub enum Denied {
     TicketUsed,
     #[error("the ticket has expired")]
     TicketExpired,
+    #[error("a signed name of a stream is needed")]
+    NoSignedName,
+    /// Or it is none that is a topic.
+    #[error("the name of the stream is not signed with a key that is known here")]
+    BadSignedName,
     /// The request is a page's of another site.
     #[error(
         "pages of this origin may not open this stream; behind a proxy, it has to keep Host or to be one of public.trusted_proxies"
@@ -104,6 +109,8 @@ impl Denied {
             Self::BadTicket => "bad_ticket",
             Self::TicketUsed => "ticket_used",
             Self::TicketExpired => "ticket_expired",
+            Self::NoSignedName => "no_signed_name",
+            Self::BadSignedName => "bad_signed_name",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Answered(_) => "backend_refused",
             Self::NotNow(_) => "auth_unavailable",

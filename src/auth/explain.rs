@@ -67,7 +67,7 @@ pub fn explain_stream(stream: &config::Stream, verified: &Verified) -> StreamExp
     match stream.auth {
         StreamAuth::None => return unseen("open to anyone; no token is looked at"),
         StreamAuth::Jwt => {}
-        StreamAuth::Backend | StreamAuth::Ticket => {
+        StreamAuth::Backend | StreamAuth::Ticket | StreamAuth::Signed => {
             return unseen("verified in another way; no token is looked at");
         }
     }

@@ -96,6 +96,8 @@ impl Gates {
     ) -> Result<Option<Verified>, Denied> {
         match auth {
             config::StreamAuth::None => Ok(None),
+            // Each route has a key of its own.
+            config::StreamAuth::Signed => Err(Denied::NotNow("the stream has no signed_key")),
             config::StreamAuth::Jwt => match &self.jwt {
                 Some(jwt) => jwt.verify(caller.request).await.map(Some),
                 // Closed where the configuration should have been refused.

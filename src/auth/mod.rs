@@ -13,6 +13,7 @@ pub mod jwt;
 mod origin;
 mod publisher;
 mod revocations;
+mod signed;
 mod strip;
 mod ticket;
 
@@ -31,6 +32,7 @@ pub use crate::auth::publisher::{
     NotAllowed, Publisher, PublisherDenied, PublisherKeys, ReservedEvents, key_sha256,
 };
 pub use crate::auth::revocations::{Full, GrantSelector, Revocations};
+pub use crate::auth::signed::SignedNames;
 pub use crate::auth::ticket::redeemed::FirstUse;
 pub use crate::auth::ticket::{BadMint, Minted, Tickets};
 pub use crate::event::{BadPattern, Pattern};

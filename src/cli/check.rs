@@ -80,6 +80,7 @@ fn summary(config: &Config) -> String {
             StreamAuth::Jwt => ", for tokens",
             StreamAuth::Backend => ", for callers that the application lets in",
             StreamAuth::Ticket => ", for tickets",
+            StreamAuth::Signed => ", for signed names",
         };
         let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
     }

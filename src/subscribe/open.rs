@@ -123,7 +123,10 @@ impl Streams {
         };
         let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
         let caller = Caller { request: request.head, origin, asked: &asked };
-        let verified = self.gates.verify(request.route.auth(), caller).await;
+        let verified = match request.route.signed_names() {
+            Some(signed) => signed.verify(request.head).map(Some),
+            None => self.gates.verify(request.route.auth(), caller).await,
+        };
         let mut verified = verified.map_err(|denied| match denied {
             Denied::NotNow(_) => self.later(RetryReason::Unverified, request.last_event_id.as_deref()),
             denied => self.denied(denied),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::auth::claims;
+use crate::auth::{SignedNames, claims};
 use crate::config;
 use crate::event::{Absent, Name, Placeholder, Template};
 
@@ -29,6 +29,7 @@ struct CompiledRoute {
     refuse_with: Option<config::RefuseWith>,
     meta: Option<config::MetaTemplates>,
     idle_timeout: Option<Duration>,
+    signed_names: Option<SignedNames>,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -87,6 +88,7 @@ impl Routes {
             refuse_with: stream.refuse_with,
             meta: stream.meta.clone(),
             idle_timeout: stream.idle_timeout,
+            signed_names: SignedNames::of(stream),
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         Self(streams.iter().map(settle).collect())
@@ -161,6 +163,11 @@ impl Route<'_> {
     /// How its temporary refusals are said, where it is not as those of all.
     pub(super) fn refuse_with(&self) -> Option<config::RefuseWith> {
         self.settled.refuse_with
+    }
+
+    /// What verifies its callers, where they present signed names.
+    pub(super) fn signed_names(&self) -> Option<&SignedNames> {
+        self.settled.signed_names.as_ref()
     }
 
     /// How long its streams may be sent nothing but heartbeats, where it is not as those of all.

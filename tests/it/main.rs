@@ -63,6 +63,7 @@
 //! | `rights.rs` | for how long a stream's rights are looked at, and what a page reads that has none |
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
+//! | `signed.rs` | names of streams that Rails has signed |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
@@ -138,6 +139,7 @@ mod resources;
 mod rights;
 mod secrets;
 mod shapes;
+mod signed;
 mod soak;
 mod stopping;
 mod streams;

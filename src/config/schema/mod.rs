@@ -41,6 +41,7 @@ mod sse;
 mod stream;
 mod stream_meta;
 mod stream_rights;
+mod stream_signed;
 pub(in crate::config) mod table;
 mod telemetry;
 mod tls;

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use crate::config::parsers::templates::{covers, path, stream_template};
-use crate::config::parsers::{time_or_zero, word, yes_or_no};
+use crate::config::parsers::{shared_secret, time_or_zero, word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
 use crate::config::schema::sse::{REFUSALS, RefuseWith};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
+use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
 use crate::config::section_reader::SectionReader;
+use crate::config::values::Secret;
 use crate::event::{Absent, Template};
 
 /// Who may open a stream.
@@ -25,14 +27,17 @@ pub enum StreamAuth {
     Backend,
     /// Callers with a ticket: `[auth.ticket]`.
     Ticket,
+    /// Whoever has a name that the application has signed.
+    Signed,
 }
 
 /// The words of `auth`.
-const AUTHS: [(&str, StreamAuth); 4] = [
+const AUTHS: [(&str, StreamAuth); 5] = [
     ("none", StreamAuth::None),
     ("jwt", StreamAuth::Jwt),
     ("backend", StreamAuth::Backend),
     ("ticket", StreamAuth::Ticket),
+    ("signed", StreamAuth::Signed),
 ];
 
 section! {
@@ -43,14 +48,16 @@ section! {
         path: String = value("/events", path);
         /// Who may open it: "none" = anyone; "jwt" = callers with a token that `[auth.jwt]` verifies; "backend" =
         /// callers that the application lets in (`[auth.backend]`); "ticket" = callers with a ticket that the
-        /// application asked for (`[auth.ticket]`).
+        /// application asked for (`[auth.ticket]`); "signed" = callers with names that the application has signed as
+        /// Rails does (`signed_key`).
         auth: StreamAuth = value("none", word(AUTHS));
         /// Whether a page may change the topics of its own stream within its grant: `POST <path>?client=<id>`
         /// (docs/control.md). Needs callers who are verified.
         change_topics: bool = value(false, yes_or_no);
         /// Templates of the topics that a stream is for: text with {query.name} and {path.name}, and {claim.name} where
         /// callers are verified. A query parameter that is given several times makes a topic each time. A template with
-        /// {query.name?} makes no topic where the value is missing; {query.name:-text} has a default.
+        /// {query.name?} makes no topic where the value is missing; {query.name:-text} has a default. With auth =
+        /// "signed" it is the signed name itself, {claim.stream}, where nothing is said.
         topics: Vec<Template> = list(["{query.topic}"], stream_template(&path, auth != StreamAuth::None));
         /// Template of the user whose events the stream gets, for apps that name people in the query; only with
         /// auth = "none".
@@ -66,6 +73,14 @@ section! {
         /// How long a stream here may be sent nothing but heartbeats, where it is not as `sse.idle_timeout` says; 0 = for
         /// ever.
         idle_timeout: Option<Duration> = optional("30m", time_or_zero(SECOND..=30 * DAY));
+        /// For auth = "signed": the key that the application signs names of streams with, as Rails has it in
+        /// `config.turbo.signed_stream_verifier_key`.
+        signed_key: Option<Secret> = secret("please-make-one-with-openssl-rand-hex-32", shared_secret);
+        /// Instead of it Rails's own secret (`secret_key_base`), from which Rails derives the key where it has no other.
+        signed_key_base: Option<Secret> = instead_secret(
+            "the-secret-key-base-of-the-application-128-digits",
+            shared_secret
+        );
         /// What is noted of each connection, for /connections, webhooks and presence: templates by name, or a list of
         /// sources such as `["query.*", "claim.plan"]`, where "query.*" is every parameter that the stream itself has
         /// no use for, but for tokens. Bounded by `limits.meta_entries` and `limits.meta_bytes`.
@@ -91,8 +106,8 @@ impl Stream {
     }
 
     /// What streams on one path have to say alike: a `POST` there does not say which of them it is about.
-    fn of_path(&self) -> (StreamAuth, bool, GrantEnd) {
-        (self.auth, self.change_topics, self.until)
+    fn of_path(&self) -> impl PartialEq {
+        (self.auth, self.change_topics, self.until, self.signed_key.clone(), self.signed_key_base.clone())
     }
 }
 
@@ -105,6 +120,15 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
         );
     }
     check_until(s, stream.until, stream.auth != StreamAuth::None);
+    check_signed(
+        s,
+        &SignedKeys {
+            signed: stream.auth == StreamAuth::Signed,
+            key: stream.signed_key.is_some(),
+            base: stream.signed_key_base.is_some(),
+            topics: &stream.topics,
+        },
+    );
     warn_of_lacking_braces(s, stream);
     if stream.auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
         let (key, message) = match stream.user {
@@ -138,7 +162,12 @@ fn warn_of_lacking_braces(s: &mut SectionReader<'_, '_>, stream: &Stream) {
 
 /// Every table, or one with the defaults.
 pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
-    let streams = s.tables_or_default("stream", "stream", Stream::read);
+    let mut streams = s.tables_or_default("stream", "stream", Stream::read);
+    for (at, stream) in streams.iter_mut().enumerate() {
+        if stream.auth == StreamAuth::Signed && !s.is_written(&format!("stream[{}].topics", at + 1)) {
+            stream.topics = signed_topics();
+        }
+    }
     for (later, stream) in streams.iter().enumerate() {
         let (at, earlier) =
             (later + 1, streams[..later].iter().position(|earlier| earlier.path == stream.path));

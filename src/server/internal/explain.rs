@@ -47,6 +47,7 @@ fn routes(dashboard: &Dashboard) -> Vec<Value> {
             StreamAuth::Jwt => "jwt",
             StreamAuth::Backend => "backend",
             StreamAuth::Ticket => "ticket",
+            StreamAuth::Signed => "signed",
         };
         let topics: Vec<String> = stream.topics.iter().map(ToString::to_string).collect();
         json!({ "path": stream.path, "auth": auth, "topics": topics })
