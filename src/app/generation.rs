@@ -26,7 +26,7 @@ pub(super) struct PublicSide {
 }
 
 impl PublicSide {
-    pub(super) fn build(config: &Config, base: &Base, before: Option<&Self>) -> io::Result<Self> {
+    pub(super) fn build(config: &Config, base: &Arc<Base>, before: Option<&Self>) -> io::Result<Self> {
         let StopOrder { streams: closing, serving, .. } = &base.order;
         let tickets = match &config.auth.ticket {
             Some(section) => {
@@ -90,6 +90,9 @@ impl PublicSide {
             Arc::clone(&base.rates),
         )
         .marking_requests(&config.proxy, config.telemetry.log_requests);
+        let for_pages = Arc::clone(base);
+        let max = usize::try_from(config.limits.page_event.0).unwrap_or(usize::MAX);
+        let public = public.publishing_for_pages(move || for_pages.publish(1), max);
         Ok(Self { tickets, gates, public: Arc::new(public) })
     }
 }

@@ -38,6 +38,8 @@ pub(super) fn rate_settings(limits: &config::Limits) -> RateSettings {
         openings_per_address: limits.openings_per_address,
         openings_per_user: limits.openings_per_user,
         publishes_per_key: limits.publishes_per_key,
+        page_publishes: limits.page_publishes,
+        page_presence: limits.page_presence,
         keys: limits.rate_keys,
         ipv6_prefix: u8::try_from(limits.ipv6_prefix).unwrap_or(128),
     }

@@ -21,14 +21,18 @@ impl Bearer {
         user == self.grant.user.as_ref() && session == self.grant.session.as_ref()
     }
 
+    /// Whether this bearer may hear `topic`.
+    pub fn hears(&self, topic: &Name) -> bool {
+        self.of_route.contains(topic) || self.grant.topics.allow(topic)
+    }
+
     /// Whether a stream that holds `keys` is this bearer's, and may go on to hold them.
     pub fn may_hold(&self, keys: &[Key]) -> Result<(), Denied> {
         if !self.owns(keys) {
             return Err(Denied::NotYourStream);
         }
-        let granted = |topic: &Name| self.of_route.contains(topic) || self.grant.topics.allow(topic);
         let lacking = keys.iter().find_map(|key| match key {
-            Key::Topic(topic) if !granted(topic) => Some(topic.clone()),
+            Key::Topic(topic) if !self.hears(topic) => Some(topic.clone()),
             _ => None,
         });
         lacking.map_or(Ok(()), |topic| Err(Denied::TopicNotGranted(topic)))

@@ -58,6 +58,11 @@ pub enum Denied {
     TicketUsed,
     #[error("the ticket has expired")]
     TicketExpired,
+    /// A page would publish where it may only listen.
+    #[error("the grant does not let its holder publish to this topic")]
+    PublishNotGranted,
+    #[error("pages may not publish this event here")]
+    EventNotGranted,
     #[error("a signed name of a stream is needed")]
     NoSignedName,
     /// Or it is none that is a topic.
@@ -109,6 +114,8 @@ impl Denied {
             Self::BadTicket => "bad_ticket",
             Self::TicketUsed => "ticket_used",
             Self::TicketExpired => "ticket_expired",
+            Self::PublishNotGranted => "publish_not_granted",
+            Self::EventNotGranted => "event_not_granted",
             Self::NoSignedName => "no_signed_name",
             Self::BadSignedName => "bad_signed_name",
             Self::OriginNotAllowed => "origin_not_allowed",
@@ -121,7 +128,12 @@ impl Denied {
     pub fn is_forbidden(&self) -> bool {
         matches!(
             self,
-            Self::TopicNotGranted(_) | Self::NotYourStream | Self::NoClaim(_) | Self::OriginNotAllowed
+            Self::TopicNotGranted(_)
+                | Self::NotYourStream
+                | Self::NoClaim(_)
+                | Self::OriginNotAllowed
+                | Self::PublishNotGranted
+                | Self::EventNotGranted
         )
     }
 

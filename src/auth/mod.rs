@@ -11,6 +11,7 @@ mod grant;
 mod hints;
 pub mod jwt;
 mod origin;
+mod page_grant;
 mod publisher;
 mod revocations;
 mod signed;
@@ -28,6 +29,7 @@ pub use crate::auth::gate::{BadGate, Gates};
 pub use crate::auth::grant::{Grant, GrantedTopics};
 pub use crate::auth::hints::{near_misses, near_misses_of_publisher, next_step};
 pub use crate::auth::origin::RequestOrigin;
+pub use crate::auth::page_grant::PublishGrant;
 pub use crate::auth::publisher::{
     NotAllowed, Publisher, PublisherDenied, PublisherKeys, ReservedEvents, key_sha256,
 };

@@ -7,7 +7,7 @@ use crate::fanout::wheel::{Tick, Wheel};
 
 /// Since when a stream has been quiet, as far as it was looked at.
 #[derive(Debug)]
-pub(super) struct Quiet {
+pub(super) struct QuietTime {
     /// How long it may be.
     limit: Tick,
     since: Tick,
@@ -15,7 +15,7 @@ pub(super) struct Quiet {
     sent: u64,
 }
 
-impl Quiet {
+impl QuietTime {
     pub(super) fn new(limit: Duration, now: Tick) -> Self {
         Self { limit: Wheel::ticks(limit), since: now, sent: 0 }
     }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn heartbeats_do_not_count_and_events_do() {
-        let mut quiet = Quiet::new(Duration::from_secs(5), 10);
+        let mut quiet = QuietTime::new(Duration::from_secs(5), 10);
         assert_eq!(quiet.ends(), 110);
         // A heartbeat at 30: nothing was sent before it.
         quiet.note(0, 10);

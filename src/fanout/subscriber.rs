@@ -14,7 +14,7 @@ use crate::event::{ConnectionMeta, Frame, Key, Name};
 use crate::fanout::deadlines::Deadlines;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::meters::ShardCounts;
-use crate::fanout::quiet::Quiet;
+use crate::fanout::quiet::QuietTime;
 use crate::fanout::requests::{StreamStart, Times, TokenIds};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
@@ -121,7 +121,7 @@ pub(super) struct SubscriberMeta {
     pub(super) pace: Pace,
     pub(super) deadlines: Deadlines,
     /// Where it may not be quiet for ever.
-    pub(super) quiet: Option<Box<Quiet>>,
+    pub(super) quiet: Option<Box<QuietTime>>,
     /// See [`Join::trace`]. Only where spans are collected: there are many subscribers.
     pub(super) trace: Option<Box<TraceContext>>,
     /// Held for its drop.

@@ -14,6 +14,8 @@ pub struct RateSettings {
     pub openings_per_address: Quota,
     pub openings_per_user: Quota,
     pub publishes_per_key: Quota,
+    pub page_publishes: Quota,
+    pub page_presence: Quota,
     /// How many keys each of them keeps count of.
     pub keys: usize,
     /// How much of an IPv6 address counts.
@@ -26,6 +28,9 @@ pub struct Rates {
     pub openings_per_address: RateLimit,
     pub openings_per_user: RateLimit,
     pub publishes_per_key: RateLimit,
+    /// By user, or what else is known of a caller.
+    pub page_publishes: RateLimit,
+    pub page_presence: RateLimit,
     ipv6_prefix: AtomicU8,
 }
 
@@ -36,6 +41,8 @@ impl RateSettings {
         openings_per_address: Quota::UNLIMITED,
         openings_per_user: Quota::UNLIMITED,
         publishes_per_key: Quota::UNLIMITED,
+        page_publishes: Quota::UNLIMITED,
+        page_presence: Quota::UNLIMITED,
         keys: 0,
         ipv6_prefix: 64,
     };
@@ -49,6 +56,8 @@ impl Rates {
             openings_per_address: limit("openings", "address", settings.openings_per_address),
             openings_per_user: limit("openings", "user", settings.openings_per_user),
             publishes_per_key: limit("publishes", "key", settings.publishes_per_key),
+            page_publishes: limit("page_publishes", "user", settings.page_publishes),
+            page_presence: limit("page_presence", "user", settings.page_presence),
             ipv6_prefix: AtomicU8::new(settings.ipv6_prefix),
         }
     }
@@ -60,6 +69,8 @@ impl Rates {
             (&self.openings_per_address, settings.openings_per_address),
             (&self.openings_per_user, settings.openings_per_user),
             (&self.publishes_per_key, settings.publishes_per_key),
+            (&self.page_publishes, settings.page_publishes),
+            (&self.page_presence, settings.page_presence),
         ] {
             limit.set(quota, settings.keys);
         }

@@ -67,7 +67,8 @@ impl MetaBounds {
 
     /// Whether a parameter of this name is for the eyes of those alone who check it.
     fn may_be_secret(&self, name: &str) -> bool {
-        let plain: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        let plain: String =
+            name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
         self.tokens.iter().any(|token| **token == *name) || SECRETS.iter().any(|end| plain.ends_with(end))
     }
 }
@@ -100,7 +101,8 @@ mod tests {
 
     use super::*;
     use crate::event::Template;
-    use crate::subscribe::route::{Routes, StreamQuery};
+    use crate::subscribe::query::StreamQuery;
+    use crate::subscribe::route::Routes;
 
     fn noted(meta: config::MetaTemplates, (entries, bytes): (usize, usize), query: &str) -> String {
         let stream = config::Stream {

@@ -7,7 +7,9 @@ mod admit;
 mod meta;
 mod native;
 mod open;
+mod page;
 mod preamble;
+mod query;
 mod refusal;
 mod renew;
 mod request;
@@ -16,6 +18,7 @@ mod seats;
 mod streams;
 
 pub use crate::subscribe::admit::Admission;
+pub use crate::subscribe::page::PageTopics;
 pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest, StreamCaller};
 pub use crate::subscribe::route::Route;

@@ -4,9 +4,10 @@ use http::HeaderName;
 use http::request::Parts;
 
 use crate::event::is_cursor_parameter;
+use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::BadStreamRequest;
 use crate::subscribe::request::SubscribeRequest;
-use crate::subscribe::route::{Route, StreamQuery};
+use crate::subscribe::route::Route;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

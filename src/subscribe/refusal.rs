@@ -123,6 +123,8 @@ pub enum RetryReason {
     /// Too many streams were opened of late.
     RatePerAddress,
     RatePerUser,
+    /// A page publishes, or asks who is there, more often than it may.
+    PageRate,
     /// The process has nearly used up its memory.
     Memory,
     /// The server that verifies callers cannot be reached.
@@ -141,6 +143,7 @@ impl RetryReason {
             Self::StreamsPerUser => "limit_streams_per_user",
             Self::RatePerAddress => "rate_per_address",
             Self::RatePerUser => "rate_per_user",
+            Self::PageRate => "page_rate",
             Self::Memory => "memory",
             Self::Unverified => "auth_unavailable",
             Self::NotReady => "not_ready",
@@ -155,6 +158,7 @@ impl RetryReason {
             Self::StreamsPerUser => "this user holds as many streams as they may",
             Self::RatePerAddress => "this address opens streams faster than it may",
             Self::RatePerUser => "this user opens streams faster than they may",
+            Self::PageRate => "this page asks for more than it may; come back in a moment",
             Self::Memory => "the server has no memory to spare; come back in a moment",
             Self::Unverified => "it cannot be verified now who you are; come back in a moment",
             Self::NotReady => "the server has not got its log from Redis yet; come back in a moment",
@@ -165,7 +169,11 @@ impl RetryReason {
     pub fn is_the_callers(self) -> bool {
         matches!(
             self,
-            Self::StreamsPerAddress | Self::StreamsPerUser | Self::RatePerAddress | Self::RatePerUser
+            Self::StreamsPerAddress
+                | Self::StreamsPerUser
+                | Self::RatePerAddress
+                | Self::RatePerUser
+                | Self::PageRate
         )
     }
 }

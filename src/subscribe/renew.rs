@@ -4,14 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::request::Parts;
+use serde_json::{Map, Value};
 
-use crate::auth::{Bearer, Denied, RequestOrigin, Verified};
+use crate::auth::{Bearer, Denied, PublishGrant, RequestOrigin, Verified};
 use crate::config;
 use crate::event::{Key, Name};
 use crate::fanout::{Renewal, Renewed};
+use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::Refusal;
 use crate::subscribe::request::SubscribeRequest;
-use crate::subscribe::route::{Route, StreamQuery, Values};
+use crate::subscribe::route::{Route, Values};
 use crate::subscribe::streams::Streams;
 use crate::telemetry;
 
@@ -32,6 +34,8 @@ pub struct StreamCaller {
     /// The stream, and the time that the token gives it.
     pub renewal: Renewal,
     pub bearer: Bearer,
+    /// Where they may publish as a page.
+    pub publish: PublishGrant,
     /// To be set on the answer.
     pub headers: HeaderMap,
 }
@@ -93,13 +97,18 @@ impl Streams {
         self.revocations.check(&grant, &[]).map_err(|denied| self.denied(denied))?;
         let renewal = Renewal { client, times: self.times(&grant), token: grant.token.clone() };
         let of_route = route.granted(Values { query: &StreamQuery::new(None), claims: &claims });
-        Ok(StreamCaller { renewal, bearer: Bearer { grant, of_route }, headers })
+        let publish = self.publish_grant(&claims);
+        Ok(StreamCaller { renewal, bearer: Bearer { grant, of_route }, publish, headers })
+    }
+
+    fn publish_grant(&self, claims: &Map<String, Value>) -> PublishGrant {
+        PublishGrant::of(claims, &self.publish_claim)
     }
 
     /// Has the stream end when the caller's token does.
     async fn move_end(&self, caller: StreamCaller) -> Result<RenewalRequest, Refusal> {
         // The stream's topics are judged by the bearer; of revocations only who it is counts.
-        let StreamCaller { renewal, bearer, headers } = caller;
+        let StreamCaller { renewal, bearer, headers, .. } = caller;
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
         let expires_in = bearer.grant.until.map(left);
         let judge = {

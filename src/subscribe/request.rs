@@ -4,7 +4,8 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::event::Name;
-use crate::subscribe::route::{RequestedTopic, Route, StreamQuery, TemplateError, Values};
+use crate::subscribe::query::StreamQuery;
+use crate::subscribe::route::{RequestedTopic, Route, TemplateError, Values};
 
 /// A request for a stream, understood and not judged yet. A dialect makes it (`native`).
 pub(super) struct SubscribeRequest<'a> {

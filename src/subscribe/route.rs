@@ -9,12 +9,17 @@ use serde_json::{Map, Value};
 
 use crate::auth::{SignedNames, claims};
 use crate::config;
-use crate::event::{Absent, Name, Placeholder, Template};
+use crate::event::{Absent, EventName, Name, Placeholder, Template};
 
+use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::BadStreamRequest;
 
 /// The configured routes, in order.
-pub(super) struct Routes(Box<[CompiledRoute]>);
+pub(super) struct Routes {
+    all: Box<[CompiledRoute]>,
+    /// Whether any of them tells pages who is there.
+    tell_presence: bool,
+}
 
 struct CompiledRoute {
     /// The path as it is configured.
@@ -30,6 +35,8 @@ struct CompiledRoute {
     meta: Option<config::MetaTemplates>,
     idle_timeout: Option<Duration>,
     signed_names: Option<SignedNames>,
+    page_publish: Box<[EventName]>,
+    page_presence: bool,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -89,16 +96,24 @@ impl Routes {
             meta: stream.meta.clone(),
             idle_timeout: stream.idle_timeout,
             signed_names: SignedNames::of(stream),
+            page_publish: stream.page_publish.clone().into(),
+            page_presence: stream.page_presence,
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
-        Self(streams.iter().map(settle).collect())
+        let tell_presence = streams.iter().any(|stream| stream.page_presence);
+        Self { all: streams.iter().map(settle).collect(), tell_presence }
+    }
+
+    /// Whether any of them tells pages who is there.
+    pub(super) fn tell_presence(&self) -> bool {
+        self.tell_presence
     }
 
     /// The first route that matches `path` as it stands in the request, and all of whose parameters `query` has; where
     /// parameters are missing for all that match, the first of them, which says so.
     pub(super) fn find(&self, path: &str, query: Option<&str>) -> Option<Route<'_>> {
         let mut all = self
-            .0
+            .all
             .iter()
             .filter_map(|settled| Some(Route { settled, path: settled.matches(path)? }))
             .peekable();
@@ -149,6 +164,16 @@ impl Route<'_> {
     /// Whether pages may change the topics of their streams.
     pub fn changes_topics(&self) -> bool {
         self.settled.change_topics
+    }
+
+    /// The events that pages may publish.
+    pub fn page_publish(&self) -> &[EventName] {
+        &self.settled.page_publish
+    }
+
+    /// Whether pages may know who is there.
+    pub(super) fn page_presence(&self) -> bool {
+        self.settled.page_presence
     }
 
     pub(super) fn auth(&self) -> config::StreamAuth {
@@ -387,40 +412,6 @@ pub(super) enum TemplateError {
 impl From<BadStreamRequest> for TemplateError {
     fn from(bad: BadStreamRequest) -> Self {
         Self::Request(bad)
-    }
-}
-
-/// A request's query, decoded as the WHATWG URL standard says.
-pub(super) struct StreamQuery<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl<'a> StreamQuery<'a> {
-    pub(super) fn new(query: Option<&'a str>) -> Self {
-        Self(form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect())
-    }
-
-    /// Every parameter with its value, as they came.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Every value of `name` that is not empty.
-    pub(super) fn all(&self, name: &str) -> Vec<&str> {
-        self.0
-            .iter()
-            .filter(|(key, value)| key == name && !value.is_empty())
-            .map(|(_, value)| &**value)
-            .collect()
-    }
-
-    /// The last value that is not empty of the parameters that `is_meant` names.
-    pub(super) fn last_of(&self, is_meant: impl Fn(&str) -> bool) -> Option<&str> {
-        let last = self.0.iter().rev().find(|(key, value)| is_meant(key) && !value.is_empty());
-        last.map(|(_, value)| &**value)
-    }
-
-    /// Whether `name` is given with nothing behind it.
-    fn has_empty(&self, name: &str) -> bool {
-        self.0.iter().any(|(key, value)| key == name && value.is_empty())
     }
 }
 

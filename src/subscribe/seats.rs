@@ -114,8 +114,8 @@ impl Seats {
 }
 
 impl Seat {
-    /// The same seat as `user`'s for the stream of `client`, or that they have as many as they may. Where the oldest has
-    /// to give way, its seat counts for its user no longer; to end its stream is up to the caller
+    /// The same seat as `user`'s for the stream of `client`, or that they have as many as they may. Where the oldest
+    /// has to give way, its seat counts for its user no longer; to end its stream is up to the caller
     /// ([`replaced`](Self::replaced)).
     pub(super) fn of(mut self, user: Option<&Name>, client: &Name) -> Result<Self, RetryReason> {
         let Some(user) = user else { return Ok(self) };

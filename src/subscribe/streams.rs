@@ -38,6 +38,8 @@ pub struct Streams {
     pub(super) gates: Arc<Gates>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) warn_before: Duration,
+    /// The claim by which pages may publish.
+    pub(super) publish_claim: Box<str>,
     pub(super) terse: bool,
     pub(super) sse: config::Sse,
     pub(super) topics_per_stream: usize,
@@ -88,6 +90,7 @@ impl Streams {
             gates,
             revocations,
             warn_before: settings.auth.warn_before,
+            publish_claim: settings.auth.publish_claim.as_str().into(),
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: settings.limits.topics_per_stream,

@@ -42,6 +42,7 @@ metrics_table! {
     EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
     EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
     PUBLISHES = Counter "sidestream_publishes_total", "Publishes over HTTP that were accepted, by publisher.";
+    PAGE_PUBLISHES = Counter "sidestream_page_publishes_total", "Events that pages published, or were not allowed to, by outcome.";
     DELIVERIES = Counter "sidestream_deliveries_total", "Events written to subscribers, live and replayed.";
     BYTES_WRITTEN = Counter "sidestream_stream_bytes_written_total", "Bytes written to subscribers.";
     HEARTBEATS = Counter "sidestream_heartbeats_total", "Heartbeats written.";

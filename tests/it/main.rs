@@ -37,6 +37,7 @@
 //! | `outbound.rs` | the way to key sets and webhooks through a proxy; issuers that say where their keys are |
 //! | `own_words.rs` | what only the stream itself may say, and half of what a publisher said: by every door |
 //! | `packaging.rs` | what is packed for a release: the crate, parts of the Debian package, the npm package's wrapper, versions |
+//! | `page_rights.rs` | what pages may beside listening: publish to topics of their grant, see who is there |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
@@ -113,6 +114,7 @@ mod otel;
 mod outbound;
 mod own_words;
 mod packaging;
+mod page_rights;
 mod page_topics;
 mod pages;
 mod presence;

@@ -263,5 +263,13 @@ export const connect: Connect = (options, sink) => {
       for (const name of names) own.set(name, on);
       return change(names);
     },
+    async publish(topic, event, data) {
+      if (!client) throw fault({ kind: 'publish', reason: 'no_stream' });
+      try {
+        await tell('connect', JSON.stringify({ publish: { topic, event, data } }));
+      } catch (error: any) {
+        throw Object.assign(error, { kind: 'publish' });
+      }
+    },
   };
 };

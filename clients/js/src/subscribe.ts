@@ -89,6 +89,7 @@ export function subscribe<E extends object = EventMap>(
       add: async (...names: string[]) => link.topics(names, true),
       remove: async (...names: string[]) => link.topics(names, false),
     },
+    publish: async (topic: string, event: string, data?: unknown) => link.publish(topic, event, data),
     unsubscribe,
   };
   for (const name in options.on) on(name, options.on[name as never]);

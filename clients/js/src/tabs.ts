@@ -29,7 +29,7 @@ type Message =
   | { kind: 'told'; turn: number; item: Item }
   | { kind: 'bye' }
   | { kind: 'wake' }
-  | { kind: 'ask'; number: number; does: 'renew' | 'topics'; args: any[] }
+  | { kind: 'ask'; number: number; does: 'renew' | 'topics' | 'publish'; args: any[] }
   | { kind: 'did'; number: number; error?: any };
 
 /** Whether `a` comes after `b`; undefined where the two cannot be compared. Ids of one log grow. */
@@ -170,9 +170,13 @@ export const tabs =
       }
     };
 
+    const say = (topic: string, event: string, data?: unknown) =>
+      link?.publish(topic, event, data) ?? Promise.reject(Object.assign(new Error('no stream'), { kind: 'publish' }));
+
     const does = {
       renew: async () => link?.renew(),
       topics: (from: string, names: string[], on: boolean) => want(from, names, on),
+      publish: async (_: string, topic: string, event: string, data?: unknown) => say(topic, event, data),
     };
 
     const lead = async () => {
@@ -316,7 +320,7 @@ export const tabs =
       if (to === 'waiting') nudge = setTimeout(() => post({ kind: 'wake' }), next + 500);
     };
 
-    const ask = (does: 'renew' | 'topics', ...args: any[]): Promise<void> => {
+    const ask = (does: 'renew' | 'topics' | 'publish', ...args: any[]): Promise<void> => {
       const number = ++calls;
       post({ kind: 'ask', number, does, args });
       return new Promise((resolve, reject) => waiting.set(number, { resolve, reject }));
@@ -364,6 +368,9 @@ export const tabs =
       async renew() {
         if (leader === me) await link?.renew();
         else if (leader) await ask('renew');
+      },
+      async publish(topic, event, data) {
+        await (leader && leader !== me ? ask('publish', topic, event, data) : say(topic, event, data));
       },
       async topics(names, on) {
         for (const name of names) own[on ? 'add' : 'delete'](name);

@@ -75,7 +75,8 @@ export type ErrorKind =
   | 'refused' // the server asks to come back later
   | 'ask' // the token, url or headers callback failed
   | 'renew' // a new token was not accepted for the running stream
-  | 'topics'; // topics were not accepted
+  | 'topics' // topics were not accepted
+  | 'publish'; // an event was not accepted, or there is no stream to publish as
 
 export interface StreamError extends Error {
   kind: ErrorKind;
@@ -134,6 +135,7 @@ export interface Link {
   wake(fresh: boolean): void;
   renew(): Promise<void>;
   topics(names: string[], on: boolean): Promise<void>;
+  publish(topic: string, event: string, data?: unknown): Promise<void>;
 }
 
 export type Connect = (options: LinkOptions, sink: Sink) => Link;
@@ -185,6 +187,11 @@ export interface Subscription<E extends object = EventMap> {
   renew(): Promise<void>;
   /** Topics of this stream's own, asked for again after each reconnect. The route needs `change_topics = true`. */
   readonly topics: Topics;
+  /**
+   * Publishes to everybody else on a topic: what others get is `{ user, data }`. It is sent once, and rejects while there is
+   * no stream. The route needs `page_publish`, and the token has to grant it.
+   */
+  publish(topic: string, event: string, data?: unknown): Promise<void>;
   /** Ends it for good. No handler is called any more, no timer is left. */
   unsubscribe(): void;
 }

@@ -106,7 +106,7 @@ class Tab {
     const connect: Connect = (options, server) => {
       this.begun = options;
       this.server = server;
-      return { resume() {}, pause() {}, wake() {}, renew: async () => {}, topics: async () => {} };
+      return { resume() {}, pause() {}, wake() {}, renew: async () => {}, topics: async () => {}, publish: async () => {} };
     };
     this.#link = tabs('x')(connect)({ url: '/', ...options }, sink);
     this.#link.resume();

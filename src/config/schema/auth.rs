@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::parsers::{time, time_or_zero, whole, word};
+use crate::config::parsers::{claim_name, time, time_or_zero, whole, word};
 use crate::config::schema::auth_backend::AuthBackend;
 use crate::config::schema::auth_ticket::AuthTicket;
 use crate::config::schema::jwt::Jwt;
@@ -34,6 +34,10 @@ section! {
         revoke_for: Duration = value("1h", time(SECOND..=30 * DAY));
         /// How many revocations are kept; one more is refused with 503.
         max_revocations: usize = value(100000, whole(1..=10_000_000));
+        /// The claim (of a token, a ticket, or the application's answer) that lists the topics which a page may publish
+        /// to where `page_publish` of its `[[stream]]` lets it, of those that it may hear: `["room:*"]`, one text with
+        /// spaces between them, or true for all of them.
+        publish_claim: String = value("publish", claim_name);
         /// Tokens of callers.
         jwt: Option<Jwt> = optional_section("auth.jwt", Jwt::read);
         /// The application is asked.

@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 
 use crate::config::problem::Severity;
-use crate::config::schema::stream::{check_auth, check_meta, check_unused_verifiers, read_streams};
+use crate::config::schema::stream::{
+    check_auth, check_events, check_meta, check_unused_verifiers, read_streams,
+};
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
-    Auth, Cors, Dashboard, Drain, Fanout, Instance, Internal, Limits, Log, Outbound, Presence, Proxy, Public,
-    Redis, Sse, Stream, StreamAuth, Telemetry, Webhook,
+    Auth, Cors, Dashboard, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log, Outbound, Presence,
+    Proxy, Public, Redis, Sse, Stream, StreamAuth, Telemetry, Webhook,
 };
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Backend;
+use crate::event::EventName;
 
 /// The whole configuration. Only `app` sees it; every room gets its own section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,10 +95,24 @@ impl Config {
         };
         check_auth(s, &config.streams, &config.auth);
         check_meta(s, &config.streams, &config.auth);
+        check_events(s, &config.streams, &own_events(&config));
         check_addresses(s, &config);
         check_backend_tls(s, &config);
         config
     }
+}
+
+/// The names of the events that the daemon itself sends, by the keys that name them.
+fn own_events(config: &Config) -> Vec<(&'static str, &EventName)> {
+    let (sse, presence) = (&config.sse, &config.presence);
+    let mut own = vec![("sse.connected_as", &sse.connected_as)];
+    if let Heartbeat::Event(name) = &sse.heartbeat_as {
+        own.push(("sse.heartbeat_as", name));
+    }
+    if !presence.topics.is_empty() {
+        own.extend([("presence.online", &presence.online), ("presence.offline", &presence.offline)]);
+    }
+    own
 }
 
 /// Complains of TLS towards a backend that speaks none.

@@ -1,8 +1,9 @@
 //! `[limits]`
 
-use crate::config::parsers::{memory_bound, quota, whole, word};
+use crate::config::parsers::{memory_bound, quota, size, whole, word};
 use crate::config::schema::table::section;
-use crate::config::values::MemoryBound;
+use crate::config::schema::units::KIB;
+use crate::config::values::{ByteSize, MemoryBound};
 use crate::pace::Quota;
 
 /// What happens to a user's streams at their limit.
@@ -28,9 +29,9 @@ section! {
         streams_per_address: usize = value(1000, whole(0..=MOST));
         /// Streams of one user.
         streams_per_user: usize = value(20, whole(0..=MOST));
-        /// What happens when a user who has `streams_per_user` opens one more: "refuse" = it is refused, "replace" = the one
-        /// that was opened first is closed, and told not to come back. The other limits always refuse: behind an
-        /// address, and among all, are other people's streams.
+        /// What happens when a user who has `streams_per_user` opens one more: "refuse" = it is refused, "replace" =
+        /// the one that was opened first is closed, and told not to come back. The other limits always refuse: behind
+        /// an address, and among all, are other people's streams.
         when_full: WhenFull = value("refuse", word([("refuse", WhenFull::Refuse), ("replace", WhenFull::Replace)]));
         /// Topics of one stream.
         topics_per_stream: usize = value(100, whole(0..=MOST));
@@ -50,6 +51,13 @@ section! {
         /// How many events the holder of each publish key, and of each publisher's token, may publish over HTTP. An
         /// `[[internal.publisher]]` may have a rate of its own.
         publishes_per_key: Quota = value(0, quota);
+        /// How often one user (or, without one, one session, token or address) may publish from pages
+        /// (`page_publish` of a `[[stream]]`).
+        page_publishes: Quota = value("120/m burst=30", quota);
+        /// How many bytes the data of such an event may have.
+        page_event: ByteSize = value("4KiB", size(0..=64 * KIB));
+        /// How often they may ask who is on their topics (`page_presence`).
+        page_presence: Quota = value("60/m burst=20", quota);
         /// How many addresses, users or keys each rate keeps count of, in 16 bytes each. Beyond it the ones that used
         /// least are forgotten.
         rate_keys: usize = value(65536, whole(8..=16_777_216));
@@ -59,8 +67,8 @@ section! {
         /// is (the control group's limit; without one, what the machine has), or a size for the process alone; 0 = no
         /// bound.
         memory: MemoryBound = value("90%", memory_bound);
-        /// How many entries are noted of a connection where a `[[stream]]` has `meta`; here 0 = none. What is beyond it is
-        /// left out.
+        /// How many entries are noted of a connection where a `[[stream]]` has `meta`; here 0 = none. What is beyond it
+        /// is left out.
         meta_entries: usize = value(16, whole(0..=64));
         /// How many bytes they may have together, names and texts.
         meta_bytes: usize = value(1024, whole(0..=16384));

@@ -40,6 +40,7 @@ mod redis_stream;
 mod sse;
 mod stream;
 mod stream_meta;
+mod stream_page;
 mod stream_rights;
 mod stream_signed;
 pub(in crate::config) mod table;

@@ -60,8 +60,8 @@ section! {
         retry_max: Duration = value("4s", time(MILLIS(10)..=HOUR));
         /// A stream is closed after about so long (spread by a tenth), and its client comes back; 0 = never.
         max_age: Duration = value(0, time_or_zero(SECOND..=30 * DAY));
-        /// A stream that was sent nothing but heartbeats for so long is closed (up to a tenth later, so that not all come
-        /// back at once); EventSource comes back. 0 = never.
+        /// A stream that was sent nothing but heartbeats for so long is closed (up to a tenth later, so that not all
+        /// come back at once); EventSource comes back. 0 = never.
         idle_timeout: Duration = value(0, time_or_zero(SECOND..=30 * DAY));
         /// A stream whose socket takes nothing for so long is closed.
         write_timeout: Duration = value("30s", time(MILLIS(100)..=HOUR));

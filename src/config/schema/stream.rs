@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use crate::config::parsers::templates::{covers, path, stream_template};
-use crate::config::parsers::{shared_secret, time_or_zero, word, yes_or_no};
+use crate::config::parsers::{published_event_name, shared_secret, time_or_zero, word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
 use crate::config::schema::sse::{REFUSALS, RefuseWith};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
+use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
-use crate::event::{Absent, Template};
+use crate::event::{Absent, EventName, Template};
 
 /// Who may open a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,13 +71,20 @@ section! {
         until: GrantEnd = value("exp", word(GRANT_ENDS));
         /// How a refusal that will pass is said here, where it is not as `sse.refuse_with` says.
         refuse_with: Option<RefuseWith> = optional("status", word(REFUSALS));
-        /// How long a stream here may be sent nothing but heartbeats, where it is not as `sse.idle_timeout` says; 0 = for
-        /// ever.
+        /// How long a stream here may be sent nothing but heartbeats, where it is not as `sse.idle_timeout` says; 0 =
+        /// for ever.
         idle_timeout: Option<Duration> = optional("30m", time_or_zero(SECOND..=30 * DAY));
+        /// The events that pages may publish to topics of their grant, where it lets them (`auth.publish_claim`):
+        /// typing indicators and the like. `POST <path>?client=<id>` (docs/control.md). Needs callers who are verified.
+        page_publish: Vec<EventName> = list_or_empty(["typing"], published_event_name);
+        /// Whether a page may see who is on the topics of its own stream: `GET <path>/presence`. Needs callers who are
+        /// verified.
+        page_presence: bool = value(false, yes_or_no);
         /// For auth = "signed": the key that the application signs names of streams with, as Rails has it in
         /// `config.turbo.signed_stream_verifier_key`.
         signed_key: Option<Secret> = secret("please-make-one-with-openssl-rand-hex-32", shared_secret);
-        /// Instead of it Rails's own secret (`secret_key_base`), from which Rails derives the key where it has no other.
+        /// Instead of it Rails's own secret (`secret_key_base`), from which Rails derives the key where it has no
+        /// other.
         signed_key_base: Option<Secret> = instead_secret(
             "the-secret-key-base-of-the-application-128-digits",
             shared_secret
@@ -107,7 +115,8 @@ impl Stream {
 
     /// What streams on one path have to say alike: a `POST` there does not say which of them it is about.
     fn of_path(&self) -> impl PartialEq {
-        (self.auth, self.change_topics, self.until, self.signed_key.clone(), self.signed_key_base.clone())
+        let keys = (self.signed_key.clone(), self.signed_key_base.clone());
+        (self.auth, self.change_topics, self.until, keys, self.page_publish.clone(), self.page_presence)
     }
 }
 
@@ -120,6 +129,7 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
         );
     }
     check_until(s, stream.until, stream.auth != StreamAuth::None);
+    check_page(s, stream.auth != StreamAuth::None, &stream.page_publish, stream.page_presence);
     check_signed(
         s,
         &SignedKeys {
@@ -182,7 +192,7 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
                     &format!("stream[{at}]"),
                 ],
                 format!(
-                    "the path {} has another `auth`, `change_topics` or `until` in stream {}",
+                    "the path {} has another `auth`, `until`, or rights of pages in stream {}",
                     stream.path,
                     earlier + 1
                 ),
@@ -238,6 +248,13 @@ pub(super) fn check_auth(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth
             format!("`auth` is \"{word}\", but there is no [auth.{word}]"),
             Some(suggestion.to_owned()),
         );
+    }
+}
+
+/// Complains of events that pages may publish, and that are the daemon's `own`, by the keys that name them.
+pub(super) fn check_events(s: &mut SectionReader<'_, '_>, streams: &[Stream], own: &[(&str, &EventName)]) {
+    for (at, stream) in streams.iter().enumerate() {
+        check_page_events(s, at + 1, &stream.page_publish, own);
     }
 }
 

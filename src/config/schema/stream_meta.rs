@@ -25,10 +25,7 @@ const MAX_NAME: usize = 64;
 const WANTED: &str = "a table of templates such as { device = \"{query.device}\" }, or [\"query.*\"]";
 
 /// A table of templates by name, or a list of sources: `query.*`, `query.device`, `claim.plan`.
-pub(super) fn meta(
-    path: &str,
-    verified: bool,
-) -> impl Fn(&RawValue<'_>) -> Result<MetaTemplates, Rejection> {
+pub(super) fn meta(path: &str, verified: bool) -> impl Fn(&RawValue<'_>) -> Result<MetaTemplates, Rejection> {
     let template = stream_template(path, verified);
     move |raw| {
         let mut meta = MetaTemplates::default();
@@ -40,7 +37,8 @@ pub(super) fn meta(
                         message: format!("has `{name}`, which {}", rejection.message),
                         suggestion: rejection.suggestion,
                     };
-                    meta.named.push((name.to_owned(), template(&RawValue::Toml(value.get_ref())).map_err(of)?));
+                    meta.named
+                        .push((name.to_owned(), template(&RawValue::Toml(value.get_ref())).map_err(of)?));
                 }
             }
             RawValue::Toml(DeValue::Array(entries)) if !entries.is_empty() => {
@@ -68,7 +66,8 @@ pub(super) fn meta(
 fn entry_name(name: &str) -> Result<&str, Rejection> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
-        let must = format!("has the name `{name}`; names are 1 to {MAX_NAME} letters, digits, `_`, `-` and `.`");
+        let must =
+            format!("has the name `{name}`; names are 1 to {MAX_NAME} letters, digits, `_`, `-` and `.`");
         return Err(must.into());
     }
     Ok(name)

@@ -179,7 +179,9 @@ impl Shard {
         };
         let reconnect = match end {
             CloseReason::Kicked => ",\"reconnect\":true",
-            CloseReason::SentAway | CloseReason::SentFarAway | CloseReason::Replaced => ",\"reconnect\":false",
+            CloseReason::SentAway | CloseReason::SentFarAway | CloseReason::Replaced => {
+                ",\"reconnect\":false"
+            }
             _ => "",
         };
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());

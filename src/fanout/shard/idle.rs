@@ -5,8 +5,8 @@ use crate::fanout::shard::state::Shard;
 use crate::fanout::subscriber::State;
 
 impl Shard {
-    /// Whether the subscriber was sent nothing but heartbeats for as long as it may be. If not, sets when it is looked at
-    /// again.
+    /// Whether the subscriber was sent nothing but heartbeats for as long as it may be. If not, sets when it is looked
+    /// at again.
     pub(super) fn is_idle(&mut self, slot: SubscriberSlot) -> bool {
         let now = self.now;
         let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return false };

@@ -17,7 +17,7 @@ use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::mailbox::Mailbox;
 use crate::fanout::meters::{ShardCounts, ShardMetrics};
-use crate::fanout::quiet::Quiet;
+use crate::fanout::quiet::QuietTime;
 use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
 use crate::fanout::sink::{OwnedSink, Sink};
@@ -90,7 +90,7 @@ impl Shard {
     }
 
     pub(super) fn join(&mut self, join: Join) {
-        let quiet = join.idle.map(|limit| Box::new(Quiet::new(limit, self.now)));
+        let quiet = join.idle.map(|limit| Box::new(QuietTime::new(limit, self.now)));
         let deadlines = Deadlines {
             warns: self.deadline(join.times.warns),
             expires: self.deadline(join.times.expires),

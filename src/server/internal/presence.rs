@@ -84,7 +84,11 @@ struct NotedStream {
 }
 
 /// `there`, with the streams that are `which`, where they are asked for.
-async fn with_streams<T: Serialize>(control: &Control, there: T, which: Option<StreamFilter>) -> FullResponse {
+async fn with_streams<T: Serialize>(
+    control: &Control,
+    there: T,
+    which: Option<StreamFilter>,
+) -> FullResponse {
     let Some(which) = which else { return respond::ok(&there) };
     let page = control.connections().list(&which, None, CONNECTIONS).await;
     let connections_complete = page.next.is_none() && page.from.complete;

@@ -7,6 +7,8 @@ mod cors;
 mod forward;
 mod marked;
 mod marks;
+mod page_presence;
+mod page_publish;
 mod service;
 mod stream;
 mod topics;

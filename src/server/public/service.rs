@@ -10,12 +10,15 @@ use hyper::body::Incoming;
 use crate::config;
 use crate::control::Control;
 use crate::proxy::Proxy;
+use crate::publish::PublishService;
 use crate::rate::Rates;
 use crate::server::net::certificate::Certificate;
 use crate::server::net::takeover::SocketTaken;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::cors::Cors;
 use crate::server::public::marks::Marking;
+use crate::server::public::page_presence::PagePresence;
+use crate::server::public::page_publish::PagePublisher;
 use crate::server::public::transport::{ConnectionContext, Transport};
 use crate::server::respond;
 use crate::server::respond::{FullResponse, ResponseBody};
@@ -31,6 +34,9 @@ pub struct Public {
     pub(super) cors: Cors,
     pub(super) rates: Arc<Rates>,
     pub(super) transport: Arc<Transport>,
+    /// Publishes what pages do.
+    pub(super) pages: PagePublisher,
+    pub(super) presence: PagePresence,
     /// None where requests get neither ids nor traces nor lines.
     pub(super) marking: Option<Marking>,
     certificate: Option<Certificate>,
@@ -56,6 +62,8 @@ impl Public {
             control,
             transport: Arc::new(Transport::new(settings, proxy.keeps_header_case(), shown)),
             proxy,
+            pages: PagePublisher::default(),
+            presence: PagePresence::default(),
             marking: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
@@ -69,6 +77,16 @@ impl Public {
     /// Gives requests ids and places in traces as `settings` say; with `lines` each has a line in the log.
     pub fn marking_requests(self, settings: &config::Proxy, lines: bool) -> Self {
         Self { marking: Marking::new(settings, lines), ..self }
+    }
+
+    /// Publishes what pages do by what `publish` makes, of which the data may have `max` bytes. It is made when it is
+    /// first needed: by then everything is there that it needs.
+    pub fn publishing_for_pages(
+        self,
+        publish: impl Fn() -> PublishService + Send + Sync + 'static,
+        max: usize,
+    ) -> Self {
+        Self { pages: PagePublisher::new(publish, max), ..self }
     }
 
     /// The way in for subscribers.
@@ -111,6 +129,18 @@ impl Public {
                 Method::POST if let Some(client) = self.streams.renews(&route, request.uri().query()) => {
                     let answer = self.update_stream(&route, request, connection, &client);
                     return Ok(answer.await.map(ResponseBody::Full));
+                }
+                _ => self.streams.strip_token(&route, &mut request),
+            }
+        }
+        if let Some(route) = self.streams.presence_route(request.uri().path(), request.uri().query()) {
+            match *request.method() {
+                Method::GET => {
+                    let answer = self.tell_presence(&route, request, connection);
+                    return Ok(answer.await.map(ResponseBody::Full));
+                }
+                Method::OPTIONS if let Some(answer) = self.cors.preflight(request.headers()) => {
+                    return Ok(answer.map(ResponseBody::Full));
                 }
                 _ => self.streams.strip_token(&route, &mut request),
             }

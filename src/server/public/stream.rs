@@ -20,7 +20,7 @@ use crate::server::public::topics::{TopicChange, refused_with};
 use crate::server::public::transport::ConnectionContext;
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse, ResponseBody, STREAM_HEADERS};
-use crate::subscribe::{Admission, Refusal, RenewalOutcome, RenewalRequest, Route};
+use crate::subscribe::{Admission, PageTopics, Refusal, RenewalOutcome, RenewalRequest, Route};
 
 impl Public {
     /// `Err` when the connection is to be taken over.
@@ -73,11 +73,41 @@ impl Public {
         let address = origin.address;
         let mut response = if !self.admits(&parts, connection) {
             self.refuse(address, &self.streams.turn_away(Denied::OriginNotAllowed))
-        } else if route.changes_topics() && !body.is_end_stream() {
+        } else if (route.changes_topics() || !route.page_publish().is_empty()) && !body.is_end_stream() {
             let change = TopicChange { route, request: &parts, origin, client };
-            change.answer(&self.streams, &self.control, body).await
+            change.answer(&self.streams, &self.control, &self.pages, body).await
         } else {
             self.renewed(address, self.streams.renew(route, &parts, origin, client).await).await
+        };
+        self.cors.mark(&parts.headers, response.headers_mut());
+        response
+    }
+
+    /// Who is on the topics of a page's own stream.
+    pub(super) async fn tell_presence(
+        &self,
+        route: &Route<'_>,
+        request: Request<Incoming>,
+        connection: &ConnectionContext,
+    ) -> FullResponse {
+        if !request.body().is_end_stream() {
+            connection.note_body();
+        }
+        let (parts, _) = request.into_parts();
+        let origin = self.origin(&parts.headers, connection);
+        let address = origin.address;
+        let allowed = if self.admits(&parts, connection) {
+            self.streams.page_topics(route, &parts, origin).await
+        } else {
+            Err(self.streams.turn_away(Denied::OriginNotAllowed))
+        };
+        let mut response = match allowed {
+            Ok(PageTopics { topics, headers }) => {
+                let mut response = respond::page_presence(&self.presence.of(&self.control, &topics).await);
+                response.headers_mut().extend(headers);
+                response
+            }
+            Err(refusal) => self.refuse(address, &refusal),
         };
         self.cors.mark(&parts.headers, response.headers_mut());
         response

@@ -21,6 +21,6 @@ pub(in crate::server) use crate::server::respond::problem::ApiProblem;
 pub(in crate::server) use crate::server::respond::reload::{not_reloaded, reloaded};
 
 pub(in crate::server) use crate::server::respond::public::{
-    STREAM_HEADERS, close_connection, not_forwarded, page_change_failed, preflight, refused, renewed,
-    stream_head, too_many_requests, with_request_id,
+    STREAM_HEADERS, close_connection, not_forwarded, page_change_failed, page_presence, preflight,
+    published_by_page, refused, renewed, stream_head, too_many_requests, with_request_id,
 };

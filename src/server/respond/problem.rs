@@ -214,6 +214,11 @@ impl ApiProblem {
         Self::new(StatusCode::BAD_REQUEST, "bad_topics", bad.to_string())
     }
 
+    /// What a page would publish is none that can be.
+    pub(in crate::server) fn bad_page_event(sentence: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_page_event", sentence)
+    }
+
     pub(in crate::server) fn topics_not_edited(refused: TopicEditError) -> Self {
         match refused {
             TopicEditError::Edit(bad) => Self::bad_edit(bad),

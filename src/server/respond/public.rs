@@ -1,5 +1,6 @@
 //! What a client of the public listener reads.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{
@@ -10,7 +11,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::auth::Denied;
-use crate::control::{NotPassedOn, PageChangeError};
+use crate::control::{NotPassedOn, OnTopic, PageChangeError};
 use crate::event::{Block, EventFormat, Name};
 use crate::proxy::{BadRequest, ProxyError};
 use crate::rate::TooFast;
@@ -131,6 +132,38 @@ pub(in crate::server) fn too_many_requests(fast: TooFast) -> FullResponse {
 pub(in crate::server) fn renewed(expires_in: Option<Duration>, here: bool) -> FullResponse {
     let status = if here { StatusCode::OK } else { StatusCode::ACCEPTED };
     json(status, &serde_json::json!({ "expires_in": expires_in.map(|left| left.as_secs()) }))
+}
+
+/// A page's event is on its way. How many it is for is not the page's to know.
+pub(in crate::server) fn published_by_page() -> FullResponse {
+    preflight()
+}
+
+/// Who is on the topics of a page's own stream.
+pub(in crate::server) fn page_presence(topics: &[Arc<OnTopic>]) -> FullResponse {
+    #[derive(Serialize)]
+    struct OnPageTopic<'a> {
+        topic: &'a str,
+        streams: u64,
+        anonymous: u64,
+        users_total: usize,
+        users: &'a [String],
+        complete: bool,
+    }
+    let topics: Vec<OnPageTopic<'_>> = topics
+        .iter()
+        .map(|on| OnPageTopic {
+            topic: &on.topic,
+            streams: on.streams,
+            anonymous: on.anonymous,
+            users_total: on.users_total,
+            users: on.users.as_deref().unwrap_or_default(),
+            complete: on.complete,
+        })
+        .collect();
+    let mut response = json(StatusCode::OK, &serde_json::json!({ "topics": topics }));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// No instance that can be asked has that stream.

@@ -67,6 +67,7 @@ path = "/jwt"
 auth = "jwt"
 topics = ["news"]
 change_topics = true
+page_publish = ["typing"]
 ${sections.join('')}`,
     );
     const child = spawn(binary, ['serve', '--config', file], { stdio: ['ignore', 'ignore', 'pipe'] });
