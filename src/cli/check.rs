@@ -2,6 +2,7 @@
 //!
 //! Starts nothing and connects to nothing; shows no secret.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,7 +101,10 @@ fn summary(config: &Config) -> String {
     }
     let _ = match &config.redis {
         Some(redis) => {
-            let mapped: Vec<&str> = redis.channels.iter().map(|channel| channel.pattern.as_str()).collect();
+            let mut mapped: Vec<&str> =
+                redis.channels.iter().map(|channel| channel.pattern.as_str()).collect();
+            let mut seen = HashSet::new();
+            mapped.retain(|pattern| seen.insert(*pattern));
             let own = format!("{0}, {0}:topic:*", redis.prefix);
             let channels = [&[own.as_str()], mapped.as_slice()].concat().join(", ");
             writeln!(lines, "  redis     {}, channels {channels}", redis.place())

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use toml::de::DeValue;
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
 
 use crate::config::location::Location;
 use crate::config::raw::RawValue;
@@ -46,9 +47,10 @@ impl AskedKey {
         secret: bool,
         written: Option<(&RawValue<'_>, &Location)>,
     ) -> Self {
-        let fingerprint = written.map(|(raw, _)| Fingerprint::of(&text_of(raw))).unwrap_or_default();
+        let fingerprint = written.map(|(raw, _)| Fingerprint::of(&text_of(raw, true))).unwrap_or_default();
         let written = written.map(|(raw, place)| {
-            let text = if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw)) };
+            let text =
+                if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw, false)) };
             let from = match place {
                 Location::File(_) => "file",
                 Location::Variable(_) => "environment",
@@ -68,14 +70,15 @@ impl AskedKey {
     }
 }
 
-fn text_of(raw: &RawValue<'_>) -> String {
+/// A table is shown by its keys alone: nobody knows what is secret in it.
+fn text_of(raw: &RawValue<'_>, in_full: bool) -> String {
     match raw {
         RawValue::Text(text) => text.clone(),
-        RawValue::Toml(value) => text_of_toml(value),
+        RawValue::Toml(value) => text_of_toml(value, in_full),
     }
 }
 
-fn text_of_toml(value: &DeValue<'_>) -> String {
+fn text_of_toml(value: &DeValue<'_>, in_full: bool) -> String {
     match value {
         DeValue::String(text) => format!("\"{text}\""),
         DeValue::Integer(number) => number.as_str().to_owned(),
@@ -83,12 +86,21 @@ fn text_of_toml(value: &DeValue<'_>) -> String {
         DeValue::Boolean(yes) => yes.to_string(),
         DeValue::Datetime(at) => at.to_string(),
         DeValue::Array(entries) => {
-            let entries: Vec<String> = entries.iter().map(|entry| text_of_toml(entry.get_ref())).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|entry| text_of_toml(entry.get_ref(), in_full)).collect();
             format!("[{}]", entries.join(", "))
         }
         DeValue::Table(table) => {
-            let keys: Vec<&str> = table.keys().map(|key| key.get_ref().as_ref()).collect();
-            format!("{{ {} }}", keys.join(", "))
+            let shown = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                let key: &DeString<'_> = key.get_ref();
+                if in_full {
+                    format!("{key} = {}", text_of_toml(value.get_ref(), true))
+                } else {
+                    key.to_string()
+                }
+            };
+            let fields: Vec<String> = table.iter().map(shown).collect();
+            format!("{{ {} }}", fields.join(", "))
         }
     }
 }

@@ -6,12 +6,16 @@ use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
 use crate::config::schema::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
-use crate::config::schema::{AuthTicket, Jwks, Jwt, Outbound, Webhook};
+use crate::config::schema::{AuthTicket, Jwt, Outbound, Webhook};
 use crate::config::values::{Backend, Secret};
 use crate::event::{Pattern, Template};
-use crate::jws::JwsKey;
 use crate::net::via::NoProxy;
 use crate::pace::Quota;
+
+#[path = "load_parts_tests.rs"]
+mod parts;
+
+use parts::{content_in_full, jwt_in_full};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -70,18 +74,6 @@ fn stands_alone(section: &str, key: &str) -> bool {
     doc.is_some_and(|(_, doc)| matches!(doc.kind, KeyKind::File | KeyKind::Instead))
 }
 
-/// `[auth.jwt]` of the example with nothing commented out.
-fn jwt_in_full() -> Jwt {
-    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----";
-    let keys = vec![
-        JwsKey::from_secret(b"change-me").unwrap(),
-        JwsKey::from_pem(pem).unwrap(),
-        JwsKey::from_secret(b"change-me-too").unwrap().named("2026-11"),
-    ];
-    let url = "https://login.example/.well-known/jwks.json".parse().unwrap();
-    Jwt { keys, jwks: Some(Jwks::at(url)), ..Jwt::default() }
-}
-
 /// What the example comes to with nothing commented out: the defaults, and what has none.
 fn example_in_full() -> Config {
     let template = |text: &str| Some(Template::parse(text).unwrap());
@@ -92,11 +84,8 @@ fn example_in_full() -> Config {
     };
     let channel = Channel {
         pattern: "chat:*".to_owned(),
-        topic: template("conversation:{1}"),
-        user: template("{1}"),
-        session: template("{1}"),
-        event: template("message:new"),
         format: ChannelFormat::Raw,
+        content: content_in_full(),
         bridge: false,
     };
     let redis = Redis {

@@ -17,9 +17,9 @@ use crate::event::{Audience, BadAudience, BadName, Event, EventName, Key, Name};
 use crate::trace::TraceContext;
 
 /// Longest `retry`: a day, in milliseconds.
-const MAX_RETRY: u32 = 86_400_000;
+pub(super) const MAX_RETRY: u32 = 86_400_000;
 /// Longest `ttl`: a year, in seconds.
-const MAX_TTL: u64 = 31_536_000;
+pub(super) const MAX_TTL: u64 = 31_536_000;
 /// Longest `idempotency_key` and `coalesce`, in bytes.
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 

@@ -5,6 +5,8 @@
 mod audience;
 mod bad_envelope;
 mod batch;
+mod content;
+mod content_mapping;
 mod envelope;
 mod format;
 mod frame;
@@ -22,6 +24,11 @@ mod write;
 pub use crate::event::audience::{Audience, BadAudience, Key};
 pub use crate::event::bad_envelope::{BadEnvelope, BadField};
 pub use crate::event::batch::{BadBatch, EventBatch, Item, parse_events};
+pub use crate::event::content::{FoundFields, WantedFields};
+pub use crate::event::content_mapping::{
+    BadContent, ContentCondition, ContentConditions, ContentMapping, ContentTemplates, OuterValue,
+    content_path,
+};
 pub use crate::event::envelope::{EnvelopeDefaults, check_idempotency_key, parse_event};
 pub use crate::event::format::{DecodedEvent, EventFormat, Timestamps};
 pub use crate::event::frame::{Block, Draft, Frame};

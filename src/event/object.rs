@@ -125,7 +125,7 @@ fn unknown(name: &str, names: &'static [&'static str]) -> BadEnvelope {
 }
 
 /// What a JSON value is; `raw` is one.
-fn type_of(raw: &str) -> &'static str {
+pub(super) fn type_of(raw: &str) -> &'static str {
     match raw.as_bytes().first() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",

@@ -38,7 +38,12 @@ impl Pattern {
     }
 
     pub fn matches(&self, topic: &Name) -> bool {
-        let mut rest = topic.as_str();
+        self.matches_text(topic.as_str())
+    }
+
+    /// The same of any text.
+    pub fn matches_text(&self, text: &str) -> bool {
+        let mut rest = text;
         let mut parts = self.as_str().split('*');
         let first = parts.next().unwrap_or_default();
         let Some(last) = parts.next_back() else { return first == rest };

@@ -99,7 +99,7 @@ pub struct Template {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum TemplatePart {
+pub(super) enum TemplatePart {
     Literal(Box<str>),
     Value(Placeholder),
 }
@@ -135,6 +135,10 @@ impl Template {
     /// The template as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    pub(super) fn parts(&self) -> &[TemplatePart] {
+        &self.parts
     }
 
     /// In the order of the text; one that stands twice comes twice.

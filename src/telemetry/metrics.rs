@@ -40,6 +40,7 @@ metrics_table! {
     RESETS = Counter "sidestream_resets_total", "Open streams that were too slow for the log, missed events and got a reset.";
     EVENTS = Counter "sidestream_events_total", "Events taken in, by source.";
     EVENTS_REFUSED = Counter "sidestream_events_refused_total", "Events refused, by source and reason.";
+    MESSAGES_UNFIT = Counter "sidestream_messages_unfit_total", "Messages of mapped channels and requests to hooks that made no event, by source, mapping and the field that does not fit.";
     EVENTS_DUPLICATE = Counter "sidestream_events_duplicate_total", "Events not appended because their idempotency key was known, by source.";
     PUBLISHES = Counter "sidestream_publishes_total", "Publishes over HTTP that were accepted, by publisher.";
     PAGE_PUBLISHES = Counter "sidestream_page_publishes_total", "Events that pages published, or were not allowed to, by outcome.";

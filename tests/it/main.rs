@@ -11,6 +11,7 @@
 //! | `clients.rs` | clients that were not written here |
 //! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
+//! | `content.rs` | what applications publish already, mapped by its content |
 //! | `cors.rs` | pages of other origins: who may open a stream and read it |
 //! | `dashboard.rs` | the dashboard: who may see it and act, its numbers, its page in a browser |
 //! | `dead_peers.rs` | peers that vanish silently |
@@ -87,6 +88,7 @@ mod cli;
 mod clients;
 mod config;
 mod connections;
+mod content;
 mod cors;
 mod dashboard;
 mod dead_peers;

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod choice;
+pub(in crate::config) mod content_templates;
 mod numbers;
 mod parse;
 mod rates;

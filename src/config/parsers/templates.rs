@@ -3,7 +3,7 @@
 //! A template that gets through here has a value for every placeholder, but for what a request leaves out.
 
 use crate::config::raw::{RawValue, Rejection};
-use crate::event::{Absent, BadTemplate, EventName, Name, Placeholder, Template};
+use crate::event::{Absent, BadTemplate, Name, Placeholder, Template};
 use crate::suggest::{any_of, nearest};
 
 /// The path of a stream: literal segments and `{name}`.
@@ -160,52 +160,6 @@ pub(in crate::config) fn claim_template(raw: &RawValue<'_>) -> Result<Template, 
     Ok(template)
 }
 
-/// A template of a channel's audience, or of its event when `event` is set.
-pub(in crate::config) fn channel_template(
-    pattern: &str,
-    event: bool,
-) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
-    let stars = pattern.matches('*').count();
-    move |raw| {
-        let template = template(raw)?;
-        if event {
-            literal(&template, EventName::MAX, |text| EventName::parse_published(text).map(drop))?;
-        } else {
-            literal(&template, Name::MAX, |text| Name::parse(text).map(drop))?;
-        }
-        for placeholder in template.placeholders() {
-            let number: Option<usize> = match &*placeholder.source {
-                "" if placeholder.name.bytes().all(|b| b.is_ascii_digit()) => placeholder.name.parse().ok(),
-                _ => None,
-            };
-            let allowed = match stars {
-                0 => "its pattern has no `*`: a template can have `{0}`, the whole channel".to_owned(),
-                1 => "a template can have `{0}`, the whole channel, and `{1}`, what the `*` stands for"
-                    .to_owned(),
-                many => format!(
-                    "a template can have `{{0}}`, the whole channel, and `{{1}}` to `{{{many}}}`, what each `*` stands for"
-                ),
-            };
-            match number {
-                Some(number) if number <= stars => {}
-                Some(number) => {
-                    return Err(Rejection::with(
-                        format!("has `{{{number}}}`, which stands for nothing"),
-                        allowed,
-                    ));
-                }
-                None => {
-                    return Err(Rejection::with(
-                        format!("has an unknown placeholder `{placeholder}`"),
-                        allowed,
-                    ));
-                }
-            }
-        }
-        Ok(template)
-    }
-}
-
 /// A topic on which it is said who comes and goes.
 pub(in crate::config) fn presence_template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let template = template(raw)?;
@@ -236,7 +190,7 @@ fn template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     Ok(template)
 }
 
-fn written(raw: &RawValue<'_>) -> Result<Template, Rejection> {
+pub(super) fn written(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let text = raw.text("a string")?;
     let template = Template::parse(text).map_err(|error| Rejection::from(format!("{error}")))?;
     // What other languages put into braces is no part of a name here.
@@ -255,7 +209,7 @@ fn written(raw: &RawValue<'_>) -> Result<Template, Rejection> {
 }
 
 /// Refuses a template that can never make a name, whatever its values are.
-fn literal<E: std::fmt::Display>(
+pub(super) fn literal<E: std::fmt::Display>(
     template: &Template,
     max: usize,
     check: impl Fn(&str) -> Result<(), E>,

@@ -19,6 +19,7 @@ mod auth;
 mod auth_backend;
 mod auth_ticket;
 mod config;
+mod content;
 mod cors;
 mod dashboard;
 mod drain;

@@ -234,9 +234,24 @@ fn check_channels(redis: &Redis, s: &mut SectionReader<'_, '_>) {
             );
         }
         let same = |earlier: &Channel| earlier.pattern == channel.pattern;
-        if let Some(earlier) = redis.channels[..at].iter().position(same) {
+        let for_all = |earlier: &Channel| same(earlier) && earlier.content.when.is_empty();
+        if let Some(earlier) = redis.channels[..at].iter().position(for_all) {
             let other = format!("channel[{}].pattern", earlier + 1);
-            s.report(&[&key, &other], "`pattern` is mapped by an earlier [[redis.channel]] already", None);
+            s.report(
+                &[&key, &other],
+                "`pattern` is mapped by an earlier [[redis.channel]] already",
+                Some("say which messages that one is for: when = { type = \"message\" }".to_owned()),
+            );
+        }
+        let otherwise = |earlier: &Channel| same(earlier) && earlier.bridge != channel.bridge;
+        if let Some(earlier) = redis.channels[..at].iter().position(otherwise) {
+            let keys =
+                [format!("channel[{}].bridge", at + 1), format!("channel[{}].bridge", earlier + 1), key];
+            s.report(
+                &keys.each_ref().map(String::as_str),
+                "`bridge` is different from an earlier [[redis.channel]] with the same `pattern`",
+                Some("a channel's messages go into the stream as a whole, or not at all".to_owned()),
+            );
         }
     }
 }

@@ -12,9 +12,11 @@ use metrics::Counter;
 use crate::event::Event;
 use crate::log::{Appended, Log};
 use crate::redis::bridge::tap::ChannelTap;
-use crate::redis::channels::mapping::{ChannelMapping, Channels};
+use crate::redis::channels::alternatives::{Alternatives, MappedMessage};
+use crate::redis::channels::mapping::BadMessage;
+use crate::redis::channels::subscriptions::Channels;
 use crate::redis::client::resp::RespReply;
-use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, line_enabled, log_line};
+use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, MESSAGES_UNFIT, line_enabled, log_line};
 
 /// The source's name in metrics.
 const SOURCE: &str = "redis";
@@ -196,21 +198,22 @@ impl Ingest {
             RespReply::Error(text) => return IngestOutcome::Refused(text),
             _ => return IngestOutcome::Unexpected,
         };
-        for mapping in mappings {
-            let event = mapping.event(channel, message);
-            if let Some(tap) = tap.as_ref().filter(|_| mapping.is_bridged) {
-                // One that is not kept counts as well, so that every version of sidestream counts alike.
-                tap.hear(event.as_ref().ok().filter(|event| !event.ephemeral));
-                *heard = true;
+        let Some(mappings) = mappings else { return IngestOutcome::Message };
+        let mapped = mappings.event(channel, message);
+        let is_bridged = mappings.is_bridged() && tap.is_some();
+        if let Some(tap) = tap.as_ref().filter(|_| is_bridged) {
+            // One that is not kept counts as well, so that every version of sidestream counts alike.
+            tap.hear(mapped.event().filter(|event| !event.ephemeral));
+            *heard = true;
+        }
+        match mapped {
+            MappedMessage::Event(event) if is_bridged && !event.ephemeral => {}
+            MappedMessage::Event(event) => {
+                *lasting |= !event.ephemeral;
+                batch.push(event);
             }
-            match event {
-                Ok(event) if mapping.is_bridged && !event.ephemeral && tap.is_some() => {}
-                Ok(event) => {
-                    *lasting |= !event.ephemeral;
-                    batch.push(event);
-                }
-                Err(bad) => refuse(refusals, bad.label(), Some(mapping), &bad),
-            }
+            MappedMessage::Unmatched => count_unfit(mappings, "when".to_owned()),
+            MappedMessage::Bad(bad) => refuse_message(refusals, mappings, &bad),
         }
         if self.batch.len() >= MAX_BATCH {
             self.flush();
@@ -253,7 +256,7 @@ impl Ingest {
     }
 }
 
-type FindMappings = for<'c> fn(&'c Channels, &[u8]) -> &'c [ChannelMapping];
+type FindMappings = for<'c> fn(&'c Channels, &[u8]) -> Option<&'c Alternatives>;
 
 /// What a message of the subscription to `name` stands for. Of one that comes and is there already, the mapping of
 /// before counts until it is decided.
@@ -261,11 +264,8 @@ fn mappings_of<'c>(
     (channels, coming): (&'c Channels, Option<&'c Channels>),
     find: FindMappings,
     name: &[u8],
-) -> &'c [ChannelMapping] {
-    match find(channels, name) {
-        [] => coming.map_or(&[][..], |coming| find(coming, name)),
-        mappings => mappings,
-    }
+) -> Option<&'c Alternatives> {
+    find(channels, name).or_else(|| find(coming?, name))
 }
 
 /// Whether Redis refused a command on shards' channels because it knows none.
@@ -276,11 +276,25 @@ pub(in crate::redis) fn is_without_shards(text: &[u8]) -> bool {
             .any(|word| text.windows(word.len()).any(|part| part == *word))
 }
 
+/// Counts a message that made no event, by the operator's word for what does not fit.
+fn count_unfit(mappings: &Alternatives, field: String) {
+    let mapping = mappings.pattern().to_owned();
+    metrics::counter!(MESSAGES_UNFIT, "source" => SOURCE, "mapping" => mapping, "field" => field)
+        .increment(1);
+}
+
+fn refuse_message(refusals: &mut Vec<RefusalLog>, mappings: &Alternatives, bad: &BadMessage) {
+    if let Some(field) = bad.field() {
+        count_unfit(mappings, field);
+    }
+    refuse(refusals, bad.label(), Some(mappings.pattern()), bad);
+}
+
 /// Counts a refusal, and logs it unless one for the same reason was logged just now.
 fn refuse(
     refusals: &mut Vec<RefusalLog>,
     reason: &'static str,
-    mapping: Option<&ChannelMapping>,
+    pattern: Option<&str>,
     why: &dyn std::fmt::Display,
 ) {
     metrics::counter!(EVENTS_REFUSED, "source" => SOURCE, "reason" => reason).increment(1);
@@ -299,7 +313,6 @@ fn refuse(
             return;
         }
     };
-    let pattern = mapping.map(|mapping| &*mapping.pattern);
     tracing::warn!(reason, pattern, error = %why, suppressed, "a message from Redis is no event and was passed over");
 }
 

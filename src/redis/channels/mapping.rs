@@ -1,40 +1,21 @@
-//! Which channels are listened to, and what a message on each stands for.
+//! What a message on a channel stands for, by one `[[redis.channel]]` or by our own rules.
 //!
-//! Every mapping belongs to exactly one subscription, and Redis says with a message for which subscription it is. So
-//! one that Redis delivers twice, because a channel and a pattern match, is published once for each mapping, never
-//! twice for one. This file knows no connection and no log.
+//! This file knows no connection and no log.
 
 use std::borrow::Cow;
-
-use hashbrown::HashMap;
 
 use crate::config;
 use crate::config::ChannelFormat;
 use crate::event::{
-    Audience, BadAudience, BadEnvelope, BadField, BadName, EnvelopeDefaults, Event, EventName, Key, Missing,
-    Name, Placeholder, Template, parse_event,
+    Audience, BadAudience, BadContent, BadEnvelope, BadField, BadName, ContentConditions, ContentMapping,
+    ContentTemplates, EnvelopeDefaults, Event, EventName, Key, Missing, Name, Placeholder, Template,
+    WantedFields, content_path, parse_event,
 };
 
-/// The subscriptions, and what a message of each stands for.
-pub(in crate::redis) struct Channels {
-    /// Where instances tell each other who is given which topics: no event is published there. With a stream that
-    /// stands in the stream.
-    assignments: Option<Box<[u8]>>,
-    /// Whether the operator mapped any whose messages are delivered live only.
-    pub(in crate::redis) mapped: bool,
-    /// Whether sidestream's own channels are bridged into the stream.
-    own_bridged: bool,
-    /// In a Cluster: the channel of the stream's own shard.
-    sharded: Option<Box<[u8]>>,
-    exact: HashMap<Box<[u8]>, Vec<ChannelMapping>>,
-    /// By the pattern as Redis knows it.
-    patterns: HashMap<Box<[u8]>, Vec<ChannelMapping>>,
-}
-
 /// What the messages of a channel, or of the channels of a pattern, stand for.
-pub(in crate::redis) struct ChannelMapping {
+pub(super) struct ChannelMapping {
     /// As the operator wrote it.
-    pub(in crate::redis) pattern: Box<str>,
+    pub(super) pattern: Box<str>,
     /// The texts around each `*`; one for a channel without any.
     literals: Box<[Box<str>]>,
     topic: Option<Template>,
@@ -42,8 +23,11 @@ pub(in crate::redis) struct ChannelMapping {
     session: Option<Template>,
     event: Option<Template>,
     format: ChannelFormat,
+    /// What is made of the message's content, if anything is.
+    pub(super) content: Option<Box<ContentMapping>>,
+    pub(super) when: ContentConditions,
     /// Its messages go into the stream.
-    pub(in crate::redis) is_bridged: bool,
+    pub(super) is_bridged: bool,
 }
 
 /// Why a message is not an event. The text holds nothing of the message or the channel.
@@ -61,6 +45,8 @@ pub(in crate::redis) enum BadMessage {
     Name(#[from] BadName),
     #[error("it {0}")]
     Audience(#[from] BadAudience),
+    #[error("{0}")]
+    Content(#[from] BadContent),
 }
 
 impl From<BadEnvelope> for BadMessage {
@@ -83,111 +69,43 @@ impl BadMessage {
             Self::NotUtf8 => "utf8",
             Self::Channel | Self::Missing(_) | Self::Name(_) => "channel",
             Self::Audience(_) => "audience",
+            Self::Content(bad) => bad.label(),
         }
     }
-}
 
-impl Channels {
-    /// Sidestream's own channels and the mapped ones.
-    pub(in crate::redis) fn new(settings: &config::Redis) -> Self {
-        let own_bridged = settings.stream.as_ref().is_some_and(|stream| stream.bridge);
-        let prefix = &settings.prefix;
-        let assignments = settings.stream.is_none().then(|| assignments_channel(prefix).into());
-        let mut channels = Self {
-            assignments,
-            mapped: settings.channels.iter().any(|channel| !channel.bridge),
-            own_bridged,
-            sharded: None,
-            exact: HashMap::new(),
-            patterns: HashMap::new(),
-        };
-        channels.add(ChannelMapping::envelope(&[prefix], None, own_bridged));
-        let rest = Template::parse("{1}").expect("a template of our own");
-        channels.add(ChannelMapping::envelope(&[&format!("{prefix}:topic:"), ""], Some(rest), own_bridged));
-        for channel in &settings.channels {
-            channels.add(ChannelMapping::new(channel));
+    /// The field that does not fit, by the operator's word for it.
+    pub(in crate::redis) fn field(&self) -> Option<String> {
+        match self {
+            Self::Content(bad) => bad.field(),
+            _ => None,
         }
-        channels
     }
-
-    /// Adds the channel of a Cluster's shard, which has envelopes as `<prefix>` has.
-    pub(in crate::redis) fn add_sharded(&mut self, channel: &str) {
-        let mapping = ChannelMapping::envelope(&[channel], None, self.own_bridged);
-        self.sharded = Some(channel.as_bytes().into());
-        self.exact.entry(channel.as_bytes().into()).or_default().push(mapping);
-    }
-
-    /// Whether the messages of any subscription go into the stream.
-    pub(in crate::redis) fn is_bridged(&self) -> bool {
-        self.bridged().next().is_some()
-    }
-
-    /// The subscriptions whose messages go into the stream.
-    pub(in crate::redis) fn bridged(&self) -> impl Iterator<Item = &[u8]> {
-        let all = self.exact.iter().chain(&self.patterns);
-        all.filter(|(_, mappings)| mappings.iter().any(|mapping| mapping.is_bridged)).map(|(name, _)| &**name)
-    }
-
-    /// What to `SSUBSCRIBE` to.
-    pub(in crate::redis) fn sharded(&self) -> Option<&[u8]> {
-        self.sharded.as_deref()
-    }
-
-    fn add(&mut self, mapping: ChannelMapping) {
-        let (subscriptions, name) = match &*mapping.literals {
-            [channel] => (&mut self.exact, channel.as_bytes().into()),
-            literals => (&mut self.patterns, glob(literals).into_bytes().into_boxed_slice()),
-        };
-        subscriptions.entry(name).or_default().push(mapping);
-    }
-
-    /// What to `SUBSCRIBE` to.
-    pub(in crate::redis) fn exact(&self) -> impl Iterator<Item = &[u8]> {
-        let others = self.exact.keys().map(AsRef::as_ref).filter(|channel| Some(*channel) != self.sharded());
-        others.chain(self.assignments.as_deref())
-    }
-
-    /// Whether a message on `channel` says what topics are given.
-    pub(in crate::redis) fn is_given(&self, channel: &[u8]) -> bool {
-        self.assignments.as_deref() == Some(channel)
-    }
-
-    /// What to `PSUBSCRIBE` to.
-    pub(in crate::redis) fn patterns(&self) -> impl Iterator<Item = &[u8]> {
-        self.patterns.keys().map(AsRef::as_ref)
-    }
-
-    /// What a message of the subscription to `channel` stands for.
-    pub(in crate::redis) fn of_channel(&self, channel: &[u8]) -> &[ChannelMapping] {
-        self.exact.get(channel).map_or(&[], Vec::as_slice)
-    }
-
-    /// What a message of the subscription to `pattern` stands for.
-    pub(in crate::redis) fn of_pattern(&self, pattern: &[u8]) -> &[ChannelMapping] {
-        self.patterns.get(pattern).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// The channel on which it is said what topics are given.
-pub(in crate::redis) fn assignments_channel(prefix: &str) -> Vec<u8> {
-    [prefix.as_bytes(), b":topics"].concat()
 }
 
 impl ChannelMapping {
-    fn new(channel: &config::Channel) -> Self {
+    /// `wanted` learns which fields of a message it has to find.
+    pub(super) fn new(channel: &config::Channel, wanted: &mut WantedFields) -> Self {
+        let templates = &channel.content;
+        let is_of_content = match channel.format {
+            ChannelFormat::Envelope => false,
+            ChannelFormat::Raw => is_of_content(templates),
+            ChannelFormat::Laravel | ChannelFormat::ActionCable | ChannelFormat::FlaskSse => true,
+        };
         Self {
             pattern: channel.pattern.as_str().into(),
             literals: channel.pattern.split('*').map(Into::into).collect(),
-            topic: channel.topic.clone(),
-            user: channel.user.clone(),
-            session: channel.session.clone(),
-            event: channel.event.clone(),
+            topic: templates.topic.clone(),
+            user: templates.user.clone(),
+            session: templates.session.clone(),
+            event: templates.event.clone(),
             format: channel.format,
+            content: is_of_content.then(|| Box::new(ContentMapping::new(templates, wanted))),
+            when: ContentConditions::new(&templates.when, wanted),
             is_bridged: channel.bridge,
         }
     }
 
-    fn envelope(literals: &[&str], topic: Option<Template>, is_bridged: bool) -> Self {
+    pub(super) fn envelope(literals: &[&str], topic: Option<Template>, is_bridged: bool) -> Self {
         Self {
             pattern: literals.join("*").into(),
             literals: literals.iter().copied().map(Into::into).collect(),
@@ -196,16 +114,22 @@ impl ChannelMapping {
             session: None,
             event: None,
             format: ChannelFormat::Envelope,
+            content: None,
+            when: ContentConditions::default(),
             is_bridged,
         }
     }
 
     /// The event that `message` on `channel` stands for. With templates, a channel's name that they cannot be made of
     /// refuses the message even where it names its audience itself: it came on a channel that was not meant.
-    pub(in crate::redis) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
+    pub(super) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
         let (audience, name) = self.names(channel)?;
         match self.format {
-            ChannelFormat::Raw => {
+            // Of frameworks' messages an event is made by their content.
+            ChannelFormat::Raw
+            | ChannelFormat::Laravel
+            | ChannelFormat::ActionCable
+            | ChannelFormat::FlaskSse => {
                 let audience = Audience::new(audience, Vec::new())?;
                 let data = str::from_utf8(message).map_err(|_| BadMessage::NotUtf8)?;
                 Ok(Event { name, ..Event::new(audience, data) })
@@ -224,13 +148,7 @@ impl ChannelMapping {
             return Ok((Vec::new(), None));
         }
         let channel = str::from_utf8(channel).map_err(|_| BadMessage::Channel)?;
-        let value = |placeholder: &Placeholder| {
-            let number: usize = placeholder.name.parse().ok().filter(|_| placeholder.source.is_empty())?;
-            match number.checked_sub(1) {
-                None => Some(channel),
-                Some(star) => captures(&self.literals, channel).nth(star),
-            }
-        };
+        let value = |placeholder: &Placeholder| self.part(channel, placeholder);
         type Make = fn(Name) -> Key;
         let mut audience = Vec::new();
         for (template, make) in [(topic, Key::Topic as Make), (user, Key::User), (session, Key::Session)] {
@@ -244,6 +162,27 @@ impl ChannelMapping {
         };
         Ok((audience, event))
     }
+
+    /// The part of the channel's name that a placeholder stands for.
+    pub(super) fn part<'c>(&self, channel: &'c str, placeholder: &Placeholder) -> Option<&'c str> {
+        let number: usize = placeholder.name.parse().ok().filter(|_| placeholder.source.is_empty())?;
+        match number.checked_sub(1) {
+            None => Some(channel),
+            Some(star) => captures(&self.literals, channel).nth(star),
+        }
+    }
+}
+
+/// Whether the message's content is looked into.
+fn is_of_content(templates: &ContentTemplates) -> bool {
+    let ContentTemplates { topic, user, session, event, when: _, retry: _, .. } = templates;
+    let ContentTemplates { client, broadcast, except_client, data, idempotency_key, coalesce, ttl, .. } =
+        templates;
+    let further = [client, except_client, data, idempotency_key, coalesce, ttl];
+    let mut fields = [topic, user, session, event].into_iter().flatten().flat_map(Template::placeholders);
+    *broadcast
+        || further.iter().any(|template| template.is_some())
+        || fields.any(|one| content_path(one).is_some())
 }
 
 /// What each `*` between `literals` stands for in `channel`, which matches: as little as it can, the last what is left.
@@ -261,23 +200,26 @@ fn captures<'c>(literals: &[Box<str>], channel: &'c str) -> impl Iterator<Item =
     })
 }
 
-/// The pattern in Redis's spelling, to which more than `*` is special.
-fn glob(literals: &[Box<str>]) -> String {
-    let mut pattern = String::new();
-    for (n, literal) in literals.iter().enumerate() {
-        if n > 0 {
-            pattern.push('*');
-        }
-        for c in literal.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_star_takes_as_little_as_it_can_and_the_last_what_is_left() {
+        for (pattern, channel, expected) in [
+            ("chat:*", "chat:42", &["42"][..]),
+            ("chat:*", "chat:", &[""]),
+            ("*", "any:thing", &["any:thing"]),
+            ("*:chat", "a:b:chat", &["a:b"]),
+            ("*:*", "a:b:c", &["a", "b:c"]),
+            ("a*b*c", "a-b-b-c", &["-", "-b-"]),
+            ("a*b*b", "abb", &["", ""]),
+            ("a**z", "abcz", &["", "bc"]),
+            ("räume:*:☂", "räume:zwölf:☂", &["zwölf"]),
+            ("news", "news", &[]),
+        ] {
+            let literals: Vec<Box<str>> = pattern.split('*').map(Into::into).collect();
+            assert_eq!(captures(&literals, channel).collect::<Vec<_>>(), expected, "{pattern} {channel}");
         }
     }
-    pattern
 }
-
-#[cfg(test)]
-#[path = "mapping_tests.rs"]
-mod tests;

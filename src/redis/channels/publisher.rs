@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::health::Reporter;
 use crate::publish::{Relay, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
-use crate::redis::channels::mapping::assignments_channel;
+use crate::redis::channels::subscriptions::assignments_channel;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;

@@ -6,7 +6,7 @@ use super::*;
 use crate::config;
 use crate::health::{Health, ReadyFor, State as Standing};
 use crate::log::{Log, Retention};
-use crate::redis::channels::mapping::Channels;
+use crate::redis::channels::subscriptions::Channels;
 use crate::redis::double::{Double, Peer, TIMING, eventually, nobody, within};
 
 /// A subscription that runs.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config;
-use crate::redis::channels::mapping::Channels;
+use crate::redis::channels::subscriptions::Channels;
 use crate::redis::client::resp::write_command;
 
 /// Changes the channels that this instance listens to.

@@ -1,0 +1,37 @@
+use crate::config::schema::{Jwks, Jwt};
+use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
+use crate::jws::JwsKey;
+
+/// `[auth.jwt]` of the example with nothing commented out.
+pub(super) fn jwt_in_full() -> Jwt {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhmD+X31z7todctQ8amYwFXyhYZaWCzBLmNbP3tUsdZ4=\n-----END PUBLIC KEY-----";
+    let keys = vec![
+        JwsKey::from_secret(b"change-me").unwrap(),
+        JwsKey::from_pem(pem).unwrap(),
+        JwsKey::from_secret(b"change-me-too").unwrap().named("2026-11"),
+    ];
+    let url = "https://login.example/.well-known/jwks.json".parse().unwrap();
+    Jwt { keys, jwks: Some(Jwks::at(url)), ..Jwt::default() }
+}
+
+/// The keys of content as the example has them.
+pub(super) fn content_in_full() -> ContentTemplates {
+    let template = |text: &str| Some(Template::parse(text).unwrap());
+    let of_type = Template::parse("{data.type}").unwrap().placeholders().next().unwrap().clone();
+    let when = ContentCondition { value: of_type, any_of: vec![Pattern::parse("message").unwrap()] };
+    ContentTemplates {
+        topic: template("conversation:{data.conversationId}"),
+        user: template("{data.user_id}"),
+        session: template("{data.session?}"),
+        client: template("{data.client?}"),
+        broadcast: false,
+        except_client: template("{data.socket?}"),
+        event: template("{data.type:-message:new}"),
+        data: template("{data.payload}"),
+        idempotency_key: template("{data.id?}"),
+        coalesce: template("{data.cursor?}"),
+        ttl: template("{data.ttl:-60}"),
+        retry: None,
+        when: vec![when],
+    }
+}
