@@ -8,7 +8,7 @@
 //! | 7 | [`cli`] |
 //! | 6 | [`app`] |
 //! | 5 | [`server`] [`redis`] |
-//! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] |
+//! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] [`upstream`] |
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`memory`] [`proxy`] |
 //! | 2 | [`log`] [`config`] [`rate`] [`spans`] |
 //! | 1 | [`deadline`] [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
@@ -50,5 +50,6 @@ pub mod suggest;
 pub mod systemd;
 pub mod telemetry;
 pub mod trace;
+pub mod upstream;
 pub mod web;
 pub mod webhooks;

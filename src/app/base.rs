@@ -23,6 +23,7 @@ use crate::rate::Rates;
 use crate::redis;
 use crate::redis::ChannelUpdates;
 use crate::telemetry::Metrics;
+use crate::upstream::Upstreams;
 use crate::webhooks::Webhooks;
 
 /// Everything that there is one of in a daemon's life.
@@ -39,6 +40,8 @@ pub(super) struct Base {
     pub(super) topic_list: Arc<TopicList>,
     pub(super) rates: Arc<Rates>,
     pub(super) memory: Arc<Memory>,
+    /// The application's streams that are read here.
+    pub(super) upstreams: Arc<Upstreams>,
     /// Whoever forwards to the backend says how it stands.
     pub(super) backend: Reporter,
     /// Whether topics are counted, so that webhooks can be told of them.
@@ -73,6 +76,7 @@ impl Base {
             cluster,
             connections,
         ));
+        let upstreams = Upstreams::new(Arc::clone(&log), Arc::clone(&fanout), order.serving.clone());
         let backend = health.depend_on("backend", false);
         Ok(Self {
             order,
@@ -87,6 +91,7 @@ impl Base {
             topic_list,
             rates: Arc::new(Rates::new(&rate_settings(&config.limits))),
             memory: Memory::new(config.limits.memory),
+            upstreams: Arc::new(upstreams),
             backend,
             counts_topics,
             redis: OnceLock::new(),

@@ -89,6 +89,7 @@ impl PublicSide {
             certificate,
             Arc::clone(&base.rates),
         )
+        .reading(Arc::clone(&base.upstreams))
         .marking_requests(&config.proxy, config.telemetry.log_requests);
         let for_pages = Arc::clone(base);
         let max = usize::try_from(config.limits.page_event.0).unwrap_or(usize::MAX);

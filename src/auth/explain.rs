@@ -72,7 +72,7 @@ pub fn explain_stream(stream: &config::Stream, verified: &Verified) -> StreamExp
         }
     }
     let mut topics = Vec::new();
-    for template in &stream.topics {
+    for template in stream.heard() {
         match filled(template, &verified.claims) {
             Err(claim) => topics.push(TopicExplanation {
                 topic: template.to_string(),

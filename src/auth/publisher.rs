@@ -294,6 +294,7 @@ impl PublisherScope {
             Key::User(_) => self.users,
             Key::Session(_) => self.sessions,
             Key::Client(_) => self.clients,
+            Key::Upstream(_) => false,
             Key::Broadcast => self.broadcast,
         }
     }
@@ -307,6 +308,7 @@ impl NotAllowed {
             Self::Audience(Key::User(_)) => "user_not_allowed",
             Self::Audience(Key::Session(_)) => "session_not_allowed",
             Self::Audience(Key::Client(_)) => "client_not_allowed",
+            Self::Audience(Key::Upstream(_)) => "upstream_not_allowed",
             Self::Audience(Key::Broadcast) => "broadcast_not_allowed",
             Self::Event(_) => "event_not_allowed",
             Self::Retry => "retry_not_allowed",
@@ -333,6 +335,7 @@ fn shown(key: &Key) -> String {
         Key::User(_) => "users".to_owned(),
         Key::Session(_) => "sessions".to_owned(),
         Key::Client(_) => "single streams".to_owned(),
+        Key::Upstream(_) => "streams of the application".to_owned(),
         Key::Broadcast => "everybody".to_owned(),
     }
 }

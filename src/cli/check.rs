@@ -74,7 +74,7 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(lines, "  publisher {}: {}", publisher.name, topics.join(", "));
     }
     for stream in &config.streams {
-        let topics: Vec<&str> = stream.topics.iter().map(|topic| topic.as_str()).collect();
+        let topics: Vec<&str> = stream.heard().iter().map(|topic| topic.as_str()).collect();
         let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
         let auth = match stream.auth {
             StreamAuth::None => "",
@@ -83,7 +83,12 @@ fn summary(config: &Config) -> String {
             StreamAuth::Ticket => ", for tickets",
             StreamAuth::Signed => ", for signed names",
         };
-        let _ = writeln!(lines, "  stream    {}{auth}: {topics}", stream.path);
+        let _ = if stream.source.is_upstream() {
+            let also = if stream.source.with_topics { format!("; also {topics}") } else { String::new() };
+            writeln!(lines, "  stream    {}{auth}: {}{also}", stream.path, stream.source.sentence())
+        } else {
+            writeln!(lines, "  stream    {}{auth}: {topics}", stream.path)
+        };
     }
     if let Some(jwt) = &config.auth.jwt {
         let keys = match jwt.keys.len() {

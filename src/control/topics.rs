@@ -260,7 +260,7 @@ impl HolderFields {
             Key::User(name) => user = Some(name.to_string()),
             Key::Session(name) => session = Some(name.to_string()),
             Key::Client(name) => client = Some(name.to_string()),
-            Key::Topic(_) | Key::Broadcast => {}
+            Key::Topic(_) | Key::Upstream(_) | Key::Broadcast => {}
         }
         match edit {
             TopicEdit::Replace(topics) => {

@@ -17,6 +17,8 @@ pub enum Key {
     User(Name),
     Session(Name),
     Client(Name),
+    /// A stream of the application's own that is read once for all who ask for it. No envelope can name it.
+    Upstream(Name),
     /// Held by every subscriber.
     Broadcast,
 }
@@ -25,7 +27,11 @@ impl Key {
     /// The name; empty for [`Key::Broadcast`].
     pub fn name(&self) -> &str {
         match self {
-            Self::Topic(name) | Self::User(name) | Self::Session(name) | Self::Client(name) => name.as_str(),
+            Self::Topic(name)
+            | Self::User(name)
+            | Self::Session(name)
+            | Self::Client(name)
+            | Self::Upstream(name) => name.as_str(),
             Self::Broadcast => "",
         }
     }
@@ -39,6 +45,7 @@ impl fmt::Display for Key {
             Self::User(_) => "user",
             Self::Session(_) => "session",
             Self::Client(_) => "client",
+            Self::Upstream(_) => "upstream",
             Self::Broadcast => return f.write_str("broadcast"),
         };
         write!(f, "{kind}:{}", self.name())

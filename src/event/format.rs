@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::clock::unix_ms;
 use crate::event::frame::{Block, Draft, Frame};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, Key};
 
 /// The layout of every event of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -36,6 +36,10 @@ impl EventFormat {
     pub fn draft(self, event: &Event, now: SystemTime) -> Draft {
         let name = event.name.as_ref().map(|name| name.as_str());
         match self {
+            // The application has laid it out itself.
+            _ if matches!(event.audience.keys(), [Key::Upstream(_)]) => {
+                Draft::of(name, event.retry, &event.data)
+            }
             Self::Named => Draft::of(name, event.retry, &event.data),
             Self::Typed(timestamps) => {
                 let is_json = !event.is_text && serde_json::from_str::<IgnoredAny>(&event.data).is_ok();

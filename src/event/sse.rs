@@ -33,6 +33,8 @@ pub struct Parser {
     id_buffer: String,
     last_event_id: String,
     retry: Option<Duration>,
+    /// The rest of the block is passed over.
+    skipping: bool,
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -53,6 +55,7 @@ impl Parser {
             id_buffer: last_event_id.clone(),
             last_event_id,
             retry: None,
+            skipping: false,
         }
     }
 
@@ -65,15 +68,25 @@ impl Parser {
                 continue;
             }
             let Some(end) = bytes.iter().position(|&byte| byte == b'\n' || byte == b'\r') else {
-                self.hold(bytes)?;
+                if self.skipping {
+                    // Of a line that is passed over it matters only that there is one.
+                    self.line.resize(1, b':');
+                } else {
+                    self.hold(bytes)?;
+                }
                 *bytes = &[];
                 return Ok(None);
             };
-            self.hold(&bytes[..end])?;
+            if !self.skipping {
+                self.hold(&bytes[..end])?;
+            } else if end > 0 {
+                self.line.resize(1, b':');
+            }
             self.after_cr = bytes[end] == b'\r';
             *bytes = &bytes[end + 1..];
             let line = std::mem::take(&mut self.line);
-            let message = self.take_line(&line);
+            let message = if self.skipping { Ok(None) } else { self.take_line(&line) };
+            self.skipping &= !line.is_empty();
             self.line = line;
             self.line.clear();
             if let Some(message) = message? {
@@ -81,6 +94,19 @@ impl Parser {
             }
         }
         Ok(None)
+    }
+
+    /// After [`TooLarge`]: passes over the rest of the block that is too large, and goes on with the next one. Its id
+    /// is nobody's last.
+    pub fn skip_block(&mut self) {
+        self.skipping = true;
+        // Whether something stands in the line that is being read is all that still matters of it.
+        self.line.truncate(1);
+        self.at_first_line = false;
+        self.event.clear();
+        self.data.clear();
+        self.own_id = None;
+        self.id_buffer.clone_from(&self.last_event_id);
     }
 
     /// The id to go on from after this stream: that of the last whole block that had one. Empty = none.

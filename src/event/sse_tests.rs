@@ -163,3 +163,41 @@ fn no_line_and_no_event_is_held_beyond_the_bound() {
     let whole = format!("data: {}\n\n", "x".repeat(MAX - 6));
     assert_eq!(messages(&whole)[0].data.len(), MAX - 6, "up to the bound it is taken");
 }
+
+/// What is read with blocks that are too large passed over, and how many those were; cut into pieces of `size`.
+fn read_on(text: &str, size: usize) -> (Vec<String>, usize, String) {
+    let (mut parser, mut data, mut left_out) = (Parser::new("", MAX), Vec::new(), 0);
+    for mut piece in text.as_bytes().chunks(size) {
+        loop {
+            match parser.next(&mut piece) {
+                Ok(Some(message)) => data.push(message.data),
+                Ok(None) => break,
+                Err(TooLarge) => {
+                    parser.skip_block();
+                    left_out += 1;
+                }
+            }
+        }
+    }
+    (data, left_out, parser.last_event_id().to_owned())
+}
+
+#[test]
+fn a_block_that_is_too_large_is_passed_over_to_its_end_wherever_it_is_cut() {
+    let long = "x".repeat(2 * MAX);
+    let lines = "data: xyz\n".repeat(MAX);
+    for large in [
+        format!("data: {long}\nid: 9\n\n"),
+        format!("id: 9\nevent: e\ndata: {long}\r\ndata: y\r\n\r\n"),
+        format!("id: 9\n{lines}\n"),
+        format!("{lines}id: 9\r\r"),
+        format!(": {long}\n\n"),
+    ] {
+        let text = format!("id: 1\ndata: a\n\n{large}data: b\n\ndata: c\n\n");
+        for size in [1, 2, 3, 7, MAX, text.len()] {
+            let (data, left_out, id) = read_on(&text, size);
+            assert_eq!(data, ["a", "b", "c"], "{size}: {large:.20}");
+            assert_eq!((left_out, id.as_str()), (1, "1"), "{size}: {large:.20}");
+        }
+    }
+}

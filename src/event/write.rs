@@ -96,6 +96,8 @@ impl<'a> AudienceFields<'a> {
                 Key::User(name) => audience.users.push(name.as_str()),
                 Key::Session(name) => audience.sessions.push(name.as_str()),
                 Key::Client(name) => audience.clients.push(name.as_str()),
+                // What the application's own streams hold stays in this process.
+                Key::Upstream(_) => {}
                 Key::Broadcast => audience.broadcast = true,
             }
         }

@@ -27,10 +27,12 @@ pub enum CloseReason {
     SentAway,
     /// The same, and nobody will know it when it comes back all the same.
     SentFarAway,
+    /// The application ended the stream that it was read from: what it says now, it says to each.
+    SourceEnded,
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
@@ -43,6 +45,7 @@ impl CloseReason {
         Self::Kicked,
         Self::SentAway,
         Self::SentFarAway,
+        Self::SourceEnded,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -58,6 +61,7 @@ impl CloseReason {
             Self::Lagged => "lagged",
             Self::Kicked => "kicked",
             Self::SentAway | Self::SentFarAway => "sent_away",
+            Self::SourceEnded => "source_ended",
         }
     }
 

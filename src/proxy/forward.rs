@@ -51,7 +51,7 @@ pub struct Proxy {
     closing: (Drain, Duration),
 }
 
-struct Inner {
+pub(super) struct Inner {
     /// What it was made of.
     settings: (config::Backend, config::Proxy),
     connector: Arc<Connector>,
@@ -135,7 +135,11 @@ impl Proxy {
         }
     }
 
-    fn deliver(
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(super) fn deliver(
         &self,
         answer: UpstreamResponse,
         to: Version,
@@ -172,7 +176,7 @@ impl Proxy {
 }
 
 /// A request as the backend gets it.
-struct UpstreamRequest<'a> {
+pub(super) struct UpstreamRequest<'a> {
     request: Request<RequestBody>,
     /// It may begin a plain exchange.
     plain: bool,
@@ -186,7 +190,7 @@ struct UpstreamRequest<'a> {
 }
 
 /// The head of an answer, and what its body still needs.
-struct UpstreamResponse {
+pub(super) struct UpstreamResponse {
     response: Response<BodyContent>,
     /// The connection that the rest of it comes from. None when that is known to be over.
     upstream: Option<Box<UpstreamConnection>>,
@@ -194,7 +198,23 @@ struct UpstreamResponse {
     client: Option<OnUpgrade>,
 }
 
+impl UpstreamRequest<'_> {
+    /// One that has nothing but its head.
+    pub(super) fn bare(request: Request<RequestBody>) -> Self {
+        Self { request, plain: false, unsaid: None, body_state: None, client: None, trailers: false }
+    }
+}
+
 impl Inner {
+    pub(super) fn metrics(&self) -> &Arc<ProxyMetrics> {
+        &self.metrics
+    }
+
+    /// The `Host` of requests that bring none.
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
     fn outgoing<'a>(
         &self,
         request: Request<Incoming>,
@@ -235,7 +255,7 @@ impl Inner {
         Ok(UpstreamRequest { request, plain, unsaid, body_state, client, trailers })
     }
 
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         outgoing: UpstreamRequest<'_>,
         metrics: &RequestMetrics,

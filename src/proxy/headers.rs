@@ -39,7 +39,13 @@ impl Forwarded {
         Self { peer, trusted, https }
     }
 
-    fn scheme(&self) -> &'static str {
+    /// Whether what came of `X-Forwarded-*` is believed.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// The scheme that our own listener spoke.
+    pub fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }
 }

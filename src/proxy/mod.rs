@@ -5,6 +5,7 @@ mod connect;
 mod error;
 mod exchange;
 mod fast_path;
+mod fetch;
 mod forward;
 mod headers;
 mod metrics;

@@ -39,15 +39,24 @@ pub struct Admission {
     reset: Option<Reset>,
     topic_count: usize,
     seat: Seat,
+    /// Dropped with the stream.
+    hold: Option<Box<dyn Send>>,
 }
 
 /// A stream that nothing speaks against.
 pub(super) struct Admitted {
+    pub(super) judged: Judged,
+    pub(super) start: Start,
+    /// Where its events come from, if not only from what is published.
+    pub(super) source: Option<SourceOpening>,
+}
+
+/// A caller that was let in, and what for.
+pub struct Judged {
     pub(super) client: Name,
     pub(super) grant: Grant,
     pub(super) headers: HeaderMap,
     pub(super) topics: Vec<Name>,
-    pub(super) start: Start,
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
     pub(super) about: AdmittedFrom,
@@ -66,10 +75,21 @@ pub(super) struct AdmittedFrom {
     pub(super) marks: RequestMarks,
 }
 
+/// What a stream of the application adds to its beginning.
+pub(super) struct SourceOpening {
+    pub(super) key: Key,
+    /// It begins with `connected`.
+    pub(super) connected: bool,
+    /// Dropped with the stream.
+    pub(super) hold: Box<dyn Send>,
+}
+
 /// Where a stream is to begin.
 pub(super) enum Start {
     /// Now, or so many of its topics' last events ago.
     Fresh { history: usize },
+    /// A place of ours, for a client that has none.
+    Since(Cursor),
     /// Where its client left off.
     At(Cursor),
     /// The log does not have that any more. The client keeps what it has `last_seen` until the reset reaches it.
@@ -79,13 +99,15 @@ pub(super) enum Start {
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
-        let Admitted { client, grant, headers, mut topics, start, decided, about, seat } = admitted;
+        let Admitted { judged, start, source } = admitted;
+        let Judged { client, grant, headers, mut topics, decided, about, seat } = judged;
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
         let removed: HashSet<Name> = removed.into_iter().flatten().collect();
         topics.retain(|topic| !removed.contains(topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
+        keys.extend(source.as_ref().map(|source| source.key.clone()));
         // What it is given comes to what it asks for; the grant answers for the latter only.
         let asked: HashSet<&Name> = topics.iter().collect();
         let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !asked.contains(topic));
@@ -104,6 +126,10 @@ impl Streams {
                 (cursor, Some(cursor.id))
             }
             Start::Fresh { .. } => (head, Some(head.id)),
+            Start::Since(cursor) => {
+                let cursor = self.log.known_from(&keys, cursor);
+                (cursor, Some(cursor.id))
+            }
             // The client's own cursor, and no newer id before the backlog is out.
             Start::At(cursor) => (cursor, Some(cursor.id)),
             // The client keeps what it had until the reset itself has reached it.
@@ -122,9 +148,7 @@ impl Streams {
             missed: missed.min(preamble::COUNTED),
             more: missed > preamble::COUNTED,
         };
-        let format = self.log.format();
-        let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
-        let mut frame = connected.frame(&self.sse.connected_as, format, retry, id);
+        let (format, mut frame) = self.first_frame(&connected, source.as_ref(), id);
         if let Start::Reset { why, .. } = start {
             frame = Frame::joined(&[frame, why.frame(head.id, format)]);
         }
@@ -143,7 +167,23 @@ impl Streams {
             reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
             topic_count: all.len(),
             seat,
+            hold: source.map(|source| source.hold),
         }
+    }
+
+    /// The layout of the stream's first blocks, and the first of them.
+    fn first_frame(
+        &self,
+        connected: &Connected<'_>,
+        source: Option<&SourceOpening>,
+        id: Option<EventId>,
+    ) -> (EventFormat, Frame) {
+        let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
+        if source.is_some_and(|source| !source.connected) {
+            return (EventFormat::Named, preamble::bare(retry, id));
+        }
+        let format = self.log.format();
+        (format, connected.frame(&self.sse.connected_as, format, retry, id))
     }
 
     /// How the streams lay out their events.
@@ -158,7 +198,7 @@ impl Streams {
         log_opened(&admission);
         let gives_way = admission.seat.gives_way();
         // The drain waits until the last stream is closed.
-        let seat = Box::new((admission.seat, self.drain.hold()));
+        let seat = Box::new((admission.seat, admission.hold, self.drain.hold()));
         let (grant, client) = (admission.grant, admission.client);
         self.fanout.join(Join {
             sink,
@@ -253,7 +293,7 @@ fn log_opened(admission: &Admission) {
 
 fn count_replay(start: &Start) {
     let outcome = match start {
-        Start::Fresh { .. } => return,
+        Start::Fresh { .. } | Start::Since(_) => return,
         Start::At(_) => "resumed",
         Start::Reset { why, .. } => why.as_str(),
     };

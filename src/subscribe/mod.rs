@@ -15,11 +15,13 @@ mod renew;
 mod request;
 mod route;
 mod seats;
+mod sourced;
 mod streams;
 
-pub use crate::subscribe::admit::Admission;
+pub use crate::subscribe::admit::{Admission, Judged};
 pub use crate::subscribe::page::PageTopics;
 pub use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 pub use crate::subscribe::renew::{RenewalOutcome, RenewalRequest, StreamCaller};
 pub use crate::subscribe::route::Route;
+pub use crate::subscribe::sourced::{SourceHold, SourceStart};
 pub use crate::subscribe::streams::{Settings, Streams};

@@ -17,10 +17,19 @@ pub(super) fn understand<'a>(
     head: &'a Parts,
     max_history: usize,
 ) -> Result<SubscribeRequest<'a>, BadStreamRequest> {
+    let request = understand_cursor(route, head)?;
+    let history = history(&request.query, max_history)?;
+    Ok(SubscribeRequest { history, ..request })
+}
+
+/// Understands a request whose query is another's to read, but for the id that the client has last seen.
+pub(super) fn understand_cursor<'a>(
+    route: &'a Route<'a>,
+    head: &'a Parts,
+) -> Result<SubscribeRequest<'a>, BadStreamRequest> {
     let request = SubscribeRequest::new(route, head);
     let last_event_id = last_event_id(head, &request.query)?;
-    let history = history(&request.query, max_history)?;
-    Ok(SubscribeRequest { last_event_id, history, ..request })
+    Ok(SubscribeRequest { last_event_id, ..request })
 }
 
 /// The id that the client has last seen: the header, or the query for clients that cannot set one. Empty = none.

@@ -9,7 +9,7 @@ use crate::auth::{Caller, Denied, Grant, RequestOrigin, Verified};
 use crate::config;
 use crate::event::Name;
 use crate::log::Located;
-use crate::subscribe::admit::{Admission, Admitted, AdmittedFrom, Start};
+use crate::subscribe::admit::{Admission, Admitted, AdmittedFrom, Judged, Start};
 use crate::subscribe::native;
 use crate::subscribe::refusal::{Refusal, RetryReason};
 use crate::subscribe::request::SubscribeRequest;
@@ -18,7 +18,7 @@ use crate::subscribe::streams::Streams;
 use crate::telemetry;
 
 /// How long a cursor that lies ahead of the log is waited for.
-const AHEAD: Duration = Duration::from_secs(3);
+pub(super) const AHEAD: Duration = Duration::from_secs(3);
 
 impl Streams {
     /// Decides on a request for `route` from `origin`. Changes nothing but the seat that it takes, and the ticket that
@@ -43,6 +43,43 @@ impl Streams {
         request: &SubscribeRequest<'_>,
         origin: RequestOrigin,
     ) -> Result<Admission, Refusal> {
+        let last_event_id = request.last_event_id.as_deref();
+        let judged = self.judge(request, origin).await?;
+        let start = match last_event_id {
+            None => Start::Fresh { history: request.history },
+            // Another instance has what it does not, and it will, too.
+            Some(text) => match self.log.locate_soon(text, AHEAD).await {
+                Located::At(cursor) => Start::At(cursor),
+                Located::Reset(why) => Start::Reset { why, last_seen: text.parse().ok() },
+                Located::NotNow => return Err(self.later(RetryReason::NotReady, last_event_id)),
+            },
+        };
+        self.check_taken_back(&judged)?;
+        let judged = self.seated(judged, last_event_id)?;
+        Ok(self.admit(Admitted { judged, start, source: None }))
+    }
+
+    /// The caller with a seat of their user's. Last of all: who gives way does so for a stream that is opened.
+    pub(super) fn seated(&self, judged: Judged, last_event_id: Option<&str>) -> Result<Judged, Refusal> {
+        let full = |why| self.later(why, last_event_id).with(&judged.headers);
+        let seat = judged.seat.of(judged.grant.user.as_ref(), &judged.client).map_err(full)?;
+        self.end_replaced(&seat);
+        Ok(Judged { seat, ..judged })
+    }
+
+    /// Whether what it was granted was taken back meanwhile.
+    pub(super) fn check_taken_back(&self, judged: &Judged) -> Result<(), Refusal> {
+        let Judged { grant, topics, .. } = judged;
+        self.revocations.check(grant, topics).map_err(|denied| self.denied(denied))?;
+        if self.revocations.is_away(grant, topics) { Err(Refusal::Away) } else { Ok(()) }
+    }
+
+    /// Everything about a request but where its stream begins.
+    pub(super) async fn judge(
+        &self,
+        request: &SubscribeRequest<'_>,
+        origin: RequestOrigin,
+    ) -> Result<Judged, Refusal> {
         let last_event_id = request.last_event_id.as_deref();
         let later = |why| self.later(why, last_event_id);
         if self.drain.has_started() {
@@ -88,27 +125,10 @@ impl Streams {
         }
         let meta = self.meta.note(request.route, Values { query: &request.query, claims: &claims });
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
-        let start = match last_event_id {
-            None => Start::Fresh { history: request.history },
-            // Another instance has what it does not, and it will, too.
-            Some(text) => match self.log.locate_soon(text, AHEAD).await {
-                Located::At(cursor) => Start::At(cursor),
-                Located::Reset(why) => Start::Reset { why, last_seen: text.parse().ok() },
-                Located::NotNow => return Err(later(RetryReason::NotReady)),
-            },
-        };
-        self.revocations.check(&grant, &topics).map_err(|denied| self.denied(denied))?;
-        if self.revocations.is_away(&grant, &topics) {
-            return Err(Refusal::Away);
-        }
-        // Last of all: who gives way does so for a stream that is opened.
-        let client = Name::random();
-        let seat = seat.of(grant.user.as_ref(), &client).map_err(|why| later(why).with(&headers))?;
-        self.end_replaced(&seat);
         let route = Arc::clone(request.route.text());
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
-        Ok(self.admit(Admitted { client, grant, headers, topics, start, decided, about, seat }))
+        Ok(Judged { client: Name::random(), grant, headers, topics, decided, about, seat })
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.

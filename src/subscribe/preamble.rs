@@ -40,6 +40,12 @@ impl Connected<'_> {
     }
 }
 
+/// What a stream begins with that has no first event of ours: lines that a browser heeds and no page sees.
+pub(super) fn bare(retry_ms: u32, id: Option<EventId>) -> Frame {
+    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
+    Frame::comment(&format!("retry: {retry_ms}\n{id}\n"))
+}
+
 pub(super) fn names(topics: &[Name]) -> Vec<&str> {
     topics.iter().map(Name::as_str).collect()
 }

@@ -131,6 +131,8 @@ pub enum RetryReason {
     Unverified,
     /// The log has not been loaded, or is cut off and lies behind the caller's cursor.
     NotReady,
+    /// The application cannot be asked for the stream that is to be read.
+    SourceAway,
 }
 
 impl RetryReason {
@@ -147,6 +149,7 @@ impl RetryReason {
             Self::Memory => "memory",
             Self::Unverified => "auth_unavailable",
             Self::NotReady => "not_ready",
+            Self::SourceAway => "source_away",
         }
     }
 
@@ -161,6 +164,7 @@ impl RetryReason {
             Self::PageRate => "this page asks for more than it may; come back in a moment",
             Self::Memory => "the server has no memory to spare; come back in a moment",
             Self::Unverified => "it cannot be verified now who you are; come back in a moment",
+            Self::SourceAway => "the application cannot be reached; come back in a moment",
             Self::NotReady => "the server has not got its log from Redis yet; come back in a moment",
         }
     }

@@ -26,6 +26,8 @@ struct CompiledRoute {
     text: Arc<str>,
     segments: Box<[Segment]>,
     auth: config::StreamAuth,
+    /// None where the events are those that are published.
+    source: Option<Arc<config::StreamSource>>,
     change_topics: bool,
     topics: Box<[Template]>,
     user: Option<Template>,
@@ -88,7 +90,8 @@ impl Routes {
                 .collect(),
             auth: stream.auth,
             change_topics: stream.change_topics,
-            topics: stream.topics.clone().into(),
+            source: stream.source.is_upstream().then(|| Arc::new(stream.source.clone())),
+            topics: stream.heard().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
             until: stream.until,
@@ -159,6 +162,11 @@ impl Route<'_> {
     /// Whether the route asks its callers who they are.
     pub fn verifies(&self) -> bool {
         self.settled.auth != config::StreamAuth::None
+    }
+
+    /// The application's stream that is read for this one, where the route has one.
+    pub fn source(&self) -> Option<&Arc<config::StreamSource>> {
+        self.settled.source.as_ref()
     }
 
     /// Whether pages may change the topics of their streams.

@@ -104,6 +104,11 @@ metrics_table! {
     SPANS = Counter "sidestream_spans_total", "Spans for an OpenTelemetry collector, by outcome: exported, failed, dropped.";
     PROXY_REQUESTS = Counter "sidestream_proxy_requests_total", "Requests sent on to the backend, by outcome.";
     PROXY_SECONDS = Histogram "sidestream_proxy_seconds", "From a request's arrival to the head of the backend's answer, in seconds.";
+    UPSTREAMS_OPEN = Gauge "sidestream_upstreams_open", "Streams of the application that are read once for all who hear them.";
+    UPSTREAM_READERS = Gauge "sidestream_upstream_readers", "Clients that hear such a stream.";
+    UPSTREAM_REQUESTS = Counter "sidestream_upstream_requests_total", "Requests for such a stream, by outcome: shared, unshared, answered, failed.";
+    UPSTREAM_RECONNECTS = Counter "sidestream_upstream_reconnects_total", "Times that such a stream ended and was opened anew, by reason: ended, broken, silent.";
+    UPSTREAM_UNSHARED = Counter "sidestream_upstream_unshared_total", "Requests for streams of the application that went there by themselves, by reason.";
     CONNECTIONS_REFUSED = Counter "sidestream_connections_refused_total", "Connections that were closed at once or could not be accepted, by reason.";
     CERTIFICATE_EXPIRY = Gauge "sidestream_certificate_expiry_seconds", "When a certificate of ours ends, in seconds since 1970.";
     PROCESS_CPU = Counter "process_cpu_seconds_total", "Processor time that the process has taken, in seconds.";

@@ -9,6 +9,7 @@
 //! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
 //! | `cli.rs` | the commands, as a shell runs them: `publish` and `tail`; in `cli/` the others |
 //! | `clients.rs` | clients that were not written here |
+//! | `collapse.rs` | the application's own streams, read once for all who hear them: who shares, resumes, ends |
 //! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `content.rs` | what applications publish already, mapped by its content |
@@ -86,6 +87,7 @@ mod chaos;
 mod chaos_bridge;
 mod cli;
 mod clients;
+mod collapse;
 mod config;
 mod connections;
 mod content;

@@ -6,6 +6,7 @@ use crate::config::problem::Severity;
 use crate::config::schema::stream::{
     check_auth, check_events, check_meta, check_unused_verifiers, read_streams,
 };
+use crate::config::schema::stream_source::check_log;
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
     Auth, Cors, Dashboard, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log, Outbound, Presence,
@@ -96,6 +97,8 @@ impl Config {
         check_auth(s, &config.streams, &config.auth);
         check_meta(s, &config.streams, &config.auth);
         check_events(s, &config.streams, &own_events(&config));
+        let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+        check_log(s, config.streams.iter().map(|stream| &stream.source), shared);
         check_addresses(s, &config);
         check_backend_tls(s, &config);
         config

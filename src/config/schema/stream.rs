@@ -11,6 +11,7 @@ use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
+use crate::config::schema::stream_source::{StreamSource, check_source, read_source};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
 use crate::config::section_reader::SectionReader;
@@ -96,14 +97,21 @@ section! {
             { device = "{query.device}" },
             meta(&path, auth != StreamAuth::None)
         );
+        source: StreamSource = by(read_source);
     }
 }
 
 impl Stream {
+    /// Templates of the topics that a stream is for.
+    pub fn heard(&self) -> &[Template] {
+        // Those of the default are for streams of what is published.
+        if self.source.is_upstream() && !self.source.with_topics { &[] } else { &self.topics }
+    }
+
     /// The query's parameters without which a request here can never succeed, each once.
     pub fn required_parameters(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        let templates = self.topics.iter().chain(&self.user).chain(&self.session);
+        let templates = self.heard().iter().chain(&self.user).chain(&self.session);
         for placeholder in templates.flat_map(Template::placeholders) {
             let required = &*placeholder.source == "query" && placeholder.absent == Absent::Refused;
             if required && !names.contains(&&*placeholder.name) {
@@ -121,6 +129,7 @@ impl Stream {
 }
 
 fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
+    check_source(&stream.source, stream.auth == StreamAuth::None && stream.user.is_none(), s);
     if stream.change_topics && stream.auth == StreamAuth::None {
         s.report(
             &["change_topics", "auth"],

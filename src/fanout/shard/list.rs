@@ -61,7 +61,8 @@ impl Shard {
             Key::Session(_) => 1,
             Key::User(_) => 2,
             Key::Topic(_) => 3,
-            Key::Broadcast => 4,
+            Key::Upstream(_) => 4,
+            Key::Broadcast => 5,
         };
         let Some(key) = keys.iter().min_by_key(rank) else {
             let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));

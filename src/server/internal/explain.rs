@@ -49,7 +49,7 @@ fn routes(dashboard: &Dashboard) -> Vec<Value> {
             StreamAuth::Ticket => "ticket",
             StreamAuth::Signed => "signed",
         };
-        let topics: Vec<String> = stream.topics.iter().map(ToString::to_string).collect();
+        let topics: Vec<String> = stream.heard().iter().map(ToString::to_string).collect();
         json!({ "path": stream.path, "auth": auth, "topics": topics })
     });
     streams.collect()

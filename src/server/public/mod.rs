@@ -10,6 +10,7 @@ mod marks;
 mod page_presence;
 mod page_publish;
 mod service;
+mod sourced;
 mod stream;
 mod topics;
 mod transport;

@@ -24,12 +24,15 @@ use crate::server::respond;
 use crate::server::respond::{FullResponse, ResponseBody};
 use crate::subscribe::Streams;
 use crate::telemetry::Throttle;
+use crate::upstream::Upstreams;
 
 /// What answers the public listener's requests.
 pub struct Public {
     pub(super) streams: Arc<Streams>,
     pub(super) control: Arc<Control>,
     pub(super) proxy: Proxy,
+    /// The application's streams that are read for many.
+    pub(super) upstreams: Option<Arc<Upstreams>>,
     pub(super) trusted: TrustedProxies,
     pub(super) cors: Cors,
     pub(super) rates: Arc<Rates>,
@@ -64,6 +67,7 @@ impl Public {
             proxy,
             pages: PagePublisher::default(),
             presence: PagePresence::default(),
+            upstreams: None,
             marking: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
@@ -72,6 +76,11 @@ impl Public {
             refused: Throttle::default(),
             unforwarded: Throttle::default(),
         }
+    }
+
+    /// Reads streams of the application for those who ask for them.
+    pub fn reading(self, upstreams: Arc<Upstreams>) -> Self {
+        Self { upstreams: Some(upstreams), ..self }
     }
 
     /// Gives requests ids and places in traces as `settings` say; with `lines` each has a line in the log.
@@ -117,6 +126,9 @@ impl Public {
             return Ok(answer.map(ResponseBody::Full));
         }
         if let Some(route) = self.streams.route(request.uri()) {
+            if let Some(source) = route.source() {
+                return Box::pin(self.answer_sourced(&route, source, request, connection)).await;
+            }
             match *request.method() {
                 Method::GET if is_for_the_backend(request.headers()) => {
                     self.streams.strip_token(&route, &mut request);
@@ -177,7 +189,7 @@ impl Public {
 
 /// Whether a `GET` on a stream's path asks for something else: a page for a window (no client of streams takes HTML),
 /// or another protocol.
-fn is_for_the_backend(headers: &HeaderMap) -> bool {
+pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
     let has = |name, wanted: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut items = values.flat_map(|value| value.split(','));

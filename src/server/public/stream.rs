@@ -38,6 +38,17 @@ impl Public {
         } else {
             self.streams.open(route, &parts, origin).await
         };
+        self.opened(opened, client, (&parts, &body), connection)
+    }
+
+    /// Hands a stream over to its shard, or says why there is none.
+    pub(super) fn opened(
+        &self,
+        opened: Result<Admission, Refusal>,
+        client: IpAddr,
+        (parts, body): (&Parts, &Incoming),
+        connection: &ConnectionContext,
+    ) -> Result<Response<ResponseBody>, SocketTaken> {
         let mut admission = match opened {
             Ok(admission) => admission,
             Err(refusal) => {
@@ -47,7 +58,7 @@ impl Public {
             }
         };
         self.cors.mark(&parts.headers, &mut admission.headers);
-        self.sign(&parts, &mut admission.headers);
+        self.sign(parts, &mut admission.headers);
         // A connection that has carried a body stays with hyper, which may still have to read the rest of it.
         let is_bare = body.is_end_stream() && !connection.had_body();
         if is_bare && !connection.https && parts.version <= Version::HTTP_11 {
@@ -134,7 +145,7 @@ impl Public {
         response
     }
 
-    fn origin(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
+    pub(super) fn origin(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
         let peer = connection.peer;
         let trusted = self.trusted.contains(peer.ip());
         let address = self.trusted.client(peer, headers);
@@ -142,7 +153,7 @@ impl Public {
     }
 
     /// Whether the page that asks may use what its browser sends along.
-    fn admits(&self, request: &Parts, connection: &ConnectionContext) -> bool {
+    pub(super) fn admits(&self, request: &Parts, connection: &ConnectionContext) -> bool {
         let own = self.trusted.origin_asked(connection.peer, request, connection.https);
         self.cors.admits(&request.headers, own.as_deref())
     }

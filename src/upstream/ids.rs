@@ -1,0 +1,76 @@
+//! The application's own ids of the events that the log has under ours. Bounded; the oldest are forgotten first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::event::EventId;
+
+/// The ids of one stream.
+#[derive(Default, Debug)]
+pub(super) struct UpstreamIds {
+    /// The newest of each.
+    ours: HashMap<Arc<str>, EventId>,
+    order: VecDeque<(Arc<str>, EventId)>,
+    bytes: usize,
+}
+
+/// How many ids of a stream are known, and how long they may be together.
+const MAX_IDS: usize = 10_000;
+const MAX_BYTES: usize = 1 << 20;
+
+impl UpstreamIds {
+    /// From now on `theirs` stands for the event that is `ours`.
+    pub(super) fn insert(&mut self, theirs: &str, ours: EventId) {
+        let theirs: Arc<str> = theirs.into();
+        self.bytes += theirs.len();
+        self.ours.insert(Arc::clone(&theirs), ours);
+        self.order.push_back((theirs, ours));
+        while self.order.len() > MAX_IDS || self.bytes > MAX_BYTES {
+            let Some((oldest, id)) = self.order.pop_front() else { return };
+            self.bytes -= oldest.len();
+            // It may have come again since.
+            if self.ours.get(&oldest) == Some(&id) {
+                self.ours.remove(&oldest);
+            }
+        }
+    }
+
+    /// Our id of the event that the application calls this.
+    pub(super) fn find(&self, theirs: &str) -> Option<EventId> {
+        self.ours.get(theirs).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(ms: u64) -> EventId {
+        EventId { ms, seq: 0, tag: None }
+    }
+
+    #[test]
+    fn an_id_that_comes_again_stands_for_the_later_event() {
+        let mut ids = UpstreamIds::default();
+        ids.insert("a", ours(1));
+        ids.insert("b", ours(2));
+        ids.insert("a", ours(3));
+        assert_eq!(ids.find("a"), Some(ours(3)));
+        assert_eq!(ids.find("b"), Some(ours(2)));
+        assert_eq!(ids.find("c"), None);
+    }
+
+    #[test]
+    fn only_so_many_ids_and_so_many_bytes_are_kept() {
+        let mut ids = UpstreamIds::default();
+        for n in 0..2 * MAX_IDS as u64 {
+            ids.insert(&n.to_string(), ours(n));
+        }
+        assert_eq!(ids.find("0"), None);
+        assert_eq!(ids.find(&(MAX_IDS + 5).to_string()), Some(ours(MAX_IDS as u64 + 5)));
+        ids.insert(&"x".repeat(MAX_BYTES), ours(1));
+        assert_eq!(ids.order.len(), 1);
+        ids.insert("after", ours(2));
+        assert_eq!((ids.order.len(), ids.ours.len(), ids.bytes), (1, 1, 5));
+    }
+}

@@ -1,0 +1,237 @@
+//! All streams that are held: who joins which, when one is begun, and when it is let go of.
+//!
+//! Invariant: of each name there is one at a time, whoever comes at once; nobody joins one that has ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::Gauge;
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::config::StreamSource;
+use crate::event::{EventId, Name};
+use crate::expiring::ExpiringMap;
+use crate::fanout::{CloseReason, Fanout, Selector};
+use crate::lock::Mutex;
+use crate::log::Log;
+use crate::proxy::Proxy;
+use crate::shutdown::Drain;
+use crate::telemetry;
+use crate::upstream::collapse;
+use crate::upstream::held::{HeldStream, Phase, SourceEnd, SourceRequest, UpstreamReader};
+use crate::upstream::identity::SharedRequest;
+use crate::upstream::ids::UpstreamIds;
+use crate::upstream::sharing::Unshared;
+
+/// The streams that are held. There is one of it in a daemon's life.
+pub struct Upstreams {
+    pub(super) log: Arc<Log>,
+    fanout: Arc<Fanout>,
+    drain: Drain,
+    held: Mutex<HashMap<Name, Arc<HeldStream>>>,
+    /// What was found not to be shared, so that it is not tried for each caller.
+    unshared: Mutex<ExpiringMap<Name, Unshared>>,
+    /// Streams that were let go of, and could go on where they were.
+    left: Mutex<ExpiringMap<Name, LeftStream>>,
+    open: Gauge,
+}
+
+/// What is kept of a stream that nobody hears any more.
+struct LeftStream {
+    ids: UpstreamIds,
+    /// The application's own id of the last event.
+    last_event_id: String,
+}
+
+/// A caller that asks for a stream.
+pub struct UpstreamCaller {
+    pub request: SharedRequest,
+    pub source: Arc<StreamSource>,
+    /// The route's path as it is configured.
+    pub route: Arc<str>,
+    pub proxy: Proxy,
+    /// The id that the client has last seen.
+    pub last_event_id: Option<String>,
+}
+
+/// What becomes of a caller.
+pub enum UpstreamJoin {
+    /// A reader of the stream that is held.
+    UpstreamReader(UpstreamReader),
+    /// The caller's own request goes to the application, and its answer is the caller's.
+    Alone(Option<Unshared>),
+    /// The application cannot be asked now.
+    Away,
+}
+
+/// For how long it is remembered that an answer is not shared.
+const UNSHARED_FOR: Duration = Duration::from_secs(10);
+/// How many of those, and of streams that were let go of, are remembered.
+const MAX_REMEMBERED: usize = 1000;
+/// For how long a stream that was let go of can be gone on with.
+const LEFT_FOR: Duration = Duration::from_secs(600);
+/// How often those are told to end who joined while a stream ended.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
+
+impl Upstreams {
+    /// Ends with the drain: everything that it reads.
+    pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, drain: Drain) -> Self {
+        Self {
+            log,
+            fanout,
+            drain,
+            held: Mutex::default(),
+            unshared: Mutex::new(ExpiringMap::new(MAX_REMEMBERED)),
+            left: Mutex::new(ExpiringMap::new(MAX_REMEMBERED)),
+            open: metrics::gauge!(telemetry::UPSTREAMS_OPEN),
+        }
+    }
+
+    /// Joins the stream that is asked for, which begins with its first reader. Waits until it is known what the
+    /// application answers. Whether the caller may hear it has to be known by then.
+    pub async fn join(self: &Arc<Self>, asked: UpstreamCaller) -> UpstreamJoin {
+        let reader = match self.find_or_begin(asked) {
+            Ok(reader) => reader,
+            Err(why) => return UpstreamJoin::Alone(why),
+        };
+        let mut phase = reader.held.phase.subscribe();
+        let known = phase.wait_for(|phase| *phase != Phase::Starting).await.map(|phase| *phase);
+        match known {
+            Ok(Phase::Live) => UpstreamJoin::UpstreamReader(reader),
+            Ok(Phase::Ended(SourceEnd::Unshared(why))) => UpstreamJoin::Alone(Some(why)),
+            Ok(Phase::Ended(SourceEnd::Answered(_))) => UpstreamJoin::Alone(Some(Unshared::Answer)),
+            Ok(Phase::Ended(SourceEnd::Away) | Phase::Starting) | Err(_) => UpstreamJoin::Away,
+        }
+    }
+
+    fn find_or_begin(self: &Arc<Self>, asked: UpstreamCaller) -> Result<UpstreamReader, Option<Unshared>> {
+        let UpstreamCaller { request, source, route, proxy, last_event_id } = asked;
+        let (name, max) = (request.name.clone(), source.max_upstreams);
+        let asks = SourceRequest { request, proxy, source };
+        let mut all = self.held.lock();
+        if let Some(held) = all.get(&name) {
+            let early = match *held.phase.borrow() {
+                Phase::Starting => true,
+                Phase::Live => false,
+                Phase::Ended(SourceEnd::Unshared(why)) => return Err(Some(why)),
+                Phase::Ended(SourceEnd::Answered(_) | SourceEnd::Away) => return Err(Some(Unshared::Answer)),
+            };
+            held.state().asks = asks;
+            return Ok(held.reader(early));
+        }
+        if let Some(why) = self.unshared.lock().get(&name, Instant::now()) {
+            return Err(Some(*why));
+        }
+        if all.values().filter(|held| held.route == route).count() >= max {
+            return Err(Some(Unshared::Limit));
+        }
+        let (behind, ids) = self.continued(&name, last_event_id.as_deref());
+        let held = HeldStream::new(route, asks, &behind, ids);
+        let reader = held.reader(true);
+        all.insert(name, Arc::clone(&held));
+        drop(all);
+        let upstreams = Arc::clone(self);
+        self.drain.spawn(async move { upstreams.hold(&held).await });
+        Ok(reader)
+    }
+
+    /// Behind which of the application's own events a stream begins that is asked for behind `last_event_id`, and what
+    /// is known of the events before. Empty = nothing came before.
+    fn continued(&self, name: &Name, last_event_id: Option<&str>) -> (String, UpstreamIds) {
+        let left = self.left.lock().remove(name);
+        let Some(id) = last_event_id else { return <_>::default() };
+        let is_ours = self.log.locate(id).is_ok();
+        if let Some(left) = left.filter(|left| is_ours || left.ids.find(id).is_some()) {
+            return (left.last_event_id, left.ids);
+        }
+        // One of ours is nothing that the application knows.
+        let foreign = id.parse::<EventId>().is_ok_and(|id| id.tag.is_some());
+        if is_ours || foreign { <_>::default() } else { (id.to_owned(), UpstreamIds::default()) }
+    }
+
+    /// Holds a stream until it has no readers any more, or the application has ended it.
+    async fn hold(&self, held: &Arc<HeldStream>) {
+        let _open = OpenGuard::new(&self.open);
+        let end = tokio::select! {
+            biased;
+            () = self.drain.started() => return,
+            () = self.deserted(held) => return,
+            end = collapse::hold(self, held) => end,
+        };
+        let route = &*held.route;
+        debug!(route, ?end, "a stream of the application ended");
+        if let SourceEnd::Unshared(why) = end {
+            let now = Instant::now();
+            self.unshared.lock().insert(held.name.clone(), why, now + UNSHARED_FOR, now);
+        }
+        self.end(held, end).await;
+    }
+
+    /// Ends the streams of all readers, and forgets the stream when they are gone.
+    async fn end(&self, held: &HeldStream, end: SourceEnd) {
+        held.phase.send_replace(Phase::Ended(end));
+        let which = Selector { keys: [held.key.clone()].into(), token: None };
+        loop {
+            {
+                let mut all = self.held.lock();
+                if held.state().readers == 0 || self.drain.has_started() {
+                    all.remove(&held.name);
+                    return;
+                }
+            }
+            self.fanout.end_soon(&which, CloseReason::SourceEnded);
+            sleep(TELL_AGAIN).await;
+        }
+    }
+
+    /// Completes when nobody has read the stream for its time, and it is forgotten.
+    async fn deserted(&self, held: &HeldStream) {
+        loop {
+            let linger = {
+                let state = held.state();
+                (state.readers == 0).then(|| state.asks.source.linger)
+            };
+            let Some(linger) = linger else {
+                held.readers_changed.notified().await;
+                continue;
+            };
+            let came = tokio::time::timeout(linger, held.readers_changed.notified()).await.is_ok();
+            if came {
+                continue;
+            }
+            let mut all = self.held.lock();
+            let mut state = held.state();
+            if state.readers > 0 {
+                continue;
+            }
+            all.remove(&held.name);
+            let left = LeftStream {
+                ids: std::mem::take(&mut state.ids),
+                last_event_id: std::mem::take(&mut state.last_event_id),
+            };
+            if !left.last_event_id.is_empty() {
+                let now = Instant::now();
+                self.left.lock().insert(held.name.clone(), left, now + LEFT_FOR, now);
+            }
+            return;
+        }
+    }
+}
+
+/// A stream that is counted as open until this is dropped.
+struct OpenGuard<'a>(&'a Gauge);
+
+impl<'a> OpenGuard<'a> {
+    fn new(open: &'a Gauge) -> Self {
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for OpenGuard<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
