@@ -1,4 +1,6 @@
-use crate::config::schema::{Jwks, Jwt};
+use std::time::Duration;
+
+use crate::config::schema::{Jwks, Jwt, MetaTemplates, RefuseWith, Stream};
 use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
 use crate::jws::JwsKey;
 
@@ -33,5 +35,19 @@ pub(super) fn content_in_full() -> ContentTemplates {
         ttl: template("{data.ttl:-60}"),
         retry: None,
         when: vec![when],
+    }
+}
+
+/// A `[[stream]]` of the example with nothing commented out that does not stand alone.
+pub(super) fn stream_in_full() -> Stream {
+    let template = |text: &str| Template::parse(text).unwrap();
+    let meta = MetaTemplates { named: vec![("device".to_owned(), template("{query.device}"))], query: false };
+    Stream {
+        user: Some(template("{query.userId}")),
+        session: Some(template("{query.sessionId}")),
+        refuse_with: Some(RefuseWith::Status),
+        idle_timeout: Some(Duration::from_secs(1800)),
+        meta: Some(meta),
+        ..Stream::default()
     }
 }

@@ -8,14 +8,14 @@ use crate::config::schema::{Auth, Channel, ChannelFormat, Publisher, PublisherKe
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
 use crate::config::schema::{AuthTicket, Jwt, Outbound, Webhook};
 use crate::config::values::{Backend, Secret};
-use crate::event::{Pattern, Template};
+use crate::event::Pattern;
 use crate::net::via::NoProxy;
 use crate::pace::Quota;
 
 #[path = "load_parts_tests.rs"]
 mod parts;
 
-use parts::{content_in_full, jwt_in_full};
+use parts::{content_in_full, jwt_in_full, stream_in_full};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -64,9 +64,11 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
 }
 
 /// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
-/// another says, or is for a backend with TLS.
+/// another says, or is for a backend with TLS or for callers who are verified.
 fn stands_alone(section: &str, key: &str) -> bool {
-    if (section, key) == ("proxy", "server_name") || key == "discover" {
+    if let ("proxy", "server_name") | (_, "discover") | ("stream", "page_publish" | "signed_key") =
+        (section, key)
+    {
         return true;
     }
     let reader = survey(Config::read);
@@ -76,12 +78,6 @@ fn stands_alone(section: &str, key: &str) -> bool {
 
 /// What the example comes to with nothing commented out: the defaults, and what has none.
 fn example_in_full() -> Config {
-    let template = |text: &str| Some(Template::parse(text).unwrap());
-    let stream = Stream {
-        user: template("{query.userId}"),
-        session: template("{query.sessionId}"),
-        ..Stream::default()
-    };
     let channel = Channel {
         pattern: "chat:*".to_owned(),
         format: ChannelFormat::Raw,
@@ -124,7 +120,7 @@ fn example_in_full() -> Config {
         no_proxy: NoProxy::of(["internal.example", "10.0.0.0/8"]),
     };
     let mut config = Config {
-        streams: vec![stream],
+        streams: vec![stream_in_full()],
         redis: Some(redis),
         auth,
         outbound,
