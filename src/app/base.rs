@@ -10,7 +10,7 @@ use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
 use crate::config::{Config, HookEvent};
 use crate::control::{
-    Cluster, Connections, Control, Instances, Presence, Surveys, TopicAssignments, TopicList,
+    Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicList,
 };
 use crate::dashboard::{Board, BoardIdentity, BoardRedis};
 use crate::fanout::{Fanout, Watcher};
@@ -36,6 +36,7 @@ pub(super) struct Base {
     pub(super) revocations: Arc<Revocations>,
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) topics: Arc<TopicAssignments>,
+    pub(super) take_backs: Arc<TakeBacks>,
     pub(super) control: Arc<Control>,
     pub(super) topic_list: Arc<TopicList>,
     pub(super) rates: Arc<Rates>,
@@ -67,6 +68,7 @@ impl Base {
             Connections::new(Arc::clone(&fanout), Arc::clone(&log), Arc::clone(&revocations), &cluster);
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
         let topics = Arc::new(TopicAssignments::new(Arc::clone(&log), Arc::clone(&fanout), patience));
+        let take_backs = Arc::new(TakeBacks::new(Arc::clone(&log), patience, order.last.clone()));
         let control = Arc::new(Control::new(
             &config.auth,
             Rate { per_minute: u32::try_from(config.limits.topic_changes_per_minute).unwrap_or(u32::MAX) },
@@ -87,6 +89,7 @@ impl Base {
             revocations,
             webhooks,
             topics,
+            take_backs,
             control,
             topic_list,
             rates: Arc::new(Rates::new(&rate_settings(&config.limits))),
@@ -116,10 +119,11 @@ impl Base {
             idempotency_window: config.log.idempotency_window,
         };
         // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-        let last = &self.order.last;
-        let handles = redis::start_redis(redis, limits, &self.log, &self.topics, &self.health, last);
+        let (last, readers) = (&self.order.last, (&self.topics, &self.take_backs));
+        let handles = redis::start_redis(redis, limits, &self.log, readers, &self.health, last);
         let handles = handles.map_err(io::Error::other)?;
         self.topics.connect(handles.peers);
+        self.take_backs.connect(handles.take_backs);
         let bus = redis::start_bus(redis, Arc::clone(&self.control), last).map_err(io::Error::other)?;
         self.control.connect(Arc::new(bus));
         let _ = self.redis.set((handles.relay, handles.channels));
@@ -179,7 +183,10 @@ pub(super) fn build_log(config: &Config) -> Arc<Log> {
     let follows = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
     let retention = retention(&config.log);
     let log = if follows { Log::following(retention) } else { Log::new(retention) };
-    Arc::new(log.with_format(config.sse.events).bounded(member_bounds(&config.limits)))
+    let retracted = config.sse.retracted_as.0.clone();
+    Arc::new(
+        log.with_format(config.sse.events).bounded(member_bounds(&config.limits)).retracted_as(retracted),
+    )
 }
 
 /// The largest message: what may be published by HTTP, and is asked over Redis.

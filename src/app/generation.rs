@@ -125,7 +125,8 @@ pub(super) fn build_internal(
         Arc::clone(&base.control),
         probes,
         last.clone(),
-    );
+    )
+    .with_take_backs(Arc::clone(&base.take_backs));
     if config.dashboard.is_on() {
         let keys = match before.and_then(server::Internal::dashboard_keys) {
             Some(keys) => keys.renewed(&config.dashboard),

@@ -58,7 +58,13 @@ pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
     };
     let presence = &config.presence;
     let presence = [&presence.online, &presence.offline].into_iter().filter(|_| !presence.topics.is_empty());
-    heartbeat.into_iter().chain(presence).chain([&config.sse.connected_as]).cloned().collect()
+    heartbeat
+        .into_iter()
+        .chain(presence)
+        .chain(&config.sse.retracted_as.0)
+        .chain([&config.sse.connected_as])
+        .cloned()
+        .collect()
 }
 
 pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {

@@ -19,7 +19,7 @@ use crate::auth::grant::{Grant, GrantedTopics};
 use crate::auth::jwt::JwtGate;
 use crate::config;
 use crate::config::{PublisherKey, Secret};
-use crate::event::{Event, EventName, Key, Name, Pattern};
+use crate::event::{Audience, Event, EventName, Key, Name, Pattern};
 use crate::health::Health;
 use crate::pace::Quota;
 use crate::rate::{RateLimit, TooFast};
@@ -60,6 +60,7 @@ struct PublisherScope {
     sessions: bool,
     clients: bool,
     broadcast: bool,
+    retract: bool,
     reserved: ReservedEvents,
 }
 
@@ -73,6 +74,10 @@ pub enum NotAllowed {
         are sidestream's own", .0.as_str()
     )]
     Event(EventName),
+    #[error("this publisher may not take anything back: set `retract` of its [[internal.publisher]]")]
+    TakeBack,
+    #[error("this publisher may not take back what is for {} as well", shown(.0))]
+    TakeBackOf(Key),
     /// It would hold for all that the client's stream carries.
     #[error("this publisher may not set `retry`: it steers the whole stream")]
     Retry,
@@ -224,10 +229,11 @@ impl Publisher {
 
     /// Somebody who may publish what the configuration says.
     pub fn bounded(publisher: &config::Publisher, reserved: &ReservedEvents) -> Self {
-        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast, rate } =
+        let config::Publisher { name, key: _, topics, users, sessions, clients, broadcast, retract, rate } =
             publisher.clone();
         let reserved = Arc::clone(reserved);
-        let bounds = PublisherScope { topics: topics.into(), users, sessions, clients, broadcast, reserved };
+        let topics = topics.into();
+        let bounds = PublisherScope { topics, users, sessions, clients, broadcast, retract, reserved };
         Self { bounds: Some(bounds), rate: rate.map(own_rate), ..Self::named(&name) }
     }
 
@@ -243,6 +249,7 @@ impl Publisher {
             sessions: false,
             clients: false,
             broadcast: false,
+            retract: false,
             reserved: Arc::clone(reserved),
         };
         Self { subject: grant.user, bounds: Some(bounds), ..Self::named("publisher_jwt") }
@@ -275,6 +282,18 @@ impl Publisher {
             return Err(NotAllowed::Event(name.clone()));
         }
         if event.retry.is_some() { Err(NotAllowed::Retry) } else { Ok(()) }
+    }
+
+    /// Whether the publisher may take back an event for `audience`; otherwise, why not.
+    pub fn may_take_back(&self, audience: &Audience) -> Result<(), NotAllowed> {
+        let Some(bounds) = &self.bounds else { return Ok(()) };
+        if !bounds.retract {
+            return Err(NotAllowed::TakeBack);
+        }
+        match audience.keys().iter().find(|key| !bounds.allow(key)) {
+            Some(key) => Err(NotAllowed::TakeBackOf(key.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The idempotency key that a publisher's own is kept under: what one of bounds sends counts once among its own,
@@ -312,13 +331,14 @@ impl NotAllowed {
             Self::Audience(Key::Broadcast) => "broadcast_not_allowed",
             Self::Event(_) => "event_not_allowed",
             Self::Retry => "retry_not_allowed",
+            Self::TakeBack | Self::TakeBackOf(_) => "retract_not_allowed",
         }
     }
 
     /// The topic that it was about.
     pub fn topic(&self) -> Option<&Name> {
         match self {
-            Self::Audience(Key::Topic(topic)) => Some(topic),
+            Self::Audience(Key::Topic(topic)) | Self::TakeBackOf(Key::Topic(topic)) => Some(topic),
             _ => None,
         }
     }

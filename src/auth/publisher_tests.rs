@@ -69,6 +69,7 @@ fn bounded(name: &str, key: PublisherKey) -> config::Publisher {
         sessions: false,
         clients: false,
         broadcast: false,
+        retract: false,
         rate: None,
     }
 }

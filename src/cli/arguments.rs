@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{
     check, completions, connections, demo, doctor, health, init, key, kick, man, presence, publish, reload,
-    revoke, serve, status, tail, token, version,
+    retract, revoke, serve, status, tail, token, version,
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +70,8 @@ enum Command {
     Kick(Box<kick::KickCommand>),
     /// Take grants back: their streams end, and requests with them are refused
     Revoke(Box<revoke::RevokeCommand>),
+    /// Take back an event, or all that is kept of a topic
+    Retract(Box<retract::RetractCommand>),
     /// Let a running daemon read its configuration anew
     Reload(Box<reload::ReloadCommand>),
     /// Say who is online, on all instances
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Some(Command::Connections(connections)) => connections.run(),
         Some(Command::Kick(kick)) => kick.run(),
         Some(Command::Revoke(revoke)) => revoke.run(),
+        Some(Command::Retract(retract)) => retract.run(),
         Some(Command::Reload(reload)) => reload.run(),
         Some(Command::Presence(presence)) => presence.run(),
         Some(Command::Token(token)) => token.run(),

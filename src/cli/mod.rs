@@ -18,6 +18,7 @@ mod output;
 mod presence;
 mod publish;
 mod reload;
+mod retract;
 mod revoke;
 mod run;
 mod serve;

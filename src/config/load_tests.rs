@@ -100,6 +100,7 @@ fn example_in_full() -> Config {
         sessions: false,
         clients: false,
         broadcast: false,
+        retract: false,
         rate: Some(Quota { count: 100, period: Duration::from_secs(1), burst: 500 }),
     };
     let url = AuthUrl {

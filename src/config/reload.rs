@@ -47,7 +47,18 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("outbound", Restart),
     ("cors", Reload),
     // The shards have them.
-    ("sse", RestartFor(&["events", "heartbeat", "heartbeat_as", "write_timeout", "retry_min", "retry_max"])),
+    (
+        "sse",
+        RestartFor(&[
+            "events",
+            "heartbeat",
+            "heartbeat_as",
+            "retracted_as",
+            "write_timeout",
+            "retry_min",
+            "retry_max",
+        ]),
+    ),
     ("limits", RestartFor(&["topic_changes_per_minute"])),
     ("log", Restart),
     ("fanout", Restart),
@@ -163,6 +174,7 @@ fn carried_over(mut next: Config, running: &Config, channels: bool) -> Config {
     next.sse.events = running.sse.events;
     next.sse.heartbeat = running.sse.heartbeat;
     next.sse.heartbeat_as.clone_from(&running.sse.heartbeat_as);
+    next.sse.retracted_as.clone_from(&running.sse.retracted_as);
     next.sse.write_timeout = running.sse.write_timeout;
     next.sse.retry_min = running.sse.retry_min;
     next.sse.retry_max = running.sse.retry_max;
@@ -235,6 +247,7 @@ mod tests {
             ("cors.origins = [\"https://a.example\"]", "cors.origins", false),
             ("sse.heartbeat = \"9s\"", "sse.heartbeat", true),
             ("sse.heartbeat_as = \"line\"", "sse.heartbeat_as", true),
+            ("sse.retracted_as = \"off\"", "sse.retracted_as", true),
             ("sse.write_timeout = \"9s\"", "sse.write_timeout", true),
             ("sse.retry_min = \"19ms\"", "sse.retry_min", true),
             ("sse.retry_max = \"99s\"", "sse.retry_max", true),

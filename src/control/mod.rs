@@ -11,9 +11,11 @@ mod connections;
 mod history;
 mod page_change;
 mod page_topics;
+mod pending;
 mod presence;
 mod revoke;
 mod service;
+mod take_back;
 mod topic_list;
 mod topics;
 
@@ -35,6 +37,7 @@ pub use crate::control::presence::{
 };
 pub use crate::control::revoke::{BadRevoke, Revoked};
 pub use crate::control::service::Control;
+pub use crate::control::take_back::{TakeBackBus, TakeBackError, TakeBackRecord, TakeBacks};
 pub use crate::control::topic_list::{ListedTopic, MAX_TOPICS, TopicList, TopicPage};
 pub use crate::control::topics::{
     BadTopics, HolderTopics, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,

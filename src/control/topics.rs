@@ -4,15 +4,13 @@
 //! it stands at the same place among the events everywhere. This file knows neither HTTP nor Redis.
 
 use crate::future::BoxFuture;
-use crate::lock::Mutex;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
+use crate::control::pending::PendingCommands;
 use crate::event::{Audience, BadName, Key, Name, whole_characters};
 use crate::fanout::Fanout;
 use crate::log::{BadEdit, EditOutcome, EditRequest, Edited, Log, RecordKind, TopicEdit};
@@ -40,10 +38,7 @@ pub struct TopicAssignments {
     log: Arc<Log>,
     fanout: Arc<Fanout>,
     peers: OnceLock<Arc<dyn TopicBus>>,
-    /// Who waits for a command of this instance to come back, by the command's number.
-    waiting: Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
-    /// How long a command may take to come back.
-    patience: Duration,
+    pending: PendingCommands<Result<Edited, BadEdit>>,
 }
 
 /// What a holder's topics are.
@@ -127,7 +122,7 @@ struct HolderFields {
 impl TopicAssignments {
     /// A command that is sent to all is waited for as long as `patience`.
     pub fn new(log: Arc<Log>, fanout: Arc<Fanout>, patience: Duration) -> Self {
-        Self { log, fanout, peers: OnceLock::new(), waiting: Mutex::default(), patience }
+        Self { log, fanout, peers: OnceLock::new(), pending: PendingCommands::new(patience) }
     }
 
     /// From now on `peers` carries changes to all instances. Once.
@@ -150,23 +145,20 @@ impl TopicAssignments {
             // It would not come back to us.
             return Err(TopicEditError::NotTold);
         }
-        let number = format!("{:016x}", getrandom::u64().map_err(|_| TopicEditError::NotTold)?);
-        let command =
-            TopicCommand { number: Some(number.clone()), topics: HolderFields::new(of, edit), owner: None };
+        let pending = self.pending.begin().ok_or(TopicEditError::NotTold)?;
+        let number = Some(pending.number().to_owned());
+        let command = TopicCommand { number, topics: HolderFields::new(of, edit), owner: None };
         let command = serde_json::to_vec(&command).expect("a struct of texts is JSON");
-        let (sender, made) = oneshot::channel();
-        let _waiting = PendingEdit { all: &self.waiting, number: number.clone() };
-        self.waiting().insert(number, sender);
         peers.tell(command).await.map_err(|why| match why {
             TopicBusError::Nothing => TopicEditError::NotTold,
             TopicBusError::Refused(error) => TopicEditError::NotCarried(error),
             TopicBusError::Perhaps => TopicEditError::Unknown,
         })?;
-        match tokio::time::timeout(self.patience, made).await {
-            Ok(Ok(Ok(edited))) => Ok(self.answer(of, edited)),
-            Ok(Ok(Err(BadEdit::NoSuchClient))) => Err(TopicEditError::PassedOn),
-            Ok(Ok(Err(bad))) => Err(bad.into()),
-            Ok(Err(_)) | Err(_) => Err(TopicEditError::Unknown),
+        match pending.outcome().await {
+            Some(Ok(edited)) => Ok(self.answer(of, edited)),
+            Some(Err(BadEdit::NoSuchClient)) => Err(TopicEditError::PassedOn),
+            Some(Err(bad)) => Err(bad.into()),
+            None => Err(TopicEditError::Unknown),
         }
     }
 
@@ -197,9 +189,8 @@ impl TopicAssignments {
     pub fn made(&self, all: Vec<EditOutcome>) {
         for EditOutcome { number, of, result } in all {
             count(&of, &result);
-            if let Some(waiting) = number.and_then(|number| self.waiting().remove(&*number)) {
-                // The caller may have gone.
-                let _ = waiting.send(result);
+            if let Some(number) = number {
+                self.pending.made(&number, result);
             }
         }
     }
@@ -221,12 +212,6 @@ impl TopicAssignments {
         let holder = Audience::new([of.clone()], Vec::new()).expect("one key is an audience");
         HolderTopics { topics: edited.topics, position: edited.position, streams: self.fanout.reach(&holder) }
     }
-
-    fn waiting(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>> {
-        self.waiting.lock()
-    }
 }
 
 fn count(of: &Key, made: &Result<Edited, BadEdit>) {
@@ -237,18 +222,6 @@ fn count(of: &Key, made: &Result<Edited, BadEdit>) {
             _ => "client",
         };
         metrics::counter!(TOPIC_CHANGES, "of" => holder).increment(1);
-    }
-}
-
-/// Takes a number out of those that are waited for, whatever ends the wait.
-struct PendingEdit<'a> {
-    all: &'a Mutex<HashMap<String, oneshot::Sender<Result<Edited, BadEdit>>>>,
-    number: String,
-}
-
-impl Drop for PendingEdit<'_> {
-    fn drop(&mut self) {
-        self.all.lock().remove(&self.number);
     }
 }
 

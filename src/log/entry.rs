@@ -25,6 +25,8 @@ pub struct Entry {
     pub coalesce: Option<Box<str>>,
     /// The place of its publishing in a trace.
     pub trace: Option<Box<TraceContext>>,
+    /// It tells that the event with this id is taken back.
+    pub(super) retracts: Option<Box<EventId>>,
     /// A later entry with the same key and audience stands for it in a replay.
     pub(super) superseded: AtomicBool,
     /// It says that something is missing, and is nothing that was missed itself.

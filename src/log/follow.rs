@@ -12,6 +12,7 @@ use crate::log::entry::{Located, Reset};
 use crate::log::memory::{Edited, Following, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
 use crate::log::store::{Extras, Store, StoreBounds, cost};
+use crate::log::take_back::{TakeBackOutcome, TakeBackRequest};
 use crate::log::topic_edit::{BadEdit, EditBy, MemberBounds, TopicEdit};
 
 /// One place of the log that is followed.
@@ -29,6 +30,8 @@ pub enum RecordKind {
     Event(Event),
     /// A change of the topics that somebody is given.
     Change(EditRequest),
+    /// Events are taken back.
+    TakeBack(TakeBackRequest),
     /// Nothing of ours.
     Nothing,
 }
@@ -58,6 +61,8 @@ pub struct CopyOutcome {
     pub refused: usize,
     /// The changes, in order.
     pub made: Vec<EditOutcome>,
+    /// What was taken back, in order.
+    pub taken: Vec<TakeBackOutcome>,
 }
 
 /// The newest part of a log, gathered from its end backwards within the retention.
@@ -85,6 +90,7 @@ pub struct History {
 enum HistoryRecord {
     Event(PreparedEvent),
     Change { id: EventId, asked: EditRequest, at: Instant },
+    TakeBack { id: EventId, asked: TakeBackRequest, at: Instant },
 }
 
 /// An event that only needs its position.
@@ -115,6 +121,7 @@ impl History {
                 (cost(&ready.audience, &ready.frame), Some(HistoryRecord::Event(ready)))
             }
             RecordKind::Change(asked) => (asked.cost(), Some(HistoryRecord::Change { id, asked, at })),
+            RecordKind::TakeBack(asked) => (asked.cost(), Some(HistoryRecord::TakeBack { id, asked, at })),
             RecordKind::Event(_) | RecordKind::Nothing => (0, None),
         };
         if let Some(kept) = kept {
@@ -172,7 +179,7 @@ impl PreparedEvent {
         let frame = format.draft(&event, published).seal((!event.ephemeral).then_some(id));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let Event { audience, ttl, coalesce, trace, .. } = event;
-        Self { id, audience, frame, at, extras: Extras { ttl, coalesce, trace }, is_reset }
+        Self { id, audience, frame, at, extras: Extras { ttl, coalesce, trace, retracts: None }, is_reset }
     }
 }
 
@@ -217,10 +224,10 @@ impl Log {
     /// Sets that the history knows replace those that are held: what differs is changed in the history's first place,
     /// so that open streams follow. Changes up to the id at which they are known are in them; what they were is not
     /// known any more. Without known sets, what is held goes on.
-    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> Vec<EditOutcome> {
+    pub fn restart(&self, history: History, end: EventId, told: Option<Reset>) -> CopyOutcome {
         let History { places, oldest, begins_with_loss, base, unsaved: differ, .. } = history;
         let origin = oldest.unwrap_or(end);
-        let mut all = Vec::new();
+        let mut copied = CopyOutcome::default();
         {
             let mut state = self.lock();
             let had = state.store.head().id;
@@ -252,10 +259,14 @@ impl Log {
                         // What a client is given, no other instance keeps.
                         let since = if is_shared(&asked.of) { known } else { had };
                         if id.order() > since.order() {
-                            all.push(state.make(id, asked, at));
+                            copied.made.push(state.make(id, asked, at));
                         } else if is_shared(&asked.of) {
                             state.store.lose(&asked.of);
                         }
+                    }
+                    HistoryRecord::TakeBack { id, asked, at } => {
+                        // Who follows was told, or is told that the log begins anew.
+                        copied.taken.push(self.take_back_at(&mut state, id, asked, at, false));
                     }
                 }
             }
@@ -269,7 +280,7 @@ impl Log {
             }
         }
         self.grown.notify_waiters();
-        all
+        copied
     }
 
     /// Appends what came, in order, and delivers it; changes of topics are made in their places.
@@ -277,6 +288,7 @@ impl Log {
         enum Next {
             Event(bool, PreparedEvent),
             Change(EditRequest),
+            TakeBack(TakeBackRequest),
             Nothing,
         }
         let (now, format) = (Instant::now(), self.format());
@@ -294,6 +306,7 @@ impl Log {
                         }
                     }
                     RecordKind::Change(asked) => Next::Change(asked),
+                    RecordKind::TakeBack(asked) => Next::TakeBack(asked),
                     RecordKind::Nothing => Next::Nothing,
                 };
                 (id, next)
@@ -317,6 +330,9 @@ impl Log {
                         state.each_feed(feeds, |feed| feed.push(&entry));
                     }
                     Next::Change(asked) => copied.made.push(state.make(id, asked, now)),
+                    Next::TakeBack(asked) => {
+                        copied.taken.push(self.take_back_at(&mut state, id, asked, now, true));
+                    }
                     Next::Nothing => {}
                 }
                 state.store.pass(id);

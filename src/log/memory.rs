@@ -51,6 +51,8 @@ pub struct Edited {
 /// The memory log. Shared by all sources and shards; no call waits for more than the others' short turns.
 pub struct Log {
     format: EventFormat,
+    /// The name of the event that tells of one that is taken back.
+    pub(super) retracted_as: Option<EventName>,
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
@@ -98,7 +100,8 @@ impl Log {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
-        Self { format: EventFormat::default(), state: Mutex::new(state), grown: Notify::new() }
+        let (format, grown) = (EventFormat::default(), Notify::new());
+        Self { format, retracted_as: None, state: Mutex::new(state), grown }
     }
 
     /// The same log with its events laid out otherwise.
@@ -342,7 +345,7 @@ impl State {
         }
         let feeds = self.feeds_of(&mut event.audience);
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
-        let extras = Extras { ttl: event.ttl, coalesce: event.coalesce, trace: event.trace };
+        let extras = Extras { ttl: event.ttl, coalesce: event.coalesce, trace: event.trace, retracts: None };
         let entry = self.store.push(id, event.audience, draft.seal(id), now, extras);
         entry.is_reset.store(is_reset, Ordering::Relaxed);
         self.each_feed(feeds, |feed| feed.push(&entry));

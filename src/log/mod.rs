@@ -15,6 +15,8 @@ mod memory;
 mod position;
 mod sets;
 mod store;
+mod take_back;
+mod taken;
 mod topic_edit;
 mod waiting;
 
@@ -25,4 +27,7 @@ pub use crate::log::held_by::HeldBy;
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
 pub use crate::log::position::{Cursor, Position};
+pub use crate::log::take_back::{
+    ContentHash, FoundEvent, TakeBack, TakeBackOutcome, TakeBackRequest, TakenBack, notice_data,
+};
 pub use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};

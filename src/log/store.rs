@@ -11,6 +11,7 @@ use crate::event::{Audience, EventId, Frame, Key, Tag};
 use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
+use crate::log::taken::TakenIds;
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, TopicEdit};
 use crate::trace::TraceContext;
 
@@ -28,18 +29,22 @@ pub(super) struct Extras {
     pub(super) ttl: Option<Duration>,
     pub(super) coalesce: Option<Box<str>>,
     pub(super) trace: Option<Box<TraceContext>>,
+    /// The id of the event that this one tells to be taken back.
+    pub(super) retracts: Option<Box<EventId>>,
 }
 
 /// Entries in order, with an index by key.
 pub(super) struct Store {
     bounds: StoreBounds,
     tag: Option<Tag>,
-    entries: VecDeque<Arc<Entry>>,
+    pub(super) entries: VecDeque<Arc<Entry>>,
     /// The positions of each key's stored entries, oldest first.
-    index: HashMap<Key, VecDeque<Position>>,
+    pub(super) index: HashMap<Key, VecDeque<Position>>,
     /// The newest stored entry of each coalescing key and audience.
-    newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
-    bytes: usize,
+    pub(super) newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
+    pub(super) bytes: usize,
+    /// What was taken back.
+    pub(super) taken: TakenIds,
     /// Who was given which topics.
     pub(super) members: Members,
     /// The last position given away, stored or not.
@@ -67,6 +72,7 @@ impl Store {
             index: HashMap::new(),
             newest: HashMap::new(),
             bytes: 0,
+            taken: TakenIds::default(),
             members: Members::default(),
             head: Position(0),
             head_id: origin,
@@ -82,6 +88,7 @@ impl Store {
         self.index.clear();
         self.newest.clear();
         self.bytes = 0;
+        self.taken = TakenIds::default();
         // A place of its own: a reader with everything up to the old head has not got what comes now.
         self.head = self.head.next();
         self.head_id = origin;
@@ -130,15 +137,25 @@ impl Store {
         at: Instant,
         extras: Extras,
     ) -> Arc<Entry> {
-        let Extras { ttl, coalesce, trace } = extras;
+        let Extras { ttl, coalesce, trace, retracts } = extras;
         self.head = self.head.next();
         let expires = ttl.map(|ttl| at + ttl);
         let superseded = AtomicBool::new(false);
         let position = self.head;
         let is_reset = AtomicBool::new(false);
-        let entry =
-            Entry { position, id, audience, frame, at, expires, coalesce, trace, superseded, is_reset };
-        let entry = Arc::new(entry);
+        let entry = Arc::new(Entry {
+            position,
+            id,
+            audience,
+            frame,
+            at,
+            expires,
+            coalesce,
+            trace,
+            retracts,
+            superseded,
+            is_reset,
+        });
         if let Some(id) = id {
             self.head_id = id;
             if let Some(key) = &entry.coalesce {
@@ -153,6 +170,9 @@ impl Store {
                 if places.back() != Some(&self.head) {
                     places.push_back(self.head);
                 }
+            }
+            if let Some(retracted) = &entry.retracts {
+                self.taken.add(**retracted);
             }
             self.bytes += cost(&entry.audience, &entry.frame);
             self.entries.push_back(Arc::clone(&entry));
@@ -224,6 +244,9 @@ impl Store {
             && !entry.superseded.load(Ordering::Relaxed)
         {
             self.newest.remove(&(key.clone(), entry.audience.clone()));
+        }
+        if let Some(retracted) = &entry.retracts {
+            self.taken.remove(**retracted);
         }
         if let Some(id) = entry.id {
             self.trimmed = Cursor { position: entry.position, id };
@@ -397,7 +420,7 @@ impl Store {
     }
 
     /// The stored entry at `position`, which the index names.
-    fn get(&self, position: Position) -> &Arc<Entry> {
+    pub(super) fn get(&self, position: Position) -> &Arc<Entry> {
         let at = self.entries.partition_point(|entry| entry.position < position);
         &self.entries[at]
     }

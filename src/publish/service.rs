@@ -136,6 +136,12 @@ impl PublishService {
         published
     }
 
+    /// Takes so many events from what `publisher` may do now.
+    pub fn admit(&self, publisher: &Publisher, events: u32) -> Result<(), BadPublish> {
+        let rated = publisher.take(&self.rates.publishes_per_key, events);
+        rated.map_err(|TooFast { wait, quota }| BadPublish::TooFast { events, burst: quota.burst, wait })
+    }
+
     async fn try_publish(
         &self,
         body: &[u8],
@@ -146,8 +152,7 @@ impl PublishService {
         let body = whole_characters(str::from_utf8(body).map_err(|_| BadBatch::NotUtf8)?);
         let batch = parse_events(body.as_bytes(), self.max_batch, manner.lines)?;
         let events = u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
-        let rated = publisher.take(&self.rates.publishes_per_key, events);
-        rated.map_err(|TooFast { wait, quota }| BadPublish::TooFast { events, burst: quota.burst, wait })?;
+        self.admit(publisher, events)?;
         let (single, key) = (batch.single, manner.key);
         let partial = manner.partial && !single;
         let mut ready: Vec<AdmittedEvent<'_>> = Vec::with_capacity(batch.items.len());

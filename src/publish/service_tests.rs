@@ -147,6 +147,7 @@ fn bounded() -> Publisher {
         sessions: false,
         clients: false,
         broadcast: false,
+        retract: false,
         rate: None,
     };
     Publisher::bounded(&publisher, &Arc::default())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
-use crate::control::{Control, TopicAssignments, TopicBus, TopicBusError};
+use crate::control::{Control, TakeBackBus, TakeBacks, TopicAssignments, TopicBus, TopicBusError};
 use crate::future::BoxFuture;
 use crate::health::Health;
 use crate::log::Log;
@@ -26,6 +26,7 @@ use crate::redis::dedup::RedisFirstUse;
 use crate::redis::log::append::{AppendCommands, dedup_keys};
 use crate::redis::log::position::ReaderConfig;
 use crate::redis::log::reader::StreamReader;
+use crate::redis::log::record::CommandReaders;
 use crate::redis::log::writer::StreamWriter;
 use crate::redis::rpc::codec::RpcKeys;
 use crate::redis::rpc::server::{RequestHandler, RpcServer};
@@ -77,6 +78,8 @@ pub struct RedisHandles {
     pub relay: Arc<dyn Relay>,
     /// For what instances tell each other in the order of the events.
     pub peers: Arc<dyn TopicBus>,
+    /// For what is taken back.
+    pub take_backs: Arc<dyn TakeBackBus>,
     /// For other channels than those of the beginning.
     pub channels: ChannelUpdates,
 }
@@ -94,12 +97,18 @@ impl TopicBus for TopicChanges {
                 Self::Channel(publisher) => publisher.tell(command).await,
                 Self::Stream(writer) => writer.tell(command.into()).await,
             };
-            told.map_err(|undone| match undone {
-                Undone::Unreachable => TopicBusError::Nothing,
-                Undone::Refused(error) => TopicBusError::Refused(error.into()),
-                Undone::Unknown => TopicBusError::Perhaps,
-            })
+            told.map_err(TopicBusError::from)
         })
+    }
+}
+
+impl From<Undone> for TopicBusError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Unreachable => Self::Nothing,
+            Undone::Refused(error) => Self::Refused(error.into()),
+            Undone::Unknown => Self::Perhaps,
+        }
     }
 }
 
@@ -121,7 +130,7 @@ pub fn start_redis(
     settings: &config::Redis,
     limits: RedisLimits,
     log: &Arc<Log>,
-    topics: &Arc<TopicAssignments>,
+    (topics, take_backs): (&Arc<TopicAssignments>, &Arc<TakeBacks>),
     health: &Health,
     drain: &Drain,
 ) -> Result<RedisHandles, BadRedisUrl> {
@@ -145,7 +154,7 @@ pub fn start_redis(
         TopicWriter::new(Arc::clone(&endpoint), timing, Arc::clone(log), Arc::clone(&store), follows);
     drain.spawn_essential("redis topics", writer.run(drain.clone()));
 
-    let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, &store), tap.clone());
+    let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, take_backs, &store), tap.clone());
     let subscriber = ChannelSubscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
     let (channels, updates) = ChannelUpdates::new(settings, sharded.clone());
     let subscriber = subscriber.with_store(Arc::clone(&store)).with_updates(updates);
@@ -156,7 +165,8 @@ pub fn start_redis(
         let health = health.depend_on("redis_publish", false);
         let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, health, drain);
         let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
-        return Ok(RedisHandles { relay: Arc::new(publisher), peers, channels });
+        let take_backs = Arc::new(publisher.clone());
+        return Ok(RedisHandles { relay: Arc::new(publisher), peers, take_backs, channels });
     };
     let max_text = if tap.is_some() { max_text.saturating_mul(QUOTING) } else { max_text };
     let config = ReaderConfig {
@@ -165,8 +175,8 @@ pub fn start_redis(
         max_text,
         limit: settings.timeout,
     };
-    let (log, topics) = (Arc::clone(log), Arc::clone(topics));
-    let reader = StreamReader::new(Arc::clone(&endpoint), config, timing, log, topics, store);
+    let readers = CommandReaders { topics: Arc::clone(topics), take_backs: Arc::clone(take_backs) };
+    let reader = StreamReader::new(Arc::clone(&endpoint), config, timing, Arc::clone(log), readers, store);
     drain.spawn_essential("redis stream", reader.run(health.depend_on("redis_stream", true), drain.clone()));
     if let Some(tap) = tap {
         let keys = dedup_keys(stream, &settings.prefix);
@@ -186,7 +196,8 @@ pub fn start_redis(
     let health = health.depend_on("redis_append", false);
     let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, health, drain);
     let peers = Arc::new(TopicChanges::Stream(writer.clone()));
-    Ok(RedisHandles { relay: Arc::new(writer), peers, channels })
+    let take_backs = Arc::new(writer.clone());
+    Ok(RedisHandles { relay: Arc::new(writer), peers, take_backs, channels })
 }
 
 /// The key that decides on the node of a Cluster.
@@ -194,10 +205,17 @@ fn stream_key(settings: &config::Redis) -> &str {
     settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key)
 }
 
-/// Makes the changes of topics that come over a channel.
-fn on_command(topics: &Arc<TopicAssignments>, store: &Arc<TopicStore>) -> CommandHandler {
-    let (topics, store) = (Arc::clone(topics), Arc::clone(store));
+/// Does what is asked of all over a channel: changes of topics, and what is taken back.
+fn on_command(
+    topics: &Arc<TopicAssignments>,
+    take_backs: &Arc<TakeBacks>,
+    store: &Arc<TopicStore>,
+) -> CommandHandler {
+    let (topics, take_backs, store) = (Arc::clone(topics), Arc::clone(take_backs), Arc::clone(store));
     Arc::new(move |text| {
+        if take_backs.heard(text) {
+            return true;
+        }
         let is_known = topics.heard(text).is_ok();
         store.changed();
         is_known

@@ -78,6 +78,7 @@ metrics_table! {
     PRESENCE_DROPPED = Counter "sidestream_presence_dropped_total", "Users coming and going that were not published: more than can wait, or refused.";
     PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";
     TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
+    TAKEN_BACK = Counter "sidestream_taken_back_total", "Events that were taken back on this instance.";
     TOPICS_KEPT = Counter "sidestream_topics_kept_total", "Times that what users and sessions are given was to be written to Redis, by result.";
     TOPICS_UNKEPT_SECONDS = Gauge "sidestream_topics_unkept_seconds", "For how long the oldest change that is not known to be kept in Redis has been waiting, in seconds.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";

@@ -71,6 +71,7 @@
 //! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
 //! | `takeover.rs` | a successor at the same port |
+//! | `taking_back.rs` | events that are taken back: in no replay any more, on any instance, and told to those who have them |
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
@@ -150,6 +151,7 @@ mod soak;
 mod stopping;
 mod streams;
 mod takeover;
+mod taking_back;
 mod tenants;
 mod tickets;
 mod tls;

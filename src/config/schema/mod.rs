@@ -75,7 +75,7 @@ pub use crate::config::schema::publisher::{Publisher, PublisherKey};
 pub use crate::config::schema::redis::Redis;
 pub use crate::config::schema::redis_channel::{Channel, ChannelFormat};
 pub use crate::config::schema::redis_stream::{RedisStream, Trim};
-pub use crate::config::schema::sse::{Heartbeat, RefuseWith, Sse};
+pub use crate::config::schema::sse::{Heartbeat, RefuseWith, RetractedAs, Sse};
 pub use crate::config::schema::stream::{Stream, StreamAuth};
 pub use crate::config::schema::stream_meta::MetaTemplates;
 pub use crate::config::schema::stream_rights::GrantEnd;

@@ -37,6 +37,8 @@ section! {
         clients: bool = value(false, yes_or_no);
         /// To everybody.
         broadcast: bool = value(false, yes_or_no);
+        /// Whether it may take back events, too, that are for nobody to whom it may not publish (docs/taking-back.md).
+        retract: bool = value(false, yes_or_no);
         /// How many events it may publish, instead of what `limits.publishes_per_key` says; 0 = as many as it likes.
         rate: Option<Quota> = optional("100/s burst=500", quota);
     }

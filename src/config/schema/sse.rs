@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::parsers::{first_event_name, not_one_of, time, time_or_zero, word};
+use crate::config::parsers::{first_event_name, not_one_of, published_event_name, time, time_or_zero, word};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
@@ -19,6 +19,10 @@ pub enum Heartbeat {
     /// An event of this name with the data `{}`.
     Event(EventName),
 }
+
+/// The name of the event that tells of one that was taken back; None = there is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RetractedAs(pub Option<EventName>);
 
 /// How a refusal that will pass (a limit, a drain) is said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +53,8 @@ section! {
         events: EventFormat = value("named", word(SHAPES));
         /// The name of a stream's first event.
         connected_as: EventName = value("connected", first_event_name);
+        /// The name of the event that tells of another one that was taken back (docs/taking-back.md); "off" = none.
+        retracted_as: RetractedAs = value("retracted", retracted_form);
         /// A stream that has been silent for so long gets a heartbeat; 0 = none.
         heartbeat: Duration = value("20s", time_or_zero(SECOND..=HOUR));
         /// The heartbeat's form: "comment" (": hb" and a blank line), "line" (without the blank line, for clients that
@@ -74,6 +80,14 @@ section! {
 fn check(sse: &Sse, s: &mut SectionReader<'_, '_>) {
     if sse.retry_min > sse.retry_max {
         s.report(&["retry_min", "retry_max"], "`retry_min` is longer than `retry_max`", None);
+    }
+}
+
+/// The name of an event, or none.
+fn retracted_form(raw: &RawValue<'_>) -> Result<RetractedAs, Rejection> {
+    match raw.text("an event's name, or `off`")? {
+        "off" => Ok(RetractedAs(None)),
+        _ => published_event_name(raw).map(|name| RetractedAs(Some(name))),
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::control::{TakeBackBus, TakeBackRecord, TopicBusError};
+use crate::future::BoxFuture;
 use crate::health::Reporter;
 use crate::publish::{Relay, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
@@ -77,6 +79,16 @@ impl RedisPublisher {
     /// Tells every instance that listens, this one too, something that is asked of all.
     pub(in crate::redis) async fn tell(&self, command: Vec<u8>) -> Result<(), Undone> {
         self.0.ask(Messages { texts: vec![command.into()], are_commands: true }).await
+    }
+}
+
+impl TakeBackBus for RedisPublisher {
+    fn tell(&self, record: TakeBackRecord) -> BoxFuture<'_, Result<(), TopicBusError>> {
+        Box::pin(async move {
+            // There is nothing in Redis to be deleted.
+            let Some(command) = record.command else { return Ok(()) };
+            RedisPublisher::tell(self, command).await.map_err(TopicBusError::from)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::config;
 use crate::config::Trim;
+use crate::control::TakeBackRecord;
 use crate::publish::{Relayed, RelayedEnvelope};
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
@@ -27,6 +28,20 @@ if known then return {known, 1} end \
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], ARGV[3], '*', 'event', ARGV[4]) \
 redis.call('SET', KEYS[2], id, 'PX', ARGV[1]) \
 return {id, 0}";
+
+/// Deletes entries that are taken back, and says so behind them: in the event that tells their readers, or, where that
+/// is told already, in a mark.
+const TAKE_BACK: &[u8] = b"\
+local deleted = {} \
+for n = 5, #ARGV do \
+if redis.call('XDEL', KEYS[1], ARGV[n]) == 1 then deleted[#deleted + 1] = ARGV[n] end \
+end \
+local ids = table.concat(deleted, ' ') \
+if ARGV[3] == '' then \
+return redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], ARGV[2], '*', 'sidestream', 'deleted', 'deleted', ids) \
+end \
+return redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], ARGV[2], '*', \
+'event', ARGV[4], 'taken_back', ARGV[3], 'deleted', ids)";
 
 /// How events become commands.
 pub(in crate::redis) struct AppendCommands {
@@ -118,6 +133,16 @@ impl AppendCommands {
         if together {
             write_command(to, &[b"EXEC"]);
         }
+    }
+
+    pub(super) fn write_take_back(&self, to: &mut Vec<u8>, record: &TakeBackRecord) {
+        let TakeBackRecord { command, notice, ids } = record;
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let command = command.as_deref().unwrap_or_default();
+        let mut words =
+            vec![b"EVAL", TAKE_BACK, b"1", &self.key, self.trim, &self.may_stay, command, notice.as_bytes()];
+        words.extend(ids.iter().map(String::as_bytes));
+        write_command(to, &words);
     }
 
     /// Holds the stream to its bounds.

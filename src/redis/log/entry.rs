@@ -1,7 +1,8 @@
 //! From an entry of the stream to a place in the log.
 //!
 //! An entry is an event when its field `event` holds an envelope, and a change of topics when it has none and its field
-//! `topics` holds one. Sidestream's own marks have the field `sidestream`.
+//! `topics` holds one. One that takes others back says so in `taken_back`, and is the event that tells their readers.
+//! The ids of entries that were deleted with it stand in `deleted`. Sidestream's own marks have the field `sidestream`.
 //! Everything else keeps its place and is nobody's event. Nothing of an entry's content stands in a reason.
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::redis::client::error::RedisError;
 pub(in crate::redis) struct StreamEntry {
     pub(in crate::redis) id: EventId,
     pub(in crate::redis) what: EntryKind,
+    /// Entries that were deleted in the same step.
+    pub(in crate::redis) deleted: Box<[EventId]>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(in crate::redis) enum EntryKind {
     Event(Event),
     /// A change of topics, as it is written.
     Change(Bytes),
+    /// Others are taken back: which, as it is written, and the event that tells their readers.
+    TakeBack(Bytes, Event),
     StreamMark(StreamMark),
     /// Not ours, for this reason.
     Foreign(BadEntry),
@@ -39,6 +44,8 @@ pub(in crate::redis) enum StreamMark {
     Begin,
     /// Redis lost its newest part: whatever stood up to `after` may be missing.
     Lost { after: EventId },
+    /// Entries were deleted that had been taken back.
+    Deleted,
 }
 
 /// Why an entry is no event.
@@ -50,6 +57,8 @@ pub(in crate::redis) enum BadEntry {
     TooLarge,
     #[error("its field `topics` is no change of topics that this version knows")]
     Topics,
+    #[error("its field `taken_back` names nothing that this version knows")]
+    TakenBack,
     #[error("{0}")]
     Message(#[from] BadMessage),
 }
@@ -61,6 +70,7 @@ impl BadEntry {
             Self::NoEvent => "no_event",
             Self::TooLarge => "too_large",
             Self::Topics => "topics",
+            Self::TakenBack => "taken_back",
             Self::Message(bad) => bad.label(),
         }
     }
@@ -74,6 +84,10 @@ pub(in crate::redis) const TOPICS: &[u8] = b"topics";
 pub(in crate::redis) const BRIDGE: &[u8] = b"bridge";
 /// The field that says that the data stands in the envelope as a text although it was not published as one.
 const QUOTED: &[u8] = b"quoted";
+/// The field that says what is taken back, beside the event that tells of it.
+pub(in crate::redis) const TAKEN_BACK: &[u8] = b"taken_back";
+/// The ids of entries that were deleted in the same step, with spaces in between.
+pub(in crate::redis) const DELETED: &[u8] = b"deleted";
 /// The field of a mark, which says what it is.
 pub(in crate::redis) const MARK: &[u8] = b"sidestream";
 pub(in crate::redis) const BEGIN: &[u8] = b"begin";
@@ -99,6 +113,7 @@ impl RedisConnection {
             _ => return Err(RedisError::Unexpected),
         };
         let (mut event, mut topics, mut mark, mut after, mut quoted) = (None, None, None, None, None);
+        let (mut taken_back, mut deleted) = (None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
@@ -109,6 +124,8 @@ impl RedisConnection {
                 MARK => &mut mark,
                 AFTER => &mut after,
                 QUOTED => &mut quoted,
+                TAKEN_BACK => &mut taken_back,
+                DELETED => &mut deleted,
                 _ => continue,
             };
             // Of a field that is given twice the first counts.
@@ -120,11 +137,13 @@ impl RedisConnection {
         };
         let what = match (event, topics, text(&mark).as_deref()) {
             (Some(RespToken::Bulk(json)), ..) => match parse_event(&json, &defaults_of(&json)) {
+                Ok(event) if let Some(command) = text(&taken_back) => EntryKind::TakeBack(command, event),
                 Ok(event) => EntryKind::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
                 Err(bad) => EntryKind::Foreign(BadEntry::Message(bad.into())),
             },
             (None, Some(RespToken::Bulk(json)), _) => EntryKind::Change(json),
             (Some(_), ..) | (None, Some(_), _) => EntryKind::Foreign(BadEntry::TooLarge),
+            (None, None, Some(DELETED)) => EntryKind::StreamMark(StreamMark::Deleted),
             (None, None, Some(BEGIN)) => EntryKind::StreamMark(StreamMark::Begin),
             (None, None, Some(LOST)) => match text(&after).as_deref().and_then(id_of) {
                 Some(after) => EntryKind::StreamMark(StreamMark::Lost { after }),
@@ -132,7 +151,9 @@ impl RedisConnection {
             },
             (None, None, _) => EntryKind::Foreign(BadEntry::NoEvent),
         };
-        Ok(StreamEntry { id, what })
+        let deleted = text(&deleted).unwrap_or_default();
+        let deleted = deleted.split(|&b| b == b' ').filter_map(id_of).collect();
+        Ok(StreamEntry { id, what, deleted })
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::control::TopicAssignments;
 use crate::event::EventId;
 use crate::log::{EditRequest, History, LogRecord, RecordKind};
 use crate::redis::client::connection::RedisConnection;
@@ -14,7 +13,7 @@ use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::{AFTER, BEGIN, BadEntry, LOST, MARK, id_of};
 use crate::redis::log::position::{BEFORE_ALL, ReadPosition, ReaderConfig};
-use crate::redis::log::record::{NoPlace, understood};
+use crate::redis::log::record::{CommandReaders, NoPlace, understood};
 use crate::redis::log::stream_info::ask_info;
 
 const LOADING: &str = "loading the stream";
@@ -36,7 +35,7 @@ pub(in crate::redis) async fn load(
     connection: &mut RedisConnection,
     reading: &ReaderConfig,
     history: &mut History,
-    topics: &TopicAssignments,
+    readers: &CommandReaders,
 ) -> Result<Loaded, RedisError> {
     let ReaderConfig { key, limit, batch, .. } = reading;
     let clock = connection.clock(*limit).await?;
@@ -47,9 +46,9 @@ pub(in crate::redis) async fn load(
     let Some(info) = connection.info(*limit).await? else {
         let begun = begin(connection, reading, None, None).await?;
         let id = begun.unwrap_or(BEFORE_ALL);
-        return Ok(Loaded { at: ReadPosition { id, added: None, mark: None }, foreign });
+        return Ok(Loaded { at: ReadPosition::at(id), foreign });
     };
-    let mut at = ReadPosition { id: info.last, added: info.added, mark: None };
+    let mut at = ReadPosition { added: info.added, ..ReadPosition::at(info.last) };
     let mut to = "+".to_owned();
     'pages: loop {
         let mut commands = Vec::new();
@@ -68,7 +67,7 @@ pub(in crate::redis) async fn load(
                 (at.id, at.added) = (entry.id, None);
             }
             to = format!("({}", entry.id);
-            let what = match understood(entry.what, topics) {
+            let what = match understood(entry.what, readers) {
                 Ok(place) => place,
                 Err(NoPlace::Foreign(bad)) => {
                     if foreign.len() < MAX_FOREIGN {
@@ -98,7 +97,7 @@ pub(in crate::redis) async fn advance(
     reading: &ReaderConfig,
     history: &mut History,
     from: EventId,
-    topics: &TopicAssignments,
+    readers: &CommandReaders,
 ) -> Result<(), RedisError> {
     let ReaderConfig { key, limit, batch, .. } = reading;
     let Some(to) = history.begins_behind() else { return Ok(()) };
@@ -115,7 +114,7 @@ pub(in crate::redis) async fn advance(
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
             from = entry.id;
-            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, topics) {
+            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, readers) {
                 history.advance(entry.id, &of, edit);
             }
         }
@@ -123,6 +122,35 @@ pub(in crate::redis) async fn advance(
             return Ok(());
         }
     }
+}
+
+/// Whether an entry behind `at` says that `at` itself was deleted with what it takes back: then nothing is missing.
+/// `at` is known to be no entry any more.
+pub(in crate::redis) async fn is_taken_back(
+    connection: &mut RedisConnection,
+    reading: &ReaderConfig,
+    at: EventId,
+) -> Result<bool, RedisError> {
+    /// Whose record is further away is taken for lost.
+    const MAX_PAGES: usize = 200;
+    let ReaderConfig { key, limit, batch, .. } = reading;
+    let (mut from, count) = (at, batch.to_string());
+    for _ in 0..MAX_PAGES {
+        let after = format!("({from}");
+        let mut commands = Vec::new();
+        write_command(&mut commands, &[b"XRANGE", key, after.as_bytes(), b"+", b"COUNT", count.as_bytes()]);
+        let entries = ask_entries(connection, &commands, *limit).await?;
+        let mut is_named = false;
+        for _ in 0..entries {
+            let entry = connection.entry(*limit, LOADING).await?;
+            from = entry.id;
+            is_named |= entry.deleted.contains(&at);
+        }
+        if is_named || entries < *batch {
+            return Ok(is_named);
+        }
+    }
+    Ok(false)
 }
 
 /// Asks for entries: how many there are to be read.

@@ -12,9 +12,8 @@ use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::control::TopicAssignments;
 use crate::health::Reporter;
-use crate::log::{CopyOutcome, Log, LogRecord, RecordKind, Reset};
+use crate::log::{Log, LogRecord, RecordKind, Reset};
 use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
@@ -26,7 +25,7 @@ use crate::redis::log::clock::Clock;
 use crate::redis::log::entry::{BadEntry, StreamEntry};
 use crate::redis::log::position::{ReadPosition, ReaderConfig};
 use crate::redis::log::preflight::Preflight;
-use crate::redis::log::record::{NoPlace, understood};
+use crate::redis::log::record::{CommandReaders, NoPlace, understood};
 use crate::redis::log::stream_info::{QUESTIONS, Verdict, ask_info, ask_standing};
 use crate::redis::topics::writer::TopicStore;
 use crate::shutdown::Drain;
@@ -57,7 +56,7 @@ pub(in crate::redis) struct StreamReader {
     pub(in crate::redis) reading: ReaderConfig,
     max_backoff: Duration,
     pub(in crate::redis) log: Arc<Log>,
-    pub(super) topics: Arc<TopicAssignments>,
+    pub(super) readers: CommandReaders,
     /// Where what users and sessions are given is kept.
     pub(in crate::redis) store: Arc<TopicStore>,
     /// Up to where the log has everything; None before the first load.
@@ -66,6 +65,8 @@ pub(in crate::redis) struct StreamReader {
     count: usize,
     /// Entries that were read and not appended yet.
     fresh: Vec<LogRecord>,
+    /// Entries were deleted that may never have been read here: those that came cannot be counted.
+    deleted: bool,
     /// A mark of a loss has come: what stands behind it is to be read anew.
     marked: bool,
     preflight: Preflight,
@@ -112,7 +113,7 @@ impl StreamReader {
         reading: ReaderConfig,
         timing: Timing,
         log: Arc<Log>,
-        topics: Arc<TopicAssignments>,
+        readers: CommandReaders,
         store: Arc<TopicStore>,
     ) -> Self {
         let metrics = ReaderMetrics {
@@ -126,10 +127,11 @@ impl StreamReader {
             reading,
             max_backoff: timing.max_backoff,
             log,
-            topics,
+            readers,
             store,
             at: None,
             fresh: Vec::new(),
+            deleted: false,
             marked: false,
             preflight: Preflight::default(),
             foreign: Throttle::default(),
@@ -233,7 +235,7 @@ impl StreamReader {
             // Without the right to it, it is one step all the same unless the server is interrupted between two
             // commands.
             is_refused = !connection.transaction(QUESTIONS + 1, limit).await?;
-            let (verdict, info) = connection.standing(at.id, at.added, limit).await?;
+            let (verdict, info) = connection.standing(at, limit).await?;
             doubt = verdict != Verdict::Whole;
             stood = info;
         } else if idle {
@@ -309,8 +311,9 @@ impl StreamReader {
         }
     }
 
-    fn take(&mut self, StreamEntry { id, what }: StreamEntry, clock: Clock) {
-        let what = match understood(what, &self.topics) {
+    fn take(&mut self, StreamEntry { id, what, deleted }: StreamEntry, clock: Clock) {
+        self.deleted |= !deleted.is_empty();
+        let what = match understood(what, &self.readers) {
             Ok(place) => {
                 if matches!(place, RecordKind::Event(_)) {
                     self.metrics.events.increment(1);
@@ -345,13 +348,15 @@ impl StreamReader {
     /// Appends what was taken.
     fn flush(&mut self) {
         let (Some(at), Some(newest)) = (&mut self.at, self.fresh.last()) else { return };
-        at.id = newest.id;
-        at.added = at.added.map(|added| added + self.fresh.len() as u64);
-        let CopyOutcome { refused, made } = self.log.append_at(std::mem::take(&mut self.fresh));
-        if !made.is_empty() {
+        (at.id, at.deleted) = (newest.id, false);
+        let added = at.added.filter(|_| !std::mem::take(&mut self.deleted));
+        at.added = added.map(|added| added + self.fresh.len() as u64);
+        let copied = self.log.append_at(std::mem::take(&mut self.fresh));
+        let refused = copied.refused;
+        if !copied.made.is_empty() {
             self.store.changed();
-            self.topics.made(made);
         }
+        self.readers.made(copied);
         if refused > 0 {
             warn!(refused, "Redis gave entries of its stream out of their order");
         }

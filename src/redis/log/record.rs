@@ -1,8 +1,10 @@
 //! What an entry of the stream stands for in the log.
 
-use crate::control::TopicAssignments;
+use std::sync::Arc;
+
+use crate::control::{TakeBacks, TopicAssignments};
 use crate::event::EventId;
-use crate::log::RecordKind;
+use crate::log::{CopyOutcome, RecordKind};
 use crate::redis::log::entry::{BadEntry, EntryKind, StreamMark};
 
 /// Why an entry is no place of the log.
@@ -14,15 +16,31 @@ pub(in crate::redis) enum NoPlace {
     },
 }
 
+/// Who reads what is asked of all instances.
+#[derive(Clone)]
+pub(in crate::redis) struct CommandReaders {
+    pub(in crate::redis) topics: Arc<TopicAssignments>,
+    pub(in crate::redis) take_backs: Arc<TakeBacks>,
+}
+
+impl CommandReaders {
+    /// Takes note of what the log has made of it.
+    pub(in crate::redis) fn made(&self, CopyOutcome { made, taken, .. }: CopyOutcome) {
+        self.topics.made(made);
+        self.take_backs.made(taken);
+    }
+}
+
 /// What an entry stands for in the log.
-pub(in crate::redis) fn understood(
-    what: EntryKind,
-    topics: &TopicAssignments,
-) -> Result<RecordKind, NoPlace> {
+pub(in crate::redis) fn understood(what: EntryKind, readers: &CommandReaders) -> Result<RecordKind, NoPlace> {
     match what {
         EntryKind::Event(event) => Ok(RecordKind::Event(event)),
-        EntryKind::Change(text) => topics.read(&text).map_err(|_| NoPlace::Foreign(BadEntry::Topics)),
-        EntryKind::StreamMark(StreamMark::Begin) => Ok(RecordKind::Nothing),
+        EntryKind::Change(text) => readers.topics.read(&text).map_err(|_| NoPlace::Foreign(BadEntry::Topics)),
+        EntryKind::TakeBack(command, event) => {
+            let read = readers.take_backs.read(&command, &event);
+            read.ok_or(NoPlace::Foreign(BadEntry::TakenBack))
+        }
+        EntryKind::StreamMark(StreamMark::Begin | StreamMark::Deleted) => Ok(RecordKind::Nothing),
         EntryKind::StreamMark(StreamMark::Lost { after }) => Err(NoPlace::Lost { after }),
         EntryKind::Foreign(bad) => Err(NoPlace::Foreign(bad)),
     }

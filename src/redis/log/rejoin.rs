@@ -8,7 +8,7 @@ use crate::event::EventId;
 use crate::log::Reset;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::error::RedisError;
-use crate::redis::log::loader::{Loaded, advance, begin, load};
+use crate::redis::log::loader::{Loaded, advance, begin, is_taken_back, load};
 use crate::redis::log::position::{BEFORE_ALL, ReadPosition, ReaderConfig};
 use crate::redis::log::reader::StreamReader;
 use crate::redis::log::stream_info::{RedisStreamInfo, Verdict, ask_standing};
@@ -30,22 +30,24 @@ impl StreamReader {
             let mut history = self.log.history();
             // Before the stream, so that what is behind it is found there.
             let kept = self.assigned(&mut history).await?;
-            let topics = &self.topics;
-            let Loaded { at, foreign } = load(connection, &self.reading, &mut history, topics).await?;
+            let readers = &self.readers;
+            let Loaded { at, foreign } = load(connection, &self.reading, &mut history, readers).await?;
             let ClaimOutcome::At(mut kept) = self.claim(kept, at.mark, &history).await? else { continue };
             if let Some(StoredAt { id, .. }) = &mut kept
                 && history.begins_behind().is_some_and(|first| first.order() > id.order())
             {
                 let had = self.at.map_or(BEFORE_ALL, |at| at.id);
-                if *id == BEFORE_ALL || self.look(connection, *id, None).await?.0 != Verdict::Trimmed {
-                    advance(connection, &self.reading, &mut history, *id, topics).await?;
+                if *id == BEFORE_ALL
+                    || self.look(connection, ReadPosition::at(*id)).await?.0 != Verdict::Trimmed
+                {
+                    advance(connection, &self.reading, &mut history, *id, readers).await?;
                 } else if had.order() > id.order() {
                     // What this instance knows is newer than what was kept.
                     history.forget_known();
                     *id = had;
                 } else {
                     warn!(redis = %self.endpoint, kept = %id, "the stream was trimmed past what is kept of given topics: changes in between are lost");
-                    advance(connection, &self.reading, &mut history, *id, topics).await?;
+                    advance(connection, &self.reading, &mut history, *id, readers).await?;
                 }
             }
             let events = history.len();
@@ -53,7 +55,7 @@ impl StreamReader {
             if let Some(kept) = kept {
                 self.store.loaded(kept);
             }
-            self.topics.made(made);
+            self.readers.made(made);
             self.at = Some(at);
             for bad in foreign {
                 self.log_bad_entry(&bad);
@@ -66,18 +68,17 @@ impl StreamReader {
         Err(RedisError::Unexpected)
     }
 
-    /// What the stream is to somebody who has all of it up to `read`.
+    /// What the stream is to somebody who has all of it up to `at`.
     async fn look(
         &self,
         connection: &mut RedisConnection,
-        read: EventId,
-        added: Option<u64>,
+        at: ReadPosition,
     ) -> Result<(Verdict, Option<RedisStreamInfo>), RedisError> {
         let ReaderConfig { key, limit, .. } = &self.reading;
         let mut commands = Vec::new();
-        ask_standing(&mut commands, key, read);
+        ask_standing(&mut commands, key, at.id);
         connection.send(&commands).await?;
-        connection.standing(read, added, *limit).await
+        connection.standing(at, *limit).await
     }
 
     /// Finds out what became of the stream meanwhile.
@@ -86,7 +87,14 @@ impl StreamReader {
         connection: &mut RedisConnection,
         at: ReadPosition,
     ) -> Result<(), RedisError> {
-        let (verdict, info) = self.look(connection, at.id, at.added).await?;
+        let (mut verdict, mut info) = self.look(connection, at).await?;
+        let mut at = at;
+        if verdict == Verdict::Lost && is_taken_back(connection, &self.reading, at.id).await? {
+            at.deleted = true;
+            self.at = Some(at);
+            // Judged again, since the record was looked for after the first judgement.
+            (verdict, info) = self.look(connection, at).await?;
+        }
         match verdict {
             Verdict::Whole => {
                 if let Some(info) = info.filter(|info| info.last.order() == at.id.order()) {
@@ -121,7 +129,7 @@ impl StreamReader {
         warn!(redis = %self.endpoint, "Redis does not let sidestream mark the loss in the stream: instances that start later will not know of it");
         let end = last.unwrap_or(BEFORE_ALL);
         self.log.restart(self.log.history(), end, Some(Reset::LogLost));
-        self.at = Some(ReadPosition { id: end, added: None, mark: Some(end) });
+        self.at = Some(ReadPosition { mark: Some(end), ..ReadPosition::at(end) });
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::redis::client::decode::RespToken;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::resp::write_command;
 use crate::redis::log::entry::id_of;
-use crate::redis::log::position::BEFORE_ALL;
+use crate::redis::log::position::{BEFORE_ALL, ReadPosition};
 
 /// What `XINFO STREAM` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,17 +55,17 @@ pub(in crate::redis) fn ask_standing(commands: &mut Vec<u8>, key: &[u8], read: E
 }
 
 impl RedisConnection {
-    /// Reads how the stream stands to a reader that has all of it up to `read`, which was the `added`th entry where
-    /// that is known.
+    /// Reads how the stream stands to a reader that has all of it up to that place.
     pub(in crate::redis) async fn standing(
         &mut self,
-        read: EventId,
-        added: Option<u64>,
+        ReadPosition { id: read, added, deleted, .. }: ReadPosition,
         limit: Duration,
     ) -> Result<(Verdict, Option<RedisStreamInfo>), RedisError> {
         let info = self.info(limit).await?;
         let there = self.one_id(limit).await?.is_some();
         let first = self.one_id(limit).await?;
+        // Older ones are there: nothing was trimmed.
+        let there = there || deleted && first.is_some_and(|first| first.order() < read.order());
         let verdict = match info {
             Some(info) => info.judge(read, added, there, first),
             None if read == BEFORE_ALL => Verdict::Whole,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::Counter;
 
+use crate::control::{TakeBackBus, TakeBackRecord, TopicBusError};
 use crate::event::EventId;
+use crate::future::BoxFuture;
 use crate::health::Reporter;
 use crate::publish::{Heading, Relay, RelayError, Relayed, RelayedEnvelope, Relaying};
 use crate::redis::Timing;
@@ -48,6 +50,7 @@ enum StreamRequest {
         /// What they are: the field of an entry.
         field: &'static [u8],
     },
+    TakeBack(TakeBackRecord),
     /// Where it ends.
     End,
 }
@@ -87,6 +90,14 @@ impl StreamWriter {
     }
 }
 
+impl TakeBackBus for StreamWriter {
+    fn tell(&self, record: TakeBackRecord) -> BoxFuture<'_, Result<(), TopicBusError>> {
+        Box::pin(async move {
+            self.0.ask(StreamRequest::TakeBack(record)).await.map(drop).map_err(TopicBusError::from)
+        })
+    }
+}
+
 impl Relay for StreamWriter {
     /// Dropped half-way, the events may still be appended. Takes a few times the timeout at the longest.
     fn relay(&self, messages: Vec<RelayedEnvelope>) -> Relaying<'_> {
@@ -122,6 +133,9 @@ impl Exchange for Appending {
             StreamRequest::Append { messages, .. } => {
                 messages.iter().map(|message| message.json.len() + AROUND).sum()
             }
+            StreamRequest::TakeBack(TakeBackRecord { command, notice, ids }) => {
+                AROUND + command.as_ref().map_or(0, Vec::len) + notice.len() + ids.len() * 48
+            }
             StreamRequest::End => AROUND,
         }
     }
@@ -129,6 +143,7 @@ impl Exchange for Appending {
     fn write(&mut self, commands: &mut Vec<u8>, request: &StreamRequest) {
         match request {
             StreamRequest::Append { messages, field } => self.commands.write(commands, field, messages),
+            StreamRequest::TakeBack(record) => self.commands.write_take_back(commands, record),
             StreamRequest::End => ask_info(commands, &self.commands.key),
         }
     }
@@ -139,18 +154,22 @@ impl Exchange for Appending {
         limit: Duration,
         request: &StreamRequest,
     ) -> Result<Verdict<StreamAnswer>, RedisError> {
-        let StreamRequest::Append { messages, .. } = request else {
-            return match connection.info(limit).await {
-                Ok(info) => Ok(Verdict::Done(StreamAnswer::End(info.map(|info| info.last)))),
-                Err(error @ RedisError::Refused { .. }) => Ok(Verdict::Refused(error)),
-                Err(error) => Err(error),
-            };
+        let replies = match request {
+            StreamRequest::End => {
+                return match connection.info(limit).await {
+                    Ok(info) => Ok(Verdict::Done(StreamAnswer::End(info.map(|info| info.last)))),
+                    Err(error @ RedisError::Refused { .. }) => Ok(Verdict::Refused(error)),
+                    Err(error) => Err(error),
+                };
+            }
+            StreamRequest::Append { messages, .. } if messages.len() != 1 => {
+                read_transaction(connection, messages.len(), limit).await?
+            }
+            StreamRequest::Append { .. } | StreamRequest::TakeBack(_) => {
+                vec![read_one(connection, limit).await?]
+            }
         };
-        let replies = match messages.len() {
-            1 => vec![read_one(connection, limit).await?],
-            count => read_transaction(connection, count, limit).await?,
-        };
-        let (mut taken, mut refused) = (Vec::with_capacity(messages.len()), None);
+        let (mut taken, mut refused) = (Vec::with_capacity(replies.len()), None);
         for reply in replies {
             match reply {
                 AppendReply::Took(relayed) => taken.push(relayed),
@@ -173,7 +192,7 @@ impl Exchange for Appending {
 
     fn repeat(request: &StreamRequest) -> Repeat {
         match request {
-            StreamRequest::Append { .. } => Repeat::Never,
+            StreamRequest::Append { .. } | StreamRequest::TakeBack(_) => Repeat::Never,
             StreamRequest::End => Repeat::OnFreshConnection,
         }
     }

@@ -7,7 +7,7 @@ use metrics::Gauge;
 
 use crate::auth::{Publisher, PublisherKeys, Tickets};
 use crate::config;
-use crate::control::Control;
+use crate::control::{Control, TakeBacks};
 use crate::dashboard::DashboardKeys;
 use crate::log::Log;
 use crate::publish::PublishService;
@@ -29,6 +29,7 @@ pub struct Internal {
     pub(super) mint: Option<TicketMint>,
     pub(super) publish: PublishService,
     pub(super) control: Arc<Control>,
+    pub(super) take_backs: Option<Arc<TakeBacks>>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
     pub(super) log: Arc<Log>,
@@ -58,6 +59,7 @@ impl Internal {
             mint: None,
             publish,
             control,
+            take_backs: None,
             head_timeout: section.head_timeout,
             body: BodyLimits::new(section.max_body.0, section.body_timeout),
             log,
@@ -73,6 +75,11 @@ impl Internal {
     pub fn with_tickets(mut self, tickets: Arc<Tickets>, section: &config::AuthTicket) -> Self {
         self.mint = Some(TicketMint::new(tickets, section));
         self
+    }
+
+    /// Takes events back, too.
+    pub fn with_take_backs(self, take_backs: Arc<TakeBacks>) -> Self {
+        Self { take_backs: Some(take_backs), ..self }
     }
 
     /// Answers `POST /reload`, too.

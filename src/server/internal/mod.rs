@@ -19,6 +19,7 @@ mod query;
 mod reload;
 mod routes;
 mod service;
+mod take_back;
 mod tickets;
 mod topics;
 

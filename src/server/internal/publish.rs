@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, request};
 
+use crate::auth::Publisher;
 use crate::publish::{BadPublish, PublishOptions, Published, Receipt};
 use crate::server::internal::body::ReadableBody;
 use crate::server::internal::caller::Authenticated;
@@ -18,6 +19,24 @@ use crate::spans::{SpanKind, TraceSpan};
 use crate::trace::TraceContext;
 
 impl Internal {
+    /// Who a caller is that publishes, or takes back.
+    pub(super) async fn publisher(
+        &self,
+        headers: &HeaderMap,
+        caller: Authenticated,
+    ) -> Result<Arc<Publisher>, ApiProblem> {
+        match caller {
+            Authenticated::ByKey => {
+                self.keys.publisher(headers).await.map_err(|bad| ApiProblem::bad_key(&bad))
+            }
+            Authenticated::Trusted => Ok(Arc::clone(&self.trusted)),
+            Authenticated::FromDashboard => {
+                let dashboard = self.dashboard.as_ref().ok_or_else(ApiProblem::dashboard_off)?;
+                Ok(Arc::clone(&dashboard.publisher))
+            }
+        }
+    }
+
     pub(super) async fn publish(
         &self,
         head: &request::Parts,
@@ -25,16 +44,7 @@ impl Internal {
         caller: Authenticated,
     ) -> Result<FullResponse, ApiProblem> {
         let headers = &head.headers;
-        let publisher = match caller {
-            Authenticated::ByKey => {
-                self.keys.publisher(headers).await.map_err(|bad| ApiProblem::bad_key(&bad))?
-            }
-            Authenticated::Trusted => Arc::clone(&self.trusted),
-            Authenticated::FromDashboard => {
-                let dashboard = self.dashboard.as_ref().ok_or_else(ApiProblem::dashboard_off)?;
-                Arc::clone(&dashboard.publisher)
-            }
-        };
+        let publisher = self.publisher(headers, caller).await?;
         if headers
             .get_all(CONTENT_ENCODING)
             .iter()

@@ -22,6 +22,8 @@ pub(super) enum Handler {
     Position,
     Topics(Holder, TopicsHandler),
     TopicEvents,
+    TakeBackEvent,
+    TakeBackTopic,
     Connections,
     CloseConnections,
     ConnectionCount,
@@ -104,6 +106,8 @@ pub(super) struct ApiRoute {
     /// A segment in braces stands for any text; the last one for all that is left.
     pub(super) path: &'static str,
     pub(super) access: Access,
+    /// The last text has no slash in it.
+    one_segment: bool,
     get: Option<Handler>,
     put: Option<Handler>,
     post: Option<Handler>,
@@ -125,7 +129,8 @@ static ROUTES: &[ApiRoute] = {
     use Handler::{
         ArePresent, CloseConnection, CloseConnections, CloseConnectionsOf, Connection, ConnectionCount,
         Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile, Position,
-        Presence, PresentUsers, Readiness, Reload, Revoke, TopicEvents, TopicPresence, UserPresence,
+        Presence, PresentUsers, Readiness, Reload, Revoke, TakeBackEvent, TakeBackTopic, TopicEvents,
+        TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -146,6 +151,8 @@ static ROUTES: &[ApiRoute] = {
         topics("/clients/{client}/topics", Client),
         topic("/clients/{client}/topics/{topic}", Client),
         at("/topics/{topic}/events").get(TopicEvents),
+        at("/topics/{topic}/events/{id}").access(Access::Own).delete(TakeBackEvent),
+        at("/topics/{topic}").access(Access::Own).one_segment().delete(TakeBackTopic),
         at("/connections").get(Connections).delete(CloseConnections),
         at("/connections/count").get(ConnectionCount),
         at("/connections/{client}").get(Connection).delete(CloseConnection),
@@ -176,7 +183,16 @@ static ROUTES: &[ApiRoute] = {
 };
 
 const fn at(path: &'static str) -> ApiRoute {
-    ApiRoute { path, access: Access::Key, get: None, put: None, post: None, patch: None, delete: None }
+    ApiRoute {
+        path,
+        access: Access::Key,
+        one_segment: false,
+        get: None,
+        put: None,
+        post: None,
+        patch: None,
+        delete: None,
+    }
 }
 
 const fn dashboard(path: &'static str) -> ApiRoute {
@@ -199,6 +215,11 @@ const fn topic(path: &'static str, of: Holder) -> ApiRoute {
 impl ApiRoute {
     const fn access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// A path that goes on is another: a part of one that is forgotten must not mean more.
+    const fn one_segment(self) -> Self {
+        Self { one_segment: true, ..self }
     }
 
     /// `HEAD` goes with it.
@@ -251,7 +272,11 @@ impl ApiRoute {
 
 /// The first route whose path `path` fits.
 pub(super) fn find(path: &str) -> Option<RouteMatch<'_>> {
-    ROUTES.iter().find_map(|route| Some(RouteMatch { route, values: values(route.path, path)? }))
+    ROUTES.iter().find_map(|route| {
+        let values = values(route.path, path)?;
+        let goes_on = values.last().is_some_and(|last| last.contains('/'));
+        (!(route.one_segment && goes_on)).then_some(RouteMatch { route, values })
+    })
 }
 
 impl RouteMatch<'_> {
@@ -309,6 +334,8 @@ mod tests {
         assert_eq!(found("/connections/a%2Fb"), Some(("/connections/{client}", vec!["a%2Fb"])));
         assert_eq!(found("/users/u/topics"), Some(("/users/{user}/topics", vec!["u"])));
         assert_eq!(found("/users/u/topics/a/b"), Some(("/users/{user}/topics/{topic}", vec!["u", "a/b"])));
+        assert_eq!(found("/topics/a/events/5-0"), Some(("/topics/{topic}/events/{id}", vec!["a", "5-0"])));
+        assert_eq!(found("/topics/a%2Fb"), Some(("/topics/{topic}", vec!["a%2Fb"])));
         assert_eq!(found("/topics//events"), Some(("/topics/{topic}/events", vec![""])));
         for nowhere in ["", "/x", "/publish/", "/users", "/users/u", "/topics/a/b/events", "publish"] {
             assert_eq!(found(nowhere), None, "{nowhere}");

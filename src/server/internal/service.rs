@@ -114,6 +114,9 @@ impl Internal {
                 QueryParams::parse(head.uri.query())?.end()?;
                 self.reload.as_ref().ok_or_else(ApiProblem::no_reload)?.answer().await
             }
+            Handler::TakeBackEvent | Handler::TakeBackTopic => {
+                self.take_back(handler, &found, head, caller).await
+            }
             handler => self.about_streams(handler, &found, head.uri.query(), body).await,
         }
     }
@@ -165,6 +168,8 @@ impl Internal {
             | Handler::Publish
             | Handler::MintTicket
             | Handler::Reload
+            | Handler::TakeBackEvent
+            | Handler::TakeBackTopic
             | Handler::Liveness
             | Handler::Readiness(_)
             | Handler::Metrics

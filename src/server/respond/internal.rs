@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use crate::auth::NotAllowed;
 use crate::control::{
-    BadRevoke, Completeness, HolderTopics, InstanceCount, OthersTold, Revoked, StreamCount, TopicEditError,
+    BadRevoke, Completeness, HolderTopics, InstanceCount, OthersTold, Revoked, StreamCount, TakeBackError,
+    TopicEditError,
 };
 use crate::event::{BadBatch, Name};
 use crate::health::{Dependency, State};
+use crate::log::TakenBack;
 use crate::publish::{BadPublish, Published, Receipt, RelayError};
 use crate::server::respond::ApiProblem;
 use crate::server::respond::json::{FullResponse, json, ok, ok_or_unavailable, retry_after};
@@ -90,6 +92,7 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
                 NotAllowed::Audience(_) => status = StatusCode::FORBIDDEN,
                 NotAllowed::Event(_) => text.field = Some("event"),
                 NotAllowed::Retry => text.field = Some("retry"),
+                NotAllowed::TakeBack | NotAllowed::TakeBackOf(_) => status = StatusCode::FORBIDDEN,
             }
             text.item = *item;
             text.reason = Some(not.label());
@@ -110,6 +113,14 @@ fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {
         }
     }
     (status, text)
+}
+
+/// What came of taking events back.
+pub(in crate::server) fn taken_back(
+    result: Result<TakenBack, TakeBackError<NotAllowed>>,
+) -> Result<FullResponse, ApiProblem> {
+    let taken = result.map_err(ApiProblem::not_taken_back)?;
+    Ok(ok(&serde_json::json!({ "retracted": taken.count })))
 }
 
 /// What came of a revocation.

@@ -6,8 +6,8 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use crate::auth::{BadMint, PublisherDenied};
-use crate::control::{BadRevoke, BadTopics, BadUserList, NoPage, TopicEditError};
+use crate::auth::{BadMint, NotAllowed, PublisherDenied};
+use crate::control::{BadRevoke, BadTopics, BadUserList, NoPage, TakeBackError, TopicEditError};
 use crate::log::BadEdit;
 use crate::server::respond::json::{FullResponse, json, retry_after};
 
@@ -227,6 +227,20 @@ impl ApiProblem {
                 Self::not_now("not_told", refused.to_string())
             }
             TopicEditError::Unknown => Self::not_now("unknown", refused.to_string()),
+        }
+    }
+
+    pub(in crate::server) fn not_taken_back(why: TakeBackError<NotAllowed>) -> Self {
+        let say = why.to_string();
+        match why {
+            TakeBackError::NotAllowed(not) => {
+                Self { says_label: true, ..Self::new(StatusCode::FORBIDDEN, not.label(), say) }
+            }
+            TakeBackError::Malformed => Self::new(StatusCode::BAD_REQUEST, "bad_id", say),
+            TakeBackError::Unknown => Self::new(StatusCode::NOT_FOUND, "no_such_event", say),
+            TakeBackError::NotReady => Self::not_now("not_ready", say),
+            TakeBackError::NotTold | TakeBackError::NotCarried(_) => Self::not_now("not_told", say),
+            TakeBackError::Perhaps => Self::not_now("unknown", say),
         }
     }
 
