@@ -64,6 +64,9 @@ pub(super) struct FilterArguments {
     /// Of this client address
     #[arg(long, value_name = "IP", help_heading = "Which streams")]
     address: Option<String>,
+    /// Of the route with this path, as it is configured
+    #[arg(long, value_name = "PATH", help_heading = "Which streams")]
+    path: Option<String>,
     /// On this instance, by its name or id
     #[arg(long, value_name = "NAME", help_heading = "Which streams")]
     instance: Option<String>,
@@ -80,6 +83,7 @@ impl FilterArguments {
             ("topic", self.topic.as_deref()),
             ("client", self.client.as_deref()),
             ("address", self.address.as_deref()),
+            ("path", self.path.as_deref()),
             ("instance", self.instance.as_deref()),
         ];
         all.extend(self.meta.iter().map(|(name, text)| (name.as_str(), Some(text.as_str()))));

@@ -26,7 +26,7 @@ Examples:
 Streams that match everything that is given are closed, on all instances. With
 --stay-away users and sessions are refused for that time, also with a new login;
 to end a grant instead, so that a new login works, use `sidestream revoke`. A
-client, an address or a topic cannot be recognised later: such clients are
+client, an address, a path or a topic cannot be recognised later: such clients are
 asked to stay away, not kept out.
 
 Ends with 1 when no such client is open, or when an instance did not answer:
@@ -35,13 +35,13 @@ what is closed then stays closed, so ask again.";
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 #[command(group = ArgGroup::new("whose").required(true).multiple(true)
-    .args(["user", "session", "topic", "client", "address", "instance", "all"]))]
+    .args(["user", "session", "topic", "client", "address", "path", "instance", "all"]))]
 pub(super) struct KickCommand {
     #[command(flatten)]
     filter: FilterArguments,
     /// Every stream of every instance
     #[arg(long, help_heading = "Which streams",
-        conflicts_with_all = ["user", "session", "topic", "client", "address", "instance"])]
+        conflicts_with_all = ["user", "session", "topic", "client", "address", "path", "instance"])]
     all: bool,
     /// Their clients are not to come back; those of a user or a session are refused for TIME, from 1s to 30 days
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]

@@ -38,6 +38,8 @@ pub struct Filter {
     pub address: Option<IpAddr>,
     /// All of it is noted of the connection.
     pub meta: ConnectionMeta,
+    /// The path of the route that it came by, as it is configured.
+    pub route: Option<Box<str>>,
 }
 
 /// An open stream.

@@ -26,6 +26,9 @@ pub struct StreamFilter {
     /// All of it is noted of the connection.
     #[serde(skip_serializing_if = "ConnectionMeta::is_empty")]
     pub meta: ConnectionMeta,
+    /// The path of their route, as it is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Box<str>>,
     /// The id or the name of an instance. It decides who is asked, so it is not part of the question.
     #[serde(skip)]
     pub instance: Option<String>,
@@ -53,10 +56,9 @@ impl StreamFilter {
 
     /// Whose streams they are, when a user or a session says so and nothing that a new connection has not got.
     pub(in crate::control) fn selector(&self) -> Option<GrantSelector> {
-        let known = self.client.is_none()
-            && self.address.is_none()
-            && self.instance.is_none()
-            && self.meta.is_empty();
+        let new_ones_have = self.client.is_none() && self.address.is_none() && self.instance.is_none();
+        // Those who are kept out are so on every path.
+        let known = new_ones_have && self.path.is_none() && self.meta.is_empty();
         let named = self.user.is_some() || self.session.is_some();
         (known && named).then(|| GrantSelector {
             user: self.user.clone(),
@@ -72,7 +74,7 @@ impl StreamFilter {
         let client = self.client.clone().map(Key::Client);
         let topic = self.topic.clone().map(Key::Topic);
         let keys = user.into_iter().chain(session).chain(client).chain(topic).collect();
-        Filter { keys, address: self.address, meta: self.meta.clone() }
+        Filter { keys, address: self.address, route: self.path.clone(), meta: self.meta.clone() }
     }
 }
 
@@ -89,6 +91,7 @@ mod tests {
         let mut phones = ConnectionMeta::default();
         phones.insert("device", "phone");
         assert_eq!(StreamFilter { meta: phones, ..user.clone() }.selector(), None);
+        assert_eq!(StreamFilter { path: Some("/e".into()), ..user.clone() }.selector(), None);
         assert_eq!(StreamFilter { address: Some(IpAddr::from([127, 0, 0, 1])), ..user }.selector(), None);
         assert_eq!(StreamFilter { topic: name("t"), ..StreamFilter::default() }.selector(), None);
     }

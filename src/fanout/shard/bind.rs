@@ -26,13 +26,10 @@ impl Shard {
         let mut slots = Vec::new();
         for key in &filter.keys {
             let Key::Topic(topic) = key else { continue };
-            let others = Filter {
-                keys: filter.keys.iter().filter(|other| *other != key).cloned().collect(),
-                ..filter.clone()
-            };
+            let others: Vec<Key> = filter.keys.iter().filter(|other| *other != key).cloned().collect();
             for client in self.log.about_to_hold(topic) {
-                let keys = others.keys.iter().cloned().chain([client]).collect();
-                slots.extend(self.chosen(&Filter { keys, ..others.clone() }));
+                let keys = others.iter().cloned().chain([client]).collect();
+                slots.extend(self.chosen(&Filter { keys, ..filter.clone() }));
             }
         }
         slots

@@ -49,10 +49,11 @@ impl Shard {
     }
 
     fn each<'a>(&'a self, filter: &Filter, mut take: impl FnMut(SubscriberSlot, &'a Subscriber)) {
-        let Filter { keys, address, meta } = filter;
+        let Filter { keys, address, route, meta } = filter;
         let is_there = |subscriber: &Subscriber| {
             let about = &subscriber.about;
             address.is_none_or(|address| about.address == address)
+                && route.as_ref().is_none_or(|route| *about.route == **route)
                 && (meta.is_empty() || about.meta.as_ref().is_some_and(|noted| noted.has_all(meta)))
         };
         // The fewest hold a client's, the most a topic's.

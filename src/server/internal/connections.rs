@@ -118,6 +118,7 @@ fn filter(query: &mut QueryParams) -> Result<StreamFilter, ApiProblem> {
         topic: query.name("topic")?,
         address: query.parsed::<IpAddr>("address", "an IP address")?,
         meta: meta(query),
+        path: query.text("path").map(String::into_boxed_str),
         instance: query.text("instance"),
     })
 }
