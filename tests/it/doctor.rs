@@ -326,6 +326,31 @@ async fn certificates_and_http_2_are_looked_at() {
     assert_ne!(misnamed.finished.code, Some(0), "{}", misnamed.report);
 }
 
+#[tokio::test]
+async fn a_certificate_that_is_over_and_one_that_is_to_come_are_told_apart() {
+    let daemon = Daemon::start(QUICK_HEARTBEAT).await;
+    for (from, to, says) in [(2000, 2001, "expired"), (2400, 2401, "not valid yet")] {
+        let authority = Authority::valid(from, to);
+        let tls = format!(
+            "ssl_certificate {}; ssl_certificate_key {};",
+            authority.file().display(),
+            authority.path("key.pem").display()
+        );
+        let front = FrontServer::nginx(&format!(
+            "server {{ listen {{listen}} ssl; {tls} location / {{ proxy_pass http://{}; }} }}",
+            daemon.public
+        ))
+        .await;
+        let address = format!("https://{}", front.address);
+        // Also where the certificate itself is what is trusted, which browsers do not do.
+        for trusted in ["ca.pem", "certificate.pem"] {
+            let trusted = authority.path(trusted).display().to_string();
+            let look = Look::at(&address, &["--ca", &trusted]).await;
+            assert_eq!(look.names("certificate"), says, "{trusted}: {}", look.report);
+        }
+    }
+}
+
 /// A server that answers every request with these bytes, and then keeps the connection open.
 async fn scripted(answer: &'static str) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

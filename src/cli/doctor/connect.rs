@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -48,7 +48,7 @@ pub(super) struct LinkFacts {
 #[derive(Clone, Debug)]
 pub(super) struct TlsFacts {
     pub(super) version: &'static str,
-    /// How long the server's certificate is still good for, and how long it was in all.
+    /// The times since 1970 from which and until which the server's certificate is good.
     pub(super) certificate: Option<(Duration, Duration)>,
 }
 
@@ -94,11 +94,8 @@ impl Link {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
                 _ => "TLS 1.2",
             };
-            let times = session.peer_certificates().and_then(|chain| certificate_times(chain.first()?));
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let left =
-                |(begin, end): (Duration, Duration)| (end.saturating_sub(now), end.saturating_sub(begin));
-            facts.tls = Some(TlsFacts { version, certificate: times.map(left) });
+            let certificate = session.peer_certificates().and_then(|chain| certificate_times(chain.first()?));
+            facts.tls = Some(TlsFacts { version, certificate });
             Either::Right(socket)
         } else {
             Either::Left(socket)

@@ -15,6 +15,11 @@ use super::exchange::PublicAnswer;
 use super::finding::{Finding, Subject};
 use super::watch::seconds;
 use crate::cli::output::chain;
+use crate::clock::now_ms;
+
+const EXPIRED: &str = "expired";
+const NOT_VALID_YET: &str = "not valid yet";
+const REFUSED: &str = "Browsers refuse the connection, and EventSource says no more than `error`.";
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
@@ -187,8 +192,15 @@ pub(super) fn reached(link: &LinkFacts, verified: bool) -> Vec<Finding> {
 }
 
 /// Certificates are renewed when a third of their time is left, or some weeks.
-fn certificate((left, whole): (Duration, Duration)) -> Finding {
+fn certificate((begin, end): (Duration, Duration)) -> Finding {
     const DAY: Duration = Duration::from_secs(86_400);
+    let now = Duration::from_millis(now_ms());
+    let (left, whole) = (end.saturating_sub(now), end.saturating_sub(begin));
+    // Where it was trusted all the same: --ca has the certificate itself.
+    if left.is_zero() || now < begin {
+        let seen = if left.is_zero() { EXPIRED } else { NOT_VALID_YET };
+        return Finding::bad(Subject::Certificate, seen, REFUSED);
+    }
     let seen = match left.as_secs() / DAY.as_secs() {
         0..=2 => format!("good for {} more hours", left.as_secs() / 3600),
         days => format!("good for {days} more days"),
@@ -221,17 +233,15 @@ pub(super) fn no_link(why: &NoLink, host: &str) -> Finding {
     };
     use rustls::CertificateError as Fault;
     let seen = match fault {
-        Fault::Expired | Fault::ExpiredContext { .. } => "expired".to_owned(),
-        Fault::NotValidYet | Fault::NotValidYetContext { .. } => "not valid yet".to_owned(),
+        Fault::Expired | Fault::ExpiredContext { .. } => EXPIRED.to_owned(),
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => NOT_VALID_YET.to_owned(),
         Fault::NotValidForName | Fault::NotValidForNameContext { .. } => format!("not for the name {host}"),
         Fault::UnknownIssuer => {
             "signed by nobody whom this machine trusts; a chain may be incomplete, or --ca names the authority".to_owned()
         }
         other => other.to_string(),
     };
-    let means =
-        "Browsers refuse the connection, and EventSource says no more than `error`. (--insecure looks on.)";
-    Finding::bad(Subject::Certificate, seen, means)
+    Finding::bad(Subject::Certificate, seen, &format!("{REFUSED} (--insecure looks on.)"))
 }
 
 /// A refusal in sidestream's own words.
