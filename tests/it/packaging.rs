@@ -106,6 +106,14 @@ fn every_package_has_the_version_of_the_crate() {
 }
 
 #[test]
+fn the_helm_chart_has_the_version_of_the_crate() {
+    let chart = read("deploy/helm/sidestream/Chart.yaml");
+    for key in ["version", "appVersion"] {
+        assert!(chart.contains(&format!("\n{key}: {VERSION}\n")), "{key}: {chart}");
+    }
+}
+
+#[test]
 fn a_release_is_made_and_tested_by_the_make_targets_of_the_repository() {
     let workflow = read(".github/workflows/release.yml");
     for step in ["tags: [\"v*\"]", "run: make dist\n", " make dist-test\n"] {
