@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::app::adapters::WebhookNotifier;
-use crate::app::settings::{fanout_settings, member_bounds, rate_settings, retention};
+use crate::app::settings::{fanout_settings, member_bounds, page_changes, rate_settings, retention};
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
-use crate::config::{Config, HookEvent};
+use crate::config::{Config, HookEvent, ListenAddress};
 use crate::control::{
     Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicList,
 };
@@ -17,7 +17,6 @@ use crate::fanout::{Fanout, Watcher};
 use crate::health::{Health, Reporter};
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::pace::Rate;
 use crate::publish::{PublishService, Relay};
 use crate::rate::Rates;
 use crate::redis;
@@ -71,7 +70,7 @@ impl Base {
         let take_backs = Arc::new(TakeBacks::new(Arc::clone(&log), patience, order.last.clone()));
         let control = Arc::new(Control::new(
             &config.auth,
-            Rate { per_minute: u32::try_from(config.limits.topic_changes_per_minute).unwrap_or(u32::MAX) },
+            page_changes(&config.limits),
             Arc::clone(&fanout),
             Arc::clone(&revocations),
             Arc::clone(&topics),
@@ -167,7 +166,7 @@ impl Base {
             id: me.id.to_string(),
             name: me.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            public: config.public.listen.to_string(),
+            public: reached_at(&config.public.listen),
             tls: config.public.tls.is_some(),
             streams: config.streams.iter().map(|stream| stream.path.clone()).collect(),
             redis: config.redis.as_ref().map(|redis| BoardRedis {
@@ -187,6 +186,12 @@ pub(super) fn build_log(config: &Config) -> Arc<Log> {
     Arc::new(
         log.with_format(config.sse.events).bounded(member_bounds(&config.limits)).retracted_as(retracted),
     )
+}
+
+/// One address of several, if it can be one with a port.
+fn reached_at(addresses: &[ListenAddress]) -> String {
+    let with_port = addresses.iter().find(|address| address.tcp().is_some());
+    with_port.or(addresses.first()).map(ToString::to_string).unwrap_or_default()
 }
 
 /// The largest message: what may be published by HTTP, and is asked over Redis.

@@ -67,9 +67,10 @@ impl PublicSide {
         let before = before.map(|before| &*before.public);
         let proxy = match before.map(server::Public::proxy) {
             Some(proxy) if proxy.is_of(backend.0, backend.1) => proxy.clone(),
-            _ => {
+            before => {
                 let drains = (serving.clone(), base.order.no_waiting.clone());
-                Proxy::new(backend.0, backend.1, base.backend.clone(), drains).map_err(io::Error::other)?
+                Proxy::new(backend.0, backend.1, base.backend.clone(), drains, before)
+                    .map_err(io::Error::other)?
             }
         };
         let proxy = proxy.closing_upgrades(closing.clone(), config.drain.window);

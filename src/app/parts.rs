@@ -20,7 +20,9 @@ use crate::log::Log;
 use crate::net::descriptors::Descriptors;
 use crate::redis;
 use crate::server;
-use crate::server::{AcceptLimits, AcceptPulse, Current, PublicListener, ReloadRequests};
+use crate::server::{
+    AcceptLimits, AcceptPulse, BoundListener, ConnectionSeats, Current, PublicListener, ReloadRequests,
+};
 use crate::shutdown::Drain;
 use crate::telemetry;
 use crate::telemetry::Metrics;
@@ -93,35 +95,36 @@ impl Parts {
     }
 }
 
-/// Accepts on both listeners; gives back what tells that they do.
+/// Accepts on all listeners; gives back what tells that they do.
 fn listen(
     config: &Config,
     listeners: Listeners,
     (public, internal): (&Arc<PublicListener>, &Arc<Current<server::Internal>>),
     (serving, last): (&Drain, &Drain),
 ) -> Vec<AcceptPulse> {
-    let ((public_pulse, public_answers), (internal_pulse, internal_answers)) =
-        (AcceptPulse::new(), AcceptPulse::new());
     let write_timeout = config.public.write_timeout;
-    let limits = AcceptLimits {
-        connections: config.internal.max_connections,
-        descriptors: None,
-        write_timeout,
-        shares_port: false,
+    let mut pulses = Vec::new();
+    let mut watched = |listener: BoundListener| {
+        let (pulse, answers) = AcceptPulse::new();
+        pulses.push(pulse);
+        (listener, answers)
     };
-    let listener = (listeners.internal, internal_answers);
-    let serve = server::serve_watched(listener, Arc::clone(internal), limits, last.clone());
-    last.spawn_essential("internal listener", serve);
-    let limits = AcceptLimits {
-        connections: config.public.max_connections,
-        descriptors: Descriptors::now().map(Descriptors::for_clients),
-        write_timeout,
-        shares_port: config.public.reuse_port,
-    };
-    let listener = (listeners.public, public_answers);
-    let serve = server::serve_watched(listener, Arc::clone(public), limits, serving.clone());
-    serving.spawn_essential("public listener", serve);
-    vec![public_pulse, internal_pulse]
+    let seats = ConnectionSeats::new(config.internal.max_connections);
+    let limits = AcceptLimits { seats, descriptors: None, write_timeout };
+    for listener in listeners.internal {
+        let serve =
+            server::serve_watched(watched(listener), Arc::clone(internal), limits.clone(), last.clone());
+        last.spawn_essential("internal listener", serve);
+    }
+    let seats = ConnectionSeats::new(config.public.max_connections);
+    let descriptors = Descriptors::now().map(Descriptors::for_clients);
+    let limits = AcceptLimits { seats, descriptors, write_timeout };
+    for listener in listeners.public {
+        let serve =
+            server::serve_watched(watched(listener), Arc::clone(public), limits.clone(), serving.clone());
+        serving.spawn_essential("public listener", serve);
+    }
+    pulses
 }
 
 async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, drain: Drain) {

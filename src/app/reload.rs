@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::app::base::Base;
 use crate::app::generation::{PublicSide, build_internal, build_keys};
 use crate::app::running_config::RunningConfig;
-use crate::app::settings::{member_bounds, rate_settings, shown_lines};
+use crate::app::settings::{member_bounds, page_changes, rate_settings, shown_lines};
 use crate::config::{BadConfig, CheckedConfig, Config, ConfigChanges, HookEvent, Problem, Severity};
 use crate::fanout::Watcher;
 use crate::health::Reporter;
@@ -144,6 +144,7 @@ impl Reloader {
         if let Some(certificate) = self.side.public.certificate().filter(|_| by != "SIGHUP") {
             certificate.look();
         }
+        next.config.refuse_loop()?;
         if next.config != running.config {
             let next = self.prepare(next).await?;
             self.uncounted_topics(&next.config, &mut changes);
@@ -201,6 +202,8 @@ impl Reloader {
             base.rates.set(&rate_settings(&config.limits));
             base.memory.set(config.limits.memory);
         }
+        base.revocations.bound(config.auth.max_revocations);
+        base.control.set(&config.auth, page_changes(&config.limits));
         if config.webhooks != before.webhooks {
             if !config.webhooks.is_empty() && !base.webhooks.watches() {
                 let watcher: Arc<dyn Watcher> = Arc::clone(&base.webhooks) as _;
@@ -219,6 +222,7 @@ impl Reloader {
         }
         base.identify(config);
         self.public.current().replace(Arc::clone(&side.public));
+        side.public.proxy().in_force();
         self.internal.replace(internal);
         self.side = side;
         self.running.set(next);

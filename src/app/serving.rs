@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::app::base::Base;
 use crate::app::running_config::RunningConfig;
 use crate::app::stop::LAST_REQUESTS;
 use crate::config;
+use crate::config::ListenAddress;
+use crate::server::BoundListener;
 
 /// The ports, taken before anything else is done: a port that somebody else has ends the start.
 pub(super) struct Listeners {
-    pub(super) public: TcpListener,
-    pub(super) internal: TcpListener,
+    pub(super) public: Vec<BoundListener>,
+    pub(super) internal: Vec<BoundListener>,
+}
+
+/// Where they are.
+pub(super) fn addresses(listeners: &[BoundListener]) -> Vec<ListenAddress> {
+    listeners.iter().map(|listener| listener.address().clone()).collect()
 }
 
 /// A daemon that serves.

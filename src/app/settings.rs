@@ -9,6 +9,7 @@ use crate::event::Frame;
 use crate::fanout;
 use crate::fanout::Heartbeat;
 use crate::log::{MemberBounds, Retention};
+use crate::pace::Rate;
 use crate::rate::RateSettings;
 use crate::telemetry::LineKind;
 
@@ -43,6 +44,11 @@ pub(super) fn rate_settings(limits: &config::Limits) -> RateSettings {
         keys: limits.rate_keys,
         ipv6_prefix: u8::try_from(limits.ipv6_prefix).unwrap_or(128),
     }
+}
+
+/// How often pages may change the topics of a stream.
+pub(super) fn page_changes(limits: &config::Limits) -> Rate {
+    Rate { per_minute: u32::try_from(limits.topic_changes_per_minute).unwrap_or(u32::MAX) }
 }
 
 /// How much may be given.

@@ -9,6 +9,7 @@
 use crate::lock::Mutex;
 use crate::telemetry::REVOCATIONS_REFUSED;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
@@ -78,7 +79,7 @@ struct Span {
 
 /// All that are in force.
 pub struct Revocations {
-    max: usize,
+    max: AtomicUsize,
     spans: Mutex<Spans>,
     away: Mutex<Spans>,
 }
@@ -109,7 +110,12 @@ struct Revocation {
 impl Revocations {
     /// At most `max` are kept, and as many of those who were sent away.
     pub fn new(max: usize) -> Self {
-        Self { max, spans: Mutex::default(), away: Mutex::default() }
+        Self { max: max.into(), spans: Mutex::default(), away: Mutex::default() }
+    }
+
+    /// From now on at most `max` are kept. Those in force stay, also where they are more.
+    pub fn bound(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// From now on keeps them out until `until`; `at` is when their grants were taken back. The same ones again: the
@@ -134,7 +140,7 @@ impl Revocations {
         let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
         let span = Span { at, until: Instant::now() + left };
         let Some(handle) = selector.handle() else { return Ok(()) };
-        let entered = spans.lock().enter(handle, selector, span, self.max);
+        let entered = spans.lock().enter(handle, selector, span, self.max.load(Ordering::Relaxed));
         if entered.is_err() {
             metrics::counter!(REVOCATIONS_REFUSED).increment(1);
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::{note_lines, print};
-use crate::config::{CheckedConfig, CommandLine, Config, StreamAuth};
+use crate::config::{CheckedConfig, CommandLine, Config, ListenAddress, Public, StreamAuth, listed};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -27,9 +27,11 @@ impl Check {
     pub(super) fn run(self) -> ExitCode {
         let line = CommandLine { backend: self.backend, ..CommandLine::default() };
         match Config::load_to_serve(self.config.as_deref(), std::env::vars_os(), &line) {
-            Ok(CheckedConfig { config, warnings, in_force: _ }) => {
+            Ok(checked) => {
+                let by = if checked.listens_at_port() { " (from the variable PORT)" } else { "" };
+                let CheckedConfig { config, warnings, in_force: _ } = checked;
                 let name = self.config.map_or("environment".to_owned(), |path| path.display().to_string());
-                let mut text = format!("{name}: ok\n{}", summary(&config));
+                let mut text = format!("{name}: ok\n{}", summary(&config, by));
                 for warning in warnings {
                     let _ = write!(text, "\n{warning}");
                 }
@@ -44,21 +46,22 @@ impl Check {
 }
 
 /// What the configuration comes to, in a few lines.
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, public_by: &str) -> String {
     let tls = if config.public.tls.is_some() { " over TLS" } else { "" };
-    let mut lines =
-        format!("  public    {}{tls} in front of {}\n", config.public.listen, config.public.backend);
+    let Public { listen, backend, .. } = &config.public;
+    let mut lines = format!("  public    {}{public_by}{tls} in front of {backend}\n", listed(listen));
     let keys = match config.internal.publish_keys.len() {
         0 if !config.internal.publishers.is_empty() => "no publish key for everything".to_owned(),
         0 => "no publish key: nobody may publish over HTTP".to_owned(),
         1 => "1 publish key".to_owned(),
         many => format!("{many} publish keys"),
     };
-    let _ = writeln!(lines, "  internal  {}, {keys}", config.internal.listen);
+    let _ = writeln!(lines, "  internal  {}, {keys}", listed(&config.internal.listen));
     let _ = match (config.dashboard.keys.len(), config.dashboard.read_keys.len()) {
         (0, 0) => Ok(()),
         (act, read) => {
-            writeln!(lines, "  dashboard http://{}/, {act} to act and {read} to look", config.internal.listen)
+            let places: Vec<String> = config.internal.listen.iter().map(page).collect();
+            writeln!(lines, "  dashboard {}, {act} to act and {read} to look", places.join(", "))
         }
     };
     for publisher in &config.internal.publishers {
@@ -121,4 +124,12 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(lines, "  webhook   {} at {}: {}", webhook.name, webhook.url, events.join(", "));
     }
     lines
+}
+
+/// Where a page of the listener is.
+fn page(address: &ListenAddress) -> String {
+    match address {
+        ListenAddress::Tcp(address) => format!("http://{address}/"),
+        ListenAddress::Unix(_) => address.to_string(),
+    }
 }

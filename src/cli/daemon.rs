@@ -17,7 +17,7 @@ use crate::cli::client;
 use crate::cli::client::{HttpAnswer, MaybeTls, TrustArguments};
 use crate::cli::error::Error;
 use crate::cli::url::Url;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 
 const KEY_VARIABLE: &str = "SIDESTREAM_PUBLISH_KEY";
 /// How large an answer may be: a page of a thousand streams with a hundred topics each, and receipts of a large batch.
@@ -75,10 +75,11 @@ impl ListenerArguments {
     }
 
     fn find(&self, config: &Config) -> Result<DaemonClient, Error> {
-        let base = match &self.url {
-            Some(url) => url.clone(),
-            None if config.internal.listen.port() == 0 => return Err(Error::NoPort),
-            None => Url::of(config.internal.listen),
+        let is_known = |address: &&ListenAddress| address.tcp().is_none_or(|address| address.port() != 0);
+        let base = match (&self.url, config.internal.listen.iter().find(is_known)) {
+            (Some(url), _) => url.clone(),
+            (None, Some(address)) => Url::of(address),
+            (None, None) => return Err(Error::NoPort),
         };
         let tls = self.trust.for_url(&base)?;
         Ok(DaemonClient { base, tls, key: None })

@@ -32,11 +32,12 @@ use crate::cli::output::{fail, note};
 use crate::cli::url::reachable;
 use crate::cli::{key, serve};
 use crate::config;
-use crate::config::{Backend, Config, Secret};
+use crate::config::{Backend, Config, ListenAddress, Secret};
 use crate::event::Template;
 use crate::log::Log;
 use crate::net::descriptors::Descriptors;
 use crate::server;
+use crate::server::ConnectionSeats;
 use crate::shutdown::Drain;
 use crate::systemd::PassedSockets;
 use crate::telemetry;
@@ -57,7 +58,7 @@ pub(super) struct Demo {
     internal_listen: SocketAddr,
 }
 
-/// Connections that the network and the backend take at once.
+/// Connections that the network and the backend take at once, each.
 const CONNECTIONS: usize = 1000;
 /// Nobody wants to wait for a demonstration to end.
 const WINDOW: Duration = Duration::from_millis(300);
@@ -91,35 +92,36 @@ impl Demo {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (network, backend) = (server::bind(self.listen).map_err(taken)?, server::bind(loopback)?);
         let key = key::random();
-        let mut config = demo_config(&backend.local_addr()?, key.clone());
-        config.internal.listen = self.internal_listen;
+        let mut config = demo_config(&port_of([backend.address()])?, key.clone());
+        config.internal.listen = vec![ListenAddress::Tcp(self.internal_listen)];
         let app = App::bind(config.clone(), PassedSockets::default())?;
         // Where it comes back to after a restart.
-        config.public.listen = app.public_address()?;
-        config.internal.listen = app.internal_address()?;
-        let (public, internal) = (reachable(network.local_addr()?), reachable(config.internal.listen));
+        config.public.listen = app.public_addresses().to_vec();
+        config.internal.listen = app.internal_addresses().to_vec();
+        let daemon = port_of(&config.public.listen)?;
+        let (public, internal) =
+            (reachable(port_of([network.address()])?), reachable(port_of(&config.internal.listen)?));
 
         // The network and the backend outlive the daemon, whose last words and requests they carry.
         let drain = Drain::new();
         let (restarts, mut restart) = mpsc::channel(1);
         let api = Arc::new(DaemonApi::new(internal, &key));
-        let lines = Arc::new(DemoNetwork::new(config.public.listen, drain.clone()));
+        let lines = Arc::new(DemoNetwork::new(daemon, drain.clone()));
         let application = Arc::new(DemoBackend {
             api: Arc::clone(&api),
             network: Arc::clone(&lines),
-            load: Arc::new(Load::new(Arc::clone(&api), config.public.listen, files)),
+            load: Arc::new(Load::new(Arc::clone(&api), daemon, files)),
             restarts,
             about: about(public, internal, &key),
             drain: drain.clone(),
         });
-        let limits = server::AcceptLimits {
-            connections: CONNECTIONS,
+        let limits = || server::AcceptLimits {
+            seats: ConnectionSeats::new(CONNECTIONS),
             descriptors: None,
             write_timeout: Duration::ZERO,
-            shares_port: false,
         };
-        drain.spawn(server::serve(backend, application, limits, drain.clone()));
-        drain.spawn(server::serve(network, lines, limits, drain.clone()));
+        drain.spawn(server::serve(backend, application, limits(), drain.clone()));
+        drain.spawn(server::serve(network, lines, limits(), drain.clone()));
         greet(public, internal, &key).map_err(Error::Output)?;
         warn_of_others(self.listen, self.internal_listen);
         let introduced = drain.spawn(async move { api.introduce().await });
@@ -129,6 +131,11 @@ impl Demo {
         let _ = tokio::time::timeout(DEADLINE, drain.finished()).await;
         Ok(())
     }
+}
+
+/// The first address of a listener that has only addresses with ports.
+fn port_of<'a>(addresses: impl IntoIterator<Item = &'a ListenAddress>) -> io::Result<SocketAddr> {
+    addresses.into_iter().find_map(ListenAddress::tcp).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// Says what other machines can do where they reach the demo.
@@ -184,7 +191,7 @@ fn demo_config(backend: &SocketAddr, key: Secret) -> Config {
     let template = |text: &str| Template::parse(text).expect("a template of ours");
     let backend = Backend::Tcp { host: backend.ip().to_string(), port: backend.port(), tls: false };
     let mut config = Config::for_backend(backend);
-    config.public.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.public.listen = vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))];
     config.dashboard.keys = vec![key.clone()];
     config.internal.publish_keys = vec![key];
     config.streams = vec![

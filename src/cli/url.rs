@@ -8,6 +8,7 @@ use http::Uri;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::cli::error::Error;
+use crate::config::ListenAddress;
 
 /// An address, fit to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,12 +100,19 @@ impl Url {
         }
         let target = utf8_percent_encode(&target, UNSENDABLE).to_string();
         Uri::from_str(&target).map_err(|_| Error::BadUrl("is not of the form unix:/path/of/the/socket"))?;
-        Ok(Self { place: UrlPlace::Unix(path.into()), authority: "localhost".to_owned(), target })
+        Ok(Self::at(Path::new(path), target))
+    }
+
+    fn at(socket: &Path, target: String) -> Self {
+        Self { place: UrlPlace::Unix(socket.into()), authority: "localhost".to_owned(), target }
     }
 
     /// A plain HTTP listener of this machine. One on all addresses is reached by loopback.
-    pub(super) fn of(listener: SocketAddr) -> Self {
-        let address = reachable(listener);
+    pub(super) fn of(listener: &ListenAddress) -> Self {
+        let address = match listener {
+            ListenAddress::Tcp(address) => reachable(*address),
+            ListenAddress::Unix(path) => return Self::at(path, "/".to_owned()),
+        };
         let place = UrlPlace::Tcp { host: address.ip().to_string(), port: address.port(), tls: false };
         Self { place, authority: address.to_string(), target: "/".to_owned() }
     }
@@ -245,7 +253,8 @@ mod tests {
         for (listener, peer) in
             [("0.0.0.0:81", "127.0.0.1:81"), ("[::]:81", "[::1]:81"), ("10.0.0.7:81", "10.0.0.7:81")]
         {
-            assert_eq!(Url::of(listener.parse().unwrap()).peer(), peer);
+            assert_eq!(Url::of(&ListenAddress::Tcp(listener.parse().unwrap())).peer(), peer);
         }
+        assert_eq!(Url::of(&ListenAddress::Unix("/run/i.sock".into())).peer(), "unix:/run/i.sock");
     }
 }

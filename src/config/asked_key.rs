@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
+use crate::config::environment::PORT;
 use crate::config::location::Location;
 use crate::config::raw::RawValue;
 use crate::config::source::without_credentials;
@@ -19,6 +20,8 @@ pub(super) struct AskedKey {
     /// What was written, and where.
     pub(super) written: Option<(String, &'static str)>,
     pub(super) fingerprint: Fingerprint,
+    /// It is the platform's word, not the operator's.
+    pub(super) platform: bool,
 }
 
 /// By which a value is seen to be another one, a secret's too, or that of a file: it says nothing of the value.
@@ -48,6 +51,7 @@ impl AskedKey {
         written: Option<(&RawValue<'_>, &Location)>,
     ) -> Self {
         let fingerprint = written.map(|(raw, _)| Fingerprint::of(&text_of(raw, true))).unwrap_or_default();
+        let platform = matches!(written, Some((_, Location::Variable(name))) if name == PORT);
         let written = written.map(|(raw, place)| {
             let text =
                 if secret { "set, and hidden".to_owned() } else { without_credentials(&text_of(raw, false)) };
@@ -59,7 +63,7 @@ impl AskedKey {
             };
             (text, from)
         });
-        Self { section, full, name, written, fingerprint }
+        Self { section, full, name, written, fingerprint, platform }
     }
 
     /// Notes what the file holds that a key names.

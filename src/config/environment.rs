@@ -10,6 +10,8 @@ use crate::config::raw::Rejection;
 pub(super) const PREFIX: &str = "SIDESTREAM_";
 /// Variables with our prefix that are the commands' own: the key that `publish` presents; and the build's.
 const OTHERS: &[&str] = &["SIDESTREAM_PUBLISH_KEY", "SIDESTREAM_COMMIT", DOCUMENT];
+/// Where platforms such as Heroku say on which port of all addresses a process has to listen.
+pub(super) const PORT: &str = "PORT";
 /// The variable that can hold the text of a whole configuration file.
 pub(super) const DOCUMENT: &str = "SIDESTREAM_CONFIG";
 
@@ -161,7 +163,8 @@ impl Environment {
 
     /// The value of a variable, for a snippet.
     pub(super) fn peek(&self, name: &str) -> &str {
-        self.variables.get(name).and_then(Option::as_deref).unwrap_or("…")
+        let value = self.variables.get(name).or_else(|| self.all.get(name));
+        value.and_then(Option::as_deref).unwrap_or("…")
     }
 
     /// The variables that nobody has asked for.

@@ -26,12 +26,16 @@ pub struct SettingInForce {
     pub(super) of: &'static str,
     #[serde(skip)]
     pub(super) fingerprint: Fingerprint,
+    /// It is the platform's word (`PORT`), not the operator's.
+    #[serde(skip)]
+    pub(super) platform: bool,
 }
 
 /// Every key of `asked` with the default where nothing was written.
 pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
     let docs = survey(Config::read).docs;
-    let shown = asked.into_iter().filter_map(|AskedKey { section, full, name, written, fingerprint }| {
+    let shown = asked.into_iter().filter_map(|asked_key| {
+        let AskedKey { section, full, name, written, fingerprint, platform } = asked_key;
         let doc = docs.iter().find(|((of, key), _)| *of == section && *key == name).map(|(_, doc)| doc);
         // A key that names a file is another way to say what the one before says.
         let doc = match (doc, &written) {
@@ -44,7 +48,16 @@ pub(super) fn in_force(asked: Vec<AskedKey>) -> Vec<SettingInForce> {
             None => (default.map(|doc| one_line(doc.sample)), "default"),
         };
         let about = doc.map(|doc| one_line(doc.about)).unwrap_or_default();
-        Some(SettingInForce { section: full, key: name, value, from, about, of: section, fingerprint })
+        Some(SettingInForce {
+            section: full,
+            key: name,
+            value,
+            from,
+            about,
+            of: section,
+            fingerprint,
+            platform,
+        })
     });
     shown.collect()
 }

@@ -32,6 +32,13 @@ pub struct CheckedConfig {
     pub in_force: Vec<SettingInForce>,
 }
 
+impl CheckedConfig {
+    /// Whether the public listener is where the variable `PORT` says.
+    pub fn listens_at_port(&self) -> bool {
+        self.in_force.iter().any(|setting| setting.platform)
+    }
+}
+
 impl Config {
     /// Reads the configuration: `backend` (as the command line says it) goes before the variables `SIDESTREAM_…` of
     /// `environment`, they before the file at `path` (or the text of one in `SIDESTREAM_CONFIG`), and that before the

@@ -31,15 +31,15 @@ use Effect::{Reload, Restart, RestartFor};
 
 /// Every section, as it is documented.
 const EFFECTS: &[(&str, Effect)] = &[
-    ("public", RestartFor(&["listen", "max_connections", "reuse_port"])),
-    ("internal", RestartFor(&["listen", "max_connections", "max_body", "ready_requires"])),
+    ("public", RestartFor(&["listen", "socket_mode", "max_connections", "reuse_port"])),
+    ("internal", RestartFor(&["listen", "socket_mode", "max_connections", "max_body", "ready_requires"])),
     ("internal.publisher", Reload),
     ("internal.publisher_jwt", Reload),
     ("internal.publisher_jwt.key", Reload),
     ("dashboard", Reload),
     ("proxy", Reload),
     ("stream", Reload),
-    ("auth", RestartFor(&["revoke_for", "max_revocations"])),
+    ("auth", Reload),
     ("auth.jwt", Reload),
     ("auth.jwt.key", Reload),
     ("auth.backend", Reload),
@@ -59,7 +59,7 @@ const EFFECTS: &[(&str, Effect)] = &[
             "retry_max",
         ]),
     ),
-    ("limits", RestartFor(&["topic_changes_per_minute"])),
+    ("limits", Reload),
     ("log", Restart),
     ("fanout", Restart),
     ("redis", Restart),
@@ -161,15 +161,15 @@ fn channels_can_change(before: Option<&Redis>, after: Option<&Redis>) -> bool {
 
 /// `next` with everything of `running` for which the daemon would have to be started again.
 fn carried_over(mut next: Config, running: &Config, channels: bool) -> Config {
-    next.public.listen = running.public.listen;
+    next.public.listen.clone_from(&running.public.listen);
+    next.public.socket_mode = running.public.socket_mode;
     next.public.reuse_port = running.public.reuse_port;
     next.public.max_connections = running.public.max_connections;
-    next.internal.listen = running.internal.listen;
+    next.internal.listen.clone_from(&running.internal.listen);
+    next.internal.socket_mode = running.internal.socket_mode;
     next.internal.max_connections = running.internal.max_connections;
     next.internal.max_body = running.internal.max_body;
     next.internal.ready_requires.clone_from(&running.internal.ready_requires);
-    next.auth.revoke_for = running.auth.revoke_for;
-    next.auth.max_revocations = running.auth.max_revocations;
     next.outbound = running.outbound.clone();
     next.sse.events = running.sse.events;
     next.sse.heartbeat = running.sse.heartbeat;
@@ -178,7 +178,6 @@ fn carried_over(mut next: Config, running: &Config, channels: bool) -> Config {
     next.sse.write_timeout = running.sse.write_timeout;
     next.sse.retry_min = running.sse.retry_min;
     next.sse.retry_max = running.sse.retry_max;
-    next.limits.topic_changes_per_minute = running.limits.topic_changes_per_minute;
     next.log = running.log.clone();
     next.fanout = running.fanout.clone();
     next.redis = match (&running.redis, next.redis) {
@@ -232,18 +231,20 @@ mod tests {
         for (line, key, restart) in [
             ("public.trusted_proxies = [\"10.0.0.0/8\"]", "public.trusted_proxies", false),
             ("public.listen = \"127.0.0.1:9\"", "public.listen", true),
+            ("public.socket_mode = \"0600\"", "public.socket_mode", true),
             ("public.reuse_port = true", "public.reuse_port", true),
             ("public.max_connections = 9", "public.max_connections", true),
             ("internal.publish_keys = [\"another-key-of-the-tests\"]", "internal.publish_keys", false),
             ("internal.listen = \"127.0.0.1:9\"", "internal.listen", true),
+            ("internal.socket_mode = \"0600\"", "internal.socket_mode", true),
             ("internal.max_connections = 9", "internal.max_connections", true),
             ("internal.max_body = \"2MiB\"", "internal.max_body", true),
             ("internal.ready_requires = [\"backend\"]", "internal.ready_requires", true),
             ("internal.max_batch = 9", "internal.max_batch", false),
             ("proxy.head_timeout = \"9s\"", "proxy.head_timeout", false),
             ("auth.refusals = \"terse\"", "auth.refusals", false),
-            ("auth.revoke_for = \"9s\"", "auth.revoke_for", true),
-            ("auth.max_revocations = 9", "auth.max_revocations", true),
+            ("auth.revoke_for = \"9s\"", "auth.revoke_for", false),
+            ("auth.max_revocations = 9", "auth.max_revocations", false),
             ("cors.origins = [\"https://a.example\"]", "cors.origins", false),
             ("sse.heartbeat = \"9s\"", "sse.heartbeat", true),
             ("sse.heartbeat_as = \"line\"", "sse.heartbeat_as", true),
@@ -253,7 +254,7 @@ mod tests {
             ("sse.retry_max = \"99s\"", "sse.retry_max", true),
             ("sse.refuse_with = \"status\"", "sse.refuse_with", false),
             ("limits.streams = 9", "limits.streams", false),
-            ("limits.topic_changes_per_minute = 9", "limits.topic_changes_per_minute", true),
+            ("limits.topic_changes_per_minute = 9", "limits.topic_changes_per_minute", false),
             ("log.max_events = 9", "log.max_events", true),
             ("fanout.shards = 3", "fanout.shards", true),
             ("instance.name = \"other\"", "instance.name", true),

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::asked_key::AskedKey;
-use crate::config::environment::{Environment, Variable};
+use crate::config::environment::{Environment, PORT, Variable};
 use crate::config::key_spec::KeySpec;
 use crate::config::location::Location;
 use crate::config::parsers::Parse;
@@ -75,6 +75,30 @@ impl<'r, 'a> SectionReader<'r, 'a> {
             Some((raw, place)) => self.entries(key.name, raw, place, &parser).unwrap_or_default(),
             None => default_list(key, &parser),
         }
+    }
+
+    /// The values of an array, or one value alone, or the default. Never empty.
+    pub(super) fn one_or_more<T>(&mut self, key: KeySpec, parser: impl Parse<T>) -> Vec<T> {
+        self.document(key, KeyKind::Value, &parser);
+        if let Some(doc) = self.reader.docs.get_mut(&(self.name, key.name)) {
+            doc.accepts.push_str(", or an array of them");
+        }
+        let found = self.find(key.name, false).and_then(|(raw, place)| {
+            let many = match &raw {
+                RawValue::Text(text) => text.contains(','),
+                RawValue::Toml(value) => matches!(value, DeValue::Array(_)),
+            };
+            let subject = subject(key.name, &place);
+            if !many {
+                let value = parser.parse(&raw);
+                return self.judge(key.name, &subject, place, value).map(|value| vec![value]);
+            }
+            let values = self.entries(key.name, raw, place.clone(), &parser)?;
+            let some =
+                if values.is_empty() { Err("must have at least one entry".into()) } else { Ok(values) };
+            self.judge(key.name, &subject, place, some)
+        });
+        found.unwrap_or_else(|| vec![default_value(key, &parser)])
     }
 
     /// The values of an array that is empty by default: its sample is an example.
@@ -207,7 +231,7 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         if let Some((text, place)) = self.variable(key, secret) {
             return Some((RawValue::Text(text), place));
         }
-        let (_, value) = self.entry(key)?;
+        let Some((_, value)) = self.entry(key) else { return self.of_the_platform(key) };
         if secret {
             self.reader.hide_all(value);
         }
@@ -216,6 +240,24 @@ impl<'r, 'a> SectionReader<'r, 'a> {
             Ok(raw) => Some((raw, place)),
             Err(rejection) => {
                 self.judge::<String>(key, &subject(key, &place), place.clone(), Err(rejection))?;
+                None
+            }
+        }
+    }
+
+    /// What the platform says of a key that nobody has given: `PORT` is where the public listener has to be.
+    fn of_the_platform(&mut self, key: &str) -> Option<(RawValue<'a>, Location)> {
+        if (self.name, key) != ("public", "listen") {
+            return None;
+        }
+        let port = self.foreign_variable(PORT)?;
+        let place = Location::Variable(PORT.to_owned());
+        match port.parse::<u16>() {
+            Ok(port) => Some((RawValue::Text(format!("0.0.0.0:{port}")), place)),
+            Err(_) => {
+                let lack = "must be a port from 0 to 65535: it says where the public listener is, unless listen in \
+                            [public] does";
+                self.judge::<String>(key, &subject(key, &place), place.clone(), Err(lack.into()))?;
                 None
             }
         }

@@ -99,7 +99,7 @@ impl FromStr for Backend {
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return socket(path);
+            return socket_path(path).map(Self::Unix);
         }
         let plain = text.strip_prefix("http://").map(|rest| (rest, false));
         let secure = text.strip_prefix("https://").map(|rest| (rest, true));
@@ -128,7 +128,8 @@ impl FromStr for Backend {
     }
 }
 
-fn socket(path: &str) -> Result<Backend, BadValue> {
+/// The path of a Unix socket.
+pub(super) fn socket_path(path: &str) -> Result<PathBuf, BadValue> {
     // One less than the system's smallest `sun_path` (macOS), whose last byte is a NUL.
     const MAX: usize = 103;
     if !path.starts_with('/') || path.contains('\0') {
@@ -137,7 +138,7 @@ fn socket(path: &str) -> Result<Backend, BadValue> {
     if path.len() > MAX {
         return Err(BadValue("is longer than the path of a Unix socket can be (103 bytes)"));
     }
-    Ok(Backend::Unix(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 impl fmt::Display for Backend {

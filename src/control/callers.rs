@@ -1,6 +1,7 @@
 //! How often callers may ask for streams that are not on this instance.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::auth::Bearer;
@@ -10,7 +11,7 @@ use crate::pace::{Pace, Rate};
 
 /// How often callers ask for streams that are not here.
 pub(super) struct Callers {
-    rate: Rate,
+    per_minute: AtomicU32,
     paces: Mutex<ExpiringMap<Box<str>, Pace>>,
 }
 
@@ -22,12 +23,17 @@ const STREAMS_OF_A_CALLER: u32 = 10;
 
 impl Callers {
     pub(super) fn new(rate: Rate) -> Self {
-        Self { rate, paces: Mutex::new(ExpiringMap::new(MAX_CALLERS)) }
+        Self { per_minute: rate.per_minute.into(), paces: Mutex::new(ExpiringMap::new(MAX_CALLERS)) }
     }
 
     /// How often a stream may be changed; a caller may have several.
     pub(super) fn rate(&self) -> Rate {
-        self.rate
+        Rate { per_minute: self.per_minute.load(Ordering::Relaxed) }
+    }
+
+    /// From now on they ask at this rate.
+    pub(super) fn set(&self, rate: Rate) {
+        self.per_minute.store(rate.per_minute, Ordering::Relaxed);
     }
 
     /// Counts one more time that `bearer` asks; how long to wait where that is too often.
@@ -39,8 +45,8 @@ impl Callers {
             (None, None, Some(token)) => format!("token {token}"),
             (None, None, None) => address.to_string(),
         };
-        let (now, rate) =
-            (Instant::now(), Rate { per_minute: self.rate.per_minute.saturating_mul(STREAMS_OF_A_CALLER) });
+        let rate = Rate { per_minute: self.rate().per_minute.saturating_mul(STREAMS_OF_A_CALLER) };
+        let now = Instant::now();
         let mut paces = self.paces.lock();
         let mut pace = paces.get(&*caller, now).copied().unwrap_or_default();
         pace.take(rate, now)?;

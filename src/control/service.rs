@@ -21,6 +21,7 @@ use crate::control::revoke;
 use crate::control::revoke::{BadRevoke, Revoked};
 use crate::control::topics::TopicAssignments;
 use crate::fanout::{CloseReason, Fanout, Renewed, Selector};
+use crate::lock::Mutex;
 use crate::pace::Rate;
 use crate::telemetry::{COMMANDS, Throttle};
 
@@ -29,7 +30,7 @@ pub struct Control {
     pub(super) fanout: Arc<Fanout>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) bus: OnceLock<Arc<dyn Bus>>,
-    revoke_for: Duration,
+    revoke_for: Mutex<Duration>,
     pub(super) topics: Arc<TopicAssignments>,
     /// Who asks for streams of other instances.
     pub(super) callers: Callers,
@@ -57,7 +58,7 @@ impl Control {
             fanout,
             revocations,
             bus: OnceLock::new(),
-            revoke_for: settings.revoke_for,
+            revoke_for: Mutex::new(settings.revoke_for),
             topics,
             callers: Callers::new(page_changes),
             connections,
@@ -67,6 +68,12 @@ impl Control {
             answer_new: Notify::new(),
             full: Throttle::default(),
         }
+    }
+
+    /// From now on grants are revoked for as long as `settings` say, and pages change topics at this rate.
+    pub fn set(&self, settings: &config::Auth, page_changes: Rate) {
+        *self.revoke_for.lock() = settings.revoke_for;
+        self.callers.set(page_changes);
     }
 
     /// The topics that users, sessions and clients are given.
@@ -124,7 +131,7 @@ impl Control {
     /// Takes grants back: their users are kept out from now on, and their streams end. `body` is the JSON
     /// that says whose.
     pub async fn revoke(&self, body: &[u8]) -> Result<Revoked, BadRevoke> {
-        let (selector, time) = revoke::parse(body, self.revoke_for)?;
+        let (selector, time) = revoke::parse(body, *self.revoke_for.lock())?;
         let at = SystemTime::now();
         let until = at + time;
         let message = BusCommand::Revoke(Revoke::new(&selector, at, until)).into_bytes();

@@ -33,7 +33,7 @@ use crate::proxy::request_body;
 use crate::proxy::request_body::{BodyCount, RequestBody, RequestBodyState};
 use crate::proxy::upstream::UpstreamConnection;
 use crate::proxy::wait;
-use crate::proxy::wait::WaitingRoom;
+use crate::proxy::wait::{BackendPlace, WaitingRoom};
 use crate::proxy::{target, tunnel};
 use crate::shutdown::Drain;
 
@@ -55,6 +55,8 @@ pub(super) struct Inner {
     /// What it was made of.
     settings: (config::Backend, config::Proxy),
     connector: Arc<Connector>,
+    /// Where the backend is, which may be where a proxy leads that came after this one.
+    place: BackendPlace,
     wait: WaitingRoom,
     pool: ConnectionPool,
     /// The `Host` of requests that bring none.
@@ -68,19 +70,23 @@ pub(super) struct Inner {
 }
 
 impl Proxy {
-    /// Ends its work with the drain. Requests that wait for the backend are answered when `no_waiting` starts.
+    /// Ends its work with the drain. Requests that wait for the backend are answered when `no_waiting` starts. It comes
+    /// after `before`, if there is one, once it is [`in_force`](Self::in_force).
     pub fn new(
         backend: &config::Backend,
         settings: &config::Proxy,
         health: Reporter,
         (drain, no_waiting): (Drain, Drain),
+        before: Option<&Self>,
     ) -> Result<Self, BadTls> {
         let connector = Arc::new(Connector::new(backend, settings)?);
+        let place = before.map_or_else(|| BackendPlace::new(&connector), |before| before.inner.place.clone());
         let host = HeaderValue::from_str(&connector.host()).unwrap_or(HeaderValue::from_static("localhost"));
         let inner = Inner {
             settings: (backend.clone(), settings.clone()),
             connector,
-            wait: WaitingRoom::new(settings, no_waiting),
+            wait: WaitingRoom::new(settings, place.clone(), no_waiting),
+            place,
             pool: ConnectionPool::new(settings, drain.clone()),
             host,
             head_timeout: settings.head_timeout,
@@ -91,6 +97,11 @@ impl Proxy {
             drain: drain.clone(),
         };
         Ok(Self { inner: Arc::new(inner), closing: (drain, CLOSE_OVER) })
+    }
+
+    /// From now on requests that wait for the backend by earlier settings go to where this one leads.
+    pub fn in_force(&self) {
+        self.inner.place.move_to(&self.inner.connector);
     }
 
     /// Closes the connections that have switched protocols at random moments within `window` after the notice
@@ -357,7 +368,7 @@ impl Inner {
             Err(refused) if self.wait.is_for(&refused) => {
                 let bytes = wait::size(request);
                 // Boxed: it is no room in the requests that do not wait.
-                let io = Box::pin(self.wait.connection(&self.connector, bytes, refused)).await?;
+                let io = Box::pin(self.wait.connection(bytes, refused)).await?;
                 self.health.up();
                 late.set(Instant::now() + self.head_timeout);
                 Ok(UpstreamConnection::new(io, self.keeps_case))

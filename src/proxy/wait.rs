@@ -1,6 +1,7 @@
 //! Requests that wait while the backend refuses connections, as it does while it is started again.
 //!
-//! One task looks whether it is back, for all of them; then each connects for itself. Nothing of a request has been
+//! One task looks whether it is back, for all of them; then each connects for itself, to where the backend is by then.
+//! Nothing of a request has been
 //! sent while it waits, and nothing of its body is read. Places are bounded in number and in bytes; a place is given
 //! back by dropping it, so every way out is counted.
 
@@ -32,6 +33,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// What may have been read ahead of a body that nobody asks for.
 const READ_AHEAD: u64 = 64 << 10;
 
+/// Where the backend is: of one proxy after another, as the configuration changes. Cloning shares.
+#[derive(Clone)]
+pub(super) struct BackendPlace(Arc<watch::Sender<Arc<Connector>>>);
+
+impl BackendPlace {
+    pub(super) fn new(connector: &Arc<Connector>) -> Self {
+        Self(Arc::new(watch::Sender::new(Arc::clone(connector))))
+    }
+
+    /// From now on the backend is there, also for those who wait for it elsewhere.
+    pub(super) fn move_to(&self, connector: &Arc<Connector>) {
+        self.0.send_replace(Arc::clone(connector));
+    }
+}
+
 /// Where requests wait. Cloning shares.
 #[derive(Clone)]
 pub(super) struct WaitingRoom(Arc<RoomInner>);
@@ -42,6 +58,7 @@ struct RoomInner {
     max: usize,
     max_bytes: u64,
     taken: Mutex<Taken>,
+    backend: BackendPlace,
     /// Counts how often the backend has come back.
     back: watch::Sender<u64>,
     waiting: Gauge,
@@ -68,12 +85,13 @@ struct WaitingPlace<'r> {
 }
 
 impl WaitingRoom {
-    pub(super) fn new(settings: &config::Proxy, over: Drain) -> Self {
+    pub(super) fn new(settings: &config::Proxy, backend: BackendPlace, over: Drain) -> Self {
         Self(Arc::new(RoomInner {
             limit: settings.wait,
             max: settings.wait_requests,
             max_bytes: settings.wait_bytes.0,
             taken: Mutex::default(),
+            backend,
             back: watch::Sender::new(0),
             waiting: metrics::gauge!(PROXY_WAITING),
             lines: Throttle::default(),
@@ -88,22 +106,18 @@ impl WaitingRoom {
 
     /// A connection once the backend takes one, for a request of about so many bytes. When the time is over, or there
     /// is no place, why there is none: at first `refused`.
-    pub(super) async fn connection(
-        &self,
-        connector: &Arc<Connector>,
-        bytes: u64,
-        refused: ProxyError,
-    ) -> Result<BackendIo, ProxyError> {
+    pub(super) async fn connection(&self, bytes: u64, refused: ProxyError) -> Result<BackendIo, ProxyError> {
         let room = &*self.0;
         let Some(mut place) = room.take(bytes) else {
             metrics::counter!(PROXY_WAITS, "outcome" => "full").increment(1);
             return Err(refused);
         };
         let (until, mut why) = (Instant::now() + room.limit, refused);
+        let mut backend = room.backend.0.subscribe();
         loop {
             // Before it is looked for: a return in between is not missed.
             let mut back = room.back.subscribe();
-            self.look(connector);
+            self.look();
             tokio::select! {
                 biased;
                 () = room.over.started() => {
@@ -114,9 +128,11 @@ impl WaitingRoom {
                     place.outcome = "timeout";
                     return Err(why);
                 }
-                // The sender is the room's.
+                // The senders are the room's.
                 _ = back.changed() => {}
+                _ = backend.changed() => {}
             }
+            let connector = Arc::clone(&backend.borrow_and_update());
             match connector.connect().await {
                 Ok(io) => {
                     place.outcome = "served";
@@ -132,14 +148,14 @@ impl WaitingRoom {
     }
 
     /// Sees that somebody looks whether the backend is back.
-    fn look(&self, connector: &Arc<Connector>) {
+    fn look(&self) {
         let mut taken = self.0.taken.lock();
         if std::mem::replace(&mut taken.looked_for, true) {
             return;
         }
         drop(taken);
-        let (room, connector) = (Arc::clone(&self.0), Arc::clone(connector));
-        self.0.over.spawn(async move { room.look(&connector).await });
+        let room = Arc::clone(&self.0);
+        self.0.over.spawn(async move { room.look().await });
     }
 }
 
@@ -156,7 +172,7 @@ impl RoomInner {
     }
 
     /// Tries to connect until it can be done, or nobody waits any more.
-    async fn look(&self, connector: &Connector) {
+    async fn look(&self) {
         let (began, mut pauses) = (Instant::now(), Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         let told = self.lines.pass();
         if let Some(suppressed) = told {
@@ -168,6 +184,7 @@ impl RoomInner {
                 () = self.over.started() => {}
                 () = sleep(pauses.pause()) => {}
             }
+            let connector = Arc::clone(&self.backend.0.borrow());
             let tried = connector.connect().await;
             let refused = tried.as_ref().err().filter(|error| may_pass(error));
             let mut taken = self.taken.lock();

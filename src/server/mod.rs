@@ -9,6 +9,7 @@ pub use crate::server::internal::{Dashboard, Internal, Probes, ReloadOutcome, Re
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
 pub use crate::server::net::current::Current;
 pub use crate::server::net::listen::{
-    AcceptLimits, AcceptPulse, ServeConnection, adopt, bind, bind_with, serve, serve_watched,
+    AcceptLimits, AcceptPulse, ConnectionSeats, ServeConnection, serve, serve_watched,
 };
+pub use crate::server::net::listener::{BindOptions, BoundListener, adopt, bind, bind_all};
 pub use crate::server::public::{Public, PublicListener, PublicNotices};

@@ -72,6 +72,21 @@ impl Demo {
     }
 }
 
+#[tokio::test]
+async fn the_dashboard_names_the_address_at_which_the_daemon_listens() {
+    let demo = Demo::start().await;
+    let said = |from: &str, to: &str| {
+        let (_, rest) = demo.publish_line.split_once(from).expect("the line's form");
+        rest.split_once(to).expect("the line's form").0.to_owned()
+    };
+    let internal: SocketAddr = said("http://", "/").parse().expect("an address");
+    let key = said("authorization: ", "'");
+    let who = request(internal, "GET", "/dashboard/session", &[("authorization", &key)], b"").await;
+    let public = who.json()["identity"]["public"].as_str().expect("an address").to_owned();
+    let public: SocketAddr = public.parse().expect("an address");
+    assert_eq!(Stream::open(public, "/events?user=anna", &[]).await.status(), 200);
+}
+
 /// The next event of the chat itself, past those of who comes and goes.
 async fn chat(stream: &mut Stream) -> Value {
     loop {

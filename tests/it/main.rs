@@ -30,6 +30,7 @@
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
+//! | `listeners.rs` | several addresses, Unix sockets and their files, sockets that are passed, `PORT` |
 //! | `log_lines.rs` | the lines of single streams, requests and publishes |
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
@@ -109,6 +110,7 @@ mod http2;
 mod instances;
 mod internal;
 mod jwt;
+mod listeners;
 mod log_lines;
 mod log_readers;
 mod membership;

@@ -160,6 +160,24 @@ async fn a_page_that_changes_its_topics_too_often_is_asked_to_wait() {
 }
 
 #[tokio::test]
+async fn a_reload_changes_how_often_pages_may_change_topics() {
+    let limits = |rate: u32| config(&format!("[limits]\ntopic_changes_per_minute = {rate}\n"));
+    let daemon = start(&limits(1)).await;
+    let me = bearer(&json!({}));
+    let (_stream, client) = open(&daemon, "/events?topic=room:1", &me).await;
+    added(&daemon, &client, &me, "room:2").await;
+    assert_eq!(add(&daemon, &client, &me, "room:3").await, 429);
+    daemon.rewrite(&limits(600));
+    let answer = daemon.command("POST", "/reload", &[], b"").await;
+    assert_eq!(answer.json()["applied"], json!(["limits.topic_changes_per_minute"]), "{}", answer.text());
+    // The minute of the one before is over: what is left of it at the new rate is a tenth of a second.
+    eventually("the new rate holds", async || {
+        (add(&daemon, &client, &me, "room:3").await == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_name_that_no_stream_can_have_is_refused_at_once() {
     let redis = Redis::start().await;
     let daemon = start(&config(&redis.section())).await;

@@ -1,9 +1,10 @@
 """What systemd does for a service, in small: it listens for it (sd_listen_fds(3)), starts it again when it has ended, and
 takes what it tells (sd_notify(3)).
 
-    service_manager.py WATCHDOG_SECONDS PROGRAM ARGUMENT...
+    service_manager.py WATCHDOG_SECONDS SOCKETS PROGRAM ARGUMENT...
 
-Prints JSON lines: {"public", "internal"} (the ports), {"pid"}, {"told"} (one message of the service), {"ended"} (its exit
+SOCKETS is "public=tcp,internal=unix": names, and of which kind each socket is. Prints JSON lines: {"sockets"} (a list of
+ports and paths), {"pid"}, {"told"} (one message of the service), {"ended"} (its exit
 code). Reads JSON lines: {"signal": "TERM"}; ends with its stdin. WATCHDOG_SECONDS 0 asks for no sign of life.
 """
 
@@ -19,7 +20,7 @@ import threading
 
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)
-watchdog, program = float(sys.argv[1]), sys.argv[2:]
+watchdog, wanted, program = float(sys.argv[1]), sys.argv[2], sys.argv[3:]
 printing = threading.Lock()
 
 
@@ -28,15 +29,16 @@ def say(**line):
         print(json.dumps(line), flush=True)
 
 
-def listener():
-    made = socket.socket()
-    made.bind(("127.0.0.1", 0))
+def listener(at, kind):
+    made = socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET)
+    made.bind(f"{folder.name}/{at}.sock" if kind == "unix" else ("127.0.0.1", 0))
     made.listen(1024)
     return made
 
 
-public, internal = listener(), listener()
 folder = tempfile.TemporaryDirectory()
+wanted = [one.split("=") for one in wanted.split(",")]
+listeners = [listener(at, kind) for at, (_, kind) in enumerate(wanted)]
 notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notices.bind(folder.name + "/notify")
 service = None
@@ -44,10 +46,9 @@ going = True
 
 
 def hand_over():
-    """Runs in the child: the sockets become 3 and 4, and stay open. The service ends with its manager."""
+    """Runs in the child: the sockets become 3, 4 and so on, and stay open. The service ends with its manager."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    spare = [os.dup(made.fileno()) for made in (public, internal)]
-    spare = [os.dup2(made, 10 + at) for at, made in enumerate(spare)]
+    spare = [os.dup2(made.fileno(), 100 + at) for at, made in enumerate(listeners)]
     for at, made in enumerate(spare):
         os.dup2(made, 3 + at, inheritable=True)
     os.environ["LISTEN_PID"] = str(os.getpid())
@@ -57,7 +58,8 @@ def hand_over():
 def run():
     global service
     while going:
-        environment = dict(os.environ, LISTEN_FDS="2", LISTEN_FDNAMES="public:internal", NOTIFY_SOCKET=folder.name + "/notify")
+        environment = dict(os.environ, LISTEN_FDS=str(len(listeners)), LISTEN_FDNAMES=":".join(name for name, _ in wanted),
+                           NOTIFY_SOCKET=folder.name + "/notify")
         if watchdog:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         os.environ.clear()
@@ -73,7 +75,7 @@ def listen():
         say(told=notices.recv(4096).decode())
 
 
-say(public=public.getsockname()[1], internal=internal.getsockname()[1])
+say(sockets=[made.getsockname() if isinstance(made.getsockname(), str) else made.getsockname()[1] for made in listeners])
 threading.Thread(target=listen, daemon=True).start()
 runner = threading.Thread(target=run, daemon=True)
 runner.start()

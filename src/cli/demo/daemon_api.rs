@@ -9,13 +9,13 @@ use crate::cli::daemon::DaemonClient;
 use crate::cli::demo::chat::Person;
 use crate::cli::error::Error;
 use crate::cli::url::Url;
-use crate::config::Secret;
+use crate::config::{ListenAddress, Secret};
 
 pub(super) struct DaemonApi(DaemonClient);
 
 impl DaemonApi {
     pub(super) fn new(internal: SocketAddr, key: &Secret) -> Self {
-        let client = DaemonClient::plain(Url::of(internal)).with_key(key.expose());
+        let client = DaemonClient::plain(Url::of(&ListenAddress::Tcp(internal))).with_key(key.expose());
         Self(client.expect("a key of our own fits into a header"))
     }
 

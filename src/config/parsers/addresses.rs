@@ -1,24 +1,29 @@
 //! Addresses, networks, names of hosts, and origins of web pages.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::config::listen_address::{ListenAddress, PeerRange};
 use crate::config::origin::{HostName, OriginPattern};
 use crate::config::raw::{RawValue, Rejection};
-use crate::config::values::Backend;
+use crate::config::values::{Backend, socket_path};
 use crate::net::tls;
 use crate::net::via::{BadProxy, HttpProxy};
 
-/// An address and port to listen on.
-pub(in crate::config) fn address(raw: &RawValue<'_>) -> Result<SocketAddr, Rejection> {
-    const WANTED: &str = "an address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+/// An address and port to listen on, or a Unix socket.
+pub(in crate::config) fn listen_address(raw: &RawValue<'_>) -> Result<ListenAddress, Rejection> {
+    const WANTED: &str = "an address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path";
     let must = format!("must be {WANTED}");
     if let Some(port) = raw.number() {
         return Err(Rejection::with(must, format!("did you mean \"127.0.0.1:{port}\"?")));
     }
     let text = raw.text(WANTED)?;
-    text.parse().map_err(|_| match text.rsplit_once(':') {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path).map(ListenAddress::Unix).map_err(|why| format!("{why}").into());
+    }
+    text.parse().map(ListenAddress::Tcp).map_err(|_| match text.rsplit_once(':') {
+        _ if text.starts_with('/') => Rejection::with(must, format!("did you mean \"unix:{text}\"?")),
         Some(("localhost", port)) => Rejection::with(must, format!("did you mean \"127.0.0.1:{port}\"?")),
         Some(("" | "*", port)) => Rejection::with(must, format!("did you mean \"0.0.0.0:{port}\"?")),
         _ if text.parse::<IpAddr>().is_ok() => Rejection::with(must, "the port is missing"),
@@ -42,7 +47,7 @@ pub(in crate::config) fn backend(raw: &RawValue<'_>) -> Result<Backend, Rejectio
 }
 
 /// A network, or one address.
-pub(in crate::config) fn network(raw: &RawValue<'_>) -> Result<IpNet, Rejection> {
+fn network(raw: &RawValue<'_>) -> Result<IpNet, Rejection> {
     const WANTED: &str = "an address or a network such as \"10.0.0.0/8\" or \"::1\"";
     let text = raw.text(WANTED)?;
     let one = || text.parse::<IpAddr>().map(IpNet::from);
@@ -50,6 +55,15 @@ pub(in crate::config) fn network(raw: &RawValue<'_>) -> Result<IpNet, Rejection>
         .or_else(|_| one())
         .map(|network| network.trunc())
         .map_err(|_| format!("must be {WANTED}").into())
+}
+
+/// A network, one address, or all that come over Unix sockets.
+pub(in crate::config) fn peer_range(raw: &RawValue<'_>) -> Result<PeerRange, Rejection> {
+    const WANTED: &str = "an address or a network such as \"10.0.0.0/8\" or \"::1\", or \"unix\"";
+    match raw.text(WANTED)? {
+        "unix" | "unix:" => Ok(PeerRange::Unix),
+        _ => network(raw).map(PeerRange::Network).map_err(|_| format!("must be {WANTED}").into()),
+    }
 }
 
 /// An origin of web pages, or a pattern of them.

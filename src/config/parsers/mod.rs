@@ -14,11 +14,11 @@ pub(in crate::config) mod templates;
 mod words;
 
 pub(in crate::config) use crate::config::parsers::addresses::{
-    address, backend, certificate_name, host_and_port, host_name, http_proxy, network, origin,
+    backend, certificate_name, host_and_port, host_name, http_proxy, listen_address, origin, peer_range,
 };
 pub(in crate::config) use crate::config::parsers::choice::{not_one_of, word};
 pub(in crate::config) use crate::config::parsers::numbers::{
-    memory_bound, size, time, time_or_zero, whole, yes_or_no,
+    memory_bound, size, socket_mode, time, time_or_zero, whole, yes_or_no,
 };
 pub(in crate::config) use crate::config::parsers::parse::Parse;
 pub(in crate::config) use crate::config::parsers::rates::quota;

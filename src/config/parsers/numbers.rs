@@ -33,6 +33,15 @@ impl Parse<usize> for Whole {
     }
 }
 
+/// The rights of a file, as chmod(1) takes them.
+pub(in crate::config) fn socket_mode(raw: &RawValue<'_>) -> Result<u32, Rejection> {
+    const WANTED: &str = "the rights of a file in octal, as a string such as \"0660\"";
+    let text = raw.text(WANTED)?;
+    let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    mode.ok_or_else(|| format!("must be {WANTED}").into())
+}
+
 /// A time within bounds, and perhaps 0.
 pub(in crate::config) struct Time {
     bounds: RangeInclusive<Duration>,

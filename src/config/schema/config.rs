@@ -1,8 +1,7 @@
 //! The whole configuration, and what has to fit together between its sections.
 
-use std::net::IpAddr;
-
-use crate::config::problem::Severity;
+use crate::config::problem::{BadConfig, Severity};
+use crate::config::schema::listeners::{check_addresses, refuse_loop, warn_of_reachable_listener};
 use crate::config::schema::stream::{
     check_auth, check_events, check_meta, check_unused_verifiers, read_streams,
 };
@@ -72,6 +71,12 @@ impl Config {
         config
     }
 
+    /// Refuses a backend that is one of the addresses that are listened on: with those of a daemon that runs, which no
+    /// reload changes.
+    pub fn refuse_loop(&self) -> Result<(), BadConfig> {
+        refuse_loop(&self.public, &self.internal)
+    }
+
     /// Reads every section; what does not fit together is complained of.
     pub(in crate::config) fn read(s: &mut SectionReader<'_, '_>) -> Self {
         let config = Self {
@@ -99,7 +104,7 @@ impl Config {
         check_events(s, &config.streams, &own_events(&config));
         let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
         check_log(s, config.streams.iter().map(|stream| &stream.source), shared);
-        check_addresses(s, &config);
+        check_addresses(s, &config.public, &config.internal);
         check_backend_tls(s, &config);
         config
     }
@@ -138,59 +143,9 @@ fn check_backend_tls(s: &mut SectionReader<'_, '_>, config: &Config) {
     }
 }
 
-/// Complains of listeners that take each other's address, and of a backend that is this daemon.
-fn check_addresses(s: &mut SectionReader<'_, '_>, config: &Config) {
-    let (public, internal) = (config.public.listen, config.internal.listen);
-    let same_family = public.is_ipv4() == internal.is_ipv4();
-    let overlap = public.ip() == internal.ip()
-        || (same_family && (public.ip().is_unspecified() || internal.ip().is_unspecified()));
-    if overlap && public.port() == internal.port() && public.port() != 0 {
-        s.report(
-            &["internal.listen", "public.listen"],
-            format!("the public and the internal listener cannot share {internal}"),
-            Some("the internal listener takes what is published: give it an address of its own".to_owned()),
-        );
-    }
-    let Backend::Tcp { host, port, .. } = &config.public.backend else { return };
-    for (listener, name) in [(public, "public"), (internal, "internal")] {
-        if *port == listener.port() && reaches(host, listener.ip()) {
-            s.report(
-                &["public.backend", &format!("{name}.listen")],
-                format!("the backend {} is sidestream's own {name} listener", config.public.backend),
-                Some("give the address of the application, or listen on another port".to_owned()),
-            );
-            return;
-        }
-    }
-}
-
-/// Whether a connection to `host` reaches a listener at `address` on this machine, as far as the name alone says.
-fn reaches(host: &str, address: IpAddr) -> bool {
-    let to = host.parse::<IpAddr>().ok();
-    let to_loopback = host == "localhost" || to.is_some_and(|to| to.is_loopback());
-    let everywhere = address.is_unspecified() && to_loopback;
-    everywhere || to == Some(address) || (host == "localhost" && address.is_loopback())
-}
-
 /// Warns of what is open to more people than is often meant.
 fn warn_of_open_doors(s: &mut SectionReader<'_, '_>, config: &Config) {
-    let listen = config.internal.listen;
-    if !listen.ip().is_loopback() {
-        s.warn(
-            Severity::Advice,
-            &["internal.listen"],
-            format!("the internal listener, {listen}, can be reached from other machines"),
-            "let a firewall or a network of its own keep others away from it",
-        );
-        if config.dashboard.is_on() {
-            s.warn(
-                Severity::Advice,
-                &["dashboard.keys", "dashboard.read_keys", "internal.listen"],
-                "the dashboard's keys travel unencrypted to the internal listener, which has no TLS",
-                "reach it through an SSH tunnel to a loopback address, or a proxy with TLS",
-            );
-        }
-    }
+    warn_of_reachable_listener(s, &config.internal, &config.dashboard);
     for (at, stream) in config.streams.iter().enumerate() {
         if stream.auth == StreamAuth::None {
             let key = |name: &str| format!("stream[{}]{name}", at + 1);

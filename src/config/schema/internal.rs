@@ -1,10 +1,12 @@
 //! `[internal]`
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::listen_address::ListenAddress;
 use crate::config::origin::HostName;
-use crate::config::parsers::{address, dependency, host_name, publish_key, size, time, whole};
+use crate::config::parsers::{
+    dependency, host_name, listen_address, publish_key, size, socket_mode, time, whole,
+};
 use crate::config::schema::jwt::Jwt;
 use crate::config::schema::publisher::{Publisher, read_publishers};
 use crate::config::schema::table::section;
@@ -17,8 +19,10 @@ section! {
     /// The listener for the backend and for operators: POST /publish, /healthz, /readyz, /metrics. Keep it off the
     /// internet.
     pub struct Internal checked by check {
-        /// The address to listen on.
-        listen: SocketAddr = value("127.0.0.1:8081", address);
+        /// The address to listen on, or an array of several; "unix:/path" for a Unix socket.
+        listen: Vec<ListenAddress> = one_or_more("127.0.0.1:8081", listen_address);
+        /// The rights of a Unix socket's file, in octal: those that may write to it may connect.
+        socket_mode: u32 = value("0660", socket_mode);
         /// Keys that may publish (`Authorization: Bearer <key>`), several while one is replaced. Without any, nobody
         /// may publish over HTTP. `openssl rand -hex 32` makes a good one.
         publish_keys: Vec<Secret> = secrets([], publish_key);

@@ -29,6 +29,7 @@ mod instance;
 mod internal;
 mod jwt;
 mod limits;
+mod listeners;
 mod log;
 mod outbound;
 mod presence;

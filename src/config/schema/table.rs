@@ -7,6 +7,7 @@
 /// | kind | the field is |
 /// |---|---|
 /// | `value(default, parser)` | a `T` |
+/// | `one_or_more(default, parser)` | a `Vec<T>` that is never empty; one value or an array, whose entries the parser is for |
 /// | `list(default, parser)` | a `Vec<T>`; the parser is for one entry |
 /// | `list_or_empty(example, parser)` | a `Vec<T>`, empty by default |
 /// | `optional(example, parser)` | an `Option<T>` |

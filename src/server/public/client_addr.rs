@@ -6,7 +6,8 @@ use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use ipnet::IpNet;
 
-use crate::config::WebOrigin;
+use crate::config::{PeerRange, WebOrigin};
+use crate::server::net::listener::UNIX_PEER;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -17,23 +18,36 @@ const MAX_FORWARDERS: usize = 64;
 
 /// The proxies that are believed.
 #[derive(Clone, Debug)]
-pub(super) struct TrustedProxies(Box<[IpNet]>);
+pub(super) struct TrustedProxies {
+    networks: Box<[IpNet]>,
+    /// And all that come over Unix sockets.
+    unix: bool,
+}
 
 impl TrustedProxies {
-    pub(super) fn new(networks: &[IpNet]) -> Self {
-        Self(networks.into())
+    pub(super) fn new(ranges: &[PeerRange]) -> Self {
+        let networks = ranges.iter().filter_map(|range| match range {
+            PeerRange::Network(network) => Some(*network),
+            PeerRange::Unix => None,
+        });
+        Self { networks: networks.collect(), unix: ranges.contains(&PeerRange::Unix) }
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    /// Whether the other end of a connection is one of them.
+    pub(super) fn contain(&self, peer: SocketAddr) -> bool {
+        if peer == UNIX_PEER { self.unix } else { self.contains(peer.ip()) }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, when the peer is one;
     /// the peer's own otherwise. What does not parse ends the search: nothing before it can be believed.
     pub(super) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.ip().to_canonical();
-        if !self.contains(client) {
+        if !self.contain(peer) {
             return client;
         }
         // From the right, and as bytes: what the client wrote stands to the left, and may be anything.
@@ -52,7 +66,7 @@ impl TrustedProxies {
     /// Puts what a trusted proxy says by `Forwarded` (RFC 7239) into the fields that it has not set of `X-Forwarded-*`,
     /// which everything else, the backend too, reads.
     pub(super) fn read_forwarded(&self, peer: SocketAddr, headers: &mut HeaderMap) {
-        if !self.contains(peer.ip()) || !headers.contains_key(FORWARDED) {
+        if !self.contain(peer) || !headers.contains_key(FORWARDED) {
             return;
         }
         let lines: Vec<&[u8]> = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect();
@@ -86,7 +100,7 @@ impl TrustedProxies {
     pub(super) fn origin_asked(&self, peer: SocketAddr, request: &Parts, https: bool) -> Option<String> {
         let headers = &request.headers;
         let said = |name: &str| {
-            let line = headers.get(name).filter(|_| self.contains(peer.ip()))?.to_str().ok()?;
+            let line = headers.get(name).filter(|_| self.contain(peer))?.to_str().ok()?;
             // The first proxy's word stands first.
             line.split(',').next().map(str::trim).filter(|word| !word.is_empty())
         };
@@ -137,8 +151,12 @@ fn parse(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn range(text: &str) -> PeerRange {
+        if text == "unix" { PeerRange::Unix } else { PeerRange::Network(text.parse().unwrap()) }
+    }
+
     fn client(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let trusted: Vec<PeerRange> = trusted.iter().map(|text| range(text)).collect();
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
@@ -163,11 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn those_who_come_over_a_unix_socket_are_believed_where_that_is_said() {
+        let unix = UNIX_PEER.to_string();
+        for (trusted, client_is) in
+            [(&["unix"][..], "203.0.113.9"), (&["127.0.0.0/8"], "127.0.0.1"), (&[], "127.0.0.1")]
+        {
+            assert_eq!(client(trusted, &unix, &["203.0.113.9"]), client_is, "{trusted:?}");
+        }
+        assert_eq!(client(&["unix"], "127.0.0.1:5", &["203.0.113.9"]), "127.0.0.1");
+    }
+
+    #[test]
     fn bytes_of_the_clients_own_do_not_hide_what_the_proxy_saw() {
         let mut headers = HeaderMap::new();
         let line = b"\xe9, \xff\xfe, 203.0.113.9";
         headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
-        let trusted = TrustedProxies::new(&["192.0.2.0/24".parse().unwrap()]);
+        let trusted = TrustedProxies::new(&[range("192.0.2.0/24")]);
         assert_eq!(trusted.client("192.0.2.1:5".parse().unwrap(), &headers).to_string(), "203.0.113.9");
         // Two lines are one list.
         headers.append(FORWARDED_FOR, HeaderValue::from_static("192.0.2.7"));
@@ -181,7 +210,7 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            let trusted = TrustedProxies::new(&["192.0.2.0/24".parse().unwrap()]);
+            let trusted = TrustedProxies::new(&[range("192.0.2.0/24")]);
             trusted.read_forwarded(peer.parse().unwrap(), &mut headers);
             let field = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
             let client = trusted.client(peer.parse().unwrap(), &headers).to_string();
@@ -216,7 +245,7 @@ mod tests {
         let origin = |trusted: bool, https: bool, uri: &str, fields: &[(&str, &str)]| {
             let request = http::Request::get(uri);
             let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-            let networks: &[IpNet] = if trusted { &["192.0.2.0/24".parse().unwrap()] } else { &[] };
+            let networks: &[PeerRange] = if trusted { &[range("192.0.2.0/24")] } else { &[] };
             let peer = "192.0.2.1:5".parse().unwrap();
             TrustedProxies::new(networks).origin_asked(peer, &request.body(()).unwrap().into_parts().0, https)
         };

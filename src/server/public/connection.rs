@@ -66,7 +66,7 @@ impl ServeConnection for PublicListener {
     async fn connection(self: Arc<Self>, mut socket: TcpStream, peer: SocketAddr) {
         let transport = Arc::clone(&self.current.get().transport);
         let open = OpenConnection::new(&transport.open);
-        let peer = if transport.balancers.contains(peer.ip()) {
+        let peer = if transport.balancers.contain(peer) {
             let Some(source) = Box::pin(self.source(&transport, &mut socket, peer)).await else { return };
             source
         } else {
@@ -116,7 +116,7 @@ impl PublicListener {
     }
 
     fn context(&self, peer: SocketAddr, https: bool) -> Arc<ConnectionContext> {
-        ConnectionContext::new(peer, self.current.get().trusted.contains(peer.ip()), https)
+        ConnectionContext::new(peer, self.current.get().trusted.contain(peer), https)
     }
 
     /// Completes when a connection that was accepted as the listener closed has had its time to ask for something.

@@ -26,7 +26,7 @@ impl Public {
         connection: &ConnectionContext,
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         self.trusted.read_forwarded(connection.peer, request.headers_mut());
-        let trusted = self.trusted.contains(connection.peer.ip());
+        let trusted = self.trusted.contain(connection.peer);
         let is_forwarded = self.streams.route(request.uri()).is_none();
         let name = match *request.method() {
             _ if is_forwarded => "forward request",

@@ -147,7 +147,7 @@ impl Public {
 
     pub(super) fn origin(&self, headers: &HeaderMap, connection: &ConnectionContext) -> RequestOrigin {
         let peer = connection.peer;
-        let trusted = self.trusted.contains(peer.ip());
+        let trusted = self.trusted.contain(peer);
         let address = self.trusted.client(peer, headers);
         RequestOrigin { address, peer: peer.ip(), trusted, https: connection.https }
     }

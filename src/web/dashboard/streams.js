@@ -181,12 +181,14 @@ function lag(one) {
 
 function nobody() {
   const { identity } = live;
-  const port = identity?.public.split(':').at(-1) ?? '8080';
-  const origin = `${identity?.tls ? 'https' : 'http'}://${location.hostname}:${port}`;
+  const at = identity?.public ?? '127.0.0.1:8080';
+  const host = at.startsWith('unix:') ? 'localhost' : `${location.hostname}:${at.split(':').at(-1)}`;
+  const socket = at.startsWith('unix:') ? `--unix-socket ${at.slice(5)} ` : '';
+  const origin = `${identity?.tls ? 'https' : 'http'}://${host}`;
   const path = identity?.streams[0] ?? '/events';
   return empty('No stream is open.',
     h('p', null, 'A page opens one with the browser\u2019s own ', h('code', null, 'EventSource'), '. From a page behind sidestream:'),
     code(`const events = new EventSource("${path}?topic=news");\nevents.onmessage = ({ data }) => console.log(data);`),
-    h('p', null, 'From a terminal:'), code(`curl -N '${origin}${path}?topic=news'`),
+    h('p', null, 'From a terminal:'), code(`curl -N ${socket}'${origin}${path}?topic=news'`),
     h('p', null, 'Then ', h('a', { href: `#/publish${query({ name: 'news' })}` }, 'publish an event on news'), '. If it is refused, ', h('a', { href: '#/why' }, 'Why nothing?'), ' says why.'));
 }

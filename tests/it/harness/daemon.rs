@@ -103,13 +103,15 @@ impl Daemon {
             let log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.iter().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                let address = |name: &str| line[name].as_str()?.parse::<SocketAddr>().ok();
+                // Of several the first one with a port.
+                let address = |name: &str| line[name].as_str()?.split(", ").find_map(|one| one.parse().ok());
                 (line["message"] == "listening").then(|| (address("public"), address("internal")))
             })
         })
         .await;
-        daemon.public = bound.0.expect("the public address");
-        daemon.internal = bound.1.expect("the internal address");
+        let nowhere = daemon.public;
+        daemon.public = bound.0.unwrap_or(nowhere);
+        daemon.internal = bound.1.unwrap_or(nowhere);
         daemon
     }
 

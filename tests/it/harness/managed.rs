@@ -11,25 +11,33 @@ pub(crate) struct Managed {
     manager: Program,
     pub(crate) public: SocketAddr,
     pub(crate) internal: SocketAddr,
+    /// Where each socket is: a port or a path.
+    pub(crate) sockets: Vec<Value>,
     folder: tempfile::TempDir,
 }
 
 impl Managed {
     /// A daemon with this configuration and [`KEY`], asked for signs of life every so many seconds; 0 = not at all.
     pub(crate) async fn start(config: &str, watchdog: &str) -> Self {
+        Self::start_with("public=tcp,internal=tcp", config, watchdog).await
+    }
+
+    /// The same with these sockets, of which the first two have ports: `public=tcp,internal=tcp,public=unix`.
+    pub(crate) async fn start_with(sockets: &str, config: &str, watchdog: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("sidestream.toml");
         std::fs::write(&file, with_key(config)).expect("a file");
         let daemon = env!("CARGO_BIN_EXE_sidestream");
         let file = file.to_str().expect("a path");
         let mut manager =
-            Program::python("service_manager.py", &[watchdog, daemon, "serve", "--config", file]);
-        let ports = manager.json().await;
-        let address = |name: &str| {
-            let port = u16::try_from(ports[name].as_u64().expect("a port")).expect("a port");
+            Program::python("service_manager.py", &[watchdog, sockets, daemon, "serve", "--config", file]);
+        let sockets = manager.json().await["sockets"].take();
+        let sockets: Vec<Value> = sockets.as_array().expect("sockets").clone();
+        let address = |at: usize| {
+            let port = u16::try_from(sockets[at].as_u64().expect("a port")).expect("a port");
             SocketAddr::from(([127, 0, 0, 1], port))
         };
-        Self { public: address("public"), internal: address("internal"), manager, folder }
+        Self { public: address(0), internal: address(1), sockets, manager, folder }
     }
 
     /// Puts another configuration into its file.

@@ -28,7 +28,7 @@ pub(crate) use front::FrontServer;
 pub(crate) use h2::{Events, H2};
 pub(crate) use http::{Answer, request};
 pub(crate) use managed::Managed;
-pub(crate) use peer::{Head, Peer, connect_from};
+pub(crate) use peer::{Head, Peer, connect_from, connect_unix};
 pub(crate) use program::{Program, repository};
 pub(crate) use redis::Redis;
 pub(crate) use redis_group::{Cluster, Sentinels, TlsSentinel};

@@ -1,6 +1,9 @@
 //! One end of a connection as bytes: a client that writes what it likes, or a backend that does.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Type};
@@ -17,6 +20,13 @@ pub(crate) async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     socket.connect(&to.into()).expect("a connection");
     socket.set_nonblocking(true).expect("an option set");
     TcpStream::from_std(socket.into()).expect("a socket")
+}
+
+/// A client's connection over a Unix socket, of the type that all the others here have.
+pub(crate) fn connect_unix(path: &Path) -> TcpStream {
+    let socket = UnixStream::connect(path).expect("a connection");
+    socket.set_nonblocking(true).expect("an option set");
+    TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket))).expect("a socket")
 }
 
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}

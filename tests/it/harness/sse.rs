@@ -107,6 +107,16 @@ impl Stream {
         .await
     }
 
+    /// As [`Stream::open`], on a connection that is there.
+    pub(crate) async fn open_on(mut socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 80));
+        within("the head of a stream", async {
+            socket.write_all(get(nowhere, path, headers).as_bytes()).await.expect("a request sent");
+            Self::read_head(socket).await
+        })
+        .await
+    }
+
     /// Asks for `path` behind another request, in one piece with it, and reads that one's answer, which is JSON: the
     /// daemon has both requests then. [`Stream::read_head`] takes what is left.
     pub(crate) async fn ask_behind(

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::{ask, keyed, publish_with, reloaded};
 use crate::harness::{
-    Backend, Daemon, KEY, Peer, Program, SECRET, Stream, eventually, let_time_pass, listening, request,
-    token, within,
+    Answer, Backend, Daemon, KEY, Peer, Program, SECRET, Stream, eventually, let_time_pass, listening,
+    request, token, within,
 };
+use crate::while_open::revoke;
 
 const PAGE: &str = "GET /page HTTP/1.1\r\nhost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
@@ -52,6 +53,55 @@ async fn a_connection_that_is_open_asks_the_new_backend() {
     at.send(format!("{OK}new")).await;
     let head = client.head().await;
     assert_eq!(client.body(&head).await, "new");
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_the_backend_go_to_the_new_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| format!("public.backend = \"unix:{}\"\n", folder.path().join(name).display());
+    let config = |backend: &str| keyed(&format!("{backend}proxy.wait = \"30s\"\n"));
+    let daemon = Daemon::start(&config(&at("away"))).await;
+    let mut get = Peer::send_to(daemon.public, PAGE).await;
+    let post = "POST /form HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\nbody";
+    let mut posting = Peer::send_to(daemon.public, post).await;
+    eventually("both wait", async || {
+        (daemon.metric("sidestream_proxy_waiting", &[]).await == 2.0).then_some(())
+    })
+    .await;
+    // Another one that is away, and then one that is there: two reloads later they know it, too.
+    reloaded(&daemon, &config(&at("away as well"))).await;
+    let backend = Backend::start().await;
+    reloaded(&daemon, &config(&backend.config(""))).await;
+    for _ in 0..2 {
+        let (mut at, head) = backend.request().await;
+        if head.target() == "/form" {
+            at.expect("body").await;
+        }
+        at.send(format!("{OK}new")).await;
+    }
+    for client in [&mut get, &mut posting] {
+        let head = client.head().await;
+        assert_eq!((head.status(), client.body(&head).await.as_str()), (200, "new"));
+    }
+    assert_eq!(daemon.metric("sidestream_proxy_waits_total", &["outcome=\"served\""]).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_backend_that_is_the_daemon_itself_is_refused_by_the_addresses_that_are_in_use() {
+    let backend = Backend::start().await;
+    let daemon = Daemon::start(&keyed(&backend.config(""))).await;
+    for (address, name) in [(daemon.public, "public"), (daemon.internal, "internal")] {
+        // The port was chosen by the system: no file says it.
+        daemon.rewrite(&keyed(&format!("public.backend = \"http://localhost:{}\"\n", address.port())));
+        let answer = ask(&daemon).await;
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        assert!(answer.text().contains(&format!("is sidestream's own {name} listener")), "{}", answer.text());
+    }
+    let mut client = Peer::send_to(daemon.public, PAGE).await;
+    let (mut at, _) = backend.request().await;
+    at.send(format!("{OK}old")).await;
+    let head = client.head().await;
+    assert_eq!(client.body(&head).await, "old");
 }
 
 #[tokio::test]
@@ -105,6 +155,32 @@ async fn limits_hold_for_the_streams_that_come() {
     assert_eq!(second.event().await.data(), "1");
     reloaded(&daemon, &keyed("limits.streams = 3\n")).await;
     listening(&daemon, "/events?topic=a").await;
+}
+
+#[tokio::test]
+async fn how_long_and_how_many_revocations_hold_changes() {
+    let config = |revoke_for: &str, most: usize| {
+        keyed(&format!("[auth]\nrevoke_for = \"{revoke_for}\"\nmax_revocations = {most}\n"))
+    };
+    let daemon = Daemon::start(&config("1h", 1)).await;
+    let days = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let until =
+            humantime::parse_rfc3339(answer.json()["until"].as_str().expect("a time")).expect("a time");
+        until.duration_since(std::time::SystemTime::now()).expect("it is to come").as_secs() / 86_400
+    };
+    assert_eq!(days(&revoke(&daemon, &json!({ "user": "a" })).await), 0);
+    assert_eq!(revoke(&daemon, &json!({ "user": "b" })).await.status, 503);
+    let (applied, restart) = reloaded(&daemon, &config("30d", 2)).await;
+    assert_eq!((applied, restart.len()), (vec!["auth.max_revocations".into(), "auth.revoke_for".into()], 0));
+    assert_eq!(days(&revoke(&daemon, &json!({ "user": "b" })).await), 29);
+    // The one of before is not forgotten: there is no third place.
+    assert_eq!(revoke(&daemon, &json!({ "user": "c" })).await.status, 503);
+    reloaded(&daemon, &config("30d", 1)).await;
+    eventually("both are in force still", async || {
+        (daemon.metric("sidestream_revocations", &[]).await == 2.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -219,7 +295,8 @@ async fn a_service_manager_hears_of_a_reload() {
     let file = folder.path().join("sidestream.toml");
     std::fs::write(&file, keyed("public.backend = \"http://127.0.0.1:9\"\n")).expect("a file");
     let binary = env!("CARGO_BIN_EXE_sidestream");
-    let arguments = ["0", binary, "serve", "--config", file.to_str().expect("a path")];
+    let arguments =
+        ["0", "public=tcp,internal=tcp", binary, "serve", "--config", file.to_str().expect("a path")];
     let mut manager = Program::python("service_manager.py", &arguments);
     let told = async |text: &str, manager: &mut Program| loop {
         let line = manager.json().await;
