@@ -80,6 +80,8 @@ pub(super) struct SourceOpening {
     pub(super) key: Key,
     /// It begins with `connected`.
     pub(super) connected: bool,
+    /// Events that come before all others: their names and data.
+    pub(super) first: Vec<(Option<&'static str>, String)>,
     /// Dropped with the stream.
     pub(super) hold: Box<dyn Send>,
 }
@@ -179,11 +181,13 @@ impl Streams {
         id: Option<EventId>,
     ) -> (EventFormat, Frame) {
         let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
+        let first = source.map_or(&[][..], |source| &source.first);
         if source.is_some_and(|source| !source.connected) {
-            return (EventFormat::Named, preamble::bare(retry, id));
+            return (EventFormat::Named, preamble::followed_by(preamble::bare(retry, id), first, id));
         }
         let format = self.log.format();
-        (format, connected.frame(&self.sse.connected_as, format, retry, id))
+        let frame = connected.frame(&self.sse.connected_as, format, retry, id);
+        (format, preamble::followed_by(frame, first, id))
     }
 
     /// How the streams lay out their events.

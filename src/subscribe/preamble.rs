@@ -46,6 +46,22 @@ pub(super) fn bare(retry_ms: u32, id: Option<EventId>) -> Frame {
     Frame::comment(&format!("retry: {retry_ms}\n{id}\n"))
 }
 
+/// The same with these events behind it, whose names and data they are.
+pub(super) fn followed_by(
+    frame: Frame,
+    events: &[(Option<&'static str>, String)],
+    id: Option<EventId>,
+) -> Frame {
+    if events.is_empty() {
+        return frame;
+    }
+    let block = |(event, data): &(Option<&'static str>, String)| {
+        Block { retry: None, event: *event, data, id }.render()
+    };
+    let frames: Vec<Frame> = std::iter::once(frame).chain(events.iter().map(block)).collect();
+    Frame::joined(&frames)
+}
+
 pub(super) fn names(topics: &[Name]) -> Vec<&str> {
     topics.iter().map(Name::as_str).collect()
 }

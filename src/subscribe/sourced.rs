@@ -24,6 +24,8 @@ pub enum SourceStart {
     Since(Cursor),
     /// Behind the event of this id, which is ours.
     After(String),
+    /// Behind this place, after these events: their names and data.
+    Current(Cursor, Vec<(Option<&'static str>, String)>),
     /// Nobody knows where that is: it begins now, with a `reset`.
     Lost,
 }
@@ -75,12 +77,19 @@ impl Streams {
         hold: SourceHold,
     ) -> Result<Admission, Refusal> {
         let SourceHold { key, connected, hold } = hold;
+        let mut first = Vec::new();
+        // What has not changed for long may be older than all that is kept.
+        let kept = |cursor: Cursor| match self.log.locate(&cursor.id.to_string()) {
+            Ok(_) => Start::Since(cursor),
+            Err(_) => Start::Since(self.log.origin()),
+        };
         let start = match start {
-            SourceStart::Live => Start::Fresh { history: 0 },
-            SourceStart::Since(cursor) => {
-                let kept = self.log.locate(&cursor.id.to_string());
-                Start::Since(kept.map_or_else(|_| self.log.origin(), |_| cursor))
+            SourceStart::Current(cursor, events) => {
+                first = events;
+                kept(cursor)
             }
+            SourceStart::Live => Start::Fresh { history: 0 },
+            SourceStart::Since(cursor) => kept(cursor),
             SourceStart::After(id) => match self.log.locate_soon(&id, AHEAD).await {
                 Located::At(cursor) => Start::At(cursor),
                 Located::Reset(why) => Start::Reset { why, last_seen: id.parse().ok() },
@@ -94,7 +103,7 @@ impl Streams {
         let judged = self.seated(judged, None);
         let judged =
             judged.map_err(|refusal| refusal.said_as(route.refuse_with())).inspect_err(count_refused)?;
-        let source = Some(SourceOpening { key, connected, hold });
+        let source = Some(SourceOpening { key, connected, first, hold });
         Ok(self.admit(Admitted { judged, start, source }))
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::{LateComers, StreamSource};
 use crate::event::{EventId, Key, Name};
 use crate::lock::Mutex;
-use crate::log::Cursor;
+use crate::log::{Cursor, Log};
 use crate::proxy::Proxy;
 use crate::upstream::identity::SharedRequest;
 use crate::upstream::ids::UpstreamIds;
@@ -56,6 +56,9 @@ pub(super) struct HeldStream {
     pub(super) phase: watch::Sender<Phase>,
     /// Told when the first reader comes and the last one goes.
     pub(super) readers_changed: Notify,
+    /// Told when the application has something new to say.
+    pub(super) ask_now: Notify,
+    log: Arc<Log>,
     state: Mutex<HeldState>,
 }
 
@@ -68,6 +71,18 @@ pub(super) struct HeldState {
     pub(super) last_event_id: String,
     /// Where it began, or began anew after a gap.
     pub(super) began: Option<Cursor>,
+    /// Of a stream that is made of answers.
+    pub(super) current: Option<CurrentAnswer>,
+    /// What readers were told when it turned stale.
+    pub(super) stale: Option<String>,
+}
+
+/// The answer that holds now.
+#[derive(Clone)]
+pub(super) struct CurrentAnswer {
+    pub(super) text: Box<str>,
+    /// Where it stands in the log: what comes behind it is newer.
+    pub(super) at: Cursor,
 }
 
 impl HeldStream {
@@ -76,6 +91,7 @@ impl HeldStream {
         asks: SourceRequest,
         began_behind: &str,
         ids: UpstreamIds,
+        log: Arc<Log>,
     ) -> Arc<Self> {
         let name = asks.request.name.clone();
         Arc::new(Self {
@@ -85,12 +101,16 @@ impl HeldStream {
             began_behind: began_behind.into(),
             phase: watch::Sender::new(Phase::Starting),
             readers_changed: Notify::new(),
+            ask_now: Notify::new(),
+            log,
             state: Mutex::new(HeldState {
                 readers: 0,
                 asks,
                 ids,
                 last_event_id: began_behind.to_owned(),
                 began: None,
+                current: None,
+                stale: None,
             }),
         })
     }
@@ -131,6 +151,8 @@ pub enum ReaderStart {
     After(String),
     /// Nobody knows where that is.
     Lost,
+    /// Behind this place, after these events: their names and data.
+    Current(Cursor, Vec<(Option<&'static str>, String)>),
 }
 
 impl UpstreamReader {
@@ -142,6 +164,9 @@ impl UpstreamReader {
     /// Where it begins that has last seen the event of this id, ours or the application's.
     pub fn start(&self, last_event_id: Option<&str>) -> ReaderStart {
         let state = self.held.state();
+        if let Some(current) = &state.current {
+            return self.at_current(&state, current, last_event_id);
+        }
         let began = || state.began.map_or(ReaderStart::Live, ReaderStart::Since);
         let Some(id) = last_event_id else {
             let all = state.asks.source.late_comers == LateComers::All;
@@ -155,6 +180,26 @@ impl UpstreamReader {
         }
         // Of another log, of one that was let go of, or not an id at all: the log says which.
         if id.parse::<EventId>().is_ok() { ReaderStart::After(id.to_owned()) } else { ReaderStart::Lost }
+    }
+}
+
+impl UpstreamReader {
+    /// Where a reader of answers begins: with the current one, unless it has heard all of it already.
+    fn at_current(
+        &self,
+        state: &HeldState,
+        current: &CurrentAnswer,
+        last_event_id: Option<&str>,
+    ) -> ReaderStart {
+        let known = last_event_id.and_then(|id| Some((id, self.held.log.locate(id).ok()?)));
+        if let (Some((id, cursor)), Some(began)) = (known, state.began)
+            && cursor.position >= began.position
+        {
+            return ReaderStart::After(id.to_owned());
+        }
+        let mut events = vec![(None, current.text.to_string())];
+        events.extend(state.stale.clone().map(|stale| (Some("stale"), stale)));
+        ReaderStart::Current(current.at, events)
     }
 }
 

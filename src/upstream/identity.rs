@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-use crate::config::{StreamSource, VaryBy};
+use crate::config::{SourceKind, StreamSource, VaryBy};
 use crate::event::{Name, is_cursor_parameter};
 use crate::proxy::Forwarded;
 use crate::upstream::sharing::Unshared;
@@ -26,6 +26,8 @@ pub struct SharedRequest {
     uri: Uri,
     /// An old one may name no host.
     version: Version,
+    /// Who asks is told by the whole of their credentials: nobody else has this name.
+    pub(super) is_own: bool,
     headers: HeaderMap,
     pub(super) caller: Forwarded,
 }
@@ -51,9 +53,20 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The request for all that ask for the same as this one, or why there is none.
 pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared> {
     let SharedRequestParts { source, route, head, verified, user, caller } = asked;
+    // Of an answer there may be one for each caller; a stream for one alone is the application's own affair.
+    let mut own = Vec::new();
+    // Whom nobody has verified may say to be anybody.
+    let user = user.filter(|_| verified);
+    let by_user = source.vary_by.contains(&VaryBy::User);
+    let anonymous = by_user && user.is_none();
     for (header, why) in [(COOKIE, Unshared::Cookie), (AUTHORIZATION, Unshared::Authorization)] {
-        if head.headers.contains_key(&header) && !source.names(&header) && !source.despite(&header) {
+        let named = source.names(&header) && !anonymous;
+        let unnamed = head.headers.contains_key(&header) && !named && !source.despite(&header);
+        if unnamed && source.kind != SourceKind::Poll {
             return Err(why);
+        }
+        if unnamed {
+            own.push(header);
         }
     }
     let uri = target(&head.uri, source.vary_by.contains(&VaryBy::Query)).ok_or(Unshared::Answer)?;
@@ -71,6 +84,9 @@ pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared
     for header in said {
         name.add_header(&head.headers, header, &mut headers);
     }
+    for header in &own {
+        name.add_header(&head.headers, header, &mut headers);
+    }
     for by in &source.vary_by {
         match by {
             VaryBy::Query => {}
@@ -85,7 +101,7 @@ pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared
         }
     }
     // Of one user, or of one caller among those who were all let in.
-    let of_user = source.vary_by.contains(&VaryBy::User);
+    let of_user = by_user && user.is_some();
     for header in [COOKIE, AUTHORIZATION] {
         if of_user || (verified && source.despite(&header)) {
             headers.remove(&header);
@@ -95,10 +111,22 @@ pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared
     if caller.is_trusted() {
         copy(&head.headers, &FORWARDED_FOR, &mut headers);
     }
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let accepts = match source.kind {
+        SourceKind::Poll => "application/json, text/plain, */*",
+        SourceKind::Topics | SourceKind::Backend => "text/event-stream",
+    };
+    headers.insert(ACCEPT, HeaderValue::from_static(accepts));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(SharedRequest { name: name.finish(), uri, version: head.version, headers, caller: caller.clone() })
+    let is_own = of_user || !own.is_empty();
+    Ok(SharedRequest {
+        name: name.finish(),
+        is_own,
+        uri,
+        version: head.version,
+        headers,
+        caller: caller.clone(),
+    })
 }
 
 impl SharedRequest {

@@ -147,6 +147,31 @@ fn users_share_with_themselves_alone() {
 }
 
 #[test]
+fn whom_nobody_has_verified_is_no_user() {
+    let source = source(&[VaryBy::User]);
+    let cookie = [("host", "h"), ("cookie", "s=1")];
+    let claimed = Asked { user: Some("a"), ..headers(&cookie) };
+    assert_eq!(claimed.identify(&source).unwrap_err(), Unshared::Cookie);
+    let nameless = Asked { verified: true, ..headers(&cookie) };
+    assert_eq!(nameless.identify(&source).unwrap_err(), Unshared::Cookie);
+    let bare = Asked { user: Some("a"), ..Asked::default() }.identify(&source).unwrap();
+    assert_eq!(bare.name, Asked::default().name(&source), "what is claimed tells nothing apart");
+}
+
+#[test]
+fn an_answer_is_asked_for_with_credentials_that_only_their_owner_shares() {
+    let polled = StreamSource { kind: SourceKind::Poll, ..source(&[VaryBy::Query]) };
+    let asked = |cookie: &str| headers(&[("host", "h"), ("cookie", cookie)]).identify(&polled).unwrap();
+    let (one, other) = (asked("sid=1"), asked("sid=2"));
+    assert_ne!(one.name, other.name);
+    assert_eq!(one.name, asked("sid=1").name);
+    assert!(one.is_own);
+    assert_eq!(one.request("").headers()["cookie"], "sid=1");
+    let anybody = Asked::default().identify(&polled).unwrap();
+    assert!(!anybody.is_own && anybody.name != one.name);
+}
+
+#[test]
 fn what_callers_may_differ_in_goes_along_only_where_they_are_verified() {
     let mut source = source(&[VaryBy::Query]);
     source.shared_despite = vec![Despite::Cookie];

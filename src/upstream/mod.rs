@@ -8,6 +8,7 @@ mod collapse;
 mod held;
 mod identity;
 mod ids;
+mod poll;
 mod registry;
 mod sharing;
 

@@ -10,7 +10,7 @@ use metrics::Gauge;
 use tokio::time::sleep;
 use tracing::debug;
 
-use crate::config::StreamSource;
+use crate::config::{SourceKind, StreamSource};
 use crate::event::{EventId, Name};
 use crate::expiring::ExpiringMap;
 use crate::fanout::{CloseReason, Fanout, Selector};
@@ -23,6 +23,7 @@ use crate::upstream::collapse;
 use crate::upstream::held::{HeldStream, Phase, SourceEnd, SourceRequest, UpstreamReader};
 use crate::upstream::identity::SharedRequest;
 use crate::upstream::ids::UpstreamIds;
+use crate::upstream::poll;
 use crate::upstream::sharing::Unshared;
 
 /// The streams that are held. There is one of it in a daemon's life.
@@ -94,7 +95,7 @@ impl Upstreams {
     pub async fn join(self: &Arc<Self>, asked: UpstreamCaller) -> UpstreamJoin {
         let reader = match self.find_or_begin(asked) {
             Ok(reader) => reader,
-            Err(why) => return UpstreamJoin::Alone(why),
+            Err(instead) => return instead,
         };
         let mut phase = reader.held.phase.subscribe();
         let known = phase.wait_for(|phase| *phase != Phase::Starting).await.map(|phase| *phase);
@@ -106,7 +107,7 @@ impl Upstreams {
         }
     }
 
-    fn find_or_begin(self: &Arc<Self>, asked: UpstreamCaller) -> Result<UpstreamReader, Option<Unshared>> {
+    fn find_or_begin(self: &Arc<Self>, asked: UpstreamCaller) -> Result<UpstreamReader, UpstreamJoin> {
         let UpstreamCaller { request, source, route, proxy, last_event_id } = asked;
         let (name, max) = (request.name.clone(), source.max_upstreams);
         let asks = SourceRequest { request, proxy, source };
@@ -115,20 +116,24 @@ impl Upstreams {
             let early = match *held.phase.borrow() {
                 Phase::Starting => true,
                 Phase::Live => false,
-                Phase::Ended(SourceEnd::Unshared(why)) => return Err(Some(why)),
-                Phase::Ended(SourceEnd::Answered(_) | SourceEnd::Away) => return Err(Some(Unshared::Answer)),
+                Phase::Ended(SourceEnd::Unshared(why)) => return Err(UpstreamJoin::Alone(Some(why))),
+                // Its own request would be answered by no stream, and nobody knows that it would be refused.
+                Phase::Ended(_) if asks.source.kind == SourceKind::Poll => return Err(UpstreamJoin::Away),
+                Phase::Ended(SourceEnd::Answered(_) | SourceEnd::Away) => {
+                    return Err(UpstreamJoin::Alone(Some(Unshared::Answer)));
+                }
             };
             held.state().asks = asks;
             return Ok(held.reader(early));
         }
         if let Some(why) = self.unshared.lock().get(&name, Instant::now()) {
-            return Err(Some(*why));
+            return Err(UpstreamJoin::Alone(Some(*why)));
         }
         if all.values().filter(|held| held.route == route).count() >= max {
-            return Err(Some(Unshared::Limit));
+            return Err(UpstreamJoin::Alone(Some(Unshared::Limit)));
         }
         let (behind, ids) = self.continued(&name, last_event_id.as_deref());
-        let held = HeldStream::new(route, asks, &behind, ids);
+        let held = HeldStream::new(route, asks, &behind, ids, Arc::clone(&self.log));
         let reader = held.reader(true);
         all.insert(name, Arc::clone(&held));
         drop(all);
@@ -158,7 +163,7 @@ impl Upstreams {
             biased;
             () = self.drain.started() => return,
             () = self.deserted(held) => return,
-            end = collapse::hold(self, held) => end,
+            end = self.read(held) => end,
         };
         let route = &*held.route;
         debug!(route, ?end, "a stream of the application ended");
@@ -167,6 +172,14 @@ impl Upstreams {
             self.unshared.lock().insert(held.name.clone(), why, now + UNSHARED_FOR, now);
         }
         self.end(held, end).await;
+    }
+
+    async fn read(&self, held: &HeldStream) -> SourceEnd {
+        let kind = held.state().asks.source.kind;
+        match kind {
+            SourceKind::Topics | SourceKind::Backend => collapse::hold(self, held).await,
+            SourceKind::Poll => poll::hold(self, held).await,
+        }
     }
 
     /// Ends the streams of all readers, and forgets the stream when they are gone.

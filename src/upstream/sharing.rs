@@ -69,8 +69,7 @@ pub(super) enum AnswerKind {
 /// Judges the answer to a request that was made for all.
 pub(super) fn judge<B>(source: &StreamSource, answer: &Response<B>) -> AnswerKind {
     let (status, headers) = (answer.status(), answer.headers());
-    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    if status.is_server_error() || passes {
+    if is_away(status) {
         return AnswerKind::Away(retry_after(headers, SystemTime::now()));
     }
     if status != StatusCode::OK || !is_event_stream(headers) {
@@ -80,6 +79,26 @@ pub(super) fn judge<B>(source: &StreamSource, answer: &Response<B>) -> AnswerKin
         Some(why) => AnswerKind::Unshared(why),
         None => AnswerKind::Shared,
     }
+}
+
+/// The same of an answer that is no stream. `is_own`: nobody shares it who has other credentials.
+pub(super) fn judge_whole<B>(source: &StreamSource, is_own: bool, answer: &Response<B>) -> AnswerKind {
+    let (status, headers) = (answer.status(), answer.headers());
+    if is_away(status) {
+        return AnswerKind::Away(retry_after(headers, SystemTime::now()));
+    }
+    if status != StatusCode::OK || is_event_stream(headers) {
+        return AnswerKind::Final(status);
+    }
+    match forbids(source, headers) {
+        Some(Unshared::SetCookie | Unshared::CacheControl) if is_own => AnswerKind::Shared,
+        Some(why) => AnswerKind::Unshared(why),
+        None => AnswerKind::Shared,
+    }
+}
+
+fn is_away(status: StatusCode) -> bool {
+    status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// What in an answer's head says that it is for one caller alone.

@@ -43,6 +43,7 @@
 //! | `page_rights.rs` | what pages may beside listening: publish to topics of their grant, see who is there |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
+//! | `poll.rs` | answers that pages ask for again and again, asked for once: changes, patches, failures, who shares |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
 //! | `proxies.rs` | docs/proxies.md: its configurations, run as they stand |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
@@ -124,6 +125,7 @@ mod packaging;
 mod page_rights;
 mod page_topics;
 mod pages;
+mod poll;
 mod presence;
 mod proxies;
 mod proxy;

@@ -80,7 +80,9 @@ pub use crate::config::schema::sse::{Heartbeat, RefuseWith, RetractedAs, Sse};
 pub use crate::config::schema::stream::{Stream, StreamAuth};
 pub use crate::config::schema::stream_meta::MetaTemplates;
 pub use crate::config::schema::stream_rights::GrantEnd;
-pub use crate::config::schema::stream_source::{Despite, LateComers, SourceKind, StreamSource, VaryBy};
+pub use crate::config::schema::stream_source::{
+    Despite, LateComers, SendAs, SourceKind, StreamSource, VaryBy,
+};
 pub use crate::config::schema::telemetry::{LogFormat, Telemetry};
 pub use crate::config::schema::tls::Tls;
 pub use crate::config::schema::token_rules::Jwks;

@@ -129,7 +129,7 @@ impl Stream {
 }
 
 fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
-    check_source(&stream.source, stream.auth == StreamAuth::None && stream.user.is_none(), s);
+    check_source(&stream.source, stream.auth == StreamAuth::None, s);
     if stream.change_topics && stream.auth == StreamAuth::None {
         s.report(
             &["change_topics", "auth"],

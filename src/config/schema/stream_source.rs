@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
 
-use crate::config::parsers::{Parse, header_name, not_one_of, size, time_or_zero, whole, word, yes_or_no};
+use crate::config::parsers::{
+    Parse, header_name, not_one_of, size, time, time_or_zero, whole, word, yes_or_no,
+};
 use crate::config::raw::{RawValue, Rejection};
 use crate::config::schema::table::key;
 use crate::config::schema::units::{DAY, GIB, HOUR, KIB, MILLIS};
@@ -33,6 +35,11 @@ pub struct StreamSource {
     pub silence: Duration,
     /// How many streams of the application there may be at a time.
     pub max_upstreams: usize,
+    /// How often an answer is asked for.
+    pub interval: Duration,
+    pub send: SendAs,
+    /// After how many failures in a row an answer counts as stale; 0 = never.
+    pub stale_after: usize,
 }
 
 /// Where events come from.
@@ -42,6 +49,16 @@ pub enum SourceKind {
     Topics,
     /// The application's own event stream.
     Backend,
+    /// An answer of the application that is asked for again and again.
+    Poll,
+}
+
+/// How a changed answer is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendAs {
+    Whole,
+    /// As what changed, where that can be said.
+    Patch,
 }
 
 /// Something of a request that tells streams apart.
@@ -106,6 +123,10 @@ impl StreamSource {
                 "one stream of the application for each path{by}, shared by all who ask for it, kept for {} after the last",
                 humantime::format_duration(self.linger)
             ),
+            SourceKind::Poll => format!(
+                "the application is asked every {} for each path{by} while somebody listens, and what changed is sent",
+                humantime::format_duration(self.interval)
+            ),
         }
     }
 }
@@ -125,10 +146,12 @@ impl std::fmt::Display for VaryBy {
 pub(super) fn read_source(s: &mut SectionReader<'_, '_>) -> StreamSource {
     let about = "Where the events come from: \"topics\" = what is published; \"backend\" = the application answers \
                  this path with an event stream itself, which is read once for all who ask for the same \
-                 (docs/collapse.md).";
-    let kinds = [("topics", SourceKind::Topics), ("backend", SourceKind::Backend)];
+                 (docs/collapse.md); \"poll\" = the application's answer here is asked for again and again, and sent when \
+                 it has changed (docs/poll.md).";
+    let kinds =
+        [("topics", SourceKind::Topics), ("backend", SourceKind::Backend), ("poll", SourceKind::Poll)];
     let kind = s.value(key!("source", "topics", about), word(kinds));
-    let about = "With source = \"backend\": what tells the application's streams apart, beside the path and the \
+    let about = "With the other sources: what tells the application's streams apart, beside the path and the \
                  host: \"query\", \"header:<name>\", \"cookie:<name>\", \"user\" (the verified one). Nothing else of a \
                  request reaches the application where its answer is shared.";
     let vary_by = s.list(key!("vary_by", ["query"], about), vary_by);
@@ -158,6 +181,14 @@ pub(super) fn read_source(s: &mut SectionReader<'_, '_>) -> StreamSource {
     let silence = s.value(key!("silence", "0s", about), time_or_zero(MILLIS(10)..=DAY));
     let about = "How many streams of the application may be shared at a time by this route; others go to it one by one.";
     let max_upstreams = s.value(key!("max_upstreams", 1000, about), whole(1..=1_000_000));
+    let about = "How often the application is asked with source = \"poll\", give or take a tenth.";
+    let interval = s.value(key!("interval", "2s", about), time(MILLIS(10)..=DAY));
+    let about = "How a changed answer is sent: \"whole\", or \"patch\" = the event `patch` with a JSON merge patch (RFC \
+                 7396) where that is shorter.";
+    let sends = [("whole", SendAs::Whole), ("patch", SendAs::Patch)];
+    let send = s.value(key!("send", "whole", about), word(sends));
+    let about = "After how many failures in a row clients get the event `stale`; 0 = never.";
+    let stale_after = s.value(key!("stale_after", 3, about), whole(0..=1_000_000));
     let with_topics = kind != SourceKind::Topics && s.given("topics");
     StreamSource {
         kind,
@@ -170,11 +201,28 @@ pub(super) fn read_source(s: &mut SectionReader<'_, '_>) -> StreamSource {
         max_event,
         silence,
         max_upstreams,
+        interval,
+        send,
+        stale_after,
     }
 }
 
 /// What does not fit together. `unknown`: nobody knows who the callers are.
 pub(super) fn check_source(source: &StreamSource, unknown: bool, s: &mut SectionReader<'_, '_>) {
+    let of_polls = [
+        ("interval", source.interval == Duration::from_secs(2)),
+        ("send", source.send == SendAs::Whole),
+        ("stale_after", source.stale_after == 3),
+    ];
+    if let Some((key, _)) =
+        of_polls.iter().find(|(_, is_default)| source.kind != SourceKind::Poll && !is_default)
+    {
+        s.report(
+            &[key, "source"],
+            format!("`{key}` is for answers that are asked for again and again"),
+            Some("set source = \"poll\", or leave it out".to_owned()),
+        );
+    }
     if !source.is_upstream() {
         let plain = [
             ("vary_by", source.vary_by == [VaryBy::Query]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CONNECTION, UPGRADE};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -190,13 +190,16 @@ impl Public {
 /// Whether a `GET` on a stream's path asks for something else: a page for a window (no client of streams takes HTML),
 /// or another protocol.
 pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
-    let has = |name, wanted: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let mut items = values.flat_map(|value| value.split(','));
-        items.any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
-    };
+    let has = |name, wanted: &str| has_item(headers, &name, wanted);
     let page = has(ACCEPT, "text/html") && !has(ACCEPT, "text/event-stream");
     page || has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
+}
+
+/// Whether a header that is a list has this item, whatever its parameters.
+pub(super) fn has_item(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut items = values.flat_map(|value| value.split(','));
+    items.any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]

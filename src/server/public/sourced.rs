@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::debug;
 
 use crate::auth::Denied;
-use crate::config::StreamSource;
+use crate::config::{SourceKind, StreamSource};
 use crate::server::net::takeover::SocketTaken;
-use crate::server::public::service::{Public, is_for_the_backend};
+use crate::server::public::service::{Public, has_item, is_for_the_backend};
 use crate::server::public::transport::ConnectionContext;
 use crate::server::respond::ResponseBody;
 use crate::subscribe::{Admission, Judged, Refusal, Route, SourceHold, SourceStart};
@@ -43,7 +43,7 @@ impl Public {
     ) -> Result<Response<ResponseBody>, SocketTaken> {
         let sourced = SourcedRoute { route, source };
         match *request.method() {
-            Method::GET if !is_for_the_backend(request.headers()) => {}
+            Method::GET if is_for_a_stream(source, request.headers()) => {}
             Method::OPTIONS if let Some(answer) = self.cors.preflight(request.headers()) => {
                 return Ok(answer.map(ResponseBody::Full));
             }
@@ -142,6 +142,12 @@ impl Public {
     }
 }
 
+/// Whether a `GET` asks for a stream. An answer that is polled is still there for those who ask for it by themselves.
+fn is_for_a_stream(source: &StreamSource, headers: &HeaderMap) -> bool {
+    let named = || has_item(headers, &ACCEPT, "text/event-stream");
+    !is_for_the_backend(headers) && (source.kind != SourceKind::Poll || named())
+}
+
 /// Whether the application is to see who asks by `Authorization`, which may be a token for us, too.
 fn asks_for_authorization(source: &StreamSource) -> bool {
     source.names(&AUTHORIZATION) || source.despite(&AUTHORIZATION)
@@ -165,6 +171,7 @@ fn part_of(
         ReaderStart::Live => SourceStart::Live,
         ReaderStart::Since(cursor) => SourceStart::Since(cursor),
         ReaderStart::After(id) => SourceStart::After(id),
+        ReaderStart::Current(cursor, events) => SourceStart::Current(cursor, events),
         ReaderStart::Lost => SourceStart::Lost,
     };
     let key = reader.key().clone();

@@ -1,0 +1,175 @@
+//! Answers that pages ask for again and again, asked for once for all of them.
+
+use serde_json::json;
+
+use crate::harness::{Backend, Daemon, Head, Node, Peer, Stream, eventually, holds_for, request, start};
+
+fn route(more: &str) -> String {
+    format!(
+        "sse.retry_min = \"100ms\"\nsse.retry_max = \"200ms\"\n\
+         [[stream]]\npath = \"/status\"\nsource = \"poll\"\ninterval = \"100ms\"\nlinger = \"100ms\"\n{more}"
+    )
+}
+
+const EVENTS: (&str, &str) = ("accept", "text/event-stream");
+
+async fn open(daemon: &Daemon, more: &[(&str, &str)]) -> Stream {
+    let headers = [&[EVENTS], more].concat();
+    Stream::open(daemon.public, "/status", &headers).await
+}
+
+/// Answers the next question on any connection, and gives back what was asked.
+async fn answer(backend: &Backend, kept: &mut Option<Peer>, head: &str, body: &str) -> Head {
+    let mut peer = match kept.take() {
+        Some(peer) => peer,
+        None => backend.accept().await,
+    };
+    let asked = peer.head().await;
+    peer.send(format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+    *kept = Some(peer);
+    asked
+}
+
+#[tokio::test]
+async fn the_application_is_asked_once_for_all_and_what_changed_is_an_event() {
+    let backend = Backend::start().await;
+    let daemon = start(&backend.config(&route(""))).await;
+    let mut app = None;
+    let (mut one, asked) = tokio::join!(
+        open(&daemon, &[]),
+        answer(
+            &backend,
+            &mut app,
+            "200 OK\r\netag: \"a\"\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT",
+            "{\"n\": 1}"
+        )
+    );
+    assert_eq!(asked.line, "GET /status HTTP/1.1");
+    assert_eq!((asked.get("if-none-match"), asked.get("accept-encoding")), (None, Some("identity")));
+    assert_eq!(one.data(1).await, ["{\"n\": 1}"], "the first event is the current answer");
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        let mut other = open(&daemon, &[]).await;
+        assert_eq!(other.data(1).await, ["{\"n\": 1}"]);
+        others.push(other);
+    }
+    let asked = answer(&backend, &mut app, "304 Not Modified\r\netag: \"a\"", "").await;
+    assert_eq!(asked.get("if-none-match"), Some("\"a\""));
+    assert_eq!(asked.get("if-modified-since"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    answer(&backend, &mut app, "200 OK\r\netag: \"b\"", "{\"n\": 1}").await;
+    let asked = answer(&backend, &mut app, "200 OK", "<p>grün\nzwei</p>").await;
+    assert_eq!((asked.get("if-none-match"), asked.get("if-modified-since")), (Some("\"b\""), None));
+    for stream in others.iter_mut().chain([&mut one]) {
+        assert_eq!(stream.data(1).await, ["<p>grün\nzwei</p>"], "only what changed is sent");
+    }
+    assert!(!backend.is_asked().await, "one connection is enough");
+}
+
+#[tokio::test]
+async fn a_change_is_sent_as_a_merge_patch_where_one_can_say_it() {
+    let backend = Backend::start().await;
+    let daemon = start(&backend.config(&route("send = \"patch\"\n"))).await;
+    let mut app = None;
+    let text = r#"{"a":{"b":1,"c":"a long text that stays"},"d":[1,2]}"#;
+    let (mut one, _) = tokio::join!(open(&daemon, &[]), answer(&backend, &mut app, "200 OK", text));
+    let first = one.event().await;
+    assert_eq!(first.data(), text);
+    let text = r#"{"a":{"b":2,"c":"a long text that stays"}}"#;
+    answer(&backend, &mut app, "200 OK", text).await;
+    let patch = one.event().await;
+    assert!(patch.is("patch"), "{patch:?}");
+    assert_eq!(patch.json(), json!({ "a": { "b": 2 }, "d": null }));
+    // Who comes now begins with the whole, and who comes back with the patch.
+    let mut late = open(&daemon, &[]).await;
+    assert_eq!(late.data(1).await, [text]);
+    let mut back = open(&daemon, &[("last-event-id", first.id())]).await;
+    assert_eq!(back.event().await, patch);
+    let text = r#"{"a":null}"#;
+    answer(&backend, &mut app, "200 OK", text).await;
+    for stream in [&mut one, &mut late, &mut back] {
+        let whole = stream.event().await;
+        assert_eq!((whole.event.as_deref(), whole.data()), (None, text));
+    }
+}
+
+#[tokio::test]
+async fn failures_keep_the_answer_and_are_told_after_some_of_them() {
+    let backend = Backend::start().await;
+    let daemon = start(&backend.config(&route("stale_after = 2\nmax_event = \"1KiB\"\n"))).await;
+    let mut app = None;
+    let (mut one, _) = tokio::join!(open(&daemon, &[]), answer(&backend, &mut app, "200 OK", "a"));
+    assert_eq!(one.data(1).await, ["a"]);
+    answer(&backend, &mut app, "503 Away", "x").await;
+    // Too large for the route: as good as none.
+    let mut peer = app.take().expect("a connection");
+    peer.head().await;
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await;
+    let _ = peer.try_send(vec![b'x'; 1_000_000]).await;
+    drop(peer);
+    let stale = one.event().await;
+    assert!(stale.is("stale"), "{stale:?}");
+    assert_eq!(stale.json(), json!({ "failures": 2 }));
+    let mut late = open(&daemon, &[]).await;
+    assert_eq!(late.data(2).await, ["a", "{\"failures\":2}"], "a late one knows as much");
+    answer(&backend, &mut app, "200 OK", "a").await;
+    assert_eq!(one.data(1).await, ["a"], "it holds again");
+    assert_eq!(late.data(1).await, ["a"]);
+    assert_eq!(daemon.metric("sidestream_polls_total", &["outcome=\"too_large\""]).await, 1.0);
+}
+
+/// An application whose answer is its caller's own, and that counts how often it is asked.
+const APP: &str = r#"
+let asked = 0, status = 200;
+const server = http.createServer((req, res) => {
+  if (req.url === '/count') return res.end(String(asked));
+  if (req.url.startsWith('/become/')) { status = Number(req.url.slice(8)); return res.end(); }
+  asked++;
+  res.statusCode = status;
+  res.setHeader('cache-control', req.headers.cookie ? 'private' : 'no-cache');
+  res.end(`for ${req.headers.cookie ?? 'anybody'}`);
+});
+"#;
+
+#[tokio::test]
+async fn each_caller_gets_the_answer_to_their_own_credentials() {
+    let node = Node::start(APP).await;
+    let daemon =
+        start(&node.config(&route("interval = \"1h\"\n").replace("interval = \"100ms\"\n", ""))).await;
+    for (cookie, expected) in [("sid=1", "for sid=1"), ("sid=2", "for sid=2"), ("sid=1", "for sid=1")] {
+        let mut stream = open(&daemon, &[("cookie", cookie)]).await;
+        assert_eq!(stream.data(1).await, [expected]);
+        std::mem::forget(stream);
+    }
+    let mut anybody = open(&daemon, &[]).await;
+    assert_eq!(anybody.data(1).await, ["for anybody"]);
+    assert_eq!(daemon.get("/count").await.text(), "3", "two tabs of one session are one question");
+    // A page that asks by itself gets its answer.
+    let page = request(daemon.public, "GET", "/status", &[("accept", "*/*")], b"").await;
+    assert_eq!(page.text(), "for anybody");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_when_nobody_listens_and_a_no_is_said_to_each() {
+    let node = Node::start(APP).await;
+    let daemon = start(&node.config(&route(""))).await;
+    let mut one = open(&daemon, &[]).await;
+    assert_eq!(one.data(1).await, ["for anybody"]);
+    daemon.get("/become/404").await;
+    let closing = one.event().await;
+    assert!(closing.is("closing"), "{closing:?}");
+    let forgotten = async || (daemon.metric("sidestream_upstreams_open", &[]).await == 0.0).then_some(());
+    eventually("the answer is forgotten", &forgotten).await;
+    let gone = open(&daemon, &[]).await;
+    assert_eq!(gone.status(), 404);
+    eventually("the answer is forgotten", &forgotten).await;
+    daemon.get("/become/200").await;
+    let mut two = open(&daemon, &[]).await;
+    assert_eq!(two.data(1).await, ["for anybody"]);
+    drop(two);
+    eventually("nobody listens", &forgotten).await;
+    let before = daemon.get("/count").await.text();
+    holds_for(std::time::Duration::from_millis(500), "nobody is asked", async || {
+        daemon.get("/count").await.text() == before
+    })
+    .await;
+}
