@@ -8,7 +8,7 @@
 //! | 7 | [`cli`] |
 //! | 6 | [`app`] |
 //! | 5 | [`server`] [`redis`] |
-//! | 4 | [`publish`] [`subscribe`] [`control`] [`webhooks`] [`upstream`] |
+//! | 4 | [`capture`] [`publish`] [`subscribe`] [`control`] [`webhooks`] [`upstream`] |
 //! | 3 | [`auth`] [`dashboard`] [`fanout`] [`memory`] [`proxy`] |
 //! | 2 | [`log`] [`config`] [`rate`] [`spans`] |
 //! | 1 | [`deadline`] [`event`] [`health`] [`jws`] [`net`] [`shutdown`] [`systemd`] [`telemetry`] [`web`] |
@@ -19,6 +19,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,6 +8,7 @@ use crate::app::adapters::WebhookNotifier;
 use crate::app::settings::{fanout_settings, member_bounds, page_changes, rate_settings, retention};
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
+use crate::capture::Recordings;
 use crate::config::{Config, HookEvent, ListenAddress};
 use crate::control::{
     Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicList,
@@ -42,6 +43,7 @@ pub(super) struct Base {
     pub(super) memory: Arc<Memory>,
     /// The application's streams that are read here.
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) recordings: Arc<Recordings>,
     /// Whoever forwards to the backend says how it stands.
     pub(super) backend: Reporter,
     /// Whether topics are counted, so that webhooks can be told of them.
@@ -94,6 +96,7 @@ impl Base {
             rates: Arc::new(Rates::new(&rate_settings(&config.limits))),
             memory: Memory::new(config.limits.memory),
             upstreams: Arc::new(upstreams),
+            recordings: Recordings::new(&config.limits),
             backend,
             counts_topics,
             redis: OnceLock::new(),

@@ -8,6 +8,7 @@ use crate::app::base::Base;
 use crate::app::settings::reserved_events;
 use crate::app::stop::StopOrder;
 use crate::auth::{Gates, Publisher, PublisherKeys, Tickets};
+use crate::capture::Captures;
 use crate::config::CheckedConfig;
 use crate::config::Config;
 use crate::dashboard::DashboardKeys;
@@ -81,6 +82,8 @@ impl PublicSide {
                 _ => Some(Certificate::keep(files, serving).map_err(io::Error::other)?),
             },
         };
+        let captures =
+            Captures::new(config, &base.recordings, proxy.clone(), Arc::clone(&gates), serving.clone());
         let public = server::Public::new(
             &config.public,
             &config.cors,
@@ -91,7 +94,8 @@ impl PublicSide {
             Arc::clone(&base.rates),
         )
         .reading(Arc::clone(&base.upstreams))
-        .marking_requests(&config.proxy, config.telemetry.log_requests);
+        .marking_requests(&config.proxy, config.telemetry.log_requests)
+        .capturing(captures);
         let for_pages = Arc::clone(base);
         let max = usize::try_from(config.limits.page_event.0).unwrap_or(usize::MAX);
         let public = public.publishing_for_pages(move || for_pages.publish(1), max);
@@ -123,7 +127,7 @@ pub(super) fn build_internal(
         keys,
         base.publish(config.internal.max_batch),
         Arc::clone(&base.log),
-        Arc::clone(&base.control),
+        (Arc::clone(&base.control), Arc::clone(&base.recordings)),
         probes,
         last.clone(),
     )

@@ -198,6 +198,7 @@ impl Reloader {
         }
         if config.limits != before.limits {
             side.public.streams().limit(&config.limits);
+            base.recordings.limit(&config.limits);
             base.log.bound(member_bounds(&config.limits));
             base.rates.set(&rate_settings(&config.limits));
             base.memory.set(config.limits.memory);

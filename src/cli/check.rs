@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::output::{note_lines, print};
-use crate::config::{CheckedConfig, CommandLine, Config, ListenAddress, Public, StreamAuth, listed};
+use crate::config::{
+    Capture, CaptureAuth, CheckedConfig, CommandLine, Config, ListenAddress, OnDisconnect, Public,
+    StreamAuth, listed,
+};
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -93,6 +96,7 @@ fn summary(config: &Config, public_by: &str) -> String {
             writeln!(lines, "  stream    {}{auth}: {topics}", stream.path)
         };
     }
+    lines.extend(config.captures.iter().map(|capture| format!("  capture   {}\n", captured(capture))));
     if let Some(jwt) = &config.auth.jwt {
         let keys = match jwt.keys.len() {
             1 => "1 key".to_owned(),
@@ -132,4 +136,31 @@ fn page(address: &ListenAddress) -> String {
         ListenAddress::Tcp(address) => format!("http://{address}/"),
         ListenAddress::Unix(_) => address.to_string(),
     }
+}
+
+/// What happens to answers on a captured path, in a sentence.
+fn captured(capture: &Capture) -> String {
+    let methods: Vec<&str> = capture.methods.iter().map(|method| method.as_str()).collect();
+    let (methods, path, types) = (methods.join(", "), &capture.path, capture.types.join(", "));
+    let identities = capture.identities();
+    let names: Vec<&str> = identities.iter().map(|template| template.as_str()).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" or {}", names.join(" or ")) };
+    let at = capture.resumed_at().map(|path| format!(" or at {path}")).unwrap_or_default();
+    let owner = match capture.auth {
+        CaptureAuth::Credentials => "who shows the same credentials",
+        CaptureAuth::Jwt => "the same user by token",
+        CaptureAuth::Backend => "the same user as the application says",
+    };
+    let time = |time| humantime::format_duration(time);
+    let left = match capture.on_disconnect {
+        OnDisconnect::Drain => format!("is read on for {}", time(capture.drain_for)),
+        OnDisconnect::Cancel => "is cancelled at once".to_owned(),
+        OnDisconnect::Shield => "is read to its end".to_owned(),
+    };
+    let keep = time(capture.keep);
+    let ids = if capture.adds_ids() { ", with ids added" } else { "" };
+    format!(
+        "{methods} {path}: answers of {types} are recorded{ids}, and {owner} finds them by ?stream={names}{at}; one that \
+         nobody reads {left}; kept for {keep} after its end"
+    )
 }

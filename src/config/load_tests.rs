@@ -4,11 +4,11 @@ use std::time::Duration;
 use super::*;
 use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
-use crate::config::schema::{Auth, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
+use crate::config::schema::{Auth, Capture, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
 use crate::config::schema::{AuthTicket, Jwt, Outbound, Webhook};
 use crate::config::values::{Backend, Secret};
-use crate::event::Pattern;
+use crate::event::{Pattern, Template};
 use crate::net::via::NoProxy;
 use crate::pace::Quota;
 
@@ -128,6 +128,13 @@ fn example_in_full() -> Config {
         ..Config::for_backend(backend())
     };
     config.instance.name = Some("sidestream-1".to_owned());
+    config.captures.push(Capture {
+        identity: vec![Template::parse("{body.id}").unwrap()],
+        resume_path: Some("/api/chat/{id}/stream".to_owned()),
+        stop_path: Some("/api/chat/{id}/stop".to_owned()),
+        owner_cookies: vec!["session".to_owned()],
+        ..Capture::at("/api/chat".to_owned())
+    });
     config.proxy.request_id_header = Some(http::HeaderName::from_static("x-request-id"));
     config.internal.publishers.push(publisher);
     config.webhooks.push(Webhook {
@@ -166,7 +173,7 @@ fn the_environment_can_say_what_the_file_can() {
         .into_iter()
         .filter(|(section, key, _)| !stands_alone(section, key))
         .filter(|(section, ..)| {
-            let tables = ["stream", "redis.channel", "internal.publisher", "webhook"];
+            let tables = ["stream", "capture", "redis.channel", "internal.publisher", "webhook"];
             !tables.contains(&&**section) && !section.ends_with(".key")
         })
         // A list is written without its brackets.
@@ -179,6 +186,7 @@ fn the_environment_can_say_what_the_file_can() {
     expected.outbound.no_proxy = NoProxy::default();
     expected.internal.publishers.clear();
     expected.webhooks.clear();
+    expected.captures.clear();
     expected.redis.as_mut().unwrap().channels.clear();
     expected.auth.jwt.as_mut().unwrap().keys.pop();
     expected.internal.publisher_jwt.as_mut().unwrap().keys.pop();

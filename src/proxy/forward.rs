@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -30,7 +29,7 @@ use crate::proxy::headers::{Forwarded, Kinds};
 use crate::proxy::metrics::{ProxyMetrics, RequestMetrics};
 use crate::proxy::pool::ConnectionPool;
 use crate::proxy::request_body;
-use crate::proxy::request_body::{BodyCount, RequestBody, RequestBodyState};
+use crate::proxy::request_body::{BodyCount, ClientBody, RequestBody, RequestBodyState};
 use crate::proxy::upstream::UpstreamConnection;
 use crate::proxy::wait;
 use crate::proxy::wait::{BackendPlace, WaitingRoom};
@@ -125,9 +124,9 @@ impl Proxy {
     /// body cancels the request at the backend.
     ///
     /// An answer that switches protocols has no body: the connection is copied both ways once its head is written.
-    pub async fn forward(
+    pub async fn forward<B: ClientBody>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         caller: &Forwarded,
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let inner = &*self.inner;
@@ -226,9 +225,9 @@ impl Inner {
         &self.host
     }
 
-    fn outgoing<'a>(
+    fn outgoing<'a, B: ClientBody>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         caller: &'a Forwarded,
     ) -> Result<UpstreamRequest<'a>, ProxyError> {
         let (mut head, body) = request.into_parts();

@@ -20,5 +20,5 @@ pub use crate::proxy::body::ProxyBody;
 pub use crate::proxy::error::{BadAnswer, BadRequest, ProxyError};
 pub use crate::proxy::forward::Proxy;
 pub use crate::proxy::headers::Forwarded;
-pub use crate::proxy::request_body::BodyCount;
+pub use crate::proxy::request_body::{BodyCount, ClientBody, PeekedBody};
 pub use crate::proxy::upstream::MAX_FIELDS;

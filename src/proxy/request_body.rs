@@ -8,6 +8,7 @@
 //! connection is closed loses the answer.
 
 use crate::lock::Mutex;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,15 +35,89 @@ impl BodyCount {
     }
 }
 
+/// A request's body as it came from a client, for [`Proxy::forward`](crate::proxy::Proxy::forward).
+pub trait ClientBody: Body<Data = Bytes, Error = hyper::Error> + Sized {
+    /// How it goes on; `held` back until the backend asks for it, where nothing of it has been asked for yet.
+    #[doc(hidden)]
+    fn into_source(self, held: bool) -> (BodySource, Gate);
+}
+
+impl ClientBody for Incoming {
+    fn into_source(self, held: bool) -> (BodySource, Gate) {
+        if held {
+            (BodySource::Held(self.size_hint()), Gate::Shut { body: self, sender: None })
+        } else {
+            (BodySource::Open(self), Gate::Open)
+        }
+    }
+}
+
+/// A body of which the beginning has been read, which goes on in front of the rest.
+pub struct PeekedBody {
+    read: VecDeque<Frame<Bytes>>,
+    rest: Incoming,
+    size: SizeHint,
+}
+
+impl PeekedBody {
+    /// A body of which nothing has been read yet.
+    pub fn new(body: Incoming) -> Self {
+        Self { read: VecDeque::new(), size: body.size_hint(), rest: body }
+    }
+
+    /// Reads the next frame, and keeps it to go on. The data of it, unless the body is over.
+    pub async fn peek(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        match self.rest.frame().await? {
+            Ok(frame) => {
+                let data = frame.data_ref().cloned().unwrap_or_default();
+                self.read.push_back(frame);
+                Some(Ok(data))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl Body for PeekedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.read.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    /// Of the whole body: it is asked for before anything goes on.
+    fn size_hint(&self) -> SizeHint {
+        self.size
+    }
+}
+
+impl ClientBody for PeekedBody {
+    fn into_source(self, _: bool) -> (BodySource, Gate) {
+        (BodySource::Peeked(Box::new(self)), Gate::Open)
+    }
+}
+
 /// The body that hyper's client side sends.
 pub(super) struct RequestBody {
     source: BodySource,
     state: Option<Arc<RequestBodyState>>,
 }
 
-enum BodySource {
+pub enum BodySource {
     Empty,
     Open(Incoming),
+    Peeked(Box<PeekedBody>),
     /// Behind the gate, of which nothing is known but its size.
     Held(SizeHint),
     /// Nothing more comes.
@@ -61,7 +136,7 @@ pub(super) struct RequestBodyState {
     drain: Drain,
 }
 
-enum Gate {
+pub enum Gate {
     Open,
     Shut {
         body: Incoming,
@@ -75,7 +150,7 @@ enum Gate {
 
 /// A body that goes on as it comes, or is held back when `held`. Empty bodies have no state to speak of.
 pub(super) fn new(
-    body: Incoming,
+    body: impl ClientBody,
     held: bool,
     count: Option<BodyCount>,
     drain: &Drain,
@@ -83,11 +158,7 @@ pub(super) fn new(
     if body.is_end_stream() {
         return (RequestBody::empty(), None);
     }
-    let (source, gate) = if held {
-        (BodySource::Held(body.size_hint()), Gate::Shut { body, sender: None })
-    } else {
-        (BodySource::Open(body), Gate::Open)
-    };
+    let (source, gate) = body.into_source(held);
     let state = Arc::new(RequestBodyState {
         begun: Instant::now(),
         moved: AtomicU64::new(0),
@@ -193,8 +264,11 @@ impl Body for RequestBody {
         if let BodySource::Held(_) = this.source {
             this.source = BodySource::Open(ready!(state.poll_gate(cx)));
         }
-        let BodySource::Open(body) = &mut this.source else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = match &mut this.source {
+            BodySource::Open(body) => Pin::new(body).poll_frame(cx),
+            BodySource::Peeked(body) => Pin::new(&mut **body).poll_frame(cx),
+            _ => return Poll::Ready(None),
+        };
         state.clients_turn.store(polled.is_pending(), Ordering::Relaxed);
         match &polled {
             Poll::Pending => {}
@@ -220,6 +294,7 @@ impl Body for RequestBody {
         match &self.source {
             BodySource::Empty | BodySource::Ended => true,
             BodySource::Open(body) => body.is_end_stream(),
+            BodySource::Peeked(body) => body.is_end_stream(),
             BodySource::Held(_) => false,
         }
     }
@@ -228,6 +303,7 @@ impl Body for RequestBody {
         match &self.source {
             BodySource::Empty | BodySource::Ended => SizeHint::with_exact(0),
             BodySource::Open(body) => body.size_hint(),
+            BodySource::Peeked(body) => body.size_hint(),
             BodySource::Held(hint) => *hint,
         }
     }
@@ -235,8 +311,12 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (BodySource::Open(mut rest), Some(state)) =
-            (std::mem::replace(&mut self.source, BodySource::Ended), &self.state)
+        let rest = match std::mem::replace(&mut self.source, BodySource::Ended) {
+            BodySource::Open(rest) => rest,
+            BodySource::Peeked(body) => body.rest,
+            _ => return,
+        };
+        if let (mut rest, Some(state)) = (rest, &self.state)
             && !rest.is_end_stream()
         {
             state.drain.spawn(async move {

@@ -109,6 +109,11 @@ impl Streams {
         self.routes.find(target.path(), target.query())
     }
 
+    /// Whether clients are told no more than that they are refused.
+    pub fn is_terse(&self) -> bool {
+        self.terse
+    }
+
     /// Takes out of a request that goes on to the backend what only we may read.
     pub fn strip_tokens<B>(&self, request: &mut Request<B>) {
         in_target_and_headers(request, |uri, headers| self.gates.strip_tokens(uri, headers));

@@ -81,6 +81,13 @@ metrics_table! {
     TAKEN_BACK = Counter "sidestream_taken_back_total", "Events that were taken back on this instance.";
     TOPICS_KEPT = Counter "sidestream_topics_kept_total", "Times that what users and sessions are given was to be written to Redis, by result.";
     TOPICS_UNKEPT_SECONDS = Gauge "sidestream_topics_unkept_seconds", "For how long the oldest change that is not known to be kept in Redis has been waiting, in seconds.";
+    CAPTURES = Counter "sidestream_captures_total", "Answers on captured routes, by route and outcome: recorded; or not, for their status, type or encoding, or because too many are recorded (full).";
+    CAPTURES_ENDED = Counter "sidestream_captures_ended_total", "Recorded answers that ended, by reason: complete, cut, stopped, abandoned.";
+    CAPTURES_KEPT = Gauge "sidestream_captures", "Recorded answers that are under way or kept.";
+    CAPTURE_BYTES = Gauge "sidestream_capture_bytes", "Bytes of recorded answers that are kept.";
+    CAPTURE_READERS = Gauge "sidestream_capture_readers", "Readers of recorded answers.";
+    CAPTURE_RESUMES = Counter "sidestream_capture_resumes_total", "Readers that came to a recorded answer that had begun, by route.";
+    CAPTURE_READERS_CUT = Counter "sidestream_capture_readers_cut_total", "Readers of recorded answers that were cut off, because what they had not read yet was let go of.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";
     CONNECTIONS_OPENED = Counter "sidestream_connections_opened_total", "Connections of the public listener on which HTTP began, by protocol and whether over TLS.";

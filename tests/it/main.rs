@@ -5,6 +5,7 @@
 //! | `harness/` | starting daemons and the servers around them, and talking to them |
 //! | `auth_backend.rs` | the application says who may listen: answers, failures, storms |
 //! | `browser.rs` | Chromium, the Express example and Redis, together |
+//! | `capture.rs` | answers that are recorded: readers who come back, the same bytes for them, one request to the backend |
 //! | `chaos.rs` | several instances, faults at random, clients that move: every event once and in order, or a `reset` |
 //! | `chaos_bridge.rs` | the same for bridged channels, whose appending instance changes |
 //! | `cli.rs` | the commands, as a shell runs them: `publish` and `tail`; in `cli/` the others |
@@ -86,6 +87,7 @@ mod harness;
 
 mod auth_backend;
 mod browser;
+mod capture;
 mod chaos;
 mod chaos_bridge;
 mod cli;

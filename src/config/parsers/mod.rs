@@ -27,6 +27,6 @@ pub(in crate::config) use crate::config::parsers::secrets::{
     authorities, key_pin, pem, publish_key, redis_word, sha256, shared_secret,
 };
 pub(in crate::config) use crate::config::parsers::words::{
-    claim_name, dependency, first_event_name, header_name, id_header, label, log_level, master, prefix,
-    published_event_name, short_text, stream_key, topic_pattern,
+    claim_name, dependency, first_event_name, header_name, id_header, label, log_level, master, media_type,
+    prefix, published_event_name, short_text, stream_key, topic_pattern,
 };

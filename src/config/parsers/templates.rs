@@ -144,6 +144,51 @@ pub(in crate::config) fn stream_template(
     }
 }
 
+/// The path by which clients come back to an answer, or stop it: its name is the segment `{id}`.
+pub(in crate::config) fn capture_path(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    let text = path(raw)?;
+    if segment_names(&text).contains(&"id") {
+        return Ok(text);
+    }
+    Err(Rejection::with("does not say which answer", "write its name as a segment `{id}`"))
+}
+
+/// A template of the name of an answer on a route with this path.
+pub(in crate::config) fn identity_template(
+    path: &str,
+) -> impl Fn(&RawValue<'_>) -> Result<Template, Rejection> {
+    const SOURCES: [&str; 6] = ["body", "query", "path", "header", "answer", "data"];
+    let names: Vec<String> = segment_names(path).into_iter().map(str::to_owned).collect();
+    move |raw| {
+        let template = template(raw)?;
+        for placeholder in template.placeholders() {
+            let source = &*placeholder.source;
+            if !SOURCES.contains(&source) {
+                let suggestion = match nearest(source, SOURCES) {
+                    Some(meant) => format!("did you mean `{{{meant}.{}}}`?", placeholder.name),
+                    None => format!("it can have `{{{}.name}}`", SOURCES.join(".name}`, `{")),
+                };
+                return Err(Rejection::with(
+                    format!("has an unknown placeholder `{placeholder}`"),
+                    suggestion,
+                ));
+            }
+            if source == "path" && !names.iter().any(|name| **name == *placeholder.name) {
+                let message =
+                    format!("has `{placeholder}`, but its path has no segment `{{{}}}`", placeholder.name);
+                return Err(message.into());
+            }
+        }
+        if template.placeholders().next().is_none() {
+            return Err(Rejection::with(
+                "names every answer alike",
+                "say where the name stands: {body.id}, {query.id}, {header.x-id}",
+            ));
+        }
+        Ok(template)
+    }
+}
+
 /// A template of a pattern of topics that a caller is granted: its values are claims.
 pub(in crate::config) fn claim_template(raw: &RawValue<'_>) -> Result<Template, Rejection> {
     let template = template(raw)?;

@@ -139,3 +139,16 @@ pub(in crate::config) fn claim_name(raw: &RawValue<'_>) -> Result<String, Reject
     }
     Ok(text.to_owned())
 }
+
+/// The type of a body, without parameters.
+pub(in crate::config) fn media_type(raw: &RawValue<'_>) -> Result<String, Rejection> {
+    let text = raw.text("a type such as \"text/event-stream\"")?;
+    let token = |part: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&b);
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    match text.split_once('/') {
+        Some((main, sub)) if token(main) && token(sub) => Ok(text.to_ascii_lowercase()),
+        _ => Err("must be a type such as \"text/event-stream\", without parameters".into()),
+    }
+}

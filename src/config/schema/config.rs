@@ -1,6 +1,7 @@
 //! The whole configuration, and what has to fit together between its sections.
 
 use crate::config::problem::{BadConfig, Severity};
+use crate::config::schema::capture::{check_capture_auth, read_captures};
 use crate::config::schema::listeners::{check_addresses, refuse_loop, warn_of_reachable_listener};
 use crate::config::schema::stream::{
     check_auth, check_events, check_meta, check_unused_verifiers, read_streams,
@@ -8,8 +9,8 @@ use crate::config::schema::stream::{
 use crate::config::schema::stream_source::check_log;
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
-    Auth, Cors, Dashboard, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log, Outbound, Presence,
-    Proxy, Public, Redis, Sse, Stream, StreamAuth, Telemetry, Webhook,
+    Auth, Capture, Cors, Dashboard, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log, Outbound,
+    Presence, Proxy, Public, Redis, Sse, Stream, StreamAuth, Telemetry, Webhook,
 };
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Backend;
@@ -23,6 +24,7 @@ pub struct Config {
     pub dashboard: Dashboard,
     pub proxy: Proxy,
     pub streams: Vec<Stream>,
+    pub captures: Vec<Capture>,
     pub auth: Auth,
     pub outbound: Outbound,
     pub cors: Cors,
@@ -47,6 +49,7 @@ impl Config {
             dashboard: Dashboard::default(),
             proxy: Proxy::default(),
             streams: vec![Stream::default()],
+            captures: Vec::new(),
             auth: Auth::default(),
             outbound: Outbound::default(),
             cors: Cors::default(),
@@ -85,6 +88,7 @@ impl Config {
             dashboard: s.section("dashboard", Dashboard::read),
             proxy: s.section("proxy", Proxy::read),
             streams: read_streams(s),
+            captures: read_captures(s),
             auth: s.section("auth", Auth::read),
             outbound: s.section("outbound", Outbound::read),
             cors: s.section("cors", Cors::read),
@@ -104,6 +108,7 @@ impl Config {
         check_events(s, &config.streams, &own_events(&config));
         let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
         check_log(s, config.streams.iter().map(|stream| &stream.source), shared);
+        check_capture_auth(s, &config.captures, &config.auth);
         check_addresses(s, &config.public, &config.internal);
         check_backend_tls(s, &config);
         config

@@ -2,7 +2,7 @@
 
 use crate::config::parsers::{memory_bound, quota, size, whole, word};
 use crate::config::schema::table::section;
-use crate::config::schema::units::KIB;
+use crate::config::schema::units::{GIB, KIB, MIB};
 use crate::config::values::{ByteSize, MemoryBound};
 use crate::pace::Quota;
 
@@ -74,5 +74,10 @@ section! {
         meta_bytes: usize = value(1024, whole(0..=16384));
         /// How many of its topics' last events a fresh stream may ask for (?history=20); here 0 = none.
         history: usize = value(100, whole(0..=100_000));
+        /// Recorded answers at a time (`[[capture]]`). Beyond it those that ended first are forgotten; where none has
+        /// ended, further answers are not recorded.
+        captures: usize = value(1000, whole(1..=1_000_000));
+        /// Memory for their bytes. Beyond it those that ended first are forgotten, then the oldest part of what grows.
+        capture_bytes: ByteSize = value("256MiB", size(MIB..=1024 * GIB));
     }
 }

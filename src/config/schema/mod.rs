@@ -18,6 +18,7 @@
 mod auth;
 mod auth_backend;
 mod auth_ticket;
+mod capture;
 mod config;
 mod content;
 mod cors;
@@ -57,6 +58,7 @@ mod webhook;
 pub use crate::config::schema::auth::{Auth, Refusals};
 pub use crate::config::schema::auth_backend::{AuthBackend, AuthServer, AuthUrl, Grants};
 pub use crate::config::schema::auth_ticket::{AuthTicket, SameSite, SecureCookie};
+pub use crate::config::schema::capture::{Capture, CaptureAuth, CapturePreset, OnDisconnect};
 pub use crate::config::schema::config::Config;
 pub use crate::config::schema::cors::Cors;
 pub use crate::config::schema::dashboard::Dashboard;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::Gauge;
 
 use crate::auth::{Publisher, PublisherKeys, Tickets};
+use crate::capture::Recordings;
 use crate::config;
 use crate::control::{Control, TakeBacks};
 use crate::dashboard::DashboardKeys;
@@ -30,6 +31,7 @@ pub struct Internal {
     pub(super) publish: PublishService,
     pub(super) control: Arc<Control>,
     pub(super) take_backs: Option<Arc<TakeBacks>>,
+    pub(super) recordings: Arc<Recordings>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
     pub(super) log: Arc<Log>,
@@ -48,7 +50,7 @@ impl Internal {
         keys: PublisherKeys,
         publish: PublishService,
         log: Arc<Log>,
-        control: Arc<Control>,
+        (control, recordings): (Arc<Control>, Arc<Recordings>),
         probes: Probes,
         close: Drain,
     ) -> Self {
@@ -60,6 +62,7 @@ impl Internal {
             publish,
             control,
             take_backs: None,
+            recordings,
             head_timeout: section.head_timeout,
             body: BodyLimits::new(section.max_body.0, section.body_timeout),
             log,

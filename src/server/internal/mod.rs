@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod captures;
 mod connection;
 mod connections;
 mod dashboard;

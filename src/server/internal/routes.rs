@@ -30,6 +30,8 @@ pub(super) enum Handler {
     Connection,
     CloseConnection,
     CloseConnectionsOf(Holder),
+    Captures,
+    StopCapture,
     Presence,
     PresentUsers,
     ArePresent,
@@ -127,10 +129,10 @@ pub(super) static PUBLISH: ApiRoute = at("/publish").access(Access::Own).post(Ha
 static ROUTES: &[ApiRoute] = {
     use DashboardHandler::{Api, Configuration, Explain, Live, SignIn, SignOut, Watch, Who};
     use Handler::{
-        ArePresent, CloseConnection, CloseConnections, CloseConnectionsOf, Connection, ConnectionCount,
-        Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile, Position,
-        Presence, PresentUsers, Readiness, Reload, Revoke, TakeBackEvent, TakeBackTopic, TopicEvents,
-        TopicPresence, UserPresence,
+        ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, Connection,
+        ConnectionCount, Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile,
+        Position, Presence, PresentUsers, Readiness, Reload, Revoke, StopCapture, TakeBackEvent,
+        TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -158,6 +160,8 @@ static ROUTES: &[ApiRoute] = {
         at("/connections/{client}").get(Connection).delete(CloseConnection),
         at("/users/{user}/connections").delete(CloseConnectionsOf(User)),
         at("/sessions/{session}/connections").delete(CloseConnectionsOf(Session)),
+        at("/captures").get(Captures),
+        at("/captures/{capture}").delete(StopCapture),
         at("/").access(Access::Own).get(Page),
         at("/assets/{file}").access(Access::Own).get(PageFile),
         dashboard("/dashboard/session")

@@ -17,7 +17,7 @@ use crate::server::internal::hosts::comes_from_a_page;
 use crate::server::internal::listener::Internal;
 use crate::server::internal::query::QueryParams;
 use crate::server::internal::routes::{Access, Handler, Holder, RouteMatch, TopicsHandler};
-use crate::server::internal::{connections, dashboard, history, openapi, presence, routes, topics};
+use crate::server::internal::{captures, connections, dashboard, history, openapi, presence, routes, topics};
 use crate::server::respond;
 use crate::server::respond::{ApiProblem, FullResponse, InternalBody};
 use crate::telemetry::HTTP_REFUSED;
@@ -147,6 +147,8 @@ impl Internal {
             Handler::CloseConnections => connections::close_chosen(control, query).await,
             Handler::CloseConnection => connections::close_of(control, Holder::Client, name()?, query).await,
             Handler::CloseConnectionsOf(of) => connections::close_of(control, of, name()?, query).await,
+            Handler::Captures => captures::list(&self.recordings, query),
+            Handler::StopCapture => captures::stop(&self.recordings, &name()?, query),
             Handler::Presence => presence::totals(presence, query),
             Handler::PresentUsers => presence::page(presence, query),
             Handler::ArePresent => presence::present(presence, query, &self.body.read(body).await?),

@@ -101,7 +101,7 @@ fn with_line(line: RequestLine, response: Response<ResponseBody>) -> Response<Re
             line.forget();
             return response;
         }
-        ResponseBody::Backend(_) => "backend",
+        ResponseBody::Backend(_) | ResponseBody::Recorded(_) => "backend",
         ResponseBody::Full(_) | ResponseBody::Logged(_) => "sidestream",
     };
     line.follow(by, response).map(|body| ResponseBody::Logged(Box::new(body)))

@@ -1,6 +1,7 @@
 //! The public listener: where browsers ask, for event streams and for everything else. See `service` for the way of a
 //! request.
 
+mod capture;
 mod client_addr;
 mod connection;
 mod cors;

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::capture::Captures;
 use crate::config;
 use crate::control::Control;
 use crate::proxy::Proxy;
@@ -42,6 +43,8 @@ pub struct Public {
     pub(super) presence: PagePresence,
     /// None where requests get neither ids nor traces nor lines.
     pub(super) marking: Option<Marking>,
+    /// None where no answer is recorded.
+    pub(super) captures: Option<Arc<Captures>>,
     certificate: Option<Certificate>,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
@@ -69,6 +72,7 @@ impl Public {
             presence: PagePresence::default(),
             upstreams: None,
             marking: None,
+            captures: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
             certificate,
@@ -96,6 +100,11 @@ impl Public {
         max: usize,
     ) -> Self {
         Self { pages: PagePublisher::new(publish, max), ..self }
+    }
+
+    /// Records answers as `captures` say.
+    pub fn capturing(self, captures: Option<Arc<Captures>>) -> Self {
+        Self { captures, ..self }
     }
 
     /// The way in for subscribers.
@@ -158,6 +167,11 @@ impl Public {
             }
         }
         self.prepare(&mut request, connection);
+        if let Some(captures) = &self.captures
+            && let Some(found) = captures.find(request.method(), request.uri())
+        {
+            return Ok(Box::pin(self.captured(captures, found, request, connection)).await);
+        }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         // Awaited here: in a function of its own, request and answer would be copied once more.
         let answered = self.proxy.forward(request, &connection.forwarded).await;

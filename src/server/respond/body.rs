@@ -9,6 +9,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{Either, Full};
 use tokio::sync::mpsc;
 
+use crate::capture::RecordedBody;
 use crate::fanout::ChannelReader;
 use crate::proxy::ProxyBody;
 use crate::server::net::request_line::LoggedBody;
@@ -47,6 +48,7 @@ impl http_body::Body for EventsBody {
 pub(in crate::server) enum ResponseBody {
     Full(Full<Bytes>),
     Backend(WatchedBody<ProxyBody>),
+    Recorded(WatchedBody<RecordedBody>),
     Stream(ChannelReader),
     /// One of the others, with a line in the log.
     Logged(Box<LoggedBody<Self>>),
@@ -63,6 +65,7 @@ impl http_body::Body for ResponseBody {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
             Self::Backend(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Recorded(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Stream(reader) => reader.poll(cx).map_ok(Frame::data).map_err(Into::into),
             Self::Logged(body) => Pin::new(body).poll_frame(cx),
         }
@@ -72,6 +75,7 @@ impl http_body::Body for ResponseBody {
         match self {
             Self::Full(body) => body.is_end_stream(),
             Self::Backend(body) => body.is_end_stream(),
+            Self::Recorded(body) => body.is_end_stream(),
             Self::Stream(_) => false,
             Self::Logged(body) => body.is_end_stream(),
         }
@@ -81,6 +85,7 @@ impl http_body::Body for ResponseBody {
         match self {
             Self::Full(body) => body.size_hint(),
             Self::Backend(body) => body.size_hint(),
+            Self::Recorded(body) => body.size_hint(),
             Self::Stream(_) => SizeHint::default(),
             Self::Logged(body) => body.size_hint(),
         }

@@ -2,6 +2,7 @@
 //! `tests/architecture/` holds that.
 
 mod body;
+mod capture;
 mod dashboard;
 mod internal;
 mod json;
@@ -11,6 +12,9 @@ mod reload;
 
 pub(in crate::server) use crate::server::respond::body::{EventsBody, InternalBody, ResponseBody, full};
 
+pub(in crate::server) use crate::server::respond::capture::{
+    not_verified_now, nothing_recorded, too_many_readers,
+};
 pub(in crate::server) use crate::server::respond::dashboard::{events, signed_in, signed_out};
 
 pub(in crate::server) use crate::server::respond::internal::{
@@ -21,6 +25,6 @@ pub(in crate::server) use crate::server::respond::problem::ApiProblem;
 pub(in crate::server) use crate::server::respond::reload::{not_reloaded, reloaded};
 
 pub(in crate::server) use crate::server::respond::public::{
-    STREAM_HEADERS, close_connection, not_forwarded, page_change_failed, page_presence, preflight,
-    published_by_page, refused, renewed, stream_head, too_many_requests, with_request_id,
+    STREAM_HEADERS, close_connection, not_forwarded, not_let_in, page_change_failed, page_presence,
+    preflight, published_by_page, refused, renewed, stream_head, too_many_requests, with_request_id,
 };

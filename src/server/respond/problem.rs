@@ -120,6 +120,14 @@ impl ApiProblem {
     }
 }
 
+/// About recorded answers.
+impl ApiProblem {
+    pub(in crate::server) fn no_such_capture() -> Self {
+        let say = "no answer with this id is recorded on this instance";
+        Self { says_label: true, ..Self::new(StatusCode::NOT_FOUND, "no_such_capture", say) }
+    }
+}
+
 /// About headers and the body.
 impl ApiProblem {
     pub(in crate::server) fn compressed() -> Self {

@@ -17,6 +17,7 @@ use crate::proxy::{BadRequest, ProxyError};
 use crate::rate::TooFast;
 use crate::server::respond::ApiProblem;
 use crate::server::respond::body::ResponseBody;
+use crate::server::respond::capture::nothing_recorded;
 use crate::server::respond::json::{FullResponse, json, retry_after, sentence};
 use crate::subscribe::Refusal;
 
@@ -89,12 +90,7 @@ pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> Full
         Refusal::Denied { denied, terse, .. } => not_let_in(denied, *terse),
         Refusal::NoSuchStream => no_such_stream(),
         // The one answer at which an `EventSource` stops without an error.
-        Refusal::Away => {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
+        Refusal::Away => nothing_recorded(),
         Refusal::Later { why, retry, as_status: true, headers, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS
@@ -196,7 +192,7 @@ pub(in crate::server) fn preflight() -> FullResponse {
 }
 
 /// What a caller reads who is not let in.
-fn not_let_in(denied: &Denied, terse: bool) -> FullResponse {
+pub(in crate::server) fn not_let_in(denied: &Denied, terse: bool) -> FullResponse {
     if let Denied::Answered(answer) = denied {
         let mut response = Response::new(Full::new(answer.body.clone()));
         *response.status_mut() = answer.status;

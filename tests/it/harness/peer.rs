@@ -174,6 +174,12 @@ impl Peer {
         rest
     }
 
+    /// The same as bytes, which may end within a character.
+    pub(crate) async fn rest_bytes(&mut self) -> Vec<u8> {
+        while self.more().await {}
+        std::mem::take(&mut self.read)
+    }
+
     /// Waits for the other side's end; nothing may come before it.
     pub(crate) async fn ended(&mut self) {
         let rest = self.rest().await;

@@ -1,0 +1,315 @@
+//! What the public listener asks: which requests are about a recorded answer, and what their answers are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::auth::{Caller, Denied, Gates, RequestOrigin};
+use crate::capture::blocks::BlockEdges;
+use crate::capture::identity;
+use crate::capture::identity::KnownSoFar;
+use crate::capture::owner::Owner;
+use crate::capture::path::PathValues;
+use crate::capture::position::{ReturnPosition, last_event_id};
+use crate::capture::pump::{Begun, RecordingPump};
+use crate::capture::reader::{ReaderSeat, RecordedBody};
+use crate::capture::recording::{RecordedHead, Recording};
+use crate::capture::recordings::Recordings;
+use crate::capture::route::{CaptureMatch, CaptureRoute, CaptureWay, is_id};
+use crate::config;
+use crate::config::{CaptureAuth, CapturePreset};
+use crate::proxy::{Forwarded, PeekedBody, Proxy, ProxyBody, ProxyError};
+use crate::shutdown::Drain;
+use crate::telemetry;
+
+/// By which name `?stream=` knows an answer.
+const STREAM_ID: HeaderName = HeaderName::from_static("sidestream-stream");
+/// By which name clients of the workflow transport know it.
+const RUN_ID: HeaderName = HeaderName::from_static("x-workflow-run-id");
+
+/// The configured routes, and the answers that are recorded.
+pub struct Captures {
+    routes: Vec<Arc<CaptureRoute>>,
+    recordings: Arc<Recordings>,
+    proxy: Proxy,
+    gates: Arc<Gates>,
+    /// How long a client may be silent within its request's body.
+    patience: Duration,
+    drain: Drain,
+}
+
+/// What a request gets.
+pub enum CaptureAnswer {
+    /// The backend's answer, which is not recorded.
+    Passed(Response<ProxyBody>),
+    /// A recorded one, from some place of it.
+    Recorded(Response<RecordedBody>),
+    /// There is nothing to come back to, or nothing more.
+    Nothing,
+    /// The answer is stopped.
+    Stopped,
+    /// As many as may read the answer do.
+    TooManyReaders,
+    Denied(Denied),
+    Failed(ProxyError),
+}
+
+impl Captures {
+    /// None where nothing is to be recorded. Tasks end with the drain, and when their readers have read what there is.
+    pub fn new(
+        config: &config::Config,
+        recordings: &Arc<Recordings>,
+        proxy: Proxy,
+        gates: Arc<Gates>,
+        drain: Drain,
+    ) -> Option<Arc<Self>> {
+        if config.captures.is_empty() {
+            return None;
+        }
+        let routes = config.captures.iter().map(|capture| Arc::new(CaptureRoute::new(capture))).collect();
+        let (recordings, patience) = (Arc::clone(recordings), config.proxy.head_timeout);
+        Some(Arc::new(Self { routes, recordings, proxy, gates, patience, drain }))
+    }
+
+    /// What a request asks, if it is about a recorded answer.
+    pub fn find(&self, method: &Method, uri: &Uri) -> Option<CaptureMatch> {
+        let found = |route: &Arc<CaptureRoute>| {
+            Some(CaptureMatch { way: route.way(method, uri)?, route: Arc::clone(route) })
+        };
+        self.routes.iter().find_map(found)
+    }
+
+    /// The answer to a request that [`find`](Self::find) has found. Dropping the future leaves an answer that has been
+    /// asked for to what the route says of readers who leave.
+    pub async fn answer(
+        &self,
+        found: CaptureMatch,
+        request: Request<Incoming>,
+        origin: RequestOrigin,
+        caller: &Forwarded,
+    ) -> CaptureAnswer {
+        let CaptureMatch { route, way } = found;
+        let (head, body) = request.into_parts();
+        let owner = match self.owner(&route, &head, origin).await {
+            Ok(owner) => owner,
+            Err(denied) => return CaptureAnswer::Denied(denied),
+        };
+        let goes_on = route.preset == CapturePreset::OpenAi;
+        match way {
+            CaptureWay::Begin(values) => self.begin(&route, values, (head, body), caller, &owner).await,
+            CaptureWay::Return { name, at_own_path } => {
+                let recording = self.recordings.find(&route.text, &name, &owner);
+                // The AI SDK has what has ended already, and would show it twice.
+                let is_shown = |one: &Arc<Recording>| {
+                    let ended = one.standing().ended;
+                    !(at_own_path
+                        && route.preset == CapturePreset::AiSdk
+                        && ended.is_some_and(|how| how.is_orderly()))
+                };
+                match recording.filter(is_shown) {
+                    Some(recording) => {
+                        let position = ReturnPosition::of(head.uri.query(), &head.headers);
+                        self.resume(&route, &recording, &position).await
+                    }
+                    None if goes_on => self.pass(head, body, caller).await,
+                    None => CaptureAnswer::Nothing,
+                }
+            }
+            CaptureWay::Stop(name) => {
+                let found = self.recordings.find(&route.text, &name, &owner);
+                if let Some(recording) = &found {
+                    recording.stop();
+                }
+                match found {
+                    _ if goes_on => self.pass(head, body, caller).await,
+                    Some(_) => CaptureAnswer::Stopped,
+                    None => CaptureAnswer::Nothing,
+                }
+            }
+        }
+    }
+
+    async fn owner(
+        &self,
+        route: &CaptureRoute,
+        head: &Parts,
+        origin: RequestOrigin,
+    ) -> Result<Owner, Denied> {
+        let by_credentials =
+            || Owner::by_credentials(&head.headers, &route.owner_headers, &route.owner_cookies);
+        let auth = match route.auth {
+            CaptureAuth::Credentials => return Ok(by_credentials()),
+            CaptureAuth::Jwt => config::StreamAuth::Jwt,
+            CaptureAuth::Backend => config::StreamAuth::Backend,
+        };
+        let verified = self.gates.verify(auth, Caller { request: head, origin, asked: &[] }).await?;
+        let grant = verified.map(|verified| verified.grant);
+        Ok(grant.as_ref().and_then(Owner::by_grant).unwrap_or_else(by_credentials))
+    }
+
+    async fn pass(&self, head: Parts, body: Incoming, caller: &Forwarded) -> CaptureAnswer {
+        match self.proxy.forward(Request::from_parts(head, body), caller).await {
+            Ok(response) => CaptureAnswer::Passed(response),
+            Err(error) => CaptureAnswer::Failed(error),
+        }
+    }
+
+    async fn begin(
+        &self,
+        route: &Arc<CaptureRoute>,
+        values: PathValues,
+        (mut head, body): (Parts, Incoming),
+        caller: &Forwarded,
+        owner: &Owner,
+    ) -> CaptureAnswer {
+        let mut body = PeekedBody::new(body);
+        let mut seen = Vec::new();
+        if identity::needs(&route.identities, "body") {
+            // hyper has told the client to go on.
+            head.headers.remove(EXPECT);
+            match self.look(&mut body, route).await {
+                Ok(looked) => seen = looked,
+                Err(error) => return CaptureAnswer::Failed(error),
+            }
+        }
+        let known =
+            KnownSoFar { head: Some(&head), path: Some(&values), body: &seen, ..KnownSoFar::default() };
+        let name = identity::name(&route.identities, known);
+        if let Some(answer) = self.again(route, &head, name.as_deref(), owner).await {
+            return answer;
+        }
+        let recording = self.recordings.begin(&route.text, owner, route.max);
+        let seat = recording.as_ref().and_then(ReaderSeat::take);
+        let (Some(recording), Some(seat)) = (recording, seat) else {
+            let labels = [("route", route.text.to_string()), ("outcome", "full".to_owned())];
+            metrics::counter!(telemetry::CAPTURES, &labels).increment(1);
+            return match self.proxy.forward(Request::from_parts(head, body), caller).await {
+                Ok(response) => CaptureAnswer::Passed(response),
+                Err(error) => CaptureAnswer::Failed(error),
+            };
+        };
+        if let Some(name) = &name {
+            self.recordings.name(&recording, name);
+        }
+        head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let (tell, told) = oneshot::channel();
+        let pump = RecordingPump {
+            recordings: Arc::clone(&self.recordings),
+            recording: Arc::clone(&recording),
+            route: Arc::clone(route),
+            proxy: self.proxy.clone(),
+            drain: self.drain.clone(),
+        };
+        self.drain.spawn(pump.run(Request::from_parts(head, body), caller.clone(), tell));
+        match told.await {
+            Ok(Ok(Begun::Recorded(head))) => {
+                let ids = route.adds_ids.then(BlockEdges::new);
+                CaptureAnswer::Recorded(response(route, &recording, &head, RecordedBody::new(seat, 0, ids)))
+            }
+            Ok(Ok(Begun::Passed(response))) => CaptureAnswer::Passed(*response),
+            Ok(Err(error)) => CaptureAnswer::Failed(error),
+            // It was stopped before the backend answered.
+            Err(_) => CaptureAnswer::Nothing,
+        }
+    }
+
+    /// The beginning of a request's body, as far as it is looked at.
+    async fn look(&self, body: &mut PeekedBody, route: &CaptureRoute) -> Result<Vec<u8>, ProxyError> {
+        let mut seen = Vec::new();
+        while seen.len() < route.max_look {
+            let frame = timeout(self.patience, body.peek()).await;
+            match frame.map_err(|_| ProxyError::ClientStalled(self.patience))? {
+                None => break,
+                Some(Ok(bytes)) => {
+                    let room = route.max_look - seen.len();
+                    seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                Some(Err(error)) => return Err(ProxyError::ClientLeft(error)),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The answer to a request that comes for an answer a second time; None when it is a new one.
+    async fn again(
+        &self,
+        route: &Arc<CaptureRoute>,
+        head: &Parts,
+        name: Option<&str>,
+        owner: &Owner,
+    ) -> Option<CaptureAnswer> {
+        let last = last_event_id(&head.headers);
+        let of_id = last.and_then(|id| id.rsplit_once('-')).map(|(id, _)| id).filter(|id| is_id(id));
+        if let Some(id) = of_id {
+            let Some(recording) = self.recordings.find(&route.text, id, owner) else {
+                return Some(CaptureAnswer::Nothing);
+            };
+            let position = ReturnPosition::of(None, &head.headers);
+            return Some(self.resume(route, &recording, &position).await);
+        }
+        let found = name.and_then(|name| self.recordings.find(&route.text, name, owner));
+        if last.is_none() {
+            // To read twice what is under way is what asking twice without a change means.
+            let joined = found.filter(|one| head.method == Method::GET && one.standing().ended.is_none())?;
+            return Some(self.resume(route, &joined, &ReturnPosition::Start).await);
+        }
+        match found {
+            Some(recording) => {
+                let position = ReturnPosition::of(None, &head.headers);
+                Some(self.resume(route, &recording, &position).await)
+            }
+            None if route.preset == CapturePreset::TanStack => Some(CaptureAnswer::Nothing),
+            // An id of the backend's own, which may know what to do with it.
+            None => None,
+        }
+    }
+
+    async fn resume(
+        &self,
+        route: &Arc<CaptureRoute>,
+        recording: &Arc<Recording>,
+        position: &ReturnPosition,
+    ) -> CaptureAnswer {
+        let Some(seat) = ReaderSeat::take(recording) else { return CaptureAnswer::TooManyReaders };
+        let Some(head) = recording.head().await else { return CaptureAnswer::Nothing };
+        let kept = recording.kept();
+        let end = kept.base + kept.text.len() as u64;
+        let place = position.place(&recording.id, &kept);
+        let Some(place) = place.filter(|place| kept.ended.is_none() || place.at < end) else {
+            return CaptureAnswer::Nothing;
+        };
+        metrics::counter!(telemetry::CAPTURE_RESUMES, "route" => route.text.to_string()).increment(1);
+        let ids = route.adds_ids.then_some(place.edges);
+        let mut response = response(route, recording, &head, RecordedBody::new(seat, place.at, ids));
+        response.headers_mut().remove(SET_COOKIE);
+        response.headers_mut().remove(CONTENT_LENGTH);
+        CaptureAnswer::Recorded(response)
+    }
+}
+
+fn response(
+    route: &CaptureRoute,
+    recording: &Recording,
+    head: &RecordedHead,
+    body: RecordedBody,
+) -> Response<RecordedBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers.clone();
+    let headers: &mut HeaderMap = response.headers_mut();
+    if route.adds_ids {
+        headers.remove(CONTENT_LENGTH);
+    }
+    let id = HeaderValue::from_str(&recording.id).expect("an id is hexadecimal");
+    if route.preset == CapturePreset::Workflow && !headers.contains_key(RUN_ID) {
+        headers.insert(RUN_ID, id.clone());
+    }
+    headers.insert(STREAM_ID, id);
+    response
+}

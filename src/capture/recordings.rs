@@ -1,0 +1,177 @@
+//! All recorded answers, by their ids and the names by which clients know them; bounded in number and bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::capture::owner::{Owner, OwnerMark};
+use crate::capture::recording::Recording;
+use crate::config;
+use crate::lock::Mutex;
+use crate::telemetry;
+
+/// How many names an answer may have beside its id.
+const NAMES: usize = 4;
+
+/// Every answer that is being recorded, or was and is still kept. Outlives a reload.
+pub struct Recordings {
+    max: AtomicUsize,
+    max_bytes: AtomicUsize,
+    bytes: AtomicUsize,
+    shelf: Mutex<Shelf>,
+}
+
+/// A name on a route, by its path.
+type RouteName = (Arc<str>, Box<str>);
+
+#[derive(Default)]
+struct Shelf {
+    all: HashMap<Box<str>, ListedCapture>,
+    named: HashMap<RouteName, Arc<Recording>>,
+    /// In the order in which they ended.
+    ended: VecDeque<Arc<Recording>>,
+}
+
+struct ListedCapture {
+    recording: Arc<Recording>,
+    names: Vec<RouteName>,
+}
+
+impl Recordings {
+    pub fn new(limits: &config::Limits) -> Arc<Self> {
+        let all = Self {
+            max: AtomicUsize::new(0),
+            max_bytes: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            shelf: Mutex::default(),
+        };
+        all.limit(limits);
+        Arc::new(all)
+    }
+
+    /// From now on there may be so many.
+    pub fn limit(&self, limits: &config::Limits) {
+        self.max.store(limits.captures, Ordering::Relaxed);
+        let bytes = usize::try_from(limits.capture_bytes.0).unwrap_or(usize::MAX);
+        self.max_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A new one; None when there are too many that have not ended.
+    pub(super) fn begin(
+        &self,
+        route: &Arc<str>,
+        owner: &Owner,
+        max: (usize, usize),
+    ) -> Option<Arc<Recording>> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).ok()?;
+        let id: Box<str> = data_encoding::HEXLOWER.encode(&id).into();
+        let owner = OwnerMark::of(owner)?;
+        let recording = Arc::new(Recording::new(id.clone(), Arc::clone(route), owner, max));
+        let mut shelf = self.shelf.lock();
+        let mut evicted = Vec::new();
+        while shelf.all.len() >= self.max.load(Ordering::Relaxed) {
+            evicted.push(shelf.evict()?);
+        }
+        shelf.all.insert(id, ListedCapture { recording: Arc::clone(&recording), names: Vec::new() });
+        drop(shelf);
+        self.forget(evicted);
+        metrics::gauge!(telemetry::CAPTURES_KEPT).increment(1);
+        Some(recording)
+    }
+
+    /// From now on `name` is this one's on its route.
+    pub(super) fn name(&self, recording: &Arc<Recording>, name: &str) {
+        let mut shelf = self.shelf.lock();
+        let key: RouteName = (Arc::clone(&recording.route), name.into());
+        let Some(listed) = shelf.all.get_mut(&recording.id) else { return };
+        if listed.names.len() >= NAMES {
+            return;
+        }
+        listed.names.push(key.clone());
+        shelf.named.insert(key, Arc::clone(recording));
+    }
+
+    /// The one that has this name or id on a route, and is this owner's.
+    pub(super) fn find(&self, route: &Arc<str>, name: &str, owner: &Owner) -> Option<Arc<Recording>> {
+        let shelf = self.shelf.lock();
+        let by_id = || shelf.all.get(name).map(|listed| &listed.recording).filter(|one| one.route == *route);
+        let found = shelf.named.get(&(Arc::clone(route), name.into())).or_else(by_id).cloned();
+        drop(shelf);
+        found.filter(|recording| recording.owner.is(owner))
+    }
+
+    /// So many bytes have come to one, and so many were let go of. Makes room where there are too many.
+    pub(super) fn changed(&self, recording: &Recording, more: usize, fewer: usize) {
+        let before = self.bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes.fetch_sub(fewer, Ordering::Relaxed);
+        let max = self.max_bytes.load(Ordering::Relaxed);
+        if before + more - fewer > max {
+            let evicted = self.shelf.lock().evict();
+            if let Some(evicted) = evicted {
+                self.forget([evicted]);
+            } else {
+                let over = self.bytes.load(Ordering::Relaxed).saturating_sub(max);
+                let dropped = recording.keep(recording.kept_bytes().saturating_sub(over));
+                self.bytes.fetch_sub(dropped, Ordering::Relaxed);
+            }
+        }
+        metrics::gauge!(telemetry::CAPTURE_BYTES).set(self.bytes.load(Ordering::Relaxed) as f64);
+    }
+
+    /// It has ended: it may be forgotten for others.
+    pub(super) fn ended(&self, recording: &Arc<Recording>) {
+        let mut shelf = self.shelf.lock();
+        if shelf.all.contains_key(&recording.id) {
+            shelf.ended.push_back(Arc::clone(recording));
+        }
+    }
+
+    /// Forgets it, if that has not happened yet.
+    pub(super) fn remove(&self, recording: &Recording) {
+        let removed = self.shelf.lock().take(&recording.id);
+        self.forget(removed);
+    }
+
+    /// Every one, by id.
+    pub(super) fn all(&self) -> Vec<(Arc<Recording>, Vec<Box<str>>)> {
+        let shelf = self.shelf.lock();
+        let of = |listed: &ListedCapture| {
+            let names = listed.names.iter().map(|(_, name)| name.clone()).collect();
+            (Arc::clone(&listed.recording), names)
+        };
+        let mut all: Vec<_> = shelf.all.values().map(of).collect();
+        drop(shelf);
+        all.sort_unstable_by(|(one, _), (other, _)| (one.began, &one.id).cmp(&(other.began, &other.id)));
+        all
+    }
+
+    /// Gives back what those took that are not listed any more.
+    fn forget(&self, gone: impl IntoIterator<Item = Arc<Recording>>) {
+        for recording in gone {
+            let held = recording.clear();
+            self.bytes.fetch_sub(held, Ordering::Relaxed);
+            metrics::gauge!(telemetry::CAPTURES_KEPT).decrement(1);
+            metrics::gauge!(telemetry::CAPTURE_BYTES).set(self.bytes.load(Ordering::Relaxed) as f64);
+        }
+    }
+}
+
+impl Shelf {
+    /// Takes out the one that ended first.
+    fn evict(&mut self) -> Option<Arc<Recording>> {
+        let first = self.ended.front()?.id.clone();
+        self.take(&first)
+    }
+
+    fn take(&mut self, id: &str) -> Option<Arc<Recording>> {
+        let ListedCapture { recording, names } = self.all.remove(id)?;
+        for name in names {
+            if self.named.get(&name).is_some_and(|named| Arc::ptr_eq(named, &recording)) {
+                self.named.remove(&name);
+            }
+        }
+        self.ended.retain(|ended| !Arc::ptr_eq(ended, &recording));
+        Some(recording)
+    }
+}
