@@ -60,10 +60,11 @@ pub(super) struct ServeOptions {
     /// The application behind this daemon, as http(s)://host:port or unix:/path; like the following, before the file's
     #[arg(long, value_name = "URL")]
     backend: Option<String>,
-    /// Where browsers come to [default: 127.0.0.1:8080]
+    /// Where browsers come to: host:port or unix:/path, several with commas between [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where the application publishes, and you ask for health, metrics and control [default: 127.0.0.1:8081]
+    /// The same for the application, which publishes there, and for you: health, metrics, control [default:
+    /// 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     internal_listen: Option<String>,
     /// A Redis whose channels are heard; a password in it can be read by everyone on this machine

@@ -66,6 +66,8 @@ async fn a_backend_that_stays_away_is_a_502_when_the_time_is_over() {
     assert!(refused.text().contains("cannot be reached"), "{}", refused.text());
     assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
     assert_eq!(waited(&daemon, "timeout").await, 1.0);
+    // A thread of its own writes the log.
+    daemon.logged("request not forwarded").await;
     assert_eq!(daemon.log().matches("request not forwarded").count(), 1);
 }
 
