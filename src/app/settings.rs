@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::auth::ReservedEvents;
 use crate::config;
 use crate::config::Config;
-use crate::event::Frame;
 use crate::fanout;
 use crate::fanout::Heartbeat;
 use crate::log::{MemberBounds, Retention};
@@ -58,19 +57,17 @@ pub(super) fn member_bounds(limits: &config::Limits) -> MemberBounds {
 
 /// The names of the events that the daemon itself sends, beside those that nobody may publish.
 pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
-    let heartbeat = match &config.sse.heartbeat_as {
-        config::Heartbeat::Event(name) => Some(name),
-        _ => None,
-    };
+    let streams = config.streams.iter().map(|stream| stream.sse(&config.sse));
+    let own = streams.chain([config.sse.clone()]).flat_map(|sse| {
+        let heartbeat = match sse.heartbeat_as {
+            config::Heartbeat::Event(name) => Some(name),
+            config::Heartbeat::Comment | config::Heartbeat::Line => None,
+        };
+        heartbeat.into_iter().chain([sse.connected_as])
+    });
     let presence = &config.presence;
     let presence = [&presence.online, &presence.offline].into_iter().filter(|_| !presence.topics.is_empty());
-    heartbeat
-        .into_iter()
-        .chain(presence)
-        .chain(&config.sse.retracted_as.0)
-        .chain([&config.sse.connected_as])
-        .cloned()
-        .collect()
+    own.chain(presence.cloned()).chain(config.sse.retracted_as.0.clone()).collect()
 }
 
 pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {
@@ -80,11 +77,7 @@ pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {
     fanout::Settings {
         shards: if config.fanout.shards == 0 { cores.min(64) } else { config.fanout.shards },
         heartbeat: (!sse.heartbeat.is_zero()).then_some(sse.heartbeat),
-        heartbeat_as: match &sse.heartbeat_as {
-            config::Heartbeat::Comment => Heartbeat::Fixed(Frame::comment(": hb\n\n")),
-            config::Heartbeat::Line => Heartbeat::Fixed(Frame::comment(": hb\n")),
-            config::Heartbeat::Event(name) => Heartbeat::Event(name.clone()),
-        },
+        heartbeat_as: Heartbeat::from(&sse.heartbeat_as),
         write_timeout: sse.write_timeout,
         retry_ms: (ms(sse.retry_min), ms(sse.retry_max)),
     }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use crate::config::schema::{Jwks, Jwt, MetaTemplates, RefuseWith, Stream};
+use crate::config::schema::{Heartbeat, Jwks, Jwt, MetaTemplates, Presence, RefuseWith, Sse, Stream};
 use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
+use crate::event::{EventFormat, EventName, JsonTemplate, Timestamps, TopicAs};
 use crate::jws::JwsKey;
 
 /// `[auth.jwt]` of the example with nothing commented out.
@@ -48,6 +49,45 @@ pub(super) fn stream_in_full() -> Stream {
         refuse_with: Some(RefuseWith::Status),
         idle_timeout: Some(Duration::from_secs(1800)),
         meta: Some(meta),
+        events: Some(EventFormat::Typed(Timestamps::Iso)),
+        typed_data: typed_data_in_full(),
+        topic_as: Some(TopicAs::Comment),
+        connected_as: Some(EventName::parse("connection_established").unwrap()),
+        connected_data: data(&[
+            ("type", "connected"),
+            ("clientId", "{client}"),
+            ("userId", "{user}"),
+            ("timestamp", "{now.iso}"),
+        ]),
+        heartbeat_as: Some(Heartbeat::Event(EventName::parse("heartbeat").unwrap())),
+        heartbeat_data: data(&[("timestamp", "{now}")]),
+        retry_min: Some(Duration::from_secs(1)),
+        retry_max: Some(Duration::from_secs(4)),
         ..Stream::default()
     }
+}
+
+/// `[sse]` of the example with nothing commented out.
+pub(super) fn sse_in_full() -> Sse {
+    Sse {
+        typed_data: typed_data_in_full(),
+        connected_data: data(&[("type", "connected"), ("clientId", "{client}")]),
+        heartbeat_data: data(&[("timestamp", "{now}")]),
+        ..Sse::default()
+    }
+}
+
+/// `[presence]` of the example with nothing commented out.
+pub(super) fn presence_in_full() -> Presence {
+    let fields = [("userId", "{user}"), ("online", "{online}"), ("timestamp", "{now}")];
+    Presence { data: data(&fields), ..Presence::default() }
+}
+
+fn typed_data_in_full() -> Option<JsonTemplate> {
+    data(&[("type", "{event}"), ("data", "{data}"), ("timestamp", "{now.iso}"), ("userId", "{user}")])
+}
+
+fn data(fields: &[(&str, &str)]) -> Option<JsonTemplate> {
+    let text = |text: &str| JsonTemplate::text(&Template::parse(text).unwrap());
+    Some(JsonTemplate::object(fields.iter().map(|(name, value)| (*name, text(value)))))
 }

@@ -15,7 +15,7 @@ use crate::pace::Quota;
 #[path = "load_parts_tests.rs"]
 mod parts;
 
-use parts::{content_in_full, jwt_in_full, stream_in_full};
+use parts::{content_in_full, jwt_in_full, presence_in_full, sse_in_full, stream_in_full};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -122,6 +122,8 @@ fn example_in_full() -> Config {
     };
     let mut config = Config {
         streams: vec![stream_in_full()],
+        sse: sse_in_full(),
+        presence: presence_in_full(),
         redis: Some(redis),
         auth,
         outbound,

@@ -86,6 +86,37 @@ impl EventFormat {
         }
         (lines > 0).then_some(read)
     }
+
+    /// The name of the event that a frame is; None where it has none.
+    pub fn read_name(self, frame: &Frame) -> Option<String> {
+        match self {
+            Self::Typed(_) => self.read_event(frame)?.event,
+            Self::Named => {
+                // Before the data, which may be long.
+                let text = str::from_utf8(frame.payload()).ok()?;
+                let lines = text.lines().take_while(|line| !line.starts_with("data: "));
+                lines.filter_map(|line| line.strip_prefix("event: ")).next().map(str::to_owned)
+            }
+        }
+    }
+
+    /// As [`read`](Self::read), with the name and the data as they were published.
+    pub fn read_event(self, frame: &Frame) -> Option<DecodedEvent> {
+        #[derive(serde::Deserialize)]
+        struct Wrapped<'a> {
+            r#type: String,
+            #[serde(borrow)]
+            data: &'a serde_json::value::RawValue,
+        }
+        let mut read = self.read(frame)?;
+        if let Self::Typed(_) = self {
+            let Wrapped { r#type, data } = serde_json::from_str(&read.data).ok()?;
+            let data = serde_json::from_str(data.get()).unwrap_or_else(|_| data.get().to_owned());
+            read.event = Some(r#type);
+            read.data = data;
+        }
+        Some(read)
+    }
 }
 
 /// An event as a client reads it.
@@ -97,7 +128,7 @@ pub struct DecodedEvent {
 }
 
 impl Timestamps {
-    fn wrap(self, name: &str, data: &str, now: SystemTime) -> String {
+    pub(super) fn wrap(self, name: &str, data: &str, now: SystemTime) -> String {
         let timestamp = match self {
             Self::Iso => format!("\"{}\"", humantime::format_rfc3339_millis(now)),
             Self::Milliseconds => unix_ms(now).to_string(),
@@ -135,6 +166,18 @@ mod tests {
             "a text stays a text"
         );
         assert!(wire(ms, r#"{"topic": "a"}"#).contains("\"data\":null,"));
+    }
+
+    #[test]
+    fn a_typed_event_is_read_as_it_was_published() {
+        let format = EventFormat::Typed(Timestamps::Iso);
+        for (data, read) in [("{\"n\": 1}", "{\"n\": 1}"), ("\"text \\\"\"", "text \"")] {
+            let json = format!("{{\"topic\": \"a\", \"event\": \"x\", \"data\": {data}}}");
+            let event = parse_event(json.as_bytes(), &EnvelopeDefaults::default()).unwrap();
+            let frame = format.draft(&event, SystemTime::UNIX_EPOCH).seal(None);
+            let event = DecodedEvent { id: None, event: Some("x".to_owned()), data: read.to_owned() };
+            assert_eq!(format.read_event(&frame), Some(event));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use memchr::memchr2;
 use crate::event::EventId;
 
 /// One block of SSE text as shared bytes. Cloning shares.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// One allocation of exactly the chunk's size: a log holds many of these for long.
     chunk: Arc<[u8]>,
@@ -89,6 +89,13 @@ impl Draft {
             text.push(b'\n');
         }
         Self { text }
+    }
+
+    /// The same with a comment's line before it; `text` is one line.
+    pub(super) fn behind_comment(mut self, text: &str) -> Self {
+        let line = [b":", text.as_bytes(), b"\n"].concat();
+        self.text.splice(SIZE_LINE..SIZE_LINE, line);
+        self
     }
 
     /// Ends the block with `id`, if the event has one.

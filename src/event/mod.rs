@@ -8,10 +8,13 @@ mod batch;
 mod content;
 mod content_mapping;
 mod envelope;
+mod filter;
 mod format;
 mod frame;
 mod half;
 mod id;
+mod json_template;
+mod layout;
 mod meta;
 mod name;
 mod object;
@@ -30,10 +33,13 @@ pub use crate::event::content_mapping::{
     content_path,
 };
 pub use crate::event::envelope::{EnvelopeDefaults, check_idempotency_key, parse_event};
+pub use crate::event::filter::EventFilter;
 pub use crate::event::format::{DecodedEvent, EventFormat, Timestamps};
 pub use crate::event::frame::{Block, Draft, Frame};
 pub use crate::event::half::whole_characters;
 pub use crate::event::id::{BadId, EventId, Tag, is_cursor_parameter};
+pub use crate::event::json_template::{JsonTemplate, TemplateValue};
+pub use crate::event::layout::{EventLayout, LaidOut, TopicAs, Via};
 pub use crate::event::meta::ConnectionMeta;
 pub use crate::event::name::{BadName, EventName, Name};
 pub use crate::event::pattern::{BadPattern, Pattern};

@@ -4,10 +4,12 @@
 //! takes it. No queue stands behind a subscriber. This room knows no HTTP but the chunk, no Redis, and of
 //! JSON only the data of the events that are a stream's own.
 
+mod about;
 mod deadlines;
 mod end;
 mod holders;
 mod index;
+mod look;
 mod mailbox;
 mod meters;
 mod quiet;
@@ -24,6 +26,7 @@ mod watcher;
 mod wheel;
 
 pub use crate::fanout::end::CloseReason;
+pub use crate::fanout::look::{RouteLook, StreamLook};
 pub use crate::fanout::requests::{
     Binding, Filter, Listed, MAX_TOKENS, Renewal, Renewed, Selector, StreamStart, StreamView, Times, TokenIds,
 };

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 
+use crate::config;
 use crate::event::{Block, EventFormat, EventName, Frame};
 use crate::net::keepalive;
 
@@ -25,12 +26,22 @@ pub struct Settings {
 }
 
 /// What a heartbeat is.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Heartbeat {
     /// These bytes.
     Fixed(Frame),
     /// An event of this name, in the log's shape and with the time of its own.
     Event(EventName),
+}
+
+impl From<&config::Heartbeat> for Heartbeat {
+    fn from(form: &config::Heartbeat) -> Self {
+        match form {
+            config::Heartbeat::Comment => Self::Fixed(Frame::comment(": hb\n\n")),
+            config::Heartbeat::Line => Self::Fixed(Frame::comment(": hb\n")),
+            config::Heartbeat::Event(name) => Self::Event(name.clone()),
+        }
+    }
 }
 
 impl Heartbeat {

@@ -5,21 +5,20 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::event::{ConnectionMeta, Frame, Key, Name};
-use crate::fanout::deadlines::Deadlines;
+use crate::event::{Block, ConnectionMeta, EventFormat, Frame, Key, Name};
+use crate::fanout::about::SubscriberMeta;
 use crate::fanout::index::SubscriberSlot;
+use crate::fanout::look::{Outgoing, OwnFrame, StreamLook};
 use crate::fanout::meters::ShardCounts;
-use crate::fanout::quiet::QuietTime;
-use crate::fanout::requests::{StreamStart, Times, TokenIds};
+use crate::fanout::requests::{StreamStart, Times};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
 use crate::fanout::wheel::Tick;
-use crate::log::{AppliedEdit, Entry, Log, Position, Reset};
-use crate::pace::Pace;
+use crate::log::{AppliedEdit, Entry, Log, Position, ReaderChoice, Reset, Wanted};
 use crate::trace::TraceContext;
 
 /// A subscriber on its way in.
@@ -51,6 +50,10 @@ pub struct Join {
     pub max_age: Option<Instant>,
     /// For how long it may be sent nothing but heartbeats.
     pub idle: Option<Duration>,
+    /// How it looks, if not as all do.
+    pub look: Option<Box<StreamLook>>,
+    /// What it wants, if not everything.
+    pub choice: Option<Box<ReaderChoice>>,
     /// Dropped when the subscriber is gone: whatever must be undone then.
     pub seat: Box<dyn Send>,
 }
@@ -70,6 +73,9 @@ pub(super) struct Subscriber {
     pub(super) sink: OwnedSink,
     pub(super) cursor: Position,
     pub(super) state: State,
+    /// What is written to it is not all that the log has rendered for all: see [`SubscriberMeta::look`] and
+    /// [`SubscriberMeta::choice`].
+    pub(super) is_special: bool,
     /// Its place in the pass that is under way.
     pub(super) touched: u32,
     /// When the sink last took something.
@@ -102,30 +108,6 @@ impl Rest {
     fn take(&mut self) -> Bytes {
         self.0.take().map_or_else(Bytes::new, |bytes| *bytes)
     }
-}
-
-/// What is seldom looked at.
-pub(super) struct SubscriberMeta {
-    pub(super) client: Name,
-    pub(super) address: IpAddr,
-    pub(super) route: Arc<str>,
-    pub(super) start: StreamStart,
-    /// See [`Join::meta`].
-    pub(super) meta: Option<Arc<ConnectionMeta>>,
-    pub(super) opened: Tick,
-    /// See [`Join::decided`].
-    pub(super) decided: Position,
-    /// The ids of the tokens that it lives by.
-    pub(super) tokens: TokenIds,
-    /// Of the changes that its page makes of its topics.
-    pub(super) pace: Pace,
-    pub(super) deadlines: Deadlines,
-    /// Where it may not be quiet for ever.
-    pub(super) quiet: Option<Box<QuietTime>>,
-    /// See [`Join::trace`]. Only where spans are collected: there are many subscribers.
-    pub(super) trace: Option<Box<TraceContext>>,
-    /// Held for its drop.
-    pub(super) _seat: Box<dyn Send>,
 }
 
 /// What came of writing.
@@ -165,6 +147,7 @@ impl Subscriber {
             sink,
             cursor: join.cursor,
             state: State::Queued,
+            is_special: join.about.is_special(),
             touched: u32::MAX,
             last_write: now,
             due: Tick::MAX,
@@ -185,15 +168,29 @@ impl Subscriber {
         now: Tick,
         counts: &mut ShardCounts,
     ) -> Progress {
-        let replay = match log.replay(keys, self.cursor, TURN_EVENTS, TURN_BYTES) {
+        let wanted = Wanted { keys, choice: self.about.choice.as_deref() };
+        let replay = match log.replay(wanted, self.cursor, TURN_EVENTS, TURN_BYTES) {
             Ok(replay) => replay,
             // It was too slow, or the log began anew.
             Err(Reset::TooOld) => return Progress::Lost(Reset::TooSlow),
             Err(why) => return Progress::Lost(why),
         };
-        match self.write_entries(replay.entries.iter().map(AsRef::as_ref), None, now, counts) {
+        let wrote = if self.is_special {
+            let entries = replay.entries.iter();
+            let frames: Vec<OwnFrame> =
+                entries.map(|entry| self.own_frame(entry, log.format(), || keys.to_vec())).collect();
+            self.write_entries(frames.iter().map(OwnFrame::outgoing), None, now, counts)
+        } else {
+            let entries = replay.entries.iter().map(|entry| Outgoing::of(entry));
+            self.write_entries(entries, None, now, counts)
+        };
+        match wrote {
             WriteOutcome::All => {
                 self.cursor = self.cursor.max(replay.through);
+                if self.is_special {
+                    self.about.forget_history(self.cursor);
+                    self.is_special = self.about.is_special();
+                }
                 match replay.change {
                     Some(change) => Progress::Change(change),
                     None if replay.complete => Progress::Live,
@@ -223,9 +220,14 @@ impl Subscriber {
     }
 
     /// Writes one entry to a sink that is at the boundary of a frame: the common case, in few steps.
-    pub(super) fn write_entry(&mut self, entry: &Entry, now: Tick, counts: &mut ShardCounts) -> WriteOutcome {
+    pub(super) fn write_entry(
+        &mut self,
+        entry: Outgoing<'_>,
+        now: Tick,
+        counts: &mut ShardCounts,
+    ) -> WriteOutcome {
         let framing = self.sink.framing();
-        let bytes = framing.bytes(&entry.frame);
+        let bytes = framing.bytes(entry.frame);
         let written = match self.sink.write(&[bytes]) {
             Ok(0) => return WriteOutcome::Gone,
             Ok(written) => written,
@@ -241,7 +243,7 @@ impl Subscriber {
         if written == bytes.len() {
             return WriteOutcome::All;
         }
-        self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
+        self.rest = Rest::of(framing.shared(entry.frame).slice(written..));
         // Until it says that it takes no more, it need not say when it does.
         self.write_entries(std::iter::empty(), None, now, counts)
     }
@@ -250,7 +252,7 @@ impl Subscriber {
     /// `joined`, where given, is the entries' bytes in one piece.
     pub(super) fn write_entries<'a>(
         &mut self,
-        entries: impl Iterator<Item = &'a Entry> + Clone,
+        entries: impl Iterator<Item = Outgoing<'a>> + Clone,
         joined: Option<&[u8]>,
         now: Tick,
         counts: &mut ShardCounts,
@@ -260,7 +262,7 @@ impl Subscriber {
             let rest = self.rest.take();
             let wrote = {
                 let parts: WriteSlices<'_> = std::iter::once(&rest[..])
-                    .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(&entry.frame)))
+                    .chain(entries.clone().take(MAX_PARTS - 1).map(|entry| framing.bytes(entry.frame)))
                     .collect();
                 self.write_parts(parts, now, counts)
             };
@@ -288,7 +290,7 @@ impl Subscriber {
 
     fn write_begun<'a>(
         &mut self,
-        mut entries: impl Iterator<Item = &'a Entry> + Clone,
+        mut entries: impl Iterator<Item = Outgoing<'a>> + Clone,
         joined: Option<&[u8]>,
         framing: Framing,
         now: Tick,
@@ -305,7 +307,7 @@ impl Subscriber {
         }
         loop {
             let parts: WriteSlices<'_> =
-                entries.clone().take(MAX_PARTS).map(|entry| framing.bytes(&entry.frame)).collect();
+                entries.clone().take(MAX_PARTS).map(|entry| framing.bytes(entry.frame)).collect();
             if parts.is_empty() {
                 return WriteOutcome::All;
             }
@@ -325,7 +327,7 @@ impl Subscriber {
     /// Steps over the entries that `written` bytes cover; keeps the remainder of the last.
     fn account<'a>(
         &mut self,
-        entries: &mut (impl Iterator<Item = &'a Entry> + Clone),
+        entries: &mut (impl Iterator<Item = Outgoing<'a>> + Clone),
         mut written: usize,
         framing: Framing,
         counts: &mut ShardCounts,
@@ -335,9 +337,9 @@ impl Subscriber {
             self.cursor = entry.position;
             self.sent += 1;
             counts.deliveries += 1;
-            let len = framing.bytes(&entry.frame).len();
+            let len = framing.bytes(entry.frame).len();
             if written < len {
-                self.rest = Rest::of(framing.shared(&entry.frame).slice(written..));
+                self.rest = Rest::of(framing.shared(entry.frame).slice(written..));
                 return;
             }
             written -= len;
@@ -394,6 +396,28 @@ impl Subscriber {
             }
         }
         Ok(written)
+    }
+
+    /// An event as the subscriber gets it, who holds `held`.
+    pub(super) fn own_frame(
+        &self,
+        entry: &Entry,
+        log: EventFormat,
+        held: impl FnOnce() -> Vec<Key>,
+    ) -> OwnFrame {
+        let frame = match &self.about.look {
+            Some(look) => look.event(entry, log, held),
+            None => entry.frame.clone(),
+        };
+        OwnFrame::new(entry, frame)
+    }
+
+    /// A block of the stream's own, in its layout.
+    pub(super) fn block(&self, block: Block<'_>, log: EventFormat) -> Frame {
+        match &self.about.look {
+            Some(look) => look.block(block, log),
+            None => log.block(block, SystemTime::now()),
+        }
     }
 
     /// Whether the last frame went out whole.

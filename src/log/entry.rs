@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::event::{Audience, Block, EventFormat, EventId, Frame, Key, Name};
+use crate::event::{Audience, Block, EventId, Frame, Key, Name};
 use crate::log::position::{Cursor, Position};
+use crate::log::source::EventSource;
 use crate::log::topic_edit::{AppliedEdit, HeldTopics};
 use crate::trace::TraceContext;
 
@@ -27,6 +28,8 @@ pub struct Entry {
     pub trace: Option<Box<TraceContext>>,
     /// It tells that the event with this id is taken back.
     pub(super) retracts: Option<Box<EventId>>,
+    /// What it was made of, where streams have other layouts than the log.
+    pub(super) source: Option<Box<EventSource>>,
     /// A later entry with the same key and audience stands for it in a replay.
     pub(super) superseded: AtomicBool,
     /// It says that something is missing, and is nothing that was missed itself.
@@ -102,10 +105,9 @@ impl Reset {
         }
     }
 
-    /// The `reset` event: what was before `head` is gone, and the stream goes on from there.
-    pub fn frame(self, head: EventId, format: EventFormat) -> Frame {
-        let block = Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None };
-        format.block(block, SystemTime::now())
+    /// The `reset` event: what was before `head` is gone, and the stream goes on from there. `render` lays it out.
+    pub fn frame(self, head: EventId, render: impl FnOnce(Block<'_>) -> Frame) -> Frame {
+        render(Block { event: Some(Self::EVENT), data: &self.data(), id: Some(head), retry: None })
     }
 
     /// The name of the event.

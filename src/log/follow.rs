@@ -4,14 +4,16 @@
 //! cursor needs no entry of its own: it stands between its neighbours. This file must not know where the log is.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
+use crate::log::cost::cost;
 use crate::log::entry::{Located, Reset};
 use crate::log::memory::{Edited, Following, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
-use crate::log::store::{Extras, Store, StoreBounds, cost};
+use crate::log::source::EventSource;
+use crate::log::store::{Extras, Store, StoreBounds};
 use crate::log::take_back::{TakeBackOutcome, TakeBackRequest};
 use crate::log::topic_edit::{BadEdit, EditBy, MemberBounds, TopicEdit};
 
@@ -69,6 +71,7 @@ pub struct CopyOutcome {
 pub struct History {
     bounds: StoreBounds,
     format: EventFormat,
+    keeps_sources: bool,
     now: Instant,
     /// Newest first.
     places: Vec<HistoryRecord>,
@@ -117,8 +120,9 @@ impl History {
         let (bytes, kept) = match what {
             // What is delivered live only, or was to be for a time, may be over.
             RecordKind::Event(event) if !event.ephemeral && event.ttl.is_none_or(|ttl| ttl > age) => {
-                let ready = PreparedEvent::new(id, event, at, self.format);
-                (cost(&ready.audience, &ready.frame), Some(HistoryRecord::Event(ready)))
+                let ready = PreparedEvent::new(id, event, at, self.format, self.keeps_sources);
+                let source = ready.extras.source.as_deref();
+                (cost(&ready.audience, &ready.frame, source), Some(HistoryRecord::Event(ready)))
             }
             RecordKind::Change(asked) => (asked.cost(), Some(HistoryRecord::Change { id, asked, at })),
             RecordKind::TakeBack(asked) => (asked.cost(), Some(HistoryRecord::TakeBack { id, asked, at })),
@@ -173,13 +177,15 @@ impl EditRequest {
 }
 
 impl PreparedEvent {
-    fn new(id: EventId, event: Event, at: Instant, format: EventFormat) -> Self {
+    fn new(id: EventId, mut event: Event, at: Instant, format: EventFormat, keeps_source: bool) -> Self {
         // By the id, so that every instance says the same. A publisher may choose ids of its own.
         let published = from_unix_ms(id.ms);
         let frame = format.draft(&event, published).seal((!event.ephemeral).then_some(id));
+        let source = keeps_source.then(|| EventSource::take(&mut event, published));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let Event { audience, ttl, coalesce, trace, .. } = event;
-        Self { id, audience, frame, at, extras: Extras { ttl, coalesce, trace, retracts: None }, is_reset }
+        let extras = Extras { ttl, coalesce, trace, retracts: None, source };
+        Self { id, audience, frame, at, extras, is_reset }
     }
 }
 
@@ -206,6 +212,7 @@ impl Log {
         History {
             bounds: state.bounds,
             format: self.format(),
+            keeps_sources: self.keeps_sources(),
             now: Instant::now(),
             places: Vec::new(),
             events: 0,
@@ -291,7 +298,7 @@ impl Log {
             TakeBack(TakeBackRequest),
             Nothing,
         }
-        let (now, format) = (Instant::now(), self.format());
+        let (now, format, keeps_sources) = (Instant::now(), self.format(), self.keeps_sources());
         let ready: Vec<_> = placed
             .into_iter()
             .map(|LogRecord { id, what, age }| {
@@ -302,7 +309,11 @@ impl Log {
                         event.ttl = left.flatten();
                         match left {
                             Some(None) => Next::Nothing,
-                            _ => Next::Event(event.ephemeral, PreparedEvent::new(id, event, now, format)),
+                            _ => {
+                                let live_only = event.ephemeral;
+                                let ready = PreparedEvent::new(id, event, now, format, keeps_sources);
+                                Next::Event(live_only, ready)
+                            }
                         }
                     }
                     RecordKind::Change(asked) => Next::Change(asked),
@@ -396,7 +407,7 @@ impl State {
     /// Tells every open stream that it may have missed something. Not kept: a cursor from before is answered by the
     /// log's own beginning.
     pub(super) fn tell(&mut self, why: Reset, format: EventFormat) {
-        let frame = why.frame(self.store.head().id, format);
+        let frame = why.frame(self.store.head().id, |block| format.block(block, SystemTime::now()));
         let mut audience = Audience::everybody();
         let feeds = self.feeds_of(&mut audience);
         let entry = self.store.push(None, audience, frame, Instant::now(), Extras::default());

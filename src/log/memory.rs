@@ -1,9 +1,9 @@
 //! The log in one process's memory: the store behind a lock, the clock, idempotency keys, and the feeds.
 
-use crate::clock::now_ms;
+use crate::clock::{from_unix_ms, now_ms};
 use crate::expiring::ExpiringMap;
 use crate::lock::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,9 +11,11 @@ use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
+use crate::log::choice::Wanted;
 use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::feed::Feed;
 use crate::log::position::{Cursor, Position};
+use crate::log::source::EventSource;
 use crate::log::store::{Extras, Store, StoreBounds};
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
 
@@ -53,6 +55,8 @@ pub struct Log {
     format: EventFormat,
     /// The name of the event that tells of one that is taken back.
     pub(super) retracted_as: Option<EventName>,
+    /// Whether entries keep what they were made of.
+    keeps_sources: AtomicBool,
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
@@ -100,8 +104,13 @@ impl Log {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
-        let (format, grown) = (EventFormat::default(), Notify::new());
-        Self { format, retracted_as: None, state: Mutex::new(state), grown }
+        Self {
+            format: EventFormat::default(),
+            retracted_as: None,
+            keeps_sources: AtomicBool::new(false),
+            state: Mutex::new(state),
+            grown: Notify::new(),
+        }
     }
 
     /// The same log with its events laid out otherwise.
@@ -124,11 +133,20 @@ impl Log {
         self.format
     }
 
+    /// From now on events keep what they were made of, for streams that want them otherwise than the log has them.
+    pub fn keep_sources(&self) {
+        self.keeps_sources.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn keeps_sources(&self) -> bool {
+        self.keeps_sources.load(Ordering::Relaxed)
+    }
+
     /// Gives the event its place and leaves it at every feed that wants it. Never waits on a subscriber.
     pub fn append(&self, event: Event) -> Appended {
         let draft = self.format.draft(&event, SystemTime::now());
         let mut state = self.lock();
-        state.append(event, draft, Instant::now(), now_ms())
+        state.append(event, draft, Instant::now(), (now_ms(), self.keeps_sources()))
     }
 
     /// Appends all, with no other event in between.
@@ -137,7 +155,7 @@ impl Log {
         let drafted: Vec<_> =
             events.into_iter().map(|event| (self.format.draft(&event, now), event)).collect();
         let mut state = self.lock();
-        let (now, now_ms) = (Instant::now(), now_ms());
+        let (now, now_ms) = (Instant::now(), (now_ms(), self.keeps_sources()));
         drafted.into_iter().map(|(draft, event)| state.append(event, draft, now, now_ms)).collect()
     }
 
@@ -232,27 +250,35 @@ impl Log {
         state.store.locate(last_event_id)
     }
 
-    /// What is kept after `after` for a holder of `keys`: at most `max_events`, and no more than one entry beyond
-    /// `max_bytes`; it ends where the holder's topics change. `Err` when entries or changes after `after` have been let
-    /// go of.
-    pub fn replay(
+    /// What is kept after `after` for a holder of keys, of what it wants: at most `max_events`, and no more than one
+    /// entry beyond `max_bytes`; it ends where the holder's topics change. `Err` when entries or changes after `after`
+    /// have been let go of.
+    pub fn replay<'w>(
         &self,
-        keys: &[Key],
+        wanted: impl Into<Wanted<'w>>,
         after: Position,
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Replay, Reset> {
-        self.lock().store.replay(keys, after, max_events, max_bytes, Instant::now())
+        self.lock().store.replay(wanted, after, max_events, max_bytes, Instant::now())
     }
 
-    /// How many entries `replay` would give for `keys` after `after`; counting stops at `max`.
-    pub fn count(&self, keys: &[Key], after: Position, max: usize) -> usize {
-        self.lock().store.count(keys, after, max, Instant::now())
+    /// How many entries `replay` would give after `after`; counting stops at `max`.
+    pub fn count<'w>(&self, wanted: impl Into<Wanted<'w>>, after: Position, max: usize) -> usize {
+        self.lock().store.count(wanted, after, max, Instant::now())
     }
 
-    /// The cursor from which a holder of `keys` gets the last `count` entries that are kept for them.
-    pub fn back(&self, keys: &[Key], count: usize) -> Cursor {
-        self.lock().store.back(keys, count, Instant::now())
+    /// The cursor from which a holder of keys gets the last `count` entries that are kept for them, of what it wants.
+    pub fn back<'w>(&self, wanted: impl Into<Wanted<'w>>, count: usize) -> Cursor {
+        self.lock().store.back(wanted, count, Instant::now())
+    }
+
+    /// The cursor behind which everything stands that was published at or after `ms` (milliseconds since 1970), or why
+    /// that is not kept.
+    pub fn since(&self, ms: u64) -> Result<Cursor, Reset> {
+        let mut state = self.lock();
+        state.store.trim(Instant::now());
+        state.store.since(ms)
     }
 
     /// The newest `count` entries that are kept, oldest first.
@@ -333,19 +359,27 @@ impl Log {
 }
 
 impl State {
-    fn append(&mut self, mut event: Event, draft: Draft, now: Instant, now_ms: u64) -> Appended {
+    fn append(
+        &mut self,
+        mut event: Event,
+        draft: Draft,
+        now: Instant,
+        (now_ms, keeps_sources): (u64, bool),
+    ) -> Appended {
         if let Some(key) = &event.idempotency_key
             && let Some(id) = self.seen.ids.get(key, now).copied()
         {
             return Appended { id, duplicate: true };
         }
         let id = (!event.ephemeral && self.following.is_none()).then(|| self.store.next_id(now_ms));
-        if let Some(key) = event.idempotency_key {
+        if let Some(key) = event.idempotency_key.take() {
             self.seen.ids.insert(key, id, now + self.seen.window, now);
         }
         let feeds = self.feeds_of(&mut event.audience);
+        let source = keeps_sources.then(|| EventSource::take(&mut event, from_unix_ms(now_ms)));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
-        let extras = Extras { ttl: event.ttl, coalesce: event.coalesce, trace: event.trace, retracts: None };
+        let Event { ttl, coalesce, trace, .. } = event;
+        let extras = Extras { ttl, coalesce, trace, retracts: None, source };
         let entry = self.store.push(id, event.audience, draft.seal(id), now, extras);
         entry.is_reset.store(is_reset, Ordering::Relaxed);
         self.each_feed(feeds, |feed| feed.push(&entry));

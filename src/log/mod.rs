@@ -5,6 +5,8 @@
 //! position after which everything for these keys reaches the feed. What users, sessions and clients are given changes
 //! in places of the same order. This room knows no socket and no subscriber.
 
+mod choice;
+mod cost;
 mod entry;
 mod feed;
 mod follow;
@@ -13,13 +15,17 @@ mod keeping;
 mod members;
 mod memory;
 mod position;
+mod rendering;
 mod sets;
+mod since;
+mod source;
 mod store;
 mod take_back;
 mod taken;
 mod topic_edit;
 mod waiting;
 
+pub use crate::log::choice::{ReaderChoice, TopicHistory, Wanted};
 pub use crate::log::entry::{Entry, Located, Membership, Replay, Reset};
 pub use crate::log::feed::{Feed, FeedBatch};
 pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::event::{Audience, EventId, Frame, Key, Tag};
+use crate::log::choice::Wanted;
+use crate::log::cost::cost;
 use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
+use crate::log::source::EventSource;
 use crate::log::taken::TakenIds;
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, TopicEdit};
 use crate::trace::TraceContext;
@@ -31,6 +34,7 @@ pub(super) struct Extras {
     pub(super) trace: Option<Box<TraceContext>>,
     /// The id of the event that this one tells to be taken back.
     pub(super) retracts: Option<Box<EventId>>,
+    pub(super) source: Option<Box<EventSource>>,
 }
 
 /// Entries in order, with an index by key.
@@ -52,14 +56,10 @@ pub(super) struct Store {
     /// The last id given away; the start's own before the first.
     head_id: EventId,
     /// The newest entry that was let go of: a cursor at or behind it has everything that is kept before it.
-    trimmed: Cursor,
+    pub(super) trimmed: Cursor,
     /// Why it was, for a cursor that is older.
-    why_trimmed: Reset,
+    pub(super) why_trimmed: Reset,
 }
-
-/// What an entry costs beside its frame and names, roughly: the entry, its place and its places in the index.
-const ENTRY_COST: usize = 256;
-const KEY_COST: usize = 48;
 
 impl Store {
     /// An empty log whose ids start at `now_ms` (milliseconds since the Unix epoch).
@@ -137,7 +137,7 @@ impl Store {
         at: Instant,
         extras: Extras,
     ) -> Arc<Entry> {
-        let Extras { ttl, coalesce, trace, retracts } = extras;
+        let Extras { ttl, coalesce, trace, retracts, source } = extras;
         self.head = self.head.next();
         let expires = ttl.map(|ttl| at + ttl);
         let superseded = AtomicBool::new(false);
@@ -153,6 +153,7 @@ impl Store {
             coalesce,
             trace,
             retracts,
+            source,
             superseded,
             is_reset,
         });
@@ -174,7 +175,7 @@ impl Store {
             if let Some(retracted) = &entry.retracts {
                 self.taken.add(**retracted);
             }
-            self.bytes += cost(&entry.audience, &entry.frame);
+            self.bytes += cost(&entry.audience, &entry.frame, entry.source.as_deref());
             self.entries.push_back(Arc::clone(&entry));
             self.trim(at);
         }
@@ -227,7 +228,7 @@ impl Store {
 
     fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
-        self.bytes -= cost(&entry.audience, &entry.frame);
+        self.bytes -= cost(&entry.audience, &entry.frame, entry.source.as_deref());
         for key in entry.audience.keys() {
             if let Some(places) = self.index.get_mut(key) {
                 if places.front() == Some(&entry.position) {
@@ -282,14 +283,16 @@ impl Store {
     /// What is kept after `after` for somebody who holds `keys`: at most `max_events`, and no more than one entry
     /// beyond `max_bytes` of frames. It ends before the first change of the holder's topics. `Err` when entries or
     /// such changes after `after` have been let go of.
-    pub(super) fn replay(
+    pub(super) fn replay<'w>(
         &self,
-        keys: &[Key],
+        wanted: impl Into<Wanted<'w>>,
         after: Position,
         max_events: usize,
         max_bytes: usize,
         now: Instant,
     ) -> Result<Replay, Reset> {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
         if !self.holds(after) {
             return Err(self.why_trimmed);
         }
@@ -300,7 +303,7 @@ impl Store {
         let through = change.as_ref().map_or(self.head, |change| change.position.prev());
         let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
         let mut bytes = 0;
-        for entry in self.after(keys, after, now).take_while(|entry| entry.position <= through) {
+        for entry in self.after(wanted, after, now).take_while(|entry| entry.position <= through) {
             if replay.entries.len() >= max_events || bytes >= max_bytes {
                 replay.through = entry.position.prev();
                 replay.complete = false;
@@ -315,9 +318,17 @@ impl Store {
 
     /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the
     /// way; counting stops at `max`.
-    pub(super) fn count(&self, keys: &[Key], mut after: Position, max: usize, now: Instant) -> usize {
+    pub(super) fn count<'w>(
+        &self,
+        wanted: impl Into<Wanted<'w>>,
+        mut after: Position,
+        max: usize,
+        now: Instant,
+    ) -> usize {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
         if self.members.is_idle() {
-            return self.after(keys, after, now).filter(|entry| entry.counts()).take(max).count();
+            return self.after(wanted, after, now).filter(|entry| entry.counts()).take(max).count();
         }
         let mut held = self.members.at(keys, after);
         let mut count = 0;
@@ -326,7 +337,8 @@ impl Store {
             let all: Vec<Key> = keys.iter().cloned().chain(assigned).collect();
             let change = self.members.next(keys, after);
             let through = change.map_or(self.head, |change| change.position);
-            let entries = self.after(&all, after, now).take_while(|entry| entry.position <= through);
+            let all = Wanted { keys: &all, ..wanted };
+            let entries = self.after(all, after, now).take_while(|entry| entry.position <= through);
             count += entries.filter(|entry| entry.counts()).take(max - count).count();
             match change {
                 Some(change) if count < max => {
@@ -365,10 +377,11 @@ impl Store {
     /// stands in several is taken once.
     fn after<'a>(
         &'a self,
-        keys: &'a [Key],
+        wanted: Wanted<'a>,
         after: Position,
         now: Instant,
     ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let keys = wanted.keys;
         let mut lists: Vec<_> = keys
             .iter()
             .filter_map(|key| {
@@ -384,11 +397,13 @@ impl Store {
             }
             Some(self.get(next))
         })
-        .filter(move |entry| entry.is_for(keys, now))
+        .filter(move |entry| entry.is_for(keys, now) && wanted.takes(entry))
     }
 
     /// The cursor behind which a holder of `keys` finds the last `count` entries that are kept for them.
-    pub(super) fn back(&self, keys: &[Key], count: usize, now: Instant) -> Cursor {
+    pub(super) fn back<'w>(&self, wanted: impl Into<Wanted<'w>>, count: usize, now: Instant) -> Cursor {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
         let mut lists: Vec<_> = keys
             .iter()
             .filter_map(|key| self.index.get(key))
@@ -401,7 +416,8 @@ impl Store {
             for list in &mut lists {
                 list.next_if_eq(&last);
             }
-            if self.get(last).is_for(keys, now) {
+            let entry = self.get(last);
+            if entry.is_for(keys, now) && wanted.takes(entry) {
                 position = last.prev();
                 found += 1;
             }
@@ -424,13 +440,6 @@ impl Store {
         let at = self.entries.partition_point(|entry| entry.position < position);
         &self.entries[at]
     }
-}
-
-/// Roughly the bytes that an entry takes.
-pub(super) fn cost(audience: &Audience, frame: &Frame) -> usize {
-    let names: usize = audience.keys().iter().map(|key| key.name().len() + KEY_COST).sum();
-    let except: usize = audience.except().iter().map(|key| key.name().len() + KEY_COST).sum();
-    ENTRY_COST + names + except + frame.chunk().len()
 }
 
 #[cfg(test)]

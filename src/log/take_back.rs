@@ -15,10 +15,11 @@ use serde_json::value::RawValue;
 
 use crate::clock::{from_unix_ms, now_ms};
 use crate::event::{Audience, Event, EventFormat, EventId, EventName, Frame, Key, Name};
+use crate::log::cost::cost;
 use crate::log::entry::Entry;
 use crate::log::memory::{Log, State};
 use crate::log::position::Position;
-use crate::log::store::{Extras, Store, cost};
+use crate::log::store::{Extras, Store};
 
 /// What is to be taken back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -339,7 +340,7 @@ impl Store {
         {
             self.newest.remove(&(key.clone(), entry.audience.clone()));
         }
-        self.bytes -= cost(&entry.audience, &entry.frame);
+        self.bytes -= cost(&entry.audience, &entry.frame, entry.source.as_deref());
         let empty = Entry {
             position,
             id: entry.id,
@@ -351,10 +352,11 @@ impl Store {
             coalesce: None,
             trace: None,
             retracts: entry.retracts.clone(),
+            source: None,
             superseded: AtomicBool::new(true),
             is_reset: AtomicBool::new(true),
         };
-        self.bytes += cost(&empty.audience, &empty.frame);
+        self.bytes += cost(&empty.audience, &empty.frame, None);
         self.entries[at] = Arc::new(empty);
     }
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::Grant;
-use crate::event::{ConnectionMeta, EventFormat, EventId, Frame, Key, Name};
-use crate::fanout::{CloseReason, Join, Selector, Sink, StreamStart, Times};
-use crate::log::{Cursor, Membership, Position, Reset};
+use crate::event::{Block, ConnectionMeta, EventFilter, EventFormat, EventId, Frame, Key, Name};
+use crate::fanout::{CloseReason, Join, Selector, Sink, StreamLook, StreamStart, Times};
+use crate::log::{Cursor, Membership, Position, ReaderChoice, Reset, TopicHistory, Wanted};
+use crate::subscribe::look::{COUNTED, RequestLook, StreamFacts};
 use crate::subscribe::preamble;
-use crate::subscribe::preamble::Connected;
 use crate::subscribe::route::Route;
 use crate::subscribe::seats::Seat;
 use crate::subscribe::streams::{Streams, random_ms};
@@ -32,6 +32,8 @@ pub struct Admission {
     cursor: Cursor,
     client: Name,
     about: AdmittedFrom,
+    look: Option<Box<StreamLook>>,
+    choice: Option<Box<ReaderChoice>>,
     grant: Grant,
     topics: Vec<Name>,
     /// How it begins: with its client's cursor, or with a `reset`; and with how many topics.
@@ -60,6 +62,11 @@ pub struct Judged {
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
     pub(super) about: AdmittedFrom,
+    pub(super) look: RequestLook,
+    /// Which events it wants; None = all.
+    pub(super) names: Option<EventFilter>,
+    /// Whether a history is that of each topic.
+    pub(super) history_per_topic: bool,
     pub(super) seat: Seat,
 }
 
@@ -90,7 +97,7 @@ pub(super) struct SourceOpening {
 pub(super) enum Start {
     /// Now, or so many of its topics' last events ago.
     Fresh { history: usize },
-    /// A place of ours, for a client that has none.
+    /// What came from a time or a place on, for a client that has no id.
     Since(Cursor),
     /// Where its client left off.
     At(Cursor),
@@ -98,11 +105,32 @@ pub(super) enum Start {
     Reset { why: Reset, last_seen: Option<EventId> },
 }
 
+/// What a stream holds when its start is looked for.
+struct StartPlace<'a> {
+    head: Cursor,
+    keys: &'a [Key],
+    topics: &'a [Name],
+    /// Whether a history is that of each topic.
+    per_topic: bool,
+}
+
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
         let Admitted { judged, start, source } = admitted;
-        let Judged { client, grant, headers, mut topics, decided, about, seat } = judged;
+        let Judged {
+            client,
+            grant,
+            headers,
+            mut topics,
+            decided,
+            about,
+            look,
+            names,
+            history_per_topic,
+            seat,
+        } = judged;
+        let mut choice = ReaderChoice::new(names, self.log.format());
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
         let removed: HashSet<Name> = removed.into_iter().flatten().collect();
@@ -121,39 +149,25 @@ impl Streams {
             }
             start => start,
         };
-        let (cursor, id) = match start {
-            Start::Fresh { history } if history > 0 => {
-                let topics: Vec<Key> = all.iter().cloned().map(Key::Topic).collect();
-                let cursor = self.log.known_from(&keys, self.log.back(&topics, history));
-                (cursor, Some(cursor.id))
-            }
-            Start::Fresh { .. } => (head, Some(head.id)),
-            Start::Since(cursor) => {
-                let cursor = self.log.known_from(&keys, cursor);
-                (cursor, Some(cursor.id))
-            }
-            // The client's own cursor, and no newer id before the backlog is out.
-            Start::At(cursor) => (cursor, Some(cursor.id)),
-            // The client keeps what it had until the reset itself has reached it.
-            Start::Reset { last_seen, .. } => (head, last_seen),
-        };
+        let place = StartPlace { head, keys: &keys, topics: &all, per_topic: history_per_topic };
+        let (cursor, id) = self.locate(&start, &place, &mut choice);
         let missed = match start {
             Start::Fresh { history: 0 } | Start::Reset { .. } => 0,
-            _ => self.log.count(&keys, cursor.position, preamble::COUNTED + 1),
+            _ => {
+                let wanted = Wanted { keys: &keys, choice: Some(&choice) };
+                self.log.count(wanted, cursor.position, COUNTED + 1)
+            }
         };
-        let connected = Connected {
-            client: client.as_str(),
-            user: grant.user.as_ref().map(Name::as_str),
-            session: grant.session.as_ref().map(Name::as_str),
-            topics: preamble::names(&all),
+        let facts = StreamFacts {
+            client: &client,
+            grant: &grant,
+            topics: &all,
             resumed: matches!(start, Start::At(_)),
-            missed: missed.min(preamble::COUNTED),
-            more: missed > preamble::COUNTED,
+            missed,
+            id: id.map(|id| id.to_string()),
         };
-        let (format, mut frame) = self.first_frame(&connected, source.as_ref(), id);
-        if let Start::Reset { why, .. } = start {
-            frame = Frame::joined(&[frame, why.frame(head.id, format)]);
-        }
+        let frame = self.first_frames(&look, &facts, source.as_ref(), (&start, head, id));
+        let look = look.of_stream(&facts);
         count_replay(&start);
         Admission {
             preamble: frame,
@@ -163,6 +177,8 @@ impl Streams {
             cursor,
             client,
             about,
+            look,
+            choice: (!choice.is_all()).then(|| Box::new(choice)),
             grant,
             topics,
             resumed: matches!(start, Start::At(_)),
@@ -173,24 +189,72 @@ impl Streams {
         }
     }
 
-    /// The layout of the stream's first blocks, and the first of them.
-    fn first_frame(
+    /// The stream's first blocks, with what its source says first.
+    fn first_frames(
         &self,
-        connected: &Connected<'_>,
+        look: &RequestLook,
+        facts: &StreamFacts<'_>,
         source: Option<&SourceOpening>,
-        id: Option<EventId>,
-    ) -> (EventFormat, Frame) {
-        let retry = random_ms(self.sse.retry_min, self.sse.retry_max);
-        let first = source.map_or(&[][..], |source| &source.first);
-        if source.is_some_and(|source| !source.connected) {
-            return (EventFormat::Named, preamble::followed_by(preamble::bare(retry, id), first, id));
+        (start, head, id): (&Start, Cursor, Option<EventId>),
+    ) -> Frame {
+        let bare = source.is_some_and(|source| !source.connected);
+        let format = if bare { EventFormat::Named } else { self.log.format() };
+        let render = |block: Block<'_>| look.route.block(block, facts.grant.user.as_ref(), format);
+        let retry = random_ms(look.retry.0, look.retry.1);
+        let first = if bare {
+            preamble::bare(retry, id)
+        } else {
+            let data = look.connected(facts).unwrap_or_else(|| preamble::connected(facts));
+            let name = Some(look.connected_as.as_str());
+            render(Block { retry: Some(retry), event: name, data: &data, id })
+        };
+        let first = preamble::followed_by(first, source.map_or(&[], |source| &source.first), id);
+        match start {
+            Start::Reset { why, .. } => Frame::joined(&[first, why.frame(head.id, render)]),
+            _ => first,
         }
-        let format = self.log.format();
-        let frame = connected.frame(&self.sse.connected_as, format, retry, id);
-        (format, preamble::followed_by(frame, first, id))
     }
 
-    /// How the streams lay out their events.
+    /// From where a stream is written, and the id that its first event has. A history may be part of what it wants.
+    fn locate(
+        &self,
+        start: &Start,
+        place: &StartPlace<'_>,
+        choice: &mut ReaderChoice,
+    ) -> (Cursor, Option<EventId>) {
+        let StartPlace { head, keys, topics, per_topic } = *place;
+        match *start {
+            Start::Fresh { history } if history > 0 => {
+                let back =
+                    |topics: &[Key]| self.log.back(Wanted { keys: topics, choice: Some(choice) }, history);
+                let cursor = if per_topic {
+                    let cursors = topics.iter().map(|topic| (topic, back(&[Key::Topic(topic.clone())])));
+                    let cursors: Vec<_> = cursors.collect();
+                    let after =
+                        cursors.iter().map(|(topic, cursor)| ((*topic).clone(), cursor.position)).collect();
+                    choice.begin_with(TopicHistory { until: head.position, after });
+                    let oldest =
+                        cursors.into_iter().map(|(_, cursor)| cursor).min_by_key(|cursor| cursor.position);
+                    oldest.unwrap_or(head)
+                } else {
+                    back(&topics.iter().cloned().map(Key::Topic).collect::<Vec<_>>())
+                };
+                let cursor = self.log.known_from(keys, cursor);
+                (cursor, Some(cursor.id))
+            }
+            Start::Since(cursor) => {
+                let cursor = self.log.known_from(keys, cursor);
+                (cursor, Some(cursor.id))
+            }
+            Start::Fresh { .. } => (head, Some(head.id)),
+            // The client's own cursor, and no newer id before the backlog is out.
+            Start::At(cursor) => (cursor, Some(cursor.id)),
+            // The client keeps what it had until the reset itself has reached it.
+            Start::Reset { last_seen, .. } => (head, last_seen),
+        }
+    }
+
+    /// How streams lay out their events where their route does not say it.
     pub fn format(&self) -> EventFormat {
         self.log.format()
     }
@@ -224,6 +288,8 @@ impl Streams {
             trace: admission.about.marks.trace,
             max_age: self.max_age(),
             idle: admission.about.idle,
+            look: admission.look,
+            choice: admission.choice,
             seat,
         });
         // Taken back since the verdict: the revocation found no stream to end.

@@ -56,7 +56,8 @@ impl MetaBounds {
         }
         if asked.query {
             for (name, text) in values.query.pairs() {
-                let is_ours = name == "history" || name == "client" || is_cursor_parameter(name);
+                let is_ours =
+                    matches!(name, "history" | "since") || name == "client" || is_cursor_parameter(name);
                 if !is_ours && !text.is_empty() && !route.names_parameter(name) && !self.may_be_secret(name) {
                     noted.add(name, text);
                 }
@@ -110,7 +111,7 @@ mod tests {
             meta: Some(meta),
             ..config::Stream::default()
         };
-        let routes = Routes::new(&[stream]);
+        let routes = Routes::of(&[stream]);
         let route = routes.find("/events", Some(query)).unwrap();
         let limits = config::Limits { meta_entries: entries, meta_bytes: bytes, ..config::Limits::default() };
         let auth = config::Auth { jwt: Some(config::Jwt::default()), ..config::Auth::default() };

@@ -4,6 +4,7 @@
 //! sockets.
 
 mod admit;
+mod look;
 mod meta;
 mod native;
 mod open;

@@ -1,9 +1,11 @@
-//! The native dialect: topics by the templates of a route, `Last-Event-ID` or a parameter of the query, `history`.
+//! The native dialect: topics by the templates of a route, `Last-Event-ID` or a parameter of the query, `history`,
+//! `since`, `event` and `except`.
 
 use http::HeaderName;
 use http::request::Parts;
 
-use crate::event::is_cursor_parameter;
+use crate::clock::parse_rfc3339;
+use crate::event::{EventFilter, EventName, is_cursor_parameter};
 use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::BadStreamRequest;
 use crate::subscribe::request::SubscribeRequest;
@@ -19,7 +21,12 @@ pub(super) fn understand<'a>(
 ) -> Result<SubscribeRequest<'a>, BadStreamRequest> {
     let request = understand_cursor(route, head)?;
     let history = history(&request.query, max_history)?;
-    Ok(SubscribeRequest { history, ..request })
+    let since = if max_history > 0 && !route.look().names_since { since(&request.query)? } else { None };
+    if since.is_some() && history > 0 {
+        return Err(BadStreamRequest::SinceAndHistory);
+    }
+    let names = if route.look().choose_events { names(&request.query)? } else { None };
+    Ok(SubscribeRequest { history, since, names, ..request })
 }
 
 /// Understands a request whose query is another's to read, but for the id that the client has last seen.
@@ -54,4 +61,31 @@ fn history(query: &StreamQuery<'_>, max: usize) -> Result<usize, BadStreamReques
         [one] => one.parse().map(|count: usize| count.min(max)).map_err(|_| BadStreamRequest::History),
         _ => Err(BadStreamRequest::Repeated("history")),
     }
+}
+
+/// From when on a fresh stream asks for events.
+fn since(query: &StreamQuery<'_>) -> Result<Option<u64>, BadStreamRequest> {
+    match query.all("since")[..] {
+        [] => Ok(None),
+        [one] if one.bytes().all(|b| b.is_ascii_digit()) => {
+            one.parse().map(Some).map_err(|_| BadStreamRequest::Since)
+        }
+        [one] => parse_rfc3339(one).map(Some).ok_or(BadStreamRequest::Since),
+        _ => Err(BadStreamRequest::Repeated("since")),
+    }
+}
+
+/// Which events are wanted.
+fn names(query: &StreamQuery<'_>) -> Result<Option<EventFilter>, BadStreamRequest> {
+    let (only, except) = (query.all("event"), query.all("except"));
+    if only.len() + except.len() > EventFilter::MAX {
+        return Err(BadStreamRequest::TooManyEvents { max: EventFilter::MAX });
+    }
+    for (parameter, names) in [("event", &only), ("except", &except)] {
+        for name in names {
+            EventName::parse(name)
+                .map_err(|why| BadStreamRequest::BadName { name: parameter.to_owned(), why })?;
+        }
+    }
+    Ok(EventFilter::new(&only, &except))
 }

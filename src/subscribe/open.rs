@@ -33,7 +33,8 @@ impl Streams {
             let request = native::understand(route, head, self.history)?;
             self.decide(&request, origin).await
         };
-        decided.await.map_err(|refusal| refusal.said_as(route.refuse_with())).inspect_err(|refusal| {
+        let said = |refusal: Refusal| self.said_by(route, refusal.said_as(route.refuse_with()));
+        decided.await.map_err(said).inspect_err(|refusal| {
             metrics::counter!(telemetry::STREAMS_REFUSED, "reason" => refusal.label()).increment(1);
         })
     }
@@ -45,15 +46,7 @@ impl Streams {
     ) -> Result<Admission, Refusal> {
         let last_event_id = request.last_event_id.as_deref();
         let judged = self.judge(request, origin).await?;
-        let start = match last_event_id {
-            None => Start::Fresh { history: request.history },
-            // Another instance has what it does not, and it will, too.
-            Some(text) => match self.log.locate_soon(text, AHEAD).await {
-                Located::At(cursor) => Start::At(cursor),
-                Located::Reset(why) => Start::Reset { why, last_seen: text.parse().ok() },
-                Located::NotNow => return Err(self.later(RetryReason::NotReady, last_event_id)),
-            },
-        };
+        let start = self.start(request).await?;
         self.check_taken_back(&judged)?;
         let judged = self.seated(judged, last_event_id)?;
         Ok(self.admit(Admitted { judged, start, source: None }))
@@ -125,10 +118,30 @@ impl Streams {
         }
         let meta = self.meta.note(request.route, Values { query: &request.query, claims: &claims });
         let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
+        let look = request.route.look_of(Values { query: &request.query, claims: &claims });
         let route = Arc::clone(request.route.text());
+        let (names, history_per_topic) = (request.names.clone(), request.route.look().history_per_topic);
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
-        Ok(Judged { client: Name::random(), grant, headers, topics, decided, about, seat })
+        let client = Name::random();
+        Ok(Judged { client, grant, headers, topics, decided, about, look, names, history_per_topic, seat })
+    }
+
+    /// Where the stream is to begin.
+    async fn start(&self, request: &SubscribeRequest<'_>) -> Result<Start, Refusal> {
+        let Some(text) = request.last_event_id.as_deref() else {
+            return Ok(match request.since.map(|ms| self.log.since(ms)) {
+                None => Start::Fresh { history: request.history },
+                Some(Ok(cursor)) => Start::Since(cursor),
+                Some(Err(why)) => Start::Reset { why, last_seen: None },
+            });
+        };
+        // Another instance has what it does not, and it will, too.
+        match self.log.locate_soon(text, AHEAD).await {
+            Located::At(cursor) => Ok(Start::At(cursor)),
+            Located::Reset(why) => Ok(Start::Reset { why, last_seen: text.parse().ok() }),
+            Located::NotNow => Err(self.later(RetryReason::NotReady, Some(text))),
+        }
     }
 
     /// The verdict on the caller; None on a route that asks nobody who they are.

@@ -1,43 +1,25 @@
-//! The first block of a stream, in which the client learns who it is and where it starts.
-
-use std::time::SystemTime;
+//! The data of a stream's first event, in which the client learns who it is and where it starts, unless the operator
+//! says what they are.
 
 use serde::Serialize;
 
-use crate::event::{Block, EventFormat, EventId, EventName, Frame, Name};
+use crate::event::{Block, EventId, Frame, Name};
+use crate::subscribe::look::{COUNTED, StreamFacts};
 
 /// The data of the `connected` event.
 #[derive(Serialize)]
-pub(super) struct Connected<'a> {
-    pub(super) client: &'a str,
-    pub(super) user: Option<&'a str>,
-    pub(super) session: Option<&'a str>,
-    pub(super) topics: Vec<&'a str>,
+struct Connected<'a> {
+    client: &'a str,
+    user: Option<&'a str>,
+    session: Option<&'a str>,
+    topics: Vec<&'a str>,
     /// Whether the stream goes on where the client's last one ended.
-    pub(super) resumed: bool,
+    resumed: bool,
     /// How many events follow that the client missed, or asked for on a fresh stream; at most [`COUNTED`], then `more`
     /// is set.
-    pub(super) missed: usize,
+    missed: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) more: bool,
-}
-
-/// Up to where missed events are counted.
-pub(super) const COUNTED: usize = 1000;
-
-impl Connected<'_> {
-    /// The block, with a `retry:` and the cursor of the stream as its id.
-    pub(super) fn frame(
-        &self,
-        name: &EventName,
-        format: EventFormat,
-        retry_ms: u32,
-        id: Option<EventId>,
-    ) -> Frame {
-        let data = serde_json::to_string(self).expect("a struct of texts is JSON");
-        let block = Block { retry: Some(retry_ms), event: Some(name.as_str()), data: &data, id };
-        format.block(block, SystemTime::now())
-    }
+    more: bool,
 }
 
 /// What a stream begins with that has no first event of ours: lines that a browser heeds and no page sees.
@@ -62,6 +44,17 @@ pub(super) fn followed_by(
     Frame::joined(&frames)
 }
 
-pub(super) fn names(topics: &[Name]) -> Vec<&str> {
-    topics.iter().map(Name::as_str).collect()
+/// The data as JSON.
+pub(super) fn connected(facts: &StreamFacts<'_>) -> String {
+    let StreamFacts { client, grant, topics, resumed, missed, .. } = *facts;
+    let connected = Connected {
+        client: client.as_str(),
+        user: grant.user.as_ref().map(Name::as_str),
+        session: grant.session.as_ref().map(Name::as_str),
+        topics: topics.iter().map(Name::as_str).collect(),
+        resumed,
+        missed: missed.min(COUNTED),
+        more: missed > COUNTED,
+    };
+    serde_json::to_string(&connected).expect("a struct of texts is JSON")
 }

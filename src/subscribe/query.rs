@@ -24,6 +24,11 @@ impl<'a> StreamQuery<'a> {
             .collect()
     }
 
+    /// The first value of `name` that is not empty.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| &**value)
+    }
+
     /// The last value that is not empty of the parameters that `is_meant` names.
     pub(super) fn last_of(&self, is_meant: impl Fn(&str) -> bool) -> Option<&str> {
         let last = self.0.iter().rev().find(|(key, value)| is_meant(key) && !value.is_empty());

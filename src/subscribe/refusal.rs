@@ -1,12 +1,13 @@
 //! Why a stream is not opened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use crate::auth::Denied;
 use crate::config::RefuseWith;
-use crate::event::{BadName, EventId};
+use crate::event::{BadName, EventId, EventLayout};
 
 /// A refusal; `server` picks how it is said.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum Refusal {
         cursor: Option<EventId>,
         /// Say it as 429 or 503, for clients that are not `EventSource`.
         as_status: bool,
+        /// In which layout; None = in that of all.
+        layout: Option<Arc<EventLayout>>,
         /// To be set on the answer.
         headers: Box<HeaderMap>,
     },
@@ -96,6 +99,12 @@ pub enum BadStreamRequest {
         "`history` must be a whole number: how many of the topics' last events a fresh stream begins with"
     )]
     History,
+    #[error("`since` must be a time: milliseconds since 1970, or RFC 3339 such as 2026-01-31T12:00:00Z")]
+    Since,
+    #[error("`since` and `history` say in two ways where the stream begins: give one of them")]
+    SinceAndHistory,
+    #[error("`event` and `except` may name at most {max} events")]
+    TooManyEvents { max: usize },
     #[error("`{0}` is given more than once")]
     Repeated(&'static str),
 }
@@ -108,6 +117,8 @@ impl BadStreamRequest {
             Self::BadName { .. } => "bad_name",
             Self::TooManyTopics { .. } => "too_many_topics",
             Self::History => "bad_history",
+            Self::Since | Self::SinceAndHistory => "bad_since",
+            Self::TooManyEvents { .. } => "too_many_events",
             Self::Repeated(_) => "repeated",
         }
     }

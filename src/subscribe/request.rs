@@ -3,7 +3,7 @@
 use http::request::Parts;
 use serde_json::{Map, Value};
 
-use crate::event::Name;
+use crate::event::{EventFilter, Name};
 use crate::subscribe::query::StreamQuery;
 use crate::subscribe::route::{RequestedTopic, Route, TemplateError, Values};
 
@@ -17,12 +17,17 @@ pub(super) struct SubscribeRequest<'a> {
     pub(super) last_event_id: Option<String>,
     /// How many of its topics' last events a fresh stream asks for.
     pub(super) history: usize,
+    /// From when on a fresh stream asks for events, in milliseconds since 1970.
+    pub(super) since: Option<u64>,
+    /// Which events it wants; None = all.
+    pub(super) names: Option<EventFilter>,
 }
 
 impl<'a> SubscribeRequest<'a> {
     /// From now on, without history.
     pub(super) fn new(route: &'a Route<'a>, head: &'a Parts) -> Self {
-        Self { head, route, query: StreamQuery::new(head.uri.query()), last_event_id: None, history: 0 }
+        let query = StreamQuery::new(head.uri.query());
+        Self { head, route, query, last_event_id: None, history: 0, since: None, names: None }
     }
 
     /// The topics that are known before the caller is, at most `max` (0 = no limit).

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::auth::{SignedNames, claims};
 use crate::config;
-use crate::event::{Absent, EventName, Name, Placeholder, Template};
-
+use crate::event::{Absent, EventFormat, EventName, Name, Placeholder, Template};
+use crate::subscribe::look::{CompiledLook, RequestLook, RequestValues};
 use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::BadStreamRequest;
 
@@ -39,6 +39,7 @@ struct CompiledRoute {
     signed_names: Option<SignedNames>,
     page_publish: Box<[EventName]>,
     page_presence: bool,
+    look: CompiledLook,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
 }
@@ -77,7 +78,8 @@ pub(super) struct Values<'a> {
 }
 
 impl Routes {
-    pub(super) fn new(streams: &[config::Stream]) -> Self {
+    /// The routes of `streams`; `sse` is what holds where they say nothing.
+    pub(super) fn new(streams: &[config::Stream], sse: &config::Sse) -> Self {
         let settle = |stream: &config::Stream| CompiledRoute {
             text: stream.path.as_str().into(),
             segments: stream
@@ -101,6 +103,7 @@ impl Routes {
             signed_names: SignedNames::of(stream),
             page_publish: stream.page_publish.clone().into(),
             page_presence: stream.page_presence,
+            look: CompiledLook::new(stream, sse),
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
         let tell_presence = streams.iter().any(|stream| stream.page_presence);
@@ -110,6 +113,11 @@ impl Routes {
     /// Whether any of them tells pages who is there.
     pub(super) fn tell_presence(&self) -> bool {
         self.tell_presence
+    }
+
+    /// Whether streams of one of them need more of an event than what a log of this form has rendered.
+    pub(super) fn need_sources(&self, log: EventFormat) -> bool {
+        self.all.iter().any(|settled| settled.look.needs_sources(log))
     }
 
     /// The first route that matches `path` as it stands in the request, and all of whose parameters `query` has; where
@@ -230,6 +238,16 @@ impl Route<'_> {
             found.iter().find(|(known, _)| *known == placeholder).map(|(_, text)| text.as_str())
         };
         template.render(value).ok()
+    }
+
+    /// How its streams look.
+    pub(super) fn look(&self) -> &CompiledLook {
+        &self.settled.look
+    }
+
+    /// How a stream looks that is asked for with these values.
+    pub(super) fn look_of(&self, Values { query, claims }: Values<'_>) -> RequestLook {
+        self.settled.look.of_request(RequestValues { path: &self.path, query, claims })
     }
 
     /// The topics that a request asks for, at most `max` (0 = no limit). A query parameter or a claim that a template

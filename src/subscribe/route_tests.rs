@@ -1,8 +1,14 @@
 use super::*;
 
+impl Routes {
+    pub(in crate::subscribe) fn of(streams: &[config::Stream]) -> Self {
+        Self::new(streams, &config::Sse::default())
+    }
+}
+
 fn routes(path: &str, topics: &[&str], user: Option<&str>) -> Routes {
     let template = |text: &str| Template::parse(text).unwrap();
-    Routes::new(&[config::Stream {
+    Routes::of(&[config::Stream {
         path: path.to_owned(),
         topics: topics.iter().copied().map(template).collect(),
         user: user.map(template),
@@ -99,7 +105,7 @@ fn routes_on_one_path_are_told_apart_by_their_parameters() {
         topics: topics.iter().map(|text| Template::parse(text).unwrap()).collect(),
         ..config::Stream::default()
     };
-    let routes = Routes::new(&[
+    let routes = Routes::of(&[
         stream(&["c:{query.c}:{query.part}", "{query.x?}"]),
         stream(&["c:{query.c}"]),
         stream(&["all"]),
@@ -107,7 +113,7 @@ fn routes_on_one_path_are_told_apart_by_their_parameters() {
     assert_eq!(asked(&routes, "/events", "c=1&part=2").unwrap(), ["c:1:2"]);
     assert_eq!(asked(&routes, "/events", "c=1").unwrap(), ["c:1"]);
     assert_eq!(asked(&routes, "/events", "part=2&c=").unwrap(), ["all"]);
-    let strict = Routes::new(&[stream(&["c:{query.c}"]), stream(&["d:{query.d}"])]);
+    let strict = Routes::of(&[stream(&["c:{query.c}"]), stream(&["d:{query.d}"])]);
     assert_eq!(asked(&strict, "/events", "d=1").unwrap(), ["d:1"]);
     let missing = Err(BadStreamRequest::MissingQuery("c".to_owned()));
     assert_eq!(asked(&strict, "/events", ""), missing, "the first says what it misses");

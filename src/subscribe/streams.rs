@@ -84,8 +84,12 @@ impl Streams {
         seats: Arc<Seats>,
         (revocations, log, fanout, drain): (Arc<Revocations>, Arc<Log>, Arc<Fanout>, Drain),
     ) -> Self {
+        let routes = Routes::new(settings.routes, settings.sse);
+        if routes.need_sources(log.format()) {
+            log.keep_sources();
+        }
         Self {
-            routes: Routes::new(settings.routes),
+            routes,
             meta: MetaBounds::new(settings.limits, settings.auth),
             gates,
             revocations,
@@ -153,6 +157,18 @@ impl Streams {
         refusal
     }
 
+    /// The same as the streams of `route` have it: a refusal that will pass looks as they do.
+    pub(super) fn said_by(&self, route: &Route<'_>, mut refusal: Refusal) -> Refusal {
+        if let Refusal::Later { why, retry, layout, .. } = &mut refusal {
+            layout.clone_from(&route.look().route().layout);
+            // When an opening may be tried again is the limit's to say.
+            if !matches!(why, RetryReason::RatePerAddress | RetryReason::RatePerUser) {
+                *retry = retry.mul_f64(route.look().retry_max().div_duration_f64(self.sse.retry_max));
+            }
+        }
+        refusal
+    }
+
     pub(super) fn later(&self, why: RetryReason, last_event_id: Option<&str>) -> Refusal {
         // Longer than after a cut: a client that is refused should not be the first to come back.
         let retry = random_ms(self.sse.retry_max, 3 * self.sse.retry_max);
@@ -161,6 +177,7 @@ impl Streams {
             retry: Duration::from_millis(u64::from(retry)),
             cursor: last_event_id.and_then(|text| text.parse::<EventId>().ok()),
             as_status: self.sse.refuse_with == config::RefuseWith::Status,
+            layout: None,
             headers: Box::default(),
         }
     }

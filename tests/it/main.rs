@@ -31,11 +31,13 @@
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
+//! | `layout.rs` | routes that look differently behind one daemon: layouts, data as tables give them, the topic on the wire |
 //! | `listeners.rs` | several addresses, Unix sockets and their files, sockets that are passed, `PORT` |
 //! | `log_lines.rs` | the lines of single streams, requests and publishes |
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `meta.rs` | what is noted of connections, and where it is shown |
+//! | `only_events.rs` | streams that want some events only, by their names |
 //! | `openapi.rs` | `docs/openapi.json` against the daemon: schemathesis, methods, who may ask |
 //! | `otel.rs` | spans at a scripted collector, with the feature `otel` |
 //! | `outbound.rs` | the way to key sets and webhooks through a proxy; issuers that say where their keys are |
@@ -70,6 +72,7 @@
 //! | `secrets.rs` | planted secrets, and where they must not be read |
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `signed.rs` | names of streams that Rails has signed |
+//! | `since.rs` | fresh streams that begin in the past: at a time, with the last events of each topic |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
@@ -113,11 +116,13 @@ mod http2;
 mod instances;
 mod internal;
 mod jwt;
+mod layout;
 mod listeners;
 mod log_lines;
 mod log_readers;
 mod membership;
 mod meta;
+mod only_events;
 mod openapi;
 #[cfg(feature = "otel")]
 mod otel;
@@ -153,6 +158,7 @@ mod rights;
 mod secrets;
 mod shapes;
 mod signed;
+mod since;
 mod soak;
 mod stopping;
 mod streams;

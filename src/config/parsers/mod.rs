@@ -5,6 +5,7 @@
 mod addresses;
 mod choice;
 pub(in crate::config) mod content_templates;
+pub(in crate::config) mod json_templates;
 mod numbers;
 mod parse;
 mod rates;

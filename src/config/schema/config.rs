@@ -6,6 +6,8 @@ use crate::config::schema::listeners::{check_addresses, refuse_loop, warn_of_rea
 use crate::config::schema::stream::{
     check_auth, check_events, check_meta, check_unused_verifiers, read_streams,
 };
+use crate::config::schema::stream_choice::check_choices;
+use crate::config::schema::stream_layout::check_layouts;
 use crate::config::schema::stream_source::check_log;
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
@@ -109,6 +111,8 @@ impl Config {
         let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
         check_log(s, config.streams.iter().map(|stream| &stream.source), shared);
         check_capture_auth(s, &config.captures, &config.auth);
+        check_choices(s, &config.streams);
+        check_layouts(s, &config.streams, &config.sse);
         check_addresses(s, &config.public, &config.internal);
         check_backend_tls(s, &config);
         config
@@ -121,6 +125,12 @@ fn own_events(config: &Config) -> Vec<(&'static str, &EventName)> {
     let mut own = vec![("sse.connected_as", &sse.connected_as)];
     if let Heartbeat::Event(name) = &sse.heartbeat_as {
         own.push(("sse.heartbeat_as", name));
+    }
+    for stream in &config.streams {
+        own.extend(stream.connected_as.iter().map(|name| ("stream.connected_as", name)));
+        if let Some(Heartbeat::Event(name)) = &stream.heartbeat_as {
+            own.push(("stream.heartbeat_as", name));
+        }
     }
     if !presence.topics.is_empty() {
         own.extend([("presence.online", &presence.online), ("presence.offline", &presence.offline)]);

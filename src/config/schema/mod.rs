@@ -42,6 +42,8 @@ mod redis_channel;
 mod redis_stream;
 mod sse;
 mod stream;
+mod stream_choice;
+mod stream_layout;
 mod stream_meta;
 mod stream_page;
 mod stream_rights;

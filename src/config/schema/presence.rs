@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::config::parsers::json_templates::presence_data;
 use crate::config::parsers::templates::presence_template;
 use crate::config::parsers::{published_event_name, time_or_zero};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{HOUR, MILLIS};
-use crate::event::{EventName, Template};
+use crate::event::{EventName, JsonTemplate, Template};
 
 section! {
     /// Which users are there, on all instances that share a Redis.
@@ -20,5 +21,8 @@ section! {
         online: EventName = value("user:online", published_event_name);
         /// The name of the event for a user who goes offline.
         offline: EventName = value("user:offline", published_event_name);
+        /// The data of these events, which are {"user", "at"} otherwise: a table of JSON's values and of texts with
+        /// {user}, {event}, {online} (true or false), {now} (milliseconds) and {now.iso}, the time of the change.
+        data: Option<JsonTemplate> = optional({ userId = "{user}", online = "{online}", timestamp = "{now}" }, presence_data());
     }
 }

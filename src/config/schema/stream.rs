@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
+use crate::config::parsers::json_templates::{connected_data, heartbeat_data, typed_data};
 use crate::config::parsers::templates::{covers, path, stream_template};
-use crate::config::parsers::{published_event_name, shared_secret, time_or_zero, word, yes_or_no};
+use crate::config::parsers::{
+    first_event_name, published_event_name, shared_secret, time, time_or_zero, word, yes_or_no,
+};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
-use crate::config::schema::sse::{REFUSALS, RefuseWith};
+use crate::config::schema::sse::{Heartbeat, REFUSALS, RefuseWith, SHAPES, heartbeat_form, topic_form};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::stream_source::{StreamSource, check_source, read_source};
 use crate::config::schema::table::section;
-use crate::config::schema::units::{DAY, SECOND};
+use crate::config::schema::units::{DAY, HOUR, MILLIS, SECOND};
 use crate::config::section_reader::SectionReader;
 use crate::config::values::Secret;
-use crate::event::{Absent, EventName, Template};
+use crate::event::{Absent, EventFormat, EventName, JsonTemplate, Template, TopicAs};
 
 /// Who may open a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +101,36 @@ section! {
             meta(&path, auth != StreamAuth::None)
         );
         source: StreamSource = by(read_source);
+        /// Whether a page may choose among its events by their names: `?event=message:new&event=typing`, or all but
+        /// some: `?except=typing`.
+        choose_events: bool = value(false, yes_or_no);
+        /// Whether `?history=5` means the last 5 events of each topic, and nothing else from before the opening,
+        /// instead of the last 5 of all topics.
+        history_per_topic: bool = value(false, yes_or_no);
+        /// How the events of these streams are laid out; this key and those below it are as in `[sse]`, which says what
+        /// holds where they are not given.
+        events: Option<EventFormat> = optional("typed", word(SHAPES));
+        /// The object that a typed event is.
+        typed_data: Option<JsonTemplate> =
+            optional({ type = "{event}", data = "{data}", timestamp = "{now.iso}", userId = "{user}" }, typed_data());
+        /// How an event's topic is told: "nothing", "comment" or "prefix:/".
+        topic_as: Option<TopicAs> = optional("comment", topic_form);
+        /// The name of the first event.
+        connected_as: Option<EventName> = optional("connection_established", first_event_name);
+        /// The data of the first event; {path.name}, too, is known here.
+        connected_data: Option<JsonTemplate> = optional(
+            { type = "connected", clientId = "{client}", userId = "{user}", timestamp = "{now.iso}" },
+            connected_data(Some((&path, auth != StreamAuth::None)))
+        );
+        /// The form of heartbeats: "comment", "line" or "event:name".
+        heartbeat_as: Option<Heartbeat> = optional("event:heartbeat", heartbeat_form);
+        /// The data of heartbeats that are events.
+        heartbeat_data: Option<JsonTemplate> =
+            optional({ timestamp = "{now}" }, heartbeat_data(Some((&path, auth != StreamAuth::None))));
+        /// The shortest time after which clients are told to come back.
+        retry_min: Option<Duration> = optional("1s", time(MILLIS(10)..=HOUR));
+        /// The longest.
+        retry_max: Option<Duration> = optional("4s", time(MILLIS(10)..=HOUR));
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::control::presence::users::{Presence, PresenceChange};
 use crate::control::presence::view::Kind;
-use crate::event::Name;
+use crate::event::{Name, TemplateValue};
 use crate::future::BoxFuture;
 use crate::shutdown::Drain;
 use crate::telemetry::{PRESENCE_DROPPED, PRESENCE_EVENTS};
@@ -46,7 +47,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct PresenceEnvelope<'a> {
     topics: Vec<String>,
     event: &'a str,
-    data: PresenceData<'a>,
+    data: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
 }
@@ -115,10 +116,25 @@ impl Presence {
         let envelope = PresenceEnvelope {
             topics,
             event: event.as_str(),
-            data: PresenceData { user, at },
+            data: self.data(noticed, event.as_str(), at)?,
             idempotency_key: (key.len() <= Name::MAX).then_some(key),
         };
         serde_json::to_vec(&envelope).ok().map(Bytes::from)
+    }
+
+    /// What the event says, as JSON.
+    fn data(&self, noticed: &PresenceChange, event: &str, at: String) -> Option<Box<RawValue>> {
+        let user = noticed.name.as_str();
+        let json = match &self.settings.data {
+            None => serde_json::to_string(&PresenceData { user, at }).ok()?,
+            Some(data) => data.render(|placeholder| match &*placeholder.name {
+                "user" => Some(TemplateValue::Text(user.into())),
+                "event" => Some(TemplateValue::Text(event.into())),
+                "online" => Some(TemplateValue::Json(noticed.here.to_string().into())),
+                _ => TemplateValue::of_time(placeholder, noticed.at),
+            }),
+        };
+        RawValue::from_string(json).ok()
     }
 
     async fn publish_all(

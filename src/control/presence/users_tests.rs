@@ -53,6 +53,8 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         trace: None,
         max_age: None,
         idle: None,
+        look: None,
+        choice: None,
         seat: Box::new(()),
     });
     client

@@ -343,6 +343,8 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         trace: None,
         max_age: None,
         idle: None,
+        look: None,
+        choice: None,
         seat: Box::new(()),
     }
 }

@@ -1,14 +1,15 @@
 //! What a shard does for the clock's sake: heartbeats, warnings, ends of grants, drains; and how it closes a stream.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::event::{Block, Key};
+use crate::fanout::about::SubscriberMeta;
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::OwnedSink;
-use crate::fanout::subscriber::{State, Subscriber, SubscriberMeta, WriteOutcome};
+use crate::fanout::subscriber::{State, Subscriber, WriteOutcome};
 use crate::fanout::wheel::{Tick, Wheel};
 use crate::spans::{SpanKind, TraceSpan};
 use crate::telemetry::{line_enabled, log_line};
@@ -54,7 +55,9 @@ impl Shard {
             self.note_quiet(slot);
             let Some(subscriber) = self.subscribers.get_mut(slot as usize) else { return };
             subscriber.cursor = subscriber.cursor.max(self.applied);
-            match subscriber.write_frame(&self.heartbeat, self.now, &mut self.counts) {
+            let own = subscriber.about.look.as_ref().and_then(|look| look.heartbeat(self.log.format()));
+            let frame = own.as_ref().unwrap_or(&self.heartbeat);
+            match subscriber.write_frame(frame, self.now, &mut self.counts) {
                 WriteOutcome::All => self.counts.heartbeats += 1,
                 WriteOutcome::Blocked => self.block(slot),
                 WriteOutcome::Gone => return self.close(slot, CloseReason::ClientGone),
@@ -92,7 +95,7 @@ impl Shard {
         let data = format!("{{\"client\":\"{client}\",\"expires_in\":{left}}}");
         let id = self.log.id_at(subscriber.cursor.max(applied));
         let block = Block { event: Some("token_expired"), data: &data, id: Some(id), retry: None };
-        let frame = self.log.format().block(block, SystemTime::now());
+        let frame = subscriber.block(block, self.log.format());
         match subscriber.write_frame(&frame, now, &mut self.counts) {
             WriteOutcome::All => true,
             WriteOutcome::Blocked => {
@@ -169,7 +172,8 @@ impl Shard {
             // It has more before it: what it gets next must be that, from another connection.
             return;
         }
-        let (min, max) = self.settings.retry_ms;
+        let look = subscriber.about.look.as_ref();
+        let (min, max) = look.map_or(self.settings.retry_ms, |look| look.route.retry_ms);
         let retry = match end {
             // A client that does not read the event should at least not be back soon. One that is known when it
             // comes back is refused for good then, and the sooner the better.
@@ -187,7 +191,7 @@ impl Shard {
         let data = format!("{{\"reason\":\"{}\"{reconnect}}}", end.as_str());
         let id = self.log.id_at(subscriber.cursor.max(self.applied));
         let block = Block { retry: Some(retry), event: Some("closing"), data: &data, id: Some(id) };
-        let frame = self.log.format().block(block, SystemTime::now());
+        let frame = subscriber.block(block, self.log.format());
         let _ = subscriber.write_frame(&frame, self.now, &mut self.counts);
     }
 }

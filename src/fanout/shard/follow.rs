@@ -114,8 +114,9 @@ impl Shard {
         if let Some(client) = keys.iter().find(|key| matches!(key, Key::Client(_))) {
             self.log.passed(client, head.position);
         }
-        let frame = why.frame(head.id, self.log.format());
-        Some(self.subscribers[slot as usize].reset(&frame, head.position, self.now, &mut self.counts))
+        let subscriber = &mut self.subscribers[slot as usize];
+        let frame = why.frame(head.id, |block| subscriber.block(block, self.log.format()));
+        Some(subscriber.reset(&frame, head.position, self.now, &mut self.counts))
     }
 
     pub(super) fn index<T>(&self, act: impl FnOnce(&mut Index) -> T) -> T {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
+use crate::fanout::look::{Outgoing, OwnFrame};
 use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::Framing;
 use crate::fanout::subscriber::{State, WriteOutcome};
@@ -85,12 +86,16 @@ impl Pass {
         let Touched { slot, entries: picked } = &self.touched[which];
         let Some(subscriber) = shard.subscribers.get_mut(*slot as usize) else { return };
         subscriber.touched = u32::MAX;
+        if subscriber.is_special {
+            return self.write_own(shard, which, entries);
+        }
         // Everything before the first of these is behind it.
         subscriber.cursor = entries[picked[0] as usize].position.prev();
         if let &[nth] = &picked[..]
             && subscriber.at_boundary()
         {
-            let wrote = subscriber.write_entry(&entries[nth as usize], shard.now, &mut shard.counts);
+            let wrote =
+                subscriber.write_entry(Outgoing::of(&entries[nth as usize]), shard.now, &mut shard.counts);
             count_delivered(&mut self.delivered, picked, entries, subscriber.cursor);
             return Self::settle(shard, *slot, wrote);
         }
@@ -105,9 +110,33 @@ impl Pass {
             }
             &self.joined[..]
         });
-        let mine = picked.iter().map(|&nth| &*entries[nth as usize]);
+        let mine = picked.iter().map(|&nth| Outgoing::of(&entries[nth as usize]));
         let wrote = subscriber.write_entries(mine, joined, shard.now, &mut shard.counts);
         count_delivered(&mut self.delivered, picked, entries, subscriber.cursor);
+        Self::settle(shard, *slot, wrote);
+    }
+
+    /// The same for a subscriber that does not get what the log has rendered for all.
+    fn write_own(&mut self, shard: &mut Shard, which: usize, entries: &[Arc<Entry>]) {
+        let Touched { slot, entries: picked } = &self.touched[which];
+        let format = shard.log.format();
+        let Some(subscriber) = shard.subscribers.get(*slot as usize) else { return };
+        // A history is over once the stream is live: what it holds does not matter for what is chosen.
+        let is_wanted = |nth: &&u32| {
+            let choice = subscriber.about.choice.as_ref();
+            choice.is_none_or(|choice| choice.takes(&entries[**nth as usize], &[]))
+        };
+        let picked: Picked = picked.iter().filter(is_wanted).copied().collect();
+        let Some(&first) = picked.first() else { return };
+        let mine = picked.iter().map(|&nth| &*entries[nth as usize]);
+        let frames: SmallVec<[OwnFrame; 4]> =
+            mine.map(|entry| subscriber.own_frame(entry, format, || shard.held(*slot))).collect();
+        let Some(subscriber) = shard.subscribers.get_mut(*slot as usize) else { return };
+        // Everything before the first of these is behind it, or not wanted.
+        subscriber.cursor = entries[first as usize].position.prev();
+        let mine = frames.iter().map(OwnFrame::outgoing);
+        let wrote = subscriber.write_entries(mine, None, shard.now, &mut shard.counts);
+        count_delivered(&mut self.delivered, &picked, entries, subscriber.cursor);
         Self::settle(shard, *slot, wrote);
     }
 

@@ -12,6 +12,7 @@ use slab::Slab;
 use tracing::debug;
 
 use crate::event::{EventFormat, Frame};
+use crate::fanout::about::SubscriberMeta;
 use crate::fanout::deadlines::Deadlines;
 use crate::fanout::end::CloseReason;
 use crate::fanout::index::SubscriberSlot;
@@ -21,7 +22,7 @@ use crate::fanout::quiet::QuietTime;
 use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
 use crate::fanout::sink::{OwnedSink, Sink};
-use crate::fanout::subscriber::{Join, NewSubscriber, State, Subscriber, SubscriberId, SubscriberMeta};
+use crate::fanout::subscriber::{Join, NewSubscriber, State, Subscriber, SubscriberId};
 use crate::fanout::watcher::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
 use crate::log::{Feed, Log, Position};
@@ -136,6 +137,8 @@ impl Shard {
             deadlines,
             quiet,
             trace: join.trace.filter(|_| spans::are_collected()).map(Box::new),
+            look: join.look,
+            choice: join.choice,
             _seat: join.seat,
         };
         let seed = NewSubscriber { opening: join.opening, cursor, about };

@@ -106,6 +106,8 @@ impl World {
             trace: None,
             max_age: None,
             idle: None,
+            look: None,
+            choice: None,
             seat: Box::new(()),
         });
     }

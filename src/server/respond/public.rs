@@ -103,11 +103,14 @@ pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> Full
             response
         }
         // EventSource gives up for good on any other status, and comes back after the `retry:` when this one ends.
-        Refusal::Later { retry, as_status: false, why, cursor, headers } => {
+        Refusal::Later { retry, as_status: false, why, cursor, layout, headers } => {
             let data = serde_json::json!({ "reason": why.as_str() }).to_string();
             let retry = Some(u32::try_from(retry.as_millis()).unwrap_or(u32::MAX));
             let block = Block { retry, event: Some("refused"), data: &data, id: *cursor };
-            let frame = format.block(block, SystemTime::now());
+            let frame = match layout {
+                Some(layout) => layout.block(block, None, SystemTime::now()),
+                None => format.block(block, SystemTime::now()),
+            };
             let mut response = Response::new(Full::new(frame.payload_bytes()));
             response.headers_mut().extend(STREAM_HEADERS);
             response.headers_mut().extend((**headers).clone());

@@ -1,0 +1,104 @@
+//! What a reader wants of the events that are for its keys, where that is not all of them.
+//!
+//! Live delivery, replay, history and the count of what was missed all ask here, so that they agree.
+
+use std::collections::HashMap;
+
+use crate::event::{EventFilter, EventFormat, Key, Name};
+use crate::log::entry::{Entry, Reset};
+use crate::log::position::Position;
+
+/// Less than all.
+#[derive(Clone, Debug)]
+pub struct ReaderChoice {
+    names: Option<EventFilter>,
+    history: Option<TopicHistory>,
+    /// The form in which the log has its events.
+    format: EventFormat,
+}
+
+/// The last events of each topic, for a stream that begins with them.
+#[derive(Clone, Debug)]
+pub struct TopicHistory {
+    /// What stands behind it is wanted whatever its topic.
+    pub until: Position,
+    /// Behind which place the wanted events of each topic stand.
+    pub after: HashMap<Name, Position>,
+}
+
+/// What is read of a log, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub keys: &'a [Key],
+    pub choice: Option<&'a ReaderChoice>,
+}
+
+impl<'a> From<&'a [Key]> for Wanted<'a> {
+    fn from(keys: &'a [Key]) -> Self {
+        Self { keys, choice: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [Key; N]> for Wanted<'a> {
+    fn from(keys: &'a [Key; N]) -> Self {
+        Self { keys, choice: None }
+    }
+}
+
+impl<'a> From<&'a Vec<Key>> for Wanted<'a> {
+    fn from(keys: &'a Vec<Key>) -> Self {
+        Self { keys, choice: None }
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether an entry that is for the keys is wanted.
+    pub(super) fn takes(&self, entry: &Entry) -> bool {
+        self.choice.is_none_or(|choice| choice.takes(entry, self.keys))
+    }
+}
+
+impl ReaderChoice {
+    /// Events of these names, from a log that has them in this form.
+    pub fn new(names: Option<EventFilter>, format: EventFormat) -> Self {
+        Self { names, history: None, format }
+    }
+
+    /// A stream begins with this history.
+    pub fn begin_with(&mut self, history: TopicHistory) {
+        self.history = Some(history);
+    }
+
+    /// Whether it wants everything.
+    pub fn is_all(&self) -> bool {
+        self.names.is_none() && self.history.is_none()
+    }
+
+    /// The history has been gone through.
+    pub fn is_past(&mut self, position: Position) {
+        if self.history.as_ref().is_some_and(|history| history.until <= position) {
+            self.history = None;
+        }
+    }
+
+    /// Whether a holder of `keys` wants the entry, which is for one of them. What says that events are missing, or that
+    /// one was taken back, every reader gets.
+    pub fn takes(&self, entry: &Entry, keys: &[Key]) -> bool {
+        let is_named = self.names.as_ref().is_none_or(|names| {
+            let name = entry.name(self.format);
+            names.takes(&name) || name == Reset::EVENT || entry.retracts.is_some()
+        });
+        is_named && self.history.as_ref().is_none_or(|history| history.takes(entry, keys))
+    }
+}
+
+impl TopicHistory {
+    fn takes(&self, entry: &Entry, keys: &[Key]) -> bool {
+        let is_wanted = |key: &Key| match key {
+            Key::Topic(topic) => self.after.get(topic).is_some_and(|after| entry.position > *after),
+            _ => false,
+        };
+        let named = entry.audience.keys().iter();
+        entry.position > self.until || named.filter(|key| keys.contains(key)).any(is_wanted)
+    }
+}
