@@ -300,9 +300,9 @@ impl Streams {
         }
     }
 
-    /// Ends the streams whose places `seat` has taken.
-    pub(super) fn end_replaced(&self, seat: &Seat) {
-        for client in seat.replaced() {
+    /// Ends the streams of `clients`, whose places another one has taken.
+    pub(super) fn end_replaced(&self, clients: &[Name]) {
+        for client in clients {
             self.end_soon(client, CloseReason::Replaced);
         }
     }

@@ -55,8 +55,8 @@ impl Streams {
     /// The caller with a seat of their user's. Last of all: who gives way does so for a stream that is opened.
     pub(super) fn seated(&self, judged: Judged, last_event_id: Option<&str>) -> Result<Judged, Refusal> {
         let full = |why| self.later(why, last_event_id).with(&judged.headers);
-        let seat = judged.seat.of(judged.grant.user.as_ref(), &judged.client).map_err(full)?;
-        self.end_replaced(&seat);
+        let (seat, replaced) = judged.seat.of(judged.grant.user.as_ref(), &judged.client).map_err(full)?;
+        self.end_replaced(&replaced);
         Ok(Judged { seat, ..judged })
     }
 

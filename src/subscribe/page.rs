@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 
 use crate::auth::{Bearer, Denied, Grant, RequestOrigin, Verified};
 use crate::config::RefuseWith;
@@ -66,12 +66,13 @@ impl Streams {
         anothers
     }
 
-    /// The route of a stream whose presence is asked for at `path`, if that is ours.
-    pub fn presence_route<'s>(&'s self, path: &str, query: Option<&str>) -> Option<Route<'s>> {
+    /// The route of a stream whose presence a `GET` of `target` asks for, if that is ours.
+    pub fn presence_route<'s>(&'s self, target: &Uri) -> Option<Route<'s>> {
+        // Every request that goes on to the backend comes by here.
         if !self.routes.tell_presence() {
             return None;
         }
-        let route = self.routes.find(path.strip_suffix("/presence")?, query)?;
+        let route = self.routes.find(target.path().strip_suffix("/presence")?, target.query())?;
         route.page_presence().then_some(route)
     }
 

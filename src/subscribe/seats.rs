@@ -81,8 +81,6 @@ struct OfUser {
     user: Name,
     /// Its age among those that may have to give way.
     number: Option<(u64, GivesWay)>,
-    /// The clients of the streams whose places it has taken.
-    replaced: Vec<Name>,
 }
 
 impl Seats {
@@ -114,11 +112,10 @@ impl Seats {
 }
 
 impl Seat {
-    /// The same seat as `user`'s for the stream of `client`, or that they have as many as they may. Where the oldest
-    /// has to give way, its seat counts for its user no longer; to end its stream is up to the caller
-    /// ([`replaced`](Self::replaced)).
-    pub(super) fn of(mut self, user: Option<&Name>, client: &Name) -> Result<Self, RetryReason> {
-        let Some(user) = user else { return Ok(self) };
+    /// The same seat as `user`'s for the stream of `client`, or that they have as many as they may; and the clients of
+    /// the streams that have to end for it. The seats of these count for the user no longer.
+    pub(super) fn of(mut self, user: Option<&Name>, client: &Name) -> Result<(Self, Vec<Name>), RetryReason> {
+        let Some(user) = user else { return Ok((self, Vec::new())) };
         let mut taken = self.seats.taken.lock();
         let SeatCounts { bounds, by_user, numbered, .. } = &mut *taken;
         let limit = bounds.per_user;
@@ -143,13 +140,8 @@ impl Seat {
             (*numbered, gives_way)
         });
         drop(taken);
-        self.of = Some(OfUser { user: user.clone(), number, replaced });
-        Ok(self)
-    }
-
-    /// The clients of the streams that have to end for it.
-    pub(super) fn replaced(&self) -> &[Name] {
-        self.of.as_ref().map_or(&[], |of| &of.replaced)
+        self.of = Some(OfUser { user: user.clone(), number });
+        Ok((self, replaced))
     }
 
     /// Tells whether it has to end for another one; None where none has to.

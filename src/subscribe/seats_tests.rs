@@ -11,12 +11,12 @@ fn at(text: &str) -> ClientNetwork {
 }
 
 /// A seat of `user`'s for the stream of `client`.
-fn sit(seats: &Arc<Seats>, user: &str, client: &str) -> Result<Seat, RetryReason> {
+fn sit(seats: &Arc<Seats>, user: &str, client: &str) -> Result<(Seat, Vec<Name>), RetryReason> {
     seats.take(at("192.0.2.1")).unwrap().of(Some(&name(user)), &name(client))
 }
 
-fn replaced(seat: &Seat) -> Vec<&str> {
-    seat.replaced().iter().map(Name::as_str).collect()
+fn names(texts: &[&str]) -> Vec<Name> {
+    texts.iter().map(|text| name(text)).collect()
 }
 
 #[test]
@@ -52,20 +52,20 @@ fn other_limits_hold_for_those_who_come() {
 #[test]
 fn the_oldest_of_a_user_gives_way_and_no_other() {
     let seats = Seats::new(SeatLimits { per_user: 2, when_full: WhenFull::Replace, ..NONE });
-    let first = sit(&seats, "u", "1").ok().unwrap();
-    let second = sit(&seats, "u", "2").ok().unwrap();
+    let (first, _) = sit(&seats, "u", "1").ok().unwrap();
+    let (second, _) = sit(&seats, "u", "2").ok().unwrap();
     let _other = sit(&seats, "v", "3").ok().unwrap();
-    let third = sit(&seats, "u", "4").ok().unwrap();
-    assert_eq!(replaced(&third), ["1"]);
+    let (third, replaced) = sit(&seats, "u", "4").ok().unwrap();
+    assert_eq!(replaced, names(&["1"]));
     let due = |seat: &Seat| seat.gives_way().unwrap().is_due();
     assert!(due(&first) && !due(&second) && !due(&third));
     // Its seat was its user's no more when it came back.
     drop(first);
-    assert_eq!(replaced(&sit(&seats, "u", "5").ok().unwrap()), ["2"]);
+    assert_eq!(sit(&seats, "u", "5").ok().unwrap().1, names(&["2"]));
     drop(second);
     // One that ends by itself makes room.
     drop(third);
-    assert!(replaced(&sit(&seats, "u", "6").ok().unwrap()).is_empty());
+    assert!(sit(&seats, "u", "6").ok().unwrap().1.is_empty());
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn one_who_has_more_than_a_new_limit_loses_the_oldest_of_them() {
     seats.limit(SeatLimits { per_user: 4, when_full: WhenFull::Replace, ..NONE });
     let known: Vec<_> = ["1", "2", "3"].iter().map(|client| sit(&seats, "u", client).ok().unwrap()).collect();
     seats.limit(SeatLimits { per_user: 2, when_full: WhenFull::Replace, ..NONE });
-    let last = sit(&seats, "u", "4").ok().unwrap();
-    assert_eq!(replaced(&last), ["1", "2", "3"]);
+    let (last, replaced) = sit(&seats, "u", "4").ok().unwrap();
+    assert_eq!(replaced, names(&["1", "2", "3"]));
     drop(known);
     // One that was opened when none had to give way is not known by its age.
     seats.limit(SeatLimits { per_user: 1, when_full: WhenFull::Replace, ..NONE });

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Daemon, Redis, Stream, eventually, listening};
+use crate::harness::{Backend, Daemon, KEY, Redis, Shell, Stream, eventually, listening};
 use crate::jwt::{SECRET, token};
 
 const OPEN: &str = r#"
@@ -62,6 +62,16 @@ async fn what_a_page_says_of_itself_is_shown_and_can_be_asked_for() {
         .collect();
     there.sort_by_key(|(user, _)| user.to_string());
     assert_eq!(there, [(json!("u1"), json!("phone")), (json!("u2"), json!("tablet"))]);
+    let url = format!("http://{}", daemon.internal);
+    let shell = async |arguments: &[&str]| {
+        let all = [&["connections", "--url", &url], arguments].concat();
+        let finished = Shell::run(&all, &[("SIDESTREAM_PUBLISH_KEY", KEY)], "").await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished.stdout
+    };
+    let rows = shell(&["--meta", "device=phone"]).await;
+    assert!(rows.contains("META") && rows.contains("app=2.1 device=phone"), "{rows}");
+    assert!(shell(&["--count", "--meta", "device=phone", "--meta", "app=1"]).await.starts_with("0 streams"));
     for text in [daemon.log(), done(&daemon, "GET", "/connections").await.to_string()] {
         assert!(!text.contains("s3cret"), "{text}");
     }

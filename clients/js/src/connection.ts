@@ -4,13 +4,6 @@
 import { json, parser } from './parse.js';
 import type { Connect, Connected, ErrorKind, Sink, State, StreamError, Why } from './types.js';
 
-/** A stream that lasted so long has not failed: the next wait starts from the bottom. */
-const LIVED = 5_000;
-/** The longest that a timer can wait; beyond it would fire at once. */
-const LONGEST_WAIT = 2 ** 31 - 1;
-/** Statuses that asking again would only repeat. The rest passes. */
-const FINAL = /^4(?!08|21|25|29)/;
-
 interface Failure {
   kind: ErrorKind;
   status?: number;
@@ -38,7 +31,7 @@ export const connect: Connect = (options, sink) => {
   let retry = 0;
   /** Until then a wake-up does not shorten the wait: the server asked for it. */
   let hold = 0;
-  let alive = 0;
+  let alive: number;
   let why: Why = 'connect';
 
   const set: Sink['state'] = (...told) => {
@@ -112,12 +105,14 @@ export const connect: Connect = (options, sink) => {
     if (!response.ok) throw fault(await refusal(response));
   };
 
+  const say = (body: object) => tell('connect', JSON.stringify(body));
+
   const change = async (names: string[]) => {
     // Without a connection the next one begins with them.
     if (!client) return;
     const those = (on: boolean) => names.filter((name) => own.get(name) === on);
     try {
-      await tell('connect', JSON.stringify({ add: those(true), remove: those(false) }));
+      await say({ add: those(true), remove: those(false) });
     } catch (error: any) {
       // What is refused is not asked for again and again.
       if (error.status) names.map((name) => own.delete(name));
@@ -141,7 +136,7 @@ export const connect: Connect = (options, sink) => {
     const mine = (current = new AbortController());
     const over = () => current !== mine;
     let opened = NaN;
-    let typed = false;
+    let typed: unknown;
     set('connecting', reason);
     if (over()) return;
 
@@ -149,12 +144,14 @@ export const connect: Connect = (options, sink) => {
     const end = (reason: string, failure?: Failure) => {
       if (over()) return;
       halt();
-      failures = !failure || Date.now() - opened > LIVED ? 0 : failures + 1;
+      // A stream that lasted so long has not failed: the next wait starts from the bottom.
+      failures = !failure || Date.now() - opened > 5_000 ? 0 : failures + 1;
       const { final, hold: asked = 0 } = failure ?? {};
       let next: number | undefined;
       if (!final) {
         next = Math.max(retry, asked) + Math.random() * Math.min(max, base * 2 ** failures);
-        next = Math.min(next, LONGEST_WAIT) | 0;
+        // The longest that a timer can wait; beyond it would fire at once.
+        next = Math.min(next, 2 ** 31 - 1) | 0;
         hold = asked && Date.now() + next;
         timer = setTimeout(open, next);
       }
@@ -223,7 +220,8 @@ export const connect: Connect = (options, sink) => {
           why = 'refused';
           return void open();
         }
-        return fail('status', { ...failure, final: FINAL.test(status as any) });
+        return fail('status', { ...failure, // What asking again would only repeat. The rest passes.
+        final: /^4(?!08|21|25|29)/.test(status as any) });
       }
       if (!/^text\/event-stream/.test(response.headers.get('content-type')!)) return fail('content_type', { status });
       const read = parser(block, (time) => {
@@ -263,13 +261,6 @@ export const connect: Connect = (options, sink) => {
       for (const name of names) own.set(name, on);
       return change(names);
     },
-    async publish(topic, event, data) {
-      if (!client) throw fault({ kind: 'publish', reason: 'no_stream' });
-      try {
-        await tell('connect', JSON.stringify({ publish: { topic, event, data } }));
-      } catch (error: any) {
-        throw Object.assign(error, { kind: 'publish' });
-      }
-    },
+    publish: async (publish) => client && say({ publish }),
   };
 };

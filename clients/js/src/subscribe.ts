@@ -2,7 +2,7 @@
 
 import { connect } from './connection.js';
 import { follow } from './page.js';
-import type { EventMap, LinkOptions, Options, Sink, State, Subscription } from './types.js';
+import type { EventMap, LinkOptions, Options, PageEvent, Sink, State, Subscription } from './types.js';
 
 /** A handler's fault is the page's, not the stream's: it is thrown where nothing of ours runs. */
 const call = (handler: ((...values: any[]) => void) | undefined, ...values: unknown[]) => {
@@ -29,11 +29,10 @@ export function subscribe<E extends object = EventMap>(
   // Where a page may not store anything, even looking throws.
   const stored = (id?: string) => {
     try {
-      if (!resume) return;
-      if (!id) return sessionStorage.getItem(key);
-      sessionStorage.setItem(key, id);
-    } catch {}
-    return;
+      return resume && (id ? sessionStorage.setItem(key, id) : sessionStorage.getItem(key));
+    } catch {
+      return;
+    }
   };
   const handlers: Record<string, Set<(...values: any[]) => void>> = Object.create(null);
   const ending = new AbortController();
@@ -86,10 +85,10 @@ export function subscribe<E extends object = EventMap>(
     on,
     renew: async () => over.aborted || link.renew(),
     topics: {
-      add: async (...names: string[]) => link.topics(names, true),
-      remove: async (...names: string[]) => link.topics(names, false),
+      add: (...names: string[]) => link.topics(names, true),
+      remove: (...names: string[]) => link.topics(names, false),
     },
-    publish: async (topic: string, event: string, data?: unknown) => link.publish(topic, event, data),
+    publish: (event: PageEvent) => link.publish(event),
     unsubscribe,
   };
   for (const name in options.on) on(name, options.on[name as never]);

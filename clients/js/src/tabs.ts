@@ -2,7 +2,7 @@
 // from it over a BroadcastChannel what the connection tells. A tab that goes away in any way lets go of the lock, and the
 // next one goes on behind the last id that it has. Every tab keeps what came lately, so that each can tell any other.
 
-import type { Connect, Link, Sink, State } from './types.js';
+import type { Connect, Link, PageEvent, Sink, State } from './types.js';
 
 /** What a tab keeps: so many items, and so many characters of their data. */
 const KEPT = 1_000;
@@ -170,13 +170,10 @@ export const tabs =
       }
     };
 
-    const say = (topic: string, event: string, data?: unknown) =>
-      link?.publish(topic, event, data) ?? Promise.reject(Object.assign(new Error('no stream'), { kind: 'publish' }));
-
     const does = {
       renew: async () => link?.renew(),
       topics: (from: string, names: string[], on: boolean) => want(from, names, on),
-      publish: async (_: string, topic: string, event: string, data?: unknown) => say(topic, event, data),
+      publish: async (_: string, event: PageEvent) => void (await link?.publish(event)),
     };
 
     const lead = async () => {
@@ -369,8 +366,8 @@ export const tabs =
         if (leader === me) await link?.renew();
         else if (leader) await ask('renew');
       },
-      async publish(topic, event, data) {
-        await (leader && leader !== me ? ask('publish', topic, event, data) : say(topic, event, data));
+      async publish(event) {
+        await (leader && leader !== me ? ask('publish', event) : link?.publish(event));
       },
       async topics(names, on) {
         for (const name of names) own[on ? 'add' : 'delete'](name);

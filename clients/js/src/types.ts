@@ -75,8 +75,7 @@ export type ErrorKind =
   | 'refused' // the server asks to come back later
   | 'ask' // the token, url or headers callback failed
   | 'renew' // a new token was not accepted for the running stream
-  | 'topics' // topics were not accepted
-  | 'publish'; // an event was not accepted, or there is no stream to publish as
+  | 'topics'; // topics were not accepted
 
 export interface StreamError extends Error {
   kind: ErrorKind;
@@ -126,6 +125,14 @@ export interface Topics {
   remove(...topics: string[]): Promise<void>;
 }
 
+/** What a page publishes. */
+export interface PageEvent {
+  topic: string;
+  /** One of the route's `page_publish`. */
+  event: string;
+  data?: unknown;
+}
+
 /** One connection, or this tab's part of a shared one. */
 export interface Link {
   /** Starts, or goes on after a pause. */
@@ -135,7 +142,7 @@ export interface Link {
   wake(fresh: boolean): void;
   renew(): Promise<void>;
   topics(names: string[], on: boolean): Promise<void>;
-  publish(topic: string, event: string, data?: unknown): Promise<void>;
+  publish(event: PageEvent): Promise<unknown>;
 }
 
 export type Connect = (options: LinkOptions, sink: Sink) => Link;
@@ -188,10 +195,10 @@ export interface Subscription<E extends object = EventMap> {
   /** Topics of this stream's own, asked for again after each reconnect. The route needs `change_topics = true`. */
   readonly topics: Topics;
   /**
-   * Publishes to everybody else on a topic: what others get is `{ user, data }`. It is sent once, and rejects while there is
-   * no stream. The route needs `page_publish`, and the token has to grant it.
+   * Publishes to everybody else on a topic: what others get is `{ user, data }`. It is sent once, and not at all while there
+   * is no stream. The route needs `page_publish`, and the token has to grant it.
    */
-  publish(topic: string, event: string, data?: unknown): Promise<void>;
+  publish(event: PageEvent): Promise<unknown>;
   /** Ends it for good. No handler is called any more, no timer is left. */
   unsubscribe(): void;
 }

@@ -154,7 +154,7 @@ impl Public {
                 _ => self.streams.strip_token(&route, &mut request),
             }
         }
-        if let Some(route) = self.streams.presence_route(request.uri().path(), request.uri().query()) {
+        if let Some(route) = self.streams.presence_route(request.uri()) {
             match *request.method() {
                 Method::GET => {
                     let answer = self.tell_presence(&route, request, connection);
