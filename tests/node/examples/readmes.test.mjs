@@ -1,7 +1,7 @@
 // What the examples' pages say of their code, held against it.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { table } from '../../../examples/migrations/count.mjs';
 import { repository } from './example.mjs';
@@ -49,6 +49,24 @@ test('the README of every migration counts its lines', () => {
     assert.ok(read(`examples/migrations/${name}/README.md`).includes(table(name)), `${name}: the table is now\n${table(name)}`);
   }
 });
+
+test('the pages of every migration are the same before and after', () => {
+  for (const folder of folders.filter((folder) => folder.endsWith('/after'))) {
+    const pages = (version) => ['public', 'src/main.jsx', 'src/useSSE.js'].flatMap((part) => contents(folder.replace(/after$/, version), part));
+    const [before, after] = ['before', 'after'].map(pages);
+    assert.ok(before.some(([name]) => name.endsWith('index.html')), `${folder}: no page was found`);
+    assert.deepEqual(after, before, folder);
+  }
+});
+
+/** Every file of a part of an example, links followed, with its bytes. */
+function contents(folder, part) {
+  const path = `${repository}${folder}/${part}`;
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found) return [];
+  if (!found.isDirectory()) return [[part, readFileSync(path, 'base64')]];
+  return readdirSync(path).sort().flatMap((name) => contents(folder, `${part}/${name}`));
+}
 
 test('pages have the look of all pages', () => {
   const look = read('src/web/look/style.css');

@@ -24,19 +24,29 @@ app.post('/api/login', (req, res) => {
 });
 
 // EventSource sends no header, so the token of a stream comes in the query.
-function member(req, res, next) {
+function user(req, res, next) {
   const token = req.query.token ?? req.get('authorization')?.replace('Bearer ', '');
   try {
     req.user = jwt.verify(token, JWT_SECRET).sub;
   } catch {
     return res.status(401).json({ error: 'Please log in.' });
   }
+  next();
+}
+
+function conversation(req, res, next) {
   req.conversation = req.query.conversationId;
   if (!conversationsOf(req.user).includes(req.conversation)) return res.status(403).json({ error: 'Not your conversation.' });
   next();
 }
 
-app.get('/api/chat/stream', member, (req, res) => addClient(req.conversation, req.user, req, res));
+const member = [user, conversation];
+
+// Without a conversation it is for all of the user's.
+app.get('/api/chat/stream', user, (req, res) => {
+  if (!req.query.conversationId) return addClient(conversationsOf(req.user), req.user, req, res);
+  conversation(req, res, () => addClient([req.conversation], req.user, req, res));
+});
 
 app.get('/api/chat/messages', member, (req, res) => res.json(messages[req.conversation]));
 

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 const HEARTBEAT = 30_000;
 const conversations = new Map(); // conversation → Map of client id → { user, res }
 
-export function addClient(conversation, user, req, res) {
+export function addClient(joined, user, req, res) {
   const client = randomUUID();
   res.writeHead(200, {
     'Content-Type': 'text/event-stream',
@@ -13,10 +13,11 @@ export function addClient(conversation, user, req, res) {
     'X-Accel-Buffering': 'no',
   });
 
-  if (!conversations.has(conversation)) conversations.set(conversation, new Map());
-  const clients = conversations.get(conversation);
-  clients.set(client, { user, res });
-  write(res, 'connected', { clientId: client, conversationId: conversation, timestamp: Date.now() });
+  for (const conversation of joined) {
+    if (!conversations.has(conversation)) conversations.set(conversation, new Map());
+    conversations.get(conversation).set(client, { user, res });
+  }
+  write(res, 'connected', { clientId: client, conversationId: req.query.conversationId ?? null, timestamp: Date.now() });
 
   const heartbeat = setInterval(() => {
     try {
@@ -28,8 +29,11 @@ export function addClient(conversation, user, req, res) {
 
   function remove() {
     clearInterval(heartbeat);
-    clients.delete(client);
-    if (clients.size === 0) conversations.delete(conversation);
+    for (const conversation of joined) {
+      const clients = conversations.get(conversation);
+      clients?.delete(client);
+      if (clients?.size === 0) conversations.delete(conversation);
+    }
   }
   req.on('close', remove);
   res.on('error', remove);
