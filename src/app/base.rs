@@ -5,13 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::app::adapters::WebhookNotifier;
-use crate::app::settings::{fanout_settings, member_bounds, page_changes, rate_settings, retention};
+use crate::app::settings::{
+    end_bounds, fanout_settings, member_bounds, page_changes, rate_settings, retention, state_bounds,
+};
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
 use crate::capture::Recordings;
 use crate::config::{Config, HookEvent, ListenAddress};
 use crate::control::{
-    Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicList,
+    Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicEnds,
+    TopicList,
 };
 use crate::dashboard::{Board, BoardIdentity, BoardRedis};
 use crate::fanout::{Fanout, Watcher};
@@ -21,7 +24,7 @@ use crate::memory::Memory;
 use crate::publish::{PublishService, Relay};
 use crate::rate::Rates;
 use crate::redis;
-use crate::redis::ChannelUpdates;
+use crate::redis::{ChannelUpdates, CommandReaders};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstreams;
 use crate::webhooks::Webhooks;
@@ -37,6 +40,7 @@ pub(super) struct Base {
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) topics: Arc<TopicAssignments>,
     pub(super) take_backs: Arc<TakeBacks>,
+    pub(super) ends: Arc<TopicEnds>,
     pub(super) control: Arc<Control>,
     pub(super) topic_list: Arc<TopicList>,
     pub(super) rates: Arc<Rates>,
@@ -70,6 +74,7 @@ impl Base {
         let patience = config.redis.as_ref().map_or(Duration::ZERO, |redis| 2 * redis.timeout);
         let topics = Arc::new(TopicAssignments::new(Arc::clone(&log), Arc::clone(&fanout), patience));
         let take_backs = Arc::new(TakeBacks::new(Arc::clone(&log), patience, order.last.clone()));
+        let ends = Arc::new(TopicEnds::new(Arc::clone(&log), patience));
         let control = Arc::new(Control::new(
             &config.auth,
             page_changes(&config.limits),
@@ -91,6 +96,7 @@ impl Base {
             webhooks,
             topics,
             take_backs,
+            ends,
             control,
             topic_list,
             rates: Arc::new(Rates::new(&rate_settings(&config.limits))),
@@ -121,10 +127,16 @@ impl Base {
             idempotency_window: config.log.idempotency_window,
         };
         // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
-        let (last, readers) = (&self.order.last, (&self.topics, &self.take_backs));
-        let handles = redis::start_redis(redis, limits, &self.log, readers, &self.health, last);
+        let last = &self.order.last;
+        let readers = CommandReaders {
+            topics: Arc::clone(&self.topics),
+            take_backs: Arc::clone(&self.take_backs),
+            ends: Arc::clone(&self.ends),
+        };
+        let handles = redis::start_redis(redis, limits, &self.log, &readers, &self.health, last);
         let handles = handles.map_err(io::Error::other)?;
-        self.topics.connect(handles.peers);
+        self.topics.connect(Arc::clone(&handles.peers));
+        self.ends.connect(handles.peers);
         self.take_backs.connect(handles.take_backs);
         let bus = redis::start_bus(redis, Arc::clone(&self.control), last).map_err(io::Error::other)?;
         self.control.connect(Arc::new(bus));
@@ -186,6 +198,10 @@ pub(super) fn build_log(config: &Config) -> Arc<Log> {
     let retention = retention(&config.log);
     let log = if follows { Log::following(retention) } else { Log::new(retention) };
     let retracted = config.sse.retracted_as.0.clone();
+    if let Some(bounds) = state_bounds(config) {
+        log.keep_state(bounds);
+    }
+    log.remember_ends(end_bounds(&config.limits));
     Arc::new(
         log.with_format(config.sse.events).bounded(member_bounds(&config.limits)).retracted_as(retracted),
     )

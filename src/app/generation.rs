@@ -131,7 +131,7 @@ pub(super) fn build_internal(
         probes,
         last.clone(),
     )
-    .with_take_backs(Arc::clone(&base.take_backs));
+    .with_take_backs(Arc::clone(&base.take_backs), Arc::clone(&base.ends));
     if config.dashboard.is_on() {
         let keys = match before.and_then(server::Internal::dashboard_keys) {
             Some(keys) => keys.renewed(&config.dashboard),

@@ -136,6 +136,7 @@ async fn upkeep(log: Arc<Log>, revocations: Arc<Revocations>, metrics: Metrics, 
             () = drain.started() => return,
             _ = every.tick() => {
                 log.trim();
+                log.trim_ends();
                 revocations.trim();
                 in_force.set(revocations.len() as f64);
                 metrics.upkeep();

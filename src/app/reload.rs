@@ -16,7 +16,9 @@ use tracing::{error, info, warn};
 use crate::app::base::Base;
 use crate::app::generation::{PublicSide, build_internal, build_keys};
 use crate::app::running_config::RunningConfig;
-use crate::app::settings::{member_bounds, page_changes, rate_settings, shown_lines};
+use crate::app::settings::{
+    end_bounds, member_bounds, page_changes, rate_settings, shown_lines, state_bounds,
+};
 use crate::config::{BadConfig, CheckedConfig, Config, ConfigChanges, HookEvent, Problem, Severity};
 use crate::fanout::Watcher;
 use crate::health::Reporter;
@@ -196,10 +198,14 @@ impl Reloader {
                 base.health.forget(name);
             }
         }
+        if let Some(bounds) = state_bounds(config) {
+            base.log.keep_state(bounds);
+        }
         if config.limits != before.limits {
             side.public.streams().limit(&config.limits);
             base.recordings.limit(&config.limits);
             base.log.bound(member_bounds(&config.limits));
+            base.log.remember_ends(end_bounds(&config.limits));
             base.rates.set(&rate_settings(&config.limits));
             base.memory.set(config.limits.memory);
         }

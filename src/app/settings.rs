@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::auth::ReservedEvents;
 use crate::config;
 use crate::config::Config;
+use crate::event::EventName;
 use crate::fanout;
 use crate::fanout::Heartbeat;
-use crate::log::{MemberBounds, Retention};
+use crate::log::{EndBounds, MemberBounds, Retention, StateBounds};
 use crate::pace::Rate;
 use crate::rate::RateSettings;
 use crate::telemetry::LineKind;
@@ -67,7 +68,20 @@ pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
     });
     let presence = &config.presence;
     let presence = [&presence.online, &presence.offline].into_iter().filter(|_| !presence.topics.is_empty());
-    own.chain(presence.cloned()).chain(config.sse.retracted_as.0.clone()).collect()
+    let ended = EventName::parse("topic_ended").expect("a name of our own");
+    own.chain(presence.cloned()).chain(config.sse.retracted_as.0.clone()).chain([ended]).collect()
+}
+
+/// How much state is kept for snapshots; None where no route gives any.
+pub(super) fn state_bounds(config: &Config) -> Option<StateBounds> {
+    let bytes = usize::try_from(config.log.snapshot_bytes.0).unwrap_or(usize::MAX);
+    let bounds = StateBounds { keys: config.log.snapshot_keys, bytes };
+    config.streams.iter().any(|stream| stream.snapshot).then_some(bounds)
+}
+
+/// How many ended topics are remembered.
+pub(super) fn end_bounds(limits: &config::Limits) -> EndBounds {
+    EndBounds { topics: limits.ended_topics, age: limits.ended_for }
 }
 
 pub(super) fn fanout_settings(config: &Config) -> fanout::Settings {

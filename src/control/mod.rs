@@ -16,6 +16,7 @@ mod presence;
 mod revoke;
 mod service;
 mod take_back;
+mod topic_end;
 mod topic_list;
 mod topics;
 
@@ -38,6 +39,7 @@ pub use crate::control::presence::{
 pub use crate::control::revoke::{BadRevoke, Revoked};
 pub use crate::control::service::Control;
 pub use crate::control::take_back::{TakeBackBus, TakeBackError, TakeBackRecord, TakeBacks};
+pub use crate::control::topic_end::{TopicEndError, TopicEnds};
 pub use crate::control::topic_list::{ListedTopic, MAX_TOPICS, TopicList, TopicPage};
 pub use crate::control::topics::{
     BadTopics, HolderTopics, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,

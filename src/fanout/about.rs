@@ -8,6 +8,7 @@ use crate::fanout::deadlines::Deadlines;
 use crate::fanout::look::StreamLook;
 use crate::fanout::quiet::QuietTime;
 use crate::fanout::requests::{StreamStart, TokenIds};
+use crate::fanout::snapshot::SnapshotCursor;
 use crate::fanout::wheel::Tick;
 use crate::log::{Position, ReaderChoice};
 use crate::pace::Pace;
@@ -28,6 +29,10 @@ pub(super) struct SubscriberMeta {
     pub(super) tokens: TokenIds,
     /// Of the changes that its page makes of its topics.
     pub(super) pace: Pace,
+    /// It gets a snapshot after a reset, too.
+    pub(super) wants_snapshots: bool,
+    /// The one that is on its way.
+    pub(super) snapshot: Option<Box<SnapshotCursor>>,
     pub(super) deadlines: Deadlines,
     /// Where it may not be quiet for ever.
     pub(super) quiet: Option<Box<QuietTime>>,

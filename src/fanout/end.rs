@@ -29,10 +29,12 @@ pub enum CloseReason {
     SentFarAway,
     /// The application ended the stream that it was read from: what it says now, it says to each.
     SourceEnded,
+    /// Its last topic has ended.
+    Ended,
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientGone,
         Self::Stalled,
         Self::Expired,
@@ -46,6 +48,7 @@ impl CloseReason {
         Self::SentAway,
         Self::SentFarAway,
         Self::SourceEnded,
+        Self::Ended,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -62,11 +65,13 @@ impl CloseReason {
             Self::Kicked => "kicked",
             Self::SentAway | Self::SentFarAway => "sent_away",
             Self::SourceEnded => "source_ended",
+            Self::Ended => "ended",
         }
     }
 
-    /// Whether the client gets a `closing` event: it is there and reads, and can act on it.
+    /// Whether the client gets a `closing` event: it is there and reads, and can act on it. One whose last topic has
+    /// ended has got it in its place.
     pub(super) fn is_said(self) -> bool {
-        !matches!(self, Self::ClientGone | Self::Stalled | Self::Lagged)
+        !matches!(self, Self::ClientGone | Self::Stalled | Self::Lagged | Self::Ended)
     }
 }

@@ -167,6 +167,12 @@ impl Index {
         asked.map(|held| self.keys[held.key() as usize].key.clone()).collect()
     }
 
+    /// How many topics a subscriber holds.
+    pub(super) fn topics_of(&self, slot: SubscriberSlot) -> usize {
+        let is_topic = |held: &&HeldKey| matches!(self.keys[held.key() as usize].key, Key::Topic(_));
+        self.held[slot as usize].iter().filter(is_topic).count()
+    }
+
     /// The subscribers that hold `key`.
     pub(super) fn holders(&self, key: &Key) -> Vec<SubscriberSlot> {
         let Some(number) = self.find(key) else { return Vec::new() };

@@ -20,6 +20,8 @@ mod settings;
 mod shard;
 mod shards;
 mod sink;
+mod snapshot;
+mod snapshotting;
 mod subscriber;
 mod topics;
 mod watcher;
@@ -33,6 +35,7 @@ pub use crate::fanout::requests::{
 pub use crate::fanout::settings::{Heartbeat, Settings};
 pub use crate::fanout::shards::Fanout;
 pub use crate::fanout::sink::{ChannelReader, Cut, Framing, Sink};
+pub use crate::fanout::snapshot::SnapshotWish;
 pub use crate::fanout::subscriber::Join;
 pub use crate::fanout::watcher::{StreamEnd, Watched, Watcher};
 

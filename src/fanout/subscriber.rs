@@ -17,6 +17,7 @@ use crate::fanout::look::{Outgoing, OwnFrame, StreamLook};
 use crate::fanout::meters::ShardCounts;
 use crate::fanout::requests::{StreamStart, Times};
 use crate::fanout::sink::{Framing, OwnedSink, Sink};
+use crate::fanout::snapshot::SnapshotWish;
 use crate::fanout::wheel::Tick;
 use crate::log::{AppliedEdit, Entry, Log, Position, ReaderChoice, Reset, Wanted};
 use crate::trace::TraceContext;
@@ -32,6 +33,8 @@ pub struct Join {
     pub keys: Vec<Key>,
     /// The log's head when the keys were decided upon: what is removed later, it lets go of.
     pub decided: Position,
+    /// It begins with the newest event of each key, and does so again when it has fallen out of the log.
+    pub snapshot: SnapshotWish,
     /// For the log line.
     pub client: Name,
     /// Where the client is.
@@ -132,14 +135,16 @@ pub(super) enum Progress {
     Change(Arc<AppliedEdit>),
     /// The log has let go of what it had before it: why.
     Lost(Reset),
+    /// It has lost its last topic, and is told.
+    Ended,
     Blocked,
     Gone,
 }
 
 /// What one turn of a subscriber that is behind may write: enough to be worth the call, and not so much that
 /// others wait.
-const TURN_EVENTS: usize = 256;
-const TURN_BYTES: usize = 64 << 10;
+pub(super) const TURN_EVENTS: usize = 256;
+pub(super) const TURN_BYTES: usize = 64 << 10;
 
 impl Subscriber {
     pub(super) fn new(sink: OwnedSink, generation: u64, now: Tick, join: NewSubscriber) -> Self {
@@ -168,6 +173,9 @@ impl Subscriber {
         now: Tick,
         counts: &mut ShardCounts,
     ) -> Progress {
+        if let Some(snapshot) = self.about.snapshot.take() {
+            return self.advance_snapshot(snapshot, log, keys, (now, counts));
+        }
         let wanted = Wanted { keys, choice: self.about.choice.as_deref() };
         let replay = match log.replay(wanted, self.cursor, TURN_EVENTS, TURN_BYTES) {
             Ok(replay) => replay,
@@ -175,16 +183,7 @@ impl Subscriber {
             Err(Reset::TooOld) => return Progress::Lost(Reset::TooSlow),
             Err(why) => return Progress::Lost(why),
         };
-        let wrote = if self.is_special {
-            let entries = replay.entries.iter();
-            let frames: Vec<OwnFrame> =
-                entries.map(|entry| self.own_frame(entry, log.format(), || keys.to_vec())).collect();
-            self.write_entries(frames.iter().map(OwnFrame::outgoing), None, now, counts)
-        } else {
-            let entries = replay.entries.iter().map(|entry| Outgoing::of(entry));
-            self.write_entries(entries, None, now, counts)
-        };
-        match wrote {
+        match self.write_replayed(&replay.entries, log, keys, (now, counts)) {
             WriteOutcome::All => {
                 self.cursor = self.cursor.max(replay.through);
                 if self.is_special {

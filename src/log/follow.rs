@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::clock::from_unix_ms;
 use crate::event::{Audience, Event, EventFormat, EventId, Frame, Key};
 use crate::log::cost::cost;
+use crate::log::ending::{EndOutcome, EndRequest};
 use crate::log::entry::{Located, Reset};
 use crate::log::memory::{Edited, Following, Log, Retention, State};
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
@@ -34,6 +35,8 @@ pub enum RecordKind {
     Change(EditRequest),
     /// Events are taken back.
     TakeBack(TakeBackRequest),
+    /// A topic ends, or begins anew.
+    End(EndRequest),
     /// Nothing of ours.
     Nothing,
 }
@@ -65,6 +68,8 @@ pub struct CopyOutcome {
     pub made: Vec<EditOutcome>,
     /// What was taken back, in order.
     pub taken: Vec<TakeBackOutcome>,
+    /// What ended or began anew, in order.
+    pub ended: Vec<EndOutcome>,
 }
 
 /// The newest part of a log, gathered from its end backwards within the retention.
@@ -94,6 +99,7 @@ enum HistoryRecord {
     Event(PreparedEvent),
     Change { id: EventId, asked: EditRequest, at: Instant },
     TakeBack { id: EventId, asked: TakeBackRequest, at: Instant },
+    End { id: EventId, asked: EndRequest, at: Instant },
 }
 
 /// An event that only needs its position.
@@ -126,6 +132,7 @@ impl History {
             }
             RecordKind::Change(asked) => (asked.cost(), Some(HistoryRecord::Change { id, asked, at })),
             RecordKind::TakeBack(asked) => (asked.cost(), Some(HistoryRecord::TakeBack { id, asked, at })),
+            RecordKind::End(asked) => (asked.cost(), Some(HistoryRecord::End { id, asked, at })),
             RecordKind::Event(_) | RecordKind::Nothing => (0, None),
         };
         if let Some(kept) = kept {
@@ -271,6 +278,12 @@ impl Log {
                             state.store.lose(&asked.of);
                         }
                     }
+                    // What is known already is known by its place there.
+                    HistoryRecord::End { id, asked, at } => {
+                        if id.order() > had.order() {
+                            copied.ended.push(state.end_at(asked, at));
+                        }
+                    }
                     HistoryRecord::TakeBack { id, asked, at } => {
                         // Who follows was told, or is told that the log begins anew.
                         copied.taken.push(self.take_back_at(&mut state, id, asked, at, false));
@@ -296,6 +309,7 @@ impl Log {
             Event(bool, PreparedEvent),
             Change(EditRequest),
             TakeBack(TakeBackRequest),
+            End(EndRequest),
             Nothing,
         }
         let (now, format, keeps_sources) = (Instant::now(), self.format(), self.keeps_sources());
@@ -318,6 +332,7 @@ impl Log {
                     }
                     RecordKind::Change(asked) => Next::Change(asked),
                     RecordKind::TakeBack(asked) => Next::TakeBack(asked),
+                    RecordKind::End(asked) => Next::End(asked),
                     RecordKind::Nothing => Next::Nothing,
                 };
                 (id, next)
@@ -341,6 +356,7 @@ impl Log {
                         state.each_feed(feeds, |feed| feed.push(&entry));
                     }
                     Next::Change(asked) => copied.made.push(state.make(id, asked, now)),
+                    Next::End(asked) => copied.ended.push(state.end_at(asked, now)),
                     Next::TakeBack(asked) => {
                         copied.taken.push(self.take_back_at(&mut state, id, asked, now, true));
                     }

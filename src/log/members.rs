@@ -13,6 +13,7 @@ use std::time::Instant;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::event::{Key, Name};
+use crate::log::ended::{EndedTopics, end_change};
 use crate::log::held_by::HeldBy;
 use crate::log::position::Position;
 use crate::log::sets::{Sets, UnsavedHolders, is_shared};
@@ -26,6 +27,8 @@ pub(super) struct Members {
     sets: Sets,
     /// Whose sets are to be kept elsewhere; None where nobody keeps them.
     pub(super) unsaved: Option<UnsavedHolders>,
+    /// Topics that have ended: nobody is given them.
+    pub(super) ended: EndedTopics,
     /// Those of clients.
     pub(super) waiting: WaitingChanges,
     /// Those of users and sessions.
@@ -76,6 +79,16 @@ impl Members {
         Ok(Some(change))
     }
 
+    /// Ends a topic at `position`: whoever holds it then does so no more.
+    pub(super) fn end(&mut self, topic: &Name, position: Position, at: Instant) -> Arc<AppliedEdit> {
+        let change = end_change(topic, position, at);
+        self.bytes += cost(&change);
+        self.index.entry_ref(&change.of).or_default().push_back(position);
+        self.changes.push_back(Arc::clone(&change));
+        self.ended.add(topic, position, at);
+        change
+    }
+
     /// Lets go of the set of a holder that is gone for good. No stream holds it, so that there is nothing to follow.
     pub(super) fn forget(&mut self, of: &Key) {
         self.sets.put(of, BTreeSet::new());
@@ -114,16 +127,17 @@ impl Members {
     /// What the holders among `keys` gave at `position`: today's sets with the later changes undone.
     pub(super) fn at(&self, keys: &[Key], position: Position) -> HeldTopics {
         let mut held = HeldTopics::default();
+        let has_ended = |topic: &Name| self.ended.end_of(topic).is_some_and(|end| end <= position);
         for key in keys {
             let Some(via) = HeldBy::of(key) else { continue };
-            for topic in self.topics(key) {
+            for topic in self.topics(key).filter(|topic| !has_ended(topic)) {
                 held.give(topic, via);
             }
             for change in self.of(key, position).rev() {
                 for topic in &change.add {
                     held.take(topic, via);
                 }
-                for (topic, _) in change.remove.iter().filter(|(_, was)| *was) {
+                for (topic, _) in change.remove.iter().filter(|(topic, was)| *was && !has_ended(topic)) {
                     held.give(topic, via);
                 }
             }
@@ -141,7 +155,11 @@ impl Members {
 
     /// The topics that the changes after `position` took from holders among `keys`.
     pub(super) fn removed(&self, keys: &[Key], position: Position) -> Vec<Name> {
-        let changes = keys.iter().flat_map(|key| self.of(key, position));
+        let changes = keys.iter().flat_map(|key| self.of(key, position)).filter(|change| match &change.of {
+            // It may have begun anew since.
+            Key::Topic(topic) => self.ended.end_of(topic) == Some(change.position),
+            _ => true,
+        });
         changes.flat_map(|change| change.remove.iter().map(|(topic, _)| topic.clone())).collect()
     }
 
@@ -178,7 +196,8 @@ impl Members {
             true => Position(0),
             false => self.lost[self.hasher.hash_one(key) as usize % LOST],
         };
-        let lost = |key: &Key| if is_shared(key) { shared(key) } else { self.waiting.lost(key) };
+        let is_here = |key: &Key| is_shared(key) || matches!(key, Key::Topic(_));
+        let lost = |key: &Key| if is_here(key) { shared(key) } else { self.waiting.lost(key) };
         keys.iter().map(lost).max().unwrap_or_default()
     }
 

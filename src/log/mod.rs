@@ -7,6 +7,9 @@
 
 mod choice;
 mod cost;
+mod ended;
+mod ending;
+mod entering;
 mod entry;
 mod feed;
 mod follow;
@@ -18,7 +21,9 @@ mod position;
 mod rendering;
 mod sets;
 mod since;
+mod snapshot;
 mod source;
+mod state;
 mod store;
 mod take_back;
 mod taken;
@@ -26,6 +31,8 @@ mod topic_edit;
 mod waiting;
 
 pub use crate::log::choice::{ReaderChoice, TopicHistory, Wanted};
+pub use crate::log::ended::EndBounds;
+pub use crate::log::ending::{EndOutcome, EndRequest};
 pub use crate::log::entry::{Entry, Located, Membership, Replay, Reset};
 pub use crate::log::feed::{Feed, FeedBatch};
 pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, LogRecord, RecordKind};
@@ -33,6 +40,7 @@ pub use crate::log::held_by::HeldBy;
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
 pub use crate::log::position::{Cursor, Position};
+pub use crate::log::state::{StateBounds, StatePart};
 pub use crate::log::take_back::{
     ContentHash, FoundEvent, TakeBack, TakeBackOutcome, TakeBackRequest, TakenBack, notice_data,
 };

@@ -10,12 +10,13 @@ use hashbrown::HashMap;
 use crate::event::{Audience, EventId, Frame, Key, Tag};
 use crate::log::choice::Wanted;
 use crate::log::cost::cost;
-use crate::log::entry::{Entry, Membership, Replay, Reset};
+use crate::log::entry::{Entry, Replay, Reset};
 use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
+use crate::log::state::KeyedState;
 use crate::log::taken::TakenIds;
-use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, TopicEdit};
+use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, TopicEdit};
 use crate::trace::TraceContext;
 
 /// How much the store keeps. Whatever is met first trims.
@@ -47,6 +48,8 @@ pub(super) struct Store {
     /// The newest stored entry of each coalescing key and audience.
     pub(super) newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
     pub(super) bytes: usize,
+    /// The newest of each coalescing key, where routes give snapshots.
+    pub(super) state: Option<Box<KeyedState>>,
     /// What was taken back.
     pub(super) taken: TakenIds,
     /// Who was given which topics.
@@ -72,6 +75,7 @@ impl Store {
             index: HashMap::new(),
             newest: HashMap::new(),
             bytes: 0,
+            state: None,
             taken: TakenIds::default(),
             members: Members::default(),
             head: Position(0),
@@ -89,6 +93,9 @@ impl Store {
         self.newest.clear();
         self.bytes = 0;
         self.taken = TakenIds::default();
+        if let Some(state) = &mut self.state {
+            state.clear();
+        }
         // A place of its own: a reader with everything up to the old head has not got what comes now.
         self.head = self.head.next();
         self.head_id = origin;
@@ -161,9 +168,10 @@ impl Store {
             self.head_id = id;
             if let Some(key) = &entry.coalesce {
                 let earlier = self.newest.insert((key.clone(), entry.audience.clone()), Arc::clone(&entry));
-                if let Some(earlier) = earlier {
+                if let Some(earlier) = &earlier {
                     earlier.superseded.store(true, Ordering::Relaxed);
                 }
+                self.renew_state(&entry, earlier.as_deref());
             }
             for key in entry.audience.keys() {
                 let places = self.index.entry_ref(key).or_default();
@@ -198,10 +206,16 @@ impl Store {
         Ok(change)
     }
 
+    /// A place for something that is no event.
+    pub(super) fn take_place(&mut self) -> Position {
+        self.head = self.head.next();
+        self.head
+    }
+
     /// Notes, in a place of its own, that the topics of `of` changed there in a way that nobody knows any more.
     pub(super) fn lose(&mut self, of: &Key) {
-        self.head = self.head.next();
-        self.members.lose(of, self.head);
+        let position = self.take_place();
+        self.members.lose(of, position);
     }
 
     /// Lets go of what is beyond the bounds at `now`, in the order of its places: no change before the events that
@@ -244,7 +258,14 @@ impl Store {
         if let Some(key) = &entry.coalesce
             && !entry.superseded.load(Ordering::Relaxed)
         {
-            self.newest.remove(&(key.clone(), entry.audience.clone()));
+            match &mut self.state {
+                None => drop(self.newest.remove(&(key.clone(), entry.audience.clone()))),
+                Some(state) => {
+                    let gone =
+                        state.outlive(&entry, cost(&entry.audience, &entry.frame, entry.source.as_deref()));
+                    gone.iter().for_each(|entry| self.forget_newest(entry));
+                }
+            }
         }
         if let Some(retracted) = &entry.retracts {
             self.taken.remove(**retracted);
@@ -347,29 +368,6 @@ impl Store {
                 }
                 _ => return count,
             }
-        }
-    }
-
-    /// What the user, session and client among `keys` give at `after`, and from where a subscriber of theirs goes on:
-    /// `after`, or, where changes have been let go of with all events before them, behind those.
-    pub(super) fn enter(&self, keys: &[Key], after: Position) -> (HeldTopics, Position) {
-        if !self.holds(after) {
-            // It begins with a reset.
-            return (self.members.at(keys, self.head), after);
-        }
-        let after = after.max(self.members.trimmed());
-        let at = if self.members.has_lost(keys, after) { self.head } else { after };
-        (self.members.at(keys, at), after)
-    }
-
-    /// What the user, session and client among `keys` give now, and what was taken from them after `since`.
-    pub(super) fn membership(&self, keys: &[Key], since: Position) -> Membership {
-        let known = !self.members.has_lost(keys, since);
-        Membership {
-            head: self.head(),
-            held: self.members.at(keys, self.head),
-            removed: known.then(|| self.members.removed(keys, since)),
-            added_by_page: self.members.added_by_page(keys, since),
         }
     }
 

@@ -5,7 +5,7 @@
 //! back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -255,9 +255,15 @@ impl Store {
         if !self.is_own(id) {
             return None;
         }
-        let at = self.entries.binary_search_by_key(&Some(id.order()), |entry| entry.id.map(|id| id.order()));
-        let entry = &self.entries[at.ok()?];
-        let places = self.index.get(&Key::Topic(topic.clone()))?;
+        let key = Key::Topic(topic.clone());
+        let found =
+            self.entries.binary_search_by_key(&Some(id.order()), |entry| entry.id.map(|id| id.order()));
+        let Ok(at) = found else {
+            let mut kept = self.state.iter().flat_map(|state| state.kept());
+            return kept.find(|entry| entry.id == Some(id) && entry.audience.keys().contains(&key));
+        };
+        let entry = &self.entries[at];
+        let places = self.index.get(&key)?;
         // What tells of another is no event that anybody published.
         (places.binary_search(&entry.position).is_ok() && entry.retracts.is_none()).then_some(entry)
     }
@@ -282,8 +288,11 @@ impl Store {
                 audience.map(notice).into_iter().collect()
             }
             TakeBack::Alike { topic, print } => {
-                let places = self.index.get(&Key::Topic(topic.clone())).into_iter().flatten();
+                let key = Key::Topic(topic.clone());
+                let places = self.index.get(&key).into_iter().flatten();
                 let entries = places.map(|&place| self.get(place)).filter(|entry| entry.retracts.is_none());
+                let kept = self.state.iter().flat_map(|state| state.kept());
+                let entries = entries.chain(kept.filter(|entry| entry.audience.keys().contains(&key)));
                 let alike = entries.filter(|entry| ContentHash::of(entry, format).as_ref() == Some(print));
                 let alike: Vec<Arc<Entry>> = alike.cloned().collect();
                 for entry in &alike {
@@ -307,9 +316,12 @@ impl Store {
 
     /// Lets go of all that is kept for `key`; what is for others as well stays with them. Tells how many events it was.
     fn take_back_all(&mut self, key: &Key) -> usize {
-        let Some(places) = self.index.remove(key) else { return 0 };
-        let mut count = 0;
-        for place in places {
+        let gone = self.state.as_mut().map(|state| state.remove_all(key)).unwrap_or_default();
+        let outlived = gone.iter().filter(|entry| !self.holds(entry.position.prev()));
+        let outlived: Vec<_> = outlived.cloned().collect();
+        let mut count = outlived.len();
+        outlived.iter().for_each(|entry| self.forget_newest(entry));
+        for place in self.index.remove(key).unwrap_or_default() {
             let entry = Arc::clone(self.get(place));
             count += usize::from(entry.retracts.is_none());
             let stays = entry.audience.keys().iter().any(|other| {
@@ -322,8 +334,23 @@ impl Store {
         count
     }
 
+    /// It is in no snapshot any more, and nothing takes its place.
+    fn forget_state(&mut self, entry: &Entry) {
+        if let Some(state) = self.state.as_mut().filter(|_| entry.coalesce.is_some()) {
+            state.remove(entry);
+        }
+        self.forget_newest(entry);
+    }
+
     /// Takes what stands at `position` out of every replay and lets go of its content. Its place stays.
     fn forget_entry(&mut self, position: Position) {
+        let outlived = self.state.as_ref().and_then(|state| {
+            let mut kept = state.kept();
+            kept.find(|entry| entry.position == position).cloned()
+        });
+        if let Some(entry) = outlived {
+            return self.forget_state(&entry);
+        }
         let at = self.entries.partition_point(|entry| entry.position < position);
         let entry = Arc::clone(&self.entries[at]);
         for key in entry.audience.keys() {
@@ -335,11 +362,7 @@ impl Store {
                 self.index.remove(key);
             }
         }
-        if let Some(key) = &entry.coalesce
-            && !entry.superseded.load(Ordering::Relaxed)
-        {
-            self.newest.remove(&(key.clone(), entry.audience.clone()));
-        }
+        self.forget_state(&entry);
         self.bytes -= cost(&entry.audience, &entry.frame, entry.source.as_deref());
         let empty = Entry {
             position,

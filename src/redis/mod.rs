@@ -20,6 +20,7 @@ pub use crate::redis::bus::RedisBus;
 pub use crate::redis::channels::update::ChannelUpdates;
 pub use crate::redis::client::url::BadRedisUrl;
 pub use crate::redis::dedup::RedisFirstUse;
+pub use crate::redis::log::record::CommandReaders;
 pub use crate::redis::rpc::server::{Handling, RequestHandler};
 pub use crate::redis::start::{
     RedisHandles, RedisLimits, start_bus, start_first_use, start_redis, start_requests,

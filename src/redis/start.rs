@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
-use crate::control::{Control, TakeBackBus, TakeBacks, TopicAssignments, TopicBus, TopicBusError};
+use crate::control::{Control, TakeBackBus, TopicBus, TopicBusError};
 use crate::future::BoxFuture;
 use crate::health::Health;
 use crate::log::Log;
@@ -124,13 +124,13 @@ pub fn start_first_use(settings: &config::Redis, drain: &Drain) -> Result<RedisF
 
 /// Appends what is published on the channels of `settings` to `log`, keeps `log` a copy of the stream where there is
 /// one, and gives back the ways out; until `drain` starts: best one that starts after the streams are closed, so that
-/// these miss nothing while they wait for that. Changes of topics that instances tell each other are made by `topics`.
+/// these miss nothing while they wait for that. What instances tell each other is read by `readers`.
 /// Returns at once; `health` tells when Redis is there.
 pub fn start_redis(
     settings: &config::Redis,
     limits: RedisLimits,
     log: &Arc<Log>,
-    (topics, take_backs): (&Arc<TopicAssignments>, &Arc<TakeBacks>),
+    readers: &CommandReaders,
     health: &Health,
     drain: &Drain,
 ) -> Result<RedisHandles, BadRedisUrl> {
@@ -154,7 +154,7 @@ pub fn start_redis(
         TopicWriter::new(Arc::clone(&endpoint), timing, Arc::clone(log), Arc::clone(&store), follows);
     drain.spawn_essential("redis topics", writer.run(drain.clone()));
 
-    let ingest = Ingest::new(channels, Arc::clone(log), on_command(topics, take_backs, &store), tap.clone());
+    let ingest = Ingest::new(channels, Arc::clone(log), on_command(readers, &store), tap.clone());
     let subscriber = ChannelSubscriber::new(Arc::clone(&endpoint), timing, max_text, ingest);
     let (channels, updates) = ChannelUpdates::new(settings, sharded.clone());
     let subscriber = subscriber.with_store(Arc::clone(&store)).with_updates(updates);
@@ -175,8 +175,8 @@ pub fn start_redis(
         max_text,
         limit: settings.timeout,
     };
-    let readers = CommandReaders { topics: Arc::clone(topics), take_backs: Arc::clone(take_backs) };
-    let reader = StreamReader::new(Arc::clone(&endpoint), config, timing, Arc::clone(log), readers, store);
+    let reader =
+        StreamReader::new(Arc::clone(&endpoint), config, timing, Arc::clone(log), readers.clone(), store);
     drain.spawn_essential("redis stream", reader.run(health.depend_on("redis_stream", true), drain.clone()));
     if let Some(tap) = tap {
         let keys = dedup_keys(stream, &settings.prefix);
@@ -205,18 +205,14 @@ fn stream_key(settings: &config::Redis) -> &str {
     settings.stream.as_ref().map_or(&settings.prefix, |stream| &stream.key)
 }
 
-/// Does what is asked of all over a channel: changes of topics, and what is taken back.
-fn on_command(
-    topics: &Arc<TopicAssignments>,
-    take_backs: &Arc<TakeBacks>,
-    store: &Arc<TopicStore>,
-) -> CommandHandler {
-    let (topics, take_backs, store) = (Arc::clone(topics), Arc::clone(take_backs), Arc::clone(store));
+/// Does what is asked of all over a channel: changes of topics, their ends, and what is taken back.
+fn on_command(readers: &CommandReaders, store: &Arc<TopicStore>) -> CommandHandler {
+    let (readers, store) = (readers.clone(), Arc::clone(store));
     Arc::new(move |text| {
-        if take_backs.heard(text) {
+        if readers.take_backs.heard(text) || readers.ends.heard(text) {
             return true;
         }
-        let is_known = topics.heard(text).is_ok();
+        let is_known = readers.topics.heard(text).is_ok();
         store.changed();
         is_known
     })

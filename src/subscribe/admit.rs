@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::auth::Grant;
 use crate::event::{Block, ConnectionMeta, EventFilter, EventFormat, EventId, Frame, Key, Name};
-use crate::fanout::{CloseReason, Join, Selector, Sink, StreamLook, StreamStart, Times};
+use crate::fanout::{CloseReason, Join, Selector, Sink, SnapshotWish, StreamLook, StreamStart, Times};
 use crate::log::{Cursor, Membership, Position, ReaderChoice, Reset, TopicHistory, Wanted};
 use crate::subscribe::look::{COUNTED, RequestLook, StreamFacts};
 use crate::subscribe::preamble;
@@ -30,6 +30,7 @@ pub struct Admission {
     keys: Vec<Key>,
     decided: Position,
     cursor: Cursor,
+    snapshot: SnapshotWish,
     client: Name,
     about: AdmittedFrom,
     look: Option<Box<StreamLook>>,
@@ -49,6 +50,8 @@ pub struct Admission {
 pub(super) struct Admitted {
     pub(super) judged: Judged,
     pub(super) start: Start,
+    /// It is for the state of its topics.
+    pub(super) snapshots: bool,
     /// Where its events come from, if not only from what is published.
     pub(super) source: Option<SourceOpening>,
 }
@@ -99,6 +102,8 @@ pub(super) enum Start {
     Fresh { history: usize },
     /// What came from a time or a place on, for a client that has no id.
     Since(Cursor),
+    /// Now, with the newest event of each key first.
+    Snapshot,
     /// Where its client left off.
     At(Cursor),
     /// The log does not have that any more. The client keeps what it has `last_seen` until the reset reaches it.
@@ -117,7 +122,7 @@ struct StartPlace<'a> {
 impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
-        let Admitted { judged, start, source } = admitted;
+        let Admitted { judged, start, snapshots, source } = admitted;
         let Judged {
             client,
             grant,
@@ -152,7 +157,7 @@ impl Streams {
         let place = StartPlace { head, keys: &keys, topics: &all, per_topic: history_per_topic };
         let (cursor, id) = self.locate(&start, &place, &mut choice);
         let missed = match start {
-            Start::Fresh { history: 0 } | Start::Reset { .. } => 0,
+            Start::Fresh { history: 0 } | Start::Snapshot | Start::Reset { .. } => 0,
             _ => {
                 let wanted = Wanted { keys: &keys, choice: Some(&choice) };
                 self.log.count(wanted, cursor.position, COUNTED + 1)
@@ -182,6 +187,11 @@ impl Streams {
             grant,
             topics,
             resumed: matches!(start, Start::At(_)),
+            snapshot: match start {
+                _ if !snapshots => SnapshotWish::None,
+                Start::Snapshot | Start::Reset { .. } => SnapshotWish::Now,
+                _ => SnapshotWish::AfterReset,
+            },
             reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
             topic_count: all.len(),
             seat,
@@ -246,6 +256,8 @@ impl Streams {
                 let cursor = self.log.known_from(keys, cursor);
                 (cursor, Some(cursor.id))
             }
+            // A client that is cut before the snapshot's end has no id yet, and gets it anew.
+            Start::Snapshot => (head, None),
             Start::Fresh { .. } => (head, Some(head.id)),
             // The client's own cursor, and no newer id before the backlog is out.
             Start::At(cursor) => (cursor, Some(cursor.id)),
@@ -272,6 +284,7 @@ impl Streams {
             sink,
             opening,
             cursor: admission.cursor.position,
+            snapshot: admission.snapshot,
             keys: admission.keys,
             decided: admission.decided,
             client: client.clone(),
@@ -363,7 +376,7 @@ fn log_opened(admission: &Admission) {
 
 fn count_replay(start: &Start) {
     let outcome = match start {
-        Start::Fresh { .. } | Start::Since(_) => return,
+        Start::Fresh { .. } | Start::Snapshot | Start::Since(_) => return,
         Start::At(_) => "resumed",
         Start::Reset { why, .. } => why.as_str(),
     };

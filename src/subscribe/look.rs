@@ -23,6 +23,8 @@ pub(super) struct CompiledLook {
     is_own: bool,
     /// Whether its pages may choose among their events.
     pub(super) choose_events: bool,
+    /// Whether a stream may begin with the newest event of each key.
+    pub(super) snapshot: bool,
     /// Whether a history is asked for of each topic.
     pub(super) history_per_topic: bool,
     /// Whether `since` is a parameter of its templates.
@@ -76,6 +78,7 @@ impl CompiledLook {
             route: Arc::new(route),
             is_own,
             choose_events: stream.choose_events,
+            snapshot: stream.snapshot,
             history_per_topic: stream.history_per_topic,
             names_since: stream.names_parameter("since"),
         }

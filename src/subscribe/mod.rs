@@ -4,6 +4,7 @@
 //! sockets.
 
 mod admit;
+mod ended;
 mod look;
 mod meta;
 mod native;

@@ -26,7 +26,8 @@ pub(super) fn understand<'a>(
         return Err(BadStreamRequest::SinceAndHistory);
     }
     let names = if route.look().choose_events { names(&request.query)? } else { None };
-    Ok(SubscribeRequest { history, since, names, ..request })
+    let snapshot = route.look().snapshot && snapshot(&request.query)?;
+    Ok(SubscribeRequest { history, since, names, snapshot, ..request })
 }
 
 /// Understands a request whose query is another's to read, but for the id that the client has last seen.
@@ -52,6 +53,15 @@ fn last_event_id(head: &Parts, query: &StreamQuery<'_>) -> Result<Option<String>
         }
     }
     Ok(query.last_of(is_cursor_parameter).map(str::to_owned))
+}
+
+/// Whether a fresh stream asks for the newest event of each key.
+fn snapshot(query: &StreamQuery<'_>) -> Result<bool, BadStreamRequest> {
+    match query.all("snapshot")[..] {
+        [] => Ok(false),
+        [one] => one.parse().map_err(|_| BadStreamRequest::Snapshot),
+        _ => Err(BadStreamRequest::Repeated("snapshot")),
+    }
 }
 
 /// How many of its topics' last events a fresh stream asks for: at most `max`.

@@ -45,11 +45,12 @@ impl Streams {
         origin: RequestOrigin,
     ) -> Result<Admission, Refusal> {
         let last_event_id = request.last_event_id.as_deref();
-        let judged = self.judge(request, origin).await?;
+        let mut judged = self.judge(request, origin).await?;
         let start = self.start(request).await?;
         self.check_taken_back(&judged)?;
+        self.leave_out_ended(&mut judged.topics, &start, &judged.grant)?;
         let judged = self.seated(judged, last_event_id)?;
-        Ok(self.admit(Admitted { judged, start, source: None }))
+        Ok(self.admit(Admitted { judged, start, snapshots: request.snapshot, source: None }))
     }
 
     /// The caller with a seat of their user's. Last of all: who gives way does so for a stream that is opened.
@@ -131,6 +132,7 @@ impl Streams {
     async fn start(&self, request: &SubscribeRequest<'_>) -> Result<Start, Refusal> {
         let Some(text) = request.last_event_id.as_deref() else {
             return Ok(match request.since.map(|ms| self.log.since(ms)) {
+                None if request.snapshot => Start::Snapshot,
                 None => Start::Fresh { history: request.history },
                 Some(Ok(cursor)) => Start::Since(cursor),
                 Some(Err(why)) => Start::Reset { why, last_seen: None },

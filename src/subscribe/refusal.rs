@@ -30,6 +30,9 @@ pub enum Refusal {
     /// The client shall not come back.
     #[error("this caller was sent away")]
     Away,
+    /// The client shall not come back: there is nothing to come any more.
+    #[error("its topics have ended")]
+    Ended,
     /// It will pass: the client should come back after `retry`.
     #[error("{}", why.sentence())]
     Later {
@@ -81,6 +84,7 @@ impl Refusal {
             Self::Denied { denied, .. } => denied.label(),
             Self::NoSuchStream => "no_such_stream",
             Self::Away => "sent_away",
+            Self::Ended => "ended",
             Self::Later { why, .. } => why.as_str(),
         }
     }
@@ -105,6 +109,10 @@ pub enum BadStreamRequest {
     SinceAndHistory,
     #[error("`event` and `except` may name at most {max} events")]
     TooManyEvents { max: usize },
+    #[error(
+        "`snapshot` must be true or false: whether a fresh stream begins with the newest event of each key"
+    )]
+    Snapshot,
     #[error("`{0}` is given more than once")]
     Repeated(&'static str),
 }
@@ -119,6 +127,7 @@ impl BadStreamRequest {
             Self::History => "bad_history",
             Self::Since | Self::SinceAndHistory => "bad_since",
             Self::TooManyEvents { .. } => "too_many_events",
+            Self::Snapshot => "bad_snapshot",
             Self::Repeated(_) => "repeated",
         }
     }

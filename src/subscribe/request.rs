@@ -21,13 +21,24 @@ pub(super) struct SubscribeRequest<'a> {
     pub(super) since: Option<u64>,
     /// Which events it wants; None = all.
     pub(super) names: Option<EventFilter>,
+    /// Whether a fresh stream begins with the newest event of each key.
+    pub(super) snapshot: bool,
 }
 
 impl<'a> SubscribeRequest<'a> {
     /// From now on, without history.
     pub(super) fn new(route: &'a Route<'a>, head: &'a Parts) -> Self {
         let query = StreamQuery::new(head.uri.query());
-        Self { head, route, query, last_event_id: None, history: 0, since: None, names: None }
+        Self {
+            head,
+            route,
+            query,
+            last_event_id: None,
+            history: 0,
+            since: None,
+            names: None,
+            snapshot: false,
+        }
     }
 
     /// The topics that are known before the caller is, at most `max` (0 = no limit).

@@ -104,7 +104,7 @@ impl Streams {
         let judged =
             judged.map_err(|refusal| refusal.said_as(route.refuse_with())).inspect_err(count_refused)?;
         let source = Some(SourceOpening { key, connected, first, hold });
-        Ok(self.admit(Admitted { judged, start, source }))
+        Ok(self.admit(Admitted { judged, start, snapshots: false, source }))
     }
 
     /// What a caller reads whose stream cannot be read of the application now: that it may come back in a while.

@@ -51,6 +51,8 @@ metrics_table! {
     PUBLISH_TO_WRITE = Histogram "sidestream_publish_to_write_seconds", "From an event's place in the log to its write to the last subscriber of a shard, in seconds.";
     LOG_EVENTS = Gauge "sidestream_log_events", "Events kept for replay.";
     LOG_BYTES = Gauge "sidestream_log_bytes", "Bytes kept for replay, the index included.";
+    STATE_EVENTS = Gauge "sidestream_state_events", "Newest events of their keys that the log has let go of, kept for snapshots.";
+    STATE_BYTES = Gauge "sidestream_state_bytes", "Bytes of those.";
     REDIS_UP = Gauge "sidestream_redis_up", "1 while the connection that delivers Redis messages answers its pings.";
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";
@@ -79,6 +81,7 @@ metrics_table! {
     PRESENCE_RESYNCS = Counter "sidestream_presence_resyncs_total", "Times that another instance was asked for all of its users.";
     TOPIC_CHANGES = Counter "sidestream_topic_changes_total", "Changes of the topics that users, sessions and clients are given, made on this instance.";
     TAKEN_BACK = Counter "sidestream_taken_back_total", "Events that were taken back on this instance.";
+    TOPICS_ENDED = Gauge "sidestream_topics_ended", "Topics that have ended, as far as they are remembered.";
     TOPICS_KEPT = Counter "sidestream_topics_kept_total", "Times that what users and sessions are given was to be written to Redis, by result.";
     TOPICS_UNKEPT_SECONDS = Gauge "sidestream_topics_unkept_seconds", "For how long the oldest change that is not known to be kept in Redis has been waiting, in seconds.";
     CAPTURES = Counter "sidestream_captures_total", "Answers on captured routes, by route and outcome: recorded; or not, for their status, type or encoding, or because too many are recorded (full).";

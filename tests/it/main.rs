@@ -73,6 +73,7 @@
 //! | `shapes.rs` | event shapes of older applications, history, coalescing |
 //! | `signed.rs` | names of streams that Rails has signed |
 //! | `since.rs` | fresh streams that begin in the past: at a time, with the last events of each topic |
+//! | `snapshots.rs` | streams that begin with the newest event of each key, and go on without a seam |
 //! | `soak.rs` | many comings and goings leave nothing behind |
 //! | `stopping.rs` | what goes on while the daemon stops, and what a service manager hears |
 //! | `streams.rs` | opening, resuming and ending a stream; what stands on the wire |
@@ -81,6 +82,7 @@
 //! | `tenants.rs` | two tenants, and what must not cross |
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
+//! | `topic_ends.rs` | topics that end: their readers are told and lose them, and later ones do not get them |
 //! | `webhooks.rs` | webhooks: what a receiver gets, its signature, receivers that fail, hang and lie |
 //! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 
@@ -159,6 +161,7 @@ mod secrets;
 mod shapes;
 mod signed;
 mod since;
+mod snapshots;
 mod soak;
 mod stopping;
 mod streams;
@@ -167,5 +170,6 @@ mod taking_back;
 mod tenants;
 mod tickets;
 mod tls;
+mod topic_ends;
 mod webhooks;
 mod while_open;

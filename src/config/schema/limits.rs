@@ -1,8 +1,10 @@
 //! `[limits]`
 
-use crate::config::parsers::{memory_bound, quota, size, whole, word};
+use std::time::Duration;
+
+use crate::config::parsers::{memory_bound, quota, size, time, whole, word};
 use crate::config::schema::table::section;
-use crate::config::schema::units::{GIB, KIB, MIB};
+use crate::config::schema::units::{DAY, GIB, KIB, MIB, MILLIS};
 use crate::config::values::{ByteSize, MemoryBound};
 use crate::pace::Quota;
 
@@ -38,6 +40,10 @@ section! {
         /// Topics that all users, sessions and clients together may be given while their streams are open
         /// (docs/control.md); one of them may be given as many as `topics_per_stream` says.
         given_topics: usize = value(1000000, whole(0..=MOST));
+        /// How many topics that have ended are remembered, so that nobody gets them (docs/taking-back.md).
+        ended_topics: usize = value(10000, whole(1..=MOST));
+        /// For how long they are.
+        ended_for: Duration = value("1d", time(MILLIS(100)..=30 * DAY));
         /// How often a page may change the topics of its own stream in a minute (`change_topics` of its `[[stream]]`);
         /// of streams on other instances, a caller may ask for ten times as much.
         topic_changes_per_minute: usize = value(60, whole(0..=1_000_000));

@@ -16,6 +16,10 @@ section! {
         max_bytes: ByteSize = value("256MiB", size(4 * KIB..=1024 * GIB));
         /// How long they are kept.
         max_age: Duration = value("10m", time(MILLIS(100)..=30 * DAY));
+        /// Where a `[[stream]]` has `snapshot`: how many `coalesce` keys of one topic its state may have.
+        snapshot_keys: usize = value(1000, whole(1..=1_000_000));
+        /// Memory for the newest events of keys that the log has let go of.
+        snapshot_bytes: ByteSize = value("16MiB", size(4 * KIB..=1024 * GIB));
         /// How long an idempotency key is remembered, so that a repeated publish counts once.
         idempotency_window: Duration = value("10m", time(MILLIS(100)..=DAY));
     }

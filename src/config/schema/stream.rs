@@ -131,6 +131,9 @@ section! {
         retry_min: Option<Duration> = optional("1s", time(MILLIS(10)..=HOUR));
         /// The longest.
         retry_max: Option<Duration> = optional("4s", time(MILLIS(10)..=HOUR));
+        /// Whether a fresh stream may begin with the newest event of each `coalesce` key of its topics: ?snapshot=true
+        /// (docs/streams.md).
+        snapshot: bool = value(false, yes_or_no);
     }
 }
 

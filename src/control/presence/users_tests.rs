@@ -41,6 +41,7 @@ fn join(fanout: &Fanout, listener: &TcpListener, topic: &str) -> TcpStream {
         sink: Sink::Socket(server, Framing::Plain),
         opening: Bytes::new(),
         cursor: crate::log::Position::default(),
+        snapshot: crate::fanout::SnapshotWish::None,
         keys: vec![Key::User(name("ann")), Key::Topic(name(topic))],
         decided: crate::log::Position::default(),
         client: name("c"),

@@ -187,6 +187,7 @@ impl World {
         let head = self.log.head().position;
         self.fanout.join(Join {
             cursor,
+            snapshot: crate::fanout::SnapshotWish::None,
             keys: keys.clone(),
             opening: Bytes::from_static(b": opening\n\n"),
             ..joining(Sink::Socket(server, Framing::Plain), head)
@@ -331,6 +332,7 @@ pub(super) fn joining(sink: Sink, head: Position) -> Join {
         sink,
         opening: Bytes::from_static(b"HEAD"),
         cursor: head,
+        snapshot: crate::fanout::SnapshotWish::None,
         keys: vec![topic(1)],
         decided: head,
         client: Name::parse("test").unwrap(),

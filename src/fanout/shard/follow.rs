@@ -7,6 +7,7 @@
 use crate::event::Key;
 use crate::fanout::index::{Index, SubscriberSlot};
 use crate::fanout::shard::state::Shard;
+use crate::fanout::snapshot::SnapshotCursor;
 use crate::fanout::subscriber::{Progress, State, SubscriberId};
 use crate::log::{AppliedEdit, HeldBy, Membership, Position, Reset};
 
@@ -39,7 +40,9 @@ impl Shard {
             let complete = self.change(slot, change);
             let subscriber = &mut self.subscribers[slot as usize];
             subscriber.cursor = change.position;
-            if !complete {
+            if let Some(topic) = Self::ended_by(change) {
+                self.tell_live_end(slot, topic, change.position);
+            } else if !complete {
                 // What has been appended since for its new topics did not come here: the log has it.
                 subscriber.state = State::Queued;
                 self.queue.push_back(SubscriberId { slot, generation: subscriber.generation });
@@ -49,9 +52,16 @@ impl Shard {
 
     /// Takes a subscriber that is behind, and has everything before `change`, over it.
     pub(super) fn apply_change(&mut self, slot: SubscriberSlot, change: &AppliedEdit) -> Progress {
-        self.change(slot, change);
+        let ended = Self::ended_by(change);
+        let applies = ended.is_none_or(|topic| self.ends_for(slot, topic, change.position));
+        if applies {
+            self.change(slot, change);
+        }
         self.subscribers[slot as usize].cursor = change.position;
-        Progress::More
+        match ended.filter(|_| applies) {
+            Some(topic) => self.tell_end(slot, topic, change.position),
+            None => Progress::More,
+        }
     }
 
     /// Changes what a subscriber holds. Whether everything after the change that is for it reaches the inbox.
@@ -60,14 +70,16 @@ impl Shard {
         // A request that came after the removal was granted all the same.
         let taken = if change.position > decided { change.via | HeldBy::REQUEST } else { change.via };
         let before = self.held_before(slot);
+        // Nobody is given what has ended. Looked at first: no lock is taken under another.
+        let added: Vec<_> = change.add.iter().filter(|topic| self.log.end_of(topic).is_none()).collect();
         let mut new = Vec::new();
         let mut gone = Vec::new();
         self.index(|index| {
             for (topic, _) in &change.remove {
                 gone.extend(index.take(slot, &Key::Topic(topic.clone()), taken));
             }
-            for topic in &change.add {
-                let key = Key::Topic(topic.clone());
+            for topic in &added {
+                let key = Key::Topic((*topic).clone());
                 if index.give(slot, &key, change.via) {
                     new.push(key);
                 }
@@ -115,6 +127,9 @@ impl Shard {
             self.log.passed(client, head.position);
         }
         let subscriber = &mut self.subscribers[slot as usize];
+        // Nobody knows what it has missed: it gets the state anew.
+        let wants_snapshots = subscriber.about.wants_snapshots;
+        subscriber.about.snapshot = wants_snapshots.then(|| Box::new(SnapshotCursor::new(head.position)));
         let frame = why.frame(head.id, |block| subscriber.block(block, self.log.format()));
         Some(subscriber.reset(&frame, head.position, self.now, &mut self.counts))
     }

@@ -3,6 +3,7 @@
 
 mod bind;
 mod clock;
+mod ended;
 mod follow;
 mod idle;
 mod list;

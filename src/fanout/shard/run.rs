@@ -160,6 +160,7 @@ impl Shard {
                 Some(Progress::More | Progress::Change(_) | Progress::Lost(_)) => {
                     self.queue.push_back(SubscriberId { slot, generation });
                 }
+                Some(Progress::Ended) => self.close(slot, CloseReason::Ended),
                 Some(Progress::Blocked) => self.block(slot),
                 Some(Progress::Gone) => self.close(slot, CloseReason::ClientGone),
                 // Nobody knows what it may hear: a client that comes back is verified.

@@ -22,6 +22,7 @@ use crate::fanout::quiet::QuietTime;
 use crate::fanout::random::Random;
 use crate::fanout::settings::Settings;
 use crate::fanout::sink::{OwnedSink, Sink};
+use crate::fanout::snapshot::{SnapshotCursor, SnapshotWish};
 use crate::fanout::subscriber::{Join, NewSubscriber, State, Subscriber, SubscriberId};
 use crate::fanout::watcher::Watcher;
 use crate::fanout::wheel::{Tick, Wheel};
@@ -124,6 +125,7 @@ impl Shard {
             }
         };
         let cursor = self.enter(slot, &join.keys, join.cursor);
+        let snapshot = join.snapshot == SnapshotWish::Now;
         let about = SubscriberMeta {
             client: join.client,
             address: join.address,
@@ -132,6 +134,8 @@ impl Shard {
             meta: join.meta,
             tokens: join.token.into_iter().collect(),
             pace: Pace::default(),
+            wants_snapshots: join.snapshot != SnapshotWish::None,
+            snapshot: snapshot.then(|| Box::new(SnapshotCursor::new(cursor))),
             opened: self.now,
             decided: join.decided,
             deadlines,

@@ -94,6 +94,7 @@ impl World {
             sink: Sink::Socket(socket, Framing::Plain),
             opening: Bytes::new(),
             cursor: self.log.head().position,
+            snapshot: crate::fanout::SnapshotWish::None,
             keys: vec![Key::Broadcast, Key::User(name(user)), Key::Topic(name("t"))],
             decided: self.log.head().position,
             client: name("c"),

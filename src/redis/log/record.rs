@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::control::{TakeBacks, TopicAssignments};
+use crate::control::{TakeBacks, TopicAssignments, TopicEnds};
 use crate::event::EventId;
 use crate::log::{CopyOutcome, RecordKind};
 use crate::redis::log::entry::{BadEntry, EntryKind, StreamMark};
@@ -18,16 +18,18 @@ pub(in crate::redis) enum NoPlace {
 
 /// Who reads what is asked of all instances.
 #[derive(Clone)]
-pub(in crate::redis) struct CommandReaders {
-    pub(in crate::redis) topics: Arc<TopicAssignments>,
-    pub(in crate::redis) take_backs: Arc<TakeBacks>,
+pub struct CommandReaders {
+    pub topics: Arc<TopicAssignments>,
+    pub take_backs: Arc<TakeBacks>,
+    pub ends: Arc<TopicEnds>,
 }
 
 impl CommandReaders {
     /// Takes note of what the log has made of it.
-    pub(in crate::redis) fn made(&self, CopyOutcome { made, taken, .. }: CopyOutcome) {
+    pub(in crate::redis) fn made(&self, CopyOutcome { made, taken, ended, .. }: CopyOutcome) {
         self.topics.made(made);
         self.take_backs.made(taken);
+        self.ends.made(ended);
     }
 }
 
@@ -35,7 +37,10 @@ impl CommandReaders {
 pub(in crate::redis) fn understood(what: EntryKind, readers: &CommandReaders) -> Result<RecordKind, NoPlace> {
     match what {
         EntryKind::Event(event) => Ok(RecordKind::Event(event)),
-        EntryKind::Change(text) => readers.topics.read(&text).map_err(|_| NoPlace::Foreign(BadEntry::Topics)),
+        EntryKind::Change(text) => {
+            let read = readers.ends.read(&text).map_or_else(|| readers.topics.read(&text), Ok);
+            read.map_err(|_| NoPlace::Foreign(BadEntry::Topics))
+        }
         EntryKind::TakeBack(command, event) => {
             let read = readers.take_backs.read(&command, &event);
             read.ok_or(NoPlace::Foreign(BadEntry::TakenBack))

@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::server::respond;
 use crate::server::respond::FullResponse;
 use crate::shutdown::Drain;
-use crate::telemetry::{LOG_BYTES, LOG_EVENTS, Metrics};
+use crate::telemetry::{LOG_BYTES, LOG_EVENTS, Metrics, STATE_BYTES, STATE_EVENTS};
 
 /// What the answers are made of.
 pub struct Probes {
@@ -40,6 +40,9 @@ impl Probes {
         let (events, bytes) = log.size();
         metrics::gauge!(LOG_EVENTS).set(events as f64);
         metrics::gauge!(LOG_BYTES).set(bytes as f64);
+        let (events, bytes) = log.state_size();
+        metrics::gauge!(STATE_EVENTS).set(events as f64);
+        metrics::gauge!(STATE_BYTES).set(bytes as f64);
         let mut response = Response::new(Full::new(Bytes::from(self.metrics.render())));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4");
         response.headers_mut().insert(CONTENT_TYPE, kind);

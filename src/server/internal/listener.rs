@@ -8,7 +8,7 @@ use metrics::Gauge;
 use crate::auth::{Publisher, PublisherKeys, Tickets};
 use crate::capture::Recordings;
 use crate::config;
-use crate::control::{Control, TakeBacks};
+use crate::control::{Control, TakeBacks, TopicEnds};
 use crate::dashboard::DashboardKeys;
 use crate::log::Log;
 use crate::publish::PublishService;
@@ -30,7 +30,7 @@ pub struct Internal {
     pub(super) mint: Option<TicketMint>,
     pub(super) publish: PublishService,
     pub(super) control: Arc<Control>,
-    pub(super) take_backs: Option<Arc<TakeBacks>>,
+    pub(super) take_backs: Option<(Arc<TakeBacks>, Arc<TopicEnds>)>,
     pub(super) recordings: Arc<Recordings>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
@@ -80,9 +80,9 @@ impl Internal {
         self
     }
 
-    /// Takes events back, too.
-    pub fn with_take_backs(self, take_backs: Arc<TakeBacks>) -> Self {
-        Self { take_backs: Some(take_backs), ..self }
+    /// Takes events back, and ends topics, too.
+    pub fn with_take_backs(self, take_backs: Arc<TakeBacks>, ends: Arc<TopicEnds>) -> Self {
+        Self { take_backs: Some((take_backs, ends)), ..self }
     }
 
     /// Answers `POST /reload`, too.

@@ -24,6 +24,8 @@ pub(super) enum Handler {
     TopicEvents,
     TakeBackEvent,
     TakeBackTopic,
+    CloseTopic,
+    OpenTopic,
     Connections,
     CloseConnections,
     ConnectionCount,
@@ -129,9 +131,9 @@ pub(super) static PUBLISH: ApiRoute = at("/publish").access(Access::Own).post(Ha
 static ROUTES: &[ApiRoute] = {
     use DashboardHandler::{Api, Configuration, Explain, Live, SignIn, SignOut, Watch, Who};
     use Handler::{
-        ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, Connection,
-        ConnectionCount, Connections, Dashboard, Description, Liveness, Metrics, MintTicket, Page, PageFile,
-        Position, Presence, PresentUsers, Readiness, Reload, Revoke, StopCapture, TakeBackEvent,
+        ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, CloseTopic, Connection,
+        ConnectionCount, Connections, Dashboard, Description, Liveness, Metrics, MintTicket, OpenTopic, Page,
+        PageFile, Position, Presence, PresentUsers, Readiness, Reload, Revoke, StopCapture, TakeBackEvent,
         TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
@@ -154,6 +156,8 @@ static ROUTES: &[ApiRoute] = {
         topic("/clients/{client}/topics/{topic}", Client),
         at("/topics/{topic}/events").get(TopicEvents),
         at("/topics/{topic}/events/{id}").access(Access::Own).delete(TakeBackEvent),
+        at("/topics/{topic}/close").access(Access::Own).post(CloseTopic),
+        at("/topics/{topic}/open").access(Access::Own).post(OpenTopic),
         at("/topics/{topic}").access(Access::Own).one_segment().delete(TakeBackTopic),
         at("/connections").get(Connections).delete(CloseConnections),
         at("/connections/count").get(ConnectionCount),

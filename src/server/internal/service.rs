@@ -114,7 +114,7 @@ impl Internal {
                 QueryParams::parse(head.uri.query())?.end()?;
                 self.reload.as_ref().ok_or_else(ApiProblem::no_reload)?.answer().await
             }
-            Handler::TakeBackEvent | Handler::TakeBackTopic => {
+            Handler::TakeBackEvent | Handler::TakeBackTopic | Handler::CloseTopic | Handler::OpenTopic => {
                 self.take_back(handler, &found, head, caller).await
             }
             handler => self.about_streams(handler, &found, head.uri.query(), body).await,
@@ -172,6 +172,8 @@ impl Internal {
             | Handler::Reload
             | Handler::TakeBackEvent
             | Handler::TakeBackTopic
+            | Handler::CloseTopic
+            | Handler::OpenTopic
             | Handler::Liveness
             | Handler::Readiness(_)
             | Handler::Metrics

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::auth::NotAllowed;
 use crate::control::{
     BadRevoke, Completeness, HolderTopics, InstanceCount, OthersTold, Revoked, StreamCount, TakeBackError,
-    TopicEditError,
+    TopicEditError, TopicEndError,
 };
 use crate::event::{BadBatch, Name};
 use crate::health::{Dependency, State};
@@ -121,6 +121,14 @@ pub(in crate::server) fn taken_back(
 ) -> Result<FullResponse, ApiProblem> {
     let taken = result.map_err(ApiProblem::not_taken_back)?;
     Ok(ok(&serde_json::json!({ "retracted": taken.count })))
+}
+
+/// What came of ending a topic, or of letting it begin anew.
+pub(in crate::server) fn topic_ended(
+    changed: Result<bool, TopicEndError>,
+) -> Result<FullResponse, ApiProblem> {
+    let changed = changed.map_err(|why| ApiProblem::topic_not_ended(&why))?;
+    Ok(ok(&serde_json::json!({ "changed": changed })))
 }
 
 /// What came of a revocation.

@@ -7,7 +7,9 @@ use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_
 use serde::Serialize;
 
 use crate::auth::{BadMint, NotAllowed, PublisherDenied};
-use crate::control::{BadRevoke, BadTopics, BadUserList, NoPage, TakeBackError, TopicEditError};
+use crate::control::{
+    BadRevoke, BadTopics, BadUserList, NoPage, TakeBackError, TopicEditError, TopicEndError,
+};
 use crate::log::BadEdit;
 use crate::server::respond::json::{FullResponse, json, retry_after};
 
@@ -238,12 +240,19 @@ impl ApiProblem {
         }
     }
 
+    pub(in crate::server) fn not_allowed(not: &NotAllowed) -> Self {
+        Self { says_label: true, ..Self::new(StatusCode::FORBIDDEN, not.label(), not.to_string()) }
+    }
+
+    pub(in crate::server) fn topic_not_ended(why: &TopicEndError) -> Self {
+        let label = if *why == TopicEndError::Unknown { "unknown" } else { "not_told" };
+        Self::not_now(label, why.to_string())
+    }
+
     pub(in crate::server) fn not_taken_back(why: TakeBackError<NotAllowed>) -> Self {
         let say = why.to_string();
         match why {
-            TakeBackError::NotAllowed(not) => {
-                Self { says_label: true, ..Self::new(StatusCode::FORBIDDEN, not.label(), say) }
-            }
+            TakeBackError::NotAllowed(not) => Self::not_allowed(&not),
             TakeBackError::Malformed => Self::new(StatusCode::BAD_REQUEST, "bad_id", say),
             TakeBackError::Unknown => Self::new(StatusCode::NOT_FOUND, "no_such_event", say),
             TakeBackError::NotReady => Self::not_now("not_ready", say),

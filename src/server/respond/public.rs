@@ -90,7 +90,7 @@ pub(in crate::server) fn refused(refusal: &Refusal, format: EventFormat) -> Full
         Refusal::Denied { denied, terse, .. } => not_let_in(denied, *terse),
         Refusal::NoSuchStream => no_such_stream(),
         // The one answer at which an `EventSource` stops without an error.
-        Refusal::Away => nothing_recorded(),
+        Refusal::Away | Refusal::Ended => nothing_recorded(),
         Refusal::Later { why, retry, as_status: true, headers, .. } => {
             let status = if why.is_the_callers() {
                 StatusCode::TOO_MANY_REQUESTS

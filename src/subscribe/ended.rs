@@ -1,0 +1,36 @@
+//! Topics that have ended, for streams that open: they do not get them.
+
+use crate::auth::Grant;
+use crate::event::{Key, Name};
+use crate::subscribe::admit::Start;
+use crate::subscribe::refusal::Refusal;
+use crate::subscribe::streams::Streams;
+
+impl Streams {
+    /// Takes topics that have ended out of those that are asked for; but a client whose cursor is before the end gets
+    /// what stands between. A request that asked for topics, all of which have ended, is refused for good.
+    pub(super) fn leave_out_ended(
+        &self,
+        topics: &mut Vec<Name>,
+        start: &Start,
+        grant: &Grant,
+    ) -> Result<(), Refusal> {
+        let ended = self.log.ended(&*topics);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let after = if let Start::At(cursor) = start { Some(cursor.position) } else { None };
+        // A replay goes as far as the end.
+        let missed = |topic: &Name, after| {
+            let replay = self.log.replay(&[Key::Topic(topic.clone())], after, 1, usize::MAX);
+            replay.is_ok_and(|replay| !replay.entries.is_empty())
+        };
+        let is_over = |topic: &Name| {
+            let end = ended.iter().find(|(name, _)| name == topic);
+            end.is_some_and(|(_, end)| after.is_none_or(|after| after >= *end || !missed(topic, after)))
+        };
+        topics.retain(|topic| !is_over(topic));
+        let assigned = || self.log.enter(&grant.keys(&[]), self.log.head().position).0;
+        if topics.is_empty() && assigned().is_empty() { Err(Refusal::Ended) } else { Ok(()) }
+    }
+}
