@@ -54,6 +54,7 @@
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `rates.rs` | rates of requests, openings and publishes; one address that floods |
+//! | `real_streams.rs` | sse-starlette, Django and Node, whose own streams many hear for one |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |
@@ -142,6 +143,7 @@ mod proxy_protocol;
 mod publish;
 mod publishers;
 mod rates;
+mod real_streams;
 mod redis;
 mod redis_away;
 mod redis_bridge;
