@@ -15,8 +15,8 @@ pub(super) struct UpstreamIds {
 }
 
 /// How many ids of a stream are known, and how long they may be together.
-const MAX_IDS: usize = 10_000;
-const MAX_BYTES: usize = 1 << 20;
+const MAX_IDS: usize = 2000;
+const MAX_BYTES: usize = 128 << 10;
 
 impl UpstreamIds {
     /// From now on `theirs` stands for the event that is `ours`.

@@ -69,8 +69,10 @@ pub enum UpstreamJoin {
 
 /// For how long it is remembered that an answer is not shared.
 const UNSHARED_FOR: Duration = Duration::from_secs(10);
-/// How many of those, and of streams that were let go of, are remembered.
-const MAX_REMEMBERED: usize = 1000;
+/// How many of those are remembered.
+const MAX_UNSHARED: usize = 1000;
+/// How many streams that were let go of are remembered.
+const MAX_LEFT: usize = 200;
 /// For how long a stream that was let go of can be gone on with.
 const LEFT_FOR: Duration = Duration::from_secs(600);
 /// How often those are told to end who joined while a stream ended.
@@ -84,8 +86,8 @@ impl Upstreams {
             fanout,
             drain,
             held: Mutex::default(),
-            unshared: Mutex::new(ExpiringMap::new(MAX_REMEMBERED)),
-            left: Mutex::new(ExpiringMap::new(MAX_REMEMBERED)),
+            unshared: Mutex::new(ExpiringMap::new(MAX_UNSHARED)),
+            left: Mutex::new(ExpiringMap::new(MAX_LEFT)),
             open: metrics::gauge!(telemetry::UPSTREAMS_OPEN),
         }
     }
@@ -161,7 +163,11 @@ impl Upstreams {
         let _open = OpenGuard::new(&self.open);
         let end = tokio::select! {
             biased;
-            () = self.drain.started() => return,
+            () = self.drain.started() => {
+                // Whoever waits for its answer still.
+                held.phase.send_replace(Phase::Ended(SourceEnd::Away));
+                return;
+            }
             () = self.deserted(held) => return,
             end = self.read(held) => end,
         };
