@@ -50,6 +50,10 @@ have go || missing+=(golang-go)
 have puma || missing+=(puma)
 ruby -e 'require "sinatra/base"' 2>/dev/null || missing+=(ruby-sinatra)
 ruby -e 'require "active_support"' 2>/dev/null || missing+=(ruby-activesupport)
+# Frameworks that publish to Redis by themselves: Rails's Action Cable, Laravel's broadcaster.
+ruby -e 'require "redis"; require "active_support/all"; require "action_cable"' 2>/dev/null || missing+=(ruby-actioncable ruby-redis)
+php -r 'require "Illuminate/Broadcasting/autoload.php"; require "Illuminate/Redis/autoload.php"; exit(extension_loaded("redis") ? 0 : 1);' >/dev/null 2>&1 ||
+  missing+=(php-illuminate-broadcasting php-illuminate-redis php-redis)
 # Another time of day for some of several instances.
 have faketime || missing+=(faketime)
 # The alert rules in deploy/ and the unit in systemd/ are held against their own tools.

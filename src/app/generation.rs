@@ -13,8 +13,9 @@ use crate::config::CheckedConfig;
 use crate::config::Config;
 use crate::dashboard::DashboardKeys;
 use crate::proxy::Proxy;
+use crate::publish::{InboundHooks, PusherApps};
 use crate::server;
-use crate::server::{Certificate, ReloadRequests};
+use crate::server::{Certificate, HookDoor, ReloadRequests};
 use crate::subscribe;
 use crate::subscribe::Streams;
 
@@ -24,6 +25,7 @@ pub(super) struct PublicSide {
     pub(super) tickets: Option<Arc<Tickets>>,
     pub(super) gates: Arc<Gates>,
     pub(super) public: Arc<server::Public>,
+    pub(super) hooks: Option<Arc<HookDoor>>,
 }
 
 impl PublicSide {
@@ -99,8 +101,20 @@ impl PublicSide {
         let for_pages = Arc::clone(base);
         let max = usize::try_from(config.limits.page_event.0).unwrap_or(usize::MAX);
         let public = public.publishing_for_pages(move || for_pages.publish(1), max);
-        Ok(Self { tickets, gates, public: Arc::new(public) })
+        let hooks = build_hooks(config, base);
+        let public = public.with_hooks(hooks.clone());
+        Ok(Self { tickets, gates, public: Arc::new(public), hooks })
     }
+}
+
+/// What takes requests to hooks, on both listeners.
+fn build_hooks(config: &Config, base: &Base) -> Option<Arc<HookDoor>> {
+    let publish = || base.publish(config.internal.max_batch);
+    let reserved = reserved_events(config);
+    let hooks = InboundHooks::new(&config.internal.hooks, publish(), &reserved);
+    let pusher = PusherApps::new(&config.internal.pusher, publish(), &reserved);
+    let is_any = hooks.is_some() || pusher.is_some();
+    is_any.then(|| Arc::new(HookDoor::new(hooks, pusher, &config.internal)))
 }
 
 /// The keys of the internal listener, of which nothing works in the background yet.
@@ -122,6 +136,7 @@ pub(super) fn build_internal(
     let StopOrder { leaving, last, .. } = &base.order;
     let probes =
         server::Probes { health: base.health.clone(), metrics: base.metrics.clone(), drain: leaving.clone() };
+    let hooks = side.hooks.clone();
     let mut internal = server::Internal::new(
         &config.internal,
         keys,
@@ -151,6 +166,7 @@ pub(super) fn build_internal(
     if let (Some(tickets), Some(section)) = (&side.tickets, &config.auth.ticket) {
         internal = internal.with_tickets(Arc::clone(tickets), section);
     }
+    internal = internal.with_hooks(hooks);
     if let Some(reloads) = reloads {
         internal = internal.with_reload(reloads);
     }

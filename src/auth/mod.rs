@@ -9,10 +9,12 @@ mod explain;
 mod gate;
 mod grant;
 mod hints;
+mod hook_gate;
 pub mod jwt;
 mod origin;
 mod page_grant;
 mod publisher;
+mod pusher_gate;
 mod revocations;
 mod signed;
 mod strip;
@@ -28,11 +30,13 @@ pub use crate::auth::explain::{
 pub use crate::auth::gate::{BadGate, Gates};
 pub use crate::auth::grant::{Grant, GrantedTopics};
 pub use crate::auth::hints::{near_misses, near_misses_of_publisher, next_step};
+pub use crate::auth::hook_gate::{HookDenied, HookGate};
 pub use crate::auth::origin::RequestOrigin;
 pub use crate::auth::page_grant::PublishGrant;
 pub use crate::auth::publisher::{
     NotAllowed, Publisher, PublisherDenied, PublisherKeys, ReservedEvents, key_sha256,
 };
+pub use crate::auth::pusher_gate::{PusherGate, PusherRequest};
 pub use crate::auth::revocations::{Full, GrantSelector, Revocations};
 pub use crate::auth::signed::SignedNames;
 pub use crate::auth::ticket::redeemed::FirstUse;

@@ -222,6 +222,21 @@ impl Publisher {
         Self { rate: Some(own_rate(Quota::UNLIMITED)), ..Self::named(name) }
     }
 
+    /// A hook, whose templates say to whom it publishes. Its idempotency keys are its own.
+    pub fn hook(name: &str, rate: Option<Quota>, reserved: &ReservedEvents) -> Self {
+        let everything = Pattern::parse("*").expect("a pattern of our own");
+        let bounds = PublisherScope {
+            topics: [everything].into(),
+            users: true,
+            sessions: true,
+            clients: true,
+            broadcast: true,
+            retract: false,
+            reserved: Arc::clone(reserved),
+        };
+        Self { bounds: Some(bounds), rate: rate.map(own_rate), ..Self::named(name) }
+    }
+
     fn named(name: &str) -> Self {
         let published = OnceLock::new();
         Self { name: name.into(), subject: None, bounds: None, rate: None, number: 0, published }
@@ -365,12 +380,12 @@ pub fn key_sha256(key: &str) -> String {
     HEXLOWER.encode(&sha256(key.as_bytes()))
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
 /// The token of `Bearer <token>` (RFC 6750 § 2.1); the scheme's case does not matter.
-fn bearer(field: &[u8]) -> Option<&[u8]> {
+pub(super) fn bearer(field: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = field.split_at(field.iter().position(|&b| b == b' ')?);
     let token = token.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"Bearer") && !token.is_empty()).then_some(token)

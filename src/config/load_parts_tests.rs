@@ -1,9 +1,17 @@
 use std::time::Duration;
 
-use crate::config::schema::{Heartbeat, Jwks, Jwt, MetaTemplates, Presence, RefuseWith, Sse, Stream};
+use crate::config::Config;
+use crate::config::reader::KeyKind;
+use crate::config::reading::survey;
+use crate::config::schema::{
+    Heartbeat, HookFormat, InboundHook, Jwks, Jwt, MetaTemplates, Presence, PublisherKey, PusherApp,
+    RefuseWith, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
+};
+use crate::config::values::Secret;
 use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
 use crate::event::{EventFormat, EventName, JsonTemplate, Timestamps, TopicAs};
 use crate::jws::JwsKey;
+use crate::pace::Quota;
 
 /// `[auth.jwt]` of the example with nothing commented out.
 pub(super) fn jwt_in_full() -> Jwt {
@@ -90,4 +98,49 @@ fn typed_data_in_full() -> Option<JsonTemplate> {
 fn data(fields: &[(&str, &str)]) -> Option<JsonTemplate> {
     let text = |text: &str| JsonTemplate::text(&Template::parse(text).unwrap());
     Some(JsonTemplate::object(fields.iter().map(|(name, value)| (*name, text(value)))))
+}
+
+/// `[[internal.hook]]` as the example has it.
+pub(super) fn hook_in_full() -> InboundHook {
+    InboundHook {
+        name: "github".to_owned(),
+        key: Some(PublisherKey::Plain(Secret::new("abcdef0123456789abcdef0123456789abcdef01"))),
+        key_header: Some(http::HeaderName::from_static("x-webhook-secret")),
+        key_query: None,
+        secret: Some(Secret::new("the-secret-that-is-set-at-the-service")),
+        previous_secret: Some(Secret::new("the-one-that-was-set-there-before")),
+        scheme: SignatureScheme::Body,
+        signature_header: Some(http::HeaderName::from_static("x-signature")),
+        signature_prefix: Some("sha256=".to_owned()),
+        signature_hash: SignatureHash::Sha256,
+        signature_encoding: SignatureEncoding::Hex,
+        tolerance: Duration::from_secs(300),
+        format: HookFormat::Any,
+        content: content_in_full(),
+        rate: Some(Quota { count: 100, period: Duration::from_secs(1), burst: 500 }),
+        public_path: Some("/hooks/github".to_owned()),
+    }
+}
+
+/// `[[internal.pusher]]` as the example has it.
+pub(super) fn pusher_in_full() -> PusherApp {
+    PusherApp {
+        app_id: "123456".to_owned(),
+        key: "278d425bdf160c739803".to_owned(),
+        secret: Secret::new("the-secret-of-the-app"),
+        rate: Some(Quota { count: 100, period: Duration::from_secs(1), burst: 500 }),
+    }
+}
+
+/// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
+/// another says, or is for a backend with TLS or for callers who are verified.
+pub(super) fn stands_alone(section: &str, key: &str) -> bool {
+    if let ("proxy", "server_name") | (_, "discover") | ("stream", "page_publish" | "signed_key") =
+        (section, key)
+    {
+        return true;
+    }
+    let reader = survey(Config::read);
+    let doc = reader.docs.iter().find(|((of, name), _)| *of == section && *name == key);
+    doc.is_some_and(|(_, doc)| matches!(doc.kind, KeyKind::File | KeyKind::Instead))
 }

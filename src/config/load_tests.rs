@@ -2,8 +2,6 @@ use std::fs;
 use std::time::Duration;
 
 use super::*;
-use crate::config::reader::KeyKind;
-use crate::config::reading::survey;
 use crate::config::schema::{Auth, Capture, Channel, ChannelFormat, Publisher, PublisherKey, Redis, Stream};
 use crate::config::schema::{AuthBackend, AuthServer, AuthUrl};
 use crate::config::schema::{AuthTicket, Jwt, Outbound, Webhook};
@@ -15,7 +13,10 @@ use crate::pace::Quota;
 #[path = "load_parts_tests.rs"]
 mod parts;
 
-use parts::{content_in_full, jwt_in_full, presence_in_full, sse_in_full, stream_in_full};
+use parts::{
+    content_in_full, hook_in_full, jwt_in_full, presence_in_full, pusher_in_full, sse_in_full, stands_alone,
+    stream_in_full,
+};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -61,19 +62,6 @@ fn settings() -> Vec<(String, &'static str, &'static str)> {
         }
     }
     settings
-}
-
-/// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
-/// another says, or is for a backend with TLS or for callers who are verified.
-fn stands_alone(section: &str, key: &str) -> bool {
-    if let ("proxy", "server_name") | (_, "discover") | ("stream", "page_publish" | "signed_key") =
-        (section, key)
-    {
-        return true;
-    }
-    let reader = survey(Config::read);
-    let doc = reader.docs.iter().find(|((of, name), _)| *of == section && *name == key);
-    doc.is_some_and(|(_, doc)| matches!(doc.kind, KeyKind::File | KeyKind::Instead))
 }
 
 /// What the example comes to with nothing commented out: the defaults, and what has none.
@@ -139,6 +127,8 @@ fn example_in_full() -> Config {
     });
     config.proxy.request_id_header = Some(http::HeaderName::from_static("x-request-id"));
     config.internal.publishers.push(publisher);
+    config.internal.hooks.push(hook_in_full());
+    config.internal.pusher.push(pusher_in_full());
     config.webhooks.push(Webhook {
         previous_secret: Some(Secret::new("the-one-that-was-used-until-this-morning")),
         ..Webhook::at(
@@ -175,7 +165,15 @@ fn the_environment_can_say_what_the_file_can() {
         .into_iter()
         .filter(|(section, key, _)| !stands_alone(section, key))
         .filter(|(section, ..)| {
-            let tables = ["stream", "capture", "redis.channel", "internal.publisher", "webhook"];
+            let tables = [
+                "stream",
+                "capture",
+                "redis.channel",
+                "internal.publisher",
+                "internal.hook",
+                "internal.pusher",
+                "webhook",
+            ];
             !tables.contains(&&**section) && !section.ends_with(".key")
         })
         // A list is written without its brackets.
@@ -187,6 +185,8 @@ fn the_environment_can_say_what_the_file_can() {
     expected.streams = vec![Stream::default()];
     expected.outbound.no_proxy = NoProxy::default();
     expected.internal.publishers.clear();
+    expected.internal.hooks.clear();
+    expected.internal.pusher.clear();
     expected.webhooks.clear();
     expected.captures.clear();
     expected.redis.as_mut().unwrap().channels.clear();

@@ -34,6 +34,8 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("public", RestartFor(&["listen", "socket_mode", "max_connections", "reuse_port"])),
     ("internal", RestartFor(&["listen", "socket_mode", "max_connections", "max_body", "ready_requires"])),
     ("internal.publisher", Reload),
+    ("internal.hook", Reload),
+    ("internal.pusher", Reload),
     ("internal.publisher_jwt", Reload),
     ("internal.publisher_jwt.key", Reload),
     ("dashboard", Reload),

@@ -1,10 +1,12 @@
 //! The listeners: connections, which requests are ours and which the backend's, and every answer of our own.
 
+mod hooks;
 mod internal;
 mod net;
 mod public;
 mod respond;
 
+pub use crate::server::hooks::HookDoor;
 pub use crate::server::internal::{Dashboard, Internal, Probes, ReloadOutcome, ReloadRequests};
 pub use crate::server::net::certificate::{BadCertificate, Certificate};
 pub use crate::server::net::current::Current;

@@ -24,8 +24,10 @@
 //! | `doctor.rs` | `doctor`: what stands between pages and streams, named in front of proxies that are set up wrong |
 //! | `doors.rs` | clients that would hold the listeners up; the two questions of readiness |
 //! | `ends.rs` | streams that the daemon ends by itself: idle ones, the oldest of a user who has too many |
+//! | `foreign_publishers.rs` | frameworks and libraries that publish as they always do, into pages that stay as they are |
 //! | `given.rs` | what users and sessions are given, with the log in a Redis stream: one place on every instance, kept over restarts |
 //! | `history.rs` | what the log keeps of a topic, where it ends, and the results of a publish for each event |
+//! | `hooks.rs` | requests of other services that become events: who may send them, what is mapped, what is answered |
 //! | `hostile.rs` | requests of strangers and callers that are made to cost, beside honest ones of the same size |
 //! | `http2.rs` | HTTP/2 on the public listener |
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
@@ -53,6 +55,7 @@
 //! | `proxy_protocol.rs` | connections that HAProxy passes on, and whose they are |
 //! | `publish.rs` | what `POST /publish` takes and refuses, and what reaches the streams |
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
+//! | `pusher.rs` | Pusher's own server libraries, with the daemon as their host |
 //! | `rates.rs` | rates of requests, openings and publishes; one address that floods |
 //! | `real_streams.rs` | sse-starlette, Django and Node, whose own streams many hear for one |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
@@ -112,8 +115,10 @@ mod deploys;
 mod doctor;
 mod doors;
 mod ends;
+mod foreign_publishers;
 mod given;
 mod history;
+mod hooks;
 mod hostile;
 mod http2;
 mod instances;
@@ -142,6 +147,7 @@ mod proxy;
 mod proxy_protocol;
 mod publish;
 mod publishers;
+mod pusher;
 mod rates;
 mod real_streams;
 mod redis;

@@ -21,6 +21,8 @@ const MAX_CONDITIONS: usize = 32;
 pub(in crate::config) enum ContentSource {
     /// A channel whose pattern has so many `*`.
     Channel { stars: usize },
+    /// A request; with `cloud` a CloudEvent.
+    Request { cloud: bool },
 }
 
 /// What a template makes.
@@ -38,7 +40,7 @@ pub(in crate::config) enum ContentUse {
 impl ContentSource {
     /// What there is, in words.
     fn there(self) -> String {
-        let channel = match self {
+        let beside = match self {
             Self::Channel { stars: 0 } => {
                 "its pattern has no `*`: a template can have `{0}`, the whole channel".to_owned()
             }
@@ -48,8 +50,23 @@ impl ContentSource {
             Self::Channel { stars } => format!(
                 "a template can have `{{0}}`, the whole channel, `{{1}}` to `{{{stars}}}`, what each `*` stands for"
             ),
+            Self::Request { cloud: false } => {
+                "a template can have `{header.name}` and `{query.name}` of the request".to_owned()
+            }
+            Self::Request { cloud: true } => {
+                "a template can have `{ce.type}`, an attribute, `{header.name}` and `{query.name}`".to_owned()
+            }
         };
-        format!("{channel}, and `{{data.name}}`, a field of the message")
+        format!("{beside}, and `{{data.name}}`, a field of the message")
+    }
+
+    /// The words before the dot.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Channel { .. } => &["data"],
+            Self::Request { cloud: false } => &["data", "header", "query"],
+            Self::Request { cloud: true } => &["data", "header", "query", "ce"],
+        }
     }
 
     fn check(self, placeholder: &Placeholder) -> Result<(), Rejection> {
@@ -58,13 +75,15 @@ impl ContentSource {
         }
         let unknown = || {
             let shown = placeholder.to_string();
-            let suggestion = match nearest(&placeholder.source, ["data"]) {
+            let suggestion = match nearest(&placeholder.source, self.words().iter().copied()) {
                 Some(meant) => format!("did you mean `{{{meant}.{}}}`?", placeholder.name),
                 None => self.there(),
             };
             Err(Rejection::with(format!("has an unknown placeholder `{shown}`"), suggestion))
         };
-        let Self::Channel { stars } = self;
+        let Self::Channel { stars } = self else {
+            return if self.words().contains(&&*placeholder.source) { Ok(()) } else { unknown() };
+        };
         let number: Option<usize> = match &*placeholder.source {
             "" if placeholder.name.bytes().all(|b| b.is_ascii_digit()) => placeholder.name.parse().ok(),
             _ => None,
@@ -158,7 +177,7 @@ fn collect(
             return Err(format!("has more than {MAX_CONDITIONS} fields").into());
         }
         let (of, path) = match name.split_once('.') {
-            Some(("data", path)) => ("data", path),
+            Some((of, path)) if source.words().contains(&of) => (of, path),
             _ => ("data", name.as_str()),
         };
         let value = Placeholder { source: of.into(), name: path.into(), absent: Absent::Refused };

@@ -25,7 +25,7 @@ pub(in crate::config) use crate::config::parsers::parse::Parse;
 pub(in crate::config) use crate::config::parsers::rates::quota;
 pub(in crate::config) use crate::config::parsers::redis_url::{redis_url, sentinel};
 pub(in crate::config) use crate::config::parsers::secrets::{
-    authorities, key_pin, pem, publish_key, redis_word, sha256, shared_secret,
+    authorities, hook_secret, key_pin, pem, publish_key, redis_word, sha256, shared_secret,
 };
 pub(in crate::config) use crate::config::parsers::words::{
     claim_name, dependency, first_event_name, header_name, id_header, label, log_level, master, media_type,

@@ -84,6 +84,11 @@ pub(in crate::config) fn shared_secret(raw: &RawValue<'_>) -> Result<Secret, Rej
     Ok(Secret::new(text))
 }
 
+/// A secret that a service signs with: what it gives out, or was given.
+pub(in crate::config) fn hook_secret(raw: &RawValue<'_>) -> Result<Secret, Rejection> {
+    redis_word(raw).map(Secret::new)
+}
+
 /// Certificates of authorities.
 pub(in crate::config) fn authorities(raw: &RawValue<'_>) -> Result<String, Rejection> {
     let text = raw.text("certificates in PEM form")?;

@@ -7,8 +7,10 @@ use crate::config::origin::HostName;
 use crate::config::parsers::{
     dependency, host_name, listen_address, publish_key, size, socket_mode, time, whole,
 };
+use crate::config::schema::inbound_hook::{InboundHook, read_hooks};
 use crate::config::schema::jwt::Jwt;
 use crate::config::schema::publisher::{Publisher, read_publishers};
+use crate::config::schema::pusher_app::{PusherApp, read_pusher_apps};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{GIB, HOUR, KIB, MILLIS};
 use crate::config::schema::weak_key::warn_of_weak_keys;
@@ -43,6 +45,8 @@ section! {
         /// Requests by another name are refused, because a web page can make its own name mean this address.
         hosts: Vec<HostName> = list([], host_name);
         publishers: Vec<Publisher> = by(read_publishers);
+        hooks: Vec<InboundHook> = by(read_hooks);
+        pusher: Vec<PusherApp> = by(read_pusher_apps);
         /// Tokens of publishers, whose claims say to which topics they may publish.
         publisher_jwt: Option<Jwt> = optional_section("internal.publisher_jwt", Jwt::read_for_publishers) as "publisher_jwt";
     }

@@ -25,19 +25,19 @@ where
 
 /// The bounds of a body.
 #[derive(Debug)]
-pub(super) struct BodyLimits {
+pub(in crate::server) struct BodyLimits {
     size: u64,
     time: Duration,
     deadlines: DeadlinePool,
 }
 
 impl BodyLimits {
-    pub(super) fn new(size: u64, time: Duration) -> Self {
+    pub(in crate::server) fn new(size: u64, time: Duration) -> Self {
         Self { size, time, deadlines: DeadlinePool::default() }
     }
 
     /// The whole body.
-    pub(super) async fn read(&self, body: impl ReadableBody) -> Result<Bytes, ApiProblem> {
+    pub(in crate::server) async fn read(&self, body: impl ReadableBody) -> Result<Bytes, ApiProblem> {
         let too_large = || ApiProblem::body_too_large(&format!("{} bytes (internal.max_body)", self.size));
         if body.size_hint().lower() > self.size {
             return Err(too_large());

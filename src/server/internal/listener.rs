@@ -12,6 +12,7 @@ use crate::control::{Control, TakeBacks, TopicEnds};
 use crate::dashboard::DashboardKeys;
 use crate::log::Log;
 use crate::publish::PublishService;
+use crate::server::hooks::HookDoor;
 use crate::server::internal::body::BodyLimits;
 use crate::server::internal::dashboard_parts::Dashboard;
 use crate::server::internal::health::Probes;
@@ -29,6 +30,7 @@ pub struct Internal {
     pub(super) trusted: Arc<Publisher>,
     pub(super) mint: Option<TicketMint>,
     pub(super) publish: PublishService,
+    pub(super) hooks: Option<Arc<HookDoor>>,
     pub(super) control: Arc<Control>,
     pub(super) take_backs: Option<(Arc<TakeBacks>, Arc<TopicEnds>)>,
     pub(super) recordings: Arc<Recordings>,
@@ -60,6 +62,7 @@ impl Internal {
             trusted: Arc::new(Publisher::own("redis")),
             mint: None,
             publish,
+            hooks: None,
             control,
             take_backs: None,
             recordings,
@@ -83,6 +86,11 @@ impl Internal {
     /// Takes events back, and ends topics, too.
     pub fn with_take_backs(self, take_backs: Arc<TakeBacks>, ends: Arc<TopicEnds>) -> Self {
         Self { take_backs: Some((take_backs, ends)), ..self }
+    }
+
+    /// Answers `POST /hooks/{name}`, too.
+    pub fn with_hooks(self, hooks: Option<Arc<HookDoor>>) -> Self {
+        Self { hooks, ..self }
     }
 
     /// Answers `POST /reload`, too.

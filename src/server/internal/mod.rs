@@ -1,6 +1,6 @@
 //! The internal listener: where backends publish and operators ask. See `service` for the way of a request.
 
-mod body;
+pub(in crate::server) mod body;
 mod caller;
 mod captures;
 mod connection;

@@ -15,6 +15,11 @@ pub(super) enum Handler {
     Revoke,
     Reload,
     MintTicket,
+    Hook,
+    /// With a batch or one event.
+    Pusher {
+        batch: bool,
+    },
     Liveness,
     Readiness(ReadyFor),
     Metrics,
@@ -132,9 +137,9 @@ static ROUTES: &[ApiRoute] = {
     use DashboardHandler::{Api, Configuration, Explain, Live, SignIn, SignOut, Watch, Who};
     use Handler::{
         ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, CloseTopic, Connection,
-        ConnectionCount, Connections, Dashboard, Description, Liveness, Metrics, MintTicket, OpenTopic, Page,
-        PageFile, Position, Presence, PresentUsers, Readiness, Reload, Revoke, StopCapture, TakeBackEvent,
-        TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
+        ConnectionCount, Connections, Dashboard, Description, Hook, Liveness, Metrics, MintTicket, OpenTopic,
+        Page, PageFile, Position, Presence, PresentUsers, Pusher, Readiness, Reload, Revoke, StopCapture,
+        TakeBackEvent, TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -142,6 +147,9 @@ static ROUTES: &[ApiRoute] = {
         at("/revoke").post(Revoke),
         at("/reload").post(Reload),
         at("/tickets").access(Access::Own).post(MintTicket),
+        at("/hooks/{hook}").access(Access::Own).post(Hook),
+        at("/apps/{app}/events").access(Access::Own).post(Pusher { batch: false }),
+        at("/apps/{app}/batch_events").access(Access::Own).post(Pusher { batch: true }),
         at("/healthz").access(Access::Open).get(Liveness),
         at("/readyz").access(Access::Open).get(Readiness(ReadyFor::Serving)),
         at("/readyz/events").access(Access::Open).get(Readiness(ReadyFor::Events)),

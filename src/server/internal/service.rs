@@ -106,6 +106,19 @@ impl Internal {
                 mint.check(caller, &head.headers, &self.keys)?;
                 mint.mint(&self.body.read(body).await?)
             }
+            Handler::Hook => {
+                let hooks = self.hooks.as_ref().ok_or_else(ApiProblem::no_route)?;
+                let names = found.names()?;
+                let name = names.first().ok_or_else(ApiProblem::no_route)?;
+                let hook = hooks.find(name.as_str()).ok_or_else(ApiProblem::no_hook)?;
+                hooks.answer(hook, head, body).await
+            }
+            Handler::Pusher { batch } => {
+                let door = self.hooks.as_ref().ok_or_else(ApiProblem::no_route)?;
+                let names = found.names()?;
+                let app = names.first().and_then(|name| door.pusher_app(name.as_str()));
+                door.answer_pusher(app.ok_or_else(ApiProblem::no_app)?, head, body, batch).await
+            }
             Handler::Liveness => Ok(Probes::liveness()),
             Handler::Readiness(purpose) => Ok(self.probes.readiness(purpose)),
             Handler::Metrics => Ok(self.probes.metrics(&self.log)),
@@ -169,6 +182,8 @@ impl Internal {
             | Handler::Dashboard(_)
             | Handler::Publish
             | Handler::MintTicket
+            | Handler::Hook
+            | Handler::Pusher { .. }
             | Handler::Reload
             | Handler::TakeBackEvent
             | Handler::TakeBackTopic

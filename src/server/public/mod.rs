@@ -6,6 +6,7 @@ mod client_addr;
 mod connection;
 mod cors;
 mod forward;
+mod hooks;
 mod marked;
 mod marks;
 mod page_presence;

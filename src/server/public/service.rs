@@ -13,10 +13,12 @@ use crate::control::Control;
 use crate::proxy::Proxy;
 use crate::publish::PublishService;
 use crate::rate::Rates;
+use crate::server::hooks::HookDoor;
 use crate::server::net::certificate::Certificate;
 use crate::server::net::takeover::SocketTaken;
 use crate::server::public::client_addr::TrustedProxies;
 use crate::server::public::cors::Cors;
+use crate::server::public::hooks;
 use crate::server::public::marks::Marking;
 use crate::server::public::page_presence::PagePresence;
 use crate::server::public::page_publish::PagePublisher;
@@ -45,6 +47,7 @@ pub struct Public {
     pub(super) marking: Option<Marking>,
     /// None where no answer is recorded.
     pub(super) captures: Option<Arc<Captures>>,
+    pub(super) hooks: Option<Arc<HookDoor>>,
     certificate: Option<Certificate>,
     /// Of log lines about refused streams, and about requests that could not be forwarded.
     pub(super) refused: Throttle,
@@ -73,6 +76,7 @@ impl Public {
             upstreams: None,
             marking: None,
             captures: None,
+            hooks: None,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             cors: Cors::new(cors),
             certificate,
@@ -107,6 +111,11 @@ impl Public {
         Self { captures, ..self }
     }
 
+    /// Takes requests to hooks that have a path here.
+    pub fn with_hooks(self, hooks: Option<Arc<HookDoor>>) -> Self {
+        Self { hooks, ..self }
+    }
+
     /// The way in for subscribers.
     pub fn streams(&self) -> &Streams {
         &self.streams
@@ -132,6 +141,13 @@ impl Public {
         if self.rates.requests_per_address.is_on()
             && let Some(answer) = self.too_many(&request, connection)
         {
+            return Ok(answer.map(ResponseBody::Full));
+        }
+        if let Some(hooks) = &self.hooks
+            && *request.method() == Method::POST
+            && let Some(hook) = hooks.at_public_path(request.uri().path())
+        {
+            let answer = Box::pin(hooks::take(hooks, hook, request, connection)).await;
             return Ok(answer.map(ResponseBody::Full));
         }
         if let Some(route) = self.streams.route(request.uri()) {

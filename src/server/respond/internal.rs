@@ -12,10 +12,10 @@ use crate::control::{
     BadRevoke, Completeness, HolderTopics, InstanceCount, OthersTold, Revoked, StreamCount, TakeBackError,
     TopicEditError, TopicEndError,
 };
-use crate::event::{BadBatch, Name};
+use crate::event::{BadBatch, BadContent, Name};
 use crate::health::{Dependency, State};
 use crate::log::TakenBack;
-use crate::publish::{BadPublish, Published, Receipt, RelayError};
+use crate::publish::{BadHook, BadPublish, HookOutcome, Published, Receipt, RelayError};
 use crate::server::respond::ApiProblem;
 use crate::server::respond::json::{FullResponse, json, ok, ok_or_unavailable, retry_after};
 use crate::server::respond::problem::ProblemText;
@@ -63,6 +63,39 @@ pub(in crate::server) fn refused_publish(bad: &BadPublish) -> FullResponse {
         response.headers_mut().insert(RETRY_AFTER, retry_after(*wait));
     }
     response
+}
+
+/// What the sender of a request to a hook reads. One that no condition fits is taken, so that it is not sent again.
+pub(in crate::server) fn hook_taken(taken: Result<HookOutcome, BadHook>) -> Result<FullResponse, ApiProblem> {
+    match taken {
+        Ok(HookOutcome::Published(done)) => Ok(published(&done)),
+        Ok(HookOutcome::Ignored) => {
+            let ignored = serde_json::json!({ "ignored": "when" });
+            Ok(json(StatusCode::ACCEPTED, &ignored))
+        }
+        Err(BadHook::Publish(bad)) => Ok(refused_publish(&bad)),
+        Err(BadHook::Denied(denied)) => Err(ApiProblem::hook_denied(denied)),
+        Err(bad @ (BadHook::CloudEvent(_) | BadHook::Form)) => {
+            Err(ApiProblem::new(StatusCode::BAD_REQUEST, bad.label(), bad.to_string()))
+        }
+        Err(BadHook::Content { item, bad }) => {
+            let status = match bad {
+                BadContent::NotUtf8 | BadContent::NotJson(_) => StatusCode::BAD_REQUEST,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            let (field, error) = (bad.field(), bad.to_string());
+            let (field, reason) = (field.as_deref(), Some(bad.label()));
+            Ok(json(status, &ProblemText { error, item, field, reason, ..ProblemText::default() }))
+        }
+    }
+}
+
+/// The same for Pusher's libraries, which expect an empty object.
+pub(in crate::server) fn pusher_taken(taken: Result<Published, BadHook>) -> Result<FullResponse, ApiProblem> {
+    match taken {
+        Ok(_) => Ok(ok(&serde_json::json!({}))),
+        Err(bad) => hook_taken(Err(bad)),
+    }
 }
 
 fn refusal_of(bad: &BadPublish) -> (StatusCode, ProblemText<'_>) {

@@ -18,7 +18,8 @@ pub(in crate::server) use crate::server::respond::capture::{
 pub(in crate::server) use crate::server::respond::dashboard::{events, signed_in, signed_out};
 
 pub(in crate::server) use crate::server::respond::internal::{
-    closed, published, readiness, refused_publish, revoked, taken_back, topic_ended, topics_edited,
+    closed, hook_taken, published, pusher_taken, readiness, refused_publish, revoked, taken_back,
+    topic_ended, topics_edited,
 };
 pub(in crate::server) use crate::server::respond::json::{FullResponse, ok};
 pub(in crate::server) use crate::server::respond::problem::ApiProblem;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use crate::auth::{BadMint, NotAllowed, PublisherDenied};
+use crate::auth::{BadMint, HookDenied, NotAllowed, PublisherDenied};
 use crate::control::{
     BadRevoke, BadTopics, BadUserList, NoPage, TakeBackError, TopicEditError, TopicEndError,
 };
@@ -167,6 +167,25 @@ impl ApiProblem {
     /// The caller may not publish.
     pub(in crate::server) fn bad_key(bad: &PublisherDenied) -> Self {
         Self::bad_key_because(bad, bad.to_string())
+    }
+
+    pub(in crate::server) fn no_hook() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_hook", "no [[internal.hook]] has this name")
+    }
+
+    pub(in crate::server) fn no_app() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_app", "no [[internal.pusher]] has this app_id")
+    }
+
+    /// The sender may not send to this hook.
+    pub(in crate::server) fn hook_denied(denied: HookDenied) -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, denied.label(), denied.to_string());
+        match denied {
+            HookDenied::NoKey | HookDenied::WrongKey => problem.with(WWW_AUTHENTICATE, "Bearer"),
+            HookDenied::NotSigned | HookDenied::BadSignature | HookDenied::TooOld => {
+                problem.with(WWW_AUTHENTICATE, "Signature")
+            }
+        }
     }
 
     /// The caller may not ask for tickets.
