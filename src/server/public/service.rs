@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn windows_and_other_protocols_are_not_streams() {
-        let is = |headers: &[(http::HeaderName, &'static str)]| {
+        let is = |headers: &[(HeaderName, &'static str)]| {
             let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
             is_for_the_backend(&headers.collect())
         };
