@@ -252,6 +252,22 @@ export class Publisher<Map extends EventMap = Record<string, any>> extends Event
     return this.#command('POST', '/revoke', revocation);
   }
 
+  /** Takes back an event of a topic, from all of its recipients; without an id, all that is kept of the topic. */
+  retract(topic: Name, id?: string): Promise<Outcome<{ retracted: number }>> {
+    const event = id === undefined ? '' : `/events/${segment(id)}`;
+    return this.#command('DELETE', `/topics/${segment(topic)}${event}`);
+  }
+
+  /** Ends a topic: its readers lose it, and later ones do not get it. */
+  closeTopic(topic: Name): Promise<Outcome<{ changed: boolean }>> {
+    return this.#command('POST', `/topics/${segment(topic)}/close`);
+  }
+
+  /** Lets a topic that has ended begin anew. */
+  openTopic(topic: Name): Promise<Outcome<{ changed: boolean }>> {
+    return this.#command('POST', `/topics/${segment(topic)}/open`);
+  }
+
   // ——— asking, as the services that it replaces did: without an answer `false`, 0 or nobody, and `onError` hears why
 
   /** Whether a user has an open stream on any instance. */

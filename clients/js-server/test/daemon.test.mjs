@@ -222,6 +222,13 @@ test('topics, presence, the log and revocations', async (t) => {
   assert.deepEqual(await take(anna, 1), [{ text: 'x' }]);
   const page = await push.query.events('d', { since: position });
   assert.deepEqual(page.events.map(({ data }) => data), ['{"text":"x"}']);
+  assert.equal(orThrow(await push.retract('d', page.events[0].id)).retracted, 1);
+  assert.equal((await anna.next()).data.id, page.events[0].id);
+  assert.equal(orThrow(await push.retract('d')).retracted, 0);
+  assert.deepEqual((await anna.next()).data, { topic: 'd' });
+  assert.equal(orThrow(await push.closeTopic('d')).changed, true);
+  assert.deepEqual((await anna.next()).data, { topic: 'd' });
+  assert.equal(orThrow(await push.openTopic('d')).changed, true);
 
   await eventually('anna is online', () => push.isOnline('anna'));
   assert.deepEqual((await push.query.users(['anna', 'ben'])).users, ['anna']);

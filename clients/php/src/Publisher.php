@@ -281,6 +281,36 @@ final class Publisher
         return $this->guarded(fn (): Outcome => $this->add(self::json($whose), ['POST', '/revoke', false]));
     }
 
+    /**
+     * Takes back an event of a topic, from all of its recipients; without an id, all that is kept of the topic.
+     *
+     * @param string|int|\Stringable $topic
+     */
+    public function retract(mixed $topic, ?string $id = null): Outcome
+    {
+        return $this->aboutTopic('DELETE', $topic, $id === null ? '' : '/events/' . rawurlencode($id));
+    }
+
+    /**
+     * Ends a topic: its readers lose it, and later ones do not get it.
+     *
+     * @param string|int|\Stringable $topic
+     */
+    public function closeTopic(mixed $topic): Outcome
+    {
+        return $this->aboutTopic('POST', $topic, '/close');
+    }
+
+    /**
+     * Lets a topic that has ended begin anew.
+     *
+     * @param string|int|\Stringable $topic
+     */
+    public function openTopic(mixed $topic): Outcome
+    {
+        return $this->aboutTopic('POST', $topic, '/open');
+    }
+
     // --- asking, as the services that it replaces did: without an answer false, 0 or nobody, and `onError` hears why
 
     /**
@@ -420,6 +450,15 @@ final class Publisher
             $body = array_map(static fn (array $topics): array => array_map($name, array_values($topics)), $change);
 
             return $this->add(self::json($body), [$method, Url::topics($holder), false]);
+        });
+    }
+
+    private function aboutTopic(string $method, mixed $topic, string $rest): Outcome
+    {
+        return $this->guarded(function () use ($method, $topic, $rest): Outcome {
+            $segment = rawurlencode((string) Url::name($topic, 'topic'));
+
+            return $this->add(null, [$method, "/topics/$segment$rest", false]);
         });
     }
 

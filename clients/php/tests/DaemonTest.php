@@ -201,6 +201,13 @@ final class DaemonTest extends TestCase
         self::assertSame([['text' => 'ä', 'none' => []]], $anna->take(1));
         $events = $push->query()->events('d', since: $position)['events'];
         self::assertSame(['{"text":"ä","none":[]}'], array_column($events, 'data'));
+        self::assertSame(1, $push->retract('d', $events[0]['id'])->orThrow()['retracted']);
+        self::assertSame($events[0]['id'], $anna->next()['data']['id']);
+        self::assertSame(0, $push->retract('d')->orThrow()['retracted']);
+        self::assertSame(['topic' => 'd'], $anna->next()['data']);
+        self::assertTrue($push->closeTopic('d')->orThrow()['changed']);
+        self::assertSame(['topic' => 'd'], $anna->next()['data']);
+        self::assertTrue($push->openTopic('d')->orThrow()['changed']);
 
         self::eventually('anna is online', static fn () => $push->isOnline('anna'));
         self::assertSame(['anna' => true, 'ben' => false], $push->query()->users(['anna', 'ben']));

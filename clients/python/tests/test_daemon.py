@@ -246,6 +246,13 @@ class TheDaemon(Case):
         self.assertEqual(anna.take(1), [{"text": "ä"}])
         events = push.query.events("d", since=position)["events"]
         self.assertEqual([event["data"] for event in events], ['{"text":"ä"}'])
+        self.assertEqual(push.retract("d", events[0]["id"]).result(5)["retracted"], 1)
+        self.assertEqual(anna.next()["data"]["id"], events[0]["id"])
+        self.assertEqual(push.retract("d").result(5)["retracted"], 0)
+        self.assertEqual(anna.next()["data"], {"topic": "d"})
+        self.assertTrue(push.close_topic("d").result(5)["changed"])
+        self.assertEqual(anna.next()["data"], {"topic": "d"})
+        self.assertTrue(push.open_topic("d").result(5)["changed"])
 
         eventually("anna is online", lambda: push.is_online("anna"))
         self.assertEqual(push.query.users(["anna", "ben"]), {"anna": True, "ben": False})

@@ -213,6 +213,18 @@ class Sender:
         named = {"user": user, "session": session, "token": token, "topic": topic, "for": for_}
         return self._command("POST", "/revoke", {name: value for name, value in named.items() if value is not None})
 
+    def retract(self, topic: Name, id: Optional[str] = None) -> Call:
+        """Takes back an event of a topic, from all of its recipients; without an id, all that is kept of the topic."""
+        return self._about_topic("DELETE", topic, "" if id is None else "/events/" + segment(id))
+
+    def close_topic(self, topic: Name) -> Call:
+        """Ends a topic: its readers lose it, and later ones do not get it."""
+        return self._about_topic("POST", topic, "/close")
+
+    def open_topic(self, topic: Name) -> Call:
+        """Lets a topic that has ended begin anew."""
+        return self._about_topic("POST", topic, "/open")
+
     def counters(self) -> Counters:
         return self._queue.counters()
 
@@ -272,6 +284,13 @@ class Sender:
         except Exception as error:
             return self._invalid(self._call(), str(error))
         return self._command(method, path, body)
+
+    def _about_topic(self, method: str, topic: Name, rest: str) -> Call:
+        try:
+            path = "/topics/" + segment(_name(topic)) + rest
+        except Exception as error:
+            return self._invalid(self._call(), "%s /topics/…%s: %s" % (method, rest, error))
+        return self._command(method, path, None)
 
     def _command(self, method: str, path: str, body: Optional[Dict[str, Any]], gone: bool = False) -> Call:
         call = self._call()
