@@ -84,10 +84,10 @@ impl RecordingPump {
         }
         let body = self.answered(response, tell);
         let how = self.read(body).await;
+        self.recordings.ended(&self.recording);
         let bytes = self.recording.standing().bytes;
         metrics::counter!(telemetry::CAPTURES_ENDED, "reason" => how.as_str()).increment(1);
         info!(path, id = %self.recording.id, bytes, reason = how.as_str(), "recorded answer ended");
-        self.recordings.ended(&self.recording);
         tokio::select! {
             biased;
             () = self.drain.started() => {}

@@ -170,6 +170,90 @@ async fn a_reload_of_the_ai_sdk_gets_the_stream_that_is_under_way_and_then_nothi
 }
 
 #[tokio::test]
+async fn a_client_of_responses_goes_on_behind_a_number_and_asks_the_backend_for_what_is_not_recorded() {
+    let test = Captured::start("preset = \"openai\"\nmethods = [\"POST\"]\n").await;
+    let (mut client, mut at, head) = test.ask(&post("/chat", "", r#"{"stream":true}"#)).await;
+    at.body(&head).await;
+    let event = |n: u32| {
+        format!("event: e\ndata: {{\"sequence_number\":{n},\"response\":{{\"id\":\"resp_1\"}}}}\n\n")
+    };
+    at.send(answer(&[&event(0), &event(1)])).await;
+    client.head().await;
+    assert_eq!(client.chunks(2 * event(0).len()).await, event(0) + &event(1));
+    let ask = "GET /chat/resp_1?stream=true&starting_after=0 HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut again = Peer::send_to(test.daemon.public, ask).await;
+    assert_eq!(again.head().await.status(), 200);
+    assert_eq!(again.chunks(event(1).len()).await, event(1));
+    for path in ["/chat/resp_1", "/chat/resp_2?stream=true"] {
+        let (mut other, mut at, head) = test.ask(&GET.replace("/chat", path)).await;
+        assert_eq!(head.target(), path);
+        at.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(other.head().await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_workflows_run_is_named_in_the_answer_and_goes_on_behind_so_many_chunks() {
+    let test = Captured::start("preset = \"workflow\"\nmethods = [\"POST\"]\n").await;
+    let named = STREAMS.replace("x-of: backend", "x-workflow-run-id: run-1");
+    for (head, run) in [(named.as_str(), Some("run-1")), (STREAMS, None)] {
+        let (mut client, mut at, request) = test.ask(&post("/chat", "", "{}")).await;
+        at.body(&request).await;
+        let text = "data: 0\n\n: note\n\ndata: 1\n\n";
+        at.send(format!("{head}{:x}\r\n{text}\r\n{END}", text.len())).await;
+        let head = client.head().await;
+        let id = head.get("x-workflow-run-id").expect("a run's id");
+        assert_eq!(id, run.unwrap_or_else(|| head.get("sidestream-stream").expect("its id")));
+        client.chunks(text.len()).await;
+        let rest = async |index: &str| test.get(&format!("/chat/{id}/stream?startIndex={index}")).await;
+        assert_eq!(rest("1").await.body, "data: 1\n\n");
+        assert_eq!(rest("-1").await.body, "data: 1\n\n");
+        assert_eq!(rest("0").await.body, text);
+        assert_eq!(rest("2").await.status, 204);
+        // The next is asked over a connection of its own.
+        drop(at);
+    }
+}
+
+#[tokio::test]
+async fn with_ids_a_plain_client_comes_back_to_the_same_path() {
+    let test = Captured::start("ids = true\n").await;
+    let (mut client, mut at, _) = test.ask(GET).await;
+    at.send(answer(&["data: 1\n\nda", "ta: 2\n\n"]) + END).await;
+    let head = client.head().await;
+    let id = head.get("sidestream-stream").expect("its id").to_owned();
+    assert_eq!(client.body(&head).await, format!("id: {id}-1\ndata: 1\n\nid: {id}-2\ndata: 2\n\n"));
+    let last = |n: u32| format!("{id}-{n}");
+    let again = test.get_with("/chat", &[("last-event-id", &last(1))]).await;
+    assert_eq!(again.text(), format!("id: {id}-2\ndata: 2\n\n"));
+    // There is nothing more, at which an `EventSource` stops.
+    assert_eq!(test.get_with("/chat", &[("last-event-id", &last(2))]).await.status, 204);
+    let other = [("last-event-id", last(1)), ("cookie", "a=b".to_owned())];
+    let other = other.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(test.get_with("/chat", &other).await.status, 204);
+    assert!(!test.backend.is_asked().await, "the backend was asked twice");
+}
+
+#[tokio::test]
+async fn operators_see_and_stop_what_is_recorded() {
+    let test = Captured::start("preset = \"ai-sdk\"\n").await;
+    let (mut client, mut at, head) = test.ask(&post("/chat", "", r#"{"id":"c"}"#)).await;
+    at.body(&head).await;
+    at.send(answer(&["data: 1\n\n"])).await;
+    client.head().await;
+    client.chunks(9).await;
+    let page = test.daemon.command("GET", "/captures", &[], b"").await.json();
+    let one = &page["captures"][0];
+    assert_eq!((&page["total"], &one["state"], &one["bytes"]), (&1.into(), &"running".into(), &9.into()));
+    assert_eq!((&one["path"], &one["names"][0], &one["readers"]), (&"/chat".into(), &"c".into(), &1.into()));
+    let path = format!("/captures/{}", one["id"].as_str().expect("its id"));
+    assert_eq!(test.daemon.command("DELETE", "/captures/none", &[], b"").await.status, 404);
+    assert_eq!(test.daemon.command("DELETE", &path, &[], b"").await.status, 200);
+    at.ended().await;
+    assert_eq!(client.chunk().await, "");
+}
+
+#[tokio::test]
 async fn a_stop_cancels_at_the_backend_and_ends_the_readers_answers() {
     let test = Captured::start("preset = \"ai-sdk\"\n").await;
     let (mut client, mut at, head) = test.ask(&post("/chat", "", r#"{"id":"c"}"#)).await;
@@ -274,6 +358,11 @@ async fn recordings_are_bounded_in_number_and_readers() {
     at.send(END).await;
     assert_eq!(client.chunks(9).await, "data: 1\n\n");
     assert_eq!(client.chunk().await, "");
+    let ended = async || {
+        let ended = test.daemon.metric("sidestream_captures_ended_total", &["complete"]).await;
+        (ended == 1.0).then_some(())
+    };
+    eventually("the recorded answer has ended", ended).await;
     let mut next = Peer::send_to(test.daemon.public, GET).await;
     at.head().await;
     at.send(answer(&["data: 3\n\n"])).await;
