@@ -201,6 +201,7 @@ pub(super) fn build_log(config: &Config) -> Arc<Log> {
     if let Some(bounds) = state_bounds(config) {
         log.keep_state(bounds);
     }
+    log.remember_topics(config.limits.remembered_topics);
     log.remember_ends(end_bounds(&config.limits));
     Arc::new(
         log.with_format(config.sse.events).bounded(member_bounds(&config.limits)).retracted_as(retracted),

@@ -206,6 +206,7 @@ impl Reloader {
             base.recordings.limit(&config.limits);
             base.log.bound(member_bounds(&config.limits));
             base.log.remember_ends(end_bounds(&config.limits));
+            base.log.remember_topics(config.limits.remembered_topics);
             base.rates.set(&rate_settings(&config.limits));
             base.memory.set(config.limits.memory);
         }

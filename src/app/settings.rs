@@ -53,7 +53,12 @@ pub(super) fn page_changes(limits: &config::Limits) -> Rate {
 
 /// How much may be given.
 pub(super) fn member_bounds(limits: &config::Limits) -> MemberBounds {
-    MemberBounds { topics: limits.topics_per_stream, all: limits.given_topics }
+    MemberBounds {
+        topics: limits.topics_per_stream,
+        patterns: limits.patterns_per_stream,
+        all: limits.given_topics,
+        all_patterns: limits.patterns,
+    }
 }
 
 /// The names of the events that the daemon itself sends, beside those that nobody may publish.

@@ -2,14 +2,14 @@
 
 use crate::auth::denied::Denied;
 use crate::auth::grant::Grant;
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 
 /// The holder of a new token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bearer {
     pub grant: Grant,
-    /// Topics that the route grants to every caller that it verifies.
-    pub of_route: Vec<Name>,
+    /// Topics and patterns that the route grants to every caller that it verifies.
+    pub of_route: Vec<TopicFilter>,
 }
 
 impl Bearer {
@@ -23,7 +23,8 @@ impl Bearer {
 
     /// Whether this bearer may hear `topic`.
     pub fn hears(&self, topic: &Name) -> bool {
-        self.of_route.contains(topic) || self.grant.topics.allow(topic)
+        self.of_route.iter().any(|granted| granted.hears(topic))
+            || self.grant.topics.allow(&topic.clone().into())
     }
 
     /// Whether a stream that holds `keys` is this bearer's, and may go on to hold them.
@@ -31,11 +32,9 @@ impl Bearer {
         if !self.owns(keys) {
             return Err(Denied::NotYourStream);
         }
-        let lacking = keys.iter().find_map(|key| match key {
-            Key::Topic(topic) if !self.hears(topic) => Some(topic.clone()),
-            _ => None,
-        });
-        lacking.map_or(Ok(()), |topic| Err(Denied::TopicNotGranted(topic)))
+        let granted = |topic: &TopicFilter| self.of_route.contains(topic) || self.grant.topics.allow(topic);
+        let lacking = keys.iter().filter_map(TopicFilter::of).find(|topic| !granted(topic));
+        lacking.map_or(Ok(()), |topic| Err(Denied::TopicNotGranted(topic.name().clone())))
     }
 }
 
@@ -53,7 +52,7 @@ mod tests {
                 topics: GrantedTopics::Only([Pattern::parse("c:*").unwrap()].into()),
                 ..Grant::open(Some(name("u")), None)
             },
-            of_route: vec![name("news")],
+            of_route: vec![name("news").into()],
         };
         let held = |user: &str, topics: &[&str]| {
             let topics = topics.iter().map(|topic| Key::Topic(name(topic)));
@@ -62,6 +61,10 @@ mod tests {
         assert!(bearer.may_hold(&held("u", &["c:1", "news"])).is_ok());
         assert_eq!(bearer.may_hold(&held("v", &["c:1"])).unwrap_err().label(), "not_your_stream");
         assert_eq!(bearer.may_hold(&held("u", &["d:1"])).unwrap_err().topic(), Some(&name("d:1")));
+        let by_pattern = |text: &str| vec![Key::User(name("u")), Key::Pattern(Pattern::parse(text).unwrap())];
+        assert!(bearer.may_hold(&by_pattern("c:1:*")).is_ok());
+        assert_eq!(bearer.may_hold(&by_pattern("c*")).unwrap_err().topic(), Some(&name("c*")));
+        assert_eq!(bearer.may_hold(&by_pattern("new*")).unwrap_err().topic(), Some(&name("new*")));
         let with_session = [held("u", &[]), vec![Key::Session(name("s"))]].concat();
         assert_eq!(bearer.may_hold(&with_session).unwrap_err().label(), "not_your_stream");
     }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::event::{Key, Name, Pattern};
+use crate::event::{Key, Name, Pattern, TopicFilter};
 
 /// What a verified caller may receive.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,10 +29,16 @@ pub enum GrantedTopics {
 }
 
 impl GrantedTopics {
-    pub fn allow(&self, topic: &Name) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(topic)),
+    /// Whether it grants the topic, or all topics that a pattern matches.
+    pub fn allow(&self, topic: &TopicFilter) -> bool {
+        match (self, topic) {
+            (Self::Any, _) => true,
+            (Self::Only(granted), TopicFilter::Topic(topic)) => {
+                granted.iter().any(|pattern| pattern.matches(topic))
+            }
+            (Self::Only(granted), TopicFilter::Pattern(asked)) => {
+                granted.iter().any(|pattern| pattern.covers(asked))
+            }
         }
     }
 }
@@ -45,9 +51,9 @@ impl Grant {
     }
 
     /// The keys of a stream that asks for `topics`, but for the client's own.
-    pub fn keys(&self, topics: &[Name]) -> Vec<Key> {
+    pub fn keys(&self, topics: &[TopicFilter]) -> Vec<Key> {
         let mut keys = Vec::with_capacity(topics.len() + 4);
-        keys.extend(topics.iter().cloned().map(Key::Topic));
+        keys.extend(topics.iter().map(TopicFilter::key));
         keys.extend(self.user.clone().map(Key::User));
         keys.extend(self.session.clone().map(Key::Session));
         keys.push(Key::Broadcast);

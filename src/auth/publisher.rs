@@ -325,6 +325,8 @@ impl PublisherScope {
     fn allow(&self, key: &Key) -> bool {
         match key {
             Key::Topic(topic) => self.topics.iter().any(|pattern| pattern.matches(topic)),
+            // No audience has one.
+            Key::Pattern(_) => false,
             Key::User(_) => self.users,
             Key::Session(_) => self.sessions,
             Key::Client(_) => self.clients,
@@ -338,7 +340,7 @@ impl NotAllowed {
     /// The reason on the wire and in the metric.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Audience(Key::Topic(_)) => "topic_not_allowed",
+            Self::Audience(Key::Topic(_) | Key::Pattern(_)) => "topic_not_allowed",
             Self::Audience(Key::User(_)) => "user_not_allowed",
             Self::Audience(Key::Session(_)) => "session_not_allowed",
             Self::Audience(Key::Client(_)) => "client_not_allowed",
@@ -367,6 +369,7 @@ fn own_rate(quota: Quota) -> Arc<RateLimit> {
 fn shown(key: &Key) -> String {
     match key {
         Key::Topic(topic) => format!("the topic `{topic}`"),
+        Key::Pattern(pattern) => format!("the pattern `{pattern}`"),
         Key::User(_) => "users".to_owned(),
         Key::Session(_) => "sessions".to_owned(),
         Key::Client(_) => "single streams".to_owned(),

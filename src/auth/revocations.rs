@@ -9,15 +9,15 @@
 use crate::lock::Mutex;
 use crate::telemetry::REVOCATIONS_REFUSED;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::denied::Denied;
 use crate::auth::grant::Grant;
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 
 /// Whose grants are taken back: what is named has to match, all of it.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
@@ -52,21 +52,22 @@ impl GrantSelector {
         token.or_else(session).or_else(user).or_else(topic)
     }
 
-    fn matches(&self, grant: &Grant, topics: &[Name]) -> bool {
+    fn matches(&self, grant: &Grant, topics: &[TopicFilter]) -> bool {
         let same = |named: &Option<Name>, has: &Option<Name>| named.is_none() || named == has;
         same(&self.user, &grant.user)
             && same(&self.session, &grant.session)
             && same(&self.token, &grant.token)
-            && self.topic.as_ref().is_none_or(|topic| topics.contains(topic))
+            && self.topic.as_ref().is_none_or(|topic| topics.iter().any(|asked| asked.hears(topic)))
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// In an order in which topics come first, and those that begin alike stand together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Handle {
+    Topic(Name),
     Token(Name),
     Session(Name),
     User(Name),
-    Topic(Name),
 }
 
 /// When grants were taken back, and until when their holders are kept out.
@@ -95,7 +96,7 @@ pub struct Full;
 /// Spans by what they are found by, and in the order of their ends. Both hold the same ones.
 #[derive(Default)]
 struct Spans {
-    by_handle: HashMap<Handle, Vec<Revocation>>,
+    by_handle: BTreeMap<Handle, Vec<Revocation>>,
     by_end: BTreeMap<(Instant, u64), Handle>,
     /// How many there ever were.
     count: u64,
@@ -148,12 +149,12 @@ impl Revocations {
     }
 
     /// Whether a stream for `topics` may be opened with `grant`.
-    pub fn check(&self, grant: &Grant, topics: &[Name]) -> Result<(), Denied> {
+    pub fn check(&self, grant: &Grant, topics: &[TopicFilter]) -> Result<(), Denied> {
         if has(&self.spans, grant, topics) { Err(Denied::Revoked) } else { Ok(()) }
     }
 
     /// Whether the holder of `grant`, coming for `topics`, was sent away.
-    pub fn is_away(&self, grant: &Grant, topics: &[Name]) -> bool {
+    pub fn is_away(&self, grant: &Grant, topics: &[TopicFilter]) -> bool {
         has(&self.away, grant, topics)
     }
 
@@ -197,6 +198,20 @@ impl Spans {
         Ok(())
     }
 
+    /// Those that name nothing but a topic that `pattern` matches: of all topics only those are looked at that begin
+    /// as it does.
+    fn of_topics<'s>(&'s self, pattern: &'s TopicFilter) -> impl Iterator<Item = &'s Revocation> {
+        let head = pattern.as_str().split('*').next().unwrap_or_default();
+        let from = Name::parse(head).map_or(Bound::Unbounded, |head| Bound::Included(Handle::Topic(head)));
+        let topics = self.by_handle.range((from, Bound::Unbounded));
+        let alike = topics.take_while(
+            move |(handle, _)| matches!(handle, Handle::Topic(topic) if topic.as_str().starts_with(head)),
+        );
+        let matched =
+            alike.filter(|(handle, _)| matches!(handle, Handle::Topic(topic) if pattern.hears(topic)));
+        matched.flat_map(|(_, revocations)| revocations)
+    }
+
     fn trim(&mut self, now: Instant) {
         while let Some(first) = self.by_end.first_entry()
             && first.key().0 <= now
@@ -212,7 +227,7 @@ impl Spans {
 }
 
 /// Whether one that is in force is for `grant` and `topics`.
-fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
+fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[TopicFilter]) -> bool {
     let now = Instant::now();
     let spans = spans.lock();
     if spans.by_end.is_empty() {
@@ -222,12 +237,18 @@ fn has(spans: &Mutex<Spans>, grant: &Grant, topics: &[Name]) -> bool {
     let session = grant.session.clone().map(Handle::Session);
     let user = grant.user.clone().map(Handle::User);
     let handles = token.into_iter().chain(session).chain(user);
-    let handles = handles.chain(topics.iter().cloned().map(Handle::Topic));
+    let named = |topic: &TopicFilter| match topic {
+        TopicFilter::Topic(name) => Some(Handle::Topic(name.clone())),
+        TopicFilter::Pattern(_) => None,
+    };
+    let handles = handles.chain(topics.iter().filter_map(named));
     let in_force = |Revocation { selector, span, .. }: &Revocation| {
         let newer = grant.issued.is_some_and(|issued| issued > span.at);
         span.until > now && !newer && selector.matches(grant, topics)
     };
+    let patterns = topics.iter().filter(|topic| topic.is_pattern());
     handles.filter_map(|handle| spans.by_handle.get(&handle)).flatten().any(in_force)
+        || patterns.flat_map(|asked| spans.of_topics(asked)).any(in_force)
 }
 
 #[cfg(test)]
@@ -275,7 +296,8 @@ mod tests {
         let refused = |selector: GrantSelector, topics: &[&str]| {
             let revocations = Revocations::new(10);
             revocations.add(selector, now, now + Duration::from_secs(60)).unwrap();
-            let topics: Vec<Name> = topics.iter().map(|topic| name(topic)).collect();
+            let topics: Vec<TopicFilter> =
+                topics.iter().map(|topic| TopicFilter::parse_pattern(topic).unwrap()).collect();
             revocations.check(&grant("u", "s", "t", None), &topics).is_err()
         };
         let selector = |user: &str, session: &str, token: &str, topic: &str| {
@@ -297,8 +319,13 @@ mod tests {
             (selector("v", "s", "", ""), false),
             (selector("", "", "", "b"), false),
             (selector("v", "", "", ""), false),
+            (selector("", "", "", "p:1"), true),
+            (selector("u", "", "", "p:1"), true),
+            (selector("v", "", "", "p:1"), false),
+            (selector("", "", "", "p"), false),
+            (selector("", "", "", "p:1:x"), false),
         ] {
-            assert_eq!(refused(them.clone(), &["a"]), hit, "{them:?}");
+            assert_eq!(refused(them.clone(), &["a", "p:*1"]), hit, "{them:?}");
         }
         revocations.add(GrantSelector::default(), now, now + Duration::from_secs(60)).unwrap();
         assert!(revocations.is_empty(), "nobody is not everybody");

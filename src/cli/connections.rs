@@ -219,12 +219,13 @@ fn meta(stream: &Value) -> String {
     or_nothing((!entries.is_empty()).then(|| entries.join(" ")).as_deref())
 }
 
-/// The first two, and how many more.
+/// The first two, patterns behind topics, and how many more.
 fn topics(stream: &Value) -> String {
     const SHOWN: usize = 2;
-    let named = stream["topics"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let texts = |field: &str| stream[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let named = texts("topics").chain(texts("patterns"));
     let shown: Vec<&str> = named.take(SHOWN).collect();
-    let all = stream["topics_total"].as_u64().unwrap_or(0);
+    let all = stream["topics_total"].as_u64().unwrap_or(0) + texts("patterns").count() as u64;
     let more = all.saturating_sub(shown.len() as u64);
     match (shown.is_empty(), more) {
         (true, _) => or_nothing(None),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::{Bearer, Denied, Revocations};
 use crate::control::topics::TopicAssignments;
-use crate::event::{Key, Name};
+use crate::event::{Key, TopicFilter};
 use crate::fanout::{Binding, MAX_TOKENS, Renewal, StreamView};
 use crate::log::{BadEdit, Edited, TopicEdit};
 use crate::pace::Rate;
@@ -18,8 +18,8 @@ pub struct PageChange {
     pub bearer: Bearer,
     /// The path of the route, as it is configured: the stream's own.
     pub route: Arc<str>,
-    pub add: Vec<Name>,
-    pub remove: Vec<Name>,
+    pub add: Vec<TopicFilter>,
+    pub remove: Vec<TopicFilter>,
 }
 
 /// Why it is not made.
@@ -67,7 +67,7 @@ impl PageChange {
             return Err(PageChangeError::Denied(Denied::NotYourStream));
         }
         if let Some(topic) = add.iter().find(|topic| !bearer.grant.topics.allow(topic)) {
-            return Err(PageChangeError::Denied(Denied::TopicNotGranted(topic.clone())));
+            return Err(PageChangeError::Denied(Denied::TopicNotGranted(topic.name().clone())));
         }
         revocations.check(&bearer.grant, &add).map_err(PageChangeError::Denied)?;
         if revocations.is_away(&bearer.grant, &add) {

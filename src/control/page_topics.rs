@@ -14,7 +14,7 @@ use crate::control::cluster::message::{BusCommand, ChangeOwn, Renew};
 use crate::control::page_change::{NotPassedOn, PageChange, PageChangeError};
 use crate::control::service::Control;
 use crate::control::topics::HolderTopics;
-use crate::event::{Key, Name};
+use crate::event::{Key, TopicFilter};
 use crate::fanout::{CloseReason, Renewal, Renewed, Selector};
 use crate::log::Edited;
 
@@ -84,7 +84,7 @@ impl Control {
     }
 
     /// Ends a stream whose token was taken back between the judgement and now.
-    fn end_if_revoked(&self, bearer: &Bearer, topics: &[Name], client: Key) {
+    fn end_if_revoked(&self, bearer: &Bearer, topics: &[TopicFilter], client: Key) {
         let end = match self.revocations.check(&bearer.grant, topics) {
             Err(_) => CloseReason::Revoked,
             Ok(()) if self.revocations.is_away(&bearer.grant, topics) => CloseReason::SentAway,
@@ -94,7 +94,6 @@ impl Control {
     }
 }
 
-fn topics_of(keys: &[Key]) -> Vec<Name> {
-    let topic = |key: &Key| if let Key::Topic(name) = key { Some(name.clone()) } else { None };
-    keys.iter().filter_map(topic).collect()
+fn topics_of(keys: &[Key]) -> Vec<TopicFilter> {
+    keys.iter().filter_map(TopicFilter::of).collect()
 }

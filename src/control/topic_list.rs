@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::control::cluster::survey::{Recipients, SurveyResponder, Surveys};
 use crate::control::connections::Completeness;
-use crate::event::{Key, Name};
+use crate::event::{Audience, Key, Name, TopicFilter};
 use crate::fanout::Fanout;
 use crate::future::BoxFuture;
 use crate::log::Log;
@@ -26,18 +26,30 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Over how long events are counted, and how many of the newest are looked at for it.
 const WINDOW: Duration = Duration::from_secs(10);
 const NEWEST: usize = 10_000;
+/// How many topics' readers are counted between two pauses.
+const AT_ONCE: usize = 256;
 
-/// A topic that somebody reads, or on which something was published of late.
+/// A topic that somebody reads, or on which something was published of late; or a pattern by which topics are read.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ListedTopic {
     pub topic: Name,
-    /// Open streams that hold it, on all instances.
+    /// Whether it is a pattern.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pattern: bool,
+    /// Open streams that hold it, on all instances: themselves, or by a pattern.
     pub streams: usize,
     /// Events a second, over the last ten seconds.
     pub rate: f64,
     /// When the last event came that the log still has, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
+}
+
+impl ListedTopic {
+    fn new(topic: &TopicFilter, streams: usize, rate: f64, last: u64) -> Self {
+        let (pattern, last) = (topic.is_pattern(), Some(last).filter(|last| *last > 0));
+        Self { topic: topic.name().clone(), pattern, streams, rate, last }
+    }
 }
 
 /// Some topics: those with the most readers first.
@@ -61,12 +73,15 @@ struct TopicsQuestion {
 /// What one instance has: the topics with the most readers.
 #[derive(Default, Serialize, Deserialize)]
 struct TopicsPart {
-    topics: Vec<(Name, usize)>,
+    topics: Vec<(TopicFilter, usize)>,
     total: usize,
 }
 
 /// This instance's answers.
-struct LocalTopics(Arc<Fanout>);
+struct LocalTopics {
+    fanout: Arc<Fanout>,
+    log: Arc<Log>,
+}
 
 /// The topics of all instances.
 pub struct TopicList {
@@ -77,7 +92,7 @@ pub struct TopicList {
 impl TopicList {
     /// Answers for the streams of `fanout` from now on.
     pub fn new(fanout: Arc<Fanout>, log: Arc<Log>, surveys: Arc<Surveys>) -> Self {
-        surveys.register(KIND, Arc::new(LocalTopics(fanout)));
+        surveys.register(KIND, Arc::new(LocalTopics { fanout, log: Arc::clone(&log) }));
         Self { surveys, log }
     }
 
@@ -87,7 +102,7 @@ impl TopicList {
         let question = serde_json::to_value(question).expect("texts and numbers are JSON");
         let collected = self.surveys.ask(KIND, question, Recipients::All, PATIENCE).await;
         let from = Completeness::of(&collected);
-        let (mut readers, mut total): (BTreeMap<Name, usize>, usize) = Default::default();
+        let (mut readers, mut total): (BTreeMap<TopicFilter, usize>, usize) = Default::default();
         for part in collected.answers.into_iter().flat_map(|(_, parts)| parts) {
             let Ok(part) = serde_json::from_value::<TopicsPart>(part) else { continue };
             // The same topic on two instances is counted twice beyond what is listed: it is a lower page's matter.
@@ -96,44 +111,61 @@ impl TopicList {
                 *readers.entry(topic).or_default() += streams;
             }
         }
-        let mut published = self.published(search);
+        let mut published = published(&self.log, search);
         let mut topics: Vec<ListedTopic> = readers
             .into_iter()
             .map(|(topic, streams)| {
                 let (rate, last) = published.remove(&topic).unwrap_or_default();
-                ListedTopic { topic, streams, rate, last: Some(last).filter(|last| *last > 0) }
+                ListedTopic::new(&topic, streams, rate, last)
             })
             .collect();
         let unread = published.into_iter();
-        topics.extend(unread.map(|(topic, (rate, last))| ListedTopic {
-            topic,
-            streams: 0,
-            rate,
-            last: Some(last),
-        }));
+        topics.extend(unread.map(|(topic, (rate, last))| ListedTopic::new(&topic, 0, rate, last)));
         topics
             .sort_by(|a, b| b.streams.cmp(&a.streams).then(b.last.cmp(&a.last)).then(a.topic.cmp(&b.topic)));
         let total = total.max(topics.len());
         topics.truncate(limit);
         TopicPage { topics, total, from }
     }
+}
 
-    /// Events a second, and when the last one came, of the topics among the newest events.
-    fn published(&self, search: &str) -> BTreeMap<Name, (f64, u64)> {
-        let (now, mut of) = (Instant::now(), BTreeMap::<Name, (f64, u64)>::new());
-        for entry in self.log.newest(NEWEST) {
-            let is_recent = now.saturating_duration_since(entry.at) < WINDOW;
-            for key in entry.audience.keys() {
-                let Key::Topic(topic) = key else { continue };
-                if !topic.as_str().contains(search) {
-                    continue;
-                }
-                let known = of.entry(topic.clone()).or_default();
-                known.0 += if is_recent { 1.0 / WINDOW.as_secs_f64() } else { 0.0 };
-                known.1 = known.1.max(entry.id.map_or(0, |id| id.ms));
+/// Events a second, and when the last one came, of the topics among the newest events.
+fn published(log: &Log, search: &str) -> BTreeMap<TopicFilter, (f64, u64)> {
+    let (now, mut of) = (Instant::now(), BTreeMap::<TopicFilter, (f64, u64)>::new());
+    for entry in log.newest(NEWEST) {
+        let is_recent = now.saturating_duration_since(entry.at) < WINDOW;
+        for key in entry.audience.keys() {
+            let Key::Topic(topic) = key else { continue };
+            if !topic.as_str().contains(search) {
+                continue;
             }
+            let known = of.entry(TopicFilter::Topic(topic.clone())).or_default();
+            known.0 += if is_recent { 1.0 / WINDOW.as_secs_f64() } else { 0.0 };
+            known.1 = known.1.max(entry.id.map_or(0, |id| id.ms));
         }
-        of
+    }
+    of
+}
+
+impl LocalTopics {
+    /// What open streams hold, with how many do; and, where patterns are held, the topics of the newest events that
+    /// they match.
+    async fn read(&self, search: &str) -> Vec<(TopicFilter, usize)> {
+        let mut held = self.fanout.topics(|topic| topic.as_str().contains(search)).await;
+        if self.log.pattern_counts().held > 0 {
+            for topic in published(&self.log, search).into_keys() {
+                held.entry(topic).or_default();
+            }
+            for (at, (topic, streams)) in held.iter_mut().enumerate() {
+                let audience = Audience::of(topic.key());
+                *streams = (*streams).max(self.fanout.reach(&audience));
+                if at % AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            held.retain(|_, streams| *streams > 0);
+        }
+        held.into_iter().collect()
     }
 }
 
@@ -144,9 +176,8 @@ impl SurveyResponder for LocalTopics {
                 // Of a later release.
                 return Vec::new();
             };
-            let held = self.0.topics(|topic| topic.as_str().contains(&search)).await;
-            let total = held.len();
-            let mut topics: Vec<(Name, usize)> = held.into_iter().collect();
+            let mut topics = self.read(&search).await;
+            let total = topics.len();
             topics.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             topics.truncate(limit.min(MAX_TOPICS));
             // In pieces that fit into a message, whatever the names: 256 bytes each, escaped six times as long at

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::control::pending::PendingCommands;
-use crate::event::{Audience, BadName, Key, Name, whole_characters};
+use crate::event::{Audience, BadName, BadPattern, Key, Name, TopicFilter, WrittenTopic, whole_characters};
 use crate::fanout::Fanout;
 use crate::log::{BadEdit, EditOutcome, EditRequest, Edited, Log, RecordKind, TopicEdit};
 use crate::telemetry::TOPIC_CHANGES;
@@ -44,12 +44,26 @@ pub struct TopicAssignments {
 /// What a holder's topics are.
 #[derive(Debug, Serialize)]
 pub struct HolderTopics {
-    pub topics: Vec<Name>,
+    pub topics: Vec<TopicFilter>,
     /// The id of the last event before the change, or of the change itself where it has one: it holds for every
     /// later event, and for none before.
     pub position: crate::event::EventId,
     /// The holder's open streams on this instance.
     pub streams: usize,
+}
+
+impl HolderTopics {
+    /// The same for the page itself, which names patterns as it names topics.
+    pub fn for_page(&self) -> impl Serialize + use<'_> {
+        #[derive(Serialize)]
+        struct Page<'a> {
+            topics: Vec<&'a str>,
+            position: crate::event::EventId,
+            streams: usize,
+        }
+        let topics = self.topics.iter().map(TopicFilter::as_str).collect();
+        Page { topics, position: self.position, streams: self.streams }
+    }
 }
 
 /// Why a change is not made, or not known to be.
@@ -76,9 +90,11 @@ pub enum BadTopics {
     #[error("not the JSON that is expected here: {0}")]
     Json(#[from] serde_json::Error),
     #[error("`{field}[{at}]` {why}")]
-    Name { field: &'static str, at: usize, why: BadName },
+    Name { field: &'static str, at: usize, why: BadPattern },
     #[error("a change may name at most {MAX_OF_PAGE} topics")]
     TooMany,
+    #[error("pages of this route may not ask for patterns (`patterns` of its [[stream]])")]
+    NoPatterns,
 }
 
 /// A command as it goes from instance to instance.
@@ -112,11 +128,11 @@ struct HolderFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    set: Option<Vec<String>>,
+    set: Option<Vec<WrittenTopic>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    add: Vec<String>,
+    add: Vec<WrittenTopic>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    remove: Vec<String>,
+    remove: Vec<WrittenTopic>,
 }
 
 impl TopicAssignments {
@@ -227,32 +243,33 @@ fn count(of: &Key, made: &Result<Edited, BadEdit>) {
 
 impl HolderFields {
     fn new(of: &Key, edit: TopicEdit) -> Self {
-        let texts = |names: Vec<Name>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let written = |topics: Vec<TopicFilter>| topics.iter().map(WrittenTopic::from).collect::<Vec<_>>();
         let [mut user, mut session, mut client] = [None, None, None];
         match of {
             Key::User(name) => user = Some(name.to_string()),
             Key::Session(name) => session = Some(name.to_string()),
             Key::Client(name) => client = Some(name.to_string()),
-            Key::Topic(_) | Key::Upstream(_) | Key::Broadcast => {}
+            Key::Topic(_) | Key::Pattern(_) | Key::Upstream(_) | Key::Broadcast => {}
         }
         match edit {
             TopicEdit::Replace(topics) => {
-                Self { user, session, client, set: Some(texts(topics)), add: vec![], remove: vec![] }
+                Self { user, session, client, set: Some(written(topics)), add: vec![], remove: vec![] }
             }
             TopicEdit::Change { add, remove } => {
-                Self { user, session, client, set: None, add: texts(add), remove: texts(remove) }
+                Self { user, session, client, set: None, add: written(add), remove: written(remove) }
             }
         }
     }
 
     fn parse(self) -> Result<(Key, TopicEdit), BadTopics> {
-        let holder =
-            |text: &str| Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why });
+        let holder = |text: &str| {
+            Name::parse(text).map_err(|why| BadTopics::Name { field: "holder", at: 0, why: why.into() })
+        };
         let of = match (&self.user, &self.session, &self.client) {
             (Some(name), None, None) => Key::User(holder(name)?),
             (None, Some(name), None) => Key::Session(holder(name)?),
             (None, None, Some(name)) => Key::Client(holder(name)?),
-            _ => return Err(BadTopics::Name { field: "holder", at: 0, why: BadName::Empty }),
+            _ => return Err(BadTopics::Name { field: "holder", at: 0, why: BadName::Empty.into() }),
         };
         let edit = match &self.set {
             Some(set) => TopicEdit::Replace(names("set", set)?),
@@ -269,7 +286,7 @@ pub fn parse_set(text: &[u8]) -> Result<TopicEdit, BadTopics> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Set {
-        topics: Vec<String>,
+        topics: Vec<WrittenTopic>,
     }
     let Set { topics } = read_json(text)?;
     Ok(TopicEdit::Replace(names("topics", &topics)?))
@@ -277,21 +294,36 @@ pub fn parse_set(text: &[u8]) -> Result<TopicEdit, BadTopics> {
 
 /// What is put in and what is taken out: `{"add": ["a"], "remove": ["b"]}`.
 pub fn parse_change(text: &[u8]) -> Result<TopicEdit, BadTopics> {
+    read_change(text, WrittenTopic::read)
+}
+
+fn read_change(text: &[u8], read: ReadTopic) -> Result<TopicEdit, BadTopics> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Change {
         #[serde(default)]
-        add: Vec<String>,
+        add: Vec<WrittenTopic>,
         #[serde(default)]
-        remove: Vec<String>,
+        remove: Vec<WrittenTopic>,
     }
     let Change { add, remove } = read_json(text)?;
-    Ok(TopicEdit::Change { add: names("add", &add)?, remove: names("remove", &remove)? })
+    let read = |field, topics: &[WrittenTopic]| read_all(field, topics, read);
+    Ok(TopicEdit::Change { add: read("add", &add)?, remove: read("remove", &remove)? })
 }
 
-/// The same from a page: what is put in, and what is taken out.
-pub fn parse_page_change(text: &[u8]) -> Result<(Vec<Name>, Vec<Name>), BadTopics> {
-    match parse_change(text)? {
+/// The same from a page: what is put in, and what is taken out. With `patterns`, a text with a `*` is a pattern;
+/// without, a pattern is refused.
+pub fn parse_page_change(
+    text: &[u8],
+    patterns: bool,
+) -> Result<(Vec<TopicFilter>, Vec<TopicFilter>), BadTopics> {
+    let read = if patterns { WrittenTopic::read_pattern } else { WrittenTopic::read };
+    match read_change(text, read)? {
+        TopicEdit::Change { add, remove }
+            if !patterns && add.iter().chain(&remove).any(TopicFilter::is_pattern) =>
+        {
+            Err(BadTopics::NoPatterns)
+        }
         TopicEdit::Change { add, remove } if add.len() + remove.len() <= MAX_OF_PAGE => Ok((add, remove)),
         _ => Err(BadTopics::TooMany),
     }
@@ -308,10 +340,21 @@ fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     }
 }
 
-fn names(field: &'static str, texts: &[String]) -> Result<Vec<Name>, BadTopics> {
-    let parse =
-        |(at, text): (usize, &String)| Name::parse(text).map_err(|why| BadTopics::Name { field, at, why });
-    texts.iter().enumerate().map(parse).collect()
+/// How what is written is understood.
+type ReadTopic = fn(&WrittenTopic) -> Result<TopicFilter, BadPattern>;
+
+fn names(field: &'static str, topics: &[WrittenTopic]) -> Result<Vec<TopicFilter>, BadTopics> {
+    read_all(field, topics, WrittenTopic::read)
+}
+
+fn read_all(
+    field: &'static str,
+    topics: &[WrittenTopic],
+    read: ReadTopic,
+) -> Result<Vec<TopicFilter>, BadTopics> {
+    let read =
+        |(at, topic): (usize, &WrittenTopic)| read(topic).map_err(|why| BadTopics::Name { field, at, why });
+    topics.iter().enumerate().map(read).collect()
 }
 
 #[cfg(test)]
@@ -322,12 +365,16 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
+    fn topic(text: &str) -> TopicFilter {
+        TopicFilter::parse_pattern(text).unwrap()
+    }
+
     #[test]
     fn a_command_comes_out_as_it_went_in() {
         let edits = [
-            TopicEdit::Replace(vec![name("a"), name("☂")]),
+            TopicEdit::Replace(vec![topic("a"), topic("☂*"), name("a*").into()]),
             TopicEdit::Replace(vec![]),
-            TopicEdit::Change { add: vec![name("a")], remove: vec![name("b"), name("c")] },
+            TopicEdit::Change { add: vec![topic("a")], remove: vec![topic("b"), topic("c*")] },
             TopicEdit::Change { add: vec![], remove: vec![] },
         ];
         for of in [Key::User(name("u")), Key::Session(name("s")), Key::Client(name("c"))] {

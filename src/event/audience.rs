@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use smallvec::SmallVec;
 
 use crate::event::name::Name;
+use crate::event::pattern::Pattern;
 
 /// One way to reach subscribers. A subscriber holds a set of keys; an event names the keys that it is for.
 ///
@@ -14,6 +15,8 @@ use crate::event::name::Name;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Key {
     Topic(Name),
+    /// Held by subscribers that hear every topic that it matches. No audience names it.
+    Pattern(Pattern),
     User(Name),
     Session(Name),
     Client(Name),
@@ -32,7 +35,16 @@ impl Key {
             | Self::Session(name)
             | Self::Client(name)
             | Self::Upstream(name) => name.as_str(),
+            Self::Pattern(pattern) => pattern.as_str(),
             Self::Broadcast => "",
+        }
+    }
+
+    /// Whether a subscriber that holds this key is reached by `named`.
+    pub fn hears(&self, named: &Self) -> bool {
+        match (self, named) {
+            (Self::Pattern(pattern), Self::Topic(topic)) => pattern.matches(topic),
+            _ => self == named,
         }
     }
 }
@@ -42,6 +54,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
             Self::Topic(_) => "topic",
+            Self::Pattern(_) => "pattern",
             Self::User(_) => "user",
             Self::Session(_) => "session",
             Self::Client(_) => "client",

@@ -12,7 +12,7 @@ use crate::event::{BadName, Name};
 const STARS: usize = 4;
 
 /// A topic's name, or several by `*`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Pattern(Name);
 
 /// Why a text is not a pattern.
@@ -35,6 +35,30 @@ impl Pattern {
 
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// The pattern as it was written.
+    pub fn name(&self) -> &Name {
+        &self.0
+    }
+
+    /// What every topic that it matches begins with.
+    pub fn head(&self) -> &str {
+        self.as_str().split('*').next().unwrap_or_default()
+    }
+
+    /// What every topic that it matches ends with.
+    pub fn tail(&self) -> &str {
+        self.as_str().rsplit('*').next().unwrap_or_default()
+    }
+
+    /// Whether it matches every topic that `other` matches.
+    ///
+    /// No pattern has a literal `*`, so a `*` in `other` taken as an ordinary character can only be matched by a `*`
+    /// here, and so can any text in its place. That holds for several patterns together, too: they match everything
+    /// that `other` matches only if one of them does.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.0)
     }
 
     pub fn matches(&self, topic: &Name) -> bool {

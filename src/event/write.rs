@@ -99,6 +99,8 @@ impl<'a> AudienceFields<'a> {
                 // What the application's own streams hold stays in this process.
                 Key::Upstream(_) => {}
                 Key::Broadcast => audience.broadcast = true,
+                // No audience has one.
+                Key::Pattern(_) => {}
             }
         }
         audience

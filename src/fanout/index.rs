@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::event::{Audience, Key, Name};
+use crate::event::{Audience, Key};
 use crate::log::HeldBy;
 
 /// The number of a subscriber in its shard.
@@ -22,6 +22,15 @@ pub(super) struct Index {
     keys: Slab<Holders>,
     /// By slot.
     held: Vec<Box<[HeldKey]>>,
+    /// How many of the keys are patterns.
+    patterns: usize,
+}
+
+/// Keys whose holders an event does not reach.
+struct ExceptedKeys<'a> {
+    numbers: Vec<u32>,
+    /// Topics that patterns may match: empty where nobody holds one.
+    topics: &'a [Key],
 }
 
 struct Holders {
@@ -58,6 +67,12 @@ impl HeldKey {
 
     fn via(self) -> HeldBy {
         HeldBy::from_bits(self.key_via)
+    }
+}
+
+impl ExceptedKeys<'_> {
+    fn is_nobody(&self) -> bool {
+        self.numbers.is_empty() && self.topics.is_empty()
     }
 }
 
@@ -169,7 +184,8 @@ impl Index {
 
     /// How many topics a subscriber holds.
     pub(super) fn topics_of(&self, slot: SubscriberSlot) -> usize {
-        let is_topic = |held: &&HeldKey| matches!(self.keys[held.key() as usize].key, Key::Topic(_));
+        let is_topic =
+            |held: &&HeldKey| matches!(self.keys[held.key() as usize].key, Key::Topic(_) | Key::Pattern(_));
         self.held[slot as usize].iter().filter(is_topic).count()
     }
 
@@ -179,9 +195,9 @@ impl Index {
         self.keys[number as usize].members.iter().map(|member| member.slot).collect()
     }
 
-    /// Whether the subscriber holds `key`.
-    pub(super) fn holds(&self, slot: SubscriberSlot, key: &Key) -> bool {
-        self.held[slot as usize].iter().any(|held| self.keys[held.key() as usize].key == *key)
+    /// Whether the subscriber is reached by `key`, itself or by a pattern.
+    pub(super) fn hears(&self, slot: SubscriberSlot, key: &Key) -> bool {
+        self.held[slot as usize].iter().any(|held| self.keys[held.key() as usize].key.hears(key))
     }
 
     /// The keys that a subscriber holds.
@@ -191,44 +207,68 @@ impl Index {
 
     /// Calls `reach` for the subscribers of `audience`. One that holds several of its keys may be named several
     /// times in a row of calls: the caller sees that it is the same entry.
-    pub(super) fn for_each(&self, audience: &Audience, mut reach: impl FnMut(SubscriberSlot)) {
-        let except: Vec<u32> = audience.except().iter().filter_map(|key| self.find(key)).collect();
-        for key in audience.keys() {
+    pub(super) fn for_each(&self, audience: &Audience, reach: impl FnMut(SubscriberSlot)) {
+        self.for_each_of(audience.keys(), &self.excepted(audience), reach);
+    }
+
+    /// The same for those who hear it by one of `patterns`.
+    pub(super) fn for_each_by(
+        &self,
+        patterns: &[Key],
+        audience: &Audience,
+        reach: impl FnMut(SubscriberSlot),
+    ) {
+        self.for_each_of(patterns, &self.excepted(audience), reach);
+    }
+
+    fn for_each_of(&self, keys: &[Key], except: &ExceptedKeys<'_>, mut reach: impl FnMut(SubscriberSlot)) {
+        for key in keys {
             let Some(number) = self.find(key) else { continue };
             for member in &self.keys[number as usize].members {
-                let excepted = !except.is_empty()
-                    && self.held[member.slot as usize].iter().any(|held| except.contains(&held.key()));
-                if !excepted {
+                if except.is_nobody() || !self.is_excepted(member.slot, except) {
                     reach(member.slot);
                 }
             }
         }
     }
 
-    /// How many subscribers `audience` reaches.
-    pub(super) fn count(&self, audience: &Audience) -> usize {
-        if let ([key], []) = (audience.keys(), audience.except()) {
+    fn excepted<'a>(&self, audience: &'a Audience) -> ExceptedKeys<'a> {
+        ExceptedKeys {
+            numbers: audience.except().iter().filter_map(|key| self.find(key)).collect(),
+            topics: if self.patterns == 0 { &[] } else { audience.except() },
+        }
+    }
+
+    fn is_excepted(&self, slot: SubscriberSlot, except: &ExceptedKeys<'_>) -> bool {
+        self.held[slot as usize].iter().any(|held| {
+            let by_pattern = || {
+                let key = &self.keys[held.key() as usize].key;
+                matches!(key, Key::Pattern(_)) && except.topics.iter().any(|topic| key.hears(topic))
+            };
+            except.numbers.contains(&held.key()) || (!except.topics.is_empty() && by_pattern())
+        })
+    }
+
+    /// How many subscribers `audience` reaches, by its keys or by one of `patterns`.
+    pub(super) fn count(&self, audience: &Audience, patterns: &[Key]) -> usize {
+        if let ([key], [], []) = (audience.keys(), audience.except(), patterns) {
             return self.find(key).map_or(0, |number| self.keys[number as usize].members.len());
         }
         let mut slots = Vec::new();
         self.for_each(audience, |slot| slots.push(slot));
+        self.for_each_by(patterns, audience, |slot| slots.push(slot));
         slots.sort_unstable();
         slots.dedup();
         slots.len()
     }
 
-    /// Shows `each` the topics among the keys number `from` and the `many` that follow, with how many hold them. Gives
-    /// the number to go on from; None at the end.
-    pub(super) fn topics(
-        &self,
-        from: usize,
-        many: usize,
-        mut each: impl FnMut(&Name, usize),
-    ) -> Option<usize> {
+    /// Shows `each` the keys number `from` and the `many` that follow, with how many hold them. Gives the number to go
+    /// on from; None at the end.
+    pub(super) fn held(&self, from: usize, many: usize, mut each: impl FnMut(&Key, usize)) -> Option<usize> {
         let to = from + many;
         for number in from..to {
-            if let Some(Holders { key: Key::Topic(topic), members }) = self.keys.get(number) {
-                each(topic, members.len());
+            if let Some(Holders { key, members }) = self.keys.get(number) {
+                each(key, members.len());
             }
         }
         (to < self.keys.capacity()).then_some(to)
@@ -241,17 +281,19 @@ impl Index {
 
     fn number_of(&mut self, key: &Key) -> u32 {
         let hash = self.hasher.hash_one(key);
-        let Self { hasher, by_key, keys, .. } = self;
+        let Self { hasher, by_key, keys, patterns, .. } = self;
         if let Some(&number) = by_key.find(hash, |&number| keys[number as usize].key == *key) {
             return number;
         }
         let number = keys.insert(Holders { key: key.clone(), members: SmallVec::new() }) as u32;
+        *patterns += usize::from(matches!(key, Key::Pattern(_)));
         by_key.insert_unique(hash, number, |&number| hasher.hash_one(&keys[number as usize].key));
         number
     }
 
     fn forget(&mut self, number: u32) -> Key {
         let Holders { key, .. } = self.keys.remove(number as usize);
+        self.patterns -= usize::from(matches!(key, Key::Pattern(_)));
         let hash = self.hasher.hash_one(&key);
         if let Ok(found) = self.by_key.find_entry(hash, |&other| other == number) {
             found.remove();
@@ -278,7 +320,7 @@ mod tests {
         index.for_each(audience, |slot| slots.push(slot));
         slots.sort_unstable();
         slots.dedup();
-        assert_eq!(index.count(audience), slots.len());
+        assert_eq!(index.count(audience, &[]), slots.len());
         slots
     }
 

@@ -7,9 +7,9 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::event::{Audience, Event, Key, Name};
+use crate::event::{Audience, Event, Key, Name, Pattern};
 use crate::fanout::requests::{Selector, Times};
-use crate::fanout::schedule_tests::world::{Random, World, joining, name, topic};
+use crate::fanout::schedule_tests::world::{Random, World, any_filter, any_topic, joining, name, topic};
 use crate::fanout::{CloseReason, Framing, Join, Sink};
 use crate::log::Position;
 
@@ -17,11 +17,14 @@ use crate::log::Position;
 fn run(seed: u64) -> (usize, usize) {
     let mut random = Random(seed);
     let mut world = World::new(60, 1 + seed as usize % 3);
+    // Where little is remembered, patterns are looked for again and again.
+    world.log.remember_topics([0, 3, 1000][seed as usize / 3 % 3]);
     let deadline = Instant::now() + Duration::from_secs(60);
     for _ in 0..250 {
         match random.below(20) {
             0..=2 => {
-                let mut keys: Vec<Key> = (0..random.below(4)).map(|_| topic(random.below(5))).collect();
+                let mut keys: Vec<Key> =
+                    (0..random.below(4)).map(|_| any_filter(&mut random).key()).collect();
                 keys.push(Key::Broadcast);
                 keys.push(Key::User(name("u", random.below(3))));
                 keys.push(Key::Session(name("s", random.below(3))));
@@ -43,7 +46,7 @@ fn run(seed: u64) -> (usize, usize) {
                     world.edit_any(&mut random, deadline);
                     // Several changes and events of one pass.
                     for _ in 0..random.below(3) {
-                        world.publish(vec![topic(random.below(5))], Vec::new(), false, 10);
+                        world.publish(vec![any_topic(&mut random)], Vec::new(), false, 10);
                     }
                 }
             }
@@ -54,9 +57,9 @@ fn run(seed: u64) -> (usize, usize) {
                     let keys = if broadcast {
                         vec![Key::Broadcast]
                     } else {
-                        (0..=random.below(2)).map(|_| topic(random.below(5))).collect()
+                        (0..=random.below(2)).map(|_| any_topic(&mut random)).collect()
                     };
-                    let except = if random.below(4) == 0 { vec![topic(random.below(5))] } else { Vec::new() };
+                    let except = if random.below(4) == 0 { vec![any_topic(&mut random)] } else { Vec::new() };
                     let ephemeral = random.below(5) == 0;
                     let size = if random.below(6) == 0 { random.below(30_000) } else { random.below(100) };
                     world.publish(keys, except, ephemeral, size as usize);
@@ -196,6 +199,36 @@ fn a_token_ends_only_the_streams_that_came_with_it_and_a_stopped_shard_ends_none
     world.fanout.stop();
     let all = Selector { keys: [topic(1)].into(), token: None };
     assert_eq!(runtime.block_on(world.fanout.end(&all, CloseReason::Revoked)), 0);
+}
+
+#[test]
+fn a_topic_ends_the_streams_that_hear_it_by_a_pattern_and_counts_them() {
+    let mut world = World::new(50, 2);
+    let pattern = |text: &str| Key::Pattern(Pattern::parse(text).unwrap());
+    world.subscribe(vec![topic(1)], 0);
+    world.subscribe(vec![pattern("t1*"), topic(1)], 0);
+    world.subscribe(vec![pattern("*1"), Key::User(name("u", 1))], 0);
+    world.subscribe(vec![pattern("t2*")], 0);
+    let reach = |keys: &[Key], except: &[Key]| {
+        world.fanout.reach(&Audience::new(keys.to_vec(), except.to_vec()).unwrap())
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while world.log.pattern_counts().held < 3 || reach(&[topic(1)], &[]) != 3 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert_eq!(reach(&[topic(1), topic(2)], &[]), 4);
+    assert_eq!(reach(&[topic(2)], &[topic(1)]), 1);
+    assert_eq!(reach(&[topic(1)], &[topic(11)]), 1, "who hears what is excepted by a pattern is excepted");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let end = |keys: &[Key]| {
+        let which = Selector { keys: keys.into(), token: None };
+        runtime.block_on(world.fanout.end(&which, CloseReason::Revoked))
+    };
+    assert_eq!(end(&[topic(1), Key::User(name("u", 1))]), 1);
+    assert_eq!(end(&[topic(1)]), 2);
+    assert_eq!(end(&[topic(2)]), 1);
+    assert_eq!(world.log.pattern_counts().held, 0, "nothing is left of the patterns");
 }
 
 #[test]

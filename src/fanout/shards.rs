@@ -27,13 +27,14 @@ use crate::log::Log;
 /// The shards.
 pub struct Fanout {
     pub(super) shards: Vec<Arc<Mailbox>>,
+    pub(super) log: Arc<Log>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Fanout {
     /// Starts the shards' threads.
     pub fn start(log: &Arc<Log>, settings: &Settings) -> io::Result<Self> {
-        let mut fanout = Self { shards: Vec::new(), threads: Mutex::default() };
+        let mut fanout = Self { shards: Vec::new(), log: Arc::clone(log), threads: Mutex::default() };
         for number in 0..settings.shards {
             let (shard, mailbox) = Shard::new(Arc::clone(log), settings.clone())?;
             let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -64,9 +65,11 @@ impl Fanout {
         }
     }
 
-    /// How many open streams of this process hold a key of `audience` and none of the excepted ones.
+    /// How many open streams of this process `audience` reaches.
     pub fn reach(&self, audience: &Audience) -> usize {
-        let count = |shard: &Arc<Mailbox>| shard.index.lock().count(audience);
+        let patterns = self.log.patterns_of(audience);
+        let patterns = patterns.as_deref().unwrap_or_default();
+        let count = |shard: &Arc<Mailbox>| shard.index.lock().count(audience, patterns);
         self.shards.iter().map(count).sum()
     }
 
@@ -148,7 +151,7 @@ impl Fanout {
         judge: impl FnOnce(StreamView<'_>) -> Result<(T, Binding), E> + Send + 'static,
     ) -> Renewed<T, E> {
         let client = Audience::of(Key::Client(renewal.client.clone()));
-        let holds = |shard: &&Arc<Mailbox>| shard.index.lock().count(&client) > 0;
+        let holds = |shard: &&Arc<Mailbox>| shard.index.lock().count(&client, &[]) > 0;
         let Some(shard) = self.shards.iter().find(holds) else { return Renewed::NotHere };
         let (answer, answered) = oneshot::channel();
         let judge = Box::new(move |stream: Option<StreamView<'_>>| {

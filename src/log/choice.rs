@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{EventFilter, EventFormat, Key, Name};
+use crate::event::{EventFilter, EventFormat, Key};
 use crate::log::entry::{Entry, Reset};
 use crate::log::position::Position;
 
@@ -22,8 +22,8 @@ pub struct ReaderChoice {
 pub struct TopicHistory {
     /// What stands behind it is wanted whatever its topic.
     pub until: Position,
-    /// Behind which place the wanted events of each topic stand.
-    pub after: HashMap<Name, Position>,
+    /// Behind which place the wanted events of each topic stand; those of all topics of a pattern together.
+    pub after: HashMap<Key, Position>,
 }
 
 /// What is read of a log, and for whom.
@@ -94,11 +94,10 @@ impl ReaderChoice {
 
 impl TopicHistory {
     fn takes(&self, entry: &Entry, keys: &[Key]) -> bool {
-        let is_wanted = |key: &Key| match key {
-            Key::Topic(topic) => self.after.get(topic).is_some_and(|after| entry.position > *after),
-            _ => false,
+        let is_wanted = |(key, after): (&Key, &Position)| {
+            let hears = || entry.audience.keys().iter().any(|named| key.hears(named));
+            entry.position > *after && keys.contains(key) && hears()
         };
-        let named = entry.audience.keys().iter();
-        entry.position > self.until || named.filter(|key| keys.contains(key)).any(is_wanted)
+        entry.position > self.until || self.after.iter().any(is_wanted)
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 use crate::log::held_by::HeldBy;
 use crate::log::position::Position;
 use crate::log::topic_edit::AppliedEdit;
@@ -91,7 +91,7 @@ pub(super) fn end_change(topic: &Name, position: Position, at: Instant) -> Arc<A
         of: Key::Topic(topic.clone()),
         via: HeldBy::REQUEST | HeldBy::GIVEN,
         add: Box::default(),
-        remove: [(topic.clone(), true)].into(),
+        remove: [(TopicFilter::Topic(topic.clone()), true)].into(),
         at,
     })
 }

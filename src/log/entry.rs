@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::event::{Audience, Block, EventId, Frame, Key, Name};
+use crate::event::{Audience, Block, EventId, Frame, Key, TopicFilter};
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
 use crate::log::topic_edit::{AppliedEdit, HeldTopics};
@@ -44,7 +44,7 @@ impl Entry {
     /// Whether a replay to a holder of `keys` gives it at `now`; it has one of the keys.
     pub(super) fn is_for(&self, keys: &[Key], now: Instant) -> bool {
         let over = self.expires.is_some_and(|at| at <= now) || self.superseded.load(Ordering::Relaxed);
-        !over && !self.audience.except().iter().any(|key| keys.contains(key))
+        !over && !self.audience.except().iter().any(|except| keys.iter().any(|key| key.hears(except)))
     }
 }
 
@@ -138,7 +138,7 @@ pub struct Membership {
     pub head: Cursor,
     pub held: HeldTopics,
     /// The topics that were taken from them of late; None when nobody knows any more.
-    pub removed: Option<Vec<Name>>,
+    pub removed: Option<Vec<TopicFilter>>,
     /// Topics of `held` that the stream's own page has added of late.
-    pub added_by_page: Vec<Name>,
+    pub added_by_page: Vec<TopicFilter>,
 }

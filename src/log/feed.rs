@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::log::entry::Entry;
+use crate::log::patterns::MatchedPatterns;
 use crate::log::position::Position;
 use crate::log::topic_edit::AppliedEdit;
 
@@ -26,8 +27,10 @@ pub struct FeedBatch {
     pub entries: Vec<Arc<Entry>>,
     /// In order; their positions say where they stand among the entries.
     pub changes: Vec<Arc<AppliedEdit>>,
+    /// The patterns that match entries, by the entries' positions, in order. An entry that none matches is not here.
+    pub patterns: Vec<(Position, MatchedPatterns)>,
     /// Set when the shard fell so far behind that what stands after this position was let go of: it is to be
-    /// replayed from the log. `entries` and `changes` are then empty.
+    /// replayed from the log. All else is then empty.
     pub missed_after: Option<Position>,
     bytes: usize,
 }
@@ -41,6 +44,7 @@ impl Feed {
     pub fn take(&self, taken: &mut FeedBatch) {
         taken.entries.clear();
         taken.changes.clear();
+        taken.patterns.clear();
         taken.missed_after = None;
         taken.bytes = 0;
         // Cleared before the swap: an entry left in between wakes once too often rather than never.
@@ -50,6 +54,16 @@ impl Feed {
     }
 
     pub(super) fn push(&self, entry: &Arc<Entry>) {
+        self.put(entry, None);
+    }
+
+    /// The same for an entry that these patterns match.
+    pub(super) fn push_matched(&self, entry: &Arc<Entry>, patterns: &MatchedPatterns) {
+        self.put(entry, Some(patterns));
+    }
+
+    #[inline]
+    fn put(&self, entry: &Arc<Entry>, patterns: Option<&MatchedPatterns>) {
         {
             let mut inbox = self.inbox.lock();
             if inbox.missed_after.is_some() {
@@ -59,6 +73,11 @@ impl Feed {
             } else {
                 inbox.bytes += entry.frame.chunk().len() + 64;
                 inbox.entries.push(Arc::clone(entry));
+                if let Some(patterns) = patterns {
+                    // Counted whole, though most are shared: what is remembered may have been forgotten meanwhile.
+                    inbox.bytes += size_of_val(&**patterns);
+                    inbox.patterns.push((entry.position, Arc::clone(patterns)));
+                }
             }
         }
         self.call();

@@ -349,11 +349,11 @@ impl Log {
                 match next {
                     Next::Event(live_only, ready) => {
                         let PreparedEvent { mut audience, frame, extras, is_reset, .. } = ready;
-                        let feeds = state.feeds_of(&mut audience);
+                        let reach = state.reach(&mut audience);
                         let id = (!live_only).then_some(id);
                         let entry = state.store.push(id, audience, frame, now, extras);
                         entry.is_reset.store(is_reset, Ordering::Relaxed);
-                        state.each_feed(feeds, |feed| feed.push(&entry));
+                        state.deliver(&entry, reach);
                     }
                     Next::Change(asked) => copied.made.push(state.make(id, asked, now)),
                     Next::End(asked) => copied.ended.push(state.end_at(asked, now)),
@@ -425,9 +425,9 @@ impl State {
     pub(super) fn tell(&mut self, why: Reset, format: EventFormat) {
         let frame = why.frame(self.store.head().id, |block| format.block(block, SystemTime::now()));
         let mut audience = Audience::everybody();
-        let feeds = self.feeds_of(&mut audience);
+        let reach = self.reach(&mut audience);
         let entry = self.store.push(None, audience, frame, Instant::now(), Extras::default());
-        self.each_feed(feeds, |feed| feed.push(&entry));
+        self.deliver(&entry, reach);
     }
 }
 

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::event::{EventId, Key, Name};
+use crate::event::{EventId, Key, TopicFilter};
 use crate::log::follow::History;
 use crate::log::memory::{Log, State};
 use crate::log::sets::{Sets, UnsavedHolders};
 use crate::log::topic_edit::{EditBy, TopicEdit};
 
 /// The topics of each of some users and sessions.
-pub type AssignedTopics = Vec<(Key, Vec<Name>)>;
+pub type AssignedTopics = Vec<(Key, Vec<TopicFilter>)>;
 
 /// Sets that have changed since they were kept.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl History {
     }
 
     /// What one user or session had been given there.
-    pub fn give(&mut self, of: &Key, topics: Vec<Name>) {
+    pub fn give(&mut self, of: &Key, topics: Vec<TopicFilter>) {
         if let Some((_, sets)) = &mut self.base {
             sets.put(of, topics.into_iter().collect::<BTreeSet<_>>());
         }

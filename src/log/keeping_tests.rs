@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
-use crate::event::{Audience, Event};
+use crate::event::{Audience, Event, Name};
 use crate::log::{EditRequest, LogRecord, MemberBounds, RecordKind, Reset, Retention};
 
 const USERS: u64 = 5;
@@ -17,6 +17,19 @@ fn user(number: u64) -> Key {
 
 fn topic(number: u64) -> Name {
     name(format!("t{number}"))
+}
+
+/// What is given: topics, and two patterns.
+fn given(number: u64) -> TopicFilter {
+    match number {
+        4 => TopicFilter::parse_pattern("t*1").unwrap(),
+        5 => TopicFilter::parse_pattern("t*").unwrap(),
+        number => topic(number).into(),
+    }
+}
+
+fn patterns(set: &BTreeSet<TopicFilter>) -> usize {
+    set.iter().filter(|topic| topic.is_pattern()).count()
 }
 
 fn id(ms: u64) -> EventId {
@@ -41,7 +54,7 @@ enum Stands {
     Foreign,
 }
 
-type Model = BTreeMap<u64, BTreeSet<Name>>;
+type Model = BTreeMap<u64, BTreeSet<TopicFilter>>;
 
 /// The stream, and what the sets are behind each of its entries.
 struct World {
@@ -53,8 +66,8 @@ struct World {
 
 impl World {
     fn append(&mut self, random: &mut Random) {
-        let some = |random: &mut Random| -> Vec<Name> {
-            (0..random.below(3)).map(|_| topic(random.below(TOPICS))).collect()
+        let some = |random: &mut Random| -> Vec<TopicFilter> {
+            (0..random.below(3)).map(|_| given(random.below(TOPICS))).collect()
         };
         let stands = match random.below(10) {
             0..5 => Stands::Event(random.below(TOPICS)),
@@ -68,7 +81,7 @@ impl World {
         let mut sets = self.sets.last().cloned().unwrap_or_default();
         if let Stands::Change(of, edit) = &stands {
             let mut set = sets.get(of).cloned().unwrap_or_default();
-            let before = set.len();
+            let before = (set.len(), patterns(&set));
             match edit.clone() {
                 TopicEdit::Replace(topics) => set = topics.into_iter().collect(),
                 TopicEdit::Change { add, remove } => {
@@ -76,10 +89,15 @@ impl World {
                     set.extend(add);
                 }
             }
-            let all: usize = sets.values().map(BTreeSet::len).sum();
-            let grows = set.len() > before;
-            let fits = set.len() <= self.bounds.topics && all - before + set.len() <= self.bounds.all;
-            if !grows || fits {
+            let others = sets.iter().filter(|(other, _)| *other != of).map(|(_, set)| set);
+            let (all, all_patterns) = others.fold((set.len(), patterns(&set)), |(all, with_stars), set| {
+                (all + set.len(), with_stars + patterns(set))
+            });
+            let MemberBounds { topics, patterns: most, all: all_topics, all_patterns: most_of_all } =
+                self.bounds;
+            let too_many = set.len() > before.0 && (set.len() > topics || all > all_topics);
+            let has = patterns(&set);
+            if !too_many && (has <= before.1 || has <= most && all_patterns <= most_of_all) {
                 sets.insert(*of, set);
             }
         }
@@ -103,7 +121,8 @@ impl World {
     /// What the user gets that comes with `cursor`.
     fn expected(&self, of: u64, cursor: u64) -> Vec<u64> {
         let held = |ms: u64, topic: &Name| {
-            self.sets[ms as usize - 1].get(&of).is_some_and(|set| set.contains(topic))
+            let set = self.sets[ms as usize - 1].get(&of);
+            set.is_some_and(|set| set.iter().any(|given| given.hears(topic)))
         };
         let events = (cursor + 1..=self.end()).filter(|&ms| match self.stream[ms as usize - 1] {
             Stands::Event(number) => held(ms, &topic(number)),
@@ -112,7 +131,7 @@ impl World {
         events.collect()
     }
 
-    fn given_at(&self, ms: u64) -> HashMap<Key, Vec<Name>> {
+    fn given_at(&self, ms: u64) -> HashMap<Key, Vec<TopicFilter>> {
         let Some(at) = ms.checked_sub(1) else { return HashMap::new() };
         let sets = self.sets[at as usize].iter().filter(|(_, set)| !set.is_empty());
         sets.map(|(&of, set)| (user(of), set.iter().cloned().collect())).collect()
@@ -127,7 +146,7 @@ fn event(number: u64) -> Event {
 #[derive(Default)]
 struct Hash {
     at: u64,
-    sets: HashMap<Key, Vec<Name>>,
+    sets: HashMap<Key, Vec<TopicFilter>>,
 }
 
 impl Hash {
@@ -192,13 +211,13 @@ impl Instance {
     }
 
     /// What a stream of the user gets that comes with `cursor`, and what it holds in the end.
-    fn replay(&self, of: u64, cursor: u64) -> Result<(Vec<u64>, Vec<Name>), Reset> {
+    fn replay(&self, of: u64, cursor: u64) -> Result<(Vec<u64>, Vec<TopicFilter>), Reset> {
         let keys = [user(of)];
         let cursor = self.log.locate(&id(cursor).to_string())?;
         let (mut held, mut after) = self.log.enter(&keys, cursor.position);
         let mut got = Vec::new();
         loop {
-            let assigned = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
+            let assigned = held.iter().map(|(topic, _)| topic.key());
             let all: Vec<Key> = keys.iter().cloned().chain(assigned).collect();
             let replay = self.log.replay(&all, after, 7, usize::MAX)?;
             got.extend(replay.entries.iter().map(|entry| entry.id.unwrap().ms));
@@ -217,7 +236,7 @@ impl Instance {
 fn sets_survive_restarts_and_are_exact_at_every_place_or_said_not_to_be_known() {
     for seed in 0..60 {
         let mut random = Random(seed);
-        let bounds = MemberBounds { topics: 3, all: 8 };
+        let bounds = MemberBounds { topics: 3, patterns: 1, all: 8, all_patterns: 3 };
         let mut world = World { bounds, stream: Vec::new(), sets: Vec::new() };
         let mut hash = Hash::default();
         let mut instances: Vec<Instance> = (0..2).map(|_| Instance::start(&world, &hash, 40)).collect();
@@ -284,7 +303,7 @@ fn too_many_changed_sets_are_all_kept_anew() {
         what: RecordKind::Change(EditRequest {
             number: None,
             of: Key::Session(name(format!("s{n}"))),
-            edit: TopicEdit::Replace(vec![topic(1)]),
+            edit: TopicEdit::Replace(vec![given(1)]),
         }),
         age: Duration::ZERO,
     };
@@ -305,13 +324,13 @@ fn what_is_kept_elsewhere_is_taken_over_but_for_what_has_changed_here() {
     let age = Duration::from_secs(600);
     let log = Log::new(Retention { events: 10, bytes: 1 << 20, age, idempotency_window: age });
     log.keep();
-    log.edit(&user(1), TopicEdit::Replace(vec![topic(1)])).unwrap();
-    assert_eq!(log.to_keep().sets, Some(vec![(user(1), vec![topic(1)])]));
-    log.edit(&user(2), TopicEdit::Replace(vec![topic(2)])).unwrap();
+    log.edit(&user(1), TopicEdit::Replace(vec![given(1)])).unwrap();
+    assert_eq!(log.to_keep().sets, Some(vec![(user(1), vec![given(1)])]));
+    log.edit(&user(2), TopicEdit::Replace(vec![given(2)])).unwrap();
     let before = log.head();
-    log.adopt(vec![(user(2), vec![]), (user(3), vec![topic(3)])]);
+    log.adopt(vec![(user(2), vec![]), (user(3), vec![given(3)])]);
     let now = |of| log.topics(&user(of)).topics;
-    assert_eq!((now(1), now(2), now(3)), (vec![], vec![topic(2)], vec![topic(3)]));
-    assert_eq!(log.to_keep().sets, Some(vec![(user(2), vec![topic(2)])]), "the rest is kept there");
+    assert_eq!((now(1), now(2), now(3)), (vec![], vec![given(2)], vec![given(3)]));
+    assert_eq!(log.to_keep().sets, Some(vec![(user(2), vec![given(2)])]), "the rest is kept there");
     assert_eq!(log.enter(&[user(1)], before.position).0.iter().count(), 1, "streams go over it");
 }

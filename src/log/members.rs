@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 use crate::log::ended::{EndedTopics, end_change};
 use crate::log::held_by::HeldBy;
 use crate::log::position::Position;
@@ -96,7 +96,7 @@ impl Members {
     }
 
     /// The topics that are in the set of `of`, in order.
-    pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &Name> {
+    pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &TopicFilter> {
         self.sets.topics(of)
     }
 
@@ -127,7 +127,10 @@ impl Members {
     /// What the holders among `keys` gave at `position`: today's sets with the later changes undone.
     pub(super) fn at(&self, keys: &[Key], position: Position) -> HeldTopics {
         let mut held = HeldTopics::default();
-        let has_ended = |topic: &Name| self.ended.end_of(topic).is_some_and(|end| end <= position);
+        let has_ended = |topic: &TopicFilter| match topic {
+            TopicFilter::Topic(topic) => self.ended.end_of(topic).is_some_and(|end| end <= position),
+            TopicFilter::Pattern(_) => false,
+        };
         for key in keys {
             let Some(via) = HeldBy::of(key) else { continue };
             for topic in self.topics(key).filter(|topic| !has_ended(topic)) {
@@ -154,7 +157,7 @@ impl Members {
     }
 
     /// The topics that the changes after `position` took from holders among `keys`.
-    pub(super) fn removed(&self, keys: &[Key], position: Position) -> Vec<Name> {
+    pub(super) fn removed(&self, keys: &[Key], position: Position) -> Vec<TopicFilter> {
         let changes = keys.iter().flat_map(|key| self.of(key, position)).filter(|change| match &change.of {
             // It may have begun anew since.
             Key::Topic(topic) => self.ended.end_of(topic) == Some(change.position),
@@ -164,10 +167,11 @@ impl Members {
     }
 
     /// Of the topics that `client` holds, those that its page has added after `position`.
-    pub(super) fn added_by_page(&self, keys: &[Key], position: Position) -> Vec<Name> {
+    pub(super) fn added_by_page(&self, keys: &[Key], position: Position) -> Vec<TopicFilter> {
         let changes = keys.iter().flat_map(|key| self.waiting.of(key, position));
         let added = changes.filter(|change| change.via.has(HeldBy::REQUEST)).flat_map(|change| &change.add);
-        let is_held = |topic: &&Name| keys.iter().any(|key| self.topics(key).any(|held| held == *topic));
+        let is_held =
+            |topic: &&TopicFilter| keys.iter().any(|key| self.topics(key).any(|held| held == *topic));
         added.filter(is_held).cloned().collect()
     }
 

@@ -2,12 +2,14 @@ use std::slice;
 
 use super::*;
 
+use crate::event::Name;
+
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn names(texts: &[&str]) -> Vec<Name> {
-    texts.iter().map(|text| name(text)).collect()
+fn names(texts: &[&str]) -> Vec<TopicFilter> {
+    texts.iter().map(|text| TopicFilter::parse_pattern(text).unwrap()).collect()
 }
 
 fn user(text: &str) -> Key {
@@ -39,12 +41,12 @@ fn a_set_is_changed_once_and_tells_what_it_was_before() {
         .edit(&u, TopicEdit::Replace(names(&["c", "a"])), EditBy::Backend, Position(2), now)
         .unwrap()
         .unwrap();
-    assert_eq!((&*two.add, &*two.remove), (&names(&["c"])[..], &[(name("b"), true)][..]));
+    assert_eq!((&*two.add, &*two.remove), (&names(&["c"])[..], &[(name("b").into(), true)][..]));
     let three =
         members.edit(&u, add(&["a"], &["a", "x"]), EditBy::Backend, Position(3), now).unwrap().unwrap();
     assert_eq!(
         &*three.remove,
-        [(name("a"), true), (name("x"), false)],
+        [(name("a").into(), true), (name("x").into(), false)],
         "a stream may have asked for x itself"
     );
     assert_eq!(topics(&members, &u), ["a", "c"]);
@@ -81,7 +83,7 @@ fn what_several_give_is_held_until_all_have_taken_it() {
 
 #[test]
 fn what_is_held_is_bounded_and_can_always_shrink() {
-    let bounds = MemberBounds { topics: 2, all: 3 };
+    let bounds = MemberBounds { topics: 2, all: 3, ..MemberBounds::default() };
     let mut members = Members { bounds, ..Members::default() };
     let now = Instant::now();
     let mut put = |of: &str, topics: &[&str]| {
@@ -94,9 +96,27 @@ fn what_is_held_is_bounded_and_can_always_shrink() {
     assert_eq!(put("c", &["1"]).unwrap_err(), BadEdit::Full { max: 3 });
     put("a", &["3"]).unwrap();
     put("c", &["1"]).unwrap();
-    members.bounds = MemberBounds { topics: 0, all: 1 };
+    members.bounds = MemberBounds { all: 1, ..MemberBounds::default() };
     members.edit(&user("a"), TopicEdit::Replace(vec![]), EditBy::Backend, Position(1), now).unwrap();
     assert_eq!(members.sets().holders().count(), 2);
+}
+
+#[test]
+fn patterns_are_bounded_beside_topics_and_can_always_be_taken_away() {
+    let bounds = MemberBounds { topics: 5, patterns: 2, all: 9, all_patterns: 3 };
+    let mut members = Members { bounds, ..Members::default() };
+    let now = Instant::now();
+    let put = |members: &mut Members, of: &str, topics: &[&str]| {
+        members.edit(&user(of), TopicEdit::Replace(names(topics)), EditBy::Backend, Position(1), now)
+    };
+    assert_eq!(put(&mut members, "a", &["1*", "2*", "3*"]).unwrap_err(), BadEdit::TooManyPatterns { max: 2 });
+    put(&mut members, "a", &["1*", "2*", "3"]).unwrap();
+    assert_eq!(put(&mut members, "b", &["1*", "2*"]).unwrap_err(), BadEdit::FullOfPatterns { max: 3 });
+    put(&mut members, "b", &["1*", "2", "3"]).unwrap();
+    members.bounds = MemberBounds { patterns: 1, all_patterns: 1, ..bounds };
+    put(&mut members, "a", &["4*", "2*", "3", "4"]).unwrap();
+    put(&mut members, "a", &["3"]).unwrap();
+    assert_eq!(put(&mut members, "a", &["1*"]).unwrap_err(), BadEdit::FullOfPatterns { max: 1 });
 }
 
 #[test]

@@ -3,21 +3,22 @@
 use crate::clock::{from_unix_ms, now_ms};
 use crate::expiring::ExpiringMap;
 use crate::lock::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag};
+use crate::event::{Audience, Draft, Event, EventFormat, EventId, EventName, Key, Name, Tag, TopicFilter};
 use crate::log::choice::Wanted;
 use crate::log::entry::{Entry, Membership, Replay, Reset};
 use crate::log::feed::Feed;
+use crate::log::patterns::Patterns;
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
 use crate::log::store::{Extras, Store, StoreBounds};
-use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
+use crate::log::topic_edit::{BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ pub struct Appended {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edited {
     /// The topics that are in it now, in order.
-    pub topics: Vec<Name>,
+    pub topics: Vec<TopicFilter>,
     /// The last event that was before the change: it applies to every later one, and to none before.
     pub position: EventId,
     /// Whether anything changed.
@@ -60,6 +61,8 @@ pub struct Log {
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
+    /// How many patterns are held, for those who only want to know whether there are any.
+    pub(super) patterns: AtomicUsize,
 }
 
 pub(super) struct State {
@@ -67,9 +70,11 @@ pub(super) struct State {
     pub(super) bounds: StoreBounds,
     /// Set when ids come from elsewhere: what has none is delivered live only.
     pub(super) following: Option<Following>,
-    feeds: Vec<Arc<Feed>>,
+    pub(super) feeds: Vec<Arc<Feed>>,
     /// Which feeds hold a subscriber for a key: one bit a feed.
-    wanted: HashMap<Key, u64>,
+    pub(super) wanted: HashMap<Key, u64>,
+    /// The same for patterns.
+    pub(super) patterns: Patterns,
     seen: Seen,
 }
 
@@ -81,11 +86,8 @@ pub(super) struct Following {
     pub(super) looks: u64,
 }
 
-/// How many feeds there may be: the bits of a word.
-const MAX_FEEDS: usize = 64;
-
-/// How much may wait in a feed before its shard is sent to the log instead.
-const FEED_BYTES: usize = 32 << 20;
+/// How many topics' patterns are remembered where nobody says it.
+const REMEMBERED_TOPICS: usize = 100_000;
 
 impl Log {
     pub fn new(retention: Retention) -> Self {
@@ -103,13 +105,15 @@ impl Log {
     ) -> Self {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
-        let state = State { store, bounds, following, feeds: Vec::new(), wanted: HashMap::new(), seen };
+        let (feeds, wanted, patterns) = (Vec::new(), HashMap::new(), Patterns::new(REMEMBERED_TOPICS));
+        let state = State { store, bounds, following, feeds, wanted, patterns, seen };
         Self {
             format: EventFormat::default(),
             retracted_as: None,
             keeps_sources: AtomicBool::new(false),
             state: Mutex::new(state),
             grown: Notify::new(),
+            patterns: AtomicUsize::new(0),
         }
     }
 
@@ -197,7 +201,8 @@ impl Log {
         self.lock().store.members.waiting.passed(client, position);
     }
 
-    /// The clients whose pages have added `topic`, and whose streams do not hold it yet for that.
+    /// The clients whose pages have added `topic`, or a pattern that matches it, and whose streams do not hold it yet
+    /// for that.
     pub fn about_to_hold(&self, topic: &Name) -> Vec<Key> {
         self.lock().store.members.waiting.about_to_hold(topic)
     }
@@ -265,12 +270,28 @@ impl Log {
 
     /// How many entries `replay` would give after `after`; counting stops at `max`.
     pub fn count<'w>(&self, wanted: impl Into<Wanted<'w>>, after: Position, max: usize) -> usize {
-        self.lock().store.count(wanted, after, max, Instant::now())
+        let wanted = wanted.into();
+        let (mut count, mut rest) = (0, Some(after));
+        while let Some(after) = rest {
+            let part = self.lock().store.count(wanted, after, max - count, Instant::now());
+            count += part.found;
+            rest = part.rest;
+        }
+        count
     }
 
     /// The cursor from which a holder of keys gets the last `count` entries that are kept for them, of what it wants.
     pub fn back<'w>(&self, wanted: impl Into<Wanted<'w>>, count: usize) -> Cursor {
-        self.lock().store.back(wanted, count, Instant::now())
+        let (wanted, head) = (wanted.into(), self.head());
+        let (mut cursor, mut found, mut rest) = (head, 0, Some(head.position));
+        while let Some(until) = rest.filter(|_| found < count) {
+            let part = self.lock().store.back(wanted, count - found, until, Instant::now());
+            if part.found.1 > 0 {
+                (cursor, found) = (part.found.0, found + part.found.1);
+            }
+            rest = part.rest;
+        }
+        cursor
     }
 
     /// The cursor behind which everything stands that was published at or after `ms` (milliseconds since 1970), or why
@@ -289,54 +310,6 @@ impl Log {
     /// The id by which a stream that has everything up to `position` can be resumed.
     pub fn id_at(&self, position: Position) -> EventId {
         self.lock().store.id_at(position)
-    }
-
-    /// A new inbox; `wake` is called, from any thread and under the log's lock, when an empty one gets an entry. It
-    /// takes the place of one that only the log holds any more.
-    ///
-    /// # Panics
-    /// When there are 64 already.
-    pub fn open_feed(&self, wake: impl Fn() + Send + Sync + 'static) -> Arc<Feed> {
-        let mut state = self.lock();
-        let left = state.feeds.iter().position(|feed| Arc::strong_count(feed) == 1);
-        let number = left.unwrap_or(state.feeds.len());
-        assert!(number < MAX_FEEDS, "at most {MAX_FEEDS} feeds");
-        let feed = Arc::new(Feed::new(number as u32, FEED_BYTES, Box::new(wake)));
-        if left.is_some() {
-            state.feeds[number] = Arc::clone(&feed);
-            state.wanted.retain(|_, feeds| {
-                *feeds &= !(1 << number);
-                *feeds != 0
-            });
-        } else {
-            state.feeds.push(Arc::clone(&feed));
-        }
-        feed
-    }
-
-    /// From now on `feed` gets what is for `keys`. Everything after the returned position reaches it.
-    pub fn subscribe<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) -> Position {
-        let mut state = self.lock();
-        for key in keys {
-            *state.wanted.entry_ref(key).or_insert(0) |= 1 << feed.number;
-        }
-        state.store.head().position
-    }
-
-    /// `feed` no longer gets what is for `keys`.
-    pub fn unsubscribe<'a>(&self, feed: &Feed, keys: impl IntoIterator<Item = &'a Key>) {
-        let mut state = self.lock();
-        for key in keys {
-            if let Some(feeds) = state.wanted.get_mut(key) {
-                *feeds &= !(1 << feed.number);
-                if *feeds == 0 {
-                    state.wanted.remove(key);
-                    if matches!(key, Key::Client(_)) {
-                        state.store.members.forget(key);
-                    }
-                }
-            }
-        }
     }
 
     /// Lets go of what has grown too old; to be called now and then, so that a silent log shrinks too.
@@ -375,14 +348,14 @@ impl State {
         if let Some(key) = event.idempotency_key.take() {
             self.seen.ids.insert(key, id, now + self.seen.window, now);
         }
-        let feeds = self.feeds_of(&mut event.audience);
+        let reach = self.reach(&mut event.audience);
         let source = keeps_sources.then(|| EventSource::take(&mut event, from_unix_ms(now_ms)));
         let is_reset = event.name.is_some_and(|name| name.as_str() == Reset::EVENT);
         let Event { ttl, coalesce, trace, .. } = event;
         let extras = Extras { ttl, coalesce, trace, retracts: None, source };
         let entry = self.store.push(id, event.audience, draft.seal(id), now, extras);
         entry.is_reset.store(is_reset, Ordering::Relaxed);
-        self.each_feed(feeds, |feed| feed.push(&entry));
+        self.deliver(&entry, reach);
         Appended { id, duplicate: false }
     }
 
@@ -402,30 +375,6 @@ impl State {
             self.leave_change(change);
         }
         Ok(change.is_some())
-    }
-
-    pub(super) fn leave_change(&self, change: &Arc<AppliedEdit>) {
-        self.each_feed(self.wanted.get(&change.of).copied().unwrap_or(0), |feed| feed.leave_change(change));
-    }
-
-    /// The feeds that want it; its keys become the ones that they hold.
-    pub(super) fn feeds_of(&self, audience: &mut Audience) -> u64 {
-        let mut feeds = 0_u64;
-        audience.share(|key| {
-            let (same, wanting) = self.wanted.get_key_value(key)?;
-            feeds |= wanting;
-            Some(same.clone())
-        });
-        feeds
-    }
-
-    /// Leaves something at each of `feeds`, which are given as bits.
-    pub(super) fn each_feed(&self, mut feeds: u64, push: impl Fn(&Feed)) {
-        while feeds != 0 {
-            let number = feeds.trailing_zeros();
-            feeds &= feeds - 1;
-            push(&self.feeds[number as usize]);
-        }
     }
 }
 

@@ -12,13 +12,16 @@ mod ending;
 mod entering;
 mod entry;
 mod feed;
+mod feeds;
 mod follow;
 mod held_by;
 mod keeping;
 mod members;
 mod memory;
+mod patterns;
 mod position;
 mod rendering;
+mod replay;
 mod sets;
 mod since;
 mod snapshot;
@@ -39,6 +42,7 @@ pub use crate::log::follow::{CopyOutcome, EditOutcome, EditRequest, History, Log
 pub use crate::log::held_by::HeldBy;
 pub use crate::log::keeping::{AssignedTopics, UnsavedTopics};
 pub use crate::log::memory::{Appended, Edited, Log, Retention};
+pub use crate::log::patterns::{MatchedPatterns, PatternCounts};
 pub use crate::log::position::{Cursor, Position};
 pub use crate::log::state::{StateBounds, StatePart};
 pub use crate::log::take_back::{

@@ -8,21 +8,35 @@ use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::event::{Key, Name};
+use crate::event::{Key, TopicFilter};
 use crate::log::topic_edit::{BadEdit, MemberBounds, TopicEdit};
 
 /// Sets of topics.
 #[derive(Default, Debug)]
 pub(super) struct Sets {
-    sets: HashMap<Key, BTreeSet<Name>>,
-    /// Topics in the sets of users and sessions.
-    shared: usize,
-    /// Topics in those of clients.
-    clients: usize,
+    sets: HashMap<Key, BTreeSet<TopicFilter>>,
+    /// What is in the sets of users and sessions.
+    shared: SetSize,
+    /// What is in those of clients.
+    clients: SetSize,
+}
+
+/// How much is in a set, or in several.
+#[derive(Clone, Copy, Default, Debug)]
+struct SetSize {
+    topics: usize,
+    /// How many of them are patterns.
+    patterns: usize,
+}
+
+impl SetSize {
+    fn of(set: &BTreeSet<TopicFilter>) -> Self {
+        Self { topics: set.len(), patterns: set.iter().filter(|topic| topic.is_pattern()).count() }
+    }
 }
 
 /// What is in that was not, and what was taken out before: with whether it was in.
-pub(super) type Differences = (Box<[Name]>, Box<[(Name, bool)]>);
+pub(super) type Differences = (Box<[TopicFilter]>, Box<[(TopicFilter, bool)]>);
 
 /// Whose sets have changed since they were kept elsewhere.
 #[derive(Default, Debug)]
@@ -46,50 +60,60 @@ impl Sets {
         bounds: MemberBounds,
     ) -> Result<Option<Differences>, BadEdit> {
         let before = self.sets.get(of);
-        let count = before.map_or(0, BTreeSet::len);
+        let had = before.map(SetSize::of).unwrap_or_default();
         let mut set = before.cloned().unwrap_or_default();
         let (add, remove) = match edit {
             TopicEdit::Change { add, remove } => (add, remove),
             TopicEdit::Replace(topics) => {
-                let topics: BTreeSet<Name> = topics.into_iter().collect();
+                let topics: BTreeSet<TopicFilter> = topics.into_iter().collect();
                 let remove = set.difference(&topics).cloned().collect();
                 (topics.into_iter().collect(), remove)
             }
         };
-        let remove: Box<[(Name, bool)]> = remove
+        let remove: Box<[(TopicFilter, bool)]> = remove
             .into_iter()
             .map(|topic| {
                 let was = set.remove(&topic);
                 (topic, was)
             })
             .collect();
-        let add: Box<[Name]> = add.into_iter().filter(|topic| set.insert(topic.clone())).collect();
+        let add: Box<[TopicFilter]> = add.into_iter().filter(|topic| set.insert(topic.clone())).collect();
         if add.is_empty() && remove.is_empty() {
             return Ok(None);
         }
-        let MemberBounds { topics, all } = bounds;
-        if topics > 0 && set.len() > topics && set.len() > count {
-            return Err(BadEdit::TooManyTopics { max: topics });
+        let has = SetSize::of(&set);
+        let others = if is_shared(of) { SetSize::default() } else { self.clients };
+        let held = self.shared.topics + others.topics - had.topics + has.topics;
+        let held_patterns = self.shared.patterns + others.patterns - had.patterns + has.patterns;
+        let exceeds = |max: usize, had: usize, has: usize, all: usize| max > 0 && has > had && all > max;
+        if exceeds(bounds.topics, had.topics, has.topics, has.topics) {
+            return Err(BadEdit::TooManyTopics { max: bounds.topics });
         }
-        let held = self.shared + if is_shared(of) { 0 } else { self.clients };
-        if all > 0 && set.len() > count && held - count + set.len() > all {
-            return Err(BadEdit::Full { max: all });
+        if exceeds(bounds.patterns, had.patterns, has.patterns, has.patterns) {
+            return Err(BadEdit::TooManyPatterns { max: bounds.patterns });
+        }
+        if exceeds(bounds.all, had.topics, has.topics, held) {
+            return Err(BadEdit::Full { max: bounds.all });
+        }
+        if exceeds(bounds.all_patterns, had.patterns, has.patterns, held_patterns) {
+            return Err(BadEdit::FullOfPatterns { max: bounds.all_patterns });
         }
         self.put(of, set);
         Ok(Some((add, remove)))
     }
 
     /// Makes `set` the set of `of`, whatever the bounds are.
-    pub(super) fn put(&mut self, of: &Key, set: BTreeSet<Name>) {
-        let count = set.len();
+    pub(super) fn put(&mut self, of: &Key, set: BTreeSet<TopicFilter>) {
+        let has = SetSize::of(&set);
         let before = if set.is_empty() { self.sets.remove(of) } else { self.sets.insert(of.clone(), set) };
-        let before = before.map_or(0, |set| set.len());
+        let had = before.as_ref().map(SetSize::of).unwrap_or_default();
         let held = if is_shared(of) { &mut self.shared } else { &mut self.clients };
-        *held = *held - before + count;
+        held.topics = held.topics - had.topics + has.topics;
+        held.patterns = held.patterns - had.patterns + has.patterns;
     }
 
     /// The topics that are in the set of `of`, in order.
-    pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &Name> {
+    pub(super) fn topics(&self, of: &Key) -> impl Iterator<Item = &TopicFilter> {
         self.sets.get(of).into_iter().flatten()
     }
 

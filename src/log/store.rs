@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use crate::event::{Audience, EventId, Frame, Key, Tag};
-use crate::log::choice::Wanted;
 use crate::log::cost::cost;
-use crate::log::entry::{Entry, Replay, Reset};
+use crate::log::entry::{Entry, Reset};
 use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
@@ -55,7 +54,7 @@ pub(super) struct Store {
     /// Who was given which topics.
     pub(super) members: Members,
     /// The last position given away, stored or not.
-    head: Position,
+    pub(super) head: Position,
     /// The last id given away; the start's own before the first.
     head_id: EventId,
     /// The newest entry that was let go of: a cursor at or behind it has everything that is kept before it.
@@ -299,128 +298,6 @@ impl Store {
     /// Whether everything after `after` is still here.
     pub(super) fn holds(&self, after: Position) -> bool {
         after >= self.trimmed.position
-    }
-
-    /// What is kept after `after` for somebody who holds `keys`: at most `max_events`, and no more than one entry
-    /// beyond `max_bytes` of frames. It ends before the first change of the holder's topics. `Err` when entries or
-    /// such changes after `after` have been let go of.
-    pub(super) fn replay<'w>(
-        &self,
-        wanted: impl Into<Wanted<'w>>,
-        after: Position,
-        max_events: usize,
-        max_bytes: usize,
-        now: Instant,
-    ) -> Result<Replay, Reset> {
-        let wanted = wanted.into();
-        let keys = wanted.keys;
-        if !self.holds(after) {
-            return Err(self.why_trimmed);
-        }
-        if self.members.has_lost(keys, after) {
-            return Err(Reset::TooOld);
-        }
-        let change = self.members.next(keys, after).cloned();
-        let through = change.as_ref().map_or(self.head, |change| change.position.prev());
-        let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
-        let mut bytes = 0;
-        for entry in self.after(wanted, after, now).take_while(|entry| entry.position <= through) {
-            if replay.entries.len() >= max_events || bytes >= max_bytes {
-                replay.through = entry.position.prev();
-                replay.complete = false;
-                replay.change = None;
-                break;
-            }
-            bytes += entry.frame.chunk().len();
-            replay.entries.push(Arc::clone(entry));
-        }
-        Ok(replay)
-    }
-
-    /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the
-    /// way; counting stops at `max`.
-    pub(super) fn count<'w>(
-        &self,
-        wanted: impl Into<Wanted<'w>>,
-        mut after: Position,
-        max: usize,
-        now: Instant,
-    ) -> usize {
-        let wanted = wanted.into();
-        let keys = wanted.keys;
-        if self.members.is_idle() {
-            return self.after(wanted, after, now).filter(|entry| entry.counts()).take(max).count();
-        }
-        let mut held = self.members.at(keys, after);
-        let mut count = 0;
-        loop {
-            let assigned = held.iter().map(|(topic, _)| Key::Topic(topic.clone()));
-            let all: Vec<Key> = keys.iter().cloned().chain(assigned).collect();
-            let change = self.members.next(keys, after);
-            let through = change.map_or(self.head, |change| change.position);
-            let all = Wanted { keys: &all, ..wanted };
-            let entries = self.after(all, after, now).take_while(|entry| entry.position <= through);
-            count += entries.filter(|entry| entry.counts()).take(max - count).count();
-            match change {
-                Some(change) if count < max => {
-                    held.follow(change);
-                    after = change.position;
-                }
-                _ => return count,
-            }
-        }
-    }
-
-    /// The entries after `after` for a holder of `keys`: a merge of the keys' lists, in which a position that
-    /// stands in several is taken once.
-    fn after<'a>(
-        &'a self,
-        wanted: Wanted<'a>,
-        after: Position,
-        now: Instant,
-    ) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let keys = wanted.keys;
-        let mut lists: Vec<_> = keys
-            .iter()
-            .filter_map(|key| {
-                let places = self.index.get(key)?;
-                let from = places.partition_point(|&place| place <= after);
-                (from < places.len()).then(|| places.range(from..).copied().peekable())
-            })
-            .collect();
-        std::iter::from_fn(move || {
-            let next = lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
-            for list in &mut lists {
-                list.next_if_eq(&next);
-            }
-            Some(self.get(next))
-        })
-        .filter(move |entry| entry.is_for(keys, now) && wanted.takes(entry))
-    }
-
-    /// The cursor behind which a holder of `keys` finds the last `count` entries that are kept for them.
-    pub(super) fn back<'w>(&self, wanted: impl Into<Wanted<'w>>, count: usize, now: Instant) -> Cursor {
-        let wanted = wanted.into();
-        let keys = wanted.keys;
-        let mut lists: Vec<_> = keys
-            .iter()
-            .filter_map(|key| self.index.get(key))
-            .map(|places| places.iter().rev().copied().peekable())
-            .collect();
-        let mut position = self.head;
-        let mut found = 0;
-        while found < count {
-            let Some(last) = lists.iter_mut().filter_map(|list| list.peek().copied()).max() else { break };
-            for list in &mut lists {
-                list.next_if_eq(&last);
-            }
-            let entry = self.get(last);
-            if entry.is_for(keys, now) && wanted.takes(entry) {
-                position = last.prev();
-                found += 1;
-            }
-        }
-        Cursor { position, id: self.id_at(position) }
     }
 
     pub(super) fn newest(&self, count: usize) -> Vec<Arc<Entry>> {

@@ -216,11 +216,11 @@ impl Log {
             None => event.audience = Audience::of(nobody()),
         }
         let frame = self.format().draft(&event, published(id)).seal(Some(id));
-        let feeds = state.feeds_of(&mut event.audience);
+        let reach = state.reach(&mut event.audience);
         let extras = Extras { retracts: of.map(Box::new), ..Extras::default() };
         let entry = state.store.push(Some(id), event.audience, frame, at, extras);
         if delivered {
-            state.each_feed(feeds, |feed| feed.push(&entry));
+            state.deliver(&entry, reach);
         }
     }
 }

@@ -89,6 +89,21 @@ fn a_topic_that_is_taken_back_leaves_others_what_is_theirs() {
 }
 
 #[test]
+fn what_is_taken_back_is_in_no_replay_of_a_pattern_either() {
+    let log = Log::new(retention()).retracted_as(notices());
+    let pattern = |text: &str| Key::Pattern(crate::event::Pattern::parse(text).unwrap());
+    let start = log.head().id.to_string();
+    for (topics, data) in [(&["a1", "b1"][..], "both"), (&["a1"], "a"), (&["a2"], "other"), (&["b1"], "b")] {
+        log.append(Event::new(audience(topics), data));
+    }
+    let all = |key: &Key| read(&log, key, &start).into_iter().map(|(_, data)| data).collect::<Vec<_>>();
+    assert_eq!(all(&pattern("a*")), ["both", "a", "other"]);
+    log.take_back(TakeBack::Topic(name("a1")));
+    assert_eq!(all(&pattern("a*")), ["other", r#"{"topic":"a1"}"#]);
+    assert_eq!(all(&pattern("b*")), ["both", "b"]);
+}
+
+#[test]
 fn an_event_is_known_in_another_log_by_what_it_says() {
     // Times differ from log to log.
     let [one, other] = [Timestamps::Milliseconds, Timestamps::Iso]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::event::{Key, Name};
+use crate::event::{Key, TopicFilter};
 use crate::log::held_by::HeldBy;
 use crate::log::position::Position;
 
@@ -11,9 +11,9 @@ use crate::log::position::Position;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TopicEdit {
     /// These and no others.
-    Replace(Vec<Name>),
+    Replace(Vec<TopicFilter>),
     /// First some are taken out, then some put in.
-    Change { add: Vec<Name>, remove: Vec<Name> },
+    Change { add: Vec<TopicFilter>, remove: Vec<TopicFilter> },
 }
 
 /// A change of the topics of a user, a session or a client, in its place among the events.
@@ -24,10 +24,10 @@ pub struct AppliedEdit {
     /// By what a stream holds what is added.
     pub via: HeldBy,
     /// Topics that were not in the set.
-    pub add: Box<[Name]>,
+    pub add: Box<[TopicFilter]>,
     /// Topics that were taken out, before those of `add` were put in; and whether they were in the set. A stream that
     /// held one by its own request lets go of it as well.
-    pub remove: Box<[(Name, bool)]>,
+    pub remove: Box<[(TopicFilter, bool)]>,
     pub(super) at: Instant,
 }
 
@@ -40,10 +40,16 @@ pub enum BadEdit {
     NoSuchClient,
     #[error("it would have more than {max} topics (limits.topics_per_stream)")]
     TooManyTopics { max: usize },
+    #[error("it would have more than {max} patterns (limits.patterns_per_stream)")]
+    TooManyPatterns { max: usize },
     #[error(
         "more than {max} topics would be held by all users, sessions and clients together (limits.given_topics)"
     )]
     Full { max: usize },
+    #[error(
+        "more than {max} patterns would be held by all users, sessions and clients together (limits.patterns)"
+    )]
+    FullOfPatterns { max: usize },
     #[error("the stream has not come to its last changes yet: ask again in a moment")]
     Behind,
 }
@@ -60,10 +66,14 @@ pub enum EditBy {
 /// How much is held. 0 = without a bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemberBounds {
-    /// Topics of one user, session or client.
+    /// Topics of one user, session or client, patterns among them.
     pub topics: usize,
-    /// Topics of all of them together.
+    /// How many of these may be patterns.
+    pub patterns: usize,
+    /// Topics of all of them together, patterns among them.
     pub all: usize,
+    /// Patterns of all of them together.
+    pub all_patterns: usize,
 }
 
 /// Roughly what a change costs beside its names: itself and its place in the index.
@@ -77,17 +87,17 @@ pub(super) fn cost(change: &AppliedEdit) -> usize {
     CHANGE_COST + change.of.name().len() + add + remove
 }
 
-/// Topics, and by what each is held.
+/// Topics and patterns, and by what each is held.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HeldTopics(BTreeMap<Name, HeldBy>);
+pub struct HeldTopics(BTreeMap<TopicFilter, HeldBy>);
 
 impl HeldTopics {
-    pub(super) fn give(&mut self, topic: &Name, via: HeldBy) {
+    pub(super) fn give(&mut self, topic: &TopicFilter, via: HeldBy) {
         let held = self.0.entry(topic.clone()).or_default();
         *held = *held | via;
     }
 
-    pub(super) fn take(&mut self, topic: &Name, via: HeldBy) {
+    pub(super) fn take(&mut self, topic: &TopicFilter, via: HeldBy) {
         if let Some(held) = self.0.get_mut(topic) {
             *held = held.without(via);
             if held.is_nothing() {
@@ -108,7 +118,7 @@ impl HeldTopics {
     }
 
     /// In the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, HeldBy)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicFilter, HeldBy)> {
         self.0.iter().map(|(topic, &via)| (topic, via))
     }
 

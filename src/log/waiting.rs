@@ -82,9 +82,12 @@ impl WaitingChanges {
         self.0.get(key).map_or(Position(0), |of| of.lost)
     }
 
-    /// The clients whose pages have added `topic`, and whose streams do not hold it yet for that.
+    /// The clients whose pages have added `topic`, or a pattern that matches it, and whose streams do not hold it yet
+    /// for that.
     pub(super) fn about_to_hold(&self, topic: &Name) -> Vec<Key> {
-        let adds = |change: &Arc<AppliedEdit>| change.via.has(HeldBy::REQUEST) && change.add.contains(topic);
+        let adds = |change: &Arc<AppliedEdit>| {
+            change.via.has(HeldBy::REQUEST) && change.add.iter().any(|added| added.hears(topic))
+        };
         self.0
             .iter()
             .filter(|(_, of)| of.changes.iter().any(adds))

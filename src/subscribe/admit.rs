@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::Grant;
-use crate::event::{Block, ConnectionMeta, EventFilter, EventFormat, EventId, Frame, Key, Name};
+use crate::event::{Block, ConnectionMeta, EventFilter, EventFormat, EventId, Frame, Key, Name, TopicFilter};
 use crate::fanout::{CloseReason, Join, Selector, Sink, SnapshotWish, StreamLook, StreamStart, Times};
 use crate::log::{Cursor, Membership, Position, ReaderChoice, Reset, TopicHistory, Wanted};
 use crate::subscribe::look::{COUNTED, RequestLook, StreamFacts};
+use crate::subscribe::pattern_seats::PatternSeat;
 use crate::subscribe::preamble;
 use crate::subscribe::route::Route;
 use crate::subscribe::seats::Seat;
@@ -36,12 +37,13 @@ pub struct Admission {
     look: Option<Box<StreamLook>>,
     choice: Option<Box<ReaderChoice>>,
     grant: Grant,
-    topics: Vec<Name>,
+    topics: Vec<TopicFilter>,
     /// How it begins: with its client's cursor, or with a `reset`; and with how many topics.
     resumed: bool,
     reset: Option<Reset>,
     topic_count: usize,
     seat: Seat,
+    patterns: Option<PatternSeat>,
     /// Dropped with the stream.
     hold: Option<Box<dyn Send>>,
 }
@@ -61,7 +63,7 @@ pub struct Judged {
     pub(super) client: Name,
     pub(super) grant: Grant,
     pub(super) headers: HeaderMap,
-    pub(super) topics: Vec<Name>,
+    pub(super) topics: Vec<TopicFilter>,
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
     pub(super) about: AdmittedFrom,
@@ -71,6 +73,7 @@ pub struct Judged {
     /// Whether a history is that of each topic.
     pub(super) history_per_topic: bool,
     pub(super) seat: Seat,
+    pub(super) patterns: Option<PatternSeat>,
 }
 
 /// What a stream's request says of it.
@@ -114,7 +117,7 @@ pub(super) enum Start {
 struct StartPlace<'a> {
     head: Cursor,
     keys: &'a [Key],
-    topics: &'a [Name],
+    topics: &'a [TopicFilter],
     /// Whether a history is that of each topic.
     per_topic: bool,
 }
@@ -134,19 +137,20 @@ impl Streams {
             names,
             history_per_topic,
             seat,
+            patterns,
         } = judged;
         let mut choice = ReaderChoice::new(names, self.log.format());
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
-        let removed: HashSet<Name> = removed.into_iter().flatten().collect();
+        let removed: HashSet<TopicFilter> = removed.into_iter().flatten().collect();
         topics.retain(|topic| !removed.contains(topic));
         let mut keys = grant.keys(&topics);
         keys.push(Key::Client(client.clone()));
         keys.extend(source.as_ref().map(|source| source.key.clone()));
         // What it is given comes to what it asks for; the grant answers for the latter only.
-        let asked: HashSet<&Name> = topics.iter().collect();
+        let asked: HashSet<&TopicFilter> = topics.iter().collect();
         let assigned = held.iter().map(|(topic, _)| topic).filter(|topic| !asked.contains(topic));
-        let all: Vec<Name> = topics.iter().chain(assigned).cloned().collect();
+        let all: Vec<TopicFilter> = topics.iter().chain(assigned).cloned().collect();
         let start = match start {
             // What it held there, nobody knows any more.
             Start::At(cursor) if self.log.known_from(&keys, cursor) != cursor => {
@@ -195,6 +199,7 @@ impl Streams {
             reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
             topic_count: all.len(),
             seat,
+            patterns,
             hold: source.map(|source| source.hold),
         }
     }
@@ -238,16 +243,16 @@ impl Streams {
                 let back =
                     |topics: &[Key]| self.log.back(Wanted { keys: topics, choice: Some(choice) }, history);
                 let cursor = if per_topic {
-                    let cursors = topics.iter().map(|topic| (topic, back(&[Key::Topic(topic.clone())])));
+                    let cursors = topics.iter().map(|topic| (topic.key(), back(&[topic.key()])));
                     let cursors: Vec<_> = cursors.collect();
                     let after =
-                        cursors.iter().map(|(topic, cursor)| ((*topic).clone(), cursor.position)).collect();
+                        cursors.iter().map(|(topic, cursor)| (topic.clone(), cursor.position)).collect();
                     choice.begin_with(TopicHistory { until: head.position, after });
                     let oldest =
                         cursors.into_iter().map(|(_, cursor)| cursor).min_by_key(|cursor| cursor.position);
                     oldest.unwrap_or(head)
                 } else {
-                    back(&topics.iter().cloned().map(Key::Topic).collect::<Vec<_>>())
+                    back(&topics.iter().map(TopicFilter::key).collect::<Vec<_>>())
                 };
                 let cursor = self.log.known_from(keys, cursor);
                 (cursor, Some(cursor.id))
@@ -278,7 +283,7 @@ impl Streams {
         log_opened(&admission);
         let gives_way = admission.seat.gives_way();
         // The drain waits until the last stream is closed.
-        let seat = Box::new((admission.seat, admission.hold, self.drain.hold()));
+        let seat = Box::new((admission.seat, admission.patterns, admission.hold, self.drain.hold()));
         let (grant, client) = (admission.grant, admission.client);
         self.fanout.join(Join {
             sink,
@@ -325,7 +330,7 @@ impl Streams {
         self.fanout.end_soon(&which, end);
     }
 
-    pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[Name], client: &Name) {
+    pub(super) fn end_if_revoked(&self, grant: &Grant, topics: &[TopicFilter], client: &Name) {
         let end = match self.revocations.check(grant, topics) {
             Err(_) => CloseReason::Revoked,
             Ok(()) if self.revocations.is_away(grant, topics) => CloseReason::SentAway,

@@ -1,7 +1,7 @@
 //! Topics that have ended, for streams that open: they do not get them.
 
 use crate::auth::Grant;
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 use crate::subscribe::admit::Start;
 use crate::subscribe::refusal::Refusal;
 use crate::subscribe::streams::Streams;
@@ -11,11 +11,11 @@ impl Streams {
     /// what stands between. A request that asked for topics, all of which have ended, is refused for good.
     pub(super) fn leave_out_ended(
         &self,
-        topics: &mut Vec<Name>,
+        topics: &mut Vec<TopicFilter>,
         start: &Start,
         grant: &Grant,
     ) -> Result<(), Refusal> {
-        let ended = self.log.ended(&*topics);
+        let ended = self.log.ended(topics.iter().filter(|topic| !topic.is_pattern()).map(TopicFilter::name));
         if ended.is_empty() {
             return Ok(());
         }
@@ -29,7 +29,7 @@ impl Streams {
             let end = ended.iter().find(|(name, _)| name == topic);
             end.is_some_and(|(_, end)| after.is_none_or(|after| after >= *end || !missed(topic, after)))
         };
-        topics.retain(|topic| !is_over(topic));
+        topics.retain(|topic| topic.is_pattern() || !is_over(topic.name()));
         let assigned = || self.log.enter(&grant.keys(&[]), self.log.head().position).0;
         if topics.is_empty() && assigned().is_empty() { Err(Refusal::Ended) } else { Ok(()) }
     }

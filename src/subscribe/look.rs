@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::{Grant, claims};
 use crate::config;
-use crate::event::{EventFormat, EventLayout, JsonTemplate, Name, Placeholder, TemplateValue};
+use crate::event::{EventFormat, EventLayout, JsonTemplate, Name, Placeholder, TemplateValue, TopicFilter};
 use crate::fanout::{Heartbeat, RouteLook, StreamLook};
 use crate::subscribe::query::StreamQuery;
 
@@ -55,7 +55,7 @@ pub(super) struct RequestValues<'a> {
 pub(super) struct StreamFacts<'a> {
     pub(super) client: &'a Name,
     pub(super) grant: &'a Grant,
-    pub(super) topics: &'a [Name],
+    pub(super) topics: &'a [TopicFilter],
     pub(super) resumed: bool,
     pub(super) missed: usize,
     pub(super) id: Option<String>,
@@ -159,7 +159,7 @@ impl<'a> StreamFacts<'a> {
             "client" => TemplateValue::Text(self.client.as_str().into()),
             "user" => TemplateValue::of(self.grant.user.as_ref().map(Name::as_str)),
             "session" => TemplateValue::of(self.grant.session.as_ref().map(Name::as_str)),
-            "topics" => json(Value::from_iter(self.topics.iter().map(Name::as_str)).to_string()),
+            "topics" => json(Value::from_iter(self.topics.iter().map(TopicFilter::as_str)).to_string()),
             "resumed" => json(self.resumed.to_string()),
             "missed" => json(self.missed.min(COUNTED).to_string()),
             "id" => self.id.clone().map_or(TemplateValue::Nothing, |id| TemplateValue::Text(id.into())),

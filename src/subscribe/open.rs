@@ -7,11 +7,12 @@ use http::request::Parts;
 
 use crate::auth::{Caller, Denied, Grant, RequestOrigin, Verified};
 use crate::config;
-use crate::event::Name;
+use crate::event::{Name, TopicFilter};
 use crate::log::Located;
 use crate::subscribe::admit::{Admission, Admitted, AdmittedFrom, Judged, Start};
 use crate::subscribe::native;
-use crate::subscribe::refusal::{Refusal, RetryReason};
+use crate::subscribe::pattern_seats::PatternSeat;
+use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
 use crate::subscribe::request::SubscribeRequest;
 use crate::subscribe::route::{Route, Values};
 use crate::subscribe::streams::Streams;
@@ -106,7 +107,7 @@ impl Streams {
         let refused = asked.iter().find(|asked| asked.by_request && !grant.topics.allow(&asked.topic));
         if let Some(refused) = refused {
             return Err(Refusal::Denied {
-                denied: Denied::TopicNotGranted(refused.topic.clone()),
+                denied: Denied::TopicNotGranted(refused.topic.name().clone()),
                 template: Some(refused.template.into()),
                 terse: self.terse,
             });
@@ -118,14 +119,40 @@ impl Streams {
             per_user.map_err(slower)?;
         }
         let meta = self.meta.note(request.route, Values { query: &request.query, claims: &claims });
-        let topics: Vec<Name> = asked.into_iter().map(|asked| asked.topic).collect();
+        let topics: Vec<TopicFilter> = asked.into_iter().map(|asked| asked.topic).collect();
         let look = request.route.look_of(Values { query: &request.query, claims: &claims });
+        let patterns = self.seat_patterns(&topics, |why| later(why).with(&headers))?;
         let route = Arc::clone(request.route.text());
         let (names, history_per_topic) = (request.names.clone(), request.route.look().history_per_topic);
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
         let client = Name::random();
-        Ok(Judged { client, grant, headers, topics, decided, about, look, names, history_per_topic, seat })
+        Ok(Judged {
+            client,
+            grant,
+            headers,
+            topics,
+            decided,
+            about,
+            look,
+            names,
+            history_per_topic,
+            seat,
+            patterns,
+        })
+    }
+
+    /// A place for the patterns among `topics`, which are as many as one stream may have.
+    fn seat_patterns(
+        &self,
+        topics: &[TopicFilter],
+        later: impl FnOnce(RetryReason) -> Refusal,
+    ) -> Result<Option<PatternSeat>, Refusal> {
+        let max = self.patterns_per_stream;
+        if max != 0 && topics.iter().filter(|topic| topic.is_pattern()).count() > max {
+            return Err(BadStreamRequest::TooManyPatterns { max }.into());
+        }
+        self.pattern_seats.take(topics).map_err(later)
     }
 
     /// Where the stream is to begin.

@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri};
 
 use crate::auth::{Bearer, Denied, Grant, RequestOrigin, Verified};
 use crate::config::RefuseWith;
-use crate::event::{EventName, Key, Name};
+use crate::event::{EventName, Key, Name, TopicFilter};
 use crate::rate::{RateLimit, TooFast};
 use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
@@ -48,8 +48,9 @@ impl Streams {
         if !publish.allows(topic) {
             return Err(denied(Denied::PublishNotGranted));
         }
-        self.revocations.check(&bearer.grant, std::slice::from_ref(topic)).map_err(denied)?;
-        if self.revocations.is_away(&bearer.grant, std::slice::from_ref(topic)) {
+        let topic = [topic.clone().into()];
+        self.revocations.check(&bearer.grant, &topic).map_err(denied)?;
+        if self.revocations.is_away(&bearer.grant, &topic) {
             return Err(Refusal::Away);
         }
         self.not_too_fast(&self.rates.page_publishes, &bearer.grant, address)?;
@@ -91,11 +92,13 @@ impl Streams {
             self.not_too_fast(&self.rates.page_presence, &grant, address)?;
             let values = Values { query: &StreamQuery::new(None), claims: &claims };
             let bearer = Bearer { of_route: route.granted(values), grant };
-            let topics = match request.query.all("of")[..] {
+            let topics: Vec<Name> = match request.query.all("of")[..] {
                 [] => {
                     let asked = request.topics(&claims, MOST_TOPICS);
                     let asked = asked.map_err(|unnamed| self.unnamed(unnamed))?;
-                    asked.into_iter().map(|asked| asked.topic).collect()
+                    // Who is on all topics of a pattern, nobody counts.
+                    let topics = asked.into_iter().filter(|asked| !asked.topic.is_pattern());
+                    topics.map(|asked| asked.topic.name().clone()).collect()
                 }
                 ref names if names.len() > MOST_TOPICS => {
                     return Err(BadStreamRequest::TooManyTopics { max: MOST_TOPICS }.into());
@@ -105,8 +108,9 @@ impl Streams {
             if let Some(topic) = topics.iter().find(|topic| !bearer.hears(topic)) {
                 return Err(self.denied(Denied::TopicNotGranted(topic.clone())));
             }
-            self.revocations.check(&bearer.grant, &topics).map_err(|denied| self.denied(denied))?;
-            if self.revocations.is_away(&bearer.grant, &topics) {
+            let asked: Vec<TopicFilter> = topics.iter().cloned().map(TopicFilter::Topic).collect();
+            self.revocations.check(&bearer.grant, &asked).map_err(|denied| self.denied(denied))?;
+            if self.revocations.is_away(&bearer.grant, &asked) {
                 return Err(Refusal::Away);
             }
             Ok(PageTopics { topics, headers })

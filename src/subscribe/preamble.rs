@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::event::{Block, EventId, Frame, Name};
+use crate::event::{Block, EventId, Frame, Name, TopicFilter};
 use crate::subscribe::look::{COUNTED, StreamFacts};
 
 /// The data of the `connected` event.
@@ -51,7 +51,7 @@ pub(super) fn connected(facts: &StreamFacts<'_>) -> String {
         client: client.as_str(),
         user: grant.user.as_ref().map(Name::as_str),
         session: grant.session.as_ref().map(Name::as_str),
-        topics: topics.iter().map(Name::as_str).collect(),
+        topics: topics.iter().map(TopicFilter::as_str).collect(),
         resumed,
         missed: missed.min(COUNTED),
         more: missed > COUNTED,

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use crate::auth::Denied;
 use crate::config::RefuseWith;
-use crate::event::{BadName, EventId, EventLayout};
+use crate::event::{BadName, BadPattern, EventId, EventLayout};
 
 /// A refusal; `server` picks how it is said.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -97,8 +97,14 @@ pub enum BadStreamRequest {
     MissingQuery(String),
     #[error("`{name}` makes a name that {why}")]
     BadName { name: String, why: BadName },
+    #[error("`{name}` makes a pattern that {why}")]
+    BadPattern { name: String, why: BadPattern },
+    #[error("`{0}` makes a topic of which one `*` is a claim's own and another is not")]
+    MixedStars(String),
     #[error("a stream may hold at most {max} topics (limits.topics_per_stream)")]
     TooManyTopics { max: usize },
+    #[error("a stream may hold at most {max} patterns (limits.patterns_per_stream)")]
+    TooManyPatterns { max: usize },
     #[error(
         "`history` must be a whole number: how many of the topics' last events a fresh stream begins with"
     )]
@@ -123,13 +129,29 @@ impl BadStreamRequest {
         match self {
             Self::MissingQuery(_) => "missing_query",
             Self::BadName { .. } => "bad_name",
+            Self::BadPattern { .. } | Self::MixedStars(_) => "bad_pattern",
             Self::TooManyTopics { .. } => "too_many_topics",
+            Self::TooManyPatterns { .. } => "too_many_patterns",
             Self::History => "bad_history",
             Self::Since | Self::SinceAndHistory => "bad_since",
             Self::TooManyEvents { .. } => "too_many_events",
             Self::Snapshot => "bad_snapshot",
             Self::Repeated(_) => "repeated",
         }
+    }
+}
+
+/// Why a template makes no name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum TemplateError {
+    Request(BadStreamRequest),
+    /// A claim that the verified caller does not have.
+    Claim(String),
+}
+
+impl From<BadStreamRequest> for TemplateError {
+    fn from(bad: BadStreamRequest) -> Self {
+        Self::Request(bad)
     }
 }
 
@@ -140,6 +162,8 @@ pub enum RetryReason {
     Streams,
     StreamsPerAddress,
     StreamsPerUser,
+    /// All streams together hold as many patterns as they may.
+    Patterns,
     /// Too many streams were opened of late.
     RatePerAddress,
     RatePerUser,
@@ -163,6 +187,7 @@ impl RetryReason {
             Self::Streams => "limit_streams",
             Self::StreamsPerAddress => "limit_streams_per_address",
             Self::StreamsPerUser => "limit_streams_per_user",
+            Self::Patterns => "limit_patterns",
             Self::RatePerAddress => "rate_per_address",
             Self::RatePerUser => "rate_per_user",
             Self::PageRate => "page_rate",
@@ -179,6 +204,7 @@ impl RetryReason {
             Self::Streams => "the server holds as many streams as it may",
             Self::StreamsPerAddress => "this address holds as many streams as it may",
             Self::StreamsPerUser => "this user holds as many streams as they may",
+            Self::Patterns => "the server's streams hold as many patterns as they may",
             Self::RatePerAddress => "this address opens streams faster than it may",
             Self::RatePerUser => "this user opens streams faster than they may",
             Self::PageRate => "this page asks for more than it may; come back in a moment",

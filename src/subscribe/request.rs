@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::event::{EventFilter, Name};
 use crate::subscribe::query::StreamQuery;
-use crate::subscribe::route::{RequestedTopic, Route, TemplateError, Values};
+use crate::subscribe::refusal::TemplateError;
+use crate::subscribe::route::{RequestedTopic, Route, Values};
 
 /// A request for a stream, understood and not judged yet. A dialect makes it (`native`).
 pub(super) struct SubscribeRequest<'a> {

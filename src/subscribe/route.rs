@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::auth::{SignedNames, claims};
 use crate::config;
-use crate::event::{Absent, EventFormat, EventName, Name, Placeholder, Template};
+use crate::event::{Absent, EventFormat, EventName, Name, Placeholder, Template, TopicFilter};
 use crate::subscribe::look::{CompiledLook, RequestLook, RequestValues};
 use crate::subscribe::query::StreamQuery;
-use crate::subscribe::refusal::BadStreamRequest;
+use crate::subscribe::refusal::{BadStreamRequest, TemplateError};
 
 /// The configured routes, in order.
 pub(super) struct Routes {
@@ -29,6 +29,7 @@ struct CompiledRoute {
     /// None where the events are those that are published.
     source: Option<Arc<config::StreamSource>>,
     change_topics: bool,
+    patterns: bool,
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
@@ -59,10 +60,10 @@ pub struct Route<'a> {
 /// How many topics one template may make where no limit is configured.
 const MAX_COMBINATIONS: usize = 10_000;
 
-/// A topic that a stream is to hear.
+/// A topic that a stream is to hear, or a pattern of such.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct RequestedTopic<'t> {
-    pub(super) topic: Name,
+    pub(super) topic: TopicFilter,
     /// The first template that makes it.
     pub(super) template: &'t str,
     /// Whether the request had a say in its name: only a grant can allow it then.
@@ -93,6 +94,7 @@ impl Routes {
             auth: stream.auth,
             change_topics: stream.change_topics,
             source: stream.source.is_upstream().then(|| Arc::new(stream.source.clone())),
+            patterns: stream.patterns,
             topics: stream.heard().into(),
             user: stream.user.clone(),
             session: stream.session.clone(),
@@ -192,6 +194,11 @@ impl Route<'_> {
         self.settled.page_presence
     }
 
+    /// Whether a `*` in a topic stands for any text.
+    pub fn has_patterns(&self) -> bool {
+        self.settled.patterns
+    }
+
     pub(super) fn auth(&self) -> config::StreamAuth {
         self.settled.auth
     }
@@ -270,7 +277,7 @@ impl Route<'_> {
             |template: &&Template| template.placeholders().all(|placeholder| &*placeholder.source != "claim");
         let values = Values { query, claims: &Map::new() };
         let asked = self.named(self.settled.topics.iter().filter(known), values, max)?;
-        Ok(asked.into_iter().map(|asked| asked.topic).collect())
+        Ok(asked.into_iter().map(|asked| asked.topic.name().clone()).collect())
     }
 
     fn named<'t>(
@@ -280,10 +287,11 @@ impl Route<'_> {
         max: usize,
     ) -> Result<Vec<RequestedTopic<'t>>, TemplateError> {
         let mut topics: Vec<RequestedTopic<'t>> = Vec::new();
-        let mut places: HashMap<Name, usize> = HashMap::new();
+        let mut places: HashMap<TopicFilter, usize> = HashMap::new();
         for template in templates {
             let by_request = by_request(template);
-            self.each(template, values, max, &mut |topic| {
+            self.each(template, values, max, &mut |name, literal_stars| {
+                let topic = self.filter(template, name, literal_stars)?;
                 if let Some(&at) = places.get(&topic) {
                     topics[at].by_request &= by_request;
                     return Ok(());
@@ -300,12 +308,12 @@ impl Route<'_> {
     }
 
     /// The topics that templates without a say of the request's make.
-    pub(super) fn granted(&self, values: Values<'_>) -> Vec<Name> {
+    pub(super) fn granted(&self, values: Values<'_>) -> Vec<TopicFilter> {
         let mut names = Vec::new();
         for template in self.settled.topics.iter().filter(|template| !by_request(template)) {
             // A claim that is not there grants nothing, nor do more combinations than anybody means.
-            let _ = self.each(template, values, 0, &mut |name| {
-                names.push(name);
+            let _ = self.each(template, values, 0, &mut |name, literal_stars| {
+                names.push(self.filter(template, name, literal_stars)?);
                 Ok(())
             });
         }
@@ -337,22 +345,23 @@ impl Route<'_> {
             }
         }
         let mut name = None;
-        self.each(template, values, 1, &mut |only| {
+        self.each(template, values, 1, &mut |only, _| {
             name = Some(only);
             Ok(())
         })?;
         Ok(name)
     }
 
-    /// Calls `take` for every name that `template` makes: none when an optional value is missing, otherwise one for
-    /// each combination of different values, at most `max` of them (0 = [`MAX_COMBINATIONS`]). The bound is looked at
-    /// before the first is made: values multiply, and a stranger may send thousands of each.
+    /// Calls `take` for every name that `template` makes, with how many `*` in it claims have brought: none when an
+    /// optional value is missing, otherwise one for each combination of different values, at most `max` of them (0 =
+    /// [`MAX_COMBINATIONS`]). The bound is looked at before the first is made: values multiply, and a stranger may send
+    /// thousands of each.
     fn each(
         &self,
         template: &Template,
         values: Values<'_>,
         max: usize,
-        take: &mut dyn FnMut(Name) -> Result<(), TemplateError>,
+        take: &mut dyn FnMut(Name, usize) -> Result<(), TemplateError>,
     ) -> Result<(), TemplateError> {
         let max = if max == 0 { MAX_COMBINATIONS } else { max };
         let mut sought: Vec<(&Placeholder, Vec<Cow<'_, str>>)> = Vec::new();
@@ -384,7 +393,9 @@ impl Route<'_> {
                 .map_err(|missing| BadStreamRequest::MissingQuery(missing.placeholder.name.into_string()))?;
             let name = Name::parse(&text)
                 .map_err(|why| BadStreamRequest::BadName { name: template.as_str().to_owned(), why })?;
-            take(name)?;
+            let claimed = template.placeholders().filter(|placeholder| &*placeholder.source == "claim");
+            let stars = claimed.filter_map(value).map(|value| value.matches('*').count()).sum();
+            take(name, stars)?;
             let Some(at) = (0..taken.len()).find(|&at| taken[at] + 1 < sought[at].1.len()) else {
                 return Ok(());
             };
@@ -425,20 +436,6 @@ impl Route<'_> {
 /// Whether the request has a say in the names that `template` makes.
 fn by_request(template: &Template) -> bool {
     template.placeholders().any(|placeholder| matches!(&*placeholder.source, "query" | "path"))
-}
-
-/// Why a template makes no name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum TemplateError {
-    Request(BadStreamRequest),
-    /// A claim that the verified caller does not have.
-    Claim(String),
-}
-
-impl From<BadStreamRequest> for TemplateError {
-    fn from(bad: BadStreamRequest) -> Self {
-        Self::Request(bad)
-    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn a_topic_without_its_optional_value_falls_away() {
     let values = Values { query: &query, claims: &none };
     let topics = route.topics(values, 0).unwrap();
     assert_eq!(topics.iter().map(|asked| asked.topic.as_str()).collect::<Vec<_>>(), ["o:none"]);
-    assert_eq!(route.granted(values).iter().map(Name::as_str).collect::<Vec<_>>(), ["o:none"]);
+    assert_eq!(route.granted(values).iter().map(TopicFilter::as_str).collect::<Vec<_>>(), ["o:none"]);
 }
 
 #[test]
@@ -117,6 +117,35 @@ fn routes_on_one_path_are_told_apart_by_their_parameters() {
     assert_eq!(asked(&strict, "/events", "d=1").unwrap(), ["d:1"]);
     let missing = Err(BadStreamRequest::MissingQuery("c".to_owned()));
     assert_eq!(asked(&strict, "/events", ""), missing, "the first says what it misses");
+}
+
+#[test]
+fn a_star_is_a_pattern_where_the_route_says_so_and_no_claim_brought_it() {
+    let templates = ["t:{query.t?}", "u:{claim.sub}:{query.u?}", "all:*"];
+    let stream = |patterns: bool| config::Stream {
+        path: "/events".to_owned(),
+        topics: templates.iter().map(|text| Template::parse(text).unwrap()).collect(),
+        patterns,
+        ..config::Stream::default()
+    };
+    let asked = |patterns: bool, query: &str, sub: &str| {
+        let routes = Routes::new(&[stream(patterns)], &config::Sse::default());
+        let (route, query) = (routes.find("/events", Some(query)).unwrap(), StreamQuery::new(Some(query)));
+        let claims = serde_json::json!({ "sub": sub });
+        let values = Values { query: &query, claims: claims.as_object().unwrap() };
+        let asked = route.topics(values, 0)?;
+        let shown = |asked: &RequestedTopic<'_>| (asked.topic.to_string(), asked.topic.is_pattern());
+        Ok::<_, TemplateError>(asked.iter().map(shown).collect::<Vec<_>>())
+    };
+    let topic = |text: &str| (text.to_owned(), false);
+    let pattern = |text: &str| (text.to_owned(), true);
+    assert_eq!(asked(false, "t=*&u=*", "s").unwrap(), ["t:*", "u:s:*", "all:*"].map(topic));
+    assert_eq!(asked(true, "t=*&u=a*b", "s").unwrap(), ["t:*", "u:s:a*b", "all:*"].map(pattern));
+    assert_eq!(asked(true, "t=1&u=2", "*").unwrap(), [topic("t:1"), topic("u:*:2"), pattern("all:*")]);
+    let mixed = BadStreamRequest::MixedStars(templates[1].to_owned());
+    assert_eq!(asked(true, "u=*", "*"), Err(TemplateError::Request(mixed)));
+    let many = asked(true, "t=*****", "s");
+    assert!(matches!(many, Err(TemplateError::Request(BadStreamRequest::BadPattern { .. }))), "{many:?}");
 }
 
 #[test]

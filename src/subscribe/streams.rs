@@ -15,8 +15,9 @@ use crate::rate::{Rates, TooFast};
 use crate::retry::random_between;
 use crate::shutdown::Drain;
 use crate::subscribe::meta::MetaBounds;
-use crate::subscribe::refusal::{Refusal, RetryReason};
-use crate::subscribe::route::{Route, Routes, TemplateError};
+use crate::subscribe::pattern_seats::PatternSeats;
+use crate::subscribe::refusal::{Refusal, RetryReason, TemplateError};
+use crate::subscribe::route::{Route, Routes};
 use crate::subscribe::seats::{SeatLimits, Seats};
 use crate::telemetry;
 
@@ -43,8 +44,10 @@ pub struct Streams {
     pub(super) terse: bool,
     pub(super) sse: config::Sse,
     pub(super) topics_per_stream: usize,
+    pub(super) patterns_per_stream: usize,
     pub(super) history: usize,
     pub(super) seats: Arc<Seats>,
+    pub(super) pattern_seats: Arc<PatternSeats>,
     pub(super) rates: Arc<Rates>,
     pub(super) memory: Arc<Memory>,
     pub(super) log: Arc<Log>,
@@ -62,6 +65,7 @@ impl Streams {
         drain: Drain,
     ) -> Self {
         let seats = Seats::new(SeatLimits::of(settings.limits));
+        let seats = (seats, PatternSeats::new(settings.limits.patterns));
         Self::with(settings, gates, seats, (revocations, log, fanout, drain))
     }
 
@@ -70,18 +74,20 @@ impl Streams {
     pub fn renewed(&self, settings: Settings<'_>, gates: Arc<Gates>) -> Self {
         let Self { revocations, log, fanout, drain, .. } = self;
         let others = (Arc::clone(revocations), Arc::clone(log), Arc::clone(fanout), drain.clone());
-        Self::with(settings, gates, Arc::clone(&self.seats), others)
+        let seats = (Arc::clone(&self.seats), Arc::clone(&self.pattern_seats));
+        Self::with(settings, gates, seats, others)
     }
 
     /// From now on there may be so many streams; those that are open stay.
     pub fn limit(&self, limits: &config::Limits) {
         self.seats.limit(SeatLimits::of(limits));
+        self.pattern_seats.limit(limits.patterns);
     }
 
     fn with(
         settings: Settings<'_>,
         gates: Arc<Gates>,
-        seats: Arc<Seats>,
+        (seats, pattern_seats): (Arc<Seats>, Arc<PatternSeats>),
         (revocations, log, fanout, drain): (Arc<Revocations>, Arc<Log>, Arc<Fanout>, Drain),
     ) -> Self {
         let routes = Routes::new(settings.routes, settings.sse);
@@ -98,8 +104,10 @@ impl Streams {
             terse: settings.auth.refusals == config::Refusals::Terse,
             sse: settings.sse.clone(),
             topics_per_stream: settings.limits.topics_per_stream,
+            patterns_per_stream: settings.limits.patterns_per_stream,
             history: settings.limits.history,
             seats,
+            pattern_seats,
             rates: Arc::clone(settings.rates),
             memory: Arc::clone(settings.memory),
             log,

@@ -53,6 +53,9 @@ metrics_table! {
     LOG_BYTES = Gauge "sidestream_log_bytes", "Bytes kept for replay, the index included.";
     STATE_EVENTS = Gauge "sidestream_state_events", "Newest events of their keys that the log has let go of, kept for snapshots.";
     STATE_BYTES = Gauge "sidestream_state_bytes", "Bytes of those.";
+    PATTERNS = Gauge "sidestream_patterns", "Different patterns of topics that open streams hold.";
+    PATTERN_TOPICS = Gauge "sidestream_pattern_topics", "Topics of which it is remembered what patterns match them.";
+    PATTERN_LOOKUPS = Counter "sidestream_pattern_lookups_total", "Times that the patterns of a topic were looked for among all.";
     REDIS_UP = Gauge "sidestream_redis_up", "1 while the connection that delivers Redis messages answers its pings.";
     REDIS_CONNECTS = Counter "sidestream_redis_connects_total", "Connections made to Redis, by purpose.";
     REDIS_FAILURES = Counter "sidestream_redis_failures_total", "Connections to Redis that failed or were lost, by purpose and reason.";

@@ -194,7 +194,10 @@ impl Hook {
         events.contains(&notice.event())
             && (topics.is_empty()
                 || match notice {
-                    Notice::Connected(who) | Notice::Disconnected { who, .. } => who.topics().any(heeded),
+                    Notice::Connected(who) | Notice::Disconnected { who, .. } => {
+                        let covered = |asked: &Pattern| topics.iter().any(|pattern| pattern.covers(asked));
+                        who.topics().any(heeded) || who.patterns().any(covered)
+                    }
                     Notice::TopicOccupied(topic) | Notice::TopicEmpty(topic) => heeded(topic),
                     Notice::UserOnline(_) | Notice::UserOffline(_) => true,
                 })

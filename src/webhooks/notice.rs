@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::config::HookEvent;
-use crate::event::{ConnectionMeta, Key, Name};
+use crate::event::{ConnectionMeta, Key, Name, Pattern};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,8 @@ struct StreamFields<'a> {
     session: Option<&'a str>,
     client: &'a str,
     topics: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patterns: Vec<&'a str>,
     address: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<&'a ConnectionMeta>,
@@ -111,6 +113,10 @@ impl<'a> StreamInfo<'a> {
         self.keys.iter().filter_map(|key| if let Key::Topic(topic) = key { Some(topic) } else { None })
     }
 
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &'a Pattern> {
+        self.keys.iter().filter_map(|key| if let Key::Pattern(pattern) = key { Some(pattern) } else { None })
+    }
+
     fn enter<'l>(&self, line: Line<'l>) -> Line<'l>
     where
         'a: 'l,
@@ -119,6 +125,7 @@ impl<'a> StreamInfo<'a> {
             session: None,
             client: self.client.as_str(),
             topics: self.topics().map(Name::as_str).collect(),
+            patterns: self.patterns().map(Pattern::as_str).collect(),
             address: self.address,
             meta: self.meta,
         };

@@ -48,6 +48,7 @@
 //! | `page_rights.rs` | what pages may beside listening: publish to topics of their grant, see who is there |
 //! | `page_topics.rs` | topics that pages change of their own streams: what it costs others, how often, by whose token |
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
+//! | `patterns.rs` | streams that ask for topics by a pattern: live, replay, grants, given topics, two instances |
 //! | `poll.rs` | answers that pages ask for again and again, asked for once: changes, patches, failures, who shares |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
 //! | `proxies.rs` | docs/proxies.md: its configurations, run as they stand |
@@ -140,6 +141,7 @@ mod packaging;
 mod page_rights;
 mod page_topics;
 mod pages;
+mod patterns;
 mod poll;
 mod presence;
 mod proxies;

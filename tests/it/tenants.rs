@@ -26,6 +26,13 @@ auth = "jwt"
 topics = ["{{query.topic}}"]
 
 [[stream]]
+path = "/patterns"
+auth = "jwt"
+topics = ["{{query.topic}}"]
+patterns = true
+change_topics = true
+
+[[stream]]
 path = "/mine"
 auth = "jwt"
 topics = ["tenant:{{claim.tenant}}:all"]
@@ -96,6 +103,14 @@ async fn a_tenant_hears_its_own_topics_only() {
             format!("/events?topic=tenant:{}:x", tenant.to_uppercase()),
             format!("/events?topic=%20tenant:{tenant}:x"),
             format!("/of/{other}"),
+            format!("/patterns?topic=tenant:{other}:*"),
+            format!("/patterns?topic=tenant:{tenant}:x&topic=tenant:{other}:*"),
+            format!("/patterns?topic=tenant:{tenant}*"),
+            format!("/patterns?topic=tenant:*:{tenant}:*"),
+            "/patterns?topic=*".to_owned(),
+            "/patterns?topic=tenant:*".to_owned(),
+            "/patterns?topic=*:all".to_owned(),
+            "/patterns?topic=ten*ant:*:*".to_owned(),
             format!("/of/{tenant}:x%2F..%2F{other}").replace(&format!("{tenant}:x"), &format!("{other}:x")),
         ] {
             let answer = request(daemon.public, "GET", &path, &[("authorization", &token)], b"").await;
@@ -177,6 +192,49 @@ async fn guessed_names_reach_nobody_and_nothing_is_heard_by_them() {
     }
     assert_eq!(b.data(4).await, ["1", "2", "3", "4"]);
     nothing_came(&daemon, &mut a).await;
+}
+
+#[tokio::test]
+async fn a_pattern_hears_all_topics_of_its_own_tenant_and_none_of_another() {
+    let daemon = Daemon::start(&config()).await;
+    let path = |tenant: &str| format!("/patterns?topic=tenant:{tenant}:*");
+    let (mut a, _) = connected(&daemon, &path("a"), &of("a", json!({})), &[]).await;
+    let (mut b, said) = connected(&daemon, &path("b"), &of("b", json!({})), &[]).await;
+    let client = said["client"].as_str().expect("a client").to_owned();
+    for topic in ["new", "all", "a:b", "tenant:a:x"] {
+        for tenant in ["a", "b"] {
+            let topic = format!("tenant:{tenant}:{topic}");
+            let body = json!({ "topic": topic, "data": topic });
+            assert_eq!(publish(&daemon, "the-operator", body).await.status, 200);
+        }
+    }
+    // What is of both reaches both, and what excludes the one reaches the other.
+    let both =
+        json!({ "topics": ["tenant:a:1", "tenant:b:1"], "except": {"topic": "tenant:a:2"}, "data": "not a" });
+    assert_eq!(publish(&daemon, "the-operator", both).await.status, 200);
+    assert_eq!(a.data(4).await, ["new", "all", "a:b", "tenant:a:x"].map(|topic| format!("tenant:a:{topic}")));
+    assert_eq!(b.data(4).await, ["new", "all", "a:b", "tenant:a:x"].map(|topic| format!("tenant:b:{topic}")));
+    assert_eq!(b.event().await.data(), "not a");
+    // Neither one's own stream nor the other's takes in what is not one's own.
+    let (_, said) = connected(&daemon, &path("a"), &of("a", json!({})), &[]).await;
+    for client in [&client, said["client"].as_str().expect("a client")] {
+        for topic in ["tenant:b:*", "*", "tenant:*"] {
+            let (path, body) = (format!("/patterns?client={client}"), json!({ "add": [topic] }).to_string());
+            let headers = [("authorization", &*of("a", json!({})))];
+            let answer = request(daemon.public, "POST", &path, &headers, body.as_bytes()).await;
+            assert!([403, 404].contains(&answer.status), "{topic}: {}", answer.text());
+        }
+    }
+    // A cursor of the one brings the other nothing but its own.
+    let cursor = said["id"].as_str().expect("an id");
+    let body = json!({ "topics": ["tenant:b:late"], "data": "late" });
+    assert_eq!(publish(&daemon, "the-operator", body).await.status, 200);
+    let (mut back, said) =
+        connected(&daemon, &path("a"), &of("a", json!({})), &[("last-event-id", cursor)]).await;
+    assert_eq!(said["missed"], 0);
+    nothing_came(&daemon, &mut back).await;
+    assert_eq!(a.event().await.data(), "marker");
+    assert_eq!(b.data(2).await, ["late", "marker"]);
 }
 
 #[tokio::test]

@@ -68,7 +68,8 @@ async fn a_ticket_opens_once_and_its_cookie_from_then_on() {
     assert_eq!(grant.token.as_ref().map(Name::as_str), Some("t"));
     assert_eq!((grant.issued, grant.until), (Some(NOW), Some(after(3600))));
     assert!(
-        grant.topics.allow(&Name::parse("c:1").unwrap()) && !grant.topics.allow(&Name::parse("d").unwrap())
+        grant.topics.allow(&Name::parse("c:1").unwrap().into())
+            && !grant.topics.allow(&Name::parse("d").unwrap().into())
     );
     assert_eq!((&first.claims["org"], &first.claims["user"]), (&"o".into(), &"7".into()));
     let (pair, attributes) = cookie(&first);

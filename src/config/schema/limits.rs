@@ -85,5 +85,14 @@ section! {
         captures: usize = value(1000, whole(1..=1_000_000));
         /// Memory for their bytes. Beyond it those that ended first are forgotten, then the oldest part of what grows.
         capture_bytes: ByteSize = value("256MiB", size(MIB..=1024 * GIB));
+        /// Patterns of one stream (`patterns` of a `[[stream]]`), and of one user, session or client that is given
+        /// some.
+        patterns_per_stream: usize = value(10, whole(0..=MOST));
+        /// Different patterns that all streams together may ask for; and how many patterns all users, sessions and
+        /// clients together may be given.
+        patterns: usize = value(10000, whole(0..=MOST));
+        /// How much is remembered of which patterns match which topics, so that an event need not look for them: a
+        /// topic counts for one, and for one more with each pattern that matches it. 0 = each event looks anew.
+        remembered_topics: usize = value(100000, whole(0..=MOST));
     }
 }

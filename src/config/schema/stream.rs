@@ -12,6 +12,7 @@ use crate::config::schema::auth::Auth;
 use crate::config::schema::sse::{Heartbeat, REFUSALS, RefuseWith, SHAPES, heartbeat_form, topic_form};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
+use crate::config::schema::stream_patterns::check_patterns;
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::stream_source::{StreamSource, check_source, read_source};
@@ -134,6 +135,10 @@ section! {
         /// Whether a fresh stream may begin with the newest event of each `coalesce` key of its topics: ?snapshot=true
         /// (docs/streams.md).
         snapshot: bool = value(false, yes_or_no);
+        /// Whether a `*` in a topic stands for any text: ?topic=room:* hears every topic that begins with room:, also
+        /// one that does not exist yet. The grant has to cover all of it. A topic whose own name has a `*` cannot be
+        /// asked for here.
+        patterns: bool = value(false, yes_or_no);
     }
 }
 
@@ -160,7 +165,8 @@ impl Stream {
     /// What streams on one path have to say alike: a `POST` there does not say which of them it is about.
     fn of_path(&self) -> impl PartialEq {
         let keys = (self.signed_key.clone(), self.signed_key_base.clone());
-        (self.auth, self.change_topics, self.until, keys, self.page_publish.clone(), self.page_presence)
+        let pages = (self.change_topics, self.page_publish.clone(), self.page_presence);
+        (self.auth, self.until, self.patterns, keys, pages)
     }
 }
 
@@ -184,6 +190,9 @@ fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
             topics: &stream.topics,
         },
     );
+    if stream.patterns && stream.auth == StreamAuth::None {
+        check_patterns(s, &stream.topics);
+    }
     warn_of_lacking_braces(s, stream);
     if stream.auth != StreamAuth::None && (stream.user.is_some() || stream.session.is_some()) {
         let (key, message) = match stream.user {
@@ -234,10 +243,11 @@ pub(super) fn read_streams(s: &mut SectionReader<'_, '_>) -> Vec<Stream> {
                     &format!("stream[{at}].auth"),
                     &format!("stream[{at}].change_topics"),
                     &format!("stream[{at}].until"),
+                    &format!("stream[{at}].patterns"),
                     &format!("stream[{at}]"),
                 ],
                 format!(
-                    "the path {} has another `auth`, `until`, or rights of pages in stream {}",
+                    "the path {} has another `auth`, `until`, `patterns`, or rights of pages in stream {}",
                     stream.path,
                     earlier + 1
                 ),

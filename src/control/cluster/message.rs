@@ -13,7 +13,7 @@ use crate::clock::{from_unix_ms, now_ms, unix_ms};
 use crate::control::cluster::wire::{Alive, Bye, SurveyAnswer, SurveyQuestion};
 use crate::control::page_change::PageChange;
 use crate::control::presence::{PresenceDelta, PresenceSnapshot, SnapshotRequest};
-use crate::event::{Name, Pattern};
+use crate::event::{Name, Pattern, TopicFilter};
 use crate::fanout::{Renewal, Times};
 
 const VERSION: u32 = 1;
@@ -142,7 +142,7 @@ pub(in crate::control) struct Renew {
     session: Option<Name>,
     /// None = any.
     topics: Option<Vec<Pattern>>,
-    of_route: Vec<Name>,
+    of_route: Vec<TopicFilter>,
     /// When the token was issued, if it says so; releases before 0.2 leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issued: Option<u64>,
@@ -199,9 +199,9 @@ pub(in crate::control) struct ChangeOwn {
     by: Renew,
     route: Box<str>,
     #[serde(default)]
-    add: Vec<Name>,
+    add: Vec<TopicFilter>,
     #[serde(default)]
-    remove: Vec<Name>,
+    remove: Vec<TopicFilter>,
 }
 
 impl ChangeOwn {
@@ -240,14 +240,14 @@ mod tests {
             issued: Some(from_unix_ms(1_750_000_000_000)),
             ..Grant::open(named("u"), None)
         };
-        let bearer = Bearer { grant, of_route: vec![Name::parse("news").unwrap()] };
+        let bearer = Bearer { grant, of_route: vec![Name::parse("news").unwrap().into()] };
         let times = Times { expires: Some(expires), warns: None };
         let renewal = Renewal { client: Name::parse("abc").unwrap(), times, token: named("t") };
         let change = PageChange {
             renewal,
             bearer,
             route: "/events".into(),
-            add: vec![Name::parse("a").unwrap()],
+            add: vec![Name::parse("a").unwrap().into(), TopicFilter::parse_pattern("a*").unwrap()],
             remove: vec![],
         };
         let bytes = BusCommand::ChangeOwn(ChangeOwn::new(&change)).into_bytes();

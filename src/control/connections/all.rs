@@ -146,6 +146,7 @@ mod tests {
             session: None,
             topics: vec![],
             topics_total: 0,
+            patterns: vec![],
             address: IpAddr::from([127, 0, 0, 1]),
             path: "/events".to_owned(),
             start: None,

@@ -101,6 +101,10 @@ impl LocalConnections {
         topics.sort_unstable();
         let topics_total = topics.len();
         topics.truncate(TOPICS);
+        let patterns = one.keys.iter().filter(|key| matches!(key, Key::Pattern(_)));
+        let mut patterns: Vec<String> = patterns.map(|key| key.name().to_owned()).collect();
+        patterns.sort_unstable();
+        patterns.truncate(TOPICS);
         let behind = if one.live { 0 } else { self.log.count(&one.keys, one.cursor, COUNTED + 1) };
         ConnectionInfo {
             client: one.client.to_string(),
@@ -108,6 +112,7 @@ impl LocalConnections {
             session,
             topics,
             topics_total,
+            patterns,
             address: one.address,
             path: one.route.as_ref().to_owned(),
             meta: one.meta.as_deref().cloned(),

@@ -24,6 +24,9 @@ pub struct ConnectionInfo {
     pub topics: Vec<String>,
     /// How many topics it holds.
     pub topics_total: usize,
+    /// Patterns of topics, in the order of their names; not all when there are very many.
+    #[serde(default)]
+    pub patterns: Vec<String>,
     pub address: IpAddr,
     /// The path of its route, as it is configured.
     pub path: String,

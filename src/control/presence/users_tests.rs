@@ -100,7 +100,7 @@ async fn users_and_topics_are_noticed_as_they_fill_and_empty() {
     assert_eq!(next(&noticed, 2).await, ["Topic x here", "User ann here"]);
     let second = join(&fanout, &listener, "y");
     assert_eq!(next(&noticed, 1).await, ["Topic y here"]);
-    log.edit(&Key::User(name("ann")), TopicEdit::Replace(vec![name("z")])).unwrap();
+    log.edit(&Key::User(name("ann")), TopicEdit::Replace(vec![name("z").into()])).unwrap();
     assert_eq!(next(&noticed, 1).await, ["Topic z here"]);
     drop(first);
     assert_eq!(next(&noticed, 1).await, ["Topic x gone"]);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::event::{Audience, Event, Key, Name};
+use crate::event::{Audience, Event, Key, Name, Pattern, TopicFilter};
 use crate::fanout::requests::{Selector, Times};
 use crate::fanout::{CloseReason, Fanout, Framing, Join, Settings, Sink, StreamStart};
 use crate::log::{BadEdit, Log, Position, Retention, TopicEdit};
@@ -31,8 +31,25 @@ pub(super) fn topic(number: u64) -> Key {
     Key::Topic(name("t", number))
 }
 
+/// One of some topics that are there from the beginning, or one that has not been there before.
+pub(super) fn any_topic(random: &mut Random) -> Key {
+    match random.below(3) {
+        0 => Key::Topic(Name::parse(&format!("t{}.{}", random.below(5), random.below(1_000_000))).unwrap()),
+        _ => topic(random.below(5)),
+    }
+}
+
+/// What a stream may ask for, or somebody may be given.
+pub(super) fn any_filter(random: &mut Random) -> TopicFilter {
+    const PATTERNS: [&str; 6] = ["t*", "t1.*", "t2*", "*3", "t*.*7", "t*4"];
+    match random.below(3) {
+        0 => TopicFilter::Pattern(Pattern::parse(PATTERNS[random.below(6) as usize]).unwrap()),
+        _ => TopicFilter::Topic(name("t", random.below(5))),
+    }
+}
+
 /// The topics of each user, session and client.
-type Sets = BTreeMap<String, BTreeSet<Name>>;
+type Sets = BTreeMap<String, BTreeSet<TopicFilter>>;
 
 /// One published event, as the model knows it.
 struct Published {
@@ -48,7 +65,7 @@ pub(super) struct Reader {
     pub(super) socket: TcpStream,
     keys: Vec<Key>,
     /// Topics of `keys` that were taken from it, and the last event before that.
-    removed: Vec<(Name, u64)>,
+    removed: Vec<(TopicFilter, u64)>,
     /// Everything from this event on is its.
     next: u64,
     text: String,
@@ -131,7 +148,7 @@ impl World {
             std::thread::yield_now();
         };
         let set = Arc::make_mut(&mut self.sets).entry(format!("{of:?}")).or_default();
-        let removed: Vec<Name> = match edit {
+        let removed: Vec<TopicFilter> = match edit {
             TopicEdit::Replace(topics) => {
                 let before = std::mem::replace(set, topics.into_iter().collect());
                 before.into_iter().filter(|topic| !set.contains(topic)).collect()
@@ -160,9 +177,8 @@ impl World {
             }
             _ => Key::Session(name("s", random.below(3))),
         };
-        let mut some = |most: u64| -> Vec<Name> {
-            (0..random.below(most)).map(|_| name("t", random.below(5))).collect()
-        };
+        let mut some =
+            |most: u64| -> Vec<TopicFilter> { (0..random.below(most)).map(|_| any_filter(random)).collect() };
         let edit = match (some(3), some(3)) {
             (add, remove) if add.len() + remove.len() == 3 => TopicEdit::Replace([add, remove].concat()),
             (add, remove) => TopicEdit::Change { add, remove },
@@ -317,10 +333,14 @@ impl Reader {
     fn gets(&self, number: u64, event: &Published) -> bool {
         let holds = |key: &Key| {
             let Key::Topic(topic) = key else { return self.keys.contains(key) };
-            let removed = || self.removed.iter().any(|(removed, after)| removed == topic && *after < number);
+            let removed = |asked: &TopicFilter| {
+                self.removed.iter().any(|(removed, after)| removed == asked && *after < number)
+            };
+            let hears = |asked: &TopicFilter| asked.hears(topic);
             let given =
-                |key: &Key| event.sets.get(&format!("{key:?}")).is_some_and(|set| set.contains(topic));
-            (self.keys.contains(key) && !removed()) || self.keys.iter().any(given)
+                |key: &Key| event.sets.get(&format!("{key:?}")).is_some_and(|set| set.iter().any(hears));
+            let mut asked = self.keys.iter().filter_map(TopicFilter::of);
+            asked.any(|asked| hears(&asked) && !removed(&asked)) || self.keys.iter().any(given)
         };
         event.keys.iter().any(holds) && !event.except.iter().any(holds)
     }

@@ -159,7 +159,7 @@ impl Shard {
         let SubscriberMeta { client, route, address, opened, .. } = &**about;
         let user =
             keys.iter().find_map(|key| if let Key::User(user) = key { Some(user.as_str()) } else { None });
-        let topics = keys.iter().filter(|key| matches!(key, Key::Topic(_))).count();
+        let topics = keys.iter().filter(|key| matches!(key, Key::Topic(_) | Key::Pattern(_))).count();
         let seconds = Wheel::time(self.now - opened).as_secs();
         let reason = end.as_str();
         log_line!(streams, client = client.as_str(), user, route = &**route, topics, %address, sent, bytes, seconds, reason, "stream closed");

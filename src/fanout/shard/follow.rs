@@ -4,7 +4,7 @@
 //! itself whatever has not been removed since. A live one goes over a change as the inbox brings it, one that is behind
 //! as the log does: a cursor at or after a change has it.
 
-use crate::event::Key;
+use crate::event::{Key, TopicFilter};
 use crate::fanout::index::{Index, SubscriberSlot};
 use crate::fanout::shard::state::Shard;
 use crate::fanout::snapshot::SnapshotCursor;
@@ -22,7 +22,7 @@ impl Shard {
         let (held, cursor) = self.log.enter(keys, cursor);
         if !held.is_empty() {
             let new = self.index(|index| {
-                let held = held.iter().map(|(topic, via)| (Key::Topic(topic.clone()), via));
+                let held = held.iter().map(|(topic, via)| (topic.key(), via));
                 held.filter(|(key, via)| index.give(slot, key, *via)).map(|(key, _)| key).collect::<Vec<_>>()
             });
             self.subscribe(&new);
@@ -71,15 +71,19 @@ impl Shard {
         let taken = if change.position > decided { change.via | HeldBy::REQUEST } else { change.via };
         let before = self.held_before(slot);
         // Nobody is given what has ended. Looked at first: no lock is taken under another.
-        let added: Vec<_> = change.add.iter().filter(|topic| self.log.end_of(topic).is_none()).collect();
+        let has_ended = |topic: &TopicFilter| match topic {
+            TopicFilter::Topic(topic) => self.log.end_of(topic).is_some(),
+            TopicFilter::Pattern(_) => false,
+        };
+        let added: Vec<_> = change.add.iter().filter(|topic| !has_ended(topic)).collect();
         let mut new = Vec::new();
         let mut gone = Vec::new();
         self.index(|index| {
             for (topic, _) in &change.remove {
-                gone.extend(index.take(slot, &Key::Topic(topic.clone()), taken));
+                gone.extend(index.take(slot, &topic.key(), taken));
             }
             for topic in &added {
-                let key = Key::Topic((*topic).clone());
+                let key = topic.key();
                 if index.give(slot, &key, change.via) {
                     new.push(key);
                 }
@@ -110,10 +114,10 @@ impl Shard {
                 gone.extend(index.take(slot, &key, HeldBy::GIVEN));
             }
             for topic in removed {
-                gone.extend(index.take(slot, &Key::Topic(topic), HeldBy::REQUEST));
+                gone.extend(index.take(slot, &topic.key(), HeldBy::REQUEST));
             }
             for (topic, via) in held.iter() {
-                let key = Key::Topic(topic.clone());
+                let key = topic.key();
                 let via = if added_by_page.contains(topic) { via | HeldBy::REQUEST } else { via };
                 if index.give(slot, &key, via) {
                     new.push(key);

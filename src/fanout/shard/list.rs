@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::event::{Key, Name};
+use crate::event::{Audience, Key, Name};
 use crate::fanout::index::SubscriberSlot;
 use crate::fanout::requests::{CountQuery, Filter, ListQuery, Listed};
 use crate::fanout::shard::state::Shard;
@@ -61,22 +61,37 @@ impl Shard {
             Key::Client(_) => 0,
             Key::Session(_) => 1,
             Key::User(_) => 2,
-            Key::Topic(_) => 3,
-            Key::Upstream(_) => 4,
-            Key::Broadcast => 5,
+            Key::Pattern(_) => 3,
+            Key::Topic(_) => 4,
+            Key::Upstream(_) => 5,
+            Key::Broadcast => 6,
         };
         let Some(key) = keys.iter().min_by_key(rank) else {
             let there = self.subscribers.iter().filter(|(_, subscriber)| is_there(subscriber));
             return there.for_each(|(slot, subscriber)| take(slot as SubscriberSlot, subscriber));
         };
         // Publishing waits for the index: it is held for each step, not for all of them.
-        for slot in self.index(|index| index.holders(key)) {
+        for slot in self.hearers(key) {
             let Some(subscriber) = self.subscribers.get(slot as usize) else { continue };
-            let holds = |key: &Key| self.index(|index| index.holds(slot, key));
-            if is_there(subscriber) && (keys.len() == 1 || keys.iter().all(holds)) {
+            let hears = |key: &Key| self.index(|index| index.hears(slot, key));
+            if is_there(subscriber) && (keys.len() == 1 || keys.iter().all(hears)) {
                 take(slot, subscriber);
             }
         }
+    }
+
+    /// The subscribers that hold `key`, or a pattern that matches it.
+    fn hearers(&self, key: &Key) -> Vec<SubscriberSlot> {
+        let patterns = self.log.patterns_of(&Audience::of(key.clone()));
+        let mut slots = self.index(|index| index.holders(key));
+        for pattern in patterns.iter().flat_map(|patterns| patterns.iter()) {
+            slots.extend(self.index(|index| index.holders(pattern)));
+        }
+        if patterns.is_some() {
+            slots.sort_unstable();
+            slots.dedup();
+        }
+        slots
     }
 
     fn listed(&self, slot: SubscriberSlot) -> Listed {

@@ -6,12 +6,12 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::fanout::end::CloseReason;
-use crate::fanout::index::SubscriberSlot;
+use crate::fanout::index::{Index, SubscriberSlot};
 use crate::fanout::look::{Outgoing, OwnFrame};
 use crate::fanout::shard::state::Shard;
 use crate::fanout::sink::Framing;
 use crate::fanout::subscriber::{State, WriteOutcome};
-use crate::log::{Entry, Position};
+use crate::log::{Entry, MatchedPatterns, Position};
 use crate::telemetry::{line_enabled, log_line};
 
 /// The working memory of passes, used again by each.
@@ -37,8 +37,14 @@ struct Touched {
 }
 
 impl Pass {
-    /// Brings `entries`, in order, to all live subscribers that they are for.
-    pub(super) fn run(&mut self, shard: &mut Shard, entries: &[Arc<Entry>]) {
+    /// Brings `entries`, in order, to all live subscribers that they are for; `patterns` are those that match some, by
+    /// their positions.
+    pub(super) fn run(
+        &mut self,
+        shard: &mut Shard,
+        entries: &[Arc<Entry>],
+        patterns: &[(Position, MatchedPatterns)],
+    ) {
         self.touched.clear();
         self.joined_of = None;
         let tells = line_enabled!(publishes);
@@ -47,8 +53,14 @@ impl Pass {
         let mailbox = shard.mailbox();
         {
             let index = mailbox.index.lock();
-            for (nth, entry) in entries.iter().enumerate() {
-                index.for_each(&entry.audience, |slot| self.touch(shard, slot, nth as u32, entry.position));
+            if patterns.is_empty() {
+                for (nth, entry) in entries.iter().enumerate() {
+                    index.for_each(&entry.audience, |slot| {
+                        self.touch(shard, slot, nth as u32, entry.position)
+                    });
+                }
+            } else {
+                self.find_by_patterns(shard, &index, entries, patterns);
             }
         }
         let count = self.touched.len();
@@ -62,6 +74,29 @@ impl Pass {
         }
         for (entry, &delivered) in entries.iter().zip(&self.delivered) {
             log_delivered(entry, delivered);
+        }
+    }
+
+    /// The same search where some entries are heard by patterns.
+    fn find_by_patterns(
+        &mut self,
+        shard: &mut Shard,
+        index: &Index,
+        entries: &[Arc<Entry>],
+        patterns: &[(Position, MatchedPatterns)],
+    ) {
+        let Some(first) = entries.first() else { return };
+        let mut patterns = &patterns[patterns.partition_point(|(position, _)| *position < first.position)..];
+        for (nth, entry) in entries.iter().enumerate() {
+            index.for_each(&entry.audience, |slot| self.touch(shard, slot, nth as u32, entry.position));
+            if let [(position, matched), rest @ ..] = patterns
+                && *position == entry.position
+            {
+                patterns = rest;
+                index.for_each_by(matched, &entry.audience, |slot| {
+                    self.touch(shard, slot, nth as u32, entry.position)
+                });
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::fanout::requests::CloseRequest;
 use crate::fanout::shard::pass::Pass;
 use crate::fanout::shard::state::Shard;
 use crate::fanout::subscriber::{Progress, State, SubscriberId};
-use crate::log::{Entry, FeedBatch, Position};
+use crate::log::{Entry, FeedBatch, MatchedPatterns, Position};
 
 /// How many turns are taken between two looks at sockets, inbox and clock.
 const TURNS: usize = 256;
@@ -108,17 +108,22 @@ impl Shard {
         for change in &taken.changes {
             let (before, after) =
                 entries.split_at(entries.partition_point(|entry| entry.position < change.position));
-            self.deliver_events(before, pass);
+            self.deliver_events(before, &taken.patterns, pass);
             self.follow(change);
             self.applied = change.position;
             entries = after;
         }
-        self.deliver_events(entries, pass);
+        self.deliver_events(entries, &taken.patterns, pass);
     }
 
-    fn deliver_events(&mut self, entries: &[Arc<Entry>], pass: &mut Pass) {
+    fn deliver_events(
+        &mut self,
+        entries: &[Arc<Entry>],
+        patterns: &[(Position, MatchedPatterns)],
+        pass: &mut Pass,
+    ) {
         if let Some(last) = entries.last() {
-            pass.run(self, entries);
+            pass.run(self, entries, patterns);
             self.applied = last.position;
         }
     }

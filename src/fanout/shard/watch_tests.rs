@@ -169,16 +169,16 @@ fn what_a_stream_gains_and_loses_is_told() {
     let topic = |text| Key::Topic(name(text));
     let _client = world.join("a");
     assert_eq!(next(&told), opened("a"));
-    let edit = TopicEdit::Change { add: vec![name("t"), name("x")], remove: vec![] };
+    let edit = TopicEdit::Change { add: vec![name("t").into(), name("x").into()], remove: vec![] };
     world.log.edit(&user, edit).unwrap();
     let topics = vec![name("t"), name("x")];
     assert_eq!(next(&told), Told::Changed { gained: vec![topic("x")], lost: vec![], topics });
-    let edit = TopicEdit::Change { add: vec![], remove: vec![name("t"), name("x")] };
+    let edit = TopicEdit::Change { add: vec![], remove: vec![name("t").into(), name("x").into()] };
     world.log.edit(&user, edit).unwrap();
     let lost = vec![topic("t"), topic("x")];
     assert_eq!(next(&told), Told::Changed { gained: vec![], lost, topics: vec![] });
     // What it is given before it joins it has from its beginning.
-    world.log.edit(&Key::User(name("b")), TopicEdit::Replace(vec![name("y")])).unwrap();
+    world.log.edit(&Key::User(name("b")), TopicEdit::Replace(vec![name("y").into()])).unwrap();
     let _other = world.join("b");
     let Told::Opened { topics, .. } = next(&told) else { panic!() };
     assert_eq!(topics, [name("t"), name("y")]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::event::{EventId, Key, Name};
+use crate::event::{EventId, Key, Name, TopicFilter};
 use crate::log::AssignedTopics;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
@@ -164,17 +164,17 @@ fn holder(field: &[u8]) -> Option<Key> {
 }
 
 /// The value of a field; empty for nobody's set.
-fn value(topics: &[Name]) -> Vec<u8> {
+fn value(topics: &[TopicFilter]) -> Vec<u8> {
     if topics.is_empty() {
         return Vec::new();
     }
-    let topics = topics.iter().map(Name::as_str).collect();
+    let topics = topics.iter().collect();
     serde_json::to_vec(&Value { topics }).expect("texts are JSON")
 }
 
-fn topics(value: &[u8]) -> Option<Vec<Name>> {
-    let Value { topics } = serde_json::from_slice::<Value<String>>(value).ok()?;
-    topics.iter().map(|topic| Name::parse(topic).ok()).collect()
+fn topics(value: &[u8]) -> Option<Vec<TopicFilter>> {
+    let Value { topics } = serde_json::from_slice(value).ok()?;
+    Some(topics)
 }
 
 impl StoredAt {
@@ -191,7 +191,8 @@ impl StoredAt {
 /// About how much `assigned` takes as text.
 pub(in crate::redis) fn size(assigned: &AssignedTopics) -> usize {
     const AROUND: usize = 32;
-    let topics = |topics: &Vec<Name>| topics.iter().map(|topic| topic.as_str().len() + 3).sum::<usize>();
+    let topics =
+        |topics: &Vec<TopicFilter>| topics.iter().map(|topic| topic.as_str().len() + 3).sum::<usize>();
     assigned.iter().map(|(of, all)| of.name().len() + topics(all) + AROUND).sum()
 }
 

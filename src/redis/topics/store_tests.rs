@@ -7,7 +7,7 @@ fn a_set_comes_out_as_it_went_in() {
         assert_eq!(holder(&field(&of)), Some(of));
     }
     assert_eq!((holder(b"@"), holder(b"client:c"), holder(b"user:")), (None, None, None));
-    let all = vec![name("a\"b"), name("☂")];
+    let all = vec![name("a\"b").into(), name("☂").into(), TopicFilter::parse_pattern("a*").unwrap()];
     assert_eq!(topics(&value(&all)), Some(all));
     assert_eq!(value(&[]), b"");
     assert_eq!(topics(br#"{"topics":["a",""]}"#), None);

@@ -10,7 +10,9 @@ use crate::log::Log;
 use crate::server::respond;
 use crate::server::respond::FullResponse;
 use crate::shutdown::Drain;
-use crate::telemetry::{LOG_BYTES, LOG_EVENTS, Metrics, STATE_BYTES, STATE_EVENTS};
+use crate::telemetry::{
+    LOG_BYTES, LOG_EVENTS, Metrics, PATTERN_LOOKUPS, PATTERN_TOPICS, PATTERNS, STATE_BYTES, STATE_EVENTS,
+};
 
 /// What the answers are made of.
 pub struct Probes {
@@ -43,6 +45,10 @@ impl Probes {
         let (events, bytes) = log.state_size();
         metrics::gauge!(STATE_EVENTS).set(events as f64);
         metrics::gauge!(STATE_BYTES).set(bytes as f64);
+        let patterns = log.pattern_counts();
+        metrics::gauge!(PATTERNS).set(patterns.held as f64);
+        metrics::gauge!(PATTERN_TOPICS).set(patterns.remembered as f64);
+        metrics::counter!(PATTERN_LOOKUPS).absolute(patterns.found);
         let mut response = Response::new(Full::new(Bytes::from(self.metrics.render())));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4");
         response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -3,7 +3,7 @@
 //! This file knows paths and bodies, not what becomes of a change.
 
 use crate::control::{TopicAssignments, parse_change, parse_set};
-use crate::event::{Key, Name};
+use crate::event::{Key, Name, TopicFilter};
 use crate::log::TopicEdit;
 use crate::server::internal::routes::TopicsHandler;
 use crate::server::respond;
@@ -21,7 +21,7 @@ pub(super) async fn edit(
     topic: Option<Name>,
     body: &[u8],
 ) -> Result<FullResponse, ApiProblem> {
-    let topic = topic.into_iter().collect();
+    let topic = topic.into_iter().map(TopicFilter::Topic).collect();
     let edit = match handler {
         TopicsHandler::Get => return Ok(get(topics, of)),
         TopicsHandler::Set => parse_set(body).map_err(|bad| ApiProblem::bad_topics(&bad))?,

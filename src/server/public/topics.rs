@@ -67,14 +67,14 @@ impl TopicChange<'_> {
             return response;
         }
         let StreamCaller { renewal, bearer, headers, .. } = caller;
-        let (add, remove) = match parse_page_change(&text) {
+        let (add, remove) = match parse_page_change(&text, route.has_patterns()) {
             Ok(change) => change,
             Err(bad) => return refused_with(ApiProblem::bad_topics(&bad)),
         };
         // The body may have taken seconds: whether the bearer may is looked at again where the stream is.
         let change = PageChange { renewal, bearer, route: Arc::clone(route.text()), add, remove };
         let mut response = match control.change_own(change, origin.address).await {
-            Ok(topics) => respond::ok(&topics),
+            Ok(topics) => respond::ok(&topics.for_page()),
             Err(PageChangeError::Denied(denied)) => refused(streams.turn_away(denied)),
             Err(PageChangeError::Away) => refused(Refusal::Away),
             Err(error) => respond::page_change_failed(error).unwrap_or_else(refused_with),

@@ -284,6 +284,8 @@ impl ApiProblem {
         let (status, label) = match bad {
             BadEdit::NoSuchClient => (StatusCode::NOT_FOUND, "no_such_client"),
             BadEdit::TooManyTopics { .. } => (StatusCode::CONFLICT, "too_many_topics"),
+            BadEdit::TooManyPatterns { .. } => (StatusCode::CONFLICT, "too_many_patterns"),
+            BadEdit::FullOfPatterns { .. } => (StatusCode::CONFLICT, "patterns_full"),
             BadEdit::Full { .. } => (StatusCode::CONFLICT, "topics_full"),
             BadEdit::NoHolder => (StatusCode::BAD_REQUEST, "bad_name"),
             BadEdit::Behind => return Self::too_often(bad.to_string(), Duration::from_secs(1)),

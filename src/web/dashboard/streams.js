@@ -110,6 +110,7 @@ export function streams({ parameters, remember }) {
       ['Client', h('code', null, one.client)],
       ['Topics', one.topics.length ? h('ul', { class: 'plain' }, one.topics.map((topic) => h('li', null, h('a', { href: `#/topics${query({ open: topic })}` }, name(topic))))) : 'none',
         one.topics_total > one.topics.length ? ` and ${one.topics_total - one.topics.length} more` : ''],
+      one.patterns?.length ? ['Patterns', h('ul', { class: 'plain' }, one.patterns.map((pattern) => h('li', null, name(pattern))))] : null,
       ['Open', when(one.opened), ` by ${one.path} from `, h('code', null, one.address)],
       ['Resumed', start(one)],
       noted(one).length ? ['Noted', h('ul', { class: 'plain' }, Object.entries(one.meta).map(([key, text]) => h('li', null, `${key}: `, h('a', { href: `#/streams${query({ q: field(`meta.${key}`, text) })}` }, name(text)))))] : null,
@@ -160,9 +161,12 @@ export function streams({ parameters, remember }) {
 }
 
 function topics(one) {
-  if (!one.topics_total) return h('span', { class: 'mute' }, 'none');
-  const more = one.topics_total - Math.min(2, one.topics.length);
-  return h('span', { class: 'topics' }, one.topics.slice(0, 2).map((topic) => h('a', { class: 'tag cut', href: `#/topics${query({ open: topic })}` }, name(topic))), more > 0 ? h('span', { class: 'mute' }, `+${more}`) : null);
+  const patterns = one.patterns ?? [];
+  const all = one.topics_total + patterns.length;
+  if (!all) return h('span', { class: 'mute' }, 'none');
+  const shown = [...one.topics.slice(0, 2).map((topic) => h('a', { class: 'tag cut', href: `#/topics${query({ open: topic })}` }, name(topic))), ...patterns.map((pattern) => h('span', { class: 'tag cut' }, name(pattern)))].slice(0, 2);
+  const more = all - shown.length;
+  return h('span', { class: 'topics' }, shown, more > 0 ? h('span', { class: 'mute' }, `+${more}`) : null);
 }
 
 /** How the stream began: where its client had left off, anew, or with a gap. */

@@ -21,9 +21,9 @@ export function topics({ parameters, remember }) {
   const place = h('div');
   const panel = h('div', { hidden: true });
   const table = grid({
-    label: 'Topics', noun: 'topic', key: (one) => one.topic, sort: parameters.sort ?? '-streams', onsort: (sort) => remember({ sort }), open: (one) => show(one.topic),
+    label: 'Topics', noun: 'topic', key: (one) => `${one.pattern ? 'pattern' : 'topic'} ${one.topic}`, sort: parameters.sort ?? '-streams', onsort: (sort) => remember({ sort }), open: (one) => !one.pattern && show(one.topic),
     columns: [
-      { key: 'topic', title: 'Topic', area: 'a', width: 'minmax(0, 2fr)', sort: (one) => one.topic, cell: (one) => h('span', { class: 'cut' }, name(one.topic)) },
+      { key: 'topic', title: 'Topic', area: 'a', width: 'minmax(0, 2fr)', sort: (one) => one.topic, cell: (one) => h('span', { class: 'cut' }, name(one.topic), one.pattern ? h('span', { class: 'mute' }, ' (pattern)') : null) },
       { key: 'streams', title: 'Readers', num: true, area: 'b', width: '100px', sort: (one) => one.streams, cell: (one) => (one.streams ? whole(one.streams) : h('span', { class: 'mute' }, 'none')) },
       { key: 'rate', title: 'Events', num: true, area: 'd', width: '110px', sort: (one) => one.rate, cell: (one) => unit(one.rate ? one.rate.toFixed(1) : '0', '/s') },
       { key: 'last', title: 'Last event', num: true, area: 'c', width: '140px', sort: (one) => one.last ?? 0, cell: (one) => (one.last ? when(one.last) : h('span', { class: 'mute' }, 'none kept')) },

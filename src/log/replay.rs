@@ -1,0 +1,229 @@
+//! What the store holds for a subscriber: read forwards for a replay, counted, or read backwards for a history.
+//!
+//! A holder of topics finds its entries by the index. For one that holds patterns, too, the entries are looked through
+//! one by one, so that nothing need be kept for patterns: a part of them at a time, as the lock is held meanwhile.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::event::{Key, Pattern};
+use crate::log::choice::Wanted;
+use crate::log::entry::{Entry, Replay, Reset};
+use crate::log::position::{Cursor, Position};
+use crate::log::store::Store;
+
+/// How many entries are looked through at once for a holder of patterns; few in tests, whose logs are short.
+const AT_ONCE: usize = if cfg!(test) { 7 } else { 2048 };
+
+/// A part of what is counted, or looked for.
+pub(super) struct Part<T> {
+    pub(super) found: T,
+    /// Where to go on; None when all is looked through.
+    pub(super) rest: Option<Position>,
+}
+
+/// Keys, for a look at many entries.
+struct HeldKeys<'a> {
+    others: HashSet<&'a Key>,
+    patterns: Vec<&'a Pattern>,
+}
+
+impl<'a> HeldKeys<'a> {
+    /// None where no pattern is among them.
+    fn with_patterns(keys: &'a [Key]) -> Option<Self> {
+        let pattern = |key: &'a Key| if let Key::Pattern(pattern) = key { Some(pattern) } else { None };
+        let patterns: Vec<&Pattern> = keys.iter().filter_map(pattern).collect();
+        (!patterns.is_empty()).then(|| Self { others: keys.iter().collect(), patterns })
+    }
+
+    /// Whether an entry is for a holder. Of the keys of several, some may have been taken back from it.
+    fn hear(&self, store: &Store, entry: &Entry) -> bool {
+        let keys = entry.audience.keys();
+        keys.iter().any(|named| {
+            let matches = |topic| self.patterns.iter().any(|pattern| pattern.matches(topic));
+            let hears = self.others.contains(named) || matches!(named, Key::Topic(topic) if matches(topic));
+            hears && (keys.len() == 1 || store.lists(named, entry.position))
+        })
+    }
+}
+
+impl Store {
+    /// What is kept after `after` for somebody who holds `keys`: at most `max_events`, and no more than one entry
+    /// beyond `max_bytes` of frames. It ends before the first change of the holder's topics. `Err` when entries or
+    /// such changes after `after` have been let go of.
+    pub(super) fn replay<'w>(
+        &self,
+        wanted: impl Into<Wanted<'w>>,
+        after: Position,
+        max_events: usize,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Result<Replay, Reset> {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
+        if !self.holds(after) {
+            return Err(self.why_trimmed);
+        }
+        if self.members.has_lost(keys, after) {
+            return Err(Reset::TooOld);
+        }
+        let change = self.members.next(keys, after).cloned();
+        let through = change.as_ref().map_or(self.head, |change| change.position.prev());
+        let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
+        if let Some(part) = self.part(keys, after).filter(|part| *part < through) {
+            replay.stop_at(part);
+        }
+        let through = replay.through;
+        let mut bytes = 0;
+        for entry in self.after(wanted, after, now).take_while(|entry| entry.position <= through) {
+            if replay.entries.len() >= max_events || bytes >= max_bytes {
+                replay.stop_at(entry.position.prev());
+                break;
+            }
+            bytes += entry.frame.chunk().len();
+            replay.entries.push(Arc::clone(entry));
+        }
+        Ok(replay)
+    }
+
+    /// How many entries that are no `reset` are kept after `after` for a holder of `keys`, whose topics change on the
+    /// way; counting stops at `max`.
+    pub(super) fn count<'w>(
+        &self,
+        wanted: impl Into<Wanted<'w>>,
+        mut after: Position,
+        max: usize,
+        now: Instant,
+    ) -> Part<usize> {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
+        let mut held = (!self.members.is_idle()).then(|| self.members.at(keys, after));
+        let mut found = 0;
+        loop {
+            let given = held.iter().flat_map(|held| held.iter()).map(|(topic, _)| topic.key());
+            let all: Vec<Key> = keys.iter().cloned().chain(given).collect();
+            let change = self.members.next(keys, after);
+            let through = change.map_or(self.head, |change| change.position);
+            let part = self.part(&all, after).filter(|part| *part < through);
+            let last = part.unwrap_or(through);
+            let all = Wanted { keys: &all, ..wanted };
+            let entries = self.after(all, after, now).take_while(|entry| entry.position <= last);
+            found += entries.filter(|entry| entry.counts()).take(max - found).count();
+            match (change, &mut held) {
+                _ if part.is_some() || found >= max => {
+                    return Part { found, rest: part.filter(|_| found < max) };
+                }
+                (Some(change), Some(held)) => {
+                    held.follow(change);
+                    after = change.position;
+                }
+                _ => return Part { found, rest: None },
+            }
+        }
+    }
+
+    /// Where a look from `after` on ends that is for `keys`; None where it need not end before the head.
+    fn part(&self, keys: &[Key], after: Position) -> Option<Position> {
+        if !keys.iter().any(|key| matches!(key, Key::Pattern(_))) {
+            return None;
+        }
+        let from = self.entries.partition_point(|entry| entry.position <= after);
+        self.entries.get(from + AT_ONCE).map(|entry| entry.position.prev())
+    }
+
+    /// The entries after `after` for a holder of `keys`.
+    fn after<'a>(
+        &'a self,
+        wanted: Wanted<'a>,
+        after: Position,
+        now: Instant,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let keys = wanted.keys;
+        let (indexed, looked_through) = match HeldKeys::with_patterns(keys) {
+            None => (Some(self.indexed(keys, after)), None),
+            Some(held) => {
+                let from = self.entries.partition_point(|entry| entry.position <= after);
+                (None, Some(self.entries.range(from..).filter(move |entry| held.hear(self, entry))))
+            }
+        };
+        let all = indexed.into_iter().flatten().chain(looked_through.into_iter().flatten());
+        all.filter(move |entry| entry.is_for(keys, now) && wanted.takes(entry))
+    }
+
+    /// Whether the entry at `position` is in the list of `key`.
+    fn lists(&self, key: &Key, position: Position) -> bool {
+        self.index.get(key).is_some_and(|places| places.binary_search(&position).is_ok())
+    }
+
+    /// A merge of the keys' lists, in which a position that stands in several is taken once.
+    fn indexed<'a>(&'a self, keys: &'a [Key], after: Position) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let mut lists: Vec<_> = keys
+            .iter()
+            .filter_map(|key| {
+                let places = self.index.get(key)?;
+                let from = places.partition_point(|&place| place <= after);
+                (from < places.len()).then(|| places.range(from..).copied().peekable())
+            })
+            .collect();
+        std::iter::from_fn(move || {
+            let next = lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
+            for list in &mut lists {
+                list.next_if_eq(&next);
+            }
+            Some(self.get(next))
+        })
+    }
+
+    /// The cursor behind which a holder of `keys` finds the last entries up to `until` that are kept for them, `count`
+    /// of them at most; and how many these are.
+    pub(super) fn back<'w>(
+        &self,
+        wanted: impl Into<Wanted<'w>>,
+        count: usize,
+        until: Position,
+        now: Instant,
+    ) -> Part<(Cursor, usize)> {
+        let wanted = wanted.into();
+        let keys = wanted.keys;
+        let (mut position, mut found, mut rest) = (until, 0, None);
+        let mut take = |entry: &Entry| {
+            if entry.is_for(keys, now) && wanted.takes(entry) {
+                position = entry.position.prev();
+                found += 1;
+            }
+            found < count
+        };
+        if let Some(held) = HeldKeys::with_patterns(keys) {
+            let from = self.entries.partition_point(|entry| entry.position <= until);
+            let down_to = from.saturating_sub(AT_ONCE);
+            let looked = self.entries.range(down_to..from).rev();
+            let enough = !looked.filter(|entry| held.hear(self, entry)).all(|entry| take(entry));
+            rest = down_to.checked_sub(1).filter(|_| !enough).map(|next| self.entries[next].position);
+        } else {
+            let mut lists: Vec<_> = keys
+                .iter()
+                .filter_map(|key| self.index.get(key))
+                .map(|places| places.iter().rev().copied().peekable())
+                .collect();
+            while let Some(last) = lists.iter_mut().filter_map(|list| list.peek().copied()).max() {
+                for list in &mut lists {
+                    list.next_if_eq(&last);
+                }
+                if !take(self.get(last)) {
+                    break;
+                }
+            }
+        }
+        Part { found: (Cursor { position, id: self.id_at(position) }, found), rest }
+    }
+}
+
+impl Replay {
+    /// It gives what stands up to `position`, and there is more.
+    fn stop_at(&mut self, position: Position) {
+        self.through = position;
+        self.complete = false;
+        self.change = None;
+    }
+}
