@@ -347,6 +347,41 @@ async fn the_first_steps_of_the_page_on_replacing_go_together() {
 }
 
 #[tokio::test]
+async fn the_first_steps_of_the_page_on_capture_go_together() {
+    walk("docs/capture.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_shared_streams_go_together() {
+    walk("docs/collapse.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_messages_content_go_together() {
+    walk("docs/content.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_hooks_go_together() {
+    walk("docs/hooks.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_polled_answers_go_together() {
+    walk("docs/poll.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_pusher_go_together() {
+    walk("docs/pusher.md").await;
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_page_on_taking_back_go_together() {
+    walk("docs/taking-back.md").await;
+}
+
+#[tokio::test]
 async fn the_first_steps_of_the_page_on_webhooks_go_together() {
     let (_daemon, backend) = walk("docs/webhooks.md").await;
     let (_peer, head) = backend.request().await;

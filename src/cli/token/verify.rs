@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use serde_json::Value;
 
 use crate::auth::{GrantedTopics, Verified};
 use crate::cli::output::{fail, print};
@@ -70,6 +72,14 @@ pub(super) fn summary(verified: &Verified) -> String {
         }
     };
     let _ = writeln!(lines, "  {:<8} {topics}", "topics");
-    let _ = writeln!(lines, "  {:<8} {}", "time", left(grant.until));
+    let _ = writeln!(lines, "  {:<8} {}", "time", left(own_end(verified)));
     lines
+}
+
+/// When the token itself ends: its streams go on for `leeway` longer.
+fn own_end(verified: &Verified) -> Option<SystemTime> {
+    let seconds = verified.claims.get("exp").and_then(Value::as_f64);
+    let own = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let own = own.and_then(|own| SystemTime::UNIX_EPOCH.checked_add(own));
+    verified.grant.until.map(|until| own.map_or(until, |own| own.min(until)))
 }
