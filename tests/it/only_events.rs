@@ -11,7 +11,7 @@ async fn publish(daemon: &Daemon, name: Option<&str>, data: u32) -> String {
     if let Some(name) = name {
         event["event"] = json!(name);
     }
-    daemon.publish(&event).await["id"].as_str().unwrap().to_owned()
+    daemon.publish(&event).await["id"].as_str().expect("an id").to_owned()
 }
 
 /// A stream with this query gets these of five events live, on a replay, and the last two of them as a history.

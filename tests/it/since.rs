@@ -8,14 +8,14 @@ use crate::harness::{Daemon, Redis, Stream, eventually, ready, request};
 
 /// Publishes and gives back the milliseconds of the event's id, which no event before it has.
 async fn publish(daemon: &Daemon, topic: &str, data: u32) -> u64 {
-    let ms = |id: &str| id.split_once('-').unwrap().0.parse::<u64>().unwrap();
+    let ms = |id: &str| id.split_once('-').expect("two numbers").0.parse::<u64>().expect("a number");
     let head = ms(daemon.stream("/events?topic=nothing").await.block().await.id());
     eventually("the next millisecond", async || {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
         (now > Duration::from_millis(head + 1)).then_some(())
     })
     .await;
-    ms(daemon.publish(&json!({"topic": topic, "data": data})).await["id"].as_str().unwrap())
+    ms(daemon.publish(&json!({"topic": topic, "data": data})).await["id"].as_str().expect("an id"))
 }
 
 #[tokio::test]
