@@ -82,8 +82,8 @@ section! {
         );
         /// The methods of these requests.
         methods: Vec<Method> = list(["GET", "POST"], word(METHODS));
-        /// How clients come back: "sidestream" = with `?stream=<id>&lastEventId=<id>`; "ai-sdk" = as `useChat` of the AI
-        /// SDK does with `resume: true`; "workflow" = as its `WorkflowChatTransport`; "tanstack" = as TanStack AI;
+        /// How clients come back: "sidestream" = with `?stream=<id>&lastEventId=<id>`; "ai-sdk" = as `useChat` of the
+        /// AI SDK does with `resume: true`; "workflow" = as its `WorkflowChatTransport`; "tanstack" = as TanStack AI;
         /// "openai" = as clients of OpenAI's Responses. `?stream=<id>` is understood with all of them.
         preset: CapturePreset = value("sidestream", word(PRESETS));
         /// How the name is found by which clients know an answer, tried in order; the preset has its own. Templates
