@@ -152,7 +152,7 @@ pub(super) fn read_source(s: &mut SectionReader<'_, '_>) -> StreamSource {
         [("topics", SourceKind::Topics), ("backend", SourceKind::Backend), ("poll", SourceKind::Poll)];
     let kind = s.value(key!("source", "topics", about), word(kinds));
     let about = "With the other sources: what tells the application's streams apart, beside the path and the \
-                 host: \"query\", \"header:<name>\", \"cookie:<name>\", \"user\" (the verified one). Nothing else of a \
+                 host: \"query\", `header:<name>`, `cookie:<name>`, \"user\" (the verified one). Nothing else of a \
                  request reaches the application where its answer is shared.";
     let vary_by = s.list(key!("vary_by", ["query"], about), vary_by);
     let about = "What does not keep a stream from being shared: \"cookie\", \"authorization\" = callers may differ in \
