@@ -56,8 +56,6 @@ pub(super) struct HeldStream {
     pub(super) phase: watch::Sender<Phase>,
     /// Told when the first reader comes and the last one goes.
     pub(super) readers_changed: Notify,
-    /// Told when the application has something new to say.
-    pub(super) ask_now: Notify,
     log: Arc<Log>,
     state: Mutex<HeldState>,
 }
@@ -101,7 +99,6 @@ impl HeldStream {
             began_behind: began_behind.into(),
             phase: watch::Sender::new(Phase::Starting),
             readers_changed: Notify::new(),
-            ask_now: Notify::new(),
             log,
             state: Mutex::new(HeldState {
                 readers: 0,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::config::SendAs;
@@ -53,8 +53,7 @@ pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) 
             }
         };
         count(outcome);
-        // Sooner if somebody says that there is something new.
-        let _ = timeout(pause, held.ask_now.notified()).await;
+        sleep(pause).await;
     }
 }
 
