@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     /// 0 = as many as it has cores.
     pub(crate) shards: usize,
     pub(crate) topics: Vec<String>,
+    /// A `*` in a topic stands for any text.
+    pub(crate) patterns: bool,
     pub(crate) user: Option<String>,
     pub(crate) log_bytes: Option<u64>,
     /// Seconds.
@@ -31,6 +33,7 @@ impl Default for Settings {
         Self {
             shards: 0,
             topics: vec!["{query.topic}".to_owned()],
+            patterns: false,
             user: None,
             log_bytes: None,
             write_timeout: None,
@@ -70,6 +73,9 @@ impl Setup {
             "\n[[stream]]\npath = \"/events\"\nauth = \"none\"\ntopics = {:?}\n",
             settings.topics
         );
+        if settings.patterns {
+            text.push_str("patterns = true\n");
+        }
         if let Some(user) = &settings.user {
             let _ = writeln!(text, "user = {user:?}");
         }

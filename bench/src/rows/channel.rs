@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::compare::{Bench, Outcome};
 use super::steady::SIZE;
-use super::topics::each_its_own;
+use super::topics::{by_name, each_its_own};
 use crate::figure::{Bound, Rule, Spec};
 use crate::load::Door;
 use crate::peers::{Server, redis_publish, start_redis};
@@ -30,7 +30,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     bench.compare("channel", specs, [sidestream], |_, running| {
         let redis = redis.as_ref().map_err(|missing| io::Error::other(missing.0.clone()))?.target.streams;
         subscribed(redis)?;
-        each_its_own(bench, running, topics, Door::redis(redis)?, redis_publish(SIZE))
+        each_its_own(bench, running, by_name(running, topics), Door::redis(redis)?, redis_publish(SIZE))
     })
 }
 

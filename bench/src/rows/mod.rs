@@ -5,6 +5,7 @@ mod compare;
 mod crowd;
 mod idle;
 mod light;
+mod patterns;
 mod proxied;
 mod redis_log;
 mod saturated;
@@ -24,7 +25,7 @@ pub(crate) struct Row {
 }
 
 /// In the order in which they run.
-pub(crate) const ROWS: [Row; 15] = [
+pub(crate) const ROWS: [Row; 16] = [
     Row {
         name: "steady",
         about: "one topic at a fixed rate: CPU a delivery, time to the last reader",
@@ -37,6 +38,7 @@ pub(crate) const ROWS: [Row; 15] = [
     },
     Row { name: "saturated", about: "one topic as fast as it goes", run: saturated::run },
     Row { name: "topics", about: "a topic a stream, published over HTTP", run: topics::run },
+    Row { name: "patterns", about: "a pattern a stream, published over HTTP", run: patterns::run },
     Row { name: "channel", about: "a topic a stream, published over a Redis channel", run: channel::run },
     Row { name: "idle", about: "silent streams: memory, heartbeats", run: idle::run },
     Row { name: "storm", about: "all streams reconnect at once, each some events behind", run: storm::run },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::compare::{Bench, Outcome, ended, ms};
 use super::steady::{SIZE, one_topic};
-use super::topics::each_its_own;
+use super::topics::{by_name, each_its_own};
 use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::{Door, Faults, Pace};
 use crate::meter::Meter;
@@ -31,7 +31,7 @@ pub(super) fn added(bench: &Bench) -> Outcome {
     sidestream.setup.sidestream.redis_stream = true;
     bench.compare("added", specs, [sidestream], |_, running| {
         let redis = there(&redis)?.target.streams;
-        each_its_own(bench, running, topics, Door::redis(redis)?, redis_add(SIZE))
+        each_its_own(bench, running, by_name(running, topics), Door::redis(redis)?, redis_add(SIZE))
     })
 }
 

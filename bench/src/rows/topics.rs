@@ -11,7 +11,7 @@ use crate::peers::{Running, Server};
 use crate::report::grouped;
 
 /// HTTP publishes in flight.
-const IN_FLIGHT: u32 = 16;
+pub(super) const IN_FLIGHT: u32 = 16;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     let topics = bench.size(5000, 500);
@@ -31,23 +31,27 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     let contenders = Server::HUBS.map(|server| bench.contender(server));
     bench.compare("topics", specs, contenders, |_, running| {
         let door = Door::http(running.target.publish, IN_FLIGHT)?;
-        each_its_own(bench, running, topics, door, running.target.publish(SIZE))
+        each_its_own(bench, running, by_name(running, topics), door, running.target.publish(SIZE))
     })
 }
 
-/// A stream for each topic, events to all in turn; events delivered a second.
+/// A stream for each of so many topics.
+pub(super) fn by_name(running: &Running, topics: u32) -> Vec<Plan> {
+    (0..topics).map(|topic| Plan { request: running.target.stream(topic), lanes: topic..topic + 1 }).collect()
+}
+
+/// Events to all topics in turn, each of which one of the streams hears; events delivered a second.
 pub(super) fn each_its_own(
     bench: &Bench,
     running: &Running,
-    topics: u32,
+    streams: Vec<Plan>,
     door: Door,
     request: Vec<u8>,
 ) -> io::Result<Measured> {
-    let target = running.target;
+    let topics = streams.len() as u32;
     let mut load = Load::new()?;
     load.publish_by(Publisher::new(door, request, Spread::Topics(topics)))?;
-    let plans = (0..topics).map(|topic| Plan { request: target.stream(topic), lanes: topic..topic + 1 });
-    load.open(target.streams, plans.collect(), None)?;
+    load.open(running.target.streams, streams, None)?;
     // Less than one event a topic under way, so that nothing depends on the order between connections.
     load.pace(Pace::Answered { lag: topics as usize * 4 / 5 });
     load.run(bench.seconds(2, 1))?;
