@@ -11,6 +11,7 @@ mod client;
 mod dedup;
 #[cfg(test)]
 mod double;
+mod lease;
 mod log;
 mod rpc;
 mod start;

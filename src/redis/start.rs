@@ -10,7 +10,7 @@ use crate::health::Health;
 use crate::log::Log;
 use crate::publish::Relay;
 use crate::redis::bridge::leader::{Bridge, BridgeConfig};
-use crate::redis::bridge::lease::Lease;
+use crate::redis::bridge::lease::BridgeLease;
 use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::bus::RedisBus;
 use crate::redis::channels::ingest::{CommandHandler, Ingest};
@@ -183,7 +183,7 @@ pub fn start_redis(
         let config = BridgeConfig {
             endpoint: Arc::clone(&endpoint),
             timing,
-            lease: Lease::new(stream, &settings.prefix, keys, limits.idempotency_window),
+            lease: BridgeLease::new(stream, &settings.prefix, keys, limits.idempotency_window),
             length: stream.bridge_lease,
             stream: stream.key.as_bytes().into(),
             max_text,

@@ -16,12 +16,13 @@ use tracing::{debug, info, warn};
 use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::bridge::backlog::{BacklogBatch, BacklogCursor, Checkpoint, overlap};
-use crate::redis::bridge::lease::{BridgeEntry, Lease, LeaseState, random};
+use crate::redis::bridge::lease::{BridgeEntry, BridgeLease};
 use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::supervise::{ConnectionStatus, Purpose, Supervised, supervise};
+use crate::redis::lease::commands::{LeaseState, random};
 use crate::redis::log::entry::gap_event;
 use crate::shutdown::Drain;
 use crate::telemetry::{REDIS_BRIDGE_EVENTS, REDIS_BRIDGE_GAPS, REDIS_BRIDGE_LEADER, REDIS_BRIDGE_WAITING};
@@ -81,7 +82,7 @@ struct BridgeMetrics {
 pub(in crate::redis) struct BridgeConfig {
     pub(in crate::redis) endpoint: Arc<Endpoint>,
     pub(in crate::redis) timing: Timing,
-    pub(in crate::redis) lease: Lease,
+    pub(in crate::redis) lease: BridgeLease,
     /// How long the lease holds.
     pub(in crate::redis) length: Duration,
     /// The stream's key.
@@ -331,7 +332,7 @@ impl Bridge {
         Ok(())
     }
 
-    fn connection(&mut self) -> Result<(&Lease, &mut RedisConnection), RedisError> {
+    fn connection(&mut self) -> Result<(&BridgeLease, &mut RedisConnection), RedisError> {
         Ok((&self.config.lease, self.connection.as_mut().ok_or(RedisError::Closed)?))
     }
 

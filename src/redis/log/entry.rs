@@ -83,7 +83,7 @@ pub(in crate::redis) const TOPICS: &[u8] = b"topics";
 /// The field of what was bridged from a channel: its place in what was said there.
 pub(in crate::redis) const BRIDGE: &[u8] = b"bridge";
 /// The field that says that the data stands in the envelope as a text although it was not published as one.
-const QUOTED: &[u8] = b"quoted";
+pub(in crate::redis) const QUOTED: &[u8] = b"quoted";
 /// The field that says what is taken back, beside the event that tells of it.
 pub(in crate::redis) const TAKEN_BACK: &[u8] = b"taken_back";
 /// The ids of entries that were deleted in the same step, with spaces in between.
