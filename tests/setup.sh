@@ -107,7 +107,7 @@ install_python() {
 }
 
 # The package for Node is built by its installation.
-for folder in tests/node examples/express examples/express-session clients/js clients/js-server; do
+for folder in tests/node tests/node/workflow examples/express examples/express-session clients/js clients/js-server; do
   unless_done "$folder/node_modules/.installed" "$folder/package.json $folder/package-lock.json" install_npm "$folder"
 done
 mkdir -p .cache

@@ -32,6 +32,8 @@ use crate::telemetry;
 const STREAM_ID: HeaderName = HeaderName::from_static("sidestream-stream");
 /// By which name clients of the workflow transport know it.
 const RUN_ID: HeaderName = HeaderName::from_static("x-workflow-run-id");
+/// How far the answer has come, by which they count when they come back to its newest events.
+const TAIL_INDEX: HeaderName = HeaderName::from_static("x-workflow-stream-tail-index");
 
 /// The configured routes, and the answers that are recorded.
 pub struct Captures {
@@ -52,6 +54,8 @@ pub enum CaptureAnswer {
     Recorded(Response<RecordedBody>),
     /// There is nothing to come back to, or nothing more.
     Nothing,
+    /// The same, for clients that take an answer without a body for a mistake.
+    EmptyStream,
     /// The answer is stopped.
     Stopped,
     /// As many as may read the answer do.
@@ -115,7 +119,11 @@ impl Captures {
                 match recording.filter(is_shown) {
                     Some(recording) => {
                         let position = ReturnPosition::of(head.uri.query(), &head.headers);
-                        self.resume(&route, &recording, &position).await
+                        match self.resume(&route, &recording, &position).await {
+                            // It may have been kept there, or gone on after it broke off here.
+                            CaptureAnswer::Nothing if goes_on => self.pass(head, body, caller).await,
+                            answer => answer,
+                        }
                     }
                     None if goes_on => self.pass(head, body, caller).await,
                     None => CaptureAnswer::Nothing,
@@ -245,13 +253,17 @@ impl Captures {
         owner: &Owner,
     ) -> Option<CaptureAnswer> {
         let last = last_event_id(&head.headers);
+        let at_the_end = |answer| match answer {
+            CaptureAnswer::Nothing if route.preset == CapturePreset::TanStack => CaptureAnswer::EmptyStream,
+            answer => answer,
+        };
         let of_id = last.and_then(|id| id.rsplit_once('-')).map(|(id, _)| id).filter(|id| is_id(id));
         if let Some(id) = of_id {
             let Some(recording) = self.recordings.find(&route.text, id, owner) else {
-                return Some(CaptureAnswer::Nothing);
+                return Some(at_the_end(CaptureAnswer::Nothing));
             };
             let position = ReturnPosition::of(None, &head.headers);
-            return Some(self.resume(route, &recording, &position).await);
+            return Some(at_the_end(self.resume(route, &recording, &position).await));
         }
         let found = name.and_then(|name| self.recordings.find(&route.text, name, owner));
         if last.is_none() {
@@ -262,9 +274,9 @@ impl Captures {
         match found {
             Some(recording) => {
                 let position = ReturnPosition::of(None, &head.headers);
-                Some(self.resume(route, &recording, &position).await)
+                Some(at_the_end(self.resume(route, &recording, &position).await))
             }
-            None if route.preset == CapturePreset::TanStack => Some(CaptureAnswer::Nothing),
+            None if route.preset == CapturePreset::TanStack => Some(CaptureAnswer::EmptyStream),
             // An id of the backend's own, which may know what to do with it.
             None => None,
         }
@@ -287,6 +299,11 @@ impl Captures {
         metrics::counter!(telemetry::CAPTURE_RESUMES, "route" => route.text.to_string()).increment(1);
         let ids = route.adds_ids.then_some(place.edges);
         let mut response = response(route, recording, &head, RecordedBody::new(seat, place.at, ids));
+        if route.preset == CapturePreset::Workflow
+            && let Some(tail) = place.tail
+        {
+            response.headers_mut().insert(TAIL_INDEX, tail.into());
+        }
         response.headers_mut().remove(SET_COOKIE);
         response.headers_mut().remove(CONTENT_LENGTH);
         CaptureAnswer::Recorded(response)

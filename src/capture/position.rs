@@ -28,7 +28,18 @@ pub(super) enum ReturnPosition {
 pub(super) struct ReadingPlace {
     pub(super) at: u64,
     pub(super) edges: BlockEdges,
+    /// The index of the newest event, below zero where there is none; for those alone who count events.
+    pub(super) tail: Option<i64>,
 }
+
+impl ReadingPlace {
+    fn new(at: u64, edges: BlockEdges) -> Self {
+        Self { at, edges, tail: None }
+    }
+}
+
+/// The data of a block that says that nothing follows. Clients that count events do not count it.
+const DONE: &[u8] = b"[DONE]";
 
 impl ReturnPosition {
     /// What the header says goes first: a browser that reconnects repeats the query as it was.
@@ -54,14 +65,12 @@ impl ReturnPosition {
 
     /// The place in what is kept of the answer `id`; None when that is not kept any more, or was never there.
     pub(super) fn place(&self, id: &str, kept: &Kept) -> Option<ReadingPlace> {
-        let start = || (kept.base == 0).then(|| ReadingPlace { at: 0, edges: BlockEdges::new() });
-        let behind = |block: WholeBlock<'_>| ReadingPlace {
-            at: kept.base + block.end as u64,
-            edges: BlockEdges::behind(block.number),
+        let start = || (kept.base == 0).then(|| ReadingPlace::new(0, BlockEdges::new()));
+        let behind = |block: WholeBlock<'_>| {
+            ReadingPlace::new(kept.base + block.end as u64, BlockEdges::behind(block.number))
         };
-        let front = |block: WholeBlock<'_>| ReadingPlace {
-            at: kept.base + block.start as u64,
-            edges: BlockEdges::behind(block.number - 1),
+        let front = |block: WholeBlock<'_>| {
+            ReadingPlace::new(kept.base + block.start as u64, BlockEdges::behind(block.number - 1))
         };
         // A block of which the beginning was let go of is none.
         let is_whole = |block: &WholeBlock<'_>| kept.base == 0 || block.number > kept.before.begun();
@@ -71,8 +80,7 @@ impl ReturnPosition {
             Self::Bytes(0) => start(),
             Self::Bytes(bytes) => {
                 let there = kept.base..=kept.base + kept.text.len() as u64;
-                let edges = BlockEdges::default();
-                there.contains(bytes).then_some(ReadingPlace { at: *bytes, edges })
+                there.contains(bytes).then(|| ReadingPlace::new(*bytes, BlockEdges::default()))
             }
             Self::After(wanted) => {
                 let own = own_number(id, wanted);
@@ -90,8 +98,8 @@ impl ReturnPosition {
                 blocks().filter(has).last().map(behind).or_else(start)
             }
             Self::Index(index) => {
-                let events: Vec<WholeBlock<'_>> =
-                    blocks().filter(is_whole).filter(|block| data_of(block.text).is_some()).collect();
+                let counts = |block: &WholeBlock<'_>| data_of(block.text).is_some_and(|data| data != DONE);
+                let events: Vec<WholeBlock<'_>> = blocks().filter(is_whole).filter(counts).collect();
                 let index = match usize::try_from(*index) {
                     Ok(index) if kept.base == 0 => index,
                     Ok(_) => return None,
@@ -100,10 +108,13 @@ impl ReturnPosition {
                         events.len().saturating_sub(last)
                     }
                 };
-                match events.get(index) {
+                let place = match events.get(index) {
                     Some(block) => Some(front(*block)),
                     None => events.last().copied().map(behind).or_else(start),
-                }
+                };
+                // What was let go of is not counted any more.
+                let tail = i64::try_from(events.len()).ok().filter(|_| kept.base == 0).map(|count| count - 1);
+                place.map(|place| ReadingPlace { tail, ..place })
             }
         }
     }

@@ -72,6 +72,18 @@ fn numbers_in_the_data_count_and_events_count() {
 }
 
 #[test]
+fn a_mark_that_nothing_follows_is_no_event_to_those_who_count() {
+    let text = "data: 0\n\n: c\n\ndata: 1\n\ndata: [DONE]\n\n";
+    for (index, from) in [(0, text), (1, &text[14..]), (2, &text[23..]), (-1, &text[14..]), (-9, text)] {
+        let position = ReturnPosition::Index(index);
+        assert_eq!(rest(text, &position).0, from, "{index}");
+        assert_eq!(position.place(ID, &kept(text)).unwrap().tail, Some(1));
+    }
+    assert_eq!(ReturnPosition::Index(-1).place(ID, &kept(": c\n\n")).unwrap().tail, Some(-1));
+    assert_eq!(ReturnPosition::Start.place(ID, &kept(text)).unwrap().tail, None);
+}
+
+#[test]
 fn what_is_not_kept_any_more_cannot_be_begun() {
     let mut later = kept("data: 3\n\ndata: 4\n\n");
     (later.base, later.before) = (100, BlockEdges::behind(2));
@@ -82,5 +94,6 @@ fn what_is_not_kept_any_more_cannot_be_begun() {
     assert!(ReturnPosition::After(format!("{ID}-1")).place(ID, &later).is_none());
     assert_eq!(ReturnPosition::After(format!("{ID}-3")).place(ID, &later).unwrap().at, 109);
     assert!(ReturnPosition::Index(0).place(ID, &later).is_none());
-    assert_eq!(ReturnPosition::Index(-1).place(ID, &later).unwrap().at, 109);
+    let last = ReturnPosition::Index(-1).place(ID, &later).unwrap();
+    assert_eq!((last.at, last.tail), (109, None));
 }

@@ -40,6 +40,7 @@ impl Public {
                 return response.map(|body| ResponseBody::Recorded(watched(body)));
             }
             CaptureAnswer::Nothing | CaptureAnswer::Stopped => respond::nothing_recorded(),
+            CaptureAnswer::EmptyStream => respond::stream_head(),
             CaptureAnswer::TooManyReaders => respond::too_many_readers(),
             CaptureAnswer::Denied(denied) => self.not_captured(&denied, uri.path(), origin.address),
         };

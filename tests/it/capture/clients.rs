@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Browser, Daemon, Program, Wire, eventually, request};
 
-/// The application and a daemon that records both of its chats.
+/// The application and a daemon that records its chats.
 struct Chat {
     app: Program,
     at: std::net::SocketAddr,
@@ -25,14 +25,17 @@ impl Chat {
         let mut app = Program::node("chat-app.mjs", &[]);
         let port = app.line().await.expect("its port");
         let captures = "[[capture]]\npath = \"/api/chat\"\npreset = \"ai-sdk\"\n\n\
-                        [[capture]]\npath = \"/api/run\"\npreset = \"tanstack\"\n";
+                        [[capture]]\npath = \"/api/run\"\npreset = \"tanstack\"\n\n\
+                        [[capture]]\npath = \"/api/flow\"\npreset = \"workflow\"\n\n\
+                        [[capture]]\npath = \"/v1/responses\"\npreset = \"openai\"\n";
         let daemon =
             Daemon::start(&format!("public.backend = \"http://127.0.0.1:{port}\"\n{captures}")).await;
         Self { app, at: format!("127.0.0.1:{port}").parse().expect("an address"), daemon }
     }
 
-    fn page(&self, chat: &str) -> String {
-        format!("http://{}/?id={chat}", self.daemon.public)
+    /// A page of the application's.
+    fn page(&self, path: &str) -> String {
+        format!("http://{}{path}", self.daemon.public)
     }
 
     /// How often the model was asked, and how often that was cancelled.
@@ -55,18 +58,31 @@ async fn is(browser: &mut Browser, state: &str) {
     browser.until(&format!("document.querySelector('#state')?.textContent === '{state}'")).await;
 }
 
+/// The pages whose chats come back: the AI SDK's, and TanStack AI's.
+const AI_SDK: &str = "/?id=a";
+const TANSTACK: &str = "/tanstack?id=a";
+
 #[tokio::test]
 async fn use_chat_survives_a_reload_in_two_tabs_and_the_model_is_asked_once() {
+    survives_a_reload(AI_SDK).await;
+}
+
+#[tokio::test]
+async fn tanstacks_use_chat_survives_a_reload_in_two_tabs_and_the_model_is_asked_once() {
+    survives_a_reload(TANSTACK).await;
+}
+
+async fn survives_a_reload(path: &str) {
     let chat = Chat::start().await;
     let mut browser = Browser::start();
-    browser.open(&chat.page("a")).await;
+    browser.open(&chat.page(path)).await;
     browser.click("#ask").await;
     shows(&mut browser, HALF).await;
     // The page is gone, and with it its request.
-    browser.open(&chat.page("a")).await;
+    browser.open(&chat.page(path)).await;
     shows(&mut browser, HALF).await;
     browser.tab(1).await;
-    browser.open(&chat.page("a")).await;
+    browser.open(&chat.page(path)).await;
     shows(&mut browser, HALF).await;
     chat.say_the_rest().await;
     for tab in [1, 0] {
@@ -79,9 +95,18 @@ async fn use_chat_survives_a_reload_in_two_tabs_and_the_model_is_asked_once() {
 
 #[tokio::test]
 async fn use_chat_stops_at_the_application() {
+    stops(AI_SDK).await;
+}
+
+#[tokio::test]
+async fn tanstacks_use_chat_stops_at_the_application() {
+    stops(TANSTACK).await;
+}
+
+async fn stops(path: &str) {
     let chat = Chat::start().await;
     let mut browser = Browser::start();
-    browser.open(&chat.page("b")).await;
+    browser.open(&chat.page(path)).await;
     browser.click("#ask").await;
     shows(&mut browser, HALF).await;
     browser.click("#stop").await;
@@ -93,14 +118,24 @@ async fn use_chat_stops_at_the_application() {
 
 #[tokio::test]
 async fn use_chat_sees_that_the_application_has_died_behind_what_it_said() {
+    sees_a_death(AI_SDK, "").await;
+}
+
+#[tokio::test]
+async fn tanstacks_use_chat_sees_that_the_application_has_died_behind_what_it_said() {
+    sees_a_death(TANSTACK, "the run did not complete").await;
+}
+
+async fn sees_a_death(path: &str, said_of_it: &str) {
     let mut chat = Chat::start().await;
     let mut browser = Browser::start();
-    browser.open(&chat.page("c")).await;
+    browser.open(&chat.page(path)).await;
     browser.click("#ask").await;
     shows(&mut browser, HALF).await;
     chat.app.end();
     is(&mut browser, "error").await;
     shows(&mut browser, HALF).await;
+    browser.says("#error", said_of_it).await;
 }
 
 #[tokio::test]
@@ -122,5 +157,93 @@ async fn tanstack_goes_on_behind_a_cut_and_joins_from_the_start() {
         Program::node("tanstack.mjs", &["join", &format!("http://{}/api/run", chat.daemon.public)]);
     while other.json().await != whole {}
     assert_eq!(other.json().await, json!({ "end": "RUN_FINISHED" }));
+    assert_eq!(chat.asked().await, json!({ "asked": 1, "cancelled": 0 }));
+}
+
+/// Where the workflow transport comes from: the AI SDK of today, and the workflow engine, for the one before.
+const TRANSPORTS: [&str; 2] = ["@ai-sdk/workflow/client", "@workflow/ai"];
+/// The chunks around the words.
+const AROUND: usize = 4;
+
+#[tokio::test]
+async fn workflow_transports_go_on_behind_a_cut_in_the_middle() {
+    for of in TRANSPORTS {
+        let chat = Chat::start().await;
+        let wire = Wire::to(chat.daemon.public).await;
+        let api = format!("http://{}/api/flow", wire.address);
+        let client = Program::node("workflow/transport.mjs", &[of, &api]);
+        goes_on_behind_a_cut(&chat, &wire, client).await;
+    }
+}
+
+#[tokio::test]
+async fn workflow_transports_join_a_run_from_its_newest_chunks_and_count_on_from_there() {
+    for of in TRANSPORTS {
+        let chat = Chat::start().await;
+        let first = format!("http://{}/api/flow", chat.daemon.public);
+        let mut client = Program::node("workflow/transport.mjs", &[of, &first]);
+        said_at_last(&mut client, HALF).await;
+        let wire = Wire::to(chat.daemon.public).await;
+        let api = format!("http://{}/api/flow", wire.address);
+        // All but the first of the chunks so far; without the second, nobody could show the others.
+        let joined = Program::node("workflow/transport.mjs", &[of, &api, "run/7", "-21"]);
+        goes_on_behind_a_cut(&chat, &wire, joined).await;
+    }
+}
+
+/// Cuts the wire where the model waits. The client has to get what comes then, and nothing twice.
+async fn goes_on_behind_a_cut(chat: &Chat, wire: &Wire, mut client: Program) {
+    said_at_last(&mut client, HALF).await;
+    let before = resumes(chat).await;
+    wire.cut();
+    wire.mend();
+    let resumed = async || (resumes(chat).await > before).then_some(());
+    eventually("it has come back", resumed).await;
+    chat.say_the_rest().await;
+    said_at_last(&mut client, WHOLE).await;
+    assert_eq!(client.json().await, json!({ "end": "finish", "chunks": WHOLE + AROUND }));
+    assert_eq!(wire.carried("\"0: gr"), 1, "it was given from the start what it had");
+    assert_eq!(chat.asked().await, json!({ "asked": 1, "cancelled": 0 }));
+}
+
+/// Reads lines up to the one with so many words.
+async fn said_at_last(client: &mut Program, words: usize) {
+    let wanted = json!(said(words));
+    while client.json().await["text"] != wanted {}
+}
+
+/// How often somebody has come back to an answer.
+async fn resumes(chat: &Chat) -> f64 {
+    chat.daemon.metric("sidestream_capture_resumes_total", &[]).await
+}
+
+#[tokio::test]
+async fn openais_client_retrieves_what_it_has_not_got_of_an_answer_in_the_background() {
+    let chat = Chat::start().await;
+    let wire = Wire::to(chat.daemon.public).await;
+    let api = |at: std::net::SocketAddr| format!("http://{at}/v1");
+    let mut client = Program::node("openai-responses.mjs", &[&api(wire.address)]);
+    said_at_last(&mut client, HALF).await;
+    wire.cut();
+    assert_eq!(client.json().await, json!({ "failed": "TypeError" }));
+    wire.mend();
+    let resumed = async || (resumes(&chat).await == 1.0).then_some(());
+    eventually("it has come back", resumed).await;
+    chat.say_the_rest().await;
+    said_at_last(&mut client, WHOLE).await;
+    let last = AROUND + WHOLE + 2;
+    assert_eq!(client.json().await, json!({ "end": "response.completed", "at": last }));
+    assert_eq!(wire.carried("\"delta\":\"0: gr"), 1, "it was given from the start what it had");
+    // Others, of an answer that has ended: all of it, and the rest behind the first three words.
+    let behind = (AROUND + 2).to_string();
+    for (after, from) in [(None, 0), (Some(behind.as_str()), 3)] {
+        let address = api(chat.daemon.public);
+        let arguments = [Some(address.as_str()), Some("retrieve"), Some("resp_1"), after];
+        let arguments: Vec<&str> = arguments.into_iter().flatten().collect();
+        let mut other = Program::node("openai-responses.mjs", &arguments);
+        let wanted = said(WHOLE)[said(from).len()..].to_owned();
+        while other.json().await["text"] != json!(wanted) {}
+        assert_eq!(other.json().await, json!({ "end": "response.completed", "at": last }));
+    }
     assert_eq!(chat.asked().await, json!({ "asked": 1, "cancelled": 0 }));
 }

@@ -190,6 +190,38 @@ async fn a_client_of_responses_goes_on_behind_a_number_and_asks_the_backend_for_
         at.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
         assert_eq!(other.head().await.status(), 404);
     }
+    // Of one that has ended, too: the backend may have more than what is behind its end here.
+    at.send(END).await;
+    assert_eq!(again.chunk().await, "");
+    let ask = "GET /chat/resp_1?stream=true&starting_after=1 HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut other = Peer::send_to(test.daemon.public, ask).await;
+    assert_eq!(at.head().await.target(), "/chat/resp_1?stream=true&starting_after=1");
+    at.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(other.head().await.status(), 404);
+}
+
+#[tokio::test]
+async fn tanstacks_client_that_asks_again_at_the_end_gets_an_empty_stream() {
+    let test = Captured::start("preset = \"tanstack\"\n").await;
+    let body = r#"{"runId":"r"}"#;
+    let (mut client, mut at, head) = test.ask(&post("/chat", "", body)).await;
+    at.body(&head).await;
+    at.send(answer(&["data: 1\n\n"]) + END).await;
+    let head = client.head().await;
+    let id = head.get("sidestream-stream").expect("its id").to_owned();
+    assert_eq!(client.body(&head).await, format!("id: {id}-1\ndata: 1\n\n"));
+    let nobodys = "0".repeat(32);
+    for last in [format!("{id}-1"), format!("{nobodys}-1"), "other".to_owned()] {
+        let body = body.replace("\"r\"", if last == "other" { "\"s\"" } else { "\"r\"" });
+        let headers = format!("last-event-id: {last}\r\n");
+        let mut again = Peer::send_to(test.daemon.public, post("/chat", &headers, &body)).await;
+        let head = again.head().await;
+        assert_eq!((head.status(), head.get("content-type")), (200, Some("text/event-stream")), "{last}");
+        assert_eq!(again.body(&head).await, "", "{last}");
+    }
+    // Those who join are told that there is nothing, and forget it.
+    assert_eq!(test.get("/chat?runId=s&offset=-1").await.status, 204);
+    assert!(!test.backend.is_asked().await, "the backend was asked twice");
 }
 
 #[tokio::test]
