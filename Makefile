@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-otel test-clients test-examples lint docs dist dist-test setup chaos deploys other-redis bench bench-check
+.PHONY: build release test test-otel test-clients test-examples lint docs dist dist-test setup chaos models deploys other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -92,6 +92,10 @@ setup: ## What the tests need beside Rust
 FAULTS ?= 100
 chaos: ## Random faults against several instances and a real Redis, for long (FAULTS=100; SIDESTREAM_CHAOS_SEED repeats a run)
 	SIDESTREAM_CHAOS_FAULTS=$(FAULTS) cargo test --locked --test it chaos -- --nocapture --test-threads 1
+
+SEEDS ?= 100
+models: ## Taking back, ends of topics and snapshots by so many seeded schedules of each kind, against a plain model (SEEDS=100; SIDESTREAM_MODEL_SEED repeats one)
+	SIDESTREAM_MODEL_SEEDS=$(SEEDS) cargo test --locked --test it topic_model:: -- --nocapture
 
 DEPLOY_STREAMS ?= 5000
 deploys: setup ## Reloads and a restart under load: that many streams, pages, uploads, WebSockets and Chromium (DEPLOY_STREAMS=5000)

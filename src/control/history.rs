@@ -3,6 +3,7 @@
 //! A page reads what streams would get on a replay: what is over (`ttl`), superseded (`coalesce`) or ephemeral is not
 //! in it. This file knows no HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -79,11 +80,23 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
             Located::NotNow => return Err(NoPage::NotNow),
         },
     };
+    let (limit, mut events, mut bytes) = (limit.clamp(1, MAX_PAGE), Vec::new(), 0);
     let replay = loop {
-        match log.replay(&keys, from, limit.clamp(1, MAX_PAGE), MAX_BYTES) {
-            Ok(replay) => break replay,
+        match log.replay(&keys, from, limit - events.len(), MAX_BYTES - bytes) {
+            Ok(replay) => {
+                bytes += replay.entries.iter().map(|entry| entry.frame.chunk().len()).sum::<usize>();
+                events.extend(replay.entries.iter().map(Arc::clone));
+                match &replay.change {
+                    // The topic ended there and began anew: that is nothing to its history.
+                    Some(end) if events.len() < limit && bytes < MAX_BYTES => from = end.position,
+                    _ => break replay,
+                }
+            }
             // Trimmed between the two looks.
-            Err(why) => (from, reset) = (log.origin().position, reset.or(Some(why))),
+            Err(why) => {
+                (from, reset) = (log.origin().position, reset.or(Some(why)));
+                (events, bytes) = (Vec::new(), 0);
+            }
         }
     };
     let format = log.format();
@@ -91,7 +104,7 @@ pub async fn history(log: &Log, topic: Name, since: Since, limit: usize) -> Resu
         let (id, read) = (entry.id?, format.read(&entry.frame)?);
         Some(StoredEvent { id, event: read.event, data: read.data, at: id.ms })
     };
-    let events: Vec<StoredEvent> = replay.entries.iter().filter_map(|entry| told(entry)).collect();
+    let events: Vec<StoredEvent> = events.iter().filter_map(|entry| told(entry)).collect();
     let next = match events.last() {
         Some(last) if !replay.complete => last.id,
         // What is not of this topic need not be looked through again.

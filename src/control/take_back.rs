@@ -139,8 +139,8 @@ impl TakeBacks {
     ) -> Result<TakenBack, TakeBackError<N>> {
         may(&Audience::of(Key::Topic(topic.clone()))).map_err(TakeBackError::NotAllowed)?;
         let id: EventId = id.parse().map_err(|_| TakeBackError::Malformed)?;
-        let (audience, print) = match self.find(topic, id).await? {
-            FoundEvent::Kept { audience, print } => (audience, print),
+        let (audience, print, coalesce) = match self.find(topic, id).await? {
+            FoundEvent::Kept { audience, print, coalesce } => (audience, print, coalesce),
             FoundEvent::TakenBack => return Ok(TakenBack::default()),
             FoundEvent::Unknown => return Err(TakeBackError::Unknown),
         };
@@ -149,7 +149,7 @@ impl TakeBacks {
             true => TakeBack::Alike { topic: topic.clone(), print },
             false => TakeBack::Event { topic: topic.clone(), id },
         };
-        let notice = notice(audience, topic, Some(id));
+        let notice = Event { coalesce, ..notice(audience, topic, Some(id)) };
         let taken = self.take_back(what, notice, vec![id]).await?;
         info!(%topic, %id, count = taken.count, "event taken back");
         Ok(taken)
@@ -177,8 +177,8 @@ impl TakeBacks {
     pub fn read(&self, command: &[u8], notice: &Event) -> Option<RecordKind> {
         let TakeBackCommand { number, asked } = serde_json::from_slice(command).ok()?;
         let what = asked.what()?;
-        let audience = Some(notice.audience.clone());
-        Some(RecordKind::TakeBack(TakeBackRequest { number: Some(number.into()), what, audience }))
+        let (audience, coalesce) = (Some(notice.audience.clone()), notice.coalesce.clone());
+        Some(RecordKind::TakeBack(TakeBackRequest { number: Some(number.into()), what, audience, coalesce }))
     }
 
     /// Does what some instance has sent to all over a channel; false when the text is no command of this kind.
@@ -326,7 +326,8 @@ impl From<TakeBack> for TakeBackStep {
 impl From<FoundEvent> for FoundEventFields {
     fn from(found: FoundEvent) -> Self {
         let (state, audience, print) = match found {
-            FoundEvent::Kept { audience, print } => (
+            // By what it says each instance finds its own, with its key.
+            FoundEvent::Kept { audience, print, .. } => (
                 FoundEventState::Kept,
                 write_event(&Event::new(audience, "")).json,
                 print.as_str().to_owned(),
@@ -345,7 +346,8 @@ impl FoundEventFields {
             FoundEventState::Unknown => FoundEvent::Unknown,
             FoundEventState::Kept => {
                 let event = parse_event(self.audience.as_bytes(), &EnvelopeDefaults::default()).ok()?;
-                FoundEvent::Kept { audience: event.audience, print: ContentHash::parse(&self.print)? }
+                let print = ContentHash::parse(&self.print)?;
+                FoundEvent::Kept { audience: event.audience, print, coalesce: None }
             }
         })
     }
@@ -371,7 +373,8 @@ mod tests {
         }
         let keys = [Key::Topic(topic()), Key::User(Name::parse("u").unwrap())];
         let audience = Audience::new(keys, vec![Key::Session(topic())]).unwrap();
-        for found in [FoundEvent::Kept { audience, print }, FoundEvent::TakenBack, FoundEvent::Unknown] {
+        let kept = FoundEvent::Kept { audience, print, coalesce: None };
+        for found in [kept, FoundEvent::TakenBack, FoundEvent::Unknown] {
             let text = serde_json::to_vec(&FoundEventFields::from(found.clone())).unwrap();
             let back: FoundEventFields = serde_json::from_slice(&text).unwrap();
             assert_eq!(back.read(), Some(found));

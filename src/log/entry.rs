@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::event::{Audience, Block, EventId, Frame, Key, TopicFilter};
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
+use crate::log::taken::Retraction;
 use crate::log::topic_edit::{AppliedEdit, HeldTopics};
 use crate::trace::TraceContext;
 
@@ -26,8 +27,8 @@ pub struct Entry {
     pub coalesce: Option<Box<str>>,
     /// The place of its publishing in a trace.
     pub trace: Option<Box<TraceContext>>,
-    /// It tells that the event with this id is taken back.
-    pub(super) retracts: Option<Box<EventId>>,
+    /// It tells that others are taken back.
+    pub(super) retracts: Option<Retraction>,
     /// What it was made of, where streams have other layouts than the log.
     pub(super) source: Option<Box<EventSource>>,
     /// A later entry with the same key and audience stands for it in a replay.

@@ -102,7 +102,8 @@ impl Store {
         let mut found = 0;
         loop {
             let given = held.iter().flat_map(|held| held.iter()).map(|(topic, _)| topic.key());
-            let all: Vec<Key> = keys.iter().cloned().chain(given).collect();
+            let own = keys.iter().filter(|key| !self.has_ended(key, after)).cloned();
+            let all: Vec<Key> = own.chain(given).collect();
             let change = self.members.next(keys, after);
             let through = change.map_or(self.head, |change| change.position);
             let part = self.part(&all, after).filter(|part| *part < through);
@@ -115,12 +116,21 @@ impl Store {
                     return Part { found, rest: part.filter(|_| found < max) };
                 }
                 (Some(change), Some(held)) => {
-                    held.follow(change);
+                    // A topic that ended there and began anew stays with a stream that opens now.
+                    if !matches!(change.of, Key::Topic(_)) || self.has_ended(&change.of, change.position) {
+                        held.follow(change);
+                    }
                     after = change.position;
                 }
                 _ => return Part { found, rest: None },
             }
         }
+    }
+
+    /// Whether `key` is a topic that has ended at `position` or before.
+    fn has_ended(&self, key: &Key, position: Position) -> bool {
+        let Key::Topic(topic) = key else { return false };
+        self.members.ended.end_of(topic).is_some_and(|end| end <= position)
     }
 
     /// Where a look from `after` on ends that is for `keys`; None where it need not end before the head.

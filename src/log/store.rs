@@ -14,7 +14,7 @@ use crate::log::members::Members;
 use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
 use crate::log::state::KeyedState;
-use crate::log::taken::TakenIds;
+use crate::log::taken::{Retraction, TakenIds};
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, TopicEdit};
 use crate::trace::TraceContext;
 
@@ -32,8 +32,8 @@ pub(super) struct Extras {
     pub(super) ttl: Option<Duration>,
     pub(super) coalesce: Option<Box<str>>,
     pub(super) trace: Option<Box<TraceContext>>,
-    /// The id of the event that this one tells to be taken back.
-    pub(super) retracts: Option<Box<EventId>>,
+    /// What this one tells to be taken back.
+    pub(super) retracts: Option<Retraction>,
     pub(super) source: Option<Box<EventSource>>,
 }
 
@@ -179,8 +179,8 @@ impl Store {
                     places.push_back(self.head);
                 }
             }
-            if let Some(retracted) = &entry.retracts {
-                self.taken.add(**retracted);
+            if let Some(retracted) = entry.retracts {
+                self.taken.add(retracted);
             }
             self.bytes += cost(&entry.audience, &entry.frame, entry.source.as_deref());
             self.entries.push_back(Arc::clone(&entry));
@@ -266,8 +266,8 @@ impl Store {
                 }
             }
         }
-        if let Some(retracted) = &entry.retracts {
-            self.taken.remove(**retracted);
+        if let Some(retracted) = entry.retracts {
+            self.taken.remove(retracted);
         }
         if let Some(id) = entry.id {
             self.trimmed = Cursor { position: entry.position, id };

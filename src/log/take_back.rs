@@ -5,7 +5,7 @@
 //! back.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,6 +20,7 @@ use crate::log::entry::Entry;
 use crate::log::memory::{Log, State};
 use crate::log::position::Position;
 use crate::log::store::{Extras, Store};
+use crate::log::taken::Retraction;
 
 /// What is to be taken back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ pub struct TakeBackRequest {
     pub what: TakeBack,
     /// Whom the event that is taken back was for: a copy may not have it.
     pub audience: Option<Audience>,
+    /// Its coalescing key: in a copy that does not have it, what it had superseded would come back.
+    pub coalesce: Option<Box<str>>,
 }
 
 /// What became of it.
@@ -59,8 +62,8 @@ pub struct TakenBack {
 /// What is known of an id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FoundEvent {
-    /// The event is here: whom it is for, and what it says.
-    Kept { audience: Audience, print: ContentHash },
+    /// The event is here: whom it is for, what it says, and its coalescing key.
+    Kept { audience: Audience, print: ContentHash, coalesce: Option<Box<str>> },
     /// It was taken back before.
     TakenBack,
     /// It is none of the topic's, or the log does not have it any more.
@@ -149,7 +152,10 @@ impl Log {
         let state = self.lock();
         match state.store.find(topic, id) {
             Some(entry) => match ContentHash::of(entry, self.format()) {
-                Some(print) => FoundEvent::Kept { audience: entry.audience.clone(), print },
+                Some(print) => {
+                    let (audience, coalesce) = (entry.audience.clone(), entry.coalesce.clone());
+                    FoundEvent::Kept { audience, print, coalesce }
+                }
                 None => FoundEvent::Unknown,
             },
             None if state.store.is_own(id) && state.store.taken.has(id) => FoundEvent::TakenBack,
@@ -167,7 +173,8 @@ impl Log {
         let key = Key::Topic(topic.clone());
         let state = self.lock();
         let places = state.store.index.get(&key).into_iter().flatten();
-        let entries = places.map(|&place| state.store.get(place));
+        // What tells of another stays: by it a copy knows that an entry is not lost.
+        let entries = places.map(|&place| state.store.get(place)).filter(|entry| entry.retracts.is_none());
         entries.filter(|entry| entry.audience.keys() == [key.clone()]).filter_map(|entry| entry.id).collect()
     }
 
@@ -175,7 +182,7 @@ impl Log {
     pub fn take_back(&self, what: TakeBack) -> TakenBack {
         let (mut state, now) = (self.lock(), Instant::now());
         let id = state.store.next_id(now_ms());
-        let request = TakeBackRequest { number: None, what, audience: None };
+        let request = TakeBackRequest { number: None, what, audience: None, coalesce: None };
         self.take_back_at(&mut state, id, request, now, true).taken
     }
 
@@ -188,7 +195,10 @@ impl Log {
         at: Instant,
         delivered: bool,
     ) -> TakeBackOutcome {
-        let TakeBackRequest { number, what, audience } = request;
+        let TakeBackRequest { number, what, audience, coalesce } = request;
+        if let (TakeBack::Event { id, .. }, Some(audience), Some(key)) = (&what, &audience, coalesce) {
+            state.store.supersede(key, audience, *id);
+        }
         let notices = state.store.take_back(&what, audience, self.format());
         let count = notices.iter().filter(|notice| notice.was_kept).count();
         let (mut taken, mut id) = (TakenBack { count }, id);
@@ -217,7 +227,8 @@ impl Log {
         }
         let frame = self.format().draft(&event, published(id)).seal(Some(id));
         let reach = state.reach(&mut event.audience);
-        let extras = Extras { retracts: of.map(Box::new), ..Extras::default() };
+        let extras =
+            Extras { retracts: Some(of.map_or(Retraction::Topic, Retraction::Event)), ..Extras::default() };
         let entry = state.store.push(Some(id), event.audience, frame, at, extras);
         if delivered {
             state.deliver(&entry, reach);
@@ -334,6 +345,16 @@ impl Store {
         count
     }
 
+    /// The event `id` of this key, which is taken back, had superseded what is older, also where it is not known.
+    fn supersede(&mut self, key: Box<str>, audience: &Audience, id: EventId) {
+        let Some(newest) = self.newest.get(&(key, audience.clone())) else { return };
+        if newest.id.is_some_and(|newest| newest.order() < id.order()) {
+            let newest = Arc::clone(newest);
+            newest.superseded.store(true, Ordering::Relaxed);
+            self.forget_state(&newest);
+        }
+    }
+
     /// It is in no snapshot any more, and nothing takes its place.
     fn forget_state(&mut self, entry: &Entry) {
         if let Some(state) = self.state.as_mut().filter(|_| entry.coalesce.is_some()) {
@@ -374,7 +395,7 @@ impl Store {
             expires: None,
             coalesce: None,
             trace: None,
-            retracts: entry.retracts.clone(),
+            retracts: entry.retracts,
             source: None,
             superseded: AtomicBool::new(true),
             is_reset: AtomicBool::new(true),

@@ -140,6 +140,38 @@ fn what_was_taken_back_is_remembered_as_long_as_the_event_that_tells_of_it() {
     assert_eq!(log.size().0, 4);
 }
 
+#[test]
+fn what_a_lost_event_had_superseded_does_not_come_back_in_a_copy_without_it() {
+    let log = Log::following(retention()).retracted_as(notices());
+    log.restart(log.history(), id_of(0), None);
+    log.keep_state(crate::log::StateBounds { keys: 10, bytes: 1 << 20 });
+    let event = |key: &str| Event { coalesce: Some(key.into()), ..Event::new(audience(&["a"]), key) };
+    let place = |at: usize, what: RecordKind| LogRecord { id: id_of(at), what, age: Duration::ZERO };
+    let take_back = |at: usize, coalesce: &str| {
+        let what = TakeBack::Event { topic: name("a"), id: id_of(at) };
+        let coalesce = Some(coalesce.into());
+        RecordKind::TakeBack(TakeBackRequest {
+            number: None,
+            what,
+            audience: Some(audience(&["a"])),
+            coalesce,
+        })
+    };
+    // Behind each of the first two stood another of its key, which was deleted.
+    let places = [
+        (1, RecordKind::Event(event("old"))),
+        (3, RecordKind::Event(event("new"))),
+        (5, take_back(2, "old")),
+        (6, take_back(2, "new")),
+    ];
+    log.append_at(places.into_iter().map(|(at, what)| place(at, what)).collect());
+    let read = |(name, data): (String, String)| if name.is_empty() { data } else { name };
+    let replayed: Vec<String> = self::read(&log, &topic("a"), "2-0").into_iter().map(read).collect();
+    assert_eq!(replayed, ["new", "gone"]);
+    let all = (Position(0), log.head().position);
+    assert_eq!(log.snapshot(&[topic("a")], all, 9, usize::MAX).entries.len(), 1);
+}
+
 /// A place of the stream in Redis.
 #[derive(Clone)]
 enum Place {
@@ -163,6 +195,7 @@ fn record(id: EventId, place: &Place) -> Option<LogRecord> {
             number: None,
             what: what.clone(),
             audience: Some(audience(topics)),
+            coalesce: None,
         }),
     };
     Some(LogRecord { id, what, age: Duration::ZERO })

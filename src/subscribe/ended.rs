@@ -2,6 +2,7 @@
 
 use crate::auth::Grant;
 use crate::event::{Key, Name, TopicFilter};
+use crate::log::Position;
 use crate::subscribe::admit::Start;
 use crate::subscribe::refusal::Refusal;
 use crate::subscribe::streams::Streams;
@@ -20,17 +21,26 @@ impl Streams {
             return Ok(());
         }
         let after = if let Start::At(cursor) = start { Some(cursor.position) } else { None };
-        // A replay goes as far as the end.
-        let missed = |topic: &Name, after| {
-            let replay = self.log.replay(&[Key::Topic(topic.clone())], after, 1, usize::MAX);
-            replay.is_ok_and(|replay| !replay.entries.is_empty())
-        };
         let is_over = |topic: &Name| {
             let end = ended.iter().find(|(name, _)| name == topic);
-            end.is_some_and(|(_, end)| after.is_none_or(|after| after >= *end || !missed(topic, after)))
+            end.is_some_and(|(_, end)| after.is_none_or(|after| !self.stands_between(topic, after, *end)))
         };
         topics.retain(|topic| topic.is_pattern() || !is_over(topic.name()));
         let assigned = || self.log.enter(&grant.keys(&[]), self.log.head().position).0;
         if topics.is_empty() && assigned().is_empty() { Err(Refusal::Ended) } else { Ok(()) }
+    }
+
+    /// Whether there is anything for the readers of `topic` behind `after` and before its `end`.
+    fn stands_between(&self, topic: &Name, mut after: Position, end: Position) -> bool {
+        let key = [Key::Topic(topic.clone())];
+        while after < end {
+            // It goes as far as the next end, of which there may be several where the topic began anew.
+            let Ok(replay) = self.log.replay(&key, after, 1, usize::MAX) else { return false };
+            if !replay.entries.is_empty() {
+                return true;
+            }
+            after = replay.change.map_or(end, |change| change.position);
+        }
+        false
     }
 }

@@ -88,6 +88,7 @@
 //! | `tickets.rs` | tickets: made, redeemed once, known by their cookie |
 //! | `tls.rs` | TLS on the public listener: real clients, certificates that are renewed |
 //! | `topic_ends.rs` | topics that end: their readers are told and lose them, and later ones do not get them |
+//! | `topic_model.rs` | taking back, ends of topics and snapshots by seeded schedules, against a plain model |
 //! | `webhooks.rs` | webhooks: what a receiver gets, its signature, receivers that fail, hang and lie |
 //! | `while_open.rs` | a grant that ends, is renewed or taken back under an open stream |
 
@@ -181,5 +182,6 @@ mod tenants;
 mod tickets;
 mod tls;
 mod topic_ends;
+mod topic_model;
 mod webhooks;
 mod while_open;

@@ -257,3 +257,24 @@ async fn an_instance_that_was_cut_off_when_its_last_entry_was_taken_back_misses_
     is_retracted(&stream.event().await, "a", &also);
     assert_eq!(stream.event().await.data(), "after");
 }
+
+#[tokio::test]
+async fn a_record_that_names_a_deleted_entry_outlives_its_topic() {
+    let redis = Redis::start().await;
+    let wire = Wire::to(([127, 0, 0, 1], redis.port).into()).await;
+    let through = format!("[redis]\nurl = \"redis://{}\"\n[redis.stream]\n", wire.address);
+    let (one, cut) = (start(&section(&redis)).await, start(&through).await);
+    let mut stream = listening(&cut, "/events?topic=a").await;
+    let last = publish(&one, &["a"], "the last that is read").await;
+    stream.event().await;
+    wire.cut();
+    assert_eq!(retract(&one, &format!("/topics/a/events/{last}")).await, 1);
+    assert_eq!(retract(&one, "/topics/a").await, 0, "what tells of another is no event");
+    publish(&one, &["a"], "after").await;
+    wire.mend();
+    // Nothing is lost: the entry is named by what stands behind it.
+    is_retracted(&stream.event().await, "a", &last);
+    let all = stream.event().await;
+    assert!(all.is("retracted") && all.json() == json!({ "topic": "a" }), "{all:?}");
+    assert_eq!(stream.event().await.data(), "after");
+}
