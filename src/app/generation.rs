@@ -142,7 +142,7 @@ pub(super) fn build_internal(
         keys,
         base.publish(config.internal.max_batch),
         Arc::clone(&base.log),
-        (Arc::clone(&base.control), Arc::clone(&base.recordings)),
+        (Arc::clone(&base.control), Arc::clone(&base.topic_list), Arc::clone(&base.recordings)),
         probes,
         last.clone(),
     )
@@ -155,7 +155,6 @@ pub(super) fn build_internal(
         internal = internal.with_dashboard(server::Dashboard {
             keys,
             board: base.board(config),
-            topics: Arc::clone(&base.topic_list),
             gates: Arc::clone(&side.gates),
             streams: config.streams.clone(),
             jwt: config.auth.jwt.clone(),

@@ -40,7 +40,7 @@ pub use crate::control::revoke::{BadRevoke, Revoked};
 pub use crate::control::service::Control;
 pub use crate::control::take_back::{TakeBackBus, TakeBackError, TakeBackRecord, TakeBacks};
 pub use crate::control::topic_end::{TopicEndError, TopicEnds};
-pub use crate::control::topic_list::{ListedTopic, MAX_TOPICS, TopicList, TopicPage};
+pub use crate::control::topic_list::{ListedTopic, MAX_TOPICS, OccupiedTopics, TopicList, TopicPage};
 pub use crate::control::topics::{
     BadTopics, HolderTopics, TopicAssignments, TopicBus, TopicBusError, TopicEditError, parse_change,
     parse_page_change, parse_set,

@@ -57,6 +57,14 @@ impl HookDoor {
         self.pusher.as_ref()?.find(id)
     }
 
+    /// Whether a request of a Pusher library is signed, as far as can be said without a body.
+    pub(in crate::server) fn admit_pusher(
+        app: &PusherAppDoor,
+        head: &request::Parts,
+    ) -> Result<(), ApiProblem> {
+        app.admit(pusher_request(head)).map_err(ApiProblem::hook_denied)
+    }
+
     /// Answers a request of a Pusher library; with `batch` its body has several events.
     pub(in crate::server) async fn answer_pusher(
         &self,
@@ -65,11 +73,13 @@ impl HookDoor {
         body: impl ReadableBody,
         batch: bool,
     ) -> Result<FullResponse, ApiProblem> {
-        let (path, query) = (head.uri.path(), head.uri.query());
-        let request = PusherRequest { method: head.method.as_str(), path, query };
-        app.admit(request).map_err(ApiProblem::hook_denied)?;
+        Self::admit_pusher(app, head)?;
         let body = self.body.read(body).await?;
         let apps = self.pusher.as_ref().ok_or_else(ApiProblem::no_app)?;
-        respond::pusher_taken(apps.take(app, request, &body, batch).await)
+        respond::pusher_taken(apps.take(app, pusher_request(head), &body, batch).await)
     }
+}
+
+fn pusher_request(head: &request::Parts) -> PusherRequest<'_> {
+    PusherRequest { method: head.method.as_str(), path: head.uri.path(), query: head.uri.query() }
 }

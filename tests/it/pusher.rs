@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Program, listening, request, start};
+use crate::harness::{Daemon, Program, Redis, Stream, eventually, listening, request, start};
+use crate::publish::PEOPLE;
 
 const APP: [&str; 3] = ["123456", "278d425bdf160c739803", "7ad3773142a6692b25b8"];
 
-async fn daemon() -> Daemon {
+fn config() -> String {
     let [id, key, secret] = APP;
     let app = format!("[[internal.pusher]]\napp_id = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n");
-    start(&format!("{app}[internal]\nmax_batch = 20\n")).await
+    format!("{PEOPLE}{app}[internal]\nmax_batch = 20\n")
+}
+
+async fn daemon() -> Daemon {
+    start(&config()).await
 }
 
 #[tokio::test]
@@ -75,18 +80,164 @@ async fn publishes(library: impl Fn(&[&str]) -> Program, refused: Value) {
     assert_eq!(daemon.metric("sidestream_publishes_total", &["pusher:123456"]).await, 3.0);
 }
 
+/// Streams of three topics: two users on one, one of them twice, and nobody in particular.
+async fn readers(daemon: &Daemon) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    for query in [
+        "topic=presence-room&user=a&session=s",
+        "topic=presence-room&user=b&session=s",
+        "topic=presence-room&user=b&session=s",
+        "topic=presence-hall&user=c&session=s",
+        "topic=news&user=a&session=s",
+    ] {
+        streams.push(listening(daemon, &format!("/people?{query}")).await);
+    }
+    streams
+}
+
+#[tokio::test]
+async fn nodes_pusher_asks_which_channels_are_occupied_and_by_whom() {
+    let daemon = daemon().await;
+    let _streams = readers(&daemon).await;
+    let [id, key, secret] = APP;
+    let mut pusher =
+        Program::node("pusher_publisher.mjs", &[&daemon.internal.port().to_string(), id, key, secret]);
+    let mut get = async |get: Value| {
+        pusher.tell(&json!({ "get": get })).await;
+        let said = pusher.json().await;
+        let body = said["body"].as_str().map(|body| serde_json::from_str(body).expect("JSON"));
+        (said["status"].as_u64(), body.unwrap_or(Value::Null))
+    };
+    let all = json!({ "channels": { "news": {}, "presence-hall": {}, "presence-room": {} } });
+    assert_eq!(get(json!({ "path": "/channels" })).await, (Some(200), all));
+    let counted = json!({ "filter_by_prefix": "presence-", "info": "user_count" });
+    let expected =
+        json!({ "channels": { "presence-hall": { "user_count": 1 }, "presence-room": { "user_count": 2 } } });
+    assert_eq!(get(json!({ "path": "/channels", "params": counted })).await, (Some(200), expected));
+    let of_one = json!({ "filter_by_prefix": "new", "info": "subscription_count" });
+    let expected = json!({ "channels": { "news": { "subscription_count": 1 } } });
+    assert_eq!(get(json!({ "path": "/channels", "params": of_one })).await, (Some(200), expected));
+
+    let both = json!({ "info": "user_count,subscription_count" });
+    let room = get(json!({ "path": "/channels/presence-room", "params": both })).await;
+    assert_eq!(room, (Some(200), json!({ "occupied": true, "user_count": 2, "subscription_count": 3 })));
+    let empty = get(json!({ "path": "/channels/elsewhere" })).await;
+    assert_eq!(empty, (Some(200), json!({ "occupied": false })));
+    let users = get(json!({ "path": "/channels/presence-room/users" })).await;
+    assert_eq!(users, (Some(200), json!({ "users": [{ "id": "a" }, { "id": "b" }] })));
+
+    // What Pusher does not answer either.
+    for bad in [
+        json!({ "path": "/channels", "params": { "info": "user_count" } }),
+        json!({ "path": "/channels", "params": { "info": "cache" } }),
+        json!({ "path": "/channels/news", "params": { "info": "user_count" } }),
+        json!({ "path": "/channels/news/users" }),
+    ] {
+        let (status, said) = get(bad.clone()).await;
+        assert_eq!(status, Some(400), "{bad}: {said}");
+        assert!(said["error"].is_string(), "{bad}: {said}");
+    }
+    assert_eq!(get(json!({ "path": "/nowhere" })).await.0, Some(404));
+}
+
+#[tokio::test]
+async fn pythons_pusher_asks_which_channels_are_occupied_and_by_whom() {
+    let daemon = daemon().await;
+    let _streams = readers(&daemon).await;
+    let port = daemon.internal.port().to_string();
+    let [id, key, secret] = APP;
+    let mut pusher = Program::python("pusher_publisher.py", &[&port, id, key, secret]);
+    let mut ask = async |line: Value| {
+        pusher.tell(&line).await;
+        let said = pusher.json().await;
+        (said["status"].clone(), said["body"].as_str().expect("a text").to_owned())
+    };
+    for (line, expected) in [
+        (
+            json!({ "channels_info": ["presence-", ["user_count"]] }),
+            json!({ "channels": { "presence-hall": { "user_count": 1 }, "presence-room": { "user_count": 2 } } }),
+        ),
+        (
+            json!({ "channel_info": ["presence-room", ["user_count", "subscription_count"]] }),
+            json!({ "occupied": true, "user_count": 2, "subscription_count": 3 }),
+        ),
+        (json!({ "users_info": ["presence-hall"] }), json!({ "users": [{ "id": "c" }] })),
+    ] {
+        let (status, body) = ask(line.clone()).await;
+        assert_eq!(status, 200, "{line}: {body}");
+        assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON"), expected, "{line}");
+    }
+    let (status, said) = ask(json!({ "channels_info": ["", ["user_count"]] })).await;
+    assert_eq!(
+        (status, said.contains("presence channels only")),
+        (json!("PusherBadRequest"), true),
+        "{said}"
+    );
+
+    let mut stranger =
+        Program::python("pusher_publisher.py", &[&port, id, key, "another-secret-of-somebody"]);
+    stranger.tell(&json!({ "channels_info": [] })).await;
+    assert_eq!(stranger.json().await["status"], "PusherBadAuth");
+}
+
+#[tokio::test]
+async fn channels_of_all_instances_are_told_or_none_are() {
+    let redis = Redis::start().await;
+    let config = config() + &redis.section();
+    let (one, two) = tokio::join!(start(&config), start(&config));
+    let _here = listening(&one, "/people?topic=presence-room&user=a&session=s").await;
+    let _there = listening(&two, "/people?topic=presence-room&user=b&session=s").await;
+    let _both = listening(&two, "/people?topic=presence-room&user=a&session=s").await;
+    let asked = "/apps/123456/channels";
+    let query = "filter_by_prefix=presence-&info=user_count,subscription_count";
+    let both_answer = async || {
+        let answer = signed_get(&one, asked, query).await;
+        let room = answer.1["channels"]["presence-room"].clone();
+        (room == json!({ "user_count": 2, "subscription_count": 3 })).then_some(())
+    };
+    eventually("both instances are counted", both_answer).await;
+    // An instance that is there and does not answer.
+    two.signal("STOP");
+    let (status, said) = signed_get(&one, asked, query).await;
+    assert_eq!(status, 503, "{said}");
+    let (status, said) = signed_get(&one, "/apps/123456/channels/presence-room", "").await;
+    assert_eq!(status, 503, "{said}");
+}
+
+/// The same request without a body.
+async fn signed_get(daemon: &Daemon, path: &str, query: &str) -> (u16, Value) {
+    let [_, key, secret] = APP;
+    let now = now();
+    // In the order of their names.
+    let (before, after): (Vec<&str>, Vec<&str>) =
+        query.split('&').filter(|one| !one.is_empty()).partition(|one| *one < "auth");
+    let own = [format!("auth_key={key}"), format!("auth_timestamp={now}"), "auth_version=1.0".to_owned()];
+    let all: Vec<&str> = before.into_iter().chain(own.iter().map(String::as_str)).chain(after).collect();
+    let query = all.join("&");
+    let signature = signature(secret, &format!("GET\n{path}\n{query}"));
+    let target = format!("{path}?{query}&auth_signature={signature}");
+    let answer = request(daemon.internal, "GET", &target, &[], b"").await;
+    (answer.status, answer.json())
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+fn signature(secret: &str, text: &str) -> String {
+    let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+    data_encoding::HEXLOWER.encode(aws_lc_rs::hmac::sign(&hmac, text.as_bytes()).as_ref())
+}
+
 /// A request as a library signs it.
 async fn signed(daemon: &Daemon, path: &str, body: &str) -> (u16, Value) {
     let [_, key, secret] = APP;
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = now();
     let query = format!(
         "auth_key={key}&auth_timestamp={now}&auth_version=1.0&body_md5={}",
         data_encoding::HEXLOWER.encode(&md5::compute(body).0)
     );
-    let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
-    let signature = aws_lc_rs::hmac::sign(&hmac, format!("POST\n{path}\n{query}").as_bytes());
-    let signature = data_encoding::HEXLOWER.encode(signature.as_ref());
+    let signature = signature(secret, &format!("POST\n{path}\n{query}"));
     let target = format!("{path}?{query}&auth_signature={signature}");
     let answer = request(daemon.internal, "POST", &target, &[], body.as_bytes()).await;
     (answer.status, answer.json())

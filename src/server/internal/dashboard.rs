@@ -123,7 +123,7 @@ impl Internal {
                 let search = query.text("search").unwrap_or_default();
                 let limit = query.number("limit", 1, MAX_TOPICS)?.unwrap_or(TOPICS);
                 query.end()?;
-                full(respond::ok(&dashboard.topics.page(&search, limit).await))
+                full(respond::ok(&self.topics.page(&search, limit).await))
             }
             DashboardHandler::Configuration => {
                 query.end()?;

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use crate::auth::{Gates, Publisher};
 use crate::config;
-use crate::control::TopicList;
 use crate::dashboard::{Board, DashboardKeys};
 
 /// All that the dashboard needs beside the listener's own parts.
 pub struct Dashboard {
     pub keys: DashboardKeys,
     pub board: Arc<Board>,
-    pub topics: Arc<TopicList>,
     pub gates: Arc<Gates>,
     pub streams: Vec<config::Stream>,
     pub jwt: Option<config::Jwt>,

@@ -8,7 +8,7 @@ use metrics::Gauge;
 use crate::auth::{Publisher, PublisherKeys, Tickets};
 use crate::capture::Recordings;
 use crate::config;
-use crate::control::{Control, TakeBacks, TopicEnds};
+use crate::control::{Control, TakeBacks, TopicEnds, TopicList};
 use crate::dashboard::DashboardKeys;
 use crate::log::Log;
 use crate::publish::PublishService;
@@ -32,6 +32,7 @@ pub struct Internal {
     pub(super) publish: PublishService,
     pub(super) hooks: Option<Arc<HookDoor>>,
     pub(super) control: Arc<Control>,
+    pub(super) topics: Arc<TopicList>,
     pub(super) take_backs: Option<(Arc<TakeBacks>, Arc<TopicEnds>)>,
     pub(super) recordings: Arc<Recordings>,
     pub(super) head_timeout: Duration,
@@ -52,7 +53,7 @@ impl Internal {
         keys: PublisherKeys,
         publish: PublishService,
         log: Arc<Log>,
-        (control, recordings): (Arc<Control>, Arc<Recordings>),
+        (control, topics, recordings): (Arc<Control>, Arc<TopicList>, Arc<Recordings>),
         probes: Probes,
         close: Drain,
     ) -> Self {
@@ -64,6 +65,7 @@ impl Internal {
             publish,
             hooks: None,
             control,
+            topics,
             take_backs: None,
             recordings,
             head_timeout: section.head_timeout,

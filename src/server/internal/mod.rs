@@ -16,6 +16,7 @@ mod live;
 mod openapi;
 mod presence;
 mod publish;
+mod pusher;
 mod query;
 mod reload;
 mod routes;

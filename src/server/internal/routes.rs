@@ -20,6 +20,8 @@ pub(super) enum Handler {
     Pusher {
         batch: bool,
     },
+    /// What a Pusher library asks.
+    PusherReads(PusherRead),
     Liveness,
     Readiness(ReadyFor),
     Metrics,
@@ -64,6 +66,14 @@ pub(super) enum DashboardHandler {
     Explain,
     /// One of the other routes.
     Api,
+}
+
+/// What a Pusher library asks of an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum PusherRead {
+    Channels,
+    Channel,
+    Users,
 }
 
 /// What is done with the topics of a holder.
@@ -138,8 +148,8 @@ static ROUTES: &[ApiRoute] = {
     use Handler::{
         ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, CloseTopic, Connection,
         ConnectionCount, Connections, Dashboard, Description, Hook, Liveness, Metrics, MintTicket, OpenTopic,
-        Page, PageFile, Position, Presence, PresentUsers, Pusher, Readiness, Reload, Revoke, StopCapture,
-        TakeBackEvent, TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
+        Page, PageFile, Position, Presence, PresentUsers, Pusher, PusherReads, Readiness, Reload, Revoke,
+        StopCapture, TakeBackEvent, TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -150,6 +160,9 @@ static ROUTES: &[ApiRoute] = {
         at("/hooks/{hook}").access(Access::Own).post(Hook),
         at("/apps/{app}/events").access(Access::Own).post(Pusher { batch: false }),
         at("/apps/{app}/batch_events").access(Access::Own).post(Pusher { batch: true }),
+        at("/apps/{app}/channels").access(Access::Own).get(PusherReads(PusherRead::Channels)),
+        at("/apps/{app}/channels/{channel}/users").access(Access::Own).get(PusherReads(PusherRead::Users)),
+        at("/apps/{app}/channels/{channel}").access(Access::Own).get(PusherReads(PusherRead::Channel)),
         at("/healthz").access(Access::Open).get(Liveness),
         at("/readyz").access(Access::Open).get(Readiness(ReadyFor::Serving)),
         at("/readyz/events").access(Access::Open).get(Readiness(ReadyFor::Events)),

@@ -119,6 +119,7 @@ impl Internal {
                 let app = names.first().and_then(|name| door.pusher_app(name.as_str()));
                 door.answer_pusher(app.ok_or_else(ApiProblem::no_app)?, head, body, batch).await
             }
+            Handler::PusherReads(read) => self.pusher_asks(read, &found, head).await,
             Handler::Liveness => Ok(Probes::liveness()),
             Handler::Readiness(purpose) => Ok(self.probes.readiness(purpose)),
             Handler::Metrics => Ok(self.probes.metrics(&self.log)),
@@ -184,6 +185,7 @@ impl Internal {
             | Handler::MintTicket
             | Handler::Hook
             | Handler::Pusher { .. }
+            | Handler::PusherReads(_)
             | Handler::Reload
             | Handler::TakeBackEvent
             | Handler::TakeBackTopic

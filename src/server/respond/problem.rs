@@ -330,4 +330,8 @@ impl ApiProblem {
         let say = "no instance that has answered has this client, and not all have: ask again";
         Self::not_now("not_all_answered", say)
     }
+
+    pub(in crate::server) fn not_all_answered() -> Self {
+        Self::not_now("not_all_answered", "not every instance has answered: ask again")
+    }
 }
