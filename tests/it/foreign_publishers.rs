@@ -120,7 +120,7 @@ async fn laravels_broadcaster_publishes_and_its_own_page_is_excepted() {
 }
 
 /// A backend with this page and Turbo's script.
-fn page(html: &str) -> String {
+pub(crate) fn page(html: &str) -> String {
     let turbo = repository().join("tests/node/node_modules/@hotwired/turbo/dist/turbo.es2017-umd.js");
     format!(
         "const turbo = require('fs').readFileSync({});\nconst server = http.createServer((request, response) => {{\n\

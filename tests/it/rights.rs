@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, Node, Stream, holds_for, listening, request};
+use crate::harness::{Answer, Browser, Daemon, Node, Stream, eventually, holds_for, listening, request};
 use crate::jwt::{SECRET, at, token};
 use crate::while_open::{ended, revoke};
 
@@ -158,4 +158,35 @@ const server = http.createServer((req, res) => {
     assert_eq!(daemon.metric("sidestream_streams_refused_total", &["backend_refused"]).await, 7.0);
     assert_eq!(daemon.metric("sidestream_streams_refused_total", &["auth_unavailable"]).await, 5.0);
     daemon.logged("stream refused: the application answered 404").await;
+}
+
+#[tokio::test]
+async fn an_event_source_gives_up_where_the_application_says_no_for_good_and_only_there() {
+    const APP: &str = r#"
+const page = `<!doctype html><script>
+    var gone = new EventSource('/gone?c=404'), later = new EventSource('/later?c=503');
+</script>`;
+const server = http.createServer((req, res) => {
+    const status = Number(new URL(req.url, 'http://app').searchParams.get('c')) || 200;
+    res.writeHead(status, { 'content-type': 'text/html' });
+    res.end(page);
+});
+"#;
+    let app = Node::start(APP).await;
+    let routes = ["gone", "later"].map(|path| {
+        format!("[[stream]]\npath = \"/{path}\"\nauth = \"backend\"\ntopics = [\"c:{{query.c}}\"]\n")
+    });
+    let more = "[auth.backend]\nurl = \"/me\"\n[sse]\nretry_min = \"100ms\"\nretry_max = \"200ms\"\n";
+    let daemon = Daemon::start(&app.config(&(routes.concat() + more))).await;
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", daemon.public)).await;
+    browser.until("gone.readyState === EventSource.CLOSED").await;
+    eventually("it comes back where it may be let in later", async || {
+        let asked = browser.requested().await;
+        (asked.iter().filter(|one| *one == "GET /later").count() >= 4).then_some(())
+    })
+    .await;
+    let asked = browser.requested().await;
+    assert_eq!(asked.iter().filter(|one| *one == "GET /gone").count(), 1);
+    assert_eq!(browser.evaluate("later.readyState !== EventSource.CLOSED").await, json!(true));
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Daemon, Stream, request, within};
+use crate::foreign_publishers::page;
+use crate::harness::{Browser, Daemon, Node, Stream, request, within};
 
 const KEY: &str = "a key of the application, of more than thirty-two bytes";
 const BASE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -109,6 +110,37 @@ async fn a_name_that_rails_has_signed_opens_its_stream_and_no_other() {
     let foreign = [("origin", "https://evil.example")];
     let foreign = request(daemon.public, "GET", &path("/turbo", &names["own"]), &foreign, b"").await;
     assert_eq!(foreign.json()["reason"], "origin_not_allowed");
+}
+
+#[tokio::test]
+async fn turbos_own_element_hears_by_a_signed_name_and_gives_up_with_a_forged_one() {
+    let names = signed("room:1").await;
+    let element = |kind: &str| {
+        format!("<turbo-stream-source src=\"{}\"></turbo-stream-source>", path("/turbo", &names[kind]))
+    };
+    let html = format!(
+        "<!doctype html><script src=\"/turbo.js\"></script>{}{}<div id=\"messages\"></div>",
+        element("own"),
+        element("other")
+    );
+    let backend = Node::start(&page(&html)).await;
+    let daemon = Daemon::start(&backend.config(&config())).await;
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", daemon.public)).await;
+    let state = |nth: usize, state: u8| {
+        let source = format!("document.querySelectorAll('turbo-stream-source')[{nth}].streamSource");
+        format!("{source}.readyState === {state}")
+    };
+    browser.until(&state(0, 1)).await;
+    browser.until(&state(1, 2)).await;
+    let mut shown = Vec::new();
+    for text in ["first", "second"] {
+        shown.push(text.to_owned());
+        let template = format!("<template><p>{text}</p></template>");
+        let html = format!("<turbo-stream action=\"append\" target=\"messages\">{template}</turbo-stream>");
+        daemon.publish(&json!({ "topic": "room:1", "data": html })).await;
+    }
+    browser.shows("#messages p", &shown).await;
 }
 
 #[tokio::test]
