@@ -180,6 +180,12 @@ impl<'r, 'a> SectionReader<'r, 'a> {
         self.reader.environment.foreign(name).map(str::to_owned)
     }
 
+    /// Whether the platform said it, by `PORT`.
+    pub(super) fn is_of_the_platform(&self, key: &str) -> bool {
+        let place = self.reader.places.get(&join(&self.full, key));
+        matches!(place, Some(Some(Location::Variable(name))) if name == PORT)
+    }
+
     /// As [`report`](Self::report), but the configuration is taken all the same.
     pub(super) fn warn(
         &mut self,

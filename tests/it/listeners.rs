@@ -436,10 +436,24 @@ async fn the_variable_port_says_where_the_public_listener_is_unless_it_is_config
     assert!(checked.stdout.contains("  public    127.0.0.1:1 in front of"), "{checked:?}");
     for (value, says) in [
         ("http", "`PORT` must be a port from 0 to 65535"),
-        ("9", "the backend http://127.0.0.1:9 is sidestream's own public listener"),
+        (
+            "9",
+            "the backend http://127.0.0.1:9 is sidestream's own public listener: the variable PORT puts the public one at \
+             0.0.0.0:9\n",
+        ),
+        ("9", "= if PORT is the application's, unset it for sidestream, or say where sidestream listens"),
+        (
+            "8081",
+            "the public and the internal listener cannot share 127.0.0.1:8081: the variable PORT puts the public one at \
+             0.0.0.0:8081\n",
+        ),
     ] {
         let refused = Shell::run(&["check", "--backend", "http://127.0.0.1:9"], &[("PORT", value)], "").await;
         assert_eq!(refused.code, Some(1));
         assert!(refused.stderr.contains(says), "{refused:?}");
     }
+    let configured = [("PORT", "9"), ("SIDESTREAM_PUBLIC_LISTEN", "127.0.0.1:9")];
+    let refused = Shell::run(&["check", "--backend", "http://127.0.0.1:9"], &configured, "").await;
+    assert!(refused.stderr.contains("sidestream's own public listener\n"), "{refused:?}");
+    assert!(!refused.stderr.contains("PORT"), "it was not asked: {refused:?}");
 }

@@ -36,20 +36,31 @@ pub(super) fn check_addresses(s: &mut SectionReader<'_, '_>, public: &Public, in
             );
         }
     }
+    // Who has set `PORT` for the application has not chosen this address.
+    let port = s.is_of_the_platform("public.listen");
+    let at = public.listen.first().filter(|_| port);
+    let by_port = at.map(|at| format!(": the variable PORT puts the public one at {at}")).unwrap_or_default();
+    let cure = |cure: &str| match port {
+        true => "if PORT is the application's, unset it for sidestream, or say where sidestream listens: \
+                 public.listen, or --listen"
+            .to_owned(),
+        false => cure.to_owned(),
+    };
     let is_public = |address: &&ListenAddress| public.listen.iter().any(|public| public.overlaps(address));
     if let Some(address) = internal.listen.iter().find(is_public) {
         s.report(
             &["internal.listen", "public.listen"],
-            format!("the public and the internal listener cannot share {address}"),
-            Some("the internal listener takes what is published: give it an address of its own".to_owned()),
+            format!("the public and the internal listener cannot share {address}{by_port}"),
+            Some(cure("the internal listener takes what is published: give it an address of its own")),
         );
     }
     if let Some((name, message)) = loops(public, internal) {
-        s.report(
-            &["public.backend", &format!("{name}.listen")],
-            message,
-            Some("give the address of the application, or listen on another port".to_owned()),
-        );
+        let elsewhere = "give the address of the application, or listen on another port";
+        let (message, cure) = match name {
+            "public" => (message + &by_port, cure(elsewhere)),
+            _ => (message, elsewhere.to_owned()),
+        };
+        s.report(&["public.backend", &format!("{name}.listen")], message, Some(cure));
     }
 }
 
