@@ -44,10 +44,17 @@ pub(in crate::server) fn count_unreadable(
     error: &hyper::Error,
 ) -> Option<&'static str> {
     let reason = match error {
-        error if error.is_parse_too_large() => "head_too_large",
+        error if error.is_parse_too_large() => return Some(count_large_head(listener)),
         error if error.is_parse() => "malformed",
         _ => return None,
     };
     metrics::counter!(HTTP_PARSER_REFUSED, "listener" => listener, "reason" => reason).increment(1);
     Some(reason)
+}
+
+/// Counts a request whose head is larger than `public.max_head`; gives the metric's word for it.
+pub(in crate::server) fn count_large_head(listener: &'static str) -> &'static str {
+    let reason = "head_too_large";
+    metrics::counter!(HTTP_PARSER_REFUSED, "listener" => listener, "reason" => reason).increment(1);
+    reason
 }

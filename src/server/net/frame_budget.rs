@@ -12,6 +12,9 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::server::net::frames::{FramePiece, Frames};
+use crate::server::net::refused_heads::RefusedHeads;
+
 /// What a client may spend at once, in frames; as much as nghttp2 allows.
 const BURST: u64 = 10_000;
 /// And in the long run.
@@ -22,13 +25,13 @@ const RESET: u64 = 10;
 const EARNS: u64 = 1024;
 
 const PREFACE: usize = 24;
-const HEADER: usize = 9;
 
-/// A socket whose client is held to the budget.
+/// A socket whose client is held to the budget, and to whom it is seen when a head is refused.
 pub(in crate::server) struct FrameBudget<I> {
     io: I,
     budget: Budget,
     frames: Frames,
+    refused: RefusedHeads,
     exceeded: FramesExceeded,
 }
 
@@ -79,56 +82,35 @@ impl Budget {
     }
 }
 
-/// Where in the client's frames we are.
-struct Frames {
-    /// Bytes that are no frame's header.
-    skip: usize,
-    header: [u8; HEADER],
-    known: usize,
-}
-
-impl Frames {
-    fn new() -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], known: 0 }
-    }
-
-    /// Looks at what came next.
-    fn look(&mut self, mut bytes: &[u8], now: Instant, budget: &mut Budget) -> Result<(), TooManyFrames> {
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let some = self.skip.min(bytes.len());
-                self.skip -= some;
-                bytes = &bytes[some..];
-                continue;
-            }
-            let some = (HEADER - self.known).min(bytes.len());
-            self.header[self.known..self.known + some].copy_from_slice(&bytes[..some]);
-            self.known += some;
-            bytes = &bytes[some..];
-            if self.known == HEADER {
-                self.known = 0;
-                let [a, b, c, kind, ..] = self.header;
-                self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                match kind {
-                    // A part of a body; an empty one is none.
-                    0 if self.skip > 0 => budget.earn(self.skip),
-                    // A request.
-                    1 => {}
-                    3 => budget.spend(RESET, now)?,
-                    _ => budget.spend(1, now)?,
-                }
-            }
+/// Looks at what came next from the client.
+fn look(
+    frames: &mut Frames,
+    mut bytes: &[u8],
+    now: Instant,
+    budget: &mut Budget,
+) -> Result<(), TooManyFrames> {
+    while let Some(piece) = frames.next(&mut bytes) {
+        let FramePiece::Head(frame) = piece else { continue };
+        match frame.kind {
+            // A part of a body; an empty one is none.
+            0 if frame.length > 0 => budget.earn(frame.length),
+            // A request.
+            1 => {}
+            3 => budget.spend(RESET, now)?,
+            _ => budget.spend(1, now)?,
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl<I> FrameBudget<I> {
-    pub(in crate::server) fn new(io: I) -> Self {
+    /// `refused` hears of each request whose head was too large.
+    pub(in crate::server) fn new(io: I, refused: Box<dyn Fn() + Send>) -> Self {
         Self {
             io,
             budget: Budget::new(Instant::now()),
-            frames: Frames::new(),
+            frames: Frames::behind(PREFACE),
+            refused: RefusedHeads::new(refused),
             exceeded: FramesExceeded::default(),
         }
     }
@@ -143,7 +125,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for FrameBudget<I> {
         let this = self.get_mut();
         let before = into.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, into))?;
-        let looked = this.frames.look(&into.filled()[before..], Instant::now(), &mut this.budget);
+        let looked = look(&mut this.frames, &into.filled()[before..], Instant::now(), &mut this.budget);
         Poll::Ready(looked.map_err(|why| {
             this.exceeded.0.store(true, Ordering::Relaxed);
             io::Error::other(why)
@@ -156,6 +138,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
         this.budget.earn(written);
+        this.refused.look(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -167,6 +150,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
         this.budget.earn(written);
+        let mut left = written;
+        for slice in slices {
+            let some = left.min(slice.len());
+            this.refused.look(&slice[..some]);
+            left -= some;
+        }
         Poll::Ready(Ok(written))
     }
 
@@ -189,6 +178,8 @@ mod tests {
 
     use super::*;
 
+    const HEADER: usize = 9;
+
     fn frame(kind: u8, length: u8) -> Vec<u8> {
         let mut frame = vec![0, 0, length, kind, 0, 0, 0, 0, 0];
         frame.resize(HEADER + usize::from(length), 0);
@@ -197,11 +188,11 @@ mod tests {
 
     /// How many such frames pass at one moment, in pieces of this size.
     fn passing(frame: &[u8], piece: usize, now: Instant, budget: &mut Budget) -> u64 {
-        let mut frames = Frames::new();
-        frames.look(&[0; PREFACE], now, budget).unwrap();
+        let mut frames = Frames::behind(PREFACE);
+        look(&mut frames, &[0; PREFACE], now, budget).unwrap();
         for count in 0..4 * BURST {
             for piece in frame.chunks(piece) {
-                if frames.look(piece, now, budget).is_err() {
+                if look(&mut frames, piece, now, budget).is_err() {
                     return count;
                 }
             }

@@ -67,12 +67,13 @@ pub(in crate::server) fn taking_of_this_stream() -> Option<Taking> {
 }
 
 /// Serves until the client leaves, nothing has been asked for a while, or `goaway` has been given and all is answered.
-/// Each request's task belongs to `tasks`.
+/// Each request's task belongs to `tasks`; `refused` hears of requests that are refused here, because of their heads.
 pub(in crate::server) async fn serve<I, A, F, E>(
     io: I,
     answer: A,
     limits: Http2Limits,
     (goaway, tasks): (&Drain, &Drain),
+    refused: Box<dyn Fn() + Send>,
 ) -> Result<(), Http2Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -87,7 +88,7 @@ where
         Box::pin(answer(request))
     });
     let tasks = Tasks { drain: tasks.clone(), open: Arc::clone(&open), write_timeout: limits.write_timeout };
-    let io = FrameBudget::new(io);
+    let io = FrameBudget::new(io, refused);
     let frames = io.exceeded();
     let serving = http2::Builder::new(tasks)
         .timer(TokioTimer::new())

@@ -17,7 +17,7 @@ use crate::server::net::accept;
 use crate::server::net::accept::Protocol;
 use crate::server::net::certificate::ShownCertificate;
 use crate::server::net::client_socket::ClientSocket;
-use crate::server::net::connection::{ErrorChain, OpenConnection, count_unreadable};
+use crate::server::net::connection::{ErrorChain, OpenConnection, count_large_head, count_unreadable};
 use crate::server::net::current::Current;
 use crate::server::net::http1;
 use crate::server::net::http1::TakenOver;
@@ -256,7 +256,14 @@ impl PublicListener {
         let PublicNotices { closing, stop } = &self.notices;
         // Clients of a connection that is new all the same need it.
         let notice = if closing.has_started() { stop } else { closing };
-        let served = http2::serve(io, answer, transport.http2, (notice, stop)).await;
+        let listener = Arc::clone(self);
+        let refused = Box::new(move || {
+            let reason = count_large_head("public");
+            if let Some(suppressed) = listener.unreadable.pass() {
+                info!(%peer, reason, suppressed, "a request could not be read");
+            }
+        });
+        let served = http2::serve(io, answer, transport.http2, (notice, stop), refused).await;
         let Err(Http2Error { error, flood }) = served else { return };
         let Some(count) = flood else {
             return debug!(%peer, error = %ErrorChain(&error), "connection ended with an error");
