@@ -84,8 +84,8 @@ impl PublicSide {
                 _ => Some(Certificate::keep(files, serving).map_err(io::Error::other)?),
             },
         };
-        let captures =
-            Captures::new(config, &base.recordings, proxy.clone(), Arc::clone(&gates), serving.clone());
+        let verifying = (Arc::clone(&gates), Arc::clone(&base.revocations));
+        let captures = Captures::new(config, &base.recordings, proxy.clone(), verifying, serving.clone());
         let public = server::Public::new(
             &config.public,
             &config.cors,

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, SET_COOKIE};
+use http::header::{
+    ACCEPT_ENCODING, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue,
+    SET_COOKIE,
+};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::auth::{Caller, Denied, Gates, RequestOrigin};
+use crate::auth::{Caller, Denied, Gates, RequestOrigin, Revocations};
 use crate::capture::blocks::BlockEdges;
 use crate::capture::identity;
 use crate::capture::identity::KnownSoFar;
@@ -23,7 +26,7 @@ use crate::capture::recording::{RecordedHead, Recording};
 use crate::capture::recordings::Recordings;
 use crate::capture::route::{CaptureMatch, CaptureRoute, CaptureWay, is_id};
 use crate::config;
-use crate::config::{CaptureAuth, CapturePreset};
+use crate::config::CapturePreset;
 use crate::proxy::{Forwarded, PeekedBody, Proxy, ProxyBody, ProxyError};
 use crate::shutdown::Drain;
 use crate::telemetry;
@@ -41,6 +44,7 @@ pub struct Captures {
     recordings: Arc<Recordings>,
     proxy: Proxy,
     gates: Arc<Gates>,
+    revocations: Arc<Revocations>,
     /// How long a client may be silent within its request's body.
     patience: Duration,
     drain: Drain,
@@ -70,7 +74,7 @@ impl Captures {
         config: &config::Config,
         recordings: &Arc<Recordings>,
         proxy: Proxy,
-        gates: Arc<Gates>,
+        (gates, revocations): (Arc<Gates>, Arc<Revocations>),
         drain: Drain,
     ) -> Option<Arc<Self>> {
         if config.captures.is_empty() {
@@ -78,7 +82,7 @@ impl Captures {
         }
         let routes = config.captures.iter().map(|capture| Arc::new(CaptureRoute::new(capture))).collect();
         let (recordings, patience) = (Arc::clone(recordings), config.proxy.head_timeout);
-        Some(Arc::new(Self { routes, recordings, proxy, gates, patience, drain }))
+        Some(Arc::new(Self { routes, recordings, proxy, gates, revocations, patience, drain }))
     }
 
     /// What a request asks, if it is about a recorded answer.
@@ -89,23 +93,32 @@ impl Captures {
         self.routes.iter().find_map(found)
     }
 
-    /// The answer to a request that [`find`](Self::find) has found. Dropping the future leaves an answer that has been
-    /// asked for to what the route says of readers who leave.
+    /// Whether a preflight is for a request that comes back to an answer or stops one. Others are the backend's.
+    pub fn is_asked_before(&self, preflight: &Request<Incoming>) -> bool {
+        let wanted = preflight.headers().get(ACCESS_CONTROL_REQUEST_METHOD);
+        let wanted = wanted.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+        let is_for = |method| self.routes.iter().any(|route| route.is_asked_before(&method, preflight.uri()));
+        *preflight.method() == Method::OPTIONS && wanted.is_some_and(is_for)
+    }
+
+    /// The answer to a request that [`find`](Self::find) has found, and what whoever verified the caller wants to be
+    /// set on it. Dropping the future leaves an answer that has been asked for to what the route says of readers who
+    /// leave.
     pub async fn answer(
         &self,
         found: CaptureMatch,
         request: Request<Incoming>,
         origin: RequestOrigin,
         caller: &Forwarded,
-    ) -> CaptureAnswer {
+    ) -> (CaptureAnswer, HeaderMap) {
         let CaptureMatch { route, way } = found;
         let (head, body) = request.into_parts();
-        let owner = match self.owner(&route, &head, origin).await {
-            Ok(owner) => owner,
-            Err(denied) => return CaptureAnswer::Denied(denied),
+        let (owner, headers) = match self.owner(&route, &head, origin).await {
+            Ok(verified) => verified,
+            Err(denied) => return (CaptureAnswer::Denied(denied), HeaderMap::new()),
         };
         let goes_on = route.preset == CapturePreset::OpenAi;
-        match way {
+        let answer = match way {
             CaptureWay::Begin(values) => self.begin(&route, values, (head, body), caller, &owner).await,
             CaptureWay::Return { name, at_own_path } => {
                 let recording = self.recordings.find(&route.text, &name, &owner);
@@ -140,7 +153,8 @@ impl Captures {
                     None => CaptureAnswer::Nothing,
                 }
             }
-        }
+        };
+        (answer, headers)
     }
 
     async fn owner(
@@ -148,17 +162,15 @@ impl Captures {
         route: &CaptureRoute,
         head: &Parts,
         origin: RequestOrigin,
-    ) -> Result<Owner, Denied> {
+    ) -> Result<(Owner, HeaderMap), Denied> {
         let by_credentials =
             || Owner::by_credentials(&head.headers, &route.owner_headers, &route.owner_cookies);
-        let auth = match route.auth {
-            CaptureAuth::Credentials => return Ok(by_credentials()),
-            CaptureAuth::Jwt => config::StreamAuth::Jwt,
-            CaptureAuth::Backend => config::StreamAuth::Backend,
-        };
+        let Some(auth) = route.auth.verifier() else { return Ok((by_credentials(), HeaderMap::new())) };
         let verified = self.gates.verify(auth, Caller { request: head, origin, asked: &[] }).await?;
-        let grant = verified.map(|verified| verified.grant);
-        Ok(grant.as_ref().and_then(Owner::by_grant).unwrap_or_else(by_credentials))
+        let Some(verified) = verified else { return Ok((by_credentials(), HeaderMap::new())) };
+        self.revocations.check(&verified.grant, &[])?;
+        let owner = Owner::by_grant(&verified.grant).unwrap_or_else(by_credentials);
+        Ok((owner, verified.headers))
     }
 
     async fn pass(&self, head: Parts, body: Incoming, caller: &Forwarded) -> CaptureAnswer {

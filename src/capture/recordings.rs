@@ -27,7 +27,8 @@ type RouteName = (Arc<str>, Box<str>);
 #[derive(Default)]
 struct Shelf {
     all: HashMap<Box<str>, ListedCapture>,
-    named: HashMap<RouteName, Arc<Recording>>,
+    /// Several may have the same name, each of an owner's own; the newest is the last.
+    named: HashMap<RouteName, Vec<Arc<Recording>>>,
     /// In the order in which they ended.
     ended: VecDeque<Arc<Recording>>,
 }
@@ -69,18 +70,26 @@ impl Recordings {
         let owner = OwnerMark::of(owner)?;
         let recording = Arc::new(Recording::new(id.clone(), Arc::clone(route), owner, max));
         let mut shelf = self.shelf.lock();
-        let mut evicted = Vec::new();
-        while shelf.all.len() >= self.max.load(Ordering::Relaxed) {
-            evicted.push(shelf.evict()?);
+        let (mut evicted, mut full) = (Vec::new(), false);
+        while !full && shelf.all.len() >= self.max.load(Ordering::Relaxed) {
+            let one = shelf.evict();
+            full = one.is_none();
+            evicted.extend(one);
         }
-        shelf.all.insert(id, ListedCapture { recording: Arc::clone(&recording), names: Vec::new() });
+        if !full {
+            shelf.all.insert(id, ListedCapture { recording: Arc::clone(&recording), names: Vec::new() });
+        }
         drop(shelf);
+        // Also where that was not enough, as after a reload with a lower limit.
         self.forget(evicted);
+        if full {
+            return None;
+        }
         metrics::gauge!(telemetry::CAPTURES_KEPT).increment(1);
         Some(recording)
     }
 
-    /// From now on `name` is this one's on its route.
+    /// From now on `name` is this one's on its route, for its owner.
     pub(super) fn name(&self, recording: &Arc<Recording>, name: &str) {
         let mut shelf = self.shelf.lock();
         let key: RouteName = (Arc::clone(&recording.route), name.into());
@@ -89,16 +98,17 @@ impl Recordings {
             return;
         }
         listed.names.push(key.clone());
-        shelf.named.insert(key, Arc::clone(recording));
+        shelf.named.entry(key).or_default().push(Arc::clone(recording));
     }
 
     /// The one that has this name or id on a route, and is this owner's.
     pub(super) fn find(&self, route: &Arc<str>, name: &str, owner: &Owner) -> Option<Arc<Recording>> {
         let shelf = self.shelf.lock();
-        let by_id = || shelf.all.get(name).map(|listed| &listed.recording).filter(|one| one.route == *route);
-        let found = shelf.named.get(&(Arc::clone(route), name.into())).or_else(by_id).cloned();
+        let named = shelf.named.get(&(Arc::clone(route), name.into())).cloned().unwrap_or_default();
+        let by_id = shelf.all.get(name).map(|listed| Arc::clone(&listed.recording));
         drop(shelf);
-        found.filter(|recording| recording.owner.is(owner))
+        let by_id = by_id.filter(|one| one.route == *route);
+        named.into_iter().rev().chain(by_id).find(|one| one.owner.is(owner))
     }
 
     /// So many bytes have come to one, and so many were let go of. Makes room where there are too many.
@@ -167,11 +177,37 @@ impl Shelf {
     fn take(&mut self, id: &str) -> Option<Arc<Recording>> {
         let ListedCapture { recording, names } = self.all.remove(id)?;
         for name in names {
-            if self.named.get(&name).is_some_and(|named| Arc::ptr_eq(named, &recording)) {
+            let Some(named) = self.named.get_mut(&name) else { continue };
+            named.retain(|one| !Arc::ptr_eq(one, &recording));
+            if named.is_empty() {
                 self.named.remove(&name);
             }
         }
         self.ended.retain(|ended| !Arc::ptr_eq(ended, &recording));
         Some(recording)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_for_one_that_is_not_recorded_all_the_same_is_given_back() {
+        let limits = |captures| config::Limits { captures, ..config::Limits::default() };
+        let recordings = Recordings::new(&limits(3));
+        let owner = Owner::by_credentials(&HeaderMap::new(), &[], &[]);
+        let route = Arc::from("/");
+        let begin = || recordings.begin(&route, &owner, (1 << 20, 1));
+        let all = [begin(), begin(), begin()].map(Option::unwrap);
+        recordings.changed(&all[0], 9, all[0].append(b"123456789"));
+        recordings.ended(&all[0]);
+        // As a reload does it: one has to go, and two are too many still.
+        recordings.limit(&limits(1));
+        assert!(begin().is_none());
+        assert_eq!((recordings.all().len(), all[0].kept_bytes()), (2, 0));
+        assert_eq!(recordings.bytes.load(Ordering::Relaxed), 0);
     }
 }

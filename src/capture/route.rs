@@ -102,7 +102,9 @@ impl CaptureRoute {
             return Some(CaptureWay::Return { name: name.to_owned(), at_own_path: true });
         }
         let values = self.path.values_of(path)?;
-        if let Some(id) = stream().filter(|id| is_id(id)) {
+        if *method == Method::GET
+            && let Some(id) = stream().filter(|id| is_id(id))
+        {
             return Some(CaptureWay::Return { name: id.into_owned(), at_own_path: false });
         }
         if self.preset == CapturePreset::TanStack
@@ -112,6 +114,11 @@ impl CaptureRoute {
             return Some(CaptureWay::Return { name: run.into_owned(), at_own_path: false });
         }
         self.methods.contains(method).then_some(CaptureWay::Begin(values))
+    }
+
+    /// Whether a browser asks, before a page's request, for one about an answer that has begun.
+    pub(super) fn is_asked_before(&self, wanted: &Method, uri: &Uri) -> bool {
+        matches!(self.way(wanted, uri), Some(CaptureWay::Return { .. } | CaptureWay::Stop(_)))
     }
 
     /// Whether an answer with this head is one to record.

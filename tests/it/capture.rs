@@ -1,6 +1,8 @@
 //! `[[capture]]`: answers that stream, readers who are cut off and come back, and a backend that is asked once.
 
 mod clients;
+mod owners;
+mod requests;
 mod ways;
 
 use crate::harness::{Answer, Backend, Daemon, Head, Peer, request};

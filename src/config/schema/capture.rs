@@ -8,6 +8,7 @@ use crate::config::parsers::templates::{capture_path, identity_template, path};
 use crate::config::parsers::{header_name, media_type, size, time, time_or_zero, whole, word, yes_or_no};
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
+use crate::config::schema::stream::StreamAuth;
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, GIB, KIB, MIB, SECOND};
 use crate::config::section_reader::SectionReader;
@@ -38,6 +39,17 @@ pub enum CaptureAuth {
     Jwt,
     /// Of the user that the application names: `[auth.backend]`.
     Backend,
+}
+
+impl CaptureAuth {
+    /// The way of streams to verify callers that is used; None where nobody is verified.
+    pub fn verifier(self) -> Option<StreamAuth> {
+        match self {
+            Self::Credentials => None,
+            Self::Jwt => Some(StreamAuth::Jwt),
+            Self::Backend => Some(StreamAuth::Backend),
+        }
+    }
 }
 
 /// What the end of the last reader means.

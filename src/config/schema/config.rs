@@ -71,7 +71,9 @@ impl Config {
     /// As [`read`](Self::read), and complains of what no daemon should serve with.
     pub(in crate::config) fn read_to_serve(s: &mut SectionReader<'_, '_>) -> Self {
         let config = Self::read(s);
-        check_unused_verifiers(s, &config.streams, &config.auth);
+        let of_captures = config.captures.iter().filter_map(|capture| capture.auth.verifier());
+        let used: Vec<_> = config.streams.iter().map(|stream| stream.auth).chain(of_captures).collect();
+        check_unused_verifiers(s, &used, &config.auth);
         warn_of_open_doors(s, &config);
         config
     }

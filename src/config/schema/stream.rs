@@ -323,15 +323,16 @@ pub(super) fn check_meta(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth
     }
 }
 
-/// Complains of ways to verify callers that no stream uses: its streams would be open to anyone without a word.
-pub(super) fn check_unused_verifiers(s: &mut SectionReader<'_, '_>, streams: &[Stream], auth: &Auth) {
+/// Complains of ways to verify callers that are not among those that are `used`: streams would be open to anyone
+/// without a word.
+pub(super) fn check_unused_verifiers(s: &mut SectionReader<'_, '_>, used: &[StreamAuth], auth: &Auth) {
     let sections = [
         (auth.jwt.is_some(), StreamAuth::Jwt, "jwt"),
         (auth.backend.is_some(), StreamAuth::Backend, "backend"),
         (auth.ticket.is_some(), StreamAuth::Ticket, "ticket"),
     ];
     for (there, verifier, word) in sections {
-        if !there || streams.iter().any(|stream| stream.auth == verifier) {
+        if !there || used.contains(&verifier) {
             continue;
         }
         // Where the section itself is wrong, that comes first.

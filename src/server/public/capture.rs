@@ -1,6 +1,6 @@
 //! Requests for answers that are recorded: begun, come back to, stopped.
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tracing::{debug, info};
 
@@ -26,16 +26,20 @@ impl Public {
         let origin = self.origin(&parts.headers, connection);
         let asked_by = parts.headers.clone();
         // A page of another site may have its user's browser ask the backend, which decides; not us.
-        let answer = if found.comes_back() && !self.admits(&parts, connection) {
-            CaptureAnswer::Denied(Denied::OriginNotAllowed)
+        let (answer, set) = if found.comes_back() && !self.admits(&parts, connection) {
+            (CaptureAnswer::Denied(Denied::OriginNotAllowed), HeaderMap::new())
         } else {
             let request = Request::from_parts(parts, body);
             captures.answer(found, request, origin, &connection.forwarded).await
         };
         let mut own = match answer {
-            CaptureAnswer::Passed(response) => return self.forwarded(Ok(response), &method, &uri),
+            CaptureAnswer::Passed(mut response) => {
+                append(response.headers_mut(), &set);
+                return self.forwarded(Ok(response), &method, &uri);
+            }
             CaptureAnswer::Failed(error) => return self.forwarded(Err(error), &method, &uri),
-            CaptureAnswer::Recorded(response) => {
+            CaptureAnswer::Recorded(mut response) => {
+                append(response.headers_mut(), &set);
                 let watched = |body| WatchedBody::new(body, http2::taking_of_this_stream());
                 return response.map(|body| ResponseBody::Recorded(watched(body)));
             }
@@ -44,6 +48,7 @@ impl Public {
             CaptureAnswer::TooManyReaders => respond::too_many_readers(),
             CaptureAnswer::Denied(denied) => self.not_captured(&denied, uri.path(), origin.address),
         };
+        append(own.headers_mut(), &set);
         self.cors.mark(&asked_by, own.headers_mut());
         own.map(ResponseBody::Full)
     }
@@ -59,4 +64,11 @@ impl Public {
         }
         respond::not_let_in(denied, self.streams.is_terse())
     }
+}
+
+/// Sets these beside what an answer has already.
+fn append(answer: &mut HeaderMap, set: &HeaderMap) {
+    set.iter().for_each(|(name, value)| {
+        answer.append(name, value.clone());
+    });
 }

@@ -183,10 +183,15 @@ impl Public {
             }
         }
         self.prepare(&mut request, connection);
-        if let Some(captures) = &self.captures
-            && let Some(found) = captures.find(request.method(), request.uri())
-        {
-            return Ok(Box::pin(self.captured(captures, found, request, connection)).await);
+        if let Some(captures) = &self.captures {
+            if let Some(found) = captures.find(request.method(), request.uri()) {
+                return Ok(Box::pin(self.captured(captures, found, request, connection)).await);
+            }
+            if captures.is_asked_before(&request)
+                && let Some(answer) = self.cors.preflight(request.headers())
+            {
+                return Ok(answer.map(ResponseBody::Full));
+            }
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         // Awaited here: in a function of its own, request and answer would be copied once more.
