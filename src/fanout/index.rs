@@ -70,12 +70,6 @@ impl HeldKey {
     }
 }
 
-impl ExceptedKeys<'_> {
-    fn is_nobody(&self) -> bool {
-        self.numbers.is_empty() && self.topics.is_empty()
-    }
-}
-
 impl Index {
     /// Enters a subscriber with the keys of its request. Returns the keys that nobody here held before. Doubled keys
     /// count once.
@@ -208,7 +202,7 @@ impl Index {
     /// Calls `reach` for the subscribers of `audience`. One that holds several of its keys may be named several
     /// times in a row of calls: the caller sees that it is the same entry.
     pub(super) fn for_each(&self, audience: &Audience, reach: impl FnMut(SubscriberSlot)) {
-        self.for_each_of(audience.keys(), &self.excepted(audience), reach);
+        self.for_each_of(audience.keys(), self.excepted(audience).as_ref(), reach);
     }
 
     /// The same for those who hear it by one of `patterns`.
@@ -218,25 +212,31 @@ impl Index {
         audience: &Audience,
         reach: impl FnMut(SubscriberSlot),
     ) {
-        self.for_each_of(patterns, &self.excepted(audience), reach);
+        self.for_each_of(patterns, self.excepted(audience).as_ref(), reach);
     }
 
-    fn for_each_of(&self, keys: &[Key], except: &ExceptedKeys<'_>, mut reach: impl FnMut(SubscriberSlot)) {
+    fn for_each_of(
+        &self,
+        keys: &[Key],
+        except: Option<&ExceptedKeys<'_>>,
+        mut reach: impl FnMut(SubscriberSlot),
+    ) {
         for key in keys {
             let Some(number) = self.find(key) else { continue };
             for member in &self.keys[number as usize].members {
-                if except.is_nobody() || !self.is_excepted(member.slot, except) {
+                if !except.is_some_and(|except| self.is_excepted(member.slot, except)) {
                     reach(member.slot);
                 }
             }
         }
     }
 
-    fn excepted<'a>(&self, audience: &'a Audience) -> ExceptedKeys<'a> {
-        ExceptedKeys {
-            numbers: audience.except().iter().filter_map(|key| self.find(key)).collect(),
-            topics: if self.patterns == 0 { &[] } else { audience.except() },
-        }
+    fn excepted<'a>(&self, audience: &'a Audience) -> Option<ExceptedKeys<'a>> {
+        let keys = audience.except();
+        (!keys.is_empty()).then(|| ExceptedKeys {
+            numbers: keys.iter().filter_map(|key| self.find(key)).collect(),
+            topics: if self.patterns == 0 { &[] } else { keys },
+        })
     }
 
     fn is_excepted(&self, slot: SubscriberSlot, except: &ExceptedKeys<'_>) -> bool {

@@ -156,11 +156,11 @@ impl Log {
     /// Appends all, with no other event in between.
     pub fn append_all(&self, events: Vec<Event>) -> Vec<Appended> {
         let now = SystemTime::now();
-        let drafted: Vec<_> =
-            events.into_iter().map(|event| (self.format.draft(&event, now), event)).collect();
+        let drafts: Vec<Draft> = events.iter().map(|event| self.format.draft(event, now)).collect();
         let mut state = self.lock();
         let (now, now_ms) = (Instant::now(), (now_ms(), self.keeps_sources()));
-        drafted.into_iter().map(|(draft, event)| state.append(event, draft, now, now_ms)).collect()
+        let drafted = events.into_iter().zip(drafts);
+        drafted.map(|(event, draft)| state.append(event, draft, now, now_ms)).collect()
     }
 
     /// Tells every stream, in its place among the events, that something before it is missing.

@@ -8,20 +8,12 @@ use std::borrow::Cow;
 use hashbrown::HashMap;
 
 use crate::event::{BadContent, Event, FoundFields, Placeholder, WantedFields, whole_characters};
-use crate::redis::channels::mapping::{BadMessage, ChannelMapping};
+use crate::redis::channels::mapping::{BadMessage, ChannelMapping, Unmapped};
 
 /// The mappings of a subscription; at least one.
 pub(in crate::redis) struct Alternatives {
     mappings: Vec<ChannelMapping>,
     wanted: WantedFields,
-}
-
-/// What a message is to the mappings of its subscription.
-pub(in crate::redis) enum MappedMessage {
-    Event(Event),
-    /// It fits the conditions of none.
-    Unmatched,
-    Bad(BadMessage),
 }
 
 impl Alternatives {
@@ -46,17 +38,17 @@ impl Alternatives {
         self.mappings.first().is_some_and(|mapping| mapping.is_bridged)
     }
 
-    pub(in crate::redis) fn event(&self, channel: &[u8], message: &[u8]) -> MappedMessage {
+    pub(in crate::redis) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, Unmapped> {
         if let [mapping] = &*self.mappings
             && mapping.content.is_none()
             && mapping.when.is_empty()
         {
-            return mapping.event(channel, message).into();
+            return mapping.event(channel, message);
         }
-        let Ok(text) = str::from_utf8(message) else { return MappedMessage::Bad(BadContent::NotUtf8.into()) };
+        let text = str::from_utf8(message).map_err(|_| BadContent::NotUtf8)?;
         let text = whole_characters(text);
         let found = if self.wanted.is_empty() { Ok(FoundFields::default()) } else { self.wanted.find(&text) };
-        let bad = |bad: &serde_json::Error| BadMessage::from(BadContent::NotJson(bad.to_string()));
+        let bad = |bad: &serde_json::Error| Unmapped::from(BadContent::NotJson(bad.to_string()));
         for mapping in &self.mappings {
             let fits =
                 mapping.when.is_empty() || found.as_ref().is_ok_and(|found| mapping.fits(channel, found));
@@ -64,39 +56,19 @@ impl Alternatives {
                 continue;
             }
             return match (&mapping.content, &found) {
-                (Some(_), Err(why)) => MappedMessage::Bad(bad(why)),
+                (Some(_), Err(why)) => Err(bad(why)),
                 (Some(content), Ok(found)) => {
-                    let event = mapping.outer(channel).and_then(|outer| {
-                        Ok(content.event(
-                            found,
-                            &|placeholder| outer(placeholder).map(Cow::Borrowed),
-                            &text,
-                        )?)
-                    });
-                    event.into()
+                    let outer = mapping.outer(channel)?;
+                    let outer = |placeholder: &Placeholder| outer(placeholder).map(Cow::Borrowed);
+                    Ok(content.event(found, &outer, &text)?)
                 }
-                (None, _) => mapping.event(channel, message).into(),
+                (None, _) => mapping.event(channel, message),
             };
         }
         match found {
-            Ok(_) => MappedMessage::Unmatched,
-            Err(why) => MappedMessage::Bad(bad(&why)),
+            Ok(_) => Err(Unmapped::Unmatched),
+            Err(why) => Err(bad(&why)),
         }
-    }
-}
-
-impl MappedMessage {
-    pub(in crate::redis) fn event(&self) -> Option<&Event> {
-        match self {
-            Self::Event(event) => Some(event),
-            Self::Unmatched | Self::Bad(_) => None,
-        }
-    }
-}
-
-impl From<Result<Event, BadMessage>> for MappedMessage {
-    fn from(event: Result<Event, BadMessage>) -> Self {
-        event.map_or_else(Self::Bad, Self::Event)
     }
 }
 

@@ -12,8 +12,8 @@ use metrics::Counter;
 use crate::event::Event;
 use crate::log::{Appended, Log};
 use crate::redis::bridge::tap::ChannelTap;
-use crate::redis::channels::alternatives::{Alternatives, MappedMessage};
-use crate::redis::channels::mapping::BadMessage;
+use crate::redis::channels::alternatives::Alternatives;
+use crate::redis::channels::mapping::{BadMessage, Unmapped};
 use crate::redis::channels::subscriptions::Channels;
 use crate::redis::client::resp::RespReply;
 use crate::telemetry::{EVENTS, EVENTS_DUPLICATE, EVENTS_REFUSED, MESSAGES_UNFIT, line_enabled, log_line};
@@ -203,17 +203,17 @@ impl Ingest {
         let is_bridged = mappings.is_bridged() && tap.is_some();
         if let Some(tap) = tap.as_ref().filter(|_| is_bridged) {
             // One that is not kept counts as well, so that every version of sidestream counts alike.
-            tap.hear(mapped.event().filter(|event| !event.ephemeral));
+            tap.hear(mapped.as_ref().ok().filter(|event| !event.ephemeral));
             *heard = true;
         }
         match mapped {
-            MappedMessage::Event(event) if is_bridged && !event.ephemeral => {}
-            MappedMessage::Event(event) => {
+            Ok(event) if is_bridged && !event.ephemeral => {}
+            Ok(event) => {
                 *lasting |= !event.ephemeral;
                 batch.push(event);
             }
-            MappedMessage::Unmatched => count_unfit(mappings, "when".to_owned()),
-            MappedMessage::Bad(bad) => refuse_message(refusals, mappings, &bad),
+            Err(Unmapped::Unmatched) => count_unfit(mappings, "when".to_owned()),
+            Err(Unmapped::Bad(bad)) => refuse_message(refusals, mappings, &bad),
         }
         if self.batch.len() >= MAX_BATCH {
             self.flush();

@@ -49,6 +49,19 @@ pub(in crate::redis) enum BadMessage {
     Content(#[from] BadContent),
 }
 
+/// Why a message is no event to the mappings of its subscription.
+pub(in crate::redis) enum Unmapped {
+    /// It fits the conditions of none.
+    Unmatched,
+    Bad(BadMessage),
+}
+
+impl<B: Into<BadMessage>> From<B> for Unmapped {
+    fn from(bad: B) -> Self {
+        Self::Bad(bad.into())
+    }
+}
+
 impl From<BadEnvelope> for BadMessage {
     fn from(bad: BadEnvelope) -> Self {
         let field = match (bad.field, &bad.reason) {
@@ -122,7 +135,7 @@ impl ChannelMapping {
 
     /// The event that `message` on `channel` stands for. With templates, a channel's name that they cannot be made of
     /// refuses the message even where it names its audience itself: it came on a channel that was not meant.
-    pub(super) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
+    pub(super) fn event(&self, channel: &[u8], message: &[u8]) -> Result<Event, Unmapped> {
         let (audience, name) = self.names(channel)?;
         match self.format {
             // Of frameworks' messages an event is made by their content.

@@ -4,8 +4,7 @@ use crate::event::{
     BadContent, BadName, ContentCondition, ContentTemplates, Event, EventName, Key, Name, Pattern,
     Placeholder,
 };
-use crate::redis::channels::alternatives::MappedMessage;
-use crate::redis::channels::mapping::BadMessage;
+use crate::redis::channels::mapping::{BadMessage, Unmapped};
 
 fn template(text: Option<&str>) -> Option<Template> {
     text.map(|text| Template::parse(text).unwrap())
@@ -23,9 +22,9 @@ fn channel(pattern: &str, topic: Option<&str>, format: ChannelFormat) -> Channel
 /// The event of a message, if it is one or a reason why not.
 fn made(mappings: Option<&Alternatives>, channel: &[u8], message: &[u8]) -> Result<Event, BadMessage> {
     match mappings.unwrap().event(channel, message) {
-        MappedMessage::Event(event) => Ok(event),
-        MappedMessage::Bad(bad) => Err(bad),
-        MappedMessage::Unmatched => panic!("no condition fits"),
+        Ok(event) => Ok(event),
+        Err(Unmapped::Bad(bad)) => Err(bad),
+        Err(Unmapped::Unmatched) => panic!("no condition fits"),
     }
 }
 
@@ -158,7 +157,7 @@ fn the_content_of_a_message_says_what_its_event_is_and_the_first_mapping_that_fi
     let event = made(app, b"app:x", typing.as_bytes()).unwrap();
     assert_eq!((topics(&event), &*event.data), (vec!["typing:7"], typing));
     let other = app.unwrap().event(b"app:x", br#"{"type":"other"}"#);
-    assert!(matches!(other, MappedMessage::Unmatched));
+    assert!(matches!(other, Err(Unmapped::Unmatched)));
     let bad = made(app, b"app:x", br#"{"type":"message","text":"hi"}"#).unwrap_err();
     assert_eq!((bad.label(), bad.field().as_deref()), ("field_missing", Some("data.room")));
     assert!(matches!(made(app, b"app:x", b"text"), Err(BadMessage::Content(BadContent::NotJson(_)))));
