@@ -28,22 +28,15 @@ pub struct Admission {
     pub preamble: Frame,
     /// To be set on the answer, beside the headers that every stream has.
     pub headers: HeaderMap,
+    caller: AdmittedCaller,
     keys: Vec<Key>,
-    decided: Position,
     cursor: Cursor,
+    start: Start,
     snapshot: SnapshotWish,
-    client: Name,
-    about: AdmittedFrom,
     look: Option<Box<StreamLook>>,
     choice: Option<Box<ReaderChoice>>,
-    grant: Grant,
-    topics: Vec<TopicFilter>,
-    /// How it begins: with its client's cursor, or with a `reset`; and with how many topics.
-    resumed: bool,
-    reset: Option<Reset>,
+    /// How many topics it begins with.
     topic_count: usize,
-    seat: Seat,
-    patterns: Option<PatternSeat>,
     /// Dropped with the stream.
     hold: Option<Box<dyn Send>>,
 }
@@ -60,20 +53,32 @@ pub(super) struct Admitted {
 
 /// A caller that was let in, and what for.
 pub struct Judged {
+    pub(super) caller: AdmittedCaller,
+    /// To be set on the answer.
+    pub(super) headers: HeaderMap,
+    pub(super) look: RequestLook,
+    pub(super) events: RequestedEvents,
+}
+
+/// Whose a stream is, and what is held for it as long as it is open.
+pub(super) struct AdmittedCaller {
     pub(super) client: Name,
     pub(super) grant: Grant,
-    pub(super) headers: HeaderMap,
+    /// What it asks for.
     pub(super) topics: Vec<TopicFilter>,
     /// The log's head before the caller was verified.
     pub(super) decided: Position,
     pub(super) about: AdmittedFrom,
-    pub(super) look: RequestLook,
-    /// Which events it wants; None = all.
+    pub(super) seat: Seat,
+    pub(super) patterns: Option<PatternSeat>,
+}
+
+/// Which of the events for its topics a stream gets.
+pub(super) struct RequestedEvents {
+    /// None = all.
     pub(super) names: Option<EventFilter>,
     /// Whether a history is that of each topic.
     pub(super) history_per_topic: bool,
-    pub(super) seat: Seat,
-    pub(super) patterns: Option<PatternSeat>,
 }
 
 /// What a stream's request says of it.
@@ -113,6 +118,16 @@ pub(super) enum Start {
     Reset { why: Reset, last_seen: Option<EventId> },
 }
 
+impl Start {
+    fn kind(&self) -> StreamStart {
+        match self {
+            Self::At(_) => StreamStart::Resumed,
+            Self::Reset { .. } => StreamStart::Reset,
+            Self::Fresh { .. } | Self::Since(_) | Self::Snapshot => StreamStart::Fresh,
+        }
+    }
+}
+
 /// What a stream holds when its start is looked for.
 struct StartPlace<'a> {
     head: Cursor,
@@ -126,25 +141,14 @@ impl Streams {
     /// The stream with its first blocks.
     pub(super) fn admit(&self, admitted: Admitted) -> Admission {
         let Admitted { judged, start, snapshots, source } = admitted;
-        let Judged {
-            client,
-            grant,
-            headers,
-            mut topics,
-            decided,
-            about,
-            look,
-            names,
-            history_per_topic,
-            seat,
-            patterns,
-        } = judged;
-        let mut choice = ReaderChoice::new(names, self.log.format());
+        let Judged { mut caller, headers, look, events } = judged;
+        let AdmittedCaller { client, grant, topics, decided, .. } = &mut caller;
+        let mut choice = ReaderChoice::new(events.names, self.log.format());
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
-        let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), decided);
+        let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), *decided);
         let removed: HashSet<TopicFilter> = removed.into_iter().flatten().collect();
         topics.retain(|topic| !removed.contains(topic));
-        let mut keys = grant.keys(&topics);
+        let mut keys = grant.keys(topics);
         keys.push(Key::Client(client.clone()));
         keys.extend(source.as_ref().map(|source| source.key.clone()));
         // What it is given comes to what it asks for; the grant answers for the latter only.
@@ -158,7 +162,7 @@ impl Streams {
             }
             start => start,
         };
-        let place = StartPlace { head, keys: &keys, topics: &all, per_topic: history_per_topic };
+        let place = StartPlace { head, keys: &keys, topics: &all, per_topic: events.history_per_topic };
         let (cursor, id) = self.locate(&start, &place, &mut choice);
         let missed = match start {
             Start::Fresh { history: 0 } | Start::Snapshot | Start::Reset { .. } => 0,
@@ -168,10 +172,10 @@ impl Streams {
             }
         };
         let facts = StreamFacts {
-            client: &client,
-            grant: &grant,
+            client,
+            grant,
             topics: &all,
-            resumed: matches!(start, Start::At(_)),
+            resumed: start.kind() == StreamStart::Resumed,
             missed,
             id: id.map(|id| id.to_string()),
         };
@@ -181,25 +185,18 @@ impl Streams {
         Admission {
             preamble: frame,
             headers,
+            caller,
             keys,
-            decided,
             cursor,
-            client,
-            about,
             look,
             choice: (!choice.is_all()).then(|| Box::new(choice)),
-            grant,
-            topics,
-            resumed: matches!(start, Start::At(_)),
             snapshot: match start {
                 _ if !snapshots => SnapshotWish::None,
                 Start::Snapshot | Start::Reset { .. } => SnapshotWish::Now,
                 _ => SnapshotWish::AfterReset,
             },
-            reset: if let Start::Reset { why, .. } = start { Some(why) } else { None },
+            start,
             topic_count: all.len(),
-            seat,
-            patterns,
             hold: source.map(|source| source.hold),
         }
     }
@@ -281,37 +278,33 @@ impl Streams {
     pub fn join(&self, admission: Admission, sink: Sink, opening: Bytes) {
         // Before it can close.
         log_opened(&admission);
-        let gives_way = admission.seat.gives_way();
+        let AdmittedCaller { client, grant, topics, decided, about, seat, patterns } = admission.caller;
+        let gives_way = seat.gives_way();
         // The drain waits until the last stream is closed.
-        let seat = Box::new((admission.seat, admission.patterns, admission.hold, self.drain.hold()));
-        let (grant, client) = (admission.grant, admission.client);
+        let seat = Box::new((seat, patterns, admission.hold, self.drain.hold()));
         self.fanout.join(Join {
             sink,
             opening,
             cursor: admission.cursor.position,
             snapshot: admission.snapshot,
             keys: admission.keys,
-            decided: admission.decided,
+            decided,
             client: client.clone(),
-            address: admission.about.address,
-            route: admission.about.route,
-            start: match (admission.resumed, admission.reset) {
-                (true, _) => StreamStart::Resumed,
-                (false, Some(_)) => StreamStart::Reset,
-                (false, None) => StreamStart::Fresh,
-            },
-            meta: admission.about.meta,
+            address: about.address,
+            route: about.route,
+            start: admission.start.kind(),
+            meta: about.meta,
             token: grant.token.clone(),
             times: self.times(&grant),
-            trace: admission.about.marks.trace,
+            trace: about.marks.trace,
             max_age: self.max_age(),
-            idle: admission.about.idle,
+            idle: about.idle,
             look: admission.look,
             choice: admission.choice,
             seat,
         });
         // Taken back since the verdict: the revocation found no stream to end.
-        self.end_if_revoked(&grant, &admission.topics, &client);
+        self.end_if_revoked(&grant, &topics, &client);
         // So has its place.
         if gives_way.is_some_and(|gives_way| gives_way.is_due()) {
             self.end_soon(&client, CloseReason::Replaced);
@@ -371,11 +364,12 @@ impl Streams {
 }
 
 fn log_opened(admission: &Admission) {
-    let Admission { client, about, resumed, topic_count, .. } = admission;
+    let Admission { caller: AdmittedCaller { client, grant, about, .. }, start, topic_count, .. } = admission;
     let AdmittedFrom { address, route, marks, .. } = about;
     let (request_id, trace_id) = (marks.id(), marks.trace_id());
-    let user = admission.grant.user.as_ref().map(Name::as_str);
-    let reset = admission.reset.map(Reset::as_str);
+    let user = grant.user.as_ref().map(Name::as_str);
+    let resumed = start.kind() == StreamStart::Resumed;
+    let reset = if let Start::Reset { why, .. } = start { Some(why.as_str()) } else { None };
     log_line!(streams, client = client.as_str(), user, route = &**route, topics = topic_count, %address, resumed, reset, request_id, trace_id, "stream opened");
 }
 

@@ -9,7 +9,9 @@ use crate::auth::{Caller, Denied, Grant, RequestOrigin, Verified};
 use crate::config;
 use crate::event::{Name, TopicFilter};
 use crate::log::Located;
-use crate::subscribe::admit::{Admission, Admitted, AdmittedFrom, Judged, Start};
+use crate::subscribe::admit::{
+    Admission, Admitted, AdmittedCaller, AdmittedFrom, Judged, RequestedEvents, Start,
+};
 use crate::subscribe::native;
 use crate::subscribe::pattern_seats::PatternSeat;
 use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
@@ -49,7 +51,7 @@ impl Streams {
         let mut judged = self.judge(request, origin).await?;
         let start = self.start(request).await?;
         self.check_taken_back(&judged)?;
-        self.leave_out_ended(&mut judged.topics, &start, &judged.grant)?;
+        self.leave_out_ended(&mut judged.caller.topics, &start, &judged.caller.grant)?;
         let judged = self.seated(judged, last_event_id)?;
         Ok(self.admit(Admitted { judged, start, snapshots: request.snapshot, source: None }))
     }
@@ -57,14 +59,15 @@ impl Streams {
     /// The caller with a seat of their user's. Last of all: who gives way does so for a stream that is opened.
     pub(super) fn seated(&self, judged: Judged, last_event_id: Option<&str>) -> Result<Judged, Refusal> {
         let full = |why| self.later(why, last_event_id).with(&judged.headers);
-        let (seat, replaced) = judged.seat.of(judged.grant.user.as_ref(), &judged.client).map_err(full)?;
+        let caller = judged.caller;
+        let (seat, replaced) = caller.seat.of(caller.grant.user.as_ref(), &caller.client).map_err(full)?;
         self.end_replaced(&replaced);
-        Ok(Judged { seat, ..judged })
+        Ok(Judged { caller: AdmittedCaller { seat, ..caller }, ..judged })
     }
 
     /// Whether what it was granted was taken back meanwhile.
     pub(super) fn check_taken_back(&self, judged: &Judged) -> Result<(), Refusal> {
-        let Judged { grant, topics, .. } = judged;
+        let AdmittedCaller { grant, topics, .. } = &judged.caller;
         self.revocations.check(grant, topics).map_err(|denied| self.denied(denied))?;
         if self.revocations.is_away(grant, topics) { Err(Refusal::Away) } else { Ok(()) }
     }
@@ -123,23 +126,13 @@ impl Streams {
         let look = request.route.look_of(Values { query: &request.query, claims: &claims });
         let patterns = self.seat_patterns(&topics, |why| later(why).with(&headers))?;
         let route = Arc::clone(request.route.text());
-        let (names, history_per_topic) = (request.names.clone(), request.route.look().history_per_topic);
+        let history_per_topic = request.route.look().history_per_topic;
+        let events = RequestedEvents { names: request.names.clone(), history_per_topic };
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
         let client = Name::random();
-        Ok(Judged {
-            client,
-            grant,
-            headers,
-            topics,
-            decided,
-            about,
-            look,
-            names,
-            history_per_topic,
-            seat,
-            patterns,
-        })
+        let caller = AdmittedCaller { client, grant, topics, decided, about, seat, patterns };
+        Ok(Judged { caller, headers, look, events })
     }
 
     /// A place for the patterns among `topics`, which are as many as one stream may have.

@@ -43,7 +43,7 @@ pub struct SourceHold {
 impl Judged {
     /// Who the caller is, where anybody knows.
     pub fn user(&self) -> Option<&Name> {
-        self.grant.user.as_ref()
+        self.caller.grant.user.as_ref()
     }
 }
 
