@@ -69,12 +69,12 @@ pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
             config::Heartbeat::Event(name) => Some(name),
             config::Heartbeat::Comment | config::Heartbeat::Line => None,
         };
-        heartbeat.into_iter().chain([sse.connected_as])
+        heartbeat.into_iter().chain([sse.connected_as]).chain(sse.retracted_as.0)
     });
     let presence = &config.presence;
     let presence = [&presence.online, &presence.offline].into_iter().filter(|_| !presence.topics.is_empty());
     let ended = EventName::parse("topic_ended").expect("a name of our own");
-    own.chain(presence.cloned()).chain(config.sse.retracted_as.0.clone()).chain([ended]).collect()
+    own.chain(presence.cloned()).chain([ended]).collect()
 }
 
 /// How much state is kept for snapshots; None where no route gives any.

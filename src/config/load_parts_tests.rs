@@ -5,7 +5,7 @@ use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
 use crate::config::schema::{
     Heartbeat, HookFormat, InboundHook, Jwks, Jwt, MetaTemplates, Presence, PublisherKey, PusherApp,
-    RefuseWith, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
+    RefuseWith, RetractedAs, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
 };
 use crate::config::values::Secret;
 use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
@@ -71,6 +71,7 @@ pub(super) fn stream_in_full() -> Stream {
         heartbeat_data: data(&[("timestamp", "{now}")]),
         retry_min: Some(Duration::from_secs(1)),
         retry_max: Some(Duration::from_secs(4)),
+        retracted_as: Some(RetractedAs(Some(EventName::parse("message:retracted").unwrap()))),
         ..Stream::default()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::event::frame::{Block, Draft, Frame};
 use crate::event::json_template::{JsonTemplate, TemplateValue};
-use crate::event::{EventFormat, EventId, Key, Name, Placeholder};
+use crate::event::{EventFormat, EventId, EventName, Key, Name, Placeholder};
 
 /// How the streams of a route lay out their events.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -19,6 +19,8 @@ pub struct EventLayout {
     /// The object that a typed event is, where it is not the usual one.
     pub typed_data: Option<JsonTemplate>,
     pub topic_as: TopicAs,
+    /// The name of its events, whatever their own.
+    pub renamed: Option<EventName>,
 }
 
 /// How a stream tells the topic of an event.
@@ -82,6 +84,7 @@ impl EventLayout {
     /// A published event.
     pub fn event(&self, event: LaidOut<'_>) -> Frame {
         let LaidOut { name, data, is_text, retry, id, at, via } = event;
+        let name = self.renamed.as_ref().map(EventName::as_str).or(name);
         let prefixed = match (&self.topic_as, via.topic) {
             (TopicAs::Prefix(between), Some(topic)) => {
                 Some(format!("{topic}{between}{}", name.unwrap_or("message")))

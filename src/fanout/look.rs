@@ -14,6 +14,8 @@ use crate::log::{Entry, Position};
 pub struct RouteLook {
     /// None: as the log has its events.
     pub layout: Option<Arc<EventLayout>>,
+    /// How it has events that tell of others which were taken back, if otherwise.
+    pub retractions: Option<Arc<EventLayout>>,
     /// None: that of all streams.
     pub heartbeat: Option<Heartbeat>,
     /// Bounds of the `retry:` of a `closing` event, in milliseconds.
@@ -49,7 +51,9 @@ impl StreamLook {
 
     /// An event for the stream, which holds `held`.
     pub(super) fn event(&self, entry: &Entry, log: EventFormat, held: impl FnOnce() -> Vec<Key>) -> Frame {
-        match &self.route.layout {
+        let route = &self.route;
+        let own = route.retractions.as_ref().filter(|_| entry.is_retraction());
+        match own.or(route.layout.as_ref()) {
             Some(layout) => entry.in_layout(layout, log, held),
             None => entry.frame.clone(),
         }

@@ -13,6 +13,8 @@ use crate::log::position::Position;
 pub struct ReaderChoice {
     names: Option<EventFilter>,
     history: Option<TopicHistory>,
+    /// Whether it is told of events that were taken back.
+    retractions: bool,
     /// The form in which the log has its events.
     format: EventFormat,
 }
@@ -61,7 +63,7 @@ impl Wanted<'_> {
 impl ReaderChoice {
     /// Events of these names, from a log that has them in this form.
     pub fn new(names: Option<EventFilter>, format: EventFormat) -> Self {
-        Self { names, history: None, format }
+        Self { names, history: None, retractions: true, format }
     }
 
     /// A stream begins with this history.
@@ -69,9 +71,15 @@ impl ReaderChoice {
         self.history = Some(history);
     }
 
+    /// The same without what tells of events that were taken back.
+    pub fn without_retractions(mut self) -> Self {
+        self.retractions = false;
+        self
+    }
+
     /// Whether it wants everything.
     pub fn is_all(&self) -> bool {
-        self.names.is_none() && self.history.is_none()
+        self.names.is_none() && self.history.is_none() && self.retractions
     }
 
     /// The history has been gone through.
@@ -81,12 +89,15 @@ impl ReaderChoice {
         }
     }
 
-    /// Whether a holder of `keys` wants the entry, which is for one of them. What says that events are missing, or that
-    /// one was taken back, every reader gets.
+    /// Whether a holder of `keys` wants the entry, which is for one of them. What says that events are missing every
+    /// reader gets, and so what says that one was taken back, unless it is told of none.
     pub fn takes(&self, entry: &Entry, keys: &[Key]) -> bool {
+        if entry.is_retraction() && !self.retractions {
+            return false;
+        }
         let is_named = self.names.as_ref().is_none_or(|names| {
             let name = entry.name(self.format);
-            names.takes(&name) || name == Reset::EVENT || entry.retracts.is_some()
+            names.takes(&name) || name == Reset::EVENT || entry.is_retraction()
         });
         is_named && self.history.as_ref().is_none_or(|history| history.takes(entry, keys))
     }

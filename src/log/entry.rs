@@ -42,6 +42,11 @@ impl Entry {
         !self.is_reset.load(Ordering::Relaxed)
     }
 
+    /// Whether it tells that others were taken back.
+    pub fn is_retraction(&self) -> bool {
+        self.retracts.is_some()
+    }
+
     /// Whether a replay to a holder of `keys` gives it at `now`; it has one of the keys.
     pub(super) fn is_for(&self, keys: &[Key], now: Instant) -> bool {
         let over = self.expires.is_some_and(|at| at <= now) || self.superseded.load(Ordering::Relaxed);

@@ -19,6 +19,7 @@ use crate::log::cost::cost;
 use crate::log::entry::Entry;
 use crate::log::memory::{Log, State};
 use crate::log::position::Position;
+use crate::log::source::EventSource;
 use crate::log::store::{Extras, Store};
 use crate::log::taken::Retraction;
 
@@ -227,8 +228,10 @@ impl Log {
         }
         let frame = self.format().draft(&event, published(id)).seal(Some(id));
         let reach = state.reach(&mut event.audience);
-        let extras =
-            Extras { retracts: Some(of.map_or(Retraction::Topic, Retraction::Event)), ..Extras::default() };
+        // It is rendered again for routes that call it otherwise.
+        let source = Some(EventSource::take(&mut event, published(id)));
+        let retracts = Some(of.map_or(Retraction::Topic, Retraction::Event));
+        let extras = Extras { retracts, source, ..Extras::default() };
         let entry = state.store.push(Some(id), event.audience, frame, at, extras);
         if delivered {
             state.deliver(&entry, reach);

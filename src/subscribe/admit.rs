@@ -79,6 +79,8 @@ pub(super) struct RequestedEvents {
     pub(super) names: Option<EventFilter>,
     /// Whether a history is that of each topic.
     pub(super) history_per_topic: bool,
+    /// Whether it is told of those that were taken back.
+    pub(super) retractions: bool,
 }
 
 /// What a stream's request says of it.
@@ -143,7 +145,8 @@ impl Streams {
         let Admitted { judged, start, snapshots, source } = admitted;
         let Judged { mut caller, headers, look, events } = judged;
         let AdmittedCaller { client, grant, topics, decided, .. } = &mut caller;
-        let mut choice = ReaderChoice::new(events.names, self.log.format());
+        let choice = ReaderChoice::new(events.names, self.log.format());
+        let mut choice = if events.retractions { choice } else { choice.without_retractions() };
         // The head is taken first: an event between this line and the shard's is replayed, not lost.
         let Membership { head, held, removed, .. } = self.log.membership(&grant.keys(&[]), *decided);
         let removed: HashSet<TopicFilter> = removed.into_iter().flatten().collect();

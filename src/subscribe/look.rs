@@ -21,6 +21,8 @@ pub(super) struct CompiledLook {
     route: Arc<RouteLook>,
     /// A stream of this route is not written what all others are.
     is_own: bool,
+    /// Whether its streams are told of events that were taken back.
+    pub(super) retractions: bool,
     /// Whether its pages may choose among their events.
     pub(super) choose_events: bool,
     /// Whether a stream may begin with the newest event of each key.
@@ -71,9 +73,22 @@ impl CompiledLook {
             .then(|| Heartbeat::from(&sse.heartbeat_as));
         let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let retry_ms = (ms(sse.retry_min), ms(sse.retry_max));
-        let is_own = !as_all || heartbeat.is_some() || retry_ms != (ms(all.retry_min), ms(all.retry_max));
-        let route = RouteLook { layout: (!as_all).then(|| Arc::new(layout)), heartbeat, retry_ms };
+        // Named otherwise than in the log, or not at all.
+        let retracted = Some(&sse.retracted_as).filter(|own| **own != all.retracted_as);
+        let renamed = retracted.and_then(|own| own.0.clone());
+        let retractions = renamed.map(|name| EventLayout { renamed: Some(name), ..layout.clone() });
+        let is_own = !as_all
+            || retractions.is_some()
+            || heartbeat.is_some()
+            || retry_ms != (ms(all.retry_min), ms(all.retry_max));
+        let route = RouteLook {
+            layout: (!as_all).then(|| Arc::new(layout)),
+            retractions: retractions.map(Arc::new),
+            heartbeat,
+            retry_ms,
+        };
         Self {
+            retractions: sse.retracted_as.0.is_some(),
             sse,
             route: Arc::new(route),
             is_own,

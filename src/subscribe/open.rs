@@ -12,6 +12,7 @@ use crate::log::Located;
 use crate::subscribe::admit::{
     Admission, Admitted, AdmittedCaller, AdmittedFrom, Judged, RequestedEvents, Start,
 };
+use crate::subscribe::look::CompiledLook;
 use crate::subscribe::native;
 use crate::subscribe::pattern_seats::PatternSeat;
 use crate::subscribe::refusal::{BadStreamRequest, Refusal, RetryReason};
@@ -126,8 +127,8 @@ impl Streams {
         let look = request.route.look_of(Values { query: &request.query, claims: &claims });
         let patterns = self.seat_patterns(&topics, |why| later(why).with(&headers))?;
         let route = Arc::clone(request.route.text());
-        let history_per_topic = request.route.look().history_per_topic;
-        let events = RequestedEvents { names: request.names.clone(), history_per_topic };
+        let CompiledLook { history_per_topic, retractions, .. } = *request.route.look();
+        let events = RequestedEvents { names: request.names.clone(), history_per_topic, retractions };
         let marks = request.head.extensions.get().cloned().unwrap_or_default();
         let about = AdmittedFrom { address, route, meta, idle: self.idle(request.route), marks };
         let client = Name::random();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Block, Daemon, Redis, Wire, eventually, listening, request, start};
+use crate::harness::{Answer, Block, Daemon, Redis, Stream, Wire, eventually, listening, request, start};
 use crate::redis_stream::{resumed, section};
 
 async fn delete(daemon: &Daemon, path: &str) -> Answer {
@@ -89,6 +89,99 @@ async fn the_event_that_tells_of_it_has_the_name_that_is_configured_or_there_is_
         publish(&daemon, &["a"], "y").await;
         let next = stream.event().await;
         assert_eq!(next.event.as_deref(), name, "{next:?}");
+    }
+}
+
+/// Routes that call it differently.
+const CALLED: &str = r#"
+[[stream]]
+path = "/events"
+
+[[stream]]
+path = "/renamed"
+retracted_as = "message:retracted"
+
+[[stream]]
+path = "/typed"
+events = "typed"
+retracted_as = "deleted"
+
+[[stream]]
+path = "/prefixed"
+topic_as = "prefix:/"
+retracted_as = "gone"
+
+[[stream]]
+path = "/silent"
+retracted_as = "off"
+"#;
+
+/// What a stream of each of the routes gets next, of what tells that `told` is taken back.
+async fn is_told(streams: &mut [Stream], told: &Value) {
+    for (n, name) in
+        [Some("retracted"), Some("message:retracted"), None, Some("a/gone")].into_iter().enumerate()
+    {
+        let block = streams[n].event().await;
+        assert_eq!(block.event.as_deref(), name, "{block:?}");
+        let data = block.json();
+        let data = if n == 2 { &data["data"] } else { &data };
+        assert_eq!(data, told, "{block:?}");
+        assert!(n != 2 || block.json()["type"] == "deleted", "{block:?}");
+    }
+}
+
+/// A stream of each route behind `cursor`, where so many events stand, the last of which every route has.
+async fn all_routes(daemon: &Daemon, cursor: &str, missed: u8) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    for route in ["events", "renamed", "typed", "prefixed", "silent"] {
+        let path = format!("/{route}?topic=a");
+        let mut stream = Stream::open(daemon.public, &path, &[("last-event-id", cursor)]).await;
+        let connected = stream.block().await.json();
+        let data = if route == "typed" { &connected["data"] } else { &connected };
+        let missed = if route == "silent" { missed.saturating_sub(1) } else { missed };
+        assert_eq!(data["missed"], missed, "{route}: {connected}");
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test]
+async fn each_route_calls_it_as_it_says_or_is_not_told() {
+    let redis = Redis::start().await;
+    let plain = start(&section(&redis)).await;
+    let first = publish(&plain, &["a"], "first").await;
+    let old = publish(&plain, &["a"], "old").await;
+    // From before there was a route that calls it otherwise.
+    assert_eq!(retract(&plain, &format!("/topics/a/events/{old}")).await, 1);
+    let of_redis = format!("{}{CALLED}", section(&redis));
+    for (config, is_kept) in [(of_redis, true), (CALLED.to_owned(), false)] {
+        let daemon = start(&config).await;
+        let cursor = if is_kept { first.clone() } else { publish(&daemon, &["a"], "first").await };
+        let mut streams = all_routes(&daemon, &cursor, u8::from(is_kept)).await;
+        if is_kept {
+            is_told(&mut streams, &json!({ "id": old, "topic": "a" })).await;
+        }
+        let id = publish(&daemon, &["a"], "text").await;
+        assert_eq!(retract(&daemon, &format!("/topics/a/events/{id}")).await, 1);
+        retract(&daemon, "/topics/a").await;
+        publish(&daemon, &["a"], "end").await;
+        for (n, stream) in streams.iter_mut().enumerate() {
+            let (block, is_typed) = (stream.event().await, n == 2);
+            let data = if is_typed { block.json()["data"].clone() } else { json!(block.data()) };
+            assert_eq!(data, "text");
+            assert_eq!(block.event.as_deref(), if n == 3 { Some("a/message") } else { None });
+        }
+        is_told(&mut streams, &json!({ "id": id, "topic": "a" })).await;
+        is_told(&mut streams, &json!({ "topic": "a" })).await;
+        for stream in &mut streams {
+            assert!(stream.event().await.data().contains("end"));
+        }
+        // The same to one that comes back, in one layout after the other.
+        let mut again = all_routes(&daemon, &cursor, 2).await;
+        is_told(&mut again, &json!({ "topic": "a" })).await;
+        for stream in &mut again {
+            assert!(stream.event().await.data().contains("end"));
+        }
     }
 }
 

@@ -128,11 +128,14 @@ fn own_events(config: &Config) -> Vec<(&'static str, &EventName)> {
     if let Heartbeat::Event(name) = &sse.heartbeat_as {
         own.push(("sse.heartbeat_as", name));
     }
+    own.extend(sse.retracted_as.0.iter().map(|name| ("sse.retracted_as", name)));
     for stream in &config.streams {
         own.extend(stream.connected_as.iter().map(|name| ("stream.connected_as", name)));
         if let Some(Heartbeat::Event(name)) = &stream.heartbeat_as {
             own.push(("stream.heartbeat_as", name));
         }
+        let retracted = stream.retracted_as.iter().filter_map(|form| form.0.as_ref());
+        own.extend(retracted.map(|name| ("stream.retracted_as", name)));
     }
     if !presence.topics.is_empty() {
         own.extend([("presence.online", &presence.online), ("presence.offline", &presence.offline)]);

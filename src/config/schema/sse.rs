@@ -100,7 +100,7 @@ fn check(sse: &Sse, s: &mut SectionReader<'_, '_>) {
 }
 
 /// The name of an event, or none.
-fn retracted_form(raw: &RawValue<'_>) -> Result<RetractedAs, Rejection> {
+pub(super) fn retracted_form(raw: &RawValue<'_>) -> Result<RetractedAs, Rejection> {
     match raw.text("an event's name, or `off`")? {
         "off" => Ok(RetractedAs(None)),
         _ => published_event_name(raw).map(|name| RetractedAs(Some(name))),

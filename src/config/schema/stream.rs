@@ -9,7 +9,9 @@ use crate::config::parsers::{
 };
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
-use crate::config::schema::sse::{Heartbeat, REFUSALS, RefuseWith, SHAPES, heartbeat_form, topic_form};
+use crate::config::schema::sse::{
+    Heartbeat, REFUSALS, RefuseWith, RetractedAs, SHAPES, heartbeat_form, retracted_form, topic_form,
+};
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_patterns::check_patterns;
@@ -139,6 +141,9 @@ section! {
         /// one that does not exist yet. The grant has to cover all of it. A topic whose own name has a `*` cannot be
         /// asked for here.
         patterns: bool = value(false, yes_or_no);
+        /// The name of the event that tells of another one that was taken back, here; "off" = these streams are not
+        /// told. Where `sse.retracted_as` is "off", there is none.
+        retracted_as: Option<RetractedAs> = optional("message:retracted", retracted_form);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layout of a stream: what `[[stream]]` says of it, and `[sse]` where that says nothing.
 
 use crate::config::problem::Severity;
-use crate::config::schema::sse::{Heartbeat, Sse};
+use crate::config::schema::sse::{Heartbeat, RetractedAs, Sse};
 use crate::config::schema::stream::Stream;
 use crate::config::section_reader::SectionReader;
 use crate::event::{EventFormat, EventLayout};
@@ -17,6 +17,7 @@ impl Stream {
                 (own, _) => own.clone().or_else(|| all.typed_data.clone()),
             },
             topic_as: self.topic_as.clone().unwrap_or_else(|| all.topic_as.clone()),
+            retracted_as: self.retracted_as.clone().unwrap_or_else(|| all.retracted_as.clone()),
             connected_as: self.connected_as.clone().unwrap_or_else(|| all.connected_as.clone()),
             connected_data: self.connected_data.clone().or_else(|| all.connected_data.clone()),
             heartbeat_as: self.heartbeat_as.clone().unwrap_or_else(|| all.heartbeat_as.clone()),
@@ -32,7 +33,7 @@ impl Sse {
     /// The layout of events.
     pub fn layout(&self) -> EventLayout {
         let typed_data = self.typed_data.clone().filter(|_| self.events != EventFormat::Named);
-        EventLayout { format: self.events, typed_data, topic_as: self.topic_as.clone() }
+        EventLayout { format: self.events, typed_data, topic_as: self.topic_as.clone(), renamed: None }
     }
 }
 
@@ -54,6 +55,16 @@ pub(super) fn check_layouts(s: &mut SectionReader<'_, '_>, streams: &[Stream], s
                 &[&key("typed_data"), &key("events"), "sse.events"],
                 "`typed_data` is for typed events, and those of this stream are named",
                 Some("add events = \"typed\"".to_owned()),
+            );
+        }
+        if matches!(&stream.retracted_as, Some(RetractedAs(Some(_)))) && sse.retracted_as.0.is_none() {
+            s.report(
+                &[&key("retracted_as"), "sse.retracted_as"],
+                "`retracted_as` names an event that is not made: [sse] says `off`",
+                Some(
+                    "give it a name in [sse], and say retracted_as = \"off\" in the streams without it"
+                        .to_owned(),
+                ),
             );
         }
         if stream.heartbeat_data.is_some() && !matches!(own.heartbeat_as, Heartbeat::Event(_)) {
