@@ -73,11 +73,15 @@ pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared
     let mut headers = HeaderMap::new();
     let mut name = NameOfMany::new(route);
     name.add("scheme", caller.scheme().as_bytes());
-    name.add("authority", uri.authority().map_or("", |authority| authority.as_str()).as_bytes());
     name.add("target", uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
+    // HTTP/2 has the host in the target, which goes before the header and reaches the application as one.
+    let host = uri.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    if let Some(host) = host {
+        name.add(HOST.as_str(), host.as_bytes());
+    }
     let told = |header: &HeaderName| {
         let forwarded = header.as_str().starts_with(FORWARDED) && *header != FORWARDED_FOR;
-        *header == HOST || forwarded && caller.is_trusted()
+        *header == HOST && host.is_none() || forwarded && caller.is_trusted()
     };
     let mut said: Vec<&HeaderName> = head.headers.keys().filter(|header| told(header)).collect();
     said.sort_unstable_by_key(|header| header.as_str());
@@ -111,11 +115,7 @@ pub fn identify(asked: SharedRequestParts<'_>) -> Result<SharedRequest, Unshared
     if caller.is_trusted() {
         copy(&head.headers, &FORWARDED_FOR, &mut headers);
     }
-    let accepts = match source.kind {
-        SourceKind::Poll => "application/json, text/plain, */*",
-        SourceKind::Topics | SourceKind::Backend => "text/event-stream",
-    };
-    headers.insert(ACCEPT, HeaderValue::from_static(accepts));
+    headers.insert(ACCEPT, HeaderValue::from_static(accepted(source.kind)));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let is_own = of_user || !own.is_empty();
@@ -144,6 +144,14 @@ impl SharedRequest {
             request.headers_mut().insert("last-event-id", id);
         }
         request
+    }
+}
+
+/// What is asked for.
+fn accepted(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Poll => "application/json, text/plain, */*",
+        SourceKind::Topics | SourceKind::Backend => "text/event-stream",
     }
 }
 

@@ -67,6 +67,15 @@ fn path_query_and_host_tell_streams_apart() {
     }
     let hosts = [("host", "other")];
     assert_ne!(Asked { target: "/e?a=1", ..headers(&hosts) }.name(&source), one);
+    for absolute in ["http://h/e?a=1", "http://u@h/e?a=1"] {
+        assert_eq!(target(absolute).name(&source), one, "HTTP/2 says the host so");
+        assert_eq!(
+            Asked { target: absolute, ..headers(&hosts) }.name(&source),
+            one,
+            "whatever the header says"
+        );
+    }
+    assert_ne!(target("http://other/e?a=1").name(&source), one);
     let bare = StreamSource { vary_by: Vec::new(), ..source.clone() };
     assert_eq!(target("/e?a=1").name(&bare), target("/e?a=2").name(&bare));
     let request = target("/e?a=1").identify(&bare).unwrap().request("");

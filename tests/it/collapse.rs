@@ -1,5 +1,7 @@
 //! The application's own event streams, read once for all who hear them.
 
+mod over_http2;
+
 use serde_json::json;
 
 use crate::harness::{Backend, Daemon, Node, Peer, Stream, eventually, start};
