@@ -1,6 +1,6 @@
 # What a contributor runs; `.ci/run` runs the same.
 
-.PHONY: build release test test-otel test-clients test-examples lint docs dist dist-test setup chaos models deploys other-redis bench bench-check
+.PHONY: build release test test-otel test-clients test-examples lint docs dist dist-test setup chaos models deploys crowd other-redis bench bench-check
 .DEFAULT_GOAL := build
 
 build: ## The daemon for everyday work, in the profile of the tests
@@ -100,6 +100,10 @@ models: ## Taking back, ends of topics and snapshots by so many seeded schedules
 DEPLOY_STREAMS ?= 5000
 deploys: setup ## Reloads and a restart under load: that many streams, pages, uploads, WebSockets and Chromium (DEPLOY_STREAMS=5000)
 	SIDESTREAM_DEPLOY_STREAMS=$(DEPLOY_STREAMS) cargo test --locked --test it deploys:: -- --nocapture
+
+CROWD ?= 10000
+crowd: setup ## One stream of an application for so many clients, through restarts: Express, Django, sse-starlette (CROWD=10000)
+	SIDESTREAM_CROWD=$(CROWD) cargo test --locked --test it real_streams:: -- --nocapture --test-threads 1
 
 other-redis: setup ## The tests of Redis against Redis 6.2 and Valkey
 	tests/other_redis.sh

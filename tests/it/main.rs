@@ -58,7 +58,7 @@
 //! | `publishers.rs` | publishers with bounds, their keys and tokens; the internal listener's names |
 //! | `pusher.rs` | Pusher's own server libraries, with the daemon as their host |
 //! | `rates.rs` | rates of requests, openings and publishes; one address that floods |
-//! | `real_streams.rs` | sse-starlette, Django and Node, whose own streams many hear for one |
+//! | `real_streams.rs` | sse-starlette, Django and Express, whose own streams many hear for one through restarts |
 //! | `redis.rs` | events over Redis channels: what reaches the streams |
 //! | `redis_away.rs` | what happens when Redis goes and comes, hangs, or refuses |
 //! | `redis_bridge.rs` | channels bridged into the stream: one id, one appender, changes of it |

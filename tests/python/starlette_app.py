@@ -1,6 +1,10 @@
-"""An application whose streams are made by sse-starlette, with ids that a client resumes by."""
+"""An application whose streams are made by sse-starlette, with ids that a client resumes by. Takes a port, and a file in
+which it keeps what it has said."""
 
 import asyncio
+import json
+import sys
+from pathlib import Path
 
 from sse_starlette.sse import EventSourceResponse
 from starlette.applications import Starlette
@@ -9,7 +13,9 @@ from starlette.routing import Route
 
 from serving import serve
 
-opened, queues, said = 0, set(), []
+kept = Path(sys.argv[2])
+opened, queues = 0, set()
+said = json.loads(kept.read_text()) if kept.exists() else []
 
 
 async def events(request):
@@ -34,6 +40,7 @@ async def events(request):
 async def say(_request):
     number = len(said) + 1
     said.append({"id": str(number), "event": "tick", "data": f"{number}\nzwei"})
+    kept.write_text(json.dumps(said))
     for queue in queues:
         queue.put_nowait(said[-1])
     return PlainTextResponse("said")
