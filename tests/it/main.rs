@@ -37,6 +37,7 @@
 //! | `listeners.rs` | several addresses, Unix sockets and their files, sockets that are passed, `PORT` |
 //! | `log_lines.rs` | the lines of single streams, requests and publishes |
 //! | `log_readers.rs` | readers of the log that stall or go, a full disk |
+//! | `mcp.rs` | the Model Context Protocol's Python SDK through a route that is not captured: cancelled calls end at once |
 //! | `membership.rs` | topics given to users, sessions and clients while streams are open |
 //! | `meta.rs` | what is noted of connections, and where it is shown |
 //! | `only_events.rs` | streams that want some events only, by their names |
@@ -130,6 +131,7 @@ mod layout;
 mod listeners;
 mod log_lines;
 mod log_readers;
+mod mcp;
 mod membership;
 mod meta;
 mod only_events;
