@@ -146,7 +146,8 @@ pub(super) fn build_internal(
         probes,
         last.clone(),
     )
-    .with_take_backs(Arc::clone(&base.take_backs), Arc::clone(&base.ends));
+    .with_take_backs(Arc::clone(&base.take_backs), Arc::clone(&base.ends))
+    .with_polls(Arc::clone(side.public.streams()), Arc::clone(&base.upstreams));
     if config.dashboard.is_on() {
         let keys = match before.and_then(server::Internal::dashboard_keys) {
             Some(keys) => keys.renewed(&config.dashboard),

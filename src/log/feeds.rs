@@ -113,6 +113,9 @@ impl State {
 
     /// Whom it reaches; its keys become the ones that the feeds hold.
     pub(super) fn reach(&mut self, audience: &mut Audience) -> Reach {
+        if let Some(watched) = &mut self.watched {
+            watched.note(audience);
+        }
         let patterns = if self.patterns.is_empty() { None } else { self.patterns.reach(audience) };
         let mut feeds = 0_u64;
         audience.share(|key| {

@@ -19,6 +19,7 @@ use crate::log::position::{Cursor, Position};
 use crate::log::source::EventSource;
 use crate::log::store::{Extras, Store, StoreBounds};
 use crate::log::topic_edit::{BadEdit, EditBy, HeldTopics, MemberBounds, TopicEdit};
+use crate::log::watched::WatchedKeys;
 
 /// How much the log keeps. Whatever bound is met first trims.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,8 @@ pub struct Log {
     state: Mutex<State>,
     /// Told whenever a followed log has grown.
     pub(super) grown: Notify,
+    /// Told when something is published to a key that is watched.
+    pub(super) published: Arc<Notify>,
     /// How many patterns are held, for those who only want to know whether there are any.
     pub(super) patterns: AtomicUsize,
 }
@@ -75,6 +78,8 @@ pub(super) struct State {
     pub(super) wanted: HashMap<Key, u64>,
     /// The same for patterns.
     pub(super) patterns: Patterns,
+    /// None while no key is.
+    pub(super) watched: Option<Box<WatchedKeys>>,
     seen: Seen,
 }
 
@@ -106,13 +111,14 @@ impl Log {
         let seen =
             Seen { window: retention.idempotency_window, ids: ExpiringMap::new(retention.events.max(1)) };
         let (feeds, wanted, patterns) = (Vec::new(), HashMap::new(), Patterns::new(REMEMBERED_TOPICS));
-        let state = State { store, bounds, following, feeds, wanted, patterns, seen };
+        let state = State { store, bounds, following, feeds, wanted, patterns, watched: None, seen };
         Self {
             format: EventFormat::default(),
             retracted_as: None,
             keeps_sources: AtomicBool::new(false),
             state: Mutex::new(state),
             grown: Notify::new(),
+            published: Arc::default(),
             patterns: AtomicUsize::new(0),
         }
     }

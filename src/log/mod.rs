@@ -32,6 +32,8 @@ mod take_back;
 mod taken;
 mod topic_edit;
 mod waiting;
+mod watched;
+mod watching;
 
 pub use crate::log::choice::{ReaderChoice, TopicHistory, Wanted};
 pub use crate::log::ended::EndBounds;

@@ -13,6 +13,7 @@ use crate::event::{Absent, EventFormat, EventName, Name, Placeholder, Template, 
 use crate::subscribe::look::{CompiledLook, RequestLook, RequestValues};
 use crate::subscribe::query::StreamQuery;
 use crate::subscribe::refusal::{BadStreamRequest, TemplateError};
+use crate::subscribe::route_path::RoutePath;
 
 /// The configured routes, in order.
 pub(super) struct Routes {
@@ -24,7 +25,7 @@ pub(super) struct Routes {
 struct CompiledRoute {
     /// The path as it is configured.
     text: Arc<str>,
-    segments: Box<[Segment]>,
+    path: RoutePath,
     auth: config::StreamAuth,
     /// None where the events are those that are published.
     source: Option<Arc<config::StreamSource>>,
@@ -40,14 +41,10 @@ struct CompiledRoute {
     signed_names: Option<SignedNames>,
     page_publish: Box<[EventName]>,
     page_presence: bool,
+    refresh_on: Box<[Template]>,
     look: CompiledLook,
     /// The query's parameters without which the route answers nothing.
     required: Box<[Box<str>]>,
-}
-
-enum Segment {
-    Literal(Box<str>),
-    Value(Box<str>),
 }
 
 /// A route that a request's path has matched.
@@ -83,14 +80,7 @@ impl Routes {
     pub(super) fn new(streams: &[config::Stream], sse: &config::Sse) -> Self {
         let settle = |stream: &config::Stream| CompiledRoute {
             text: stream.path.as_str().into(),
-            segments: stream
-                .path
-                .split('/')
-                .map(|segment| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                    Some(name) => Segment::Value(name.into()),
-                    None => Segment::Literal(segment.into()),
-                })
-                .collect(),
+            path: RoutePath::new(&stream.path),
             auth: stream.auth,
             change_topics: stream.change_topics,
             source: stream.source.is_upstream().then(|| Arc::new(stream.source.clone())),
@@ -105,6 +95,7 @@ impl Routes {
             signed_names: SignedNames::of(stream),
             page_publish: stream.page_publish.clone().into(),
             page_presence: stream.page_presence,
+            refresh_on: stream.refresh_on.as_slice().into(),
             look: CompiledLook::new(stream, sse),
             required: stream.required_parameters().into_iter().map(Into::into).collect(),
         };
@@ -122,14 +113,15 @@ impl Routes {
         self.all.iter().any(|settled| settled.look.needs_sources(log))
     }
 
+    /// Every route that matches `path` as it stands in a request.
+    pub(super) fn all(&self, path: &str) -> impl Iterator<Item = Route<'_>> {
+        self.all.iter().filter_map(move |settled| Some(Route { settled, path: settled.path.values(path)? }))
+    }
+
     /// The first route that matches `path` as it stands in the request, and all of whose parameters `query` has; where
     /// parameters are missing for all that match, the first of them, which says so.
     pub(super) fn find(&self, path: &str, query: Option<&str>) -> Option<Route<'_>> {
-        let mut all = self
-            .all
-            .iter()
-            .filter_map(|settled| Some(Route { settled, path: settled.matches(path)? }))
-            .peekable();
+        let mut all = self.all(path).peekable();
         let first = all.next()?;
         if first.settled.required.is_empty() || all.peek().is_none() {
             return Some(first);
@@ -141,25 +133,6 @@ impl Routes {
             return Some(first);
         }
         Some(all.find(has_all).unwrap_or(first))
-    }
-}
-
-impl CompiledRoute {
-    fn matches(&self, path: &str) -> Option<Vec<(&str, String)>> {
-        let mut values = Vec::new();
-        let mut given = path.split('/');
-        for segment in &self.segments {
-            let text = given.next()?;
-            match segment {
-                Segment::Literal(literal) if **literal == *text => {}
-                Segment::Value(name) if !text.is_empty() => {
-                    let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-                    values.push((&**name, text.into_owned()));
-                }
-                _ => return None,
-            }
-        }
-        given.next().is_none().then_some(values)
     }
 }
 
@@ -245,6 +218,11 @@ impl Route<'_> {
             found.iter().find(|(known, _)| *known == placeholder).map(|(_, text)| text.as_str())
         };
         template.render(value).ok()
+    }
+
+    /// What makes the topics by which its answers are asked for at once.
+    pub(super) fn refresh_templates(&self) -> &[Template] {
+        &self.settled.refresh_on
     }
 
     /// How its streams look.
@@ -356,7 +334,7 @@ impl Route<'_> {
     /// optional value is missing, otherwise one for each combination of different values, at most `max` of them (0 =
     /// [`MAX_COMBINATIONS`]). The bound is looked at before the first is made: values multiply, and a stranger may send
     /// thousands of each.
-    fn each(
+    pub(super) fn each(
         &self,
         template: &Template,
         values: Values<'_>,

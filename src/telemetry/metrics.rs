@@ -123,6 +123,7 @@ metrics_table! {
     UPSTREAM_REQUESTS = Counter "sidestream_upstream_requests_total", "Requests for such a stream, by outcome: shared, unshared, answered, failed.";
     UPSTREAM_RECONNECTS = Counter "sidestream_upstream_reconnects_total", "Times that such a stream ended and was opened anew, by reason: ended, broken, silent.";
     UPSTREAM_UNSHARED = Counter "sidestream_upstream_unshared_total", "Requests for streams of the application that went there by themselves, by reason.";
+    POLL_REFRESHES = Counter "sidestream_poll_refreshes_total", "Answers that are polled and were called for before their time, by what did: request, publish.";
     POLLS = Counter "sidestream_polls_total", "Times that the application was asked for an answer that is polled, by outcome.";
     CONNECTIONS_REFUSED = Counter "sidestream_connections_refused_total", "Connections that were closed at once or could not be accepted, by reason.";
     CERTIFICATE_EXPIRY = Gauge "sidestream_certificate_expiry_seconds", "When a certificate of ours ends, in seconds since 1970.";

@@ -43,6 +43,8 @@ pub(super) struct SourceRequest {
     pub(super) request: SharedRequest,
     pub(super) proxy: Proxy,
     pub(super) source: Arc<StreamSource>,
+    /// The topics that make it ask at once when something is published to them.
+    pub(super) refresh_on: Vec<Key>,
 }
 
 /// A stream that is held.
@@ -56,6 +58,8 @@ pub(super) struct HeldStream {
     pub(super) phase: watch::Sender<Phase>,
     /// Told when the first reader comes and the last one goes.
     pub(super) readers_changed: Notify,
+    /// Told when its answer is to be asked for before its time.
+    pub(super) called_for: Notify,
     log: Arc<Log>,
     state: Mutex<HeldState>,
 }
@@ -99,6 +103,7 @@ impl HeldStream {
             began_behind: began_behind.into(),
             phase: watch::Sender::new(Phase::Starting),
             readers_changed: Notify::new(),
+            called_for: Notify::new(),
             log,
             state: Mutex::new(HeldState {
                 readers: 0,

@@ -23,7 +23,7 @@ use crate::upstream::sharing::Unshared;
 pub struct SharedRequest {
     /// The same for all of them, and for nobody else.
     pub(super) name: Name,
-    uri: Uri,
+    pub(super) uri: Uri,
     /// An old one may name no host.
     version: Version,
     /// Who asks is told by the whole of their credentials: nobody else has this name.

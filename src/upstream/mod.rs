@@ -9,10 +9,12 @@ mod held;
 mod identity;
 mod ids;
 mod poll;
+mod refresh;
 mod registry;
 mod sharing;
 
 pub use crate::upstream::held::{ReaderStart, UpstreamReader};
 pub use crate::upstream::identity::{SharedRequest, SharedRequestParts, identify};
+pub use crate::upstream::refresh::PolledTarget;
 pub use crate::upstream::registry::{UpstreamCaller, UpstreamJoin, Upstreams};
 pub use crate::upstream::sharing::Unshared;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::config::{SourceKind, StreamSource};
-use crate::event::{EventId, Name};
+use crate::event::{EventId, Key, Name};
 use crate::expiring::ExpiringMap;
 use crate::fanout::{CloseReason, Fanout, Selector};
 use crate::lock::Mutex;
@@ -24,6 +24,8 @@ use crate::upstream::held::{HeldStream, Phase, SourceEnd, SourceRequest, Upstrea
 use crate::upstream::identity::SharedRequest;
 use crate::upstream::ids::UpstreamIds;
 use crate::upstream::poll;
+use crate::upstream::refresh;
+use crate::upstream::refresh::{PolledTarget, Refreshes};
 use crate::upstream::sharing::Unshared;
 
 /// The streams that are held. There is one of it in a daemon's life.
@@ -36,6 +38,7 @@ pub struct Upstreams {
     unshared: Mutex<ExpiringMap<Name, Unshared>>,
     /// Streams that were let go of, and could go on where they were.
     left: Mutex<ExpiringMap<Name, LeftStream>>,
+    refreshes: Refreshes,
     open: Gauge,
 }
 
@@ -55,6 +58,8 @@ pub struct UpstreamCaller {
     pub proxy: Proxy,
     /// The id that the client has last seen.
     pub last_event_id: Option<String>,
+    /// The topics that make a polled answer be asked for at once when something is published to them.
+    pub refresh_on: Vec<Key>,
 }
 
 /// What becomes of a caller.
@@ -88,6 +93,7 @@ impl Upstreams {
             held: Mutex::default(),
             unshared: Mutex::new(ExpiringMap::new(MAX_UNSHARED)),
             left: Mutex::new(ExpiringMap::new(MAX_LEFT)),
+            refreshes: Refreshes::default(),
             open: metrics::gauge!(telemetry::UPSTREAMS_OPEN),
         }
     }
@@ -110,9 +116,9 @@ impl Upstreams {
     }
 
     fn find_or_begin(self: &Arc<Self>, asked: UpstreamCaller) -> Result<UpstreamReader, UpstreamJoin> {
-        let UpstreamCaller { request, source, route, proxy, last_event_id } = asked;
+        let UpstreamCaller { request, source, route, proxy, last_event_id, refresh_on } = asked;
         let (name, max) = (request.name.clone(), source.max_upstreams);
-        let asks = SourceRequest { request, proxy, source };
+        let asks = SourceRequest { request, proxy, source, refresh_on };
         let mut all = self.held.lock();
         if let Some(held) = all.get(&name) {
             let early = match *held.phase.borrow() {
@@ -125,7 +131,7 @@ impl Upstreams {
                     return Err(UpstreamJoin::Alone(Some(Unshared::Answer)));
                 }
             };
-            held.state().asks = asks;
+            self.ask_as(held, asks);
             return Ok(held.reader(early));
         }
         if let Some(why) = self.unshared.lock().get(&name, Instant::now()) {
@@ -138,10 +144,44 @@ impl Upstreams {
         let held = HeldStream::new(route, asks, &behind, ids, Arc::clone(&self.log));
         let reader = held.reader(true);
         all.insert(name, Arc::clone(&held));
+        self.refresh(&held);
         drop(all);
         let upstreams = Arc::clone(self);
         self.drain.spawn(async move { upstreams.hold(&held).await });
         Ok(reader)
+    }
+
+    /// From now on `held` is asked for as its newest reader says.
+    fn ask_as(self: &Arc<Self>, held: &Arc<HeldStream>, asks: SourceRequest) {
+        if held.state().asks.refresh_on == asks.refresh_on {
+            held.state().asks = asks;
+            return;
+        }
+        self.refreshes.remove(&self.log, held);
+        held.state().asks = asks;
+        self.refresh(held);
+    }
+
+    /// Asks for it when something is published to its topics.
+    fn refresh(self: &Arc<Self>, held: &Arc<HeldStream>) {
+        if self.refreshes.add(&self.log, held) {
+            let upstreams = Arc::clone(self);
+            self.drain
+                .spawn(async move { upstreams.refreshes.listen(&upstreams.log, &upstreams.drain).await });
+        }
+    }
+
+    /// Asks at once for the answers that are meant, of those that somebody hears; for how many.
+    pub fn call_for(&self, target: &PolledTarget) -> usize {
+        let called = self.held.lock().values().filter(|held| target.call(held)).count();
+        refresh::count("request", called);
+        called
+    }
+
+    /// Nobody joins it from now on.
+    fn forget(&self, all: &mut HashMap<Name, Arc<HeldStream>>, held: &HeldStream) {
+        all.remove(&held.name);
+        self.refreshes.remove(&self.log, held);
     }
 
     /// Behind which of the application's own events a stream begins that is asked for behind `last_event_id`, and what
@@ -196,7 +236,7 @@ impl Upstreams {
             {
                 let mut all = self.held.lock();
                 if held.state().readers == 0 || self.drain.has_started() {
-                    all.remove(&held.name);
+                    self.forget(&mut all, held);
                     return;
                 }
             }
@@ -221,11 +261,11 @@ impl Upstreams {
                 continue;
             }
             let mut all = self.held.lock();
-            let mut state = held.state();
-            if state.readers > 0 {
+            if held.state().readers > 0 {
                 continue;
             }
-            all.remove(&held.name);
+            self.forget(&mut all, held);
+            let mut state = held.state();
             let left = LeftStream {
                 ids: std::mem::take(&mut state.ids),
                 last_event_id: std::mem::take(&mut state.last_event_id),

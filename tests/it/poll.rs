@@ -173,3 +173,139 @@ async fn nobody_is_asked_when_nobody_listens_and_a_no_is_said_to_each() {
     })
     .await;
 }
+
+/// An application that answers the path it is asked for, how often it was, and by how many at once at most.
+const COUNTS: &str = r#"
+const asked = {};
+let running = 0, most = 0, held = [];
+const server = http.createServer((req, res) => {
+  if (req.url === '/counts') return res.end(JSON.stringify({ ...asked, most }));
+  if (req.url === '/release') { for (const one of held) one(); held = []; return res.end(); }
+  const answer = () => { running--; res.end(`${req.url} ${asked[req.url]}`); };
+  asked[req.url] = (asked[req.url] ?? 0) + 1;
+  most = Math.max(most, ++running);
+  if (req.url.startsWith('/slow') && asked[req.url] > 1) held.push(answer); else answer();
+});
+"#;
+
+/// A route at `path` that is asked of its own once an hour.
+fn rarely(path: &str, more: &str) -> String {
+    format!("[[stream]]\npath = \"{path}\"\nsource = \"poll\"\ninterval = \"1h\"\nlinger = \"100ms\"\n{more}")
+}
+
+async fn events_of(daemon: &Daemon, path: &str) -> Stream {
+    let stream = Stream::open(daemon.public, path, &[EVENTS]).await;
+    assert_eq!(stream.status(), 200, "{}", stream.head);
+    stream
+}
+
+async fn call(daemon: &Daemon, path: &str) -> serde_json::Value {
+    let answer = daemon.command("POST", &format!("/poll{path}"), &[], b"").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_request_makes_it_ask_at_once_for_those_who_ask_the_same() {
+    let node = Node::start(COUNTS).await;
+    let routes = [rarely("/status", ""), rarely("/rooms/{room}", "vary_by = []\n")].concat();
+    let daemon = start(&node.config(&routes)).await;
+    assert_eq!(call(&daemon, "/status").await, json!({ "asked": 0 }), "nobody listens");
+    let mut plain = events_of(&daemon, "/status").await;
+    let mut one = events_of(&daemon, "/status?b=2&a=1").await;
+    let mut room = events_of(&daemon, "/rooms/gr%C3%BCn?who=u1").await;
+    assert_eq!(plain.data(1).await, ["/status 1"]);
+    assert_eq!(one.data(1).await, ["/status?b=2&a=1 1"]);
+    assert_eq!(room.data(1).await, ["/rooms/gr%C3%BCn 1"]);
+    assert_eq!(call(&daemon, "/status").await, json!({ "asked": 2 }));
+    assert_eq!(plain.data(1).await, ["/status 2"]);
+    assert_eq!(one.data(1).await, ["/status?b=2&a=1 2"]);
+    assert_eq!(call(&daemon, "/status?a=1&b=2").await, json!({ "asked": 1 }));
+    assert_eq!(one.data(1).await, ["/status?b=2&a=1 3"]);
+    assert_eq!(call(&daemon, "/status?").await, json!({ "asked": 1 }));
+    assert_eq!(plain.data(1).await, ["/status 3"]);
+    assert_eq!(call(&daemon, "/rooms/gr%c3%bcn?who=u2").await, json!({ "asked": 1 }), "whatever the query");
+    assert_eq!(room.data(1).await, ["/rooms/gr%C3%BCn 2"]);
+    for (path, expected) in [("/rooms", 404), ("/other", 404), ("/", 404), ("/status/", 404)] {
+        let answer = daemon.command("POST", &format!("/poll{path}"), &[], b"").await;
+        assert_eq!(answer.status, expected, "{path}");
+        assert_eq!(answer.json()["reason"], "no_poll", "{path}");
+    }
+    let refused = request(daemon.internal, "POST", "/poll/status", &[], b"").await;
+    assert_eq!(refused.status, 401);
+    let called = &["by=\"request\""];
+    assert_eq!(daemon.metric("sidestream_poll_refreshes_total", called).await, 5.0);
+}
+
+#[tokio::test]
+async fn many_calls_are_one_question_more_and_it_is_asked_behind_the_one_under_way() {
+    let node = Node::start(COUNTS).await;
+    let daemon = start(&node.config(&rarely("/slow", ""))).await;
+    let mut one = events_of(&daemon, "/slow").await;
+    assert_eq!(one.data(1).await, ["/slow 1"]);
+    let asked = async |times: u64| {
+        let counts: serde_json::Value = daemon.get("/counts").await.json();
+        (counts["/slow"] == times && counts["most"] == 1).then_some(())
+    };
+    call(&daemon, "/slow").await;
+    eventually("it is asked", async || asked(2).await).await;
+    for _ in 0..50 {
+        assert_eq!(call(&daemon, "/slow").await, json!({ "asked": 1 }));
+    }
+    holds_for(std::time::Duration::from_millis(300), "one is under way", async || asked(2).await.is_some())
+        .await;
+    daemon.get("/release").await;
+    assert_eq!(one.data(1).await, ["/slow 2"]);
+    eventually("it is asked once more", async || asked(3).await).await;
+    daemon.get("/release").await;
+    assert_eq!(one.data(1).await, ["/slow 3"]);
+    holds_for(std::time::Duration::from_millis(300), "and no more", async || asked(3).await.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_publish_to_a_topic_of_the_route_makes_it_ask_at_once() {
+    let node = Node::start(COUNTS).await;
+    let routes = [
+        rarely("/orders/{order}", "refresh_on = [\"orders\", \"order:{path.order}\", \"of:{query.of}\"]\n"),
+        rarely("/status", ""),
+    ];
+    let daemon = start(&node.config(&routes.concat())).await;
+    let mut first = events_of(&daemon, "/orders/1").await;
+    let mut second = events_of(&daemon, "/orders/2?of=u1").await;
+    let mut status = events_of(&daemon, "/status").await;
+    assert_eq!(first.data(1).await, ["/orders/1 1"]);
+    assert_eq!(second.data(1).await, ["/orders/2?of=u1 1"]);
+    assert_eq!(status.data(1).await, ["/status 1"]);
+    daemon.publish(&json!({ "topic": "order:1", "data": 1 })).await;
+    assert_eq!(first.data(1).await, ["/orders/1 2"], "only the answer, not the event");
+    daemon.publish(&json!({ "topic": "of:u1", "data": 1, "ephemeral": true })).await;
+    assert_eq!(second.data(1).await, ["/orders/2?of=u1 2"]);
+    daemon.publish(&json!({ "topics": ["other", "orders"], "data": 1 })).await;
+    assert_eq!(first.data(1).await, ["/orders/1 3"]);
+    assert_eq!(second.data(1).await, ["/orders/2?of=u1 3"]);
+    let begun = std::time::Instant::now();
+    for n in 0..100 {
+        daemon.publish(&json!({ "topic": "orders", "data": n })).await;
+    }
+    daemon.publish(&json!({ "topic": "order:9", "data": 1 })).await;
+    let counts: serde_json::Value = daemon.get("/counts").await.json();
+    let asked = counts["/orders/1"].as_u64().expect("a number");
+    let most = 5 + begun.elapsed().as_millis() as u64 / 100;
+    assert!((4..=most).contains(&asked), "hundred publishes are some questions: {asked} of {most}");
+    assert_eq!(counts["/status"], 1);
+    // Nobody hears it any more.
+    drop((first, second));
+    let others = async || (daemon.metric("sidestream_upstreams_open", &[]).await == 1.0).then_some(());
+    eventually("the orders are forgotten", others).await;
+    let before: serde_json::Value = daemon.get("/counts").await.json();
+    daemon.publish(&json!({ "topic": "orders", "data": 1 })).await;
+    holds_for(std::time::Duration::from_millis(200), "nobody is asked", async || {
+        daemon.get("/counts").await.json() == before
+    })
+    .await;
+    // And somebody hears it again.
+    let mut again = events_of(&daemon, "/orders/1").await;
+    let now = again.data(1).await;
+    daemon.publish(&json!({ "topic": "order:1", "data": 1 })).await;
+    assert_ne!(again.data(1).await, now);
+}

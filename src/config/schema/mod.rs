@@ -49,6 +49,7 @@ mod stream_layout;
 mod stream_meta;
 mod stream_page;
 mod stream_patterns;
+mod stream_refresh;
 mod stream_rights;
 mod stream_signed;
 mod stream_source;

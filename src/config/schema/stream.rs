@@ -15,6 +15,7 @@ use crate::config::schema::sse::{
 use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_patterns::check_patterns;
+use crate::config::schema::stream_refresh::{check_refresh, refresh_template};
 use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::stream_source::{StreamSource, check_source, read_source};
@@ -144,6 +145,9 @@ section! {
         /// The name of the event that tells of another one that was taken back, here; "off" = these streams are not
         /// told. Where `sse.retracted_as` is "off", there is none.
         retracted_as: Option<RetractedAs> = optional("message:retracted", retracted_form);
+        /// With source = "poll": topics that make the application be asked at once when something is published to them,
+        /// as templates with {path.name} and {query.name} (docs/poll.md).
+        refresh_on: Vec<Template> = list_or_empty(["status"], refresh_template(&path));
     }
 }
 
@@ -177,6 +181,7 @@ impl Stream {
 
 fn check(stream: &Stream, s: &mut SectionReader<'_, '_>) {
     check_source(&stream.source, stream.auth == StreamAuth::None, s);
+    check_refresh(s, &stream.source, &stream.refresh_on);
     if stream.change_topics && stream.auth == StreamAuth::None {
         s.report(
             &["change_topics", "auth"],

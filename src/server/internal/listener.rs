@@ -17,10 +17,13 @@ use crate::server::internal::body::BodyLimits;
 use crate::server::internal::dashboard_parts::Dashboard;
 use crate::server::internal::health::Probes;
 use crate::server::internal::hosts::Hosts;
+use crate::server::internal::polls::Polls;
 use crate::server::internal::reload::ReloadRequests;
 use crate::server::internal::tickets::TicketMint;
 use crate::shutdown::Drain;
+use crate::subscribe::Streams;
 use crate::telemetry::CONNECTIONS_OPEN;
+use crate::upstream::Upstreams;
 
 /// What serves the internal listener's connections.
 pub struct Internal {
@@ -35,6 +38,7 @@ pub struct Internal {
     pub(super) topics: Arc<TopicList>,
     pub(super) take_backs: Option<(Arc<TakeBacks>, Arc<TopicEnds>)>,
     pub(super) recordings: Arc<Recordings>,
+    pub(super) polls: Option<Polls>,
     pub(super) head_timeout: Duration,
     pub(super) body: BodyLimits,
     pub(super) log: Arc<Log>,
@@ -68,6 +72,7 @@ impl Internal {
             topics,
             take_backs: None,
             recordings,
+            polls: None,
             head_timeout: section.head_timeout,
             body: BodyLimits::new(section.max_body.0, section.body_timeout),
             log,
@@ -88,6 +93,11 @@ impl Internal {
     /// Takes events back, and ends topics, too.
     pub fn with_take_backs(self, take_backs: Arc<TakeBacks>, ends: Arc<TopicEnds>) -> Self {
         Self { take_backs: Some((take_backs, ends)), ..self }
+    }
+
+    /// Answers `POST /poll/{path}`, too.
+    pub fn with_polls(self, streams: Arc<Streams>, upstreams: Arc<Upstreams>) -> Self {
+        Self { polls: Some(Polls { streams, upstreams }), ..self }
     }
 
     /// Answers `POST /hooks/{name}`, too.

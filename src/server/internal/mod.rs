@@ -14,6 +14,7 @@ mod hosts;
 mod listener;
 mod live;
 mod openapi;
+mod polls;
 mod presence;
 mod publish;
 mod pusher;

@@ -41,6 +41,7 @@ pub(super) enum Handler {
     CloseConnectionsOf(Holder),
     Captures,
     StopCapture,
+    PollNow,
     Presence,
     PresentUsers,
     ArePresent,
@@ -148,8 +149,8 @@ static ROUTES: &[ApiRoute] = {
     use Handler::{
         ArePresent, Captures, CloseConnection, CloseConnections, CloseConnectionsOf, CloseTopic, Connection,
         ConnectionCount, Connections, Dashboard, Description, Hook, Liveness, Metrics, MintTicket, OpenTopic,
-        Page, PageFile, Position, Presence, PresentUsers, Pusher, PusherReads, Readiness, Reload, Revoke,
-        StopCapture, TakeBackEvent, TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
+        Page, PageFile, PollNow, Position, Presence, PresentUsers, Pusher, PusherReads, Readiness, Reload,
+        Revoke, StopCapture, TakeBackEvent, TakeBackTopic, TopicEvents, TopicPresence, UserPresence,
     };
     use Holder::{Client, Session, User};
     &[
@@ -187,6 +188,7 @@ static ROUTES: &[ApiRoute] = {
         at("/sessions/{session}/connections").delete(CloseConnectionsOf(Session)),
         at("/captures").get(Captures),
         at("/captures/{capture}").delete(StopCapture),
+        at("/poll/{path}").post(PollNow),
         at("/").access(Access::Own).get(Page),
         at("/assets/{file}").access(Access::Own).get(PageFile),
         dashboard("/dashboard/session")
@@ -309,6 +311,11 @@ pub(super) fn find(path: &str) -> Option<RouteMatch<'_>> {
 }
 
 impl RouteMatch<'_> {
+    /// What the last braces stand for, as it stands in the path.
+    pub(super) fn last(&self) -> &str {
+        self.values.last().copied().unwrap_or_default()
+    }
+
     /// The names in the path, decoded.
     pub(super) fn names(&self) -> Result<Vec<Name>, ApiProblem> {
         let mut segments = self.route.path.split('/');

@@ -131,6 +131,10 @@ impl Internal {
             Handler::TakeBackEvent | Handler::TakeBackTopic | Handler::CloseTopic | Handler::OpenTopic => {
                 self.take_back(handler, &found, head, caller).await
             }
+            Handler::PollNow => {
+                let polls = self.polls.as_ref().ok_or_else(ApiProblem::no_poll)?;
+                polls.answer(found.last(), head.uri.query())
+            }
             handler => self.about_streams(handler, &found, head.uri.query(), body).await,
         }
     }
@@ -191,6 +195,7 @@ impl Internal {
             | Handler::TakeBackTopic
             | Handler::CloseTopic
             | Handler::OpenTopic
+            | Handler::PollNow
             | Handler::Liveness
             | Handler::Readiness(_)
             | Handler::Metrics

@@ -117,7 +117,7 @@ impl Public {
     }
 
     /// The way in for subscribers.
-    pub fn streams(&self) -> &Streams {
+    pub fn streams(&self) -> &Arc<Streams> {
         &self.streams
     }
 

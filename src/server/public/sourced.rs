@@ -86,6 +86,7 @@ impl Public {
             route: Arc::clone(route.text()),
             proxy: self.proxy.clone(),
             last_event_id: last_event_id.clone(),
+            refresh_on: route.refresh_on(parts.uri.query()),
         };
         match upstreams.join(asked).await {
             UpstreamJoin::Alone(why) => alone(route, why),

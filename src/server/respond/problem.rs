@@ -130,6 +130,14 @@ impl ApiProblem {
     }
 }
 
+/// About answers that are polled.
+impl ApiProblem {
+    pub(in crate::server) fn no_poll() -> Self {
+        let say = "no [[stream]] with source = \"poll\" has this path";
+        Self { says_label: true, ..Self::new(StatusCode::NOT_FOUND, "no_poll", say) }
+    }
+}
+
 /// About headers and the body.
 impl ApiProblem {
     pub(in crate::server) fn compressed() -> Self {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::config::SendAs;
@@ -20,6 +20,10 @@ use crate::upstream::registry::Upstreams;
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The shortest pause where the answer is called for.
+const CALLED_PAUSE: Duration = Duration::from_millis(100);
+/// The same after a failure.
+const CALLED_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Asks for all readers until the application has another answer for each of them.
 pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) -> SourceEnd {
@@ -28,7 +32,7 @@ pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) 
     let mut backoff = Backoff::new(interval, MAX_PAUSE);
     loop {
         let asks = held.state().asks.clone();
-        let (outcome, pause) = match poll.last.ask(&asks).await {
+        let (outcome, pause, least) = match poll.last.ask(&asks).await {
             Answered::End(end) => {
                 count("answered");
                 return end;
@@ -39,21 +43,34 @@ pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) 
             }
             Answered::Failed(outcome, asked) => {
                 poll.failed(asks.source.stale_after, outcome);
-                (
-                    outcome,
-                    asked.map_or(backoff.pause(), |asked| asked.min(MAX_PAUSE)).max(asks.source.interval),
-                )
+                let asked = asked.map(|asked| asked.min(MAX_PAUSE));
+                let pause = asked.unwrap_or(backoff.pause()).max(asks.source.interval);
+                (outcome, pause, asked.unwrap_or(CALLED_AFTER_FAILURE))
             }
             answered => {
                 backoff.reset();
                 let outcome = poll.answered(answered, asks.source.send);
                 // So that the questions of many streams do not come at the same moment.
                 let tenth = asks.source.interval / 10;
-                (outcome, random_between(asks.source.interval - tenth, asks.source.interval + tenth))
+                let pause = random_between(asks.source.interval - tenth, asks.source.interval + tenth);
+                (outcome, pause, CALLED_PAUSE)
             }
         };
         count(outcome);
-        sleep(pause).await;
+        next(held, pause, least).await;
+    }
+}
+
+/// Completes after `pause`; after `least` when the answer is called for meanwhile.
+async fn next(held: &HeldStream, pause: Duration, least: Duration) {
+    let earliest = Instant::now() + least;
+    let called = async {
+        held.called_for.notified().await;
+        sleep_until(earliest).await;
+    };
+    tokio::select! {
+        () = sleep(pause) => {}
+        () = called => {}
     }
 }
 
