@@ -63,7 +63,7 @@ impl RecordingPump {
                 how = self.given_up() => Err(how),
             }
         };
-        // Boxed: what waits for an answer is large, and what reads one is not.
+        // Boxed, as what reads it: an answer that is kept takes no room for what it took to get it.
         let response = match Box::pin(asked).await {
             Err(how) => return self.recording.end(how, None),
             Ok(Err(error)) => {
@@ -83,7 +83,7 @@ impl RecordingPump {
             return;
         }
         let body = self.answered(response, tell);
-        let how = self.read(body).await;
+        let how = Box::pin(self.read(body)).await;
         self.recordings.ended(&self.recording);
         let bytes = self.recording.standing().bytes;
         metrics::counter!(telemetry::CAPTURES_ENDED, "reason" => how.as_str()).increment(1);
@@ -91,6 +91,8 @@ impl RecordingPump {
         tokio::select! {
             biased;
             () = self.drain.started() => {}
+            // Another one took its room: nobody finds it any more.
+            () = self.recording.let_go() => return,
             () = sleep(self.route.keep) => {}
         }
         // Who reads it has its time: what is forgotten is let go of.

@@ -82,6 +82,7 @@ pub(super) struct Recording {
     /// Somebody came or left.
     attended: Notify,
     stop: CancellationToken,
+    let_go: CancellationToken,
 }
 
 struct State {
@@ -154,6 +155,7 @@ impl Recording {
             }),
             attended: Notify::new(),
             stop: CancellationToken::new(),
+            let_go: CancellationToken::new(),
         }
     }
 
@@ -228,6 +230,7 @@ impl Recording {
 
     /// Lets go of everything, and says how much that was: who still reads is cut off.
     pub(super) fn clear(&self) -> usize {
+        self.let_go.cancel();
         let mut state = self.state.lock();
         let held = state.len();
         (state.base, state.before) = (state.end, BlockEdges::default());
@@ -236,6 +239,11 @@ impl Recording {
         drop(state);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
         held
+    }
+
+    /// Completes when everything has been let go of. Cancel safe.
+    pub(super) async fn let_go(&self) {
+        self.let_go.cancelled().await;
     }
 
     /// Asks that the backend is not read any more.

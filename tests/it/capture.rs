@@ -1,5 +1,6 @@
 //! `[[capture]]`: answers that stream, readers who are cut off and come back, and a backend that is asked once.
 
+mod changes;
 mod clients;
 mod owners;
 mod requests;

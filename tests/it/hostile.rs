@@ -79,7 +79,7 @@ struct Spent {
 }
 
 /// A number of /proc/<pid>/status, in bytes.
-fn memory(daemon: &Daemon, name: &str) -> u64 {
+pub(crate) fn memory(daemon: &Daemon, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
     line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
