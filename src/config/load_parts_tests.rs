@@ -8,7 +8,7 @@ use crate::config::schema::{
     RefuseWith, RetractedAs, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
 };
 use crate::config::values::Secret;
-use crate::event::{ContentCondition, ContentTemplates, Pattern, Template};
+use crate::event::{ContentCondition, ContentTemplates, DataTemplate, Pattern, Template};
 use crate::event::{EventFormat, EventName, JsonTemplate, Timestamps, TopicAs};
 use crate::jws::JwsKey;
 use crate::pace::Quota;
@@ -38,7 +38,7 @@ pub(super) fn content_in_full() -> ContentTemplates {
         broadcast: false,
         except_client: template("{data.socket?}"),
         event: template("{data.type:-message:new}"),
-        data: template("{data.payload}"),
+        data: template("{data.payload}").map(DataTemplate::Text),
         idempotency_key: template("{data.id?}"),
         coalesce: template("{data.cursor?}"),
         ttl: template("{data.ttl:-60}"),

@@ -1,20 +1,15 @@
-//! An event made of a message that is no envelope, by templates whose values stand in the message:
-//! `topic = "conversation:{data.conversationId}"`.
-//!
-//! `{data.…}` is a field of the message, `{data}` the whole of it; what other placeholders mean is its user's to say.
-//! No error holds anything of the message.
+//! An event made of a message that is no envelope: its audience, its name, its data and the rest have a template each.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::event::content::{FieldText, FoundFields, WantedFields, text};
+use crate::event::content_data::{ContentData, DataTemplate};
+use crate::event::content_template::{BadContent, ContentTemplate, ContentValue, OuterValue};
 use crate::event::envelope::{MAX_RETRY, MAX_TTL};
-use crate::event::template::TemplatePart;
 use crate::event::{
-    Absent, Audience, BadAudience, BadName, Event, EventName, Key, Missing, Name, Pattern, Placeholder,
-    Template, check_idempotency_key,
+    Audience, Event, EventName, Key, Name, Pattern, Placeholder, Template, check_idempotency_key,
 };
 
 /// What an event is made of, as the operator writes it.
@@ -28,7 +23,7 @@ pub struct ContentTemplates {
     pub except_client: Option<Template>,
     pub event: Option<Template>,
     /// Without one the message as it is.
-    pub data: Option<Template>,
+    pub data: Option<DataTemplate>,
     pub idempotency_key: Option<Template>,
     pub coalesce: Option<Template>,
     pub ttl: Option<Template>,
@@ -44,76 +39,6 @@ pub struct ContentCondition {
     pub any_of: Vec<Pattern>,
 }
 
-/// Why a message makes no event. Nothing of the message stands in it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadContent {
-    #[error("it is not UTF-8")]
-    NotUtf8,
-    /// The parser's own words; they hold nothing of the input.
-    #[error("it is not JSON: {0}")]
-    NotJson(String),
-    #[error("{0}")]
-    Missing(Missing),
-    #[error("{placeholder} is {got}, which a template cannot put in")]
-    Type { placeholder: Placeholder, got: &'static str },
-    #[error("`{key}` is made of more than one list")]
-    TwoLists { key: &'static str },
-    #[error("`{key}` has more than one value")]
-    Several { key: &'static str },
-    #[error("`{key}` {bad}")]
-    Name { key: &'static str, bad: BadName },
-    #[error("`{key}` must be a whole number of {unit} from {min} to {max}")]
-    Range { key: &'static str, unit: &'static str, min: u64, max: u64 },
-    #[error("it {0}")]
-    Audience(#[from] BadAudience),
-}
-
-impl BadContent {
-    /// One word for a metric's label.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::NotUtf8 | Self::NotJson(_) => "json",
-            Self::Missing(_) => "field_missing",
-            Self::Type { .. } | Self::TwoLists { .. } | Self::Several { .. } | Self::Range { .. } => "value",
-            Self::Name { .. } => "name",
-            Self::Audience(_) => "audience",
-        }
-    }
-
-    /// The field that does not fit, by the operator's own word for it: `data.user.id`; or the key whose template makes
-    /// no name.
-    pub fn field(&self) -> Option<String> {
-        match self {
-            Self::Missing(Missing { placeholder }) | Self::Type { placeholder, .. } => {
-                Some(bare(placeholder))
-            }
-            Self::TwoLists { key }
-            | Self::Several { key }
-            | Self::Name { key, .. }
-            | Self::Range { key, .. } => Some((*key).to_owned()),
-            Self::NotUtf8 | Self::NotJson(_) | Self::Audience(_) => None,
-        }
-    }
-}
-
-/// A placeholder without its braces and what it says of a missing value.
-fn bare(placeholder: &Placeholder) -> String {
-    let Placeholder { source, name, .. } = placeholder;
-    if source.is_empty() { name.to_string() } else { format!("{source}.{name}") }
-}
-
-/// The value of a placeholder that is no field of the message.
-pub type OuterValue<'o> = dyn Fn(&Placeholder) -> Option<Cow<'o, str>> + 'o;
-
-/// The path that a placeholder means in the message: `{data.a.b}` is `a.b`, `{data}` the whole.
-pub fn content_path(placeholder: &Placeholder) -> Option<&str> {
-    match (&*placeholder.source, &*placeholder.name) {
-        ("data", path) => Some(path),
-        ("", "data") => Some(""),
-        _ => None,
-    }
-}
-
 /// Templates that know where in a message their values are found.
 #[derive(Debug)]
 pub struct ContentMapping {
@@ -121,7 +46,7 @@ pub struct ContentMapping {
     broadcast: bool,
     except_client: Option<ContentTemplate>,
     event: Option<ContentTemplate>,
-    data: Option<ContentTemplate>,
+    data: Option<ContentData>,
     idempotency_key: Option<ContentTemplate>,
     coalesce: Option<ContentTemplate>,
     ttl: Option<ContentTemplate>,
@@ -133,26 +58,13 @@ type KeyTemplate = (&'static str, fn(Name) -> Key, ContentTemplate);
 
 /// Conditions on the content of a message.
 #[derive(Default, Debug)]
-pub struct ContentConditions(Box<[(ContentPart, Vec<Pattern>)]>);
-
-#[derive(Debug)]
-struct ContentTemplate(Box<[ContentPart]>);
-
-#[derive(Debug)]
-enum ContentPart {
-    Literal(Box<str>),
-    Field { slot: usize, placeholder: Placeholder },
-    Outer(Placeholder),
-}
-
-/// What a template makes: nothing where a value that may be missing is, several texts where a value is a list.
-type MadeTexts = SmallVec<[String; 1]>;
+pub struct ContentConditions(Box<[(ContentValue, Vec<Pattern>)]>);
 
 impl ContentConditions {
     /// `wanted` learns which fields it has to find.
     pub fn new(conditions: &[ContentCondition], wanted: &mut WantedFields) -> Self {
         let one = |condition: &ContentCondition| {
-            (ContentPart::new(&condition.value, wanted), condition.any_of.clone())
+            (ContentValue::new(&condition.value, wanted), condition.any_of.clone())
         };
         Self(conditions.iter().map(one).collect())
     }
@@ -163,21 +75,15 @@ impl ContentConditions {
 
     /// Whether all hold; of a list, for one of its values.
     pub fn hold(&self, content: &FoundFields<'_>, outer: &OuterValue<'_>) -> bool {
-        self.0.iter().all(|(part, any_of)| {
+        self.0.iter().all(|(value, any_of)| {
             let fits = |text: &str| any_of.iter().any(|pattern| pattern.matches_text(text));
-            match part {
-                ContentPart::Literal(text) => fits(text),
-                ContentPart::Outer(placeholder) => {
-                    outer(placeholder).is_some_and(|text| !text.is_empty() && fits(&text))
+            match value.text(content, outer) {
+                FieldText::Nothing => false,
+                FieldText::Text(text) => fits(&text),
+                FieldText::Other(_) => value.raw(content).is_some_and(fits),
+                FieldText::List(list) => {
+                    list.into_iter().any(|raw| matches!(text(raw), FieldText::Text(text) if fits(&text)))
                 }
-                ContentPart::Field { slot, .. } => match content.text(*slot) {
-                    FieldText::Nothing => false,
-                    FieldText::Text(text) => fits(&text),
-                    FieldText::Other(_) => content.json(*slot).is_some_and(fits),
-                    FieldText::List(list) => {
-                        list.into_iter().any(|raw| matches!(text(raw), FieldText::Text(text) if fits(&text)))
-                    }
-                },
             }
         })
     }
@@ -186,6 +92,7 @@ impl ContentConditions {
 impl ContentMapping {
     /// `wanted` learns which fields it has to find. The conditions are apart.
     pub fn new(templates: &ContentTemplates, wanted: &mut WantedFields) -> Self {
+        let data = templates.data.as_ref().map(|data| ContentData::new(data, wanted));
         let mut template = |template: &Option<Template>| {
             template.as_ref().map(|template| ContentTemplate::new(template, wanted))
         };
@@ -202,7 +109,7 @@ impl ContentMapping {
             broadcast: templates.broadcast,
             except_client: template(&templates.except_client),
             event: template(&templates.event),
-            data: template(&templates.data),
+            data,
             idempotency_key: template(&templates.idempotency_key),
             coalesce: template(&templates.coalesce),
             ttl: template(&templates.ttl),
@@ -243,7 +150,7 @@ impl ContentMapping {
             Ok(Some(text.into()))
         };
         let (data, is_text) = match &self.data {
-            Some(template) => template.data(content, outer)?,
+            Some(data) => data.make(content, outer)?,
             None => (whole.into(), false),
         };
         let ttl =
@@ -266,129 +173,6 @@ impl ContentMapping {
 fn number(text: &str, key: &'static str, unit: &'static str, min: u64, max: u64) -> Result<u64, BadContent> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
     number.ok_or(BadContent::Range { key, unit, min, max })
-}
-
-impl ContentPart {
-    fn new(placeholder: &Placeholder, wanted: &mut WantedFields) -> Self {
-        match content_path(placeholder) {
-            Some(path) => Self::Field { slot: wanted.want(path), placeholder: placeholder.clone() },
-            None => Self::Outer(placeholder.clone()),
-        }
-    }
-}
-
-impl ContentTemplate {
-    fn new(template: &Template, wanted: &mut WantedFields) -> Self {
-        let part = |part: &TemplatePart| match part {
-            TemplatePart::Literal(text) => ContentPart::Literal(text.clone()),
-            TemplatePart::Value(placeholder) => ContentPart::new(placeholder, wanted),
-        };
-        Self(template.parts().iter().map(part).collect())
-    }
-
-    fn texts(
-        &self,
-        key: &'static str,
-        content: &FoundFields<'_>,
-        outer: &OuterValue<'_>,
-    ) -> Result<MadeTexts, BadContent> {
-        let (mut before, mut list, mut after) = (String::new(), None, String::new());
-        for part in &self.0 {
-            let (value, placeholder) = match part {
-                ContentPart::Literal(text) => {
-                    if list.is_none() { &mut before } else { &mut after }.push_str(text);
-                    continue;
-                }
-                ContentPart::Field { slot, placeholder } => (content.text(*slot), placeholder),
-                ContentPart::Outer(placeholder) => {
-                    let value = outer(placeholder).filter(|text| !text.is_empty());
-                    (value.map_or(FieldText::Nothing, FieldText::Text), placeholder)
-                }
-            };
-            let text = if list.is_none() { &mut before } else { &mut after };
-            match value {
-                FieldText::Text(value) => text.push_str(&value),
-                FieldText::List(_) if list.is_some() => return Err(BadContent::TwoLists { key }),
-                FieldText::List(values) => list = Some(items(&values, placeholder)?),
-                FieldText::Other(got) => {
-                    return Err(BadContent::Type { placeholder: placeholder.clone(), got });
-                }
-                FieldText::Nothing => match &placeholder.absent {
-                    Absent::Default(default) => text.push_str(default),
-                    Absent::Omitted => return Ok(MadeTexts::new()),
-                    Absent::Refused => {
-                        return Err(BadContent::Missing(Missing { placeholder: placeholder.clone() }));
-                    }
-                },
-            }
-        }
-        Ok(match list {
-            None => MadeTexts::from_elem(before, 1),
-            Some(values) => values.into_iter().map(|value| format!("{before}{value}{after}")).collect(),
-        })
-    }
-
-    fn names(
-        &self,
-        key: &'static str,
-        content: &FoundFields<'_>,
-        outer: &OuterValue<'_>,
-    ) -> Result<Vec<Name>, BadContent> {
-        let name = |text: String| Name::parse(&text).map_err(|bad| BadContent::Name { key, bad });
-        self.texts(key, content, outer)?.into_iter().map(name).collect()
-    }
-
-    fn one(
-        &self,
-        key: &'static str,
-        content: &FoundFields<'_>,
-        outer: &OuterValue<'_>,
-    ) -> Result<Option<String>, BadContent> {
-        let mut texts = self.texts(key, content, outer)?;
-        let text = texts.pop();
-        if texts.is_empty() { Ok(text) } else { Err(BadContent::Several { key }) }
-    }
-
-    /// Data, and whether it is a text. A single placeholder keeps the JSON type of its value.
-    fn data(
-        &self,
-        content: &FoundFields<'_>,
-        outer: &OuterValue<'_>,
-    ) -> Result<(Box<str>, bool), BadContent> {
-        if let [ContentPart::Field { slot, placeholder }] = &*self.0 {
-            return match (content.json(*slot), &placeholder.absent) {
-                (Some(raw), _) if raw.starts_with('"') => {
-                    let half =
-                        |_| BadContent::Type { placeholder: placeholder.clone(), got: "half a character" };
-                    Ok((crate::event::object::string(raw).map_err(half)?.into(), true))
-                }
-                (Some(raw), _) => Ok((raw.into(), false)),
-                (None, Absent::Default(default)) => Ok((default.clone(), true)),
-                (None, Absent::Omitted) => Ok(("null".into(), false)),
-                (None, Absent::Refused) => {
-                    Err(BadContent::Missing(Missing { placeholder: placeholder.clone() }))
-                }
-            };
-        }
-        Ok(self
-            .one("data", content, outer)?
-            .map_or_else(|| ("null".into(), false), |text| (text.into(), true)))
-    }
-}
-
-/// The texts of a list's values.
-fn items<'a>(values: &[&'a str], placeholder: &Placeholder) -> Result<Vec<Cow<'a, str>>, BadContent> {
-    let refuse = |got| BadContent::Type { placeholder: placeholder.clone(), got };
-    if values.len() > Audience::MAX {
-        return Err(BadAudience::TooMany { max: Audience::MAX }.into());
-    }
-    let item = |raw: &&'a str| match text(raw) {
-        FieldText::Text(text) => Ok(text),
-        FieldText::Nothing => Err(refuse("a list with an empty value")),
-        FieldText::List(_) => Err(refuse("a list of lists")),
-        FieldText::Other(_) => Err(refuse("a list of objects")),
-    };
-    values.iter().map(item).collect()
 }
 
 #[cfg(test)]

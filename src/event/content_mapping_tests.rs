@@ -1,7 +1,14 @@
+use std::borrow::Cow;
+
 use super::*;
+use crate::event::{Absent, JsonTemplate};
 
 fn template(text: &str) -> Option<Template> {
     Some(Template::parse(text).unwrap())
+}
+
+fn data(text: &str) -> Option<DataTemplate> {
+    template(text).map(DataTemplate::Text)
 }
 
 fn nobody(_: &Placeholder) -> Option<Cow<'static, str>> {
@@ -28,7 +35,7 @@ fn every_part_of_an_event_is_made_of_the_message() {
         client: template("{data.client?}"),
         except_client: template("{data.socket?}"),
         event: template("{data.type:-message:new}"),
-        data: template("{data.payload}"),
+        data: data("{data.payload}"),
         idempotency_key: template("{data.id}"),
         coalesce: template("c{data.id}"),
         ttl: template("60"),
@@ -48,7 +55,7 @@ fn every_part_of_an_event_is_made_of_the_message() {
 
 #[test]
 fn data_that_is_one_placeholder_keeps_its_json_type() {
-    for (data, json, expected, is_text) in [
+    for (text, json, expected, is_text) in [
         ("{data.a}", r#"{"a":"x\n\"y\""}"#, "x\n\"y\"", true),
         ("{data.a}", r#"{"a":[1, 2]}"#, "[1, 2]", false),
         ("{data.a}", r#"{"a":null}"#, "null", false),
@@ -59,13 +66,58 @@ fn data_that_is_one_placeholder_keeps_its_json_type() {
         ("{data}", r#" {"a":1}"#, r#"{"a":1}"#, false),
         ("n={data.a}", r#"{"a":1.50}"#, "n=1.50", true),
     ] {
-        let templates =
-            ContentTemplates { broadcast: true, data: template(data), ..ContentTemplates::default() };
+        let templates = ContentTemplates { broadcast: true, data: data(text), ..ContentTemplates::default() };
         let event = mapped(&templates, json).unwrap();
-        assert_eq!((&*event.data, event.is_text), (expected, is_text), "{data} of {json}");
+        assert_eq!((&*event.data, event.is_text), (expected, is_text), "{text} of {json}");
     }
     let whole = ContentTemplates { broadcast: true, ..ContentTemplates::default() };
     assert_eq!(&*mapped(&whole, r#"{"a": 1}"#).unwrap().data, r#"{"a": 1}"#);
+}
+
+#[test]
+fn data_that_is_a_table_is_made_of_its_texts_and_values() {
+    let text = |text: &str| JsonTemplate::text(&Template::parse(text).unwrap());
+    let table = JsonTemplate::object([
+        ("id", text("{data.id}")),
+        ("by \"", JsonTemplate::list([text("{data.user.name?}"), text("{data.user.name:-some\"one}")])),
+        ("said", text("{data.room:-lobby}: \"{data.text?}\"")),
+        ("from", text("{header.who}")),
+        ("kind", JsonTemplate::literal(&"message".into())),
+    ]);
+    let templates = ContentTemplates {
+        broadcast: true,
+        data: Some(DataTemplate::Table(table)),
+        ..ContentTemplates::default()
+    };
+    let mut wanted = WantedFields::default();
+    let mapping = ContentMapping::new(&templates, &mut wanted);
+    let outer = |placeholder: &Placeholder| (&*placeholder.source == "header").then_some(Cow::Borrowed("\n"));
+    let made = |json: &str| mapping.event(&wanted.find(json).unwrap(), &outer, json);
+    for (json, expected) in [
+        (
+            r#"{"id":1.50,"text":"a\u0022b","room":7,"user":{"name":null}}"#,
+            r#"{"id":1.50,"by \"":[null,null],"said":"7: \"a\"b\"","from":"\n","kind":"message"}"#,
+        ),
+        (
+            r#"{"id":{"a" : ""},"text":null}"#,
+            r#"{"id":{"a" : ""},"by \"":[null,"some\"one"],"said":"lobby: \"\"","from":"\n","kind":"message"}"#,
+        ),
+    ] {
+        let event = made(json).unwrap();
+        assert_eq!((&*event.data, event.is_text), (expected, false), "{json}");
+        assert!(serde_json::from_str::<serde_json::Value>(&event.data).is_ok());
+    }
+    for (json, label, field) in [
+        (r#"{"text":"secret"}"#, "field_missing", "data.id"),
+        (r#"{"id":1,"room":["secret"]}"#, "value", "data.room"),
+        (r#"{"id":1,"text":{"secret":1}}"#, "value", "data.text"),
+    ] {
+        let bad = made(json).unwrap_err();
+        assert_eq!((bad.label(), bad.field().as_deref()), (label, Some(field)), "{json}: {bad}");
+        assert!(!bad.to_string().contains("secret"), "{bad}");
+    }
+    let bad = mapped(&templates, r#"{"id":1}"#).unwrap_err();
+    assert_eq!(bad.field().as_deref(), Some("header.who"));
 }
 
 #[test]

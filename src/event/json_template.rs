@@ -19,7 +19,7 @@ pub struct JsonTemplate {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum JsonPiece {
+pub(super) enum JsonPiece {
     /// JSON text as it stands.
     Literal(String),
     /// A whole value.
@@ -86,6 +86,10 @@ impl JsonTemplate {
         }
         all.push_literal("]");
         all
+    }
+
+    pub(super) fn pieces(&self) -> &[JsonPiece] {
+        &self.pieces
     }
 
     /// In the order of the text; one that stands twice comes twice.
@@ -165,7 +169,7 @@ impl<'v> TemplateValue<'v> {
         }
     }
 
-    fn into_json(self) -> String {
+    pub(super) fn into_json(self) -> String {
         match self {
             Self::Nothing => "null".to_owned(),
             Self::Text(text) => Value::from(&*text).to_string(),
@@ -174,7 +178,7 @@ impl<'v> TemplateValue<'v> {
     }
 
     /// As part of a JSON string.
-    fn within(self) -> String {
+    pub(super) fn within(self) -> String {
         match self {
             Self::Nothing => String::new(),
             Self::Text(text) => escaped(&text),

@@ -6,7 +6,9 @@ mod audience;
 mod bad_envelope;
 mod batch;
 mod content;
+mod content_data;
 mod content_mapping;
+mod content_template;
 mod envelope;
 mod filter;
 mod format;
@@ -30,10 +32,11 @@ pub use crate::event::audience::{Audience, BadAudience, Key};
 pub use crate::event::bad_envelope::{BadEnvelope, BadField};
 pub use crate::event::batch::{BadBatch, EventBatch, Item, parse_events};
 pub use crate::event::content::{FoundFields, WantedFields};
+pub use crate::event::content_data::DataTemplate;
 pub use crate::event::content_mapping::{
-    BadContent, ContentCondition, ContentConditions, ContentMapping, ContentTemplates, OuterValue,
-    content_path,
+    ContentCondition, ContentConditions, ContentMapping, ContentTemplates,
 };
+pub use crate::event::content_template::{BadContent, OuterValue, content_path};
 pub use crate::event::envelope::{EnvelopeDefaults, check_idempotency_key, parse_event};
 pub use crate::event::filter::EventFilter;
 pub use crate::event::format::{DecodedEvent, EventFormat, Timestamps};

@@ -7,8 +7,8 @@ use crate::auth::{Publisher, PusherGate, PusherRequest, ReservedEvents};
 use crate::clock::now_ms;
 use crate::config;
 use crate::event::{
-    Absent, BadContent, ContentCondition, ContentConditions, ContentMapping, ContentTemplates, Event,
-    Pattern, Placeholder, Template, WantedFields, whole_characters, write_event,
+    Absent, BadContent, ContentCondition, ContentConditions, ContentMapping, ContentTemplates, DataTemplate,
+    Event, Pattern, Placeholder, Template, WantedFields, whole_characters, write_event,
 };
 use crate::publish::inbound::BadHook;
 use crate::publish::service::{PublishOptions, PublishService, Published};
@@ -50,7 +50,7 @@ impl PusherApps {
         let templates = |topic| ContentTemplates {
             topic: template(topic),
             event: template("{data.name}"),
-            data: template("{data.data}"),
+            data: template("{data.data}").map(DataTemplate::Text),
             except_client: template("{data.socket_id?}"),
             ..ContentTemplates::default()
         };

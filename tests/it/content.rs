@@ -74,6 +74,49 @@ data      = "{data.text}"
 }
 
 #[tokio::test]
+async fn data_is_a_table_of_templates_and_a_missing_field_of_it_is_counted_by_its_name() {
+    let redis = Redis::start().await;
+    let mapped = r#"
+[[redis.channel]]
+pattern = "chat:*"
+topic   = "room:{1}"
+data    = { type = "said", id = "{data.id}", room = "{1}", by = { name = "{data.user.name?}", bot = false } }
+
+[redis.channel.when]
+kind = "text"
+
+[[redis.channel]]
+pattern = "chat:*"
+topic   = "room:{1}"
+
+[redis.channel.data]
+about = "{data.kind}: {data.id}"
+all   = "{data}"
+"#;
+    let daemon = start(&(redis.section() + mapped)).await;
+    let mut room = listening(&daemon, "/events?topic=room:7").await;
+    let texts = [
+        r#"{"kind":"text","user":{"name":"zoë"}}"#,
+        r#"{"kind":"text","id":7,"user":{"name":"zoë"}}"#,
+        r#"{"kind":"picture","id":{"not":"a text"}}"#,
+        r#"{"kind":"picture","id":"p\"1"}"#,
+    ];
+    for text in texts {
+        redis.publish("chat:7", text).await;
+    }
+    let made = [
+        r#"{"type":"said","id":7,"room":"7","by":{"name":"zoë","bot":false}}"#.to_owned(),
+        format!(r#"{{"about":"picture: p\"1","all":{}}}"#, texts[3]),
+    ];
+    assert_eq!(room.data(2).await, made);
+    for (reason, count) in [("field_missing", 1.0), ("\"value\"", 1.0)] {
+        assert_eq!(daemon.metric("sidestream_events_refused_total", &["redis", reason]).await, count);
+    }
+    let unfit = daemon.metric("sidestream_messages_unfit_total", &["chat:*", "field=\"data.id\""]).await;
+    assert_eq!(unfit, 2.0);
+}
+
+#[tokio::test]
 async fn a_burst_of_mapped_messages_arrives_whole_and_in_order() {
     const COUNT: usize = 5_000;
     let redis = Redis::start().await;

@@ -35,6 +35,7 @@ name  = "github"
 when  = { action = ["opened", "closed"] }
 topic = "issues"
 event = "issue:{data.action}"
+data  = { did = "{data.action}", issue = "{data.issue}", delivery = "{header.x-github-delivery?}" }
 
 [[internal.hook]]
 name  = "orders"
@@ -114,7 +115,7 @@ async fn a_signed_request_becomes_an_event_once_on_either_listener() {
     let event = issues.event().await;
     assert_eq!(
         (event.event.as_deref(), event.data()),
-        (Some("issue:opened"), r#"{"action":"opened","issue":7}"#)
+        (Some("issue:opened"), r#"{"did":"opened","issue":7,"delivery":null}"#)
     );
 }
 

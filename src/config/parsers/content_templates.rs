@@ -3,10 +3,12 @@
 
 use toml::de::{DeTable, DeValue};
 
+use crate::config::parsers::json_templates::json_table;
+use crate::config::parsers::parse::Parse;
 use crate::config::parsers::templates::{literal, written};
 use crate::config::raw::{RawValue, Rejection, kind};
 use crate::event::{
-    Absent, BadName, ContentCondition, EventName, Name, Pattern, Placeholder, Template,
+    Absent, BadName, ContentCondition, DataTemplate, EventName, Name, Pattern, Placeholder, Template,
     check_idempotency_key, content_path,
 };
 use crate::suggest::nearest;
@@ -132,6 +134,28 @@ pub(in crate::config) fn content_template(
         }
         template.placeholders().try_for_each(|placeholder| source.check(placeholder))?;
         Ok(template)
+    }
+}
+
+/// The data of a message from its source: a text, or a table of them.
+pub(in crate::config) struct ContentDataParser(pub(in crate::config) ContentSource);
+
+impl Parse<DataTemplate> for ContentDataParser {
+    fn parse(&self, raw: &RawValue<'_>) -> Result<DataTemplate, Rejection> {
+        let Self(source) = *self;
+        if let Some(table) = json_table(raw, &|placeholder| source.check(placeholder))? {
+            return Ok(DataTemplate::Table(table));
+        }
+        if let RawValue::Toml(other) = raw
+            && !matches!(other, DeValue::String(_))
+        {
+            return Err(format!("must be {}, not {}", self.accepts(), kind(other)).into());
+        }
+        content_template(source, ContentUse::Text)(raw).map(DataTemplate::Text)
+    }
+
+    fn accepts(&self) -> String {
+        "a text with placeholders, or a table of such texts and JSON's values".to_owned()
     }
 }
 

@@ -68,18 +68,10 @@ const WANTED: &str = "a table of the fields such as { type = \"connected\", id =
 
 impl Parse<JsonTemplate> for DataTable<'_> {
     fn parse(&self, raw: &RawValue<'_>) -> Result<JsonTemplate, Rejection> {
-        let template = match raw {
-            RawValue::Toml(DeValue::Table(table)) => self.object(table)?,
-            RawValue::Toml(other) => return Err(format!("must be {WANTED}, not {}", kind(other)).into()),
-            RawValue::Text(text) => {
-                let document = format!("v = {text}");
-                let read = DeTable::parse(&document).map_err(|_| format!("must be {WANTED}"))?;
-                match read.get_ref().get("v").map(|value| value.get_ref()) {
-                    Some(DeValue::Table(table)) if read.get_ref().len() == 1 => self.object(table)?,
-                    _ => return Err(format!("must be {WANTED}").into()),
-                }
-            }
-        };
+        let template = json_table(raw, &|placeholder| self.allow(placeholder))?.ok_or_else(|| match raw {
+            RawValue::Toml(other) => format!("must be {WANTED}, not {}", kind(other)),
+            RawValue::Text(_) => format!("must be {WANTED}"),
+        })?;
         if let Some(needed) = self.needs
             && !template.placeholders().any(|placeholder| name_of(placeholder) == needed)
         {
@@ -94,51 +86,67 @@ impl Parse<JsonTemplate> for DataTable<'_> {
     }
 }
 
+/// Says why a placeholder cannot be in a table.
+type Allow<'a> = &'a dyn Fn(&Placeholder) -> Result<(), Rejection>;
+
+/// The template of a table; None for another value, or for a text that is none.
+pub(super) fn json_table(raw: &RawValue<'_>, allow: Allow<'_>) -> Result<Option<JsonTemplate>, Rejection> {
+    match raw {
+        RawValue::Toml(DeValue::Table(table)) => object(table, allow).map(Some),
+        RawValue::Toml(_) => Ok(None),
+        RawValue::Text(text) => {
+            let document = format!("v = {text}");
+            let Ok(read) = DeTable::parse(&document) else { return Ok(None) };
+            match read.get_ref().get("v").map(|value| value.get_ref()) {
+                Some(DeValue::Table(table)) if read.get_ref().len() == 1 => object(table, allow).map(Some),
+                _ => Ok(None),
+            }
+        }
+    }
+}
+
+/// The fields in the order in which they were written.
+fn object(table: &DeTable<'_>, allow: Allow<'_>) -> Result<JsonTemplate, Rejection> {
+    let mut fields: Vec<_> = table.iter().collect();
+    fields.sort_by_key(|(name, _)| name.span().start);
+    let fields: Result<Vec<_>, Rejection> = fields
+        .into_iter()
+        .map(|(name, field)| Ok((name.get_ref().as_ref(), value(field.get_ref(), allow)?)))
+        .collect();
+    Ok(JsonTemplate::object(fields?))
+}
+
+fn value(of: &DeValue<'_>, allow: Allow<'_>) -> Result<JsonTemplate, Rejection> {
+    let number = || RawValue::Toml(of).number().and_then(|number| i64::try_from(number).ok());
+    Ok(match of {
+        DeValue::Table(table) => object(table, allow)?,
+        DeValue::Array(values) => {
+            let values: Result<Vec<_>, Rejection> =
+                values.iter().map(|of| value(of.get_ref(), allow)).collect();
+            JsonTemplate::list(values?)
+        }
+        DeValue::Boolean(yes) => JsonTemplate::literal(&(*yes).into()),
+        DeValue::Integer(_) => {
+            JsonTemplate::literal(&number().ok_or("has a number that is too large for JSON")?.into())
+        }
+        DeValue::Float(number) => {
+            let number: f64 = number.as_str().replace('_', "").parse().unwrap_or(f64::NAN);
+            let number = serde_json::Number::from_f64(number).ok_or("has a number that JSON cannot write")?;
+            JsonTemplate::literal(&number.into())
+        }
+        DeValue::Datetime(_) => {
+            return Err(Rejection::with("has a date", "write it as a text: \"2026-01-31\""));
+        }
+        DeValue::String(text) if text.is_empty() => JsonTemplate::literal(&"".into()),
+        DeValue::String(text) => {
+            let template = written(&RawValue::Text(text.to_string()))?;
+            template.placeholders().try_for_each(allow)?;
+            JsonTemplate::text(&template)
+        }
+    })
+}
+
 impl DataTable<'_> {
-    /// The fields in the order in which they were written.
-    fn object(&self, table: &DeTable<'_>) -> Result<JsonTemplate, Rejection> {
-        let mut fields: Vec<_> = table.iter().collect();
-        fields.sort_by_key(|(name, _)| name.span().start);
-        let fields: Result<Vec<_>, Rejection> = fields
-            .into_iter()
-            .map(|(name, value)| Ok((name.get_ref().as_ref(), self.value(value.get_ref())?)))
-            .collect();
-        Ok(JsonTemplate::object(fields?))
-    }
-
-    fn value(&self, value: &DeValue<'_>) -> Result<JsonTemplate, Rejection> {
-        let number = || RawValue::Toml(value).number().and_then(|number| i64::try_from(number).ok());
-        Ok(match value {
-            DeValue::Table(table) => self.object(table)?,
-            DeValue::Array(values) => {
-                let values: Result<Vec<_>, Rejection> =
-                    values.iter().map(|value| self.value(value.get_ref())).collect();
-                JsonTemplate::list(values?)
-            }
-            DeValue::Boolean(yes) => JsonTemplate::literal(&(*yes).into()),
-            DeValue::Integer(_) => {
-                JsonTemplate::literal(&number().ok_or("has a number that is too large for JSON")?.into())
-            }
-            DeValue::Float(number) => {
-                let number: f64 = number.as_str().replace('_', "").parse().unwrap_or(f64::NAN);
-                let number =
-                    serde_json::Number::from_f64(number).ok_or("has a number that JSON cannot write")?;
-                JsonTemplate::literal(&number.into())
-            }
-            DeValue::Datetime(_) => {
-                return Err(Rejection::with("has a date", "write it as a text: \"2026-01-31\""));
-            }
-            DeValue::String(text) if text.is_empty() => JsonTemplate::literal(&"".into()),
-            DeValue::String(text) => {
-                let template = written(&RawValue::Text(text.to_string()))?;
-                for placeholder in template.placeholders() {
-                    self.allow(placeholder)?;
-                }
-                JsonTemplate::text(&template)
-            }
-        })
-    }
-
     fn allow(&self, placeholder: &Placeholder) -> Result<(), Rejection> {
         let name = name_of(placeholder);
         let from_request = match self.request {

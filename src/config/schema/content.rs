@@ -1,6 +1,8 @@
 //! The keys that say what an event is made of, where an application's own messages come in.
 
-use crate::config::parsers::content_templates::{ContentSource, ContentUse, conditions, content_template};
+use crate::config::parsers::content_templates::{
+    ContentDataParser, ContentSource, ContentUse, conditions, content_template,
+};
 use crate::config::parsers::yes_or_no;
 use crate::config::schema::table::key;
 use crate::config::section_reader::SectionReader;
@@ -34,9 +36,9 @@ pub(super) fn read_content(
         key!("event", "{data.type:-message:new}", about),
         content_template(source, ContentUse::Event),
     );
-    let about = "Template of the data. One placeholder alone keeps the JSON type of its value. Without it the message \
-                 as it is.";
-    let data = s.optional(key!("data", "{data.payload}", about), content_template(source, ContentUse::Text));
+    let about = "Template of the data, or a table of templates: { id = \"{data.id}\", text = \"{data.body}\" }. One \
+                 placeholder alone keeps the JSON type of its value. Without it the message as it is.";
+    let data = s.optional(key!("data", "{data.payload}", about), ContentDataParser(source));
     let about = "Template of a key: what comes with the same one again within `log.idempotency_window` is no second \
                  event.";
     let idempotency_key = s.optional(key!("idempotency_key", "{data.id?}", about), own_key());

@@ -6,7 +6,7 @@ use crate::config::parsers::{word, yes_or_no};
 use crate::config::schema::content::{NOT_IN_ENVELOPES, names_fields, names_nobody, read_content};
 use crate::config::schema::table::section;
 use crate::config::section_reader::SectionReader;
-use crate::event::{ContentTemplates, Template};
+use crate::event::{ContentTemplates, DataTemplate, Template};
 
 /// What a message on a mapped channel is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,7 @@ section! {
 /// What a framework's messages are made of, where the operator does not say it otherwise.
 fn preset(format: ChannelFormat, stars: usize) -> ContentTemplates {
     let template = |text: &str| Some(Template::parse(text).expect("a template of our own"));
+    let data = |text: &str| template(text).map(DataTemplate::Text);
     // The frameworks put a prefix before their channels' names.
     let topic = template(if stars == 0 { "{0}" } else { "{1}" });
     match format {
@@ -67,17 +68,17 @@ fn preset(format: ChannelFormat, stars: usize) -> ContentTemplates {
         ChannelFormat::Laravel => ContentTemplates {
             topic,
             event: template("{data.event}"),
-            data: template("{data.data}"),
+            data: data("{data.data}"),
             except_client: template("{data.socket?}"),
             ..ContentTemplates::default()
         },
         ChannelFormat::ActionCable => {
-            ContentTemplates { topic, data: template("{data}"), ..ContentTemplates::default() }
+            ContentTemplates { topic, data: data("{data}"), ..ContentTemplates::default() }
         }
         ChannelFormat::FlaskSse => ContentTemplates {
             topic,
             event: template("{data.type?}"),
-            data: template("{data.data}"),
+            data: data("{data.data}"),
             retry: template("{data.retry?}"),
             ..ContentTemplates::default()
         },

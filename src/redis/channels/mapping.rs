@@ -191,9 +191,10 @@ fn is_of_content(templates: &ContentTemplates) -> bool {
     let ContentTemplates { topic, user, session, event, when: _, retry: _, .. } = templates;
     let ContentTemplates { client, broadcast, except_client, data, idempotency_key, coalesce, ttl, .. } =
         templates;
-    let further = [client, except_client, data, idempotency_key, coalesce, ttl];
+    let further = [client, except_client, idempotency_key, coalesce, ttl];
     let mut fields = [topic, user, session, event].into_iter().flatten().flat_map(Template::placeholders);
     *broadcast
+        || data.is_some()
         || further.iter().any(|template| template.is_some())
         || fields.any(|one| content_path(one).is_some())
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::config::{Channel, ChannelFormat, Redis, Secret};
 use crate::event::{
-    BadContent, BadName, ContentCondition, ContentTemplates, Event, EventName, Key, Name, Pattern,
-    Placeholder,
+    BadContent, BadName, ContentCondition, ContentTemplates, DataTemplate, Event, EventName, Key, Name,
+    Pattern, Placeholder,
 };
 use crate::redis::channels::mapping::{BadMessage, Unmapped};
 
@@ -140,7 +140,7 @@ fn the_content_of_a_message_says_what_its_event_is_and_the_first_mapping_that_fi
     let mapping = |topic: &str, data: Option<&str>, when: Vec<ContentCondition>| {
         let content = ContentTemplates {
             topic: template(Some(topic)),
-            data: template(data),
+            data: template(data).map(DataTemplate::Text),
             when,
             ..ContentTemplates::default()
         };
