@@ -268,6 +268,12 @@ export class Publisher<Map extends EventMap = Record<string, any>> extends Event
     return this.#command('POST', `/topics/${segment(topic)}/open`);
   }
 
+  /** Asks the application at once for what is polled there: `/api/status`, with a query only for those who ask with it. */
+  pollNow(path: string): Promise<Outcome<{ asked: number }>> {
+    if (typeof path !== 'string' || !path.startsWith('/')) return this.#invalid('a path begins with a slash');
+    return this.#command('POST', `/poll${path}`);
+  }
+
   // ——— asking, as the services that it replaces did: without an answer `false`, 0 or nobody, and `onError` hears why
 
   /** Whether a user has an open stream on any instance. */

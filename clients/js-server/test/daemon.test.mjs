@@ -229,6 +229,9 @@ test('topics, presence, the log and revocations', async (t) => {
   assert.equal(orThrow(await push.closeTopic('d')).changed, true);
   assert.deepEqual((await anna.next()).data, { topic: 'd' });
   assert.equal(orThrow(await push.openTopic('d')).changed, true);
+  assert.deepEqual(orThrow(await push.pollNow('/status?of=anna')), { asked: 0 });
+  assert.equal((await push.pollNow('/elsewhere')).ok, false);
+  assert.equal((await push.pollNow('status')).error.kind, 'invalid');
 
   await eventually('anna is online', () => push.isOnline('anna'));
   assert.deepEqual((await push.query.users(['anna', 'ben'])).users, ['anna']);

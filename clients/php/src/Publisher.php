@@ -311,6 +311,18 @@ final class Publisher
         return $this->aboutTopic('POST', $topic, '/open');
     }
 
+    /** Asks the application at once for what is polled there: `/api/status`, with a query only for those who ask with it. */
+    public function pollNow(string $path): Outcome
+    {
+        return $this->guarded(function () use ($path): Outcome {
+            if (!str_starts_with($path, '/')) {
+                throw new \InvalidArgumentException('a path begins with a slash');
+            }
+
+            return $this->add(null, ['POST', '/poll' . $path, false]);
+        });
+    }
+
     // --- asking, as the services that it replaces did: without an answer false, 0 or nobody, and `onError` hears why
 
     /**

@@ -16,6 +16,10 @@ final class Daemon
         session = "{query.sessionId}"
         topics  = ["conversation:{query.conversationId}"]
 
+        [[stream]]
+        path   = "/status"
+        source = "poll"
+
         [sse]
         heartbeat = "0s"
         TOML;

@@ -208,6 +208,9 @@ final class DaemonTest extends TestCase
         self::assertTrue($push->closeTopic('d')->orThrow()['changed']);
         self::assertSame(['topic' => 'd'], $anna->next()['data']);
         self::assertTrue($push->openTopic('d')->orThrow()['changed']);
+        self::assertSame(['asked' => 0], $push->pollNow('/status?of=anna')->orThrow());
+        self::assertFalse($push->pollNow('/elsewhere')->ok);
+        self::assertFalse($push->pollNow('status')->ok);
 
         self::eventually('anna is online', static fn () => $push->isOnline('anna'));
         self::assertSame(['anna' => true, 'ben' => false], $push->query()->users(['anna', 'ben']));

@@ -32,6 +32,10 @@ user    = "{query.userId}"
 session = "{query.sessionId}"
 topics  = ["conversation:{query.conversationId}"]
 
+[[stream]]
+path   = "/status"
+source = "poll"
+
 [sse]
 heartbeat = "0s"
 """

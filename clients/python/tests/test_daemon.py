@@ -253,6 +253,9 @@ class TheDaemon(Case):
         self.assertTrue(push.close_topic("d").result(5)["changed"])
         self.assertEqual(anna.next()["data"], {"topic": "d"})
         self.assertTrue(push.open_topic("d").result(5)["changed"])
+        self.assertEqual(push.poll_now("/status?of=anna").result(5), {"asked": 0})
+        self.assertRaises(SidestreamError, push.poll_now("/elsewhere").result, 5)
+        self.assertRaises(SidestreamError, push.poll_now("status").result, 5)
 
         eventually("anna is online", lambda: push.is_online("anna"))
         self.assertEqual(push.query.users(["anna", "ben"]), {"anna": True, "ben": False})

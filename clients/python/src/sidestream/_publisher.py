@@ -225,6 +225,13 @@ class Sender:
         """Lets a topic that has ended begin anew."""
         return self._about_topic("POST", topic, "/open")
 
+    def poll_now(self, path: str) -> Call:
+        """Asks the application at once for what is polled there: ``/api/status``, with a query only for those who ask with
+        it."""
+        if not isinstance(path, str) or not path.startswith("/"):
+            return self._invalid(self._call(), "POST /poll: a path begins with a slash")
+        return self._command("POST", "/poll" + path, None)
+
     def counters(self) -> Counters:
         return self._queue.counters()
 
