@@ -11,7 +11,7 @@ use crate::app::settings::{
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
 use crate::capture::Recordings;
-use crate::config::{Config, HookEvent, ListenAddress};
+use crate::config::{Config, HookEvent, ListenAddress, StreamSource};
 use crate::control::{
     Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicEnds,
     TopicList,
@@ -125,6 +125,12 @@ impl Base {
             // What may be published by HTTP has to come back over Redis.
             max_message: max_body(config),
             idempotency_window: config.log.idempotency_window,
+            max_source_event: config
+                .streams
+                .iter()
+                .map(|stream| max_event(&stream.source))
+                .max()
+                .unwrap_or(0),
         };
         // Until everything else has ended: streams that wait for their turn in a drain miss nothing.
         let last = &self.order.last;
@@ -132,6 +138,7 @@ impl Base {
             topics: Arc::clone(&self.topics),
             take_backs: Arc::clone(&self.take_backs),
             ends: Arc::clone(&self.ends),
+            upstreams: Arc::clone(&self.upstreams),
         };
         let handles = redis::start_redis(redis, limits, &self.log, &readers, &self.health, last);
         let handles = handles.map_err(io::Error::other)?;
@@ -140,6 +147,9 @@ impl Base {
         self.take_backs.connect(handles.take_backs);
         let bus = redis::start_bus(redis, Arc::clone(&self.control), last).map_err(io::Error::other)?;
         self.control.connect(Arc::new(bus));
+        if let Some(leases) = handles.leases {
+            self.upstreams.share(leases);
+        }
         let _ = self.redis.set((handles.relay, handles.channels));
         Ok(())
     }
@@ -217,6 +227,11 @@ fn reached_at(addresses: &[ListenAddress]) -> String {
 /// The largest message: what may be published by HTTP, and is asked over Redis.
 pub(super) fn max_body(config: &Config) -> usize {
     usize::try_from(config.internal.max_body.0).unwrap_or(usize::MAX)
+}
+
+/// The largest event that is read of the application for a route.
+fn max_event(source: &StreamSource) -> usize {
+    if source.is_upstream() { usize::try_from(source.max_event.0).unwrap_or(usize::MAX) } else { 0 }
 }
 
 /// Makes what tells other servers of streams.

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cli::output::{note_lines, print};
 use crate::config::{
-    Capture, CaptureAuth, CheckedConfig, CommandLine, Config, ListenAddress, OnDisconnect, Public,
+    Capture, CaptureAuth, CheckedConfig, CommandLine, Config, ListenAddress, OnDisconnect, Public, Stream,
     StreamAuth, listed,
 };
 
@@ -79,23 +79,8 @@ fn summary(config: &Config, public_by: &str) -> String {
             topics.chain(people.iter().filter(|(may, _)| *may).map(|(_, word)| *word)).collect();
         let _ = writeln!(lines, "  publisher {}: {}", publisher.name, topics.join(", "));
     }
-    for stream in &config.streams {
-        let topics: Vec<&str> = stream.heard().iter().map(|topic| topic.as_str()).collect();
-        let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
-        let auth = match stream.auth {
-            StreamAuth::None => "",
-            StreamAuth::Jwt => ", for tokens",
-            StreamAuth::Backend => ", for callers that the application lets in",
-            StreamAuth::Ticket => ", for tickets",
-            StreamAuth::Signed => ", for signed names",
-        };
-        let _ = if stream.source.is_upstream() {
-            let also = if stream.source.with_topics { format!("; also {topics}") } else { String::new() };
-            writeln!(lines, "  stream    {}{auth}: {}{also}", stream.path, stream.source.sentence())
-        } else {
-            writeln!(lines, "  stream    {}{auth}: {topics}", stream.path)
-        };
-    }
+    let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
+    lines.extend(config.streams.iter().map(|stream| heard(stream, shared)));
     lines.extend(config.captures.iter().map(|capture| format!("  capture   {}\n", captured(capture))));
     if let Some(jwt) = &config.auth.jwt {
         let keys = match jwt.keys.len() {
@@ -136,6 +121,24 @@ fn page(address: &ListenAddress) -> String {
         ListenAddress::Tcp(address) => format!("http://{address}/"),
         ListenAddress::Unix(_) => address.to_string(),
     }
+}
+
+/// What streams of a route are, in a line. `shared`: the instances have one log.
+fn heard(stream: &Stream, shared: bool) -> String {
+    let topics: Vec<&str> = stream.heard().iter().map(|topic| topic.as_str()).collect();
+    let topics = if topics.is_empty() { "no topics".to_owned() } else { topics.join(", ") };
+    let auth = match stream.auth {
+        StreamAuth::None => "",
+        StreamAuth::Jwt => ", for tokens",
+        StreamAuth::Backend => ", for callers that the application lets in",
+        StreamAuth::Ticket => ", for tickets",
+        StreamAuth::Signed => ", for signed names",
+    };
+    if !stream.source.is_upstream() {
+        return format!("  stream    {}{auth}: {topics}\n", stream.path);
+    }
+    let also = if stream.source.with_topics { format!("; also {topics}") } else { String::new() };
+    format!("  stream    {}{auth}: {}{also}\n", stream.path, stream.source.sentence(shared))
 }
 
 /// What happens to answers on a captured path, in a sentence.

@@ -16,6 +16,7 @@ mod log;
 mod rpc;
 mod start;
 mod topics;
+mod upstreams;
 
 pub use crate::redis::bus::RedisBus;
 pub use crate::redis::channels::update::ChannelUpdates;

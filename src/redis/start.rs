@@ -32,7 +32,9 @@ use crate::redis::rpc::codec::RpcKeys;
 use crate::redis::rpc::server::{RequestHandler, RpcServer};
 use crate::redis::topics::store::hash_name;
 use crate::redis::topics::writer::{TopicStore, TopicWriter};
+use crate::redis::upstreams::UpstreamLeases;
 use crate::shutdown::Drain;
+use crate::upstream::StreamLeases;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,8 @@ const RELAY_SLACK: usize = 1024;
 /// How long the path, the headers and the rest of a request over Redis may be.
 const REQUEST_SLACK: usize = 64 << 10;
 
-/// By how much a bridged message may grow: a raw text becomes a JSON string, which spells a control character in six.
+/// By how much a bridged message, or an event of the application, may grow: a raw text becomes a JSON string, which
+/// spells a control character in six.
 const QUOTING: usize = 6;
 
 /// What this room needs of the rest of the configuration.
@@ -70,6 +73,8 @@ pub struct RedisLimits {
     pub max_message: usize,
     /// How long Redis remembers an idempotency key.
     pub idempotency_window: Duration,
+    /// The largest event that is read of the application; 0 = none is.
+    pub max_source_event: usize,
 }
 
 /// The ways out to Redis.
@@ -82,6 +87,8 @@ pub struct RedisHandles {
     pub take_backs: Arc<dyn TakeBackBus>,
     /// For other channels than those of the beginning.
     pub channels: ChannelUpdates,
+    /// Who reads which stream of the application, where the log is shared.
+    pub leases: Option<Arc<dyn StreamLeases>>,
 }
 
 /// Tells every instance, this one too, what is asked of all, in a place among the events.
@@ -166,9 +173,11 @@ pub fn start_redis(
         let publisher = RedisPublisher::start(endpoint, timing, &settings.prefix, listening, health, drain);
         let peers = Arc::new(TopicChanges::Channel(publisher.clone()));
         let take_backs = Arc::new(publisher.clone());
-        return Ok(RedisHandles { relay: Arc::new(publisher), peers, take_backs, channels });
+        return Ok(RedisHandles { relay: Arc::new(publisher), peers, take_backs, channels, leases: None });
     };
     let max_text = if tap.is_some() { max_text.saturating_mul(QUOTING) } else { max_text };
+    let of_sources = limits.max_source_event.saturating_mul(QUOTING);
+    let max_text = max_text.max(of_sources.saturating_add(RELAY_SLACK));
     let config = ReaderConfig {
         key: stream.key.as_bytes().into(),
         batch: stream.batch,
@@ -192,12 +201,15 @@ pub fn start_redis(
         let bridge = Bridge::new(config, health.depend_on("redis_bridge", true));
         drain.spawn_essential("redis bridge", bridge.run(drain.clone()));
     }
+    let of_stream = (stream, settings.prefix.as_str());
+    let leases = UpstreamLeases::start(Arc::clone(&endpoint), timing, of_stream, max_text, drain);
     let commands = AppendCommands::new(stream, &settings.prefix, sharded, limits.idempotency_window);
     let health = health.depend_on("redis_append", false);
     let writer = StreamWriter::start(endpoint, timing, stream.timeout, commands, health, drain);
     let peers = Arc::new(TopicChanges::Stream(writer.clone()));
     let take_backs = Arc::new(writer.clone());
-    Ok(RedisHandles { relay: Arc::new(writer), peers, take_backs, channels })
+    let leases: Option<Arc<dyn StreamLeases>> = Some(Arc::new(leases));
+    Ok(RedisHandles { relay: Arc::new(writer), peers, take_backs, channels, leases })
 }
 
 /// The key that decides on the node of a Cluster.

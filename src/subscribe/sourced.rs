@@ -5,8 +5,8 @@
 use http::request::Parts;
 
 use crate::auth::RequestOrigin;
-use crate::event::{Key, Name};
-use crate::log::{Cursor, Located, Reset};
+use crate::event::{EventId, Key, Name};
+use crate::log::{Located, Reset};
 use crate::subscribe::admit::{Admission, Admitted, Judged, SourceOpening, Start};
 use crate::subscribe::native;
 use crate::subscribe::open::AHEAD;
@@ -21,11 +21,11 @@ pub enum SourceStart {
     /// With what comes from now on.
     Live,
     /// Behind this place, or with the first that is kept behind it.
-    Since(Cursor),
+    Since(EventId),
     /// Behind the event of this id, which is ours.
     After(String),
     /// Behind this place, after these events: their names and data.
-    Current(Cursor, Vec<(Option<&'static str>, String)>),
+    Current(EventId, Vec<(Option<&'static str>, String)>),
     /// Nobody knows where that is: it begins now, with a `reset`.
     Lost,
 }
@@ -73,38 +73,44 @@ impl Streams {
         &self,
         route: &Route<'_>,
         judged: Judged,
-        start: SourceStart,
+        (start, last_event_id): (SourceStart, Option<&str>),
         hold: SourceHold,
     ) -> Result<Admission, Refusal> {
         let SourceHold { key, connected, hold } = hold;
         let mut first = Vec::new();
-        // What has not changed for long may be older than all that is kept.
-        let kept = |cursor: Cursor| match self.log.locate(&cursor.id.to_string()) {
-            Ok(_) => Start::Since(cursor),
-            Err(_) => Start::Since(self.log.origin()),
-        };
         let start = match start {
-            SourceStart::Current(cursor, events) => {
+            SourceStart::Live => Some(Start::Fresh { history: 0 }),
+            SourceStart::Lost => Some(Start::Reset { why: Reset::SourceGap, last_seen: None }),
+            SourceStart::Since(id) => self.kept_since(id).await,
+            SourceStart::Current(id, events) => {
                 first = events;
-                kept(cursor)
+                self.kept_since(id).await
             }
-            SourceStart::Live => Start::Fresh { history: 0 },
-            SourceStart::Since(cursor) => kept(cursor),
             SourceStart::After(id) => match self.log.locate_soon(&id, AHEAD).await {
-                Located::At(cursor) => Start::At(cursor),
-                Located::Reset(why) => Start::Reset { why, last_seen: id.parse().ok() },
-                Located::NotNow => {
-                    let refusal = self.later(RetryReason::NotReady, Some(&id));
-                    return Err(refusal.said_as(route.refuse_with())).inspect_err(count_refused);
-                }
+                Located::At(cursor) => Some(Start::At(cursor)),
+                Located::Reset(why) => Some(Start::Reset { why, last_seen: id.parse().ok() }),
+                Located::NotNow => None,
             },
-            SourceStart::Lost => Start::Reset { why: Reset::SourceGap, last_seen: None },
+        };
+        let Some(start) = start else {
+            let refusal = self.later(RetryReason::NotReady, last_event_id);
+            return Err(refusal.said_as(route.refuse_with())).inspect_err(count_refused);
         };
         let judged = self.seated(judged, None);
         let judged =
             judged.map_err(|refusal| refusal.said_as(route.refuse_with())).inspect_err(count_refused)?;
         let source = Some(SourceOpening { key, connected, first, hold });
         Ok(self.admit(Admitted { judged, start, snapshots: false, source }))
+    }
+
+    /// Behind this place, or with the first that is kept: what has not changed for long may be older than all of that.
+    /// None while the log does not have it yet.
+    async fn kept_since(&self, id: EventId) -> Option<Start> {
+        match self.log.locate_soon(&id.to_string(), AHEAD).await {
+            Located::At(cursor) => Some(Start::Since(cursor)),
+            Located::Reset(_) => Some(Start::Since(self.log.origin())),
+            Located::NotNow => None,
+        }
     }
 
     /// What a caller reads whose stream cannot be read of the application now: that it may come back in a while.

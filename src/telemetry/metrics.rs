@@ -124,6 +124,8 @@ metrics_table! {
     UPSTREAM_RECONNECTS = Counter "sidestream_upstream_reconnects_total", "Times that such a stream ended and was opened anew, by reason: ended, broken, silent.";
     UPSTREAM_UNSHARED = Counter "sidestream_upstream_unshared_total", "Requests for streams of the application that went there by themselves, by reason.";
     POLL_REFRESHES = Counter "sidestream_poll_refreshes_total", "Answers that are polled and were called for before their time, by what did: request, publish.";
+    UPSTREAMS_FOLLOWED = Gauge "sidestream_upstreams_followed", "Streams of the application that another instance reads for clients of this one.";
+    UPSTREAM_TAKEOVERS = Counter "sidestream_upstream_takeovers_total", "Times that this instance went on with a stream of the application that another one had read.";
     POLLS = Counter "sidestream_polls_total", "Times that the application was asked for an answer that is polled, by outcome.";
     CONNECTIONS_REFUSED = Counter "sidestream_connections_refused_total", "Connections that were closed at once or could not be accepted, by reason.";
     CERTIFICATE_EXPIRY = Gauge "sidestream_certificate_expiry_seconds", "When a certificate of ours ends, in seconds since 1970.";

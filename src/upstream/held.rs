@@ -5,15 +5,17 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::config::{LateComers, StreamSource};
 use crate::event::{EventId, Key, Name};
 use crate::lock::Mutex;
-use crate::log::{Cursor, Log};
+use crate::log::Log;
 use crate::proxy::Proxy;
 use crate::upstream::identity::SharedRequest;
 use crate::upstream::ids::UpstreamIds;
+use crate::upstream::shared::heard::HeardIds;
 use crate::upstream::sharing::Unshared;
 
 /// How far a stream has come.
@@ -27,7 +29,8 @@ pub(super) enum Phase {
 }
 
 /// Why a stream ended, but for its having no readers any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum SourceEnd {
     /// What the application answers is for each caller by itself.
     Unshared(Unshared),
@@ -53,14 +56,18 @@ pub(super) struct HeldStream {
     pub(super) key: Key,
     /// The path of its route as it is configured.
     pub(super) route: Arc<str>,
-    /// The id of the application's own that it was begun behind; empty = none.
-    pub(super) began_behind: Box<str>,
+    /// The id that its first client came with.
+    pub(super) asked_behind: Option<Box<str>>,
     pub(super) phase: watch::Sender<Phase>,
     /// Told when the first reader comes and the last one goes.
     pub(super) readers_changed: Notify,
     /// Told when its answer is to be asked for before its time.
     pub(super) called_for: Notify,
+    /// Told when another instance may have changed how it stands.
+    pub(super) marked: Notify,
     log: Arc<Log>,
+    /// The application's ids in a log that several instances share.
+    heard: Option<Arc<HeardIds>>,
     state: Mutex<HeldState>,
 }
 
@@ -68,11 +75,14 @@ pub(super) struct HeldState {
     pub(super) readers: usize,
     /// Of the reader who came last: the one before may have no rights any more.
     pub(super) asks: SourceRequest,
+    /// Of a log that this instance has for itself.
     pub(super) ids: UpstreamIds,
+    /// The application's own id that it was begun behind; empty = none.
+    pub(super) began_behind: String,
     /// The application's own id of the last event; empty = none.
     pub(super) last_event_id: String,
     /// Where it began, or began anew after a gap.
-    pub(super) began: Option<Cursor>,
+    pub(super) began: Option<EventId>,
     /// Of a stream that is made of answers.
     pub(super) current: Option<CurrentAnswer>,
     /// What readers were told when it turned stale.
@@ -84,32 +94,38 @@ pub(super) struct HeldState {
 pub(super) struct CurrentAnswer {
     pub(super) text: Box<str>,
     /// Where it stands in the log: what comes behind it is newer.
-    pub(super) at: Cursor,
+    pub(super) at: EventId,
 }
 
 impl HeldStream {
+    /// A stream that begins behind the application's own id `began_behind`. With `heard`, where it begins is not known
+    /// yet, and the application's ids are found there.
     pub(super) fn new(
         route: Arc<str>,
         asks: SourceRequest,
-        began_behind: &str,
-        ids: UpstreamIds,
+        (began_behind, ids): (String, UpstreamIds),
         log: Arc<Log>,
+        heard: Option<(Arc<HeardIds>, Option<&str>)>,
     ) -> Arc<Self> {
         let name = asks.request.name.clone();
+        let (heard, asked_behind) = heard.unzip();
         Arc::new(Self {
             key: Key::Upstream(name.clone()),
             name,
             route,
-            began_behind: began_behind.into(),
+            asked_behind: asked_behind.flatten().map(Box::from),
             phase: watch::Sender::new(Phase::Starting),
             readers_changed: Notify::new(),
             called_for: Notify::new(),
+            marked: Notify::new(),
             log,
+            heard,
             state: Mutex::new(HeldState {
                 readers: 0,
                 asks,
                 ids,
-                last_event_id: began_behind.to_owned(),
+                last_event_id: began_behind.clone(),
+                began_behind,
                 began: None,
                 current: None,
                 stale: None,
@@ -117,8 +133,45 @@ impl HeldStream {
         })
     }
 
+    /// Its events reach its readers from now on.
+    pub(super) fn live(&self) {
+        self.phase.send_if_modified(|phase| {
+            let starts = *phase == Phase::Starting;
+            if starts {
+                *phase = Phase::Live;
+            }
+            starts
+        });
+    }
+
+    /// Our id of the event that the application calls this.
+    fn find(&self, state: &HeldState, theirs: &str) -> Option<EventId> {
+        match &self.heard {
+            Some(heard) => heard.find(&self.name, theirs),
+            None => state.ids.find(theirs),
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, HeldState> {
         self.state.lock()
+    }
+
+    /// Completes when nobody has read the stream for as long as it is kept then.
+    pub(super) async fn lingered(&self) {
+        loop {
+            let linger = {
+                let state = self.state();
+                (state.readers == 0).then(|| state.asks.source.linger)
+            };
+            let Some(linger) = linger else {
+                self.readers_changed.notified().await;
+                continue;
+            };
+            let came = tokio::time::timeout(linger, self.readers_changed.notified()).await.is_ok();
+            if !came && self.state().readers == 0 {
+                return;
+            }
+        }
     }
 
     /// A reader more. `early`: it came before anything of the stream was heard.
@@ -147,14 +200,14 @@ pub struct UpstreamReader {
 pub enum ReaderStart {
     /// With what comes from now on.
     Live,
-    /// Behind this place.
-    Since(Cursor),
+    /// Behind this place, or with the first that is kept behind it.
+    Since(EventId),
     /// Behind the event that has this id of ours, if it is one.
     After(String),
     /// Nobody knows where that is.
     Lost,
     /// Behind this place, after these events: their names and data.
-    Current(Cursor, Vec<(Option<&'static str>, String)>),
+    Current(EventId, Vec<(Option<&'static str>, String)>),
 }
 
 impl UpstreamReader {
@@ -174,10 +227,10 @@ impl UpstreamReader {
             let all = state.asks.source.late_comers == LateComers::All;
             return if self.early || all { began() } else { ReaderStart::Live };
         };
-        if let Some(ours) = state.ids.find(id) {
+        if let Some(ours) = self.held.find(&state, id) {
             return ReaderStart::After(ours.to_string());
         }
-        if *self.held.began_behind == *id {
+        if state.began_behind == *id {
             return began();
         }
         // Of another log, of one that was let go of, or not an id at all: the log says which.
@@ -193,9 +246,9 @@ impl UpstreamReader {
         current: &CurrentAnswer,
         last_event_id: Option<&str>,
     ) -> ReaderStart {
-        let known = last_event_id.and_then(|id| Some((id, self.held.log.locate(id).ok()?)));
-        if let (Some((id, cursor)), Some(began)) = (known, state.began)
-            && cursor.position >= began.position
+        let known = last_event_id.and_then(|id| Some((id, self.held.log.locate(id).ok()?.id)));
+        if let (Some((id, known)), Some(began)) = (known, state.began)
+            && known.order() >= began.order()
         {
             return ReaderStart::After(id.to_owned());
         }

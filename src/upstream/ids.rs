@@ -19,12 +19,23 @@ const MAX_IDS: usize = 2000;
 const MAX_BYTES: usize = 128 << 10;
 
 impl UpstreamIds {
-    /// From now on `theirs` stands for the event that is `ours`.
+    /// `theirs` stands for the event that is `ours`; one that comes again, for the later event. The ids of a log that
+    /// is read backwards come in that order.
     pub(super) fn insert(&mut self, theirs: &str, ours: EventId) {
+        let known = self.ours.get(theirs).copied();
+        if known == Some(ours) {
+            return;
+        }
         let theirs: Arc<str> = theirs.into();
+        if known.is_none_or(|known| known.order() < ours.order()) {
+            self.ours.insert(Arc::clone(&theirs), ours);
+        }
         self.bytes += theirs.len();
-        self.ours.insert(Arc::clone(&theirs), ours);
-        self.order.push_back((theirs, ours));
+        if self.order.front().is_some_and(|(_, oldest)| ours.order() < oldest.order()) {
+            self.order.push_front((theirs, ours));
+        } else {
+            self.order.push_back((theirs, ours));
+        }
         while self.order.len() > MAX_IDS || self.bytes > MAX_BYTES {
             let Some((oldest, id)) = self.order.pop_front() else { return };
             self.bytes -= oldest.len();
@@ -33,6 +44,16 @@ impl UpstreamIds {
                 self.ours.remove(&oldest);
             }
         }
+    }
+
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<&str> {
+        self.order.back().map(|(theirs, _)| &**theirs)
     }
 
     /// Our id of the event that the application calls this.
@@ -61,6 +82,17 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_come_backwards_are_known_as_well() {
+        let mut ids = UpstreamIds::default();
+        for (theirs, ms) in [("c", 4), ("a", 3), ("b", 2), ("a", 1), ("d", 5), ("d", 5)] {
+            ids.insert(theirs, ours(ms));
+        }
+        assert_eq!(ids.find("a"), Some(ours(3)));
+        assert_eq!(ids.find("b"), Some(ours(2)));
+        assert_eq!((ids.newest(), ids.len()), (Some("d"), 5));
+    }
+
+    #[test]
     fn only_so_many_ids_and_so_many_bytes_are_kept() {
         let mut ids = UpstreamIds::default();
         for n in 0..2 * MAX_IDS as u64 {
@@ -68,9 +100,9 @@ mod tests {
         }
         assert_eq!(ids.find("0"), None);
         assert_eq!(ids.find(&(MAX_IDS + 5).to_string()), Some(ours(MAX_IDS as u64 + 5)));
-        ids.insert(&"x".repeat(MAX_BYTES), ours(1));
+        ids.insert(&"x".repeat(MAX_BYTES), ours(9000));
         assert_eq!(ids.order.len(), 1);
-        ids.insert("after", ours(2));
+        ids.insert("after", ours(9001));
         assert_eq!((ids.order.len(), ids.ours.len(), ids.bytes), (1, 1, 5));
     }
 }

@@ -8,13 +8,18 @@ mod collapse;
 mod held;
 mod identity;
 mod ids;
+mod open;
 mod poll;
 mod refresh;
 mod registry;
+mod shared;
 mod sharing;
 
 pub use crate::upstream::held::{ReaderStart, UpstreamReader};
 pub use crate::upstream::identity::{SharedRequest, SharedRequestParts, identify};
 pub use crate::upstream::refresh::PolledTarget;
-pub use crate::upstream::registry::{UpstreamCaller, UpstreamJoin, Upstreams};
+pub use crate::upstream::registry::{LEFT_FOR, UpstreamCaller, UpstreamJoin, Upstreams};
+pub use crate::upstream::shared::leases::{
+    KeptState, LeaseLook, LeaseStanding, LeasesAway, SharedAppend, SharedEntry, SharedOutcome, StreamLeases,
+};
 pub use crate::upstream::sharing::Unshared;

@@ -3,10 +3,9 @@
 //! Invariant: of each name there is one at a time, whoever comes at once; nobody joins one that has ended.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use metrics::Gauge;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -23,9 +22,15 @@ use crate::upstream::collapse;
 use crate::upstream::held::{HeldStream, Phase, SourceEnd, SourceRequest, UpstreamReader};
 use crate::upstream::identity::SharedRequest;
 use crate::upstream::ids::UpstreamIds;
+use crate::upstream::open::OpenGuard;
 use crate::upstream::poll;
 use crate::upstream::refresh;
 use crate::upstream::refresh::{PolledTarget, Refreshes};
+use crate::upstream::shared;
+use crate::upstream::shared::destination::Destination;
+use crate::upstream::shared::heard::HeardIds;
+use crate::upstream::shared::hold::{SharedEnd, SharedParts};
+use crate::upstream::shared::leases::StreamLeases;
 use crate::upstream::sharing::Unshared;
 
 /// The streams that are held. There is one of it in a daemon's life.
@@ -39,7 +44,9 @@ pub struct Upstreams {
     /// Streams that were let go of, and could go on where they were.
     left: Mutex<ExpiringMap<Name, LeftStream>>,
     refreshes: Refreshes,
-    open: Gauge,
+    /// Where several instances share one log: who reads which stream for all of them.
+    leases: OnceLock<Arc<dyn StreamLeases>>,
+    heard: Arc<HeardIds>,
 }
 
 /// What is kept of a stream that nobody hears any more.
@@ -79,7 +86,7 @@ const MAX_UNSHARED: usize = 1000;
 /// How many streams that were let go of are remembered.
 const MAX_LEFT: usize = 200;
 /// For how long a stream that was let go of can be gone on with.
-const LEFT_FOR: Duration = Duration::from_secs(600);
+pub const LEFT_FOR: Duration = Duration::from_secs(600);
 /// How often those are told to end who joined while a stream ended.
 const TELL_AGAIN: Duration = Duration::from_millis(200);
 
@@ -94,7 +101,26 @@ impl Upstreams {
             unshared: Mutex::new(ExpiringMap::new(MAX_UNSHARED)),
             left: Mutex::new(ExpiringMap::new(MAX_LEFT)),
             refreshes: Refreshes::default(),
-            open: metrics::gauge!(telemetry::UPSTREAMS_OPEN),
+            leases: OnceLock::new(),
+            heard: Arc::default(),
+        }
+    }
+
+    /// From now on several instances share the log, and one of them reads each stream for all.
+    pub fn share(&self, leases: Arc<dyn StreamLeases>) {
+        // There is one Redis in a daemon's life.
+        let _ = self.leases.set(leases);
+    }
+
+    /// The log that is shared has an event of the stream of this name, under the id `ours` or soon.
+    pub fn heard(&self, name: &Name, theirs: &str, ours: EventId) {
+        self.heard.insert(name, theirs, ours);
+    }
+
+    /// Another instance may have changed how the stream of this name stands.
+    pub fn marked(&self, name: &Name) {
+        if let Some(held) = self.held.lock().get(name) {
+            held.marked.notify_one();
         }
     }
 
@@ -140,8 +166,12 @@ impl Upstreams {
         if all.values().filter(|held| held.route == route).count() >= max {
             return Err(UpstreamJoin::Alone(Some(Unshared::Limit)));
         }
-        let (behind, ids) = self.continued(&name, last_event_id.as_deref());
-        let held = HeldStream::new(route, asks, &behind, ids, Arc::clone(&self.log));
+        let last_event_id = last_event_id.as_deref();
+        let (begins, heard) = match self.leases.get() {
+            None => (self.continued(&name, last_event_id), None),
+            Some(_) => (<_>::default(), Some((Arc::clone(&self.heard), last_event_id))),
+        };
+        let held = HeldStream::new(route, asks, begins, Arc::clone(&self.log), heard);
         let reader = held.reader(true);
         all.insert(name, Arc::clone(&held));
         self.refresh(&held);
@@ -200,17 +230,12 @@ impl Upstreams {
 
     /// Holds a stream until it has no readers any more, or the application has ended it.
     async fn hold(&self, held: &Arc<HeldStream>) {
-        let _open = OpenGuard::new(&self.open);
-        let end = tokio::select! {
-            biased;
-            () = self.drain.started() => {
-                // Whoever waits for its answer still.
-                held.phase.send_replace(Phase::Ended(SourceEnd::Away));
-                return;
-            }
-            () = self.deserted(held) => return,
-            end = self.read(held) => end,
+        let mut counted = OpenGuard::of(telemetry::UPSTREAMS_OPEN);
+        let end = match self.leases.get() {
+            None => self.hold_alone(held).await,
+            Some(leases) => self.hold_shared(leases, held, &mut counted).await,
         };
+        let Some(end) = end else { return };
         let route = &*held.route;
         debug!(route, ?end, "a stream of the application ended");
         if let SourceEnd::Unshared(why) = end {
@@ -220,10 +245,57 @@ impl Upstreams {
         self.end(held, end).await;
     }
 
+    /// Reads the stream here, for the readers of this instance; None when nobody waits for an end of it.
+    async fn hold_alone(&self, held: &Arc<HeldStream>) -> Option<SourceEnd> {
+        let left = async {
+            loop {
+                held.lingered().await;
+                if self.forgets(held) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.drain.started() => {
+                // Whoever waits for its answer still.
+                held.phase.send_replace(Phase::Ended(SourceEnd::Away));
+                None
+            }
+            () = left => None,
+            end = self.read(held) => Some(end),
+        }
+    }
+
+    /// The same where one of several instances reads it.
+    async fn hold_shared(
+        &self,
+        leases: &Arc<dyn StreamLeases>,
+        held: &Arc<HeldStream>,
+        counted: &mut OpenGuard,
+    ) -> Option<SourceEnd> {
+        let parts = SharedParts { leases, heard: &self.heard, log: &self.log, drain: &self.drain };
+        loop {
+            match shared::hold::hold(&parts, held, counted).await {
+                SharedEnd::Source(end) => return Some(end),
+                SharedEnd::Drained => {
+                    held.phase.send_replace(Phase::Ended(SourceEnd::Away));
+                    return None;
+                }
+                SharedEnd::Deserted if self.forgets(held) => return None,
+                // Somebody came at the last moment.
+                SharedEnd::Deserted => {}
+            }
+        }
+    }
+
     async fn read(&self, held: &HeldStream) -> SourceEnd {
         let kind = held.state().asks.source.kind;
         match kind {
-            SourceKind::Topics | SourceKind::Backend => collapse::hold(self, held).await,
+            SourceKind::Topics | SourceKind::Backend => {
+                // Nobody else can take what is this instance's own.
+                collapse::hold(Destination::Own(&self.log), held).await.unwrap_or(SourceEnd::Away)
+            }
             SourceKind::Poll => poll::hold(self, held).await,
         }
     }
@@ -245,52 +317,22 @@ impl Upstreams {
         }
     }
 
-    /// Completes when nobody has read the stream for its time, and it is forgotten.
-    async fn deserted(&self, held: &HeldStream) {
-        loop {
-            let linger = {
-                let state = held.state();
-                (state.readers == 0).then(|| state.asks.source.linger)
-            };
-            let Some(linger) = linger else {
-                held.readers_changed.notified().await;
-                continue;
-            };
-            let came = tokio::time::timeout(linger, held.readers_changed.notified()).await.is_ok();
-            if came {
-                continue;
-            }
-            let mut all = self.held.lock();
-            if held.state().readers > 0 {
-                continue;
-            }
-            self.forget(&mut all, held);
-            let mut state = held.state();
-            let left = LeftStream {
-                ids: std::mem::take(&mut state.ids),
-                last_event_id: std::mem::take(&mut state.last_event_id),
-            };
-            if !left.last_event_id.is_empty() {
-                let now = Instant::now();
-                self.left.lock().insert(held.name.clone(), left, now + LEFT_FOR, now);
-            }
-            return;
+    /// Forgets a stream without readers; false when it has one again.
+    fn forgets(&self, held: &HeldStream) -> bool {
+        let mut all = self.held.lock();
+        if held.state().readers > 0 {
+            return false;
         }
-    }
-}
-
-/// A stream that is counted as open until this is dropped.
-struct OpenGuard<'a>(&'a Gauge);
-
-impl<'a> OpenGuard<'a> {
-    fn new(open: &'a Gauge) -> Self {
-        open.increment(1.0);
-        Self(open)
-    }
-}
-
-impl Drop for OpenGuard<'_> {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.forget(&mut all, held);
+        let mut state = held.state();
+        let left = LeftStream {
+            ids: std::mem::take(&mut state.ids),
+            last_event_id: std::mem::take(&mut state.last_event_id),
+        };
+        if !left.last_event_id.is_empty() && self.leases.get().is_none() {
+            let now = Instant::now();
+            self.left.lock().insert(held.name.clone(), left, now + LEFT_FOR, now);
+        }
+        true
     }
 }

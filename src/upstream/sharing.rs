@@ -9,12 +9,14 @@ use http::header::{
     ORIGIN, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, Response, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Despite, StreamSource, VaryBy};
 use crate::retry::retry_after;
 
 /// Why a request goes to the application by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unshared {
     /// It has cookies, and the route does not say by what of them streams differ.
     Cookie,

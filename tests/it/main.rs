@@ -11,6 +11,7 @@
 //! | `cli.rs` | the commands, as a shell runs them: `publish` and `tail`; in `cli/` the others |
 //! | `clients.rs` | clients that were not written here |
 //! | `collapse.rs` | the application's own streams, read once for all who hear them: who shares, resumes, ends |
+//! | `collapse_shared.rs` | the same with one log of several instances: one reads, another goes on |
 //! | `config.rs` | the operator's file: what is accepted, and how an error is reported |
 //! | `connections.rs` | open streams: listed, counted, closed, on all instances |
 //! | `content.rs` | what applications publish already, mapped by its content |
@@ -105,6 +106,7 @@ mod chaos_bridge;
 mod cli;
 mod clients;
 mod collapse;
+mod collapse_shared;
 mod config;
 mod connections;
 mod content;

@@ -113,15 +113,16 @@ impl StreamSource {
         self.shared_despite.contains(&wanted)
     }
 
-    /// For people: one sentence on what a route with it does.
-    pub fn sentence(&self) -> String {
+    /// For people: one sentence on what a route with it does. `shared`: the instances have one log.
+    pub fn sentence(&self, shared: bool) -> String {
         let by: Vec<String> = self.vary_by.iter().map(ToString::to_string).collect();
         let by = if by.is_empty() { String::new() } else { format!(" and {}", by.join(", ")) };
         match self.kind {
             SourceKind::Topics => "events that are published".to_owned(),
             SourceKind::Backend => format!(
-                "one stream of the application for each path{by}, shared by all who ask for it, kept for {} after the last",
-                humantime::format_duration(self.linger)
+                "one stream of the application for each path{by}, shared by all who ask for it, kept for {} after the last{}",
+                humantime::format_duration(self.linger),
+                if shared { "; one instance reads it for all" } else { "" }
             ),
             SourceKind::Poll => format!(
                 "the application is asked every {} for each path{by} while somebody listens, and what changed is sent",
@@ -253,17 +254,20 @@ pub(super) fn check_source(source: &StreamSource, unknown: bool, s: &mut Section
     }
 }
 
-/// Complains of streams of the application beside a log that is shared.
+/// Complains of answers that are polled beside a log that is shared.
 pub(super) fn check_log<'s>(
     s: &mut SectionReader<'_, '_>,
     sources: impl Iterator<Item = &'s StreamSource>,
     shared: bool,
 ) {
-    for (at, _) in sources.enumerate().filter(|(_, source)| shared && source.is_upstream()) {
+    for (at, _) in sources.enumerate().filter(|(_, source)| shared && source.kind == SourceKind::Poll) {
         s.report(
             &[&format!("stream[{}].source", at + 1), "redis.stream.key"],
-            "`source` reads a stream of the application into this instance's own log, but [redis.stream] makes it a shared one",
-            Some("leave [redis.stream] out; over [redis] channels each instance reads for its own clients".to_owned()),
+            "answers are polled into this instance's own log, but [redis.stream] makes it a shared one",
+            Some(
+                "leave [redis.stream] out; over [redis] channels each instance reads for its own clients"
+                    .to_owned(),
+            ),
         );
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod endpoint;
 pub(super) mod error;
 pub(super) mod exchange;
 pub(super) mod outbox;
+pub(super) mod outbox_config;
 pub(super) mod resp;
 pub(super) mod slot;
 pub(super) mod supervise;

@@ -13,22 +13,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use crate::health::Reporter;
 use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
 use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
 use crate::redis::client::exchange::{Exchange, Repeat, Undone, Verdict};
+use crate::redis::client::outbox_config::OutboxConfig;
 use crate::redis::client::resp::write_command;
-use crate::redis::client::supervise::{ConnectionStatus, Purpose};
+use crate::redis::client::supervise::ConnectionStatus;
 use crate::shutdown::Drain;
 
 /// Nothing more is added to a write that has so many bytes, or requests.
 const MAX_WRITE: usize = 1 << 20;
 const MAX_BATCH: usize = 256;
-/// Longest text of an answer that is kept.
-const MAX_ANSWER: usize = 4096;
 
 /// Sends requests. Cloning shares the connection.
 pub(in crate::redis) struct Outbox<E: Exchange>(mpsc::Sender<Pending<E>>);
@@ -44,30 +42,6 @@ struct Pending<E: Exchange> {
     answer: oneshot::Sender<Result<E::Answer, Undone>>,
 }
 
-/// How an outbox talks to Redis.
-pub(in crate::redis) struct OutboxConfig {
-    pub(in crate::redis) endpoint: Arc<Endpoint>,
-    pub(in crate::redis) timing: Timing,
-    pub(in crate::redis) purpose: &'static Purpose,
-    /// How long a batch may take.
-    pub(in crate::redis) limit: Duration,
-    /// How many requests may wait.
-    pub(in crate::redis) max_waiting: usize,
-    /// Where its state is reported. With one, the connection is made without being asked for.
-    pub(in crate::redis) health: Option<Reporter>,
-}
-
-/// How many requests may wait unless it is said.
-const MAX_WAITING: usize = 256;
-
-impl OutboxConfig {
-    /// Without a health of its own; a batch may take as long as any answer.
-    pub(in crate::redis) fn new(endpoint: Arc<Endpoint>, timing: Timing, purpose: &'static Purpose) -> Self {
-        let limit = timing.timeout;
-        Self { endpoint, timing, purpose, limit, max_waiting: MAX_WAITING, health: None }
-    }
-}
-
 impl<E: Exchange> Outbox<E> {
     /// Starts the task that owns the connection. It ends when `drain` starts; without one when the last clone is
     /// dropped.
@@ -78,14 +52,24 @@ impl<E: Exchange> Outbox<E> {
         drain: Option<Drain>,
     ) -> Self {
         let (requests, waiting) = mpsc::channel(config.max_waiting);
-        let OutboxConfig { endpoint, timing, purpose, limit, health, .. } = config;
+        let OutboxConfig { endpoint, timing, purpose, limit, max_answer, health, .. } = config;
         let mut status = ConnectionStatus::new(Arc::clone(&endpoint), purpose, timing.max_backoff);
         let attempt = health.is_some().then(Instant::now);
         if let Some(health) = health {
             status = status.with_optional_health(health);
         }
         let role = Role::Unknown;
-        let owner = OutboxTask { exchange, endpoint, timing, limit, status, connection: None, role, attempt };
+        let owner = OutboxTask {
+            exchange,
+            endpoint,
+            timing,
+            limit,
+            max_answer,
+            status,
+            connection: None,
+            role,
+            attempt,
+        };
         tasks.spawn_essential(purpose.label, owner.run(waiting, drain));
         Self(requests)
     }
@@ -119,6 +103,7 @@ struct OutboxTask<E> {
     endpoint: Arc<Endpoint>,
     timing: Timing,
     limit: Duration,
+    max_answer: usize,
     status: ConnectionStatus,
     connection: Option<RedisConnection>,
     role: Role,
@@ -354,7 +339,7 @@ impl<E: Exchange> OutboxTask<E> {
             self.drop_connection();
         }
         if self.connection.is_none() {
-            self.connection = Some(self.endpoint.open(self.timing.timeout, MAX_ANSWER).await?);
+            self.connection = Some(self.endpoint.open(self.timing.timeout, self.max_answer).await?);
             if self.role != Role::Undisclosed {
                 self.ask_role().await.inspect_err(|_| self.connection = None)?;
             }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::config;
 use crate::config::Trim;
 use crate::event::EventId;
@@ -220,14 +222,15 @@ pub(in crate::redis) async fn read_take(
     doing: &'static str,
 ) -> Result<(LeaseState, LeasePlace), RedisError> {
     let [whose, version, rest, left] = read_array(connection, limit, doing).await?;
-    let (
-        RespToken::Integer(whose),
-        RespToken::Bulk(version),
-        RespToken::Bulk(rest),
-        RespToken::Integer(left),
-    ) = (whose, version, rest, left)
+    let (RespToken::Integer(whose), RespToken::Bulk(version), RespToken::Integer(left)) =
+        (whose, version, left)
     else {
         return Err(RedisError::Unexpected);
+    };
+    let rest = match rest {
+        RespToken::Bulk(rest) => rest,
+        // What is too large to be kept is as good as nothing.
+        _ => Bytes::new(),
     };
     let state = match whose {
         0 => LeaseState::Free,

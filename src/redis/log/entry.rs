@@ -2,14 +2,15 @@
 //!
 //! An entry is an event when its field `event` holds an envelope, and a change of topics when it has none and its field
 //! `topics` holds one. One that takes others back says so in `taken_back`, and is the event that tells their readers.
-//! The ids of entries that were deleted with it stand in `deleted`. Sidestream's own marks have the field `sidestream`.
+//! The ids of entries that were deleted with it stand in `deleted`. An event of a stream of the application has the
+//! field `upstream`. Sidestream's own marks have the field `sidestream`.
 //! Everything else keeps its place and is nobody's event. Nothing of an entry's content stands in a reason.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::event::{EnvelopeDefaults, Event, EventId, parse_event};
+use crate::event::{EnvelopeDefaults, Event, EventId, Key, Name, parse_event};
 use crate::log::Reset;
 use crate::redis::channels::mapping::BadMessage;
 use crate::redis::client::connection::RedisConnection;
@@ -32,6 +33,10 @@ pub(in crate::redis) enum EntryKind {
     Change(Bytes),
     /// Others are taken back: which, as it is written, and the event that tells their readers.
     TakeBack(Bytes, Event),
+    /// An event of a stream of the application, and the application's own id of it.
+    Upstream(Name, Event, Option<String>),
+    /// How such a stream stands may have changed.
+    UpstreamMark(Name),
     StreamMark(StreamMark),
     /// Not ours, for this reason.
     Foreign(BadEntry),
@@ -92,6 +97,11 @@ pub(in crate::redis) const DELETED: &[u8] = b"deleted";
 pub(in crate::redis) const MARK: &[u8] = b"sidestream";
 pub(in crate::redis) const BEGIN: &[u8] = b"begin";
 pub(in crate::redis) const LOST: &[u8] = b"lost";
+/// The field that names the stream of the application that an entry is of; an event's envelope names nobody then. Also
+/// the mark of such a stream.
+pub(in crate::redis) const UPSTREAM: &[u8] = b"upstream";
+/// The field with the application's own id of the event.
+pub(in crate::redis) const UPSTREAM_ID: &[u8] = b"upstream_id";
 /// The field that says up to where something may be missing.
 pub(in crate::redis) const AFTER: &[u8] = b"after";
 
@@ -114,6 +124,7 @@ impl RedisConnection {
         };
         let (mut event, mut topics, mut mark, mut after, mut quoted) = (None, None, None, None, None);
         let (mut taken_back, mut deleted) = (None, None);
+        let (mut upstream, mut upstream_id) = (None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
@@ -126,6 +137,8 @@ impl RedisConnection {
                 QUOTED => &mut quoted,
                 TAKEN_BACK => &mut taken_back,
                 DELETED => &mut deleted,
+                UPSTREAM => &mut upstream,
+                UPSTREAM_ID => &mut upstream_id,
                 _ => continue,
             };
             // Of a field that is given twice the first counts.
@@ -135,7 +148,18 @@ impl RedisConnection {
             Some(RespToken::Bulk(text)) => Some(text.clone()),
             _ => None,
         };
+        let upstream = text(&upstream).and_then(|name| name_of(&name));
         let what = match (event, topics, text(&mark).as_deref()) {
+            (Some(RespToken::Bulk(json)), ..)
+                if let Some(name) = &upstream
+                    && let Some(event) = of_upstream(name.clone(), &json) =>
+            {
+                let theirs = text(&upstream_id).and_then(|theirs| String::from_utf8(theirs.into()).ok());
+                EntryKind::Upstream(name.clone(), event, theirs)
+            }
+            (None, None, Some(UPSTREAM)) => {
+                upstream.map_or(EntryKind::Foreign(BadEntry::NoEvent), EntryKind::UpstreamMark)
+            }
             (Some(RespToken::Bulk(json)), ..) => match parse_event(&json, &defaults_of(&json)) {
                 Ok(event) if let Some(command) = text(&taken_back) => EntryKind::TakeBack(command, event),
                 Ok(event) => EntryKind::Event(Event { is_text: event.is_text && quoted.is_none(), ..event }),
@@ -155,6 +179,18 @@ impl RedisConnection {
         let deleted = deleted.split(|&b| b == b' ').filter_map(id_of).collect();
         Ok(StreamEntry { id, what, deleted })
     }
+}
+
+fn name_of(text: &[u8]) -> Option<Name> {
+    Name::parse(str::from_utf8(text).ok()?).ok()
+}
+
+/// The event for the stream of this name, if the envelope names nobody else. It may be one of the stream's own: an
+/// instance has written it.
+fn of_upstream(name: Name, json: &[u8]) -> Option<Event> {
+    let key = Key::Upstream(name);
+    let defaults = EnvelopeDefaults { audience: vec![key.clone()], is_own: true, event: None };
+    parse_event(json, &defaults).ok().filter(|event| *event.audience.keys() == [key])
 }
 
 /// A gap in what was bridged is reported by an event of the stream's own, and by nothing else.

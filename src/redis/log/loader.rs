@@ -67,7 +67,7 @@ pub(in crate::redis) async fn load(
                 (at.id, at.added) = (entry.id, None);
             }
             to = format!("({}", entry.id);
-            let what = match understood(entry.what, readers) {
+            let what = match understood(entry.id, entry.what, readers) {
                 Ok(place) => place,
                 Err(NoPlace::Foreign(bad)) => {
                     if foreign.len() < MAX_FOREIGN {
@@ -114,7 +114,9 @@ pub(in crate::redis) async fn advance(
         for _ in 0..entries {
             let entry = connection.entry(*limit, LOADING).await?;
             from = entry.id;
-            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) = understood(entry.what, readers) {
+            if let Ok(RecordKind::Change(EditRequest { of, edit, .. })) =
+                understood(entry.id, entry.what, readers)
+            {
                 history.advance(entry.id, &of, edit);
             }
         }

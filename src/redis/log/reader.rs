@@ -313,7 +313,7 @@ impl StreamReader {
 
     fn take(&mut self, StreamEntry { id, what, deleted }: StreamEntry, clock: Clock) {
         self.deleted |= !deleted.is_empty();
-        let what = match understood(what, &self.readers) {
+        let what = match understood(id, what, &self.readers) {
             Ok(place) => {
                 if matches!(place, RecordKind::Event(_)) {
                     self.metrics.events.increment(1);

@@ -6,6 +6,7 @@ use crate::control::{TakeBacks, TopicAssignments, TopicEnds};
 use crate::event::EventId;
 use crate::log::{CopyOutcome, RecordKind};
 use crate::redis::log::entry::{BadEntry, EntryKind, StreamMark};
+use crate::upstream::Upstreams;
 
 /// Why an entry is no place of the log.
 pub(in crate::redis) enum NoPlace {
@@ -22,6 +23,7 @@ pub struct CommandReaders {
     pub topics: Arc<TopicAssignments>,
     pub take_backs: Arc<TakeBacks>,
     pub ends: Arc<TopicEnds>,
+    pub upstreams: Arc<Upstreams>,
 }
 
 impl CommandReaders {
@@ -33,9 +35,23 @@ impl CommandReaders {
     }
 }
 
-/// What an entry stands for in the log.
-pub(in crate::redis) fn understood(what: EntryKind, readers: &CommandReaders) -> Result<RecordKind, NoPlace> {
+/// What the entry at `id` stands for in the log.
+pub(in crate::redis) fn understood(
+    id: EventId,
+    what: EntryKind,
+    readers: &CommandReaders,
+) -> Result<RecordKind, NoPlace> {
     match what {
+        EntryKind::Upstream(name, event, theirs) => {
+            if let Some(theirs) = theirs {
+                readers.upstreams.heard(&name, &theirs, id);
+            }
+            Ok(RecordKind::Event(event))
+        }
+        EntryKind::UpstreamMark(name) => {
+            readers.upstreams.marked(&name);
+            Ok(RecordKind::Nothing)
+        }
         EntryKind::Event(event) => Ok(RecordKind::Event(event)),
         EntryKind::Change(text) => {
             let read = readers.ends.read(&text).map_or_else(|| readers.topics.read(&text), Ok);

@@ -93,6 +93,7 @@ impl Public {
             UpstreamJoin::Away => Some(Err(self.streams.source_away(route, last_event_id.as_deref()))),
             UpstreamJoin::UpstreamReader(reader) => {
                 let (start, hold) = part_of(reader, last_event_id.as_deref(), source.connected);
+                let start = (start, last_event_id.as_deref());
                 Some(self.streams.admit_sourced(route, judged, start, hold).await)
             }
         }
@@ -170,9 +171,9 @@ fn part_of(
 ) -> (SourceStart, SourceHold) {
     let start = match reader.start(last_event_id) {
         ReaderStart::Live => SourceStart::Live,
-        ReaderStart::Since(cursor) => SourceStart::Since(cursor),
+        ReaderStart::Since(id) => SourceStart::Since(id),
         ReaderStart::After(id) => SourceStart::After(id),
-        ReaderStart::Current(cursor, events) => SourceStart::Current(cursor, events),
+        ReaderStart::Current(id, events) => SourceStart::Current(id, events),
         ReaderStart::Lost => SourceStart::Lost,
     };
     let key = reader.key().clone();

@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use crate::config::StreamSource;
 use crate::event::sse::{Message, Parser};
 use crate::proxy::{ProxyBody, ProxyError};
-use crate::upstream::collapse::append::{append, gap};
+use crate::upstream::collapse::append::append;
 use crate::upstream::held::HeldStream;
-use crate::upstream::registry::Upstreams;
+use crate::upstream::shared::destination::{Destination, left_out};
+use crate::upstream::shared::holding::LeaseLost;
 
 /// How one answer ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,19 +62,19 @@ impl AnswerReader {
     /// Reads to the end, and says whether the answer was worth the request.
     pub(super) async fn read(
         &mut self,
-        upstreams: &Upstreams,
+        to: Destination<'_>,
         held: &HeldStream,
         mut body: ProxyBody,
-    ) -> (ReadEnd, bool) {
+    ) -> Result<(ReadEnd, bool), LeaseLost> {
         let (begun, mut heard) = (Instant::now(), false);
         let end = loop {
             match self.next(&mut body).await {
-                Ok(Some(bytes)) => heard |= self.take(upstreams, held, &bytes),
+                Ok(Some(bytes)) => heard |= self.take(to, held, &bytes).await?,
                 Ok(None) => break ReadEnd::Ended,
                 Err(end) => break end,
             }
         };
-        (end, heard || begun.elapsed() >= SOUND)
+        Ok((end, heard || begun.elapsed() >= SOUND))
     }
 
     async fn next(&self, body: &mut ProxyBody) -> Result<Option<Bytes>, ReadEnd> {
@@ -96,7 +97,12 @@ impl AnswerReader {
     }
 
     /// Puts the messages of `bytes` into the log; whether there were any.
-    fn take(&mut self, upstreams: &Upstreams, held: &HeldStream, mut bytes: &[u8]) -> bool {
+    async fn take(
+        &mut self,
+        to: Destination<'_>,
+        held: &HeldStream,
+        mut bytes: &[u8],
+    ) -> Result<bool, LeaseLost> {
         let mut messages: Vec<Message> = Vec::new();
         let mut any = false;
         loop {
@@ -104,15 +110,15 @@ impl AnswerReader {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(_) => {
-                    any |=
-                        append(upstreams, held, std::mem::take(&mut messages), self.parser.last_event_id());
+                    let before = std::mem::take(&mut messages);
+                    any |= append(to, held, before, self.parser.last_event_id()).await?;
                     self.parser.skip_block();
                     // In the place of the event that is left out.
-                    super::append::left_out("too_large");
-                    gap(upstreams, held);
+                    left_out("too_large");
+                    to.gap(held).await?;
                 }
             }
         }
-        any | append(upstreams, held, messages, self.parser.last_event_id())
+        Ok(any | append(to, held, messages, self.parser.last_event_id()).await?)
     }
 }

@@ -13,10 +13,10 @@ use tracing::{info, warn};
 use crate::proxy::{ProxyBody, ProxyError};
 use crate::retry::{Backoff, random_between};
 use crate::telemetry;
-use crate::upstream::collapse::append::{begin, gap};
 use crate::upstream::collapse::read::{AnswerReader, ReadEnd};
 use crate::upstream::held::{HeldStream, Phase, SourceEnd};
-use crate::upstream::registry::Upstreams;
+use crate::upstream::shared::destination::Destination;
+use crate::upstream::shared::holding::LeaseLost;
 use crate::upstream::sharing::{AnswerKind, judge};
 
 /// The pause before another request where the application has asked for none.
@@ -25,10 +25,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Reads the stream for all its readers until the application has ended it. Dropped, it closes its connection.
-pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) -> SourceEnd {
+pub(in crate::upstream) async fn hold(
+    to: Destination<'_>,
+    held: &HeldStream,
+) -> Result<SourceEnd, LeaseLost> {
     let mut backoff = Backoff::new(PAUSE, MAX_PAUSE);
     let mut asked_pause = None;
-    let mut begun = false;
+    // Otherwise another instance has begun it.
+    let mut begun = *held.phase.borrow() == Phase::Live;
     loop {
         let (asks, last_event_id) = {
             let state = held.state();
@@ -38,23 +42,19 @@ pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) 
         let pause = match answered(held, answer, begun) {
             Ok(body) => {
                 if !begun {
-                    begin(upstreams, held);
+                    to.begin(held).await?;
                     info!(
                         route = &*held.route,
                         upstream = held.name.as_str(),
                         "reading a stream of the application"
                     );
                 } else if last_event_id.is_empty() {
-                    gap(upstreams, held);
+                    to.gap(held).await?;
                 }
                 begun = true;
-                held.phase.send_if_modified(|phase| {
-                    let starts = *phase == Phase::Starting;
-                    *phase = Phase::Live;
-                    starts
-                });
+                held.live();
                 let mut reader = AnswerReader::new(&asks.source, last_event_id);
-                let (end, heard) = reader.read(upstreams, held, body).await;
+                let (end, heard) = reader.read(to, held, body).await?;
                 asked_pause = reader.retry().or(asked_pause);
                 broken(held, end);
                 if heard {
@@ -63,7 +63,7 @@ pub(in crate::upstream) async fn hold(upstreams: &Upstreams, held: &HeldStream) 
                 None
             }
             Err(Next::Again(pause)) => pause,
-            Err(Next::End(end)) => return end,
+            Err(Next::End(end)) => return Ok(end),
         };
         let own = backoff.pause();
         // Spread, since the streams of an application that is started again all ended at once.

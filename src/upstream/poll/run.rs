@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::config::SendAs;
-use crate::event::{Audience, Event, EventName};
-use crate::log::Cursor;
+use crate::event::{Audience, Event, EventId, EventName};
 use crate::retry::{Backoff, random_between};
 use crate::telemetry;
 use crate::upstream::held::{CurrentAnswer, HeldStream, Phase, SourceEnd};
@@ -117,7 +116,7 @@ impl Poll<'_> {
     }
 
     fn begin(&self, text: &str) {
-        let head = self.upstreams.log.head();
+        let head = self.upstreams.log.head().id;
         {
             let mut state = self.held.state();
             state.began = Some(head);
@@ -130,12 +129,12 @@ impl Poll<'_> {
 
     /// Says `data` to all readers, behind which the answer is `text`.
     fn append(&self, name: Option<&str>, data: &str, text: &str) {
-        let at = self.say(name, data).unwrap_or_else(|| self.upstreams.log.head());
+        let at = self.say(name, data).unwrap_or_else(|| self.upstreams.log.head().id);
         self.held.state().current = Some(CurrentAnswer { text: text.into(), at });
     }
 
-    /// The place that it has in the log.
-    fn say(&self, name: Option<&str>, data: &str) -> Option<Cursor> {
+    /// The id that it has in the log.
+    fn say(&self, name: Option<&str>, data: &str) -> Option<EventId> {
         let mut event = Event::new(Audience::of(self.held.key.clone()), data);
         event.is_text = true;
         event.name = name.and_then(|name| EventName::parse(name).ok());
@@ -144,8 +143,7 @@ impl Poll<'_> {
             event.coalesce = Some("answer".into());
         }
         metrics::counter!(telemetry::EVENTS, "source" => "poll").increment(1);
-        let id = self.upstreams.log.append(event).id?;
-        self.upstreams.log.locate(&id.to_string()).ok()
+        self.upstreams.log.append(event).id
     }
 
     /// Notes a question without an answer, and tells the readers when there were too many of them.
