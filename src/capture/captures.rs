@@ -189,17 +189,16 @@ impl Captures {
         owner: &Owner,
     ) -> CaptureAnswer {
         let mut body = PeekedBody::new(body);
-        let mut seen = Vec::new();
         if identity::needs(&route.identities, "body") {
             // hyper has told the client to go on.
             head.headers.remove(EXPECT);
-            match self.look(&mut body, route).await {
-                Ok(looked) => seen = looked,
-                Err(error) => return CaptureAnswer::Failed(error),
+            if let Err(error) = self.look(&mut body, route).await {
+                return CaptureAnswer::Failed(error);
             }
         }
+        let seen = &body.seen()[..body.seen().len().min(route.max_look)];
         let known =
-            KnownSoFar { head: Some(&head), path: Some(&values), body: &seen, ..KnownSoFar::default() };
+            KnownSoFar { head: Some(&head), path: Some(&values), body: seen, ..KnownSoFar::default() };
         let name = identity::name(&route.identities, known);
         if let Some(answer) = self.again(route, &head, name.as_deref(), owner).await {
             return answer;
@@ -239,21 +238,16 @@ impl Captures {
         }
     }
 
-    /// The beginning of a request's body, as far as it is looked at.
-    async fn look(&self, body: &mut PeekedBody, route: &CaptureRoute) -> Result<Vec<u8>, ProxyError> {
-        let mut seen = Vec::new();
-        while seen.len() < route.max_look {
-            let frame = timeout(self.patience, body.peek()).await;
-            match frame.map_err(|_| ProxyError::ClientStalled(self.patience))? {
-                None => break,
-                Some(Ok(bytes)) => {
-                    let room = route.max_look - seen.len();
-                    seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                }
-                Some(Err(error)) => return Err(ProxyError::ClientLeft(error)),
+    /// Reads the beginning of a request's body, as far as it is looked at.
+    async fn look(&self, body: &mut PeekedBody, route: &CaptureRoute) -> Result<(), ProxyError> {
+        while body.seen().len() < route.max_look {
+            let more = timeout(self.patience, body.peek()).await;
+            let more = more.map_err(|_| ProxyError::ClientStalled(self.patience))?;
+            if !more.map_err(ProxyError::ClientLeft)? {
+                break;
             }
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// The answer to a request that comes for an answer a second time; None when it is a new one.

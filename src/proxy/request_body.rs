@@ -8,14 +8,13 @@
 //! connection is closed loses the answer.
 
 use crate::lock::Mutex;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -54,7 +53,9 @@ impl ClientBody for Incoming {
 
 /// A body of which the beginning has been read, which goes on in front of the rest.
 pub struct PeekedBody {
-    read: VecDeque<Frame<Bytes>>,
+    /// In one piece, however small the pieces were in which it came.
+    read: BytesMut,
+    trailers: Option<Frame<Bytes>>,
     rest: Incoming,
     size: SizeHint,
 }
@@ -62,19 +63,22 @@ pub struct PeekedBody {
 impl PeekedBody {
     /// A body of which nothing has been read yet.
     pub fn new(body: Incoming) -> Self {
-        Self { read: VecDeque::new(), size: body.size_hint(), rest: body }
+        Self { read: BytesMut::new(), trailers: None, size: body.size_hint(), rest: body }
     }
 
-    /// Reads the next frame, and keeps it to go on. The data of it, unless the body is over.
-    pub async fn peek(&mut self) -> Option<Result<Bytes, hyper::Error>> {
-        match self.rest.frame().await? {
-            Ok(frame) => {
-                let data = frame.data_ref().cloned().unwrap_or_default();
-                self.read.push_back(frame);
-                Some(Ok(data))
-            }
-            Err(error) => Some(Err(error)),
+    /// Reads on, and keeps what comes to go on. False when the body is over.
+    pub async fn peek(&mut self) -> Result<bool, hyper::Error> {
+        let Some(frame) = self.rest.frame().await.transpose()? else { return Ok(false) };
+        match frame.into_data() {
+            Ok(data) => self.read.extend_from_slice(&data),
+            Err(trailers) => self.trailers = Some(trailers),
         }
+        Ok(true)
+    }
+
+    /// What has been read so far.
+    pub fn seen(&self) -> &[u8] {
+        &self.read
     }
 }
 
@@ -86,14 +90,17 @@ impl Body for PeekedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read).freeze()))));
+        }
+        match self.trailers.take() {
+            Some(trailers) => Poll::Ready(Some(Ok(trailers))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
+        self.read.is_empty() && self.trailers.is_none() && self.rest.is_end_stream()
     }
 
     /// Of the whole body: it is asked for before anything goes on.

@@ -17,7 +17,8 @@ struct Captured {
 /// The head of an answer that streams.
 const STREAMS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-of: backend\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// The end of chunks.
+/// An event, and the end of chunks.
+const EVENT: &str = "data: 1\n\n";
 const END: &str = "0\r\n\r\n";
 
 impl Captured {
@@ -39,6 +40,19 @@ impl Captured {
         let client = Peer::send_to(self.daemon.public, request).await;
         let (at, head) = self.backend.request().await;
         (client, at, head)
+    }
+
+    /// Begins the answer to a request, of which there is [`EVENT`] then: its reader, the backend's side, and its id.
+    async fn begin(&self, request: &str) -> (Peer, Peer, String) {
+        let (mut client, mut at, head) = self.ask(request).await;
+        if head.get("content-length").is_some() {
+            at.body(&head).await;
+        }
+        at.send(format!("{STREAMS}{:x}\r\n{EVENT}\r\n", EVENT.len())).await;
+        let head = client.head().await;
+        assert_eq!(head.status(), 200);
+        assert_eq!(client.chunks(EVENT.len()).await, EVENT);
+        (client, at, head.get("sidestream-stream").expect("its id").to_owned())
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -2,24 +2,11 @@
 
 use serde_json::json;
 
-use super::{Captured, END, GET, STREAMS, post};
+use super::{Captured, END, EVENT, GET, post};
 use crate::harness::{Peer, eventually};
 
-const EVENT: &str = "data: 1\n\n";
 const BODY: &str = r#"{"id":"c"}"#;
 const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// Begins the answer to `request`, of which there is one event then. Its reader, the backend's side, and its id.
-async fn begin(test: &Captured, request: &str) -> (Peer, Peer, String) {
-    let (mut client, mut at, head) = test.ask(request).await;
-    if head.get("content-length").is_some() {
-        at.body(&head).await;
-    }
-    at.send(format!("{STREAMS}{:x}\r\n{EVENT}\r\n", EVENT.len())).await;
-    let id = client.head().await.get("sidestream-stream").expect("its id").to_owned();
-    assert_eq!(client.chunks(EVENT.len()).await, EVENT);
-    (client, at, id)
-}
 
 /// Takes up a configuration with these keys of `/chat`, or without it.
 async fn reload(test: &Captured, keys: Option<&str>) {
@@ -40,7 +27,7 @@ async fn come_back(test: &Captured, path: &str) -> Peer {
 async fn an_answer_goes_on_over_reloads_and_its_path_says_who_comes_back() {
     let key = format!("internal.publish_keys = [\"{}\"]\n", crate::harness::KEY);
     let test = Captured::start_with(&key, "preset = \"ai-sdk\"\n").await;
-    let (mut client, mut at, id) = begin(&test, &post("/chat", "", BODY)).await;
+    let (mut client, mut at, id) = test.begin(&post("/chat", "", BODY)).await;
     let by_id = format!("/chat?stream={id}");
     let next = async |at: &mut Peer, readers: &mut [&mut Peer], text: &str| {
         at.send_chunk(text).await;
@@ -94,8 +81,8 @@ async fn an_answer_goes_on_over_reloads_and_its_path_says_who_comes_back() {
 #[tokio::test]
 async fn a_stop_lets_readers_read_to_the_end_and_cancels_what_nobody_reads() {
     let mut test = Captured::start_with("drain.delay = \"2s\"\ndrain.deadline = \"60s\"\n", "").await;
-    let (mut client, mut at, id) = begin(&test, GET).await;
-    let (unread, mut unread_at, _) = begin(&test, GET).await;
+    let (mut client, mut at, id) = test.begin(GET).await;
+    let (unread, mut unread_at, _) = test.begin(GET).await;
     drop(unread);
     test.daemon.signal("TERM");
     eventually("it is not ready", async || (test.daemon.ask("/readyz").await.status == 503).then_some(()))
@@ -121,7 +108,7 @@ async fn a_stop_lets_readers_read_to_the_end_and_cancels_what_nobody_reads() {
 #[tokio::test]
 async fn a_stop_whose_deadline_passes_breaks_off_and_does_not_end_an_answer() {
     let mut test = Captured::start_with("drain.window = \"0s\"\ndrain.deadline = \"1s\"\n", "").await;
-    let (mut client, mut at, _) = begin(&test, GET).await;
+    let (mut client, mut at, _) = test.begin(GET).await;
     test.daemon.signal("TERM");
     assert_eq!(client.rest().await, "", "not even an end of chunks");
     at.ended().await;

@@ -4,25 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Captured, END, STREAMS, post};
+use super::{Captured, END, EVENT, post};
 use crate::harness::{Answer, Head, Node, Peer, SECRET, request, token, unless_over};
 use crate::jwt::at as seconds;
 
 const BODY: &str = r#"{"id":"c"}"#;
-const EVENT: &str = "data: 1\n\n";
-
-/// The head of an answer, and an event of it.
-fn begun() -> String {
-    format!("{STREAMS}{:x}\r\n{EVENT}\r\n", EVENT.len())
-}
 
 /// Begins the answer of the chat, of which there is one event then.
 async fn begin(test: &Captured, credentials: &str) -> (Peer, Peer) {
-    let (mut client, mut at, head) = test.ask(&post("/chat", credentials, BODY)).await;
-    assert_eq!(at.body(&head).await, BODY);
-    at.send(begun()).await;
-    assert_eq!(client.head().await.status(), 200);
-    assert_eq!(client.chunks(EVENT.len()).await, EVENT);
+    let (client, at, _) = test.begin(&post("/chat", credentials, BODY)).await;
     (client, at)
 }
 

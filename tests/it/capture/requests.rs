@@ -233,3 +233,20 @@ async fn answers_that_others_took_the_room_of_leave_nothing_behind() {
     assert_eq!(daemon.metric("sidestream_captures", &[]).await, 10.0);
     assert!(grown < 4 << 20, "{} KiB for 1500 answers that are forgotten", grown >> 10);
 }
+
+#[tokio::test]
+async fn a_body_of_the_smallest_pieces_takes_no_more_room_than_its_bytes() {
+    let test = Captured::start("preset = \"ai-sdk\"\nmax_look = \"16MiB\"\n").await;
+    let ask = async |pieces: usize| {
+        let head = "POST /chat HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        let mut client = Peer::send_to(test.daemon.public, format!("{head}a\r\n{{\"id\":\"c\",\r\n")).await;
+        client.send("1\r\n \r\n".repeat(pieces) + END).await;
+        let (mut at, head) = test.backend.request().await;
+        assert_eq!(at.body(&head).await.len(), 10 + pieces);
+        // The most that it has been.
+        memory(&test.daemon, "VmHWM:")
+    };
+    let small = ask(1000).await;
+    let grown = ask(200_000).await.saturating_sub(small);
+    assert!(grown < 8 << 20, "{} KiB for 200 kB", grown >> 10);
+}

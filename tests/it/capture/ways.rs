@@ -269,11 +269,7 @@ async fn with_ids_a_plain_client_comes_back_to_the_same_path() {
 #[tokio::test]
 async fn operators_see_and_stop_what_is_recorded() {
     let test = Captured::start("preset = \"ai-sdk\"\n").await;
-    let (mut client, mut at, head) = test.ask(&post("/chat", "", r#"{"id":"c"}"#)).await;
-    at.body(&head).await;
-    at.send(answer(&["data: 1\n\n"])).await;
-    client.head().await;
-    client.chunks(9).await;
+    let (mut client, mut at, _) = test.begin(&post("/chat", "", r#"{"id":"c"}"#)).await;
     let page = test.daemon.command("GET", "/captures", &[], b"").await.json();
     let one = &page["captures"][0];
     assert_eq!((&page["total"], &one["state"], &one["bytes"]), (&1.into(), &"running".into(), &9.into()));
@@ -288,11 +284,7 @@ async fn operators_see_and_stop_what_is_recorded() {
 #[tokio::test]
 async fn a_stop_cancels_at_the_backend_and_ends_the_readers_answers() {
     let test = Captured::start("preset = \"ai-sdk\"\n").await;
-    let (mut client, mut at, head) = test.ask(&post("/chat", "", r#"{"id":"c"}"#)).await;
-    at.body(&head).await;
-    at.send(answer(&["data: 1\n\n"])).await;
-    client.head().await;
-    client.chunks(9).await;
+    let (mut client, mut at, _) = test.begin(&post("/chat", "", r#"{"id":"c"}"#)).await;
     let stop = |id: &str| format!("/chat/{id}/stop");
     let stopped = request(test.daemon.public, "POST", &stop("other"), &[], b"").await;
     assert_eq!(stopped.status, 204);
