@@ -10,7 +10,7 @@ use crate::app::settings::{
 };
 use crate::app::stop::StopOrder;
 use crate::auth::{FirstUse, Revocations};
-use crate::capture::Recordings;
+use crate::capture::{HolderInbox, Recordings};
 use crate::config::{Config, HookEvent, ListenAddress, StreamSource};
 use crate::control::{
     Cluster, Connections, Control, Instances, Presence, Surveys, TakeBacks, TopicAssignments, TopicEnds,
@@ -162,6 +162,20 @@ impl Base {
             let _ = self.first_use.set(Arc::new(once));
         }
         Ok(self.first_use.get().cloned())
+    }
+
+    /// With the log in a Redis stream, recorded answers are in Redis, too. Started when they are first configured.
+    pub(super) fn share_recordings(&self, config: &Config) -> io::Result<()> {
+        let redis = config.redis.as_ref().filter(|redis| redis.stream.is_some());
+        let Some(redis) = redis.filter(|_| !config.captures.is_empty() && !self.recordings.is_shared())
+        else {
+            return Ok(());
+        };
+        let me = self.control.instances().me().id.to_string();
+        let inbox = Arc::clone(&self.recordings) as Arc<dyn HolderInbox>;
+        let store = redis::start_captures(redis, &me, inbox, &self.order.last).map_err(io::Error::other)?;
+        self.recordings.share_by(store);
+        Ok(())
     }
 
     /// What the dashboard shows. Started when it is first configured.

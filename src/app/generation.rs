@@ -84,6 +84,7 @@ impl PublicSide {
                 _ => Some(Certificate::keep(files, serving).map_err(io::Error::other)?),
             },
         };
+        base.share_recordings(config)?;
         let verifying = (Arc::clone(&gates), Arc::clone(&base.revocations));
         let captures = Captures::new(config, &base.recordings, proxy.clone(), verifying, serving.clone());
         let public = server::Public::new(

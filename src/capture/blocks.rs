@@ -5,7 +5,7 @@
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How far a stream of text has been followed.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct BlockEdges {
     /// Blocks that have begun.
     begun: u64,
@@ -25,6 +25,25 @@ impl BlockEdges {
     /// From a place between two blocks, of which so many stand in front.
     pub(super) fn behind(blocks: u64) -> Self {
         Self { begun: blocks, ..Self::default() }
+    }
+
+    /// What another instance goes on from.
+    pub(super) fn text(&self) -> String {
+        let mark = self.mark.map(|seen| seen.to_string()).unwrap_or_default();
+        let flag = u8::from;
+        let (block, line, cr) = (flag(self.in_block), flag(self.in_line), flag(self.after_cr));
+        format!("{} {block}{line}{cr} {mark}", self.begun)
+    }
+
+    /// None when it is no such text.
+    pub(super) fn of_text(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let begun = words.next()?.parse().ok()?;
+        let [block, line, cr] = *words.next()?.as_bytes() else { return None };
+        let mark = words.next().filter(|mark| !mark.is_empty());
+        let mark = mark.map(str::parse).transpose().ok()?;
+        let (in_block, in_line, after_cr) = (block == b'1', line == b'1', cr == b'1');
+        Some(Self { begun, mark, in_block, in_line, after_cr })
     }
 
     /// How many blocks have begun.
@@ -149,6 +168,11 @@ mod tests {
             }
             found
         };
+        let mut edges = BlockEdges::new();
+        for &byte in text {
+            assert_eq!(BlockEdges::of_text(&edges.text()).as_ref(), Some(&edges));
+            edges.next(&[byte]);
+        }
         let whole = begins(&[text]);
         assert_eq!(whole.len(), 4);
         for first in 0..=text.len() {

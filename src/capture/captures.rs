@@ -11,9 +11,10 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Caller, Denied, Gates, RequestOrigin, Revocations};
+use crate::capture::anywhere::{Claimed, FoundRecording, StopOutcome};
 use crate::capture::blocks::BlockEdges;
 use crate::capture::identity;
 use crate::capture::identity::KnownSoFar;
@@ -23,7 +24,7 @@ use crate::capture::position::{ReturnPosition, last_event_id};
 use crate::capture::pump::{Begun, RecordingPump};
 use crate::capture::reader::{ReaderSeat, RecordedBody};
 use crate::capture::recording::{RecordedHead, Recording};
-use crate::capture::recordings::Recordings;
+use crate::capture::recordings::{ListedRecording, Recordings};
 use crate::capture::route::{CaptureMatch, CaptureRoute, CaptureWay, is_id};
 use crate::config;
 use crate::config::CapturePreset;
@@ -37,6 +38,9 @@ const STREAM_ID: HeaderName = HeaderName::from_static("sidestream-stream");
 const RUN_ID: HeaderName = HeaderName::from_static("x-workflow-run-id");
 /// How far the answer has come, by which they count when they come back to its newest events.
 const TAIL_INDEX: HeaderName = HeaderName::from_static("x-workflow-stream-tail-index");
+
+/// How far another instance's recording may be behind here.
+const LAG: Duration = Duration::from_millis(500);
 
 /// The configured routes, and the answers that are recorded.
 pub struct Captures {
@@ -64,6 +68,8 @@ pub enum CaptureAnswer {
     Stopped,
     /// As many as may read the answer do.
     TooManyReaders,
+    /// Whether there is something to come back to is known to other instances, and they cannot be asked.
+    NotNow,
     Denied(Denied),
     Failed(ProxyError),
 }
@@ -121,7 +127,7 @@ impl Captures {
         let answer = match way {
             CaptureWay::Begin(values) => self.begin(&route, values, (head, body), caller, &owner).await,
             CaptureWay::Return { name, at_own_path } => {
-                let recording = self.recordings.find(&route.text, &name, &owner);
+                let located = self.recordings.locate(&route, &name, &owner, &self.drain).await;
                 // The AI SDK has what has ended already, and would show it twice.
                 let is_shown = |one: &Arc<Recording>| {
                     let ended = one.standing().ended;
@@ -129,8 +135,8 @@ impl Captures {
                         && route.preset == CapturePreset::AiSdk
                         && ended.is_some_and(|how| how.is_orderly()))
                 };
-                match recording.filter(is_shown) {
-                    Some(recording) => {
+                match located {
+                    FoundRecording::Here(recording) if is_shown(&recording) => {
                         let position = ReturnPosition::of(head.uri.query(), &head.headers);
                         match self.resume(&route, &recording, &position).await {
                             // It may have been kept there, or gone on after it broke off here.
@@ -138,19 +144,18 @@ impl Captures {
                             answer => answer,
                         }
                     }
-                    None if goes_on => self.pass(head, body, caller).await,
-                    None => CaptureAnswer::Nothing,
+                    _ if goes_on => self.pass(head, body, caller).await,
+                    FoundRecording::Unknown => CaptureAnswer::NotNow,
+                    FoundRecording::Here(_) | FoundRecording::Nothing => CaptureAnswer::Nothing,
                 }
             }
             CaptureWay::Stop(name) => {
-                let found = self.recordings.find(&route.text, &name, &owner);
-                if let Some(recording) = &found {
-                    recording.stop();
-                }
-                match found {
+                let stopped = self.recordings.stop_named(&route.text, &name, &owner).await;
+                match stopped {
                     _ if goes_on => self.pass(head, body, caller).await,
-                    Some(_) => CaptureAnswer::Stopped,
-                    None => CaptureAnswer::Nothing,
+                    StopOutcome::Stopped => CaptureAnswer::Stopped,
+                    StopOutcome::Nothing => CaptureAnswer::Nothing,
+                    StopOutcome::Unknown => CaptureAnswer::NotNow,
                 }
             }
         };
@@ -213,14 +218,14 @@ impl Captures {
                 Err(error) => CaptureAnswer::Failed(error),
             };
         };
-        if let Some(name) = &name {
-            self.recordings.name(&recording, name);
+        let listed = ListedRecording::new(&self.recordings, &recording);
+        if let Some(other) = self.named(route, &recording, &head, name.as_deref(), owner).await {
+            return self.resume(route, &other, &ReturnPosition::Start).await;
         }
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let (tell, told) = oneshot::channel();
         let pump = RecordingPump {
-            recordings: Arc::clone(&self.recordings),
-            recording: Arc::clone(&recording),
+            listed,
             route: Arc::clone(route),
             proxy: self.proxy.clone(),
             drain: self.drain.clone(),
@@ -236,6 +241,33 @@ impl Captures {
             // It was stopped before the backend answered.
             Err(_) => CaptureAnswer::Nothing,
         }
+    }
+
+    /// Names a recording, and makes it known to other instances. Another one instead, if one of that name is under way
+    /// there that the request may as well read.
+    async fn named(
+        &self,
+        route: &CaptureRoute,
+        recording: &Arc<Recording>,
+        head: &Parts,
+        name: Option<&str>,
+        owner: &Owner,
+    ) -> Option<Arc<Recording>> {
+        let copy = self.recordings.copy(recording, route.keep, &self.drain);
+        let mut claimed = false;
+        if let Some(name) = name {
+            if head.method == Method::GET && last_event_id(&head.headers).is_none() {
+                match self.recordings.claim(recording, route, name, owner, &self.drain).await {
+                    // One that came to nothing is asked for again.
+                    Claimed::Joined(other) if other.head().await.is_some() => return Some(other),
+                    Claimed::Ours => claimed = true,
+                    Claimed::Joined(_) | Claimed::Unasked => {}
+                }
+            }
+            self.recordings.name(recording, name);
+        }
+        copy.begin(claimed);
+        None
     }
 
     /// Reads the beginning of a request's body, as far as it is looked at.
@@ -265,26 +297,38 @@ impl Captures {
         };
         let of_id = last.and_then(|id| id.rsplit_once('-')).map(|(id, _)| id).filter(|id| is_id(id));
         if let Some(id) = of_id {
-            let Some(recording) = self.recordings.find(&route.text, id, owner) else {
-                return Some(at_the_end(CaptureAnswer::Nothing));
-            };
-            let position = ReturnPosition::of(None, &head.headers);
-            return Some(at_the_end(self.resume(route, &recording, &position).await));
+            return Some(match self.recordings.locate(route, id, owner, &self.drain).await {
+                FoundRecording::Here(recording) => {
+                    let position = ReturnPosition::of(None, &head.headers);
+                    at_the_end(self.resume(route, &recording, &position).await)
+                }
+                FoundRecording::Nothing => at_the_end(CaptureAnswer::Nothing),
+                FoundRecording::Unknown => CaptureAnswer::NotNow,
+            });
         }
-        let found = name.and_then(|name| self.recordings.find(&route.text, name, owner));
         if last.is_none() {
             // To read twice what is under way is what asking twice without a change means.
-            let joined = found.filter(|one| head.method == Method::GET && one.standing().ended.is_none())?;
+            let found = name.and_then(|name| self.recordings.find(&route.text, name, owner));
+            let joined = found.filter(|one| head.method == Method::GET && one.is_running())?;
+            // One that came to nothing is asked for again.
+            joined.head().await?;
             return Some(self.resume(route, &joined, &ReturnPosition::Start).await);
         }
-        match found {
-            Some(recording) => {
+        let located = match name {
+            Some(name) => self.recordings.locate(route, name, owner, &self.drain).await,
+            None => FoundRecording::Nothing,
+        };
+        match located {
+            FoundRecording::Here(recording) => {
                 let position = ReturnPosition::of(None, &head.headers);
                 Some(at_the_end(self.resume(route, &recording, &position).await))
             }
-            None if route.preset == CapturePreset::TanStack => Some(CaptureAnswer::EmptyStream),
+            FoundRecording::Nothing if route.preset == CapturePreset::TanStack => {
+                Some(CaptureAnswer::EmptyStream)
+            }
+            FoundRecording::Unknown if route.preset == CapturePreset::TanStack => Some(CaptureAnswer::NotNow),
             // An id of the backend's own, which may know what to do with it.
-            None => None,
+            FoundRecording::Nothing | FoundRecording::Unknown => None,
         }
     }
 
@@ -296,7 +340,13 @@ impl Captures {
     ) -> CaptureAnswer {
         let Some(seat) = ReaderSeat::take(recording) else { return CaptureAnswer::TooManyReaders };
         let Some(head) = recording.head().await else { return CaptureAnswer::Nothing };
-        let kept = recording.kept();
+        let mut kept = recording.kept();
+        let until = Instant::now() + LAG;
+        while recording.holder.is_some() && position.is_ahead(&recording.id, &kept) && Instant::now() < until
+        {
+            sleep(LAG / 10).await;
+            kept = recording.kept();
+        }
         let end = kept.base + kept.text.len() as u64;
         let place = position.place(&recording.id, &kept);
         let Some(place) = place.filter(|place| kept.ended.is_none() || place.at < end) else {

@@ -55,10 +55,4 @@ impl Recordings {
         };
         RecordingPage { captures: all.into_iter().take(limit).map(entry).collect(), total }
     }
-
-    /// Stops the one with this id; false when there is none.
-    pub fn stop(&self, id: &str) -> bool {
-        let found = self.all().into_iter().find(|(recording, _)| *recording.id == *id);
-        found.inspect(|(recording, _)| recording.stop()).is_some()
-    }
 }

@@ -1,6 +1,8 @@
 //! Whose a recorded answer is. An id opens nothing: who comes back shows what the first request showed.
 
-use aws_lc_rs::hmac;
+use std::sync::Arc;
+
+use aws_lc_rs::{digest, hmac};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 
@@ -57,11 +59,20 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The same on every instance.
+    pub(super) fn scope(&self) -> Arc<[u8]> {
+        digest::digest(&digest::SHA256, &self.said).as_ref().into()
+    }
+}
+
 /// What is kept of an owner.
 #[derive(Clone)]
 pub(super) struct OwnerMark {
     salt: [u8; 16],
     hash: Box<[u8]>,
+    /// What tells apart the names that owners give; of one that came from another instance it is not known.
+    pub(super) scope: Arc<[u8]>,
     pub(super) user: Option<Box<str>>,
 }
 
@@ -72,7 +83,22 @@ impl OwnerMark {
         getrandom::fill(&mut salt).ok()?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &salt);
         let hash = hmac::sign(&key, &owner.said).as_ref().into();
-        Some(Self { salt, hash, user: owner.user.as_deref().map(Into::into) })
+        let user = owner.user.as_deref().map(Into::into);
+        Some(Self { salt, hash, scope: owner.scope(), user })
+    }
+
+    /// What other instances know it by. It says no more than the mark does, and not the user's name.
+    pub(super) fn text(&self) -> String {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        format!("{} {}", hex(&self.salt), hex(&self.hash))
+    }
+
+    /// None when it is no such text.
+    pub(super) fn of_text(text: &str) -> Option<Self> {
+        let (salt, hash) = text.split_once(' ')?;
+        let bytes = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).ok();
+        let (salt, hash) = (bytes(salt)?.try_into().ok()?, bytes(hash)?.into());
+        Some(Self { salt, hash, scope: Arc::default(), user: None })
     }
 
     pub(super) fn is(&self, owner: &Owner) -> bool {
@@ -97,6 +123,8 @@ mod tests {
     #[test]
     fn an_owner_is_known_by_the_same_credentials_alone() {
         let mark = OwnerMark::of(&owner(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "s=1; t=2")], &[])).unwrap();
+        // As another instance reads it.
+        let mark = OwnerMark::of_text(&mark.text()).unwrap();
         assert!(mark.is(&owner(&[(COOKIE, "s=1; t=2"), (AUTHORIZATION, "Bearer a")], &[])));
         for other in [
             owner(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "s=1; t=3")], &[]),

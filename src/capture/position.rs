@@ -83,18 +83,11 @@ impl ReturnPosition {
                 there.contains(bytes).then(|| ReadingPlace::new(*bytes, BlockEdges::default()))
             }
             Self::After(wanted) => {
-                let own = own_number(id, wanted);
-                let is_it = |block: &WholeBlock<'_>| match own {
-                    Some(number) => block.number == number,
-                    None => id_of(block.text).as_deref() == Some(wanted),
-                };
                 // An id may stand several times: the last of them is the one that a client keeps.
-                blocks().filter(is_it).last().map(behind).or_else(start)
+                blocks().filter(|block| is_named(block, id, wanted)).last().map(behind).or_else(start)
             }
             Self::Sequence(wanted) => {
-                let number =
-                    |block: &WholeBlock<'_>| field(&data_of(block.text)?, "sequence_number")?.parse().ok();
-                let has = |block: &WholeBlock<'_>| number(block).is_some_and(|number: i64| number <= *wanted);
+                let has = |block: &WholeBlock<'_>| sequence(block).is_some_and(|number| number <= *wanted);
                 blocks().filter(has).last().map(behind).or_else(start)
             }
             Self::Index(index) => {
@@ -118,6 +111,36 @@ impl ReturnPosition {
             }
         }
     }
+
+    /// Whether its client may have more than `kept`, which goes on.
+    pub(super) fn is_ahead(&self, id: &str, kept: &Kept) -> bool {
+        let mut blocks = whole_blocks(&kept.text, kept.before.clone());
+        kept.ended.is_none()
+            && match self {
+                Self::Start | Self::Index(..0) => false,
+                Self::Bytes(bytes) => *bytes > kept.base + kept.text.len() as u64,
+                Self::After(wanted) => !blocks.any(|block| is_named(&block, id, wanted)),
+                Self::Sequence(wanted) => {
+                    !blocks.any(|block| sequence(&block).is_some_and(|number| number >= *wanted))
+                }
+                Self::Index(index) => {
+                    let events = blocks.filter(|block| data_of(block.text).is_some()).count();
+                    usize::try_from(*index).is_ok_and(|index| index > events)
+                }
+            }
+    }
+}
+
+/// Whether `wanted` is the block's id, its own or the one that was added in the answer `id`.
+fn is_named(block: &WholeBlock<'_>, id: &str, wanted: &str) -> bool {
+    match own_number(id, wanted) {
+        Some(number) => block.number == number,
+        None => id_of(block.text).as_deref() == Some(wanted),
+    }
+}
+
+fn sequence(block: &WholeBlock<'_>) -> Option<i64> {
+    field(&data_of(block.text)?, "sequence_number")?.parse().ok()
 }
 
 /// The id that a client has got last.

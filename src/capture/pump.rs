@@ -8,13 +8,13 @@ use http::header::CONTENT_ENCODING;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::capture::identity;
 use crate::capture::identity::KnownSoFar;
-use crate::capture::recording::{RecordedHead, Recording, RecordingEnd, SEGMENT};
-use crate::capture::recordings::Recordings;
+use crate::capture::recording::{RecordedHead, RecordingEnd, SEGMENT};
+use crate::capture::recordings::ListedRecording;
 use crate::capture::route::CaptureRoute;
 use crate::event::sse::Parser;
 use crate::proxy::{Forwarded, PeekedBody, Proxy, ProxyBody, ProxyError};
@@ -29,6 +29,9 @@ const LOOK: usize = 64 << 10;
 const TURN: Duration = Duration::from_millis(1);
 const TURNS: u32 = 5;
 
+/// How long it is waited for other instances to have the whole of a recording, when it is time to forget it.
+const COPIED: Duration = Duration::from_secs(2);
+
 /// What came of a request, for the reader who sent it.
 pub(super) enum Begun {
     Recorded(Arc<RecordedHead>),
@@ -38,8 +41,8 @@ pub(super) enum Begun {
 
 /// What a task needs to record one answer.
 pub(super) struct RecordingPump {
-    pub(super) recordings: Arc<Recordings>,
-    pub(super) recording: Arc<Recording>,
+    /// The recording is forgotten when this task ends, also when it is dropped with its runtime.
+    pub(super) listed: ListedRecording,
     pub(super) route: Arc<CaptureRoute>,
     pub(super) proxy: Proxy,
     pub(super) drain: Drain,
@@ -53,8 +56,6 @@ impl RecordingPump {
         caller: Forwarded,
         tell: oneshot::Sender<Result<Begun, ProxyError>>,
     ) {
-        // Also when this task is dropped with its runtime.
-        let _listed = ListedRecording(&self.recordings, &self.recording);
         let asked = async {
             let asked = self.proxy.forward(request, &caller);
             tokio::select! {
@@ -65,9 +66,9 @@ impl RecordingPump {
         };
         // Boxed, as what reads it: an answer that is kept takes no room for what it took to get it.
         let response = match Box::pin(asked).await {
-            Err(how) => return self.recording.end(how, None),
+            Err(how) => return self.listed.recording.end(how, None),
             Ok(Err(error)) => {
-                self.recording.end(RecordingEnd::Cut, None);
+                self.listed.recording.end(RecordingEnd::Cut, None);
                 let _ = tell.send(Err(error));
                 return;
             }
@@ -78,35 +79,37 @@ impl RecordingPump {
         metrics::counter!(telemetry::CAPTURES, "route" => path.to_owned(), "outcome" => outcome).increment(1);
         if outcome != "recorded" {
             debug!(path, outcome, "an answer is not recorded");
-            self.recording.end(RecordingEnd::Cut, None);
+            self.listed.recording.end(RecordingEnd::Cut, None);
             let _ = tell.send(Ok(Begun::Passed(Box::new(response))));
             return;
         }
         let body = self.answered(response, tell);
         let how = Box::pin(self.read(body)).await;
-        self.recordings.ended(&self.recording);
-        let bytes = self.recording.standing().bytes;
+        self.listed.recordings.ended(&self.listed.recording);
+        let bytes = self.listed.recording.standing().bytes;
         metrics::counter!(telemetry::CAPTURES_ENDED, "reason" => how.as_str()).increment(1);
-        info!(path, id = %self.recording.id, bytes, reason = how.as_str(), "recorded answer ended");
+        info!(path, id = %self.listed.recording.id, bytes, reason = how.as_str(), "recorded answer ended");
         tokio::select! {
             biased;
             () = self.drain.started() => {}
             // Another one took its room: nobody finds it any more.
-            () = self.recording.let_go() => return,
+            () = self.listed.recording.let_go() => return,
             () = sleep(self.route.keep) => {}
         }
         // Who reads it has its time: what is forgotten is let go of.
-        self.recording.unread().await;
+        self.listed.recording.attendance.unread().await;
+        // So has what is on its way to other instances.
+        let _ = timeout(COPIED, self.listed.recording.copied.cancelled()).await;
     }
 
     /// Completes when the answer is not wanted any more, and says why.
     async fn given_up(&self) -> RecordingEnd {
         let stopping = async {
             self.drain.started().await;
-            self.recording.unread().await;
+            self.listed.recording.attendance.unread().await;
         };
         tokio::select! {
-            how = self.recording.given_up(self.route.on_disconnect, self.route.drain_for) => how,
+            how = self.listed.recording.given_up(self.route.on_disconnect, self.route.drain_for) => how,
             () = stopping => RecordingEnd::Abandoned,
         }
     }
@@ -135,10 +138,10 @@ impl RecordingPump {
         let (head, body) = response.into_parts();
         let known = KnownSoFar { answer: Some(&head.headers), ..KnownSoFar::default() };
         if let Some(name) = identity::name(&self.route.identities, known) {
-            self.recordings.name(&self.recording, &name);
+            self.listed.recordings.name(&self.listed.recording, &name);
         }
         let head = Arc::new(RecordedHead { status: head.status, headers: head.headers });
-        self.recording.answered(Arc::clone(&head));
+        self.listed.recording.answered(Arc::clone(&head));
         let _ = tell.send(Ok(Begun::Recorded(head)));
         body
     }
@@ -163,7 +166,7 @@ impl RecordingPump {
             match frame.into_data() {
                 Ok(bytes) => {
                     if let Some(name) = naming.as_mut().and_then(|naming| naming.take(&bytes, &self.route)) {
-                        self.recordings.name(&self.recording, &name);
+                        self.listed.recordings.name(&self.listed.recording, &name);
                         naming = None;
                     }
                     self.record(&bytes).await;
@@ -173,7 +176,7 @@ impl RecordingPump {
         };
         // What was sent of the answer may still be on its way: the backend is told first.
         drop(body);
-        self.recording.end(how, trailers);
+        self.listed.recording.end(how, trailers);
         how
     }
 }
@@ -184,13 +187,13 @@ impl RecordingPump {
     async fn record(&self, bytes: &[u8]) {
         for piece in bytes.chunks(SEGMENT) {
             for _ in 0..TURNS {
-                if !self.recording.presses() {
+                if !self.listed.recording.presses() {
                     break;
                 }
                 sleep(TURN).await;
             }
-            let dropped = self.recording.append(piece);
-            self.recordings.changed(&self.recording, piece.len(), dropped);
+            let dropped = self.listed.recording.append(piece);
+            self.listed.recordings.changed(&self.listed.recording, piece.len(), dropped);
         }
     }
 }
@@ -217,15 +220,5 @@ impl NameSearch {
             }
         }
         None
-    }
-}
-
-/// A recording that is forgotten when its task ends.
-struct ListedRecording<'r>(&'r Recordings, &'r Recording);
-
-impl Drop for ListedRecording<'_> {
-    fn drop(&mut self) {
-        self.1.end(RecordingEnd::Abandoned, None);
-        self.0.remove(self.1);
     }
 }

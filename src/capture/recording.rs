@@ -4,6 +4,8 @@
 //! What it holds is bounded: of a long answer the oldest part is let go of, and a reader who was still there is cut
 //! off. Adding to it never waits for a reader.
 
+pub(super) mod piece;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -12,13 +14,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::capture::attendance::Attendance;
 use crate::capture::blocks::BlockEdges;
 use crate::capture::owner::OwnerMark;
 use crate::config::OnDisconnect;
 use crate::lock::Mutex;
+use crate::telemetry;
 
 /// Bytes are let go of so many at a time.
 pub(super) const SEGMENT: usize = 16 << 10;
@@ -54,6 +57,12 @@ impl RecordingEnd {
         }
     }
 
+    /// The end that a word stands for.
+    pub(super) fn of_word(word: &[u8]) -> Option<Self> {
+        let all = [Self::Complete, Self::Cut, Self::Stopped, Self::Abandoned];
+        all.into_iter().find(|how| how.as_str().as_bytes() == word)
+    }
+
     /// Whether readers see an answer that is over, not one that broke off.
     pub(super) fn is_orderly(self) -> bool {
         matches!(self, Self::Complete | Self::Stopped)
@@ -75,12 +84,19 @@ pub(super) struct Recording {
     pub(super) route: Arc<str>,
     pub(super) owner: OwnerMark,
     pub(super) began: SystemTime,
+    /// The instance that reads it from the backend, if that is another one.
+    pub(super) holder: Option<Box<str>>,
+    pub(super) attendance: Attendance,
+    /// Given when all of what other instances have had of it so far is here.
+    pub(super) loaded: CancellationToken,
+    /// Given when other instances can have all of it.
+    pub(super) copied: CancellationToken,
     max_bytes: usize,
     max_readers: usize,
     head: watch::Sender<HeadState>,
     state: Mutex<State>,
-    /// Somebody came or left.
-    attended: Notify,
+    /// There is something for its copy, or it is forgotten.
+    changed: Notify,
     stop: CancellationToken,
     let_go: CancellationToken,
 }
@@ -94,13 +110,24 @@ struct State {
     end: u64,
     trailers: Option<HeaderMap>,
     ended: Option<RecordingEnd>,
-    readers: usize,
     next_reader: u64,
     waiting: Vec<(u64, Waker)>,
     /// Where each reader is.
     places: Vec<(u64, u64)>,
-    /// Since when nobody reads.
-    unread: Option<Instant>,
+    /// By which clients know it.
+    names: Vec<Box<str>>,
+    /// How many of them other instances know.
+    names_copied: usize,
+    forgotten: Option<Forgotten>,
+}
+
+/// Why a recording is not kept any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Forgotten {
+    /// Its time is over.
+    Past,
+    /// There was no room for it.
+    Evicted,
 }
 
 /// What there is for a reader.
@@ -137,6 +164,10 @@ impl Recording {
             route,
             owner,
             began: SystemTime::now(),
+            holder: None,
+            attendance: Attendance::new(),
+            loaded: CancellationToken::new(),
+            copied: CancellationToken::new(),
             max_bytes,
             max_readers,
             head: watch::Sender::new(HeadState::Asked),
@@ -147,16 +178,22 @@ impl Recording {
                 end: 0,
                 trailers: None,
                 ended: None,
-                readers: 0,
                 next_reader: 0,
                 waiting: Vec::new(),
                 places: Vec::new(),
-                unread: Some(Instant::now()),
+                names: Vec::new(),
+                names_copied: 0,
+                forgotten: None,
             }),
-            attended: Notify::new(),
+            changed: Notify::new(),
             stop: CancellationToken::new(),
             let_go: CancellationToken::new(),
         }
+    }
+
+    /// The same, of an answer that another instance reads from the backend.
+    pub(super) fn held_by(self, holder: Box<str>) -> Self {
+        Self { holder: Some(holder), ..self }
     }
 
     /// The head, once it is there; None when there is nothing to read.
@@ -171,6 +208,18 @@ impl Recording {
 
     pub(super) fn answered(&self, head: Arc<RecordedHead>) {
         self.head.send_replace(HeadState::Answered(head));
+        self.changed.notify_one();
+    }
+
+    /// What counts it while it is listed.
+    pub(super) fn gauge(&self) -> &'static str {
+        if self.holder.is_some() { telemetry::CAPTURES_MIRRORED } else { telemetry::CAPTURES_KEPT }
+    }
+
+    /// It begins there, not at the answer's first byte. Nothing has been added yet.
+    pub(super) fn starts_at(&self, base: u64, before: BlockEdges) {
+        let mut state = self.state.lock();
+        (state.base, state.end, state.before) = (base, base, before);
     }
 
     /// Adds what the backend said. How many bytes were let go of for it.
@@ -191,6 +240,7 @@ impl Recording {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        self.changed.notify_one();
         dropped
     }
 
@@ -226,24 +276,31 @@ impl Recording {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        self.changed.notify_one();
     }
 
     /// Lets go of everything, and says how much that was: who still reads is cut off.
-    pub(super) fn clear(&self) -> usize {
+    pub(super) fn clear(&self, why: Forgotten) -> usize {
         self.let_go.cancel();
         let mut state = self.state.lock();
         let held = state.len();
         (state.base, state.before) = (state.end, BlockEdges::default());
         state.segments.clear();
+        state.forgotten.get_or_insert(why);
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        self.changed.notify_one();
         held
     }
 
     /// Completes when everything has been let go of. Cancel safe.
     pub(super) async fn let_go(&self) {
         self.let_go.cancelled().await;
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.state.lock().ended.is_none()
     }
 
     /// Asks that the backend is not read any more.
@@ -261,22 +318,20 @@ impl Recording {
     pub(super) fn standing(&self) -> Standing {
         let state = self.state.lock();
         let (bytes, kept) = (state.end, state.len() as u64);
-        Standing { bytes, kept, readers: state.readers, ended: state.ended }
+        let ended = state.ended;
+        drop(state);
+        Standing { bytes, kept, readers: self.attendance.everywhere(), ended }
     }
 
     /// A place among the readers, given back by [`leave`](Self::leave); None when there are too many.
     pub(super) fn enter(&self) -> Option<u64> {
-        let mut state = self.state.lock();
-        if state.readers >= self.max_readers {
+        if !self.attendance.enter(self.max_readers) {
             return None;
         }
-        state.readers += 1;
+        let mut state = self.state.lock();
         state.next_reader += 1;
-        state.unread = None;
         let reader = state.next_reader;
         state.places.push((reader, u64::MAX));
-        drop(state);
-        self.attended.notify_waiters();
         Some(reader)
     }
 
@@ -284,12 +339,8 @@ impl Recording {
         let mut state = self.state.lock();
         state.waiting.retain(|(other, _)| *other != reader);
         state.places.retain(|(other, _)| *other != reader);
-        state.readers -= 1;
-        if state.readers == 0 {
-            state.unread = Some(Instant::now());
-        }
         drop(state);
-        self.attended.notify_waiters();
+        self.attendance.leave();
     }
 
     /// What there is for `reader` at this place.
@@ -318,35 +369,10 @@ impl Recording {
 
     /// Completes when the backend is not to be read any more, and says why. Cancel safe.
     pub(super) async fn given_up(&self, policy: OnDisconnect, drain_for: Duration) -> RecordingEnd {
-        let unread = async {
-            loop {
-                let changed = self.attended.notified();
-                let since = self.state.lock().unread;
-                match (since, policy) {
-                    (Some(_), OnDisconnect::Cancel) => return,
-                    (Some(since), OnDisconnect::Drain) => tokio::select! {
-                        () = sleep_until(since + drain_for) => return,
-                        () = changed => {}
-                    },
-                    (None, _) | (_, OnDisconnect::Shield) => changed.await,
-                }
-            }
-        };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => RecordingEnd::Stopped,
-            () = unread => RecordingEnd::Abandoned,
-        }
-    }
-
-    /// Completes when nobody reads. Cancel safe.
-    pub(super) async fn unread(&self) {
-        loop {
-            let changed = self.attended.notified();
-            if self.state.lock().readers == 0 {
-                return;
-            }
-            changed.await;
+            () = self.attendance.given_up(policy, drain_for) => RecordingEnd::Abandoned,
         }
     }
 }

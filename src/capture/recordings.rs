@@ -1,11 +1,13 @@
 //! All recorded answers, by their ids and the names by which clients know them; bounded in number and bytes.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::capture::copy::Copies;
 use crate::capture::owner::{Owner, OwnerMark};
-use crate::capture::recording::Recording;
+use crate::capture::recording::{Forgotten, Recording, RecordingEnd};
+use crate::capture::shared::RecordingStore;
 use crate::config;
 use crate::lock::Mutex;
 use crate::telemetry;
@@ -19,6 +21,8 @@ pub struct Recordings {
     max_bytes: AtomicUsize,
     bytes: AtomicUsize,
     shelf: Mutex<Shelf>,
+    /// What other instances have of them, where there are others.
+    copies: OnceLock<Arc<Copies>>,
 }
 
 /// A name on a route, by its path.
@@ -33,6 +37,12 @@ struct Shelf {
     ended: VecDeque<Arc<Recording>>,
 }
 
+/// A recording that is forgotten when this is dropped.
+pub(super) struct ListedRecording {
+    pub(super) recordings: Arc<Recordings>,
+    pub(super) recording: Arc<Recording>,
+}
+
 struct ListedCapture {
     recording: Arc<Recording>,
     names: Vec<RouteName>,
@@ -45,9 +55,24 @@ impl Recordings {
             max_bytes: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             shelf: Mutex::default(),
+            copies: OnceLock::new(),
         };
         all.limit(limits);
         Arc::new(all)
+    }
+
+    /// From now on they are shared with other instances.
+    pub fn share_by(&self, store: Arc<dyn RecordingStore>) {
+        let _ = self.copies.set(Arc::new(Copies::new(store)));
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.copies.get().is_some()
+    }
+
+    /// None where they are this instance's alone.
+    pub(super) fn copies(&self) -> Option<&Arc<Copies>> {
+        self.copies.get()
     }
 
     /// From now on there may be so many.
@@ -68,8 +93,17 @@ impl Recordings {
         getrandom::fill(&mut id).ok()?;
         let id: Box<str> = data_encoding::HEXLOWER.encode(&id).into();
         let owner = OwnerMark::of(owner)?;
-        let recording = Arc::new(Recording::new(id.clone(), Arc::clone(route), owner, max));
+        let recording = Arc::new(Recording::new(id, Arc::clone(route), owner, max));
+        self.add(recording)
+    }
+
+    /// Adds one to the list, unless one with its id is: then it is that one. None when there are too many that
+    /// have not ended.
+    pub(super) fn add(&self, recording: Arc<Recording>) -> Option<Arc<Recording>> {
         let mut shelf = self.shelf.lock();
+        if let Some(listed) = shelf.all.get(&recording.id) {
+            return Some(Arc::clone(&listed.recording));
+        }
         let (mut evicted, mut full) = (Vec::new(), false);
         while !full && shelf.all.len() >= self.max.load(Ordering::Relaxed) {
             let one = shelf.evict();
@@ -77,15 +111,16 @@ impl Recordings {
             evicted.extend(one);
         }
         if !full {
-            shelf.all.insert(id, ListedCapture { recording: Arc::clone(&recording), names: Vec::new() });
+            let listed = ListedCapture { recording: Arc::clone(&recording), names: Vec::new() };
+            shelf.all.insert(recording.id.clone(), listed);
         }
         drop(shelf);
         // Also where that was not enough, as after a reload with a lower limit.
-        self.forget(evicted);
+        self.forget(evicted, Forgotten::Evicted);
         if full {
             return None;
         }
-        metrics::gauge!(telemetry::CAPTURES_KEPT).increment(1);
+        metrics::gauge!(recording.gauge()).increment(1);
         Some(recording)
     }
 
@@ -99,9 +134,11 @@ impl Recordings {
         }
         listed.names.push(key.clone());
         shelf.named.entry(key).or_default().push(Arc::clone(recording));
+        drop(shelf);
+        recording.named(name);
     }
 
-    /// The one that has this name or id on a route, and is this owner's.
+    /// The one here that has this name or id on a route, and is this owner's.
     pub(super) fn find(&self, route: &Arc<str>, name: &str, owner: &Owner) -> Option<Arc<Recording>> {
         let shelf = self.shelf.lock();
         let named = shelf.named.get(&(Arc::clone(route), name.into())).cloned().unwrap_or_default();
@@ -109,6 +146,11 @@ impl Recordings {
         drop(shelf);
         let by_id = by_id.filter(|one| one.route == *route);
         named.into_iter().rev().chain(by_id).find(|one| one.owner.is(owner))
+    }
+
+    /// The one here with this id.
+    pub(super) fn by_id(&self, id: &str) -> Option<Arc<Recording>> {
+        self.shelf.lock().all.get(id).map(|listed| Arc::clone(&listed.recording))
     }
 
     /// So many bytes have come to one, and so many were let go of. Makes room where there are too many.
@@ -119,7 +161,7 @@ impl Recordings {
         if before + more - fewer > max {
             let evicted = self.shelf.lock().evict();
             if let Some(evicted) = evicted {
-                self.forget([evicted]);
+                self.forget([evicted], Forgotten::Evicted);
             } else {
                 let over = self.bytes.load(Ordering::Relaxed).saturating_sub(max);
                 let dropped = recording.keep(recording.kept_bytes().saturating_sub(over));
@@ -140,30 +182,44 @@ impl Recordings {
     /// Forgets it, if that has not happened yet.
     pub(super) fn remove(&self, recording: &Recording) {
         let removed = self.shelf.lock().take(&recording.id);
-        self.forget(removed);
+        self.forget(removed, Forgotten::Past);
     }
 
-    /// Every one, by id.
+    /// Every one that this instance holds, by id.
     pub(super) fn all(&self) -> Vec<(Arc<Recording>, Vec<Box<str>>)> {
         let shelf = self.shelf.lock();
         let of = |listed: &ListedCapture| {
             let names = listed.names.iter().map(|(_, name)| name.clone()).collect();
             (Arc::clone(&listed.recording), names)
         };
-        let mut all: Vec<_> = shelf.all.values().map(of).collect();
+        let held = shelf.all.values().filter(|listed| listed.recording.holder.is_none());
+        let mut all: Vec<_> = held.map(of).collect();
         drop(shelf);
         all.sort_unstable_by(|(one, _), (other, _)| (one.began, &one.id).cmp(&(other.began, &other.id)));
         all
     }
 
     /// Gives back what those took that are not listed any more.
-    fn forget(&self, gone: impl IntoIterator<Item = Arc<Recording>>) {
+    fn forget(&self, gone: impl IntoIterator<Item = Arc<Recording>>, why: Forgotten) {
         for recording in gone {
-            let held = recording.clear();
+            let held = recording.clear(why);
             self.bytes.fetch_sub(held, Ordering::Relaxed);
-            metrics::gauge!(telemetry::CAPTURES_KEPT).decrement(1);
+            metrics::gauge!(recording.gauge()).decrement(1);
             metrics::gauge!(telemetry::CAPTURE_BYTES).set(self.bytes.load(Ordering::Relaxed) as f64);
         }
+    }
+}
+
+impl ListedRecording {
+    pub(super) fn new(recordings: &Arc<Recordings>, recording: &Arc<Recording>) -> Self {
+        Self { recordings: Arc::clone(recordings), recording: Arc::clone(recording) }
+    }
+}
+
+impl Drop for ListedRecording {
+    fn drop(&mut self) {
+        self.recording.end(RecordingEnd::Abandoned, None);
+        self.recordings.remove(&self.recording);
     }
 }
 

@@ -81,7 +81,7 @@ fn summary(config: &Config, public_by: &str) -> String {
     }
     let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
     lines.extend(config.streams.iter().map(|stream| heard(stream, shared)));
-    lines.extend(config.captures.iter().map(|capture| format!("  capture   {}\n", captured(capture))));
+    lines.extend(config.captures.iter().map(|capture| captured(capture, shared)));
     if let Some(jwt) = &config.auth.jwt {
         let keys = match jwt.keys.len() {
             1 => "1 key".to_owned(),
@@ -141,8 +141,8 @@ fn heard(stream: &Stream, shared: bool) -> String {
     format!("  stream    {}{auth}: {}{also}\n", stream.path, stream.source.sentence(shared))
 }
 
-/// What happens to answers on a captured path, in a sentence.
-fn captured(capture: &Capture) -> String {
+/// What happens to answers on a captured path, in a line. `shared` as above.
+fn captured(capture: &Capture, shared: bool) -> String {
     let methods: Vec<&str> = capture.methods.iter().map(|method| method.as_str()).collect();
     let (methods, path, types) = (methods.join(", "), &capture.path, capture.types.join(", "));
     let identities = capture.identities();
@@ -161,9 +161,10 @@ fn captured(capture: &Capture) -> String {
         OnDisconnect::Shield => "is read to its end".to_owned(),
     };
     let keep = time(capture.keep);
+    let everywhere = if shared { ", in Redis for all instances" } else { "" };
     let ids = if capture.adds_ids() { ", with ids added" } else { "" };
     format!(
-        "{methods} {path}: answers of {types} are recorded{ids}, and {owner} finds them by ?stream={names}{at}; one that \
-         nobody reads {left}; kept for {keep} after its end"
+        "  capture   {methods} {path}: answers of {types} are recorded{ids}, and {owner} finds them by ?stream={names}{at}; one that \
+         nobody reads {left}; kept for {keep} after its end{everywhere}\n"
     )
 }

@@ -1,11 +1,12 @@
 //! All that goes through Redis: channels, the stream that is the log, what bridges the one into the other, what
-//! instances tell each other, topics that are given, requests of a backend, and what happens once.
+//! instances tell each other, topics that are given, recorded answers, requests of a backend, and what happens once.
 //!
 //! A channel is at-most-once by Redis's own nature: what is published while we are away is lost, and every stream gets
 //! a `reset`.
 
 mod bridge;
 mod bus;
+mod captures;
 mod channels;
 mod client;
 mod dedup;
@@ -25,7 +26,7 @@ pub use crate::redis::dedup::RedisFirstUse;
 pub use crate::redis::log::record::CommandReaders;
 pub use crate::redis::rpc::server::{Handling, RequestHandler};
 pub use crate::redis::start::{
-    RedisHandles, RedisLimits, start_bus, start_first_use, start_redis, start_requests,
+    RedisHandles, RedisLimits, start_bus, start_captures, start_first_use, start_redis, start_requests,
 };
 
 use crate::redis::start::Timing;

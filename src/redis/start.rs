@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::capture::{HolderInbox, RecordingStore};
 use crate::config;
 use crate::control::{Control, TakeBackBus, TopicBus, TopicBusError};
 use crate::future::BoxFuture;
@@ -13,6 +14,8 @@ use crate::redis::bridge::leader::{Bridge, BridgeConfig};
 use crate::redis::bridge::lease::BridgeLease;
 use crate::redis::bridge::tap::ChannelTap;
 use crate::redis::bus::RedisBus;
+use crate::redis::captures::names::CaptureKeys;
+use crate::redis::captures::store::CaptureStore;
 use crate::redis::channels::ingest::{CommandHandler, Ingest};
 use crate::redis::channels::publisher::RedisPublisher;
 use crate::redis::channels::subscriber::ChannelSubscriber;
@@ -239,6 +242,20 @@ pub fn start_bus(
 ) -> Result<RedisBus, BadRedisUrl> {
     let endpoint = Arc::new(Endpoint::new(settings, &RedisBus::kept(&settings.prefix))?);
     Ok(RedisBus::start(endpoint, Timing::new(settings), &settings.prefix, control, drain))
+}
+
+/// Starts what instances share recorded answers by in the Redis of `settings`, until `drain` starts. The others know
+/// this one as `me`; `inbox` hears what they tell it.
+pub fn start_captures(
+    settings: &config::Redis,
+    me: &str,
+    inbox: Arc<dyn HolderInbox>,
+    drain: &Drain,
+) -> Result<Arc<dyn RecordingStore>, BadRedisUrl> {
+    let (key, timing) = (stream_key(settings), Timing::new(settings));
+    let endpoint = Arc::new(Endpoint::new(settings, key)?);
+    let keys = CaptureKeys::new(&settings.prefix, key);
+    Ok(Arc::new(CaptureStore::start(endpoint, timing, keys, me.into(), inbox, drain)))
 }
 
 /// Starts to take requests from the list in the Redis of `settings`, until `drain` starts; `handler` answers them. A

@@ -93,6 +93,8 @@ metrics_table! {
     CAPTURE_BYTES = Gauge "sidestream_capture_bytes", "Bytes of recorded answers that are kept.";
     CAPTURE_READERS = Gauge "sidestream_capture_readers", "Readers of recorded answers.";
     CAPTURE_RESUMES = Counter "sidestream_capture_resumes_total", "Readers that came to a recorded answer that had begun, by route.";
+    CAPTURES_MIRRORED = Gauge "sidestream_captures_mirrored", "Recorded answers of other instances that are read on this one.";
+    CAPTURES_SHARED = Counter "sidestream_captures_shared_total", "Recorded answers that this instance has forgotten, by what Redis got of them: whole, or lost (not all).";
     CAPTURE_READERS_CUT = Counter "sidestream_capture_readers_cut_total", "Readers of recorded answers that were cut off, because what they had not read yet was let go of.";
     COMMANDS = Counter "sidestream_commands_total", "Commands of instances to each other that came in, by kind.";
     CONNECTIONS_OPEN = Gauge "sidestream_connections_open", "Connections held by the HTTP server, by listener; a stream that has a socket to itself is not among them.";

@@ -2,6 +2,7 @@
 
 mod changes;
 mod clients;
+mod instances;
 mod owners;
 mod requests;
 mod ways;

@@ -82,8 +82,8 @@ const METHODS: [(&str, Method); 4] =
 
 section! {
     /// A path of the backend whose streaming answers are recorded while they are passed on, so that readers who were
-    /// cut off get the rest: see docs/capture.md. There may be several, and the first whose path matches holds; none
-    /// by default.
+    /// cut off get the rest: see docs/capture.md. With `[redis.stream]` through any instance. There may be several, and
+    /// the first whose path matches holds; none by default.
     pub struct Capture without default checked by check {
         /// The path of the requests; "/rooms/{room}/chat" makes its segment known to `identity` as {path.room}.
         path: String = required(

@@ -1,6 +1,6 @@
 //! Recorded answers on the internal listener: listed and stopped.
 
-use crate::capture::Recordings;
+use crate::capture::{Recordings, StopOutcome};
 use crate::event::Name;
 use crate::server::internal::query::QueryParams;
 use crate::server::respond;
@@ -17,15 +17,16 @@ pub(super) fn list(recordings: &Recordings, mut query: QueryParams) -> Result<Fu
     Ok(respond::ok(&recordings.list(limit)))
 }
 
-/// Cancels it at the backend.
-pub(super) fn stop(
+/// Cancels it at the backend, whichever instance reads it from there.
+pub(super) async fn stop(
     recordings: &Recordings,
     id: &Name,
     query: QueryParams,
 ) -> Result<FullResponse, ApiProblem> {
     query.end()?;
-    if !recordings.stop(id.as_str()) {
-        return Err(ApiProblem::no_such_capture());
+    match recordings.stop(id.as_str()).await {
+        StopOutcome::Stopped => Ok(respond::ok(&serde_json::json!({ "stopped": true }))),
+        StopOutcome::Nothing => Err(ApiProblem::no_such_capture()),
+        StopOutcome::Unknown => Err(ApiProblem::captures_unknown()),
     }
-    Ok(respond::ok(&serde_json::json!({ "stopped": true })))
 }

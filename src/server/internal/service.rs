@@ -166,7 +166,7 @@ impl Internal {
             Handler::CloseConnection => connections::close_of(control, Holder::Client, name()?, query).await,
             Handler::CloseConnectionsOf(of) => connections::close_of(control, of, name()?, query).await,
             Handler::Captures => captures::list(&self.recordings, query),
-            Handler::StopCapture => captures::stop(&self.recordings, &name()?, query),
+            Handler::StopCapture => captures::stop(&self.recordings, &name()?, query).await,
             Handler::Presence => presence::totals(presence, query),
             Handler::PresentUsers => presence::page(presence, query),
             Handler::ArePresent => presence::present(presence, query, &self.body.read(body).await?),

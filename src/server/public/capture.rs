@@ -46,6 +46,7 @@ impl Public {
             CaptureAnswer::Nothing | CaptureAnswer::Stopped => respond::nothing_recorded(),
             CaptureAnswer::EmptyStream => respond::stream_head(),
             CaptureAnswer::TooManyReaders => respond::too_many_readers(),
+            CaptureAnswer::NotNow => respond::not_found_now(),
             CaptureAnswer::Denied(denied) => self.not_captured(&denied, uri.path(), origin.address),
         };
         append(own.headers_mut(), &set);

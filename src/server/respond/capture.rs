@@ -26,6 +26,11 @@ pub(in crate::server) fn not_verified_now() -> FullResponse {
     later(StatusCode::SERVICE_UNAVAILABLE, "callers cannot be verified now; come back in a moment")
 }
 
+/// Other instances cannot be asked whether they have it.
+pub(in crate::server) fn not_found_now() -> FullResponse {
+    later(StatusCode::SERVICE_UNAVAILABLE, "recorded answers cannot be looked up now; come back in a moment")
+}
+
 fn later(status: StatusCode, why: &str) -> FullResponse {
     let mut response = sentence(status, why);
     response.headers_mut().insert(RETRY_AFTER, retry_after(Duration::from_secs(1)));

@@ -13,7 +13,7 @@ mod reload;
 pub(in crate::server) use crate::server::respond::body::{EventsBody, InternalBody, ResponseBody, full};
 
 pub(in crate::server) use crate::server::respond::capture::{
-    not_verified_now, nothing_recorded, too_many_readers,
+    not_found_now, not_verified_now, nothing_recorded, too_many_readers,
 };
 pub(in crate::server) use crate::server::respond::dashboard::{events, signed_in, signed_out};
 

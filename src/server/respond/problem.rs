@@ -125,8 +125,13 @@ impl ApiProblem {
 /// About recorded answers.
 impl ApiProblem {
     pub(in crate::server) fn no_such_capture() -> Self {
-        let say = "no answer with this id is recorded on this instance";
+        let say = "no answer with this id is recorded";
         Self { says_label: true, ..Self::new(StatusCode::NOT_FOUND, "no_such_capture", say) }
+    }
+
+    pub(in crate::server) fn captures_unknown() -> Self {
+        let say = "Redis cannot be asked now whether another instance records an answer with this id";
+        Self::not_now("captures_unknown", say)
     }
 }
 

@@ -6,10 +6,10 @@ use super::{Captured, END, GET, STREAMS, post};
 use crate::harness::{Peer, eventually, request, unless_over, within};
 
 /// Blocks of all kinds, with characters of several bytes.
-const TEXT: &str =
+pub(super) const TEXT: &str =
     "\u{feff}data: grüße 👋\n\n: note\r\n\r\nevent: x\ndata: 1\ndata: 2\n\nid: own\rdata: é\r\rrest";
 
-fn answer(chunks: &[&str]) -> String {
+pub(super) fn answer(chunks: &[&str]) -> String {
     let chunks: String = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
     format!("{STREAMS}{chunks}")
 }
@@ -71,7 +71,7 @@ async fn a_cut_at_any_byte_of_the_backends_answer_stays_a_cut_for_everybody() {
 }
 
 /// The data of chunks, and whether they came to their end.
-async fn read_chunks(peer: &mut Peer) -> (Vec<u8>, bool) {
+pub(super) async fn read_chunks(peer: &mut Peer) -> (Vec<u8>, bool) {
     let mut data = Vec::new();
     let raw = peer.rest_bytes().await;
     let mut rest = &raw[..];
