@@ -80,7 +80,8 @@ pub(super) fn reserved_events(config: &Config) -> ReservedEvents {
 /// How much state is kept for snapshots; None where no route gives any.
 pub(super) fn state_bounds(config: &Config) -> Option<StateBounds> {
     let bytes = usize::try_from(config.log.snapshot_bytes.0).unwrap_or(usize::MAX);
-    let bounds = StateBounds { keys: config.log.snapshot_keys, bytes };
+    let patterns = config.streams.iter().any(|stream| stream.snapshot && stream.patterns);
+    let bounds = StateBounds { keys: config.log.snapshot_keys, bytes, patterns };
     config.streams.iter().any(|stream| stream.snapshot).then_some(bounds)
 }
 

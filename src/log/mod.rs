@@ -15,6 +15,7 @@ mod feed;
 mod feeds;
 mod follow;
 mod held_by;
+mod held_keys;
 mod keeping;
 mod members;
 mod memory;

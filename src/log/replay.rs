@@ -3,49 +3,21 @@
 //! A holder of topics finds its entries by the index. For one that holds patterns, too, the entries are looked through
 //! one by one, so that nothing need be kept for patterns: a part of them at a time, as the lock is held meanwhile.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::event::{Key, Pattern};
+use crate::event::Key;
 use crate::log::choice::Wanted;
 use crate::log::entry::{Entry, Replay, Reset};
+use crate::log::held_keys::{AT_ONCE, HeldKeys};
 use crate::log::position::{Cursor, Position};
 use crate::log::store::Store;
-
-/// How many entries are looked through at once for a holder of patterns; few in tests, whose logs are short.
-const AT_ONCE: usize = if cfg!(test) { 7 } else { 2048 };
 
 /// A part of what is counted, or looked for.
 pub(super) struct Part<T> {
     pub(super) found: T,
     /// Where to go on; None when all is looked through.
     pub(super) rest: Option<Position>,
-}
-
-/// Keys, for a look at many entries.
-struct HeldKeys<'a> {
-    others: HashSet<&'a Key>,
-    patterns: Vec<&'a Pattern>,
-}
-
-impl<'a> HeldKeys<'a> {
-    /// None where no pattern is among them.
-    fn with_patterns(keys: &'a [Key]) -> Option<Self> {
-        let pattern = |key: &'a Key| if let Key::Pattern(pattern) = key { Some(pattern) } else { None };
-        let patterns: Vec<&Pattern> = keys.iter().filter_map(pattern).collect();
-        (!patterns.is_empty()).then(|| Self { others: keys.iter().collect(), patterns })
-    }
-
-    /// Whether an entry is for a holder. Of the keys of several, some may have been taken back from it.
-    fn hear(&self, store: &Store, entry: &Entry) -> bool {
-        let keys = entry.audience.keys();
-        keys.iter().any(|named| {
-            let matches = |topic| self.patterns.iter().any(|pattern| pattern.matches(topic));
-            let hears = self.others.contains(named) || matches!(named, Key::Topic(topic) if matches(topic));
-            hears && (keys.len() == 1 || store.lists(named, entry.position))
-        })
-    }
 }
 
 impl Store {
@@ -154,7 +126,14 @@ impl Store {
             None => (Some(self.indexed(keys, after)), None),
             Some(held) => {
                 let from = self.entries.partition_point(|entry| entry.position <= after);
-                (None, Some(self.entries.range(from..).filter(move |entry| held.hear(self, entry))))
+                (
+                    None,
+                    Some(
+                        self.entries
+                            .range(from..)
+                            .filter(move |entry| held.hear(entry, |key| self.lists(key, entry.position))),
+                    ),
+                )
             }
         };
         let all = indexed.into_iter().flatten().chain(looked_through.into_iter().flatten());
@@ -208,7 +187,9 @@ impl Store {
             let from = self.entries.partition_point(|entry| entry.position <= until);
             let down_to = from.saturating_sub(AT_ONCE);
             let looked = self.entries.range(down_to..from).rev();
-            let enough = !looked.filter(|entry| held.hear(self, entry)).all(|entry| take(entry));
+            let enough = !looked
+                .filter(|entry| held.hear(entry, |key| self.lists(key, entry.position)))
+                .all(|entry| take(entry));
             rest = down_to.checked_sub(1).filter(|_| !enough).map(|next| self.entries[next].position);
         } else {
             let mut lists: Vec<_> = keys

@@ -26,6 +26,9 @@ impl Log {
             }
             state.store.state = Some(Box::new(kept));
         }
+        if let Some(kept) = state.store.state.as_mut().filter(|_| bounds.patterns) {
+            kept.hear_patterns();
+        }
     }
 
     /// The part of a snapshot for a holder of `keys` that stands behind `after`, and at or before `until`.

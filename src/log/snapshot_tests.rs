@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Audience, Event, EventId, Name};
+use crate::event::{Audience, Event, EventId, Name, Pattern};
 use crate::log::memory::Retention;
 use crate::log::take_back::TakeBack;
 
-const BOUNDS: StateBounds = StateBounds { keys: 1000, bytes: 1 << 20 };
+const BOUNDS: StateBounds = StateBounds { keys: 1000, bytes: 1 << 20, patterns: true };
 
 fn log(events: usize, bounds: StateBounds) -> Log {
     let age = Duration::from_secs(600);
@@ -17,6 +17,11 @@ fn log(events: usize, bounds: StateBounds) -> Log {
 
 fn topic(text: &str) -> Key {
     Key::Topic(Name::parse(text).unwrap())
+}
+
+/// A topic, or a pattern.
+fn filter(text: &str) -> Key {
+    Pattern::parse(text).map_or_else(|_| topic(text), Key::Pattern)
 }
 
 fn keyed(topics: &[&str], key: &str, data: &str) -> Event {
@@ -84,7 +89,9 @@ fn what_is_taken_back_is_in_no_snapshot() {
         assert_eq!(snapshot(&log, &[topic("a")], log.head().position, 9), left);
     }
     log.take_back(TakeBack::Topic(name("a")));
-    assert_eq!(snapshot(&log, &[topic("a")], log.head().position, 9), [""; 0]);
+    for key in ["a", "a*"] {
+        assert_eq!(snapshot(&log, &[filter(key)], log.head().position, 9), [""; 0]);
+    }
     assert_eq!(snapshot(&log, &[topic("b")], log.head().position, 9), ["y"]);
     log.take_back(TakeBack::Topic(name("b")));
     assert_eq!(log.state_size(), (0, 0));
@@ -124,7 +131,7 @@ fn any_schedule_gives_the_state_of_a_plain_map_and_what_follows_it() {
                     plain.insert((of, key), (step, id, data));
                 }
             }
-            for (key, topics) in [("a", [0, 2]), ("b", [1, 2])] {
+            for (key, topics) in [("a", &[0, 2][..]), ("b", &[1, 2]), ("a*", &[0, 2]), ("*", &[0, 1, 2])] {
                 let mut wanted: Vec<_> = plain
                     .iter()
                     .filter(|((of, _), _)| topics.contains(of))
@@ -133,8 +140,26 @@ fn any_schedule_gives_the_state_of_a_plain_map_and_what_follows_it() {
                 wanted.sort_unstable_by_key(|(step, ..)| *step);
                 let wanted: Vec<&str> = wanted.into_iter().map(|(.., data)| &**data).collect();
                 let many = 1 + random.below(9);
-                assert_eq!(snapshot(&log, &[topic(key)], log.head().position, many), wanted, "{seed} {step}");
+                assert_eq!(
+                    snapshot(&log, &[filter(key)], log.head().position, many),
+                    wanted,
+                    "{seed} {step}"
+                );
             }
         }
     }
+}
+
+#[test]
+fn a_log_whose_state_is_kept_already_gives_snapshots_to_patterns_once_it_is_to() {
+    let log = log(2, StateBounds { patterns: false, ..BOUNDS });
+    for key in ["x", "y", "z"] {
+        log.append(keyed(&["ab"], key, key));
+    }
+    let pattern = [filter("a*")];
+    assert_eq!(snapshot(&log, &pattern, log.head().position, 9), [""; 0]);
+    log.keep_state(BOUNDS);
+    assert_eq!(snapshot(&log, &pattern, log.head().position, 9), ["x", "y", "z"]);
+    log.append(keyed(&["ab"], "x", "x2"));
+    assert_eq!(snapshot(&log, &pattern, log.head().position, 9), ["y", "z", "x2"]);
 }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use crate::event::{Audience, Key};
 use crate::log::entry::Entry;
+use crate::log::held_keys::{AT_ONCE, HeldKeys};
 use crate::log::position::Position;
 
 /// How much the state holds beyond what the log keeps.
@@ -20,6 +21,8 @@ pub struct StateBounds {
     pub keys: usize,
     /// Bytes of events that the log has let go of.
     pub bytes: usize,
+    /// Whether streams that hold patterns have snapshots, too.
+    pub patterns: bool,
 }
 
 /// The newest event of each coalescing key and audience.
@@ -27,6 +30,8 @@ pub(super) struct KeyedState {
     bounds: StateBounds,
     /// By recipient, in the order of the log.
     by_key: HashMap<Key, BTreeMap<Position, Arc<Entry>>>,
+    /// All of them, where patterns have snapshots; otherwise empty.
+    all: BTreeMap<Position, Arc<Entry>>,
     /// What the log has let go of, and what each takes.
     outlived: BTreeMap<Position, (Arc<Entry>, usize)>,
     bytes: usize,
@@ -34,7 +39,15 @@ pub(super) struct KeyedState {
 
 impl KeyedState {
     pub(super) fn new(bounds: StateBounds) -> Self {
-        Self { bounds, by_key: HashMap::new(), outlived: BTreeMap::new(), bytes: 0 }
+        Self { bounds, by_key: HashMap::new(), all: BTreeMap::new(), outlived: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// From now on streams that hold patterns have snapshots, too.
+    pub(super) fn hear_patterns(&mut self) {
+        if !std::mem::replace(&mut self.bounds.patterns, true) {
+            let all = self.by_key.values().flatten();
+            self.all = all.map(|(&at, entry)| (at, Arc::clone(entry))).collect();
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -54,6 +67,9 @@ impl KeyedState {
     /// Takes an event that is the newest of its key from now on. Gives back those for which there is no room any more.
     pub(super) fn add(&mut self, entry: &Arc<Entry>) -> Vec<Arc<Entry>> {
         let mut gone = Vec::new();
+        if self.bounds.patterns {
+            self.all.insert(entry.position, Arc::clone(entry));
+        }
         for key in entry.audience.keys() {
             let of_key = self.by_key.entry_ref(key).or_default();
             of_key.insert(entry.position, Arc::clone(entry));
@@ -72,6 +88,7 @@ impl KeyedState {
         for key in entry.audience.keys() {
             self.remove_of(key, entry.position);
         }
+        self.all.remove(&entry.position);
         if let Some((_, bytes)) = self.outlived.remove(&entry.position) {
             self.bytes -= bytes;
         }
@@ -129,6 +146,9 @@ impl KeyedState {
         (max_events, max_bytes): (usize, usize),
         now: Instant,
     ) -> StatePart {
+        if let Some(held) = HeldKeys::with_patterns(keys).filter(|_| self.bounds.patterns) {
+            return self.part_by_patterns((keys, &held), (after, until), (max_events, max_bytes), now);
+        }
         let mut part = StatePart { entries: Vec::new(), through: until, complete: true };
         let mut lists: Vec<_> = keys
             .iter()
@@ -145,6 +165,30 @@ impl KeyedState {
                 taken = list.next_if(|(at, _)| **at == next).map(|(_, entry)| entry).or(taken);
             }
             if let Some(entry) = taken.filter(|entry| entry.is_for(keys, now)) {
+                bytes += entry.frame.chunk().len();
+                part.entries.push(Arc::clone(entry));
+            }
+        }
+        part
+    }
+
+    /// The same for a holder of patterns: a look through all, some at a time.
+    fn part_by_patterns(
+        &self,
+        (keys, held): (&[Key], &HeldKeys<'_>),
+        (after, until): (Position, Position),
+        (max_events, max_bytes): (usize, usize),
+        now: Instant,
+    ) -> StatePart {
+        let mut part = StatePart { entries: Vec::new(), through: until, complete: true };
+        let mut bytes = 0;
+        for (looked, (&at, entry)) in self.all.range(after.next()..=until).enumerate() {
+            if looked >= AT_ONCE || part.entries.len() >= max_events || bytes >= max_bytes {
+                (part.through, part.complete) = (at.prev(), false);
+                break;
+            }
+            let lists = |key: &Key| self.by_key.get(key).is_some_and(|all| all.contains_key(&at));
+            if held.hear(entry, lists) && entry.is_for(keys, now) {
                 bytes += entry.frame.chunk().len();
                 part.entries.push(Arc::clone(entry));
             }

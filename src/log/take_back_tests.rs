@@ -144,7 +144,7 @@ fn what_was_taken_back_is_remembered_as_long_as_the_event_that_tells_of_it() {
 fn what_a_lost_event_had_superseded_does_not_come_back_in_a_copy_without_it() {
     let log = Log::following(retention()).retracted_as(notices());
     log.restart(log.history(), id_of(0), None);
-    log.keep_state(crate::log::StateBounds { keys: 10, bytes: 1 << 20 });
+    log.keep_state(crate::log::StateBounds { keys: 10, bytes: 1 << 20, patterns: false });
     let event = |key: &str| Event { coalesce: Some(key.into()), ..Event::new(audience(&["a"]), key) };
     let place = |at: usize, what: RecordKind| LogRecord { id: id_of(at), what, age: Duration::ZERO };
     let take_back = |at: usize, coalesce: &str| {

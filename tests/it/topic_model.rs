@@ -11,7 +11,7 @@ use self::model::{Expected, Item, Model, NAMES, Reader, Topics, names};
 use crate::harness::{Block, Daemon, Redis, Stream, start};
 
 const ROUTES: &str = "[[stream]]\npath = \"/events\"\ntopics = [\"{query.topic}\"]\nuser = \"{query.user}\"\n\
-    snapshot = true\n[[stream]]\npath = \"/all\"\ntopics = [\"*\"]\nuser = \"{query.user}\"\npatterns = true\n";
+    snapshot = true\n[[stream]]\npath = \"/all\"\ntopics = [\"*\"]\nuser = \"{query.user}\"\npatterns = true\nsnapshot = true\n";
 
 /// What is done in one schedule.
 const STEPS: usize = 70;
@@ -176,38 +176,7 @@ impl World {
         let user = format!("o{}", self.marks);
         let mut opened = Vec::new();
         for _ in 0..count {
-            let topics = 1 + self.random.below(model::ALL as usize) as Topics;
-            let query: String = names(topics).iter().map(|name| format!("&topic={name}")).collect();
-            let known = |&place: &usize| self.model.places[place].ids[instance].is_some();
-            let cursors: Vec<usize> = (0..self.model.places.len()).filter(known).collect();
-            let cursor = cursors[self.random.below(cursors.len())];
-            let is_snapshot = self.random.below(3) == 0;
-            let (path, id) = match is_snapshot {
-                true => (format!("/events?snapshot=true&user={user}{query}"), None),
-                false => {
-                    (format!("/events?user={user}{query}"), self.model.places[cursor].ids[instance].clone())
-                }
-            };
-            let headers: Vec<(&str, &str)> = id.iter().map(|id| ("last-event-id", id.as_str())).collect();
-            let mut stream = Stream::open(self.daemons[instance].public, &path, &headers).await;
-            let held =
-                if is_snapshot { self.model.open(topics) } else { self.model.open_after(topics, cursor) };
-            let about = format!("{path} behind {cursor}");
-            assert_eq!(stream.status(), if held == 0 { 204 } else { 200 }, "{}: {about}", self.about);
-            if held == 0 {
-                continue;
-            }
-            let connected = stream.block().await.json();
-            assert_eq!(connected["topics"], json!(names(held)), "{}: {about}", self.about);
-            let reader = Reader { held, hears_all: false, user: &user };
-            let mut expected = if is_snapshot { self.model.snapshot(held) } else { Vec::new() };
-            if !is_snapshot {
-                let missed = self.model.expected(&reader, cursor + 1, false);
-                let count = missed.iter().filter(|expected| matches!(expected.item, Item::At(_))).count();
-                assert_eq!(connected["missed"], count, "{}: {about}", self.about);
-                expected = missed;
-            }
-            opened.push((stream, expected, about));
+            opened.extend(self.open(instance, &user).await);
         }
         self.mark(&user).await;
         let mark = Expected { item: Item::At(self.model.places.len() - 1), is_optional: false };
@@ -218,6 +187,39 @@ impl World {
             self.read(&mut stream, instance, &expected, &about).await;
         }
         self.read_history(instance).await;
+    }
+
+    /// A stream that begins with a snapshot, or somewhere in the past; and what is expected of it.
+    async fn open(&mut self, instance: usize, user: &str) -> Option<(Stream, Vec<Expected>, String)> {
+        let asked = self.random.below(1 + model::ALL as usize) as Topics;
+        let known = |&place: &usize| self.model.places[place].ids[instance].is_some();
+        let cursors: Vec<usize> = (0..self.model.places.len()).filter(known).collect();
+        let cursor = cursors[self.random.below(cursors.len())];
+        let (is_snapshot, hears_all) = (self.random.below(3) == 0, asked == 0);
+        let query: String = names(asked).iter().map(|name| format!("&topic={name}")).collect();
+        let path = if hears_all { "/all" } else { "/events" };
+        let path = format!("{path}?snapshot={is_snapshot}&user={user}{query}");
+        let id = self.model.places[cursor].ids[instance].clone().filter(|_| !is_snapshot);
+        let headers: Vec<(&str, &str)> = id.iter().map(|id| ("last-event-id", id.as_str())).collect();
+        let mut stream = Stream::open(self.daemons[instance].public, &path, &headers).await;
+        let held = if is_snapshot { self.model.open(asked) } else { self.model.open_after(asked, cursor) };
+        let is_open = held != 0 || hears_all;
+        let about = format!("{path} behind {cursor}");
+        assert_eq!(stream.status(), if is_open { 200 } else { 204 }, "{}: {about}", self.about);
+        if !is_open {
+            return None;
+        }
+        let connected = stream.block().await.json();
+        let topics = if hears_all { vec!["*"] } else { names(held) };
+        assert_eq!(connected["topics"], json!(topics), "{}: {about}", self.about);
+        if is_snapshot {
+            let all = if hears_all { model::ALL } else { held };
+            return Some((stream, self.model.snapshot(all), about));
+        }
+        let missed = self.model.expected(&Reader { held, hears_all, user }, cursor + 1, false);
+        let count = missed.iter().filter(|expected| matches!(expected.item, Item::At(_))).count();
+        assert_eq!(connected["missed"], count, "{}: {about}", self.about);
+        Some((stream, missed, about))
     }
 
     /// The history of a topic, in pages.
