@@ -56,7 +56,7 @@ const ANYTHING: &str = "\u{f8ff}\u{f8fe}";
 /// What the holder of a good token may on `stream`.
 pub fn explain_stream(stream: &config::Stream, verified: &Verified) -> StreamExplanation {
     let path = stream.path.to_string();
-    let outlives_token = stream.until == GrantEnd::Open;
+    let outlives_token = stream.until == Some(GrantEnd::Open);
     let unseen = |verdict| StreamExplanation {
         path: path.clone(),
         verdict,

@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::config::reader::KeyKind;
 use crate::config::reading::survey;
 use crate::config::schema::{
-    Heartbeat, HookFormat, InboundHook, Jwks, Jwt, MetaTemplates, Presence, PublisherKey, PusherApp,
-    RefuseWith, RetractedAs, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
+    GrantEnd, Heartbeat, HookFormat, InboundHook, Jwks, Jwt, MetaTemplates, Presence, PublisherKey,
+    PusherApp, RefuseWith, RetractedAs, SignatureEncoding, SignatureHash, SignatureScheme, Sse, Stream,
 };
 use crate::config::values::Secret;
 use crate::event::{ContentCondition, ContentTemplates, DataTemplate, Pattern, Template};
@@ -71,6 +71,7 @@ pub(super) fn stream_in_full() -> Stream {
         heartbeat_data: data(&[("timestamp", "{now}")]),
         retry_min: Some(Duration::from_secs(1)),
         retry_max: Some(Duration::from_secs(4)),
+        until: Some(GrantEnd::Exp),
         retracted_as: Some(RetractedAs(Some(EventName::parse("message:retracted").unwrap()))),
         ..Stream::default()
     }

@@ -34,7 +34,7 @@ struct CompiledRoute {
     topics: Box<[Template]>,
     user: Option<Template>,
     session: Option<Template>,
-    until: config::GrantEnd,
+    until: Option<config::GrantEnd>,
     refuse_with: Option<config::RefuseWith>,
     meta: Option<config::MetaTemplates>,
     idle_timeout: Option<Duration>,
@@ -178,7 +178,7 @@ impl Route<'_> {
 
     /// Whether its streams go on when the grant ends by which they were opened.
     pub(super) fn outlives_grants(&self) -> bool {
-        self.settled.until == config::GrantEnd::Open
+        self.settled.until == Some(config::GrantEnd::Open)
     }
 
     /// How its temporary refusals are said, where it is not as those of all.

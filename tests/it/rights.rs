@@ -89,6 +89,42 @@ async fn a_route_may_look_at_a_token_at_the_opening_only() {
 }
 
 #[tokio::test]
+async fn a_verifier_may_say_it_for_all_routes_that_do_not_say_it_themselves() {
+    let routes = format!(
+        r#"
+[[stream]]
+path   = "/verified"
+auth   = "jwt"
+topics = ["c:{{query.c}}"]
+
+[[stream]]
+path   = "/ends"
+auth   = "jwt"
+topics = ["c:{{query.c}}"]
+until  = "exp"
+
+[auth.jwt]
+secret = "{SECRET}"
+leeway = 0
+until  = "open"
+"#
+    );
+    let daemon = Daemon::start(&routes).await;
+    let brief = granted(json!({ "exp": at(2) }));
+    let (mut ends, _) = open(&daemon, "/ends", &brief).await;
+    let (mut verified, _) = open(&daemon, "/verified", &brief).await;
+    let over = loop {
+        let block = ends.block().await;
+        if block.is("closing") {
+            break block.json()["reason"].clone();
+        }
+    };
+    assert_eq!(over, "expired");
+    daemon.publish(&json!({ "topic": "c:1", "data": "after its end" })).await;
+    assert_eq!(verified.event().await.data(), "after its end");
+}
+
+#[tokio::test]
 async fn a_stream_ends_once_when_its_token_opens_nothing_any_more() {
     let daemon = Daemon::start(&config("leeway = \"2s\"")).await;
     let exp = at(1);

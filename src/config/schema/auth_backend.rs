@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 
 use crate::config::parsers::{header_name, time, time_or_zero, whole, word};
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::grant_end::{GRANT_ENDS, GrantEnd};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{HOUR, MILLIS, MINUTE};
 
@@ -92,6 +93,9 @@ section! {
         topics_field: String = value("topics", field);
         /// For how many seconds; "expires_in" is understood as well.
         ttl_field: String = value("ttl", field);
+        /// How long a yes is looked at, for each `[[stream]]` that does not say it: "exp" = a stream ends with it,
+        /// "open" = at the opening only (docs/auth.md).
+        until: GrantEnd = value("exp", word(GRANT_ENDS));
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::parsers::{publish_key, shared_secret, time, word};
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::grant_end::{GRANT_ENDS, GrantEnd};
 use crate::config::schema::table::section;
 use crate::config::schema::units::{DAY, SECOND};
 use crate::config::schema::weak_key::warn_of_weak_keys;
@@ -53,6 +54,9 @@ section! {
         same_site: SameSite = value("lax", word(SAME_SITES));
         /// Whether the cookies are for https only: "auto" (when the request came by https), "always" or "never".
         secure: SecureCookie = value("auto", word(SECURES));
+        /// How long a ticket's grant is looked at, for each `[[stream]]` that does not say it: "exp" = a stream ends
+        /// with it, "open" = at the opening only (docs/auth.md).
+        until: GrantEnd = value("exp", word(GRANT_ENDS));
     }
 }
 

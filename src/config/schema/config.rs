@@ -8,6 +8,7 @@ use crate::config::schema::stream::{
 };
 use crate::config::schema::stream_choice::check_choices;
 use crate::config::schema::stream_layout::check_layouts;
+use crate::config::schema::stream_rights::inherit_until;
 use crate::config::schema::stream_source::check_log;
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
@@ -86,7 +87,7 @@ impl Config {
 
     /// Reads every section; what does not fit together is complained of.
     pub(in crate::config) fn read(s: &mut SectionReader<'_, '_>) -> Self {
-        let config = Self {
+        let mut config = Self {
             public: s.section("public", Public::read),
             internal: s.section("internal", Internal::read),
             dashboard: s.section("dashboard", Dashboard::read),
@@ -108,6 +109,7 @@ impl Config {
             telemetry: s.section("telemetry", Telemetry::read),
         };
         check_auth(s, &config.streams, &config.auth);
+        inherit_until(&mut config.streams, &config.auth);
         check_meta(s, &config.streams, &config.auth);
         check_events(s, &config.streams, &own_events(&config));
         let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());

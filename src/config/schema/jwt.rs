@@ -7,8 +7,9 @@ use http::HeaderName;
 
 use crate::config::http_url::HttpUrl;
 use crate::config::parsers::templates::claim_template;
-use crate::config::parsers::{claim_name, whole};
+use crate::config::parsers::{claim_name, whole, word};
 use crate::config::raw::{RawValue, Rejection};
+use crate::config::schema::grant_end::{GRANT_ENDS, GrantEnd};
 use crate::config::schema::table::section;
 use crate::config::schema::token_rules::{Jwks, TokenRules, read_keys};
 use crate::config::section_reader::SectionReader;
@@ -47,6 +48,8 @@ pub struct Jwt {
     pub grant: Vec<Template>,
     /// How many patterns the claim of the topics may hold.
     pub max_topics: usize,
+    /// How long a token is looked at, for streams that do not say it.
+    pub until: GrantEnd,
 }
 
 /// A place in a request where a token may stand.
@@ -84,6 +87,9 @@ section! {
         max_topics: usize = value(100, whole(0..=1000));
         /// Topics which every verified caller may ask for, made of claims: `["tenant:{claim.tenant}:*"]`.
         grant: Vec<Template> = list([], claim_template);
+        /// How long a token is looked at, for each `[[stream]]` that does not say it: "exp" = a stream ends with it,
+        /// "open" = at the opening only (docs/auth.md).
+        until: GrantEnd = value("exp", word(GRANT_ENDS));
     }
 }
 
@@ -139,7 +145,7 @@ impl Jwt {
 
 impl CallerTokens {
     fn into_jwt(self, keys: Vec<JwsKey>) -> Jwt {
-        let Self { rules, from, user, session, token_id, topics, max_topics, grant } = self;
+        let Self { rules, from, user, session, token_id, topics, max_topics, grant, until } = self;
         Jwt {
             keys,
             jwks: rules.jwks(),
@@ -156,6 +162,7 @@ impl CallerTokens {
             token_id,
             grant,
             max_topics,
+            until,
         }
     }
 }

@@ -26,6 +26,7 @@ mod dashboard;
 mod drain;
 mod expiry;
 mod fanout;
+mod grant_end;
 mod inbound_hook;
 mod instance;
 mod internal;
@@ -71,6 +72,7 @@ pub use crate::config::schema::dashboard::Dashboard;
 pub use crate::config::schema::drain::Drain;
 pub use crate::config::schema::expiry::{certificate_end, certificate_times};
 pub use crate::config::schema::fanout::Fanout;
+pub use crate::config::schema::grant_end::GrantEnd;
 pub use crate::config::schema::inbound_hook::{
     HookFormat, InboundHook, SignatureEncoding, SignatureHash, SignatureScheme,
 };
@@ -91,7 +93,6 @@ pub use crate::config::schema::redis_stream::{RedisStream, Trim};
 pub use crate::config::schema::sse::{Heartbeat, RefuseWith, RetractedAs, Sse};
 pub use crate::config::schema::stream::{Stream, StreamAuth};
 pub use crate::config::schema::stream_meta::MetaTemplates;
-pub use crate::config::schema::stream_rights::GrantEnd;
 pub use crate::config::schema::stream_source::{
     Despite, LateComers, SendAs, SourceKind, StreamSource, VaryBy,
 };

@@ -9,6 +9,7 @@ use crate::config::parsers::{
 };
 use crate::config::problem::Severity;
 use crate::config::schema::auth::Auth;
+use crate::config::schema::grant_end::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::sse::{
     Heartbeat, REFUSALS, RefuseWith, RetractedAs, SHAPES, heartbeat_form, retracted_form, topic_form,
 };
@@ -16,7 +17,6 @@ use crate::config::schema::stream_meta::{MetaTemplates, check_no_token, meta};
 use crate::config::schema::stream_page::{check_page, check_page_events};
 use crate::config::schema::stream_patterns::check_patterns;
 use crate::config::schema::stream_refresh::{check_refresh, refresh_template};
-use crate::config::schema::stream_rights::{GRANT_ENDS, GrantEnd, check_until};
 use crate::config::schema::stream_signed::{SignedKeys, check_signed, signed_topics};
 use crate::config::schema::stream_source::{StreamSource, check_source, read_source};
 use crate::config::schema::table::section;
@@ -75,8 +75,9 @@ section! {
         session: Option<Template> = optional("{query.sessionId}", stream_template(&path, auth != StreamAuth::None));
         /// How long a caller's grant is looked at: "exp" = a stream ends with it (a token's exp, the ttl of the
         /// application's answer), "open" = at the opening only, as services do that verify a request and then write for
-        /// as long as it is connected. Revoking ends a stream in both cases.
-        until: GrantEnd = value("exp", word(GRANT_ENDS));
+        /// as long as it is connected. Revoking ends a stream in both cases. Unset, it is as what verifies the callers
+        /// says: `until` of `[auth.jwt]`, `[auth.backend]` or `[auth.ticket]`.
+        until: Option<GrantEnd> = optional("exp", word(GRANT_ENDS));
         /// How a refusal that will pass is said here, where it is not as `sse.refuse_with` says.
         refuse_with: Option<RefuseWith> = optional("status", word(REFUSALS));
         /// How long a stream here may be sent nothing but heartbeats, where it is not as `sse.idle_timeout` says; 0 =

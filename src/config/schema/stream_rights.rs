@@ -1,26 +1,19 @@
-//! How long a stream's grant is looked at: `until` of `[[stream]]`.
+//! How long a stream's grant is looked at: `until` of `[[stream]]`, and of what verifies its callers.
 
-use crate::config::section_reader::SectionReader;
+use crate::config::schema::auth::Auth;
+use crate::config::schema::grant_end::GrantEnd;
+use crate::config::schema::stream::{Stream, StreamAuth};
 
-/// How long a caller's grant is looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GrantEnd {
-    /// The stream ends when the grant does.
-    Exp,
-    /// It is looked at when the stream is opened, and not again.
-    Open,
-}
-
-/// The words of `until`.
-pub(super) const GRANT_ENDS: [(&str, GrantEnd); 2] = [("exp", GrantEnd::Exp), ("open", GrantEnd::Open)];
-
-/// Complains of an end that no grant has; `verified` says whether the stream's callers are.
-pub(super) fn check_until(s: &mut SectionReader<'_, '_>, until: GrantEnd, verified: bool) {
-    if until == GrantEnd::Open && !verified {
-        s.report(
-            &["until", "auth"],
-            "`until` is for callers who are verified: with auth = \"none\" there is no grant that could end",
-            Some("set `auth`, or leave `until` out".to_owned()),
-        );
+/// Where what verifies the callers of a stream says that it looks at the opening only, so does a stream that does not
+/// say it itself.
+pub(super) fn inherit_until(streams: &mut [Stream], auth: &Auth) {
+    for stream in streams.iter_mut().filter(|stream| stream.until.is_none()) {
+        let verifier = match stream.auth {
+            StreamAuth::Jwt => auth.jwt.as_ref().map(|jwt| jwt.until),
+            StreamAuth::Backend => auth.backend.as_ref().map(|backend| backend.until),
+            StreamAuth::Ticket => auth.ticket.as_ref().map(|ticket| ticket.until),
+            StreamAuth::None | StreamAuth::Signed => None,
+        };
+        stream.until = verifier.filter(|until| *until == GrantEnd::Open);
     }
 }
