@@ -14,6 +14,7 @@ use crate::config::{
     Capture, CaptureAuth, CheckedConfig, CommandLine, Config, ListenAddress, OnDisconnect, Public, Stream,
     StreamAuth, listed,
 };
+use crate::event::Template;
 
 #[derive(Args, Debug)]
 pub(super) struct Check {
@@ -138,7 +139,18 @@ fn heard(stream: &Stream, shared: bool) -> String {
         return format!("  stream    {}{auth}: {topics}\n", stream.path);
     }
     let also = if stream.source.with_topics { format!("; also {topics}") } else { String::new() };
-    format!("  stream    {}{auth}: {}{also}\n", stream.path, stream.source.sentence(shared))
+    let refresh = refreshed(&stream.refresh_on);
+    format!("  stream    {}{auth}: {}{refresh}{also}\n", stream.path, stream.source.sentence(shared))
+}
+
+/// What makes the answers of a polled route be asked for before their time.
+fn refreshed(topics: &[Template]) -> String {
+    let topics: Vec<&str> = topics.iter().map(Template::as_str).collect();
+    if topics.is_empty() {
+        String::new()
+    } else {
+        format!(", at once when {} is published to", topics.join(", "))
+    }
 }
 
 /// What happens to answers on a captured path, in a line. `shared` as above.

@@ -400,7 +400,9 @@ async fn nothing_that_is_published_can_name_a_stream_of_the_application() {
 #[tokio::test]
 async fn check_says_what_a_route_does() {
     let backend = Backend::start().await;
-    let daemon = daemon_before(&backend, "vary_by = [\"query\", \"cookie:org\"]\n").await;
+    let polled = "[[stream]]\npath = \"/orders/{order}\"\nsource = \"poll\"\nrefresh_on = [\"orders\", \"order:{path.order}\"]\n";
+    let more = format!("vary_by = [\"query\", \"cookie:org\"]\n{polled}");
+    let daemon = daemon_before(&backend, &more).await;
     let file = daemon.file();
     let checked = tokio::process::Command::new(env!("CARGO_BIN_EXE_sidestream"))
         .args(["check", "--config"])
@@ -409,7 +411,10 @@ async fn check_says_what_a_route_does() {
         .await
         .expect("it runs");
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    let sentence =
-        "one stream of the application for each path and query, cookie:org, shared by all who ask for it";
-    assert!(said.contains(sentence), "{said}");
+    for sentence in [
+        "one stream of the application for each path and query, cookie:org, shared by all who ask for it",
+        "and what changed is sent, at once when orders, order:{path.order} is published to",
+    ] {
+        assert!(said.contains(sentence), "{said}");
+    }
 }
