@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) topics: Vec<String>,
     /// A `*` in a topic stands for any text.
     pub(crate) patterns: bool,
+    /// The streams are the backend's own, read once for all.
+    pub(crate) collapsed: bool,
     pub(crate) user: Option<String>,
     pub(crate) log_bytes: Option<u64>,
     /// Seconds.
@@ -34,6 +36,7 @@ impl Default for Settings {
             shards: 0,
             topics: vec!["{query.topic}".to_owned()],
             patterns: false,
+            collapsed: false,
             user: None,
             log_bytes: None,
             write_timeout: None,
@@ -68,11 +71,12 @@ impl Setup {
                 text.push_str("\n[redis.stream]\n");
             }
         }
-        let _ = write!(
-            text,
-            "\n[[stream]]\npath = \"/events\"\nauth = \"none\"\ntopics = {:?}\n",
-            settings.topics
-        );
+        text.push_str("\n[[stream]]\npath = \"/events\"\nauth = \"none\"\n");
+        if settings.collapsed {
+            text.push_str("source = \"backend\"\n");
+        } else {
+            let _ = writeln!(text, "topics = {:?}", settings.topics);
+        }
         if settings.patterns {
             text.push_str("patterns = true\n");
         }

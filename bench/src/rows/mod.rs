@@ -1,6 +1,7 @@
 //! The rows of the table, each a file: what is set up, what is done, what is measured.
 
 mod channel;
+mod collapsed;
 mod compare;
 mod crowd;
 mod idle;
@@ -25,7 +26,7 @@ pub(crate) struct Row {
 }
 
 /// In the order in which they run.
-pub(crate) const ROWS: [Row; 16] = [
+pub(crate) const ROWS: [Row; 17] = [
     Row {
         name: "steady",
         about: "one topic at a fixed rate: CPU a delivery, time to the last reader",
@@ -40,6 +41,11 @@ pub(crate) const ROWS: [Row; 16] = [
     Row { name: "topics", about: "a topic a stream, published over HTTP", run: topics::run },
     Row { name: "patterns", about: "a pattern a stream, published over HTTP", run: patterns::run },
     Row { name: "channel", about: "a topic a stream, published over a Redis channel", run: channel::run },
+    Row {
+        name: "collapsed",
+        about: "the backend's own stream, read once for all, beside a published one",
+        run: collapsed::run,
+    },
     Row { name: "idle", about: "silent streams: memory, heartbeats", run: idle::run },
     Row { name: "storm", about: "all streams reconnect at once, each some events behind", run: storm::run },
     Row { name: "stalled", about: "readers that never read", run: stalled::run },

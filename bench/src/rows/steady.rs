@@ -7,7 +7,7 @@ use super::compare::{Bench, Outcome, ended, ms};
 use crate::figure::{Bound, Measured, Rule, Spec};
 use crate::load::{Door, Load, Pace, Plan, Publisher, Spread};
 use crate::meter::Meter;
-use crate::peers::{Running, Server};
+use crate::peers::{Running, Server, Target};
 use crate::report::grouped;
 
 /// Bytes of data in an event.
@@ -63,10 +63,20 @@ pub(super) fn one_topic(
     size: usize,
     connections: u32,
 ) -> io::Result<Load> {
+    one_topic_at(running, &running.target, streams, (size, connections))
+}
+
+/// The same, published elsewhere than where it is heard: so many bytes, over so many connections.
+fn one_topic_at(
+    running: &Running,
+    publish: &Target,
+    streams: usize,
+    (size, connections): (usize, u32),
+) -> io::Result<Load> {
     let target = running.target;
     let mut load = Load::new()?;
-    let door = Door::http(target.publish, connections)?;
-    load.publish_by(Publisher::new(door, target.publish(size), Spread::OneTopic))?;
+    let door = Door::http(publish.publish, connections)?;
+    load.publish_by(Publisher::new(door, publish.publish(size), Spread::OneTopic))?;
     let plan = Plan { request: target.stream(0), lanes: 0..connections };
     load.open(target.streams, vec![plan; streams], None)?;
     Ok(load)
@@ -74,7 +84,12 @@ pub(super) fn one_topic(
 
 /// CPU a delivery in µs; p99 to the last reader in ms.
 pub(super) fn paced(running: &Running, traffic: &Traffic) -> io::Result<Measured> {
-    let mut load = one_topic(running, traffic.streams, traffic.size, CONNECTIONS)?;
+    paced_at(running, &running.target, traffic)
+}
+
+/// The same, published elsewhere than where it is heard.
+pub(super) fn paced_at(running: &Running, publish: &Target, traffic: &Traffic) -> io::Result<Measured> {
+    let mut load = one_topic_at(running, publish, traffic.streams, (traffic.size, CONNECTIONS))?;
     load.pace(Pace::Rate(traffic.rate));
     load.run(traffic.warm_up)?;
     let meter = Meter::start(running)?;
