@@ -217,33 +217,51 @@ async fn resumes(chat: &Chat) -> f64 {
     chat.daemon.metric("sidestream_capture_resumes_total", &[]).await
 }
 
+/// The number of the last event of an answer.
+const LAST: usize = AROUND + WHOLE + 2;
+
 #[tokio::test]
-async fn openais_client_retrieves_what_it_has_not_got_of_an_answer_in_the_background() {
+async fn openais_clients_retrieve_what_they_have_not_got_of_an_answer_in_the_background() {
+    for python in [false, true] {
+        let chat = Chat::start().await;
+        let wire = Wire::to(chat.daemon.public).await;
+        let api = format!("http://{}/v1", wire.address);
+        let mut client = if python {
+            Program::python("openai_responses.py", &[&api])
+        } else {
+            Program::node("openai-responses.mjs", &[&api])
+        };
+        said_at_last(&mut client, HALF).await;
+        wire.cut();
+        assert!(client.json().await["failed"].is_string());
+        wire.mend();
+        let resumed = async || (resumes(&chat).await == 1.0).then_some(());
+        eventually("it has come back", resumed).await;
+        chat.say_the_rest().await;
+        said_at_last(&mut client, WHOLE).await;
+        assert_eq!(client.json().await, json!({ "end": "response.completed", "at": LAST }));
+        assert_eq!(wire.carried("\"delta\":\"0: gr"), 1, "it was given from the start what it had");
+        assert_eq!(chat.asked().await, json!({ "asked": 1, "cancelled": 0 }));
+    }
+}
+
+#[tokio::test]
+async fn openais_client_retrieves_an_answer_that_has_ended_from_any_of_its_numbers() {
     let chat = Chat::start().await;
-    let wire = Wire::to(chat.daemon.public).await;
-    let api = |at: std::net::SocketAddr| format!("http://{at}/v1");
-    let mut client = Program::node("openai-responses.mjs", &[&api(wire.address)]);
+    let api = format!("http://{}/v1", chat.daemon.public);
+    let mut client = Program::node("openai-responses.mjs", &[&api]);
     said_at_last(&mut client, HALF).await;
-    wire.cut();
-    assert_eq!(client.json().await, json!({ "failed": "TypeError" }));
-    wire.mend();
-    let resumed = async || (resumes(&chat).await == 1.0).then_some(());
-    eventually("it has come back", resumed).await;
     chat.say_the_rest().await;
     said_at_last(&mut client, WHOLE).await;
-    let last = AROUND + WHOLE + 2;
-    assert_eq!(client.json().await, json!({ "end": "response.completed", "at": last }));
-    assert_eq!(wire.carried("\"delta\":\"0: gr"), 1, "it was given from the start what it had");
-    // Others, of an answer that has ended: all of it, and the rest behind the first three words.
+    // All of it, and what is behind the first three words.
     let behind = (AROUND + 2).to_string();
     for (after, from) in [(None, 0), (Some(behind.as_str()), 3)] {
-        let address = api(chat.daemon.public);
-        let arguments = [Some(address.as_str()), Some("retrieve"), Some("resp_1"), after];
+        let arguments = [Some(api.as_str()), Some("retrieve"), Some("resp_1"), after];
         let arguments: Vec<&str> = arguments.into_iter().flatten().collect();
         let mut other = Program::node("openai-responses.mjs", &arguments);
         let wanted = said(WHOLE)[said(from).len()..].to_owned();
         while other.json().await["text"] != json!(wanted) {}
-        assert_eq!(other.json().await, json!({ "end": "response.completed", "at": last }));
+        assert_eq!(other.json().await, json!({ "end": "response.completed", "at": LAST }));
     }
     assert_eq!(chat.asked().await, json!({ "asked": 1, "cancelled": 0 }));
 }
