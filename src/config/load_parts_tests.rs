@@ -135,10 +135,11 @@ pub(super) fn pusher_in_full() -> PusherApp {
 }
 
 /// Whether a setting cannot stand beside the others: it names a file that has to be there, says in another way what
-/// another says, or is for a backend with TLS or for callers who are verified.
+/// another says, or is for a backend with TLS, for callers who are verified, or for answers that are polled.
 pub(super) fn stands_alone(section: &str, key: &str) -> bool {
-    if let ("proxy", "server_name") | (_, "discover") | ("stream", "page_publish" | "signed_key") =
-        (section, key)
+    if let ("proxy", "server_name")
+    | (_, "discover")
+    | ("stream", "page_publish" | "signed_key" | "refresh_on") = (section, key)
     {
         return true;
     }
