@@ -9,13 +9,14 @@ use crate::app::settings::reserved_events;
 use crate::app::stop::StopOrder;
 use crate::auth::{Gates, Publisher, PublisherKeys, Tickets};
 use crate::capture::Captures;
+use crate::config;
 use crate::config::CheckedConfig;
 use crate::config::Config;
 use crate::dashboard::DashboardKeys;
 use crate::proxy::Proxy;
 use crate::publish::{InboundHooks, PusherApps};
 use crate::server;
-use crate::server::{Certificate, HookDoor, ReloadRequests};
+use crate::server::{Certificate, CertificateOf, HookDoor, ReloadRequests};
 use crate::subscribe;
 use crate::subscribe::Streams;
 
@@ -77,13 +78,8 @@ impl PublicSide {
             }
         };
         let proxy = proxy.closing_upgrades(closing.clone(), config.drain.window);
-        let certificate = match &config.public.tls {
-            None => None,
-            Some(files) => match before.and_then(server::Public::certificate) {
-                Some(certificate) if certificate.is_of(files) => Some(certificate.clone()),
-                _ => Some(Certificate::keep(files, serving).map_err(io::Error::other)?),
-            },
-        };
+        let kept = before.and_then(server::Public::certificate);
+        let certificate = keep_certificate(CertificateOf::Public, config.public.tls.as_ref(), kept, serving)?;
         base.share_recordings(config)?;
         let verifying = (Arc::clone(&gates), Arc::clone(&base.revocations));
         let captures = Captures::new(config, &base.recordings, proxy.clone(), verifying, serving.clone());
@@ -108,6 +104,20 @@ impl PublicSide {
     }
 }
 
+/// The certificate of a listener; the one before where it is of the same files.
+fn keep_certificate(
+    of: CertificateOf,
+    files: Option<&config::Tls>,
+    before: Option<&Certificate>,
+    drain: &crate::shutdown::Drain,
+) -> io::Result<Option<Certificate>> {
+    let Some(files) = files else { return Ok(None) };
+    match before {
+        Some(certificate) if certificate.is_of(files) => Ok(Some(certificate.clone())),
+        _ => Certificate::keep(of, files, drain).map(Some).map_err(io::Error::other),
+    }
+}
+
 /// What takes requests to hooks, on both listeners.
 fn build_hooks(config: &Config, base: &Base) -> Option<Arc<HookDoor>> {
     let publish = || base.publish(config.internal.max_batch);
@@ -118,11 +128,19 @@ fn build_hooks(config: &Config, base: &Base) -> Option<Arc<HookDoor>> {
     is_any.then(|| Arc::new(HookDoor::new(hooks, pusher, &config.internal)))
 }
 
-/// The keys of the internal listener, of which nothing works in the background yet.
-pub(super) fn build_keys(config: &Config, before: Option<&server::Internal>) -> io::Result<PublisherKeys> {
+/// What opens the internal listener: the keys, of which nothing works in the background yet, and the certificate.
+pub(super) fn build_keys(
+    config: &Config,
+    base: &Base,
+    before: Option<&server::Internal>,
+) -> io::Result<(PublisherKeys, Option<Certificate>)> {
+    let kept = before.and_then(server::Internal::certificate);
+    let certificate =
+        keep_certificate(CertificateOf::Internal, config.internal.tls.as_ref(), kept, &base.order.last)?;
     let before = before.map(server::Internal::keys);
-    PublisherKeys::of(&config.internal, &config.outbound, reserved_events(config), before)
-        .map_err(io::Error::other)
+    let keys = PublisherKeys::of(&config.internal, &config.outbound, reserved_events(config), before)
+        .map_err(io::Error::other)?;
+    Ok((keys, certificate))
 }
 
 /// The internal listener's answers.
@@ -130,7 +148,7 @@ pub(super) fn build_internal(
     CheckedConfig { config, in_force, .. }: &CheckedConfig,
     base: &Base,
     side: &PublicSide,
-    keys: PublisherKeys,
+    (keys, certificate): (PublisherKeys, Option<Certificate>),
     before: Option<&server::Internal>,
     reloads: Option<ReloadRequests>,
 ) -> Arc<server::Internal> {
@@ -147,6 +165,7 @@ pub(super) fn build_internal(
         probes,
         last.clone(),
     )
+    .with_certificate(certificate)
     .with_take_backs(Arc::clone(&base.take_backs), Arc::clone(&base.ends))
     .with_polls(Arc::clone(side.public.streams()), Arc::clone(&base.upstreams));
     if config.dashboard.is_on() {

@@ -59,11 +59,11 @@ impl Parts {
         let events =
             PresencePublisher { publish: base.publish(usize::MAX), publisher: Publisher::own("presence") };
         base.control.live(Arc::new(events), announcing);
-        let keys = build_keys(config, None)?;
+        let (keys, certificate) = build_keys(config, &base, None)?;
         keys.start(&base.health, serving);
         let (requests, asked) = ReloadRequests::new();
         let reloads = source.as_ref().map(|_| requests.clone());
-        let internal = build_internal(&checked, &base, &side, keys, None, reloads);
+        let internal = build_internal(&checked, &base, &side, (keys, certificate), None, reloads);
         let internal = Arc::new(Current::new(internal));
         if let Some(redis) = config.redis.as_ref().filter(|redis| redis.requests) {
             let handler = Arc::new(InternalRequests(Arc::clone(&internal)));

@@ -143,8 +143,11 @@ impl Reloader {
             }
         }
         // A signal is for the certificate's own watch, too.
-        if let Some(certificate) = self.side.public.certificate().filter(|_| by != "SIGHUP") {
-            certificate.look();
+        let internal = self.internal.get();
+        for certificate in [self.side.public.certificate(), internal.certificate()] {
+            if let Some(certificate) = certificate.filter(|_| by != "SIGHUP") {
+                certificate.look();
+            }
         }
         next.config.refuse_loop()?;
         if next.config != running.config {
@@ -162,7 +165,7 @@ impl Reloader {
         let config = &next.config;
         let side = PublicSide::build(config, &self.base, Some(&self.side)).map_err(unusable)?;
         let before = self.internal.get();
-        let keys = build_keys(config, Some(&before)).map_err(unusable)?;
+        let (keys, certificate) = build_keys(config, &self.base, Some(&before)).map_err(unusable)?;
         let tried = tokio::try_join!(side.gates.try_out(), keys.try_out());
         tried.map_err(|why| {
             let (key, why) = why.split_once(": ").unwrap_or(("", &why));
@@ -171,7 +174,7 @@ impl Reloader {
         let webhooks = self.base.webhooks.prepare(&config.webhooks, &config.outbound);
         let webhooks = webhooks.map_err(|why| BadConfig::unusable("webhook", why.to_string()))?;
         let requests = Some(self.requests.clone());
-        let internal = build_internal(&next, &self.base, &side, keys, Some(&before), requests);
+        let internal = build_internal(&next, &self.base, &side, (keys, certificate), Some(&before), requests);
         let channels = |config: &Config| config.redis.as_ref().map(|redis| redis.channels.clone());
         let (had, wanted) = (channels(&self.running.get().config), channels(config));
         if let (Some((_, updates)), Some(wanted)) = (self.base.redis.get(), wanted)

@@ -60,11 +60,14 @@ fn summary(config: &Config, public_by: &str) -> String {
         1 => "1 publish key".to_owned(),
         many => format!("{many} publish keys"),
     };
-    let _ = writeln!(lines, "  internal  {}, {keys}", listed(&config.internal.listen));
+    let tls = config.internal.tls.is_some();
+    let over = if tls { " over TLS" } else { "" };
+    let _ = writeln!(lines, "  internal  {}{over}, {keys}", listed(&config.internal.listen));
     let _ = match (config.dashboard.keys.len(), config.dashboard.read_keys.len()) {
         (0, 0) => Ok(()),
         (act, read) => {
-            let places: Vec<String> = config.internal.listen.iter().map(page).collect();
+            let places: Vec<String> =
+                config.internal.listen.iter().map(|address| page(address, tls)).collect();
             writeln!(lines, "  dashboard {}, {act} to act and {read} to look", places.join(", "))
         }
     };
@@ -117,9 +120,10 @@ fn summary(config: &Config, public_by: &str) -> String {
 }
 
 /// Where a page of the listener is.
-fn page(address: &ListenAddress) -> String {
+fn page(address: &ListenAddress, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
     match address {
-        ListenAddress::Tcp(address) => format!("http://{address}/"),
+        ListenAddress::Tcp(address) => format!("{scheme}://{address}/"),
         ListenAddress::Unix(_) => address.to_string(),
     }
 }

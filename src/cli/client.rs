@@ -3,7 +3,7 @@
 //! Every step but a stream's body has a deadline, and what is read as a whole has a bound.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::cli::output::note;
 use crate::cli::url::{Url, UrlPlace};
 use crate::net::outbound::{HttpConnection, ServerAddress};
 use crate::net::tls;
-use crate::net::tls::Trust;
+use crate::net::tls::{Identity, Trust};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the request to the head of its answer; and for a body that is read as a whole.
@@ -40,24 +40,40 @@ pub(super) struct TrustArguments {
     /// With https: accept any certificate. Anyone on the way can then read and change what is sent
     #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
     insecure: bool,
+    /// With https: a certificate of one's own (PEM), for a server that asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key", help_heading = "TLS")]
+    client_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_cert", help_heading = "TLS")]
+    client_key: Option<PathBuf>,
 }
 
 /// How a connection to a server begins; None without TLS.
 pub(super) type MaybeTls = Option<Arc<ClientConfig>>;
 
 impl TrustArguments {
-    /// What is needed for `url`. Reads files; says it loudly where nothing is verified.
-    pub(super) fn for_url(&self, url: &Url) -> Result<MaybeTls, Error> {
+    /// What is needed for `url`. Reads files; says it loudly where nothing is verified. `known` is a file of the
+    /// certificate of the server itself.
+    pub(super) fn for_url(&self, url: &Url, known: Option<&Path>) -> Result<MaybeTls, Error> {
         if !url.is_https() {
             return Ok(None);
         }
-        self.config(&url.peer(), &[b"http/1.1"]).map(Some)
+        self.with(&url.peer(), &[b"http/1.1"], self.ca.as_deref().or(known)).map(Some)
     }
 
     /// The same for a server that may speak one of the protocols in `alpn`.
     pub(super) fn config(&self, peer: &str, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|why| Error::File(path.clone(), why));
-        let own = self.ca.as_ref().map(read).transpose()?;
+        self.with(peer, alpn, self.ca.as_deref())
+    }
+
+    fn with(&self, peer: &str, alpn: &[&[u8]], ca: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+        let read = |path: &Path| std::fs::read(path).map_err(|why| Error::File(path.to_owned(), why));
+        let own = ca.map(read).transpose()?;
+        let identity = match (&self.client_cert, &self.client_key) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => None,
+        };
+        let identity = identity.as_ref().map(|(chain, key)| Identity { chain, key });
         let trust = match &own {
             _ if self.insecure => {
                 note(format_args!(
@@ -69,10 +85,16 @@ impl TrustArguments {
             Some(text) => Trust::SystemAnd(text),
             None => Trust::System,
         };
-        match (tls::client(trust, None, alpn), &self.ca) {
-            (Ok(config), _) => Ok(config),
-            (Err(bad), Some(path)) => Err(Error::BadAuthorities(path.clone(), bad)),
-            (Err(bad), None) => Err(Error::Tls(bad)),
+        // Tried alone first, so that an error tells which file it is about.
+        let config = match (tls::client(trust, None, alpn), ca) {
+            (Ok(config), _) => config,
+            (Err(bad), Some(path)) => return Err(Error::BadAuthorities(path.to_owned(), bad)),
+            (Err(bad), None) => return Err(Error::Tls(bad)),
+        };
+        match (identity, &self.client_cert) {
+            (Some(identity), Some(path)) => tls::client(trust, Some(identity), alpn)
+                .map_err(|bad| Error::BadAuthorities(path.clone(), bad)),
+            _ => Ok(config),
         }
     }
 

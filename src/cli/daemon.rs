@@ -76,12 +76,15 @@ impl ListenerArguments {
 
     fn find(&self, config: &Config) -> Result<DaemonClient, Error> {
         let is_known = |address: &&ListenAddress| address.tcp().is_none_or(|address| address.port() != 0);
+        let own = config.internal.tls.as_ref();
         let base = match (&self.url, config.internal.listen.iter().find(is_known)) {
             (Some(url), _) => url.clone(),
-            (None, Some(address)) => Url::of(address),
+            (None, Some(address)) => Url::of(address, own.is_some()),
             (None, None) => return Err(Error::NoPort),
         };
-        let tls = self.trust.for_url(&base)?;
+        // The configuration's listener is known by its own certificate, whatever name that has.
+        let own = own.filter(|_| self.takes_configured_key()).map(|tls| tls.certificate.as_path());
+        let tls = self.trust.for_url(&base, own)?;
         Ok(DaemonClient { base, tls, key: None })
     }
 

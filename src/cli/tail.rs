@@ -121,7 +121,7 @@ impl TailCommand {
         let result = runtime.map_err(Error::from).and_then(|runtime| {
             runtime.block_on(async {
                 let _signals = end_at_a_signal()?;
-                let tls = self.trust.for_url(&self.url)?;
+                let tls = self.trust.for_url(&self.url, None)?;
                 Follower::new(&self, tls).follow().await
             })
         });

@@ -107,13 +107,14 @@ impl Url {
         Self { place: UrlPlace::Unix(socket.into()), authority: "localhost".to_owned(), target }
     }
 
-    /// A plain HTTP listener of this machine. One on all addresses is reached by loopback.
-    pub(super) fn of(listener: &ListenAddress) -> Self {
+    /// A listener of this machine, over TLS or not. One on all addresses is reached by loopback; a Unix socket never
+    /// speaks TLS.
+    pub(super) fn of(listener: &ListenAddress, tls: bool) -> Self {
         let address = match listener {
             ListenAddress::Tcp(address) => reachable(*address),
             ListenAddress::Unix(path) => return Self::at(path, "/".to_owned()),
         };
-        let place = UrlPlace::Tcp { host: address.ip().to_string(), port: address.port(), tls: false };
+        let place = UrlPlace::Tcp { host: address.ip().to_string(), port: address.port(), tls };
         Self { place, authority: address.to_string(), target: "/".to_owned() }
     }
 
@@ -253,8 +254,8 @@ mod tests {
         for (listener, peer) in
             [("0.0.0.0:81", "127.0.0.1:81"), ("[::]:81", "[::1]:81"), ("10.0.0.7:81", "10.0.0.7:81")]
         {
-            assert_eq!(Url::of(&ListenAddress::Tcp(listener.parse().unwrap())).peer(), peer);
+            assert_eq!(Url::of(&ListenAddress::Tcp(listener.parse().unwrap()), false).peer(), peer);
         }
-        assert_eq!(Url::of(&ListenAddress::Unix("/run/i.sock".into())).peer(), "unix:/run/i.sock");
+        assert_eq!(Url::of(&ListenAddress::Unix("/run/i.sock".into()), true).peer(), "unix:/run/i.sock");
     }
 }

@@ -15,7 +15,7 @@ use rustls::crypto::{
 };
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -61,6 +61,9 @@ pub enum BadTls {
     AnothersKey,
     #[error("the system has no trusted authorities: {0}")]
     NoAuthorities(String),
+    /// Of those who vouch for clients.
+    #[error("{0}")]
+    BadClientAuthorities(Box<Self>),
     #[error("is neither a host name nor an address")]
     BadServerName(#[from] InvalidDnsNameError),
 }
@@ -70,6 +73,8 @@ pub enum BadTls {
 pub enum IdentityPart {
     Certificate,
     Key,
+    /// Who vouches for clients.
+    ClientAuthorities,
     Other,
 }
 
@@ -78,6 +83,7 @@ impl BadTls {
         match self {
             Self::NoCertificate | Self::BadPem(_) | Self::BadCertificate(_) => IdentityPart::Certificate,
             Self::NoKey | Self::BadKeyPem(_) | Self::BadKey(_) | Self::AnothersKey => IdentityPart::Key,
+            Self::BadClientAuthorities(_) => IdentityPart::ClientAuthorities,
             Self::NoAuthorities(_) | Self::BadServerName(_) => IdentityPart::Other,
         }
     }
@@ -85,16 +91,31 @@ impl BadTls {
 
 /// What a listener answers handshakes with. `alpn` names its protocols, the preferred one first.
 ///
+/// With `clients`, a PEM text, a client has to show a certificate that one of these authorities vouches for.
+///
 /// A client that comes back resumes by a ticket that it holds itself, so sessions cost this side no memory.
-pub fn server(identity: Identity<'_>, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, BadTls> {
+pub fn server(
+    identity: Identity<'_>,
+    clients: Option<&[u8]>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, BadTls> {
     let provider = provider();
     let (chain, key) = parse(identity, &provider)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .expect("the provider speaks the default versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(sorted)?;
+        .expect("the provider speaks the default versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(text) => {
+            let refused = |why: BadTls| BadTls::BadClientAuthorities(Box::new(why));
+            let store = Arc::new(authorities(Trust::Only(text)).map_err(refused)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(store, provider)
+                .build()
+                .map_err(|bad| refused(BadTls::NoAuthorities(bad.to_string())))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(sorted)?;
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Without one, sessions would be kept here, and lost after a few hundred.
     config.ticketer = provider_of::Ticketer::new().map_err(BadTls::BadKey)?;

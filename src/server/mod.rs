@@ -8,7 +8,7 @@ mod respond;
 
 pub use crate::server::hooks::HookDoor;
 pub use crate::server::internal::{Dashboard, Internal, Probes, ReloadOutcome, ReloadRequests};
-pub use crate::server::net::certificate::{BadCertificate, Certificate};
+pub use crate::server::net::certificate::{BadCertificate, Certificate, CertificateOf};
 pub use crate::server::net::current::Current;
 pub use crate::server::net::listen::{
     AcceptLimits, AcceptPulse, ConnectionSeats, ServeConnection, serve, serve_watched,

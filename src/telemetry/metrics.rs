@@ -103,7 +103,7 @@ metrics_table! {
     HTTP_PARSER_REFUSED = Counter "sidestream_http_parser_refused_total", "Requests that could not be read as HTTP, by listener and reason.";
     PROXY_PROTOCOL_FAILED = Counter "sidestream_proxy_protocol_failed_total", "Connections of the addresses in public.proxy_protocol that were closed for want of a sound header, by reason.";
     HTTP2_FLOODS = Counter "sidestream_http2_floods_total", "HTTP/2 connections that were closed because their client sent too much that leads to nothing, by whose count: frames, protocol.";
-    TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes on the public listener that came to nothing, by reason.";
+    TLS_FAILED = Counter "sidestream_tls_handshakes_failed_total", "TLS handshakes that came to nothing, by reason.";
     HTTP_REFUSED = Counter "sidestream_http_refused_total", "Requests that were refused, by listener and reason; those for streams, publishing and the backend are counted on their own.";
     AUTH_CALLERS = Counter "sidestream_auth_callers_total", "Callers that the application had to verify, by way: asked, shared, cached, turned_away.";
     AUTH_REQUESTS = Counter "sidestream_auth_requests_total", "Requests that asked the application who a caller is, by result.";

@@ -33,6 +33,7 @@
 //! | `http2.rs` | HTTP/2 on the public listener |
 //! | `instances.rs` | instances that know of each other, and notice one that dies |
 //! | `internal.rs` | the internal listener: keys, bounds, methods, health, metrics |
+//! | `internal_tls.rs` | the internal listener over TLS, and certificates of clients |
 //! | `jwt.rs` | callers with tokens: where they come from, what they open; key sets; `token` |
 //! | `layout.rs` | routes that look differently behind one daemon: layouts, data as tables give them, the topic on the wire |
 //! | `listeners.rs` | several addresses, Unix sockets and their files, sockets that are passed, `PORT` |
@@ -128,6 +129,7 @@ mod hostile;
 mod http2;
 mod instances;
 mod internal;
+mod internal_tls;
 mod jwt;
 mod layout;
 mod listeners;

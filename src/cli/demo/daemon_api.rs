@@ -15,7 +15,8 @@ pub(super) struct DaemonApi(DaemonClient);
 
 impl DaemonApi {
     pub(super) fn new(internal: SocketAddr, key: &Secret) -> Self {
-        let client = DaemonClient::plain(Url::of(&ListenAddress::Tcp(internal))).with_key(key.expose());
+        let client =
+            DaemonClient::plain(Url::of(&ListenAddress::Tcp(internal), false)).with_key(key.expose());
         Self(client.expect("a key of our own fits into a header"))
     }
 

@@ -12,6 +12,7 @@ use crate::config::schema::jwt::Jwt;
 use crate::config::schema::publisher::{Publisher, read_publishers};
 use crate::config::schema::pusher_app::{PusherApp, read_pusher_apps};
 use crate::config::schema::table::section;
+use crate::config::schema::tls::Tls;
 use crate::config::schema::units::{GIB, HOUR, KIB, MILLIS};
 use crate::config::schema::weak_key::warn_of_weak_keys;
 use crate::config::section_reader::SectionReader;
@@ -44,6 +45,8 @@ section! {
         /// Names by which this listener is asked, such as "sidestream.internal", beside its addresses and "localhost".
         /// Requests by another name are refused, because a web page can make its own name mean this address.
         hosts: Vec<HostName> = list([], host_name);
+        /// The certificate; without one the listener speaks plain HTTP.
+        tls: Option<Tls> = by(Tls::read_internal);
         publishers: Vec<Publisher> = by(read_publishers);
         hooks: Vec<InboundHook> = by(read_hooks);
         pusher: Vec<PusherApp> = by(read_pusher_apps);

@@ -79,7 +79,7 @@ pub(super) fn warn_of_reachable_listener(
         format!("the internal listener, {listen}, can be reached from other machines"),
         "let a firewall or a network of its own keep others away from it",
     );
-    if dashboard.is_on() {
+    if dashboard.is_on() && internal.tls.is_none() {
         s.warn(
             Severity::Advice,
             &["dashboard.keys", "dashboard.read_keys", "internal.listen"],

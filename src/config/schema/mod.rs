@@ -97,6 +97,6 @@ pub use crate::config::schema::stream_source::{
     Despite, LateComers, SendAs, SourceKind, StreamSource, VaryBy,
 };
 pub use crate::config::schema::telemetry::{LogFormat, Telemetry};
-pub use crate::config::schema::tls::Tls;
+pub use crate::config::schema::tls::{Tls, TlsTexts};
 pub use crate::config::schema::token_rules::Jwks;
 pub use crate::config::schema::webhook::{HookEvent, Webhook};

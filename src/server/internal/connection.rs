@@ -1,4 +1,4 @@
-//! A connection of the internal listener: HTTP/1, until its client leaves or the daemon closes.
+//! A connection of the internal listener: HTTP/1, plain or over TLS, until its client leaves or the daemon closes.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -11,26 +11,64 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::server::internal::listener::Internal;
+use crate::server::net::accept;
+use crate::server::net::accept::HANDSHAKE;
+use crate::server::net::certificate::Certificate;
 use crate::server::net::connection::{ErrorChain, OpenConnection, count_unreadable};
 use crate::server::net::current::Current;
 use crate::server::net::head_watch::HeadWatch;
 use crate::server::net::listen::ServeConnection;
+use crate::server::net::listener::UNIX_PEER;
 use crate::server::net::on_wake::OnWake;
+use crate::shutdown::Drain;
+use crate::telemetry::TLS_FAILED;
 
 impl ServeConnection for Current<Internal> {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         let internal = self.get();
-        let (open, head_timeout, close) =
-            (internal.open.clone(), internal.head_timeout, internal.close.clone());
+        let (open, close) = (internal.open.clone(), internal.close.clone());
+        let head_timeout = internal.head_timeout;
+        // What guards a Unix socket are its file's rights.
+        let certificate = internal.certificate.as_ref().filter(|_| peer != UNIX_PEER).map(Certificate::shown);
         // Each request is answered by what is current when it comes.
         drop(internal);
         let _open = OpenConnection::new(&open);
+        let Some(certificate) = certificate else {
+            return self.serve(socket, peer, head_timeout, close).await;
+        };
+        let patience = HANDSHAKE.min(head_timeout);
+        let shaken = tokio::select! {
+            biased;
+            shaken = timeout(patience, accept::handshake(certificate.get(), socket)) => shaken,
+            () = close.started() => return,
+        };
+        let reason = match shaken {
+            Ok(Ok((socket, _))) => return Box::pin(self.serve(socket, peer, head_timeout, close)).await,
+            Ok(Err(error)) => {
+                let reason = accept::failure_label(&error);
+                debug!(%peer, reason, %error, "TLS handshake failed");
+                reason
+            }
+            Err(_) => {
+                debug!(%peer, reason = "timeout", "TLS handshake failed");
+                "timeout"
+            }
+        };
+        metrics::counter!(TLS_FAILED, "reason" => reason).increment(1);
+    }
+}
+
+impl Current<Internal> {
+    async fn serve<I>(self: Arc<Self>, socket: I, peer: SocketAddr, head_timeout: Duration, close: Drain)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let asked = AtomicBool::new(false);
         let service = service_fn(|request| {
             asked.store(true, Ordering::Relaxed);
@@ -79,7 +117,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Closes so that the peer gets our answer to a body that we did not read: a socket that is closed with bytes unread
 /// resets the connection, and the reset may overtake the answer.
-async fn linger(mut socket: TcpStream) {
+async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut socket: I) {
     let discard = async {
         let mut buffer = [0; 4096];
         socket.shutdown().await?;
@@ -87,5 +125,5 @@ async fn linger(mut socket: TcpStream) {
         std::io::Result::Ok(())
     };
     // Whatever comes of it, the connection is over.
-    let _ = tokio::time::timeout(LINGER, discard).await;
+    let _ = timeout(LINGER, discard).await;
 }

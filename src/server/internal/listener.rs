@@ -20,6 +20,7 @@ use crate::server::internal::hosts::Hosts;
 use crate::server::internal::polls::Polls;
 use crate::server::internal::reload::ReloadRequests;
 use crate::server::internal::tickets::TicketMint;
+use crate::server::net::certificate::Certificate;
 use crate::shutdown::Drain;
 use crate::subscribe::Streams;
 use crate::telemetry::CONNECTIONS_OPEN;
@@ -45,6 +46,7 @@ pub struct Internal {
     pub(super) probes: Probes,
     pub(super) dashboard: Option<Dashboard>,
     pub(super) reload: Option<ReloadRequests>,
+    pub(super) certificate: Option<Certificate>,
     pub(super) close: Drain,
     pub(super) open: Gauge,
 }
@@ -79,6 +81,7 @@ impl Internal {
             probes,
             dashboard: None,
             reload: None,
+            certificate: None,
             close,
             open: metrics::gauge!(CONNECTIONS_OPEN, "listener" => "internal"),
         }
@@ -108,6 +111,16 @@ impl Internal {
     /// Answers `POST /reload`, too.
     pub fn with_reload(self, requests: ReloadRequests) -> Self {
         Self { reload: Some(requests), ..self }
+    }
+
+    /// Takes TLS only but over Unix sockets, and shows this certificate.
+    pub fn with_certificate(self, certificate: Option<Certificate>) -> Self {
+        Self { certificate, ..self }
+    }
+
+    /// What clients are shown.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// Who may publish, and ask.

@@ -1,4 +1,4 @@
-//! How a public connection begins: the TLS handshake, or a look at the first bytes, and with it which HTTP it speaks.
+//! How a connection begins: the TLS handshake, or a look at the first bytes, and with it which HTTP it speaks.
 //!
 //! Both wait for the client, so they run in the connection's own task, under a time limit of the caller's.
 
@@ -24,6 +24,9 @@ pub(in crate::server) enum Protocol {
     Http1,
     Http2,
 }
+
+/// How long a TLS handshake may take, where a head's timeout is not shorter still.
+pub(in crate::server) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What is offered in a handshake, the preferred one first.
 pub(in crate::server) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -64,10 +67,10 @@ pub(in crate::server) async fn sniff(
 }
 
 /// Performs the TLS handshake. An error is the client's or the network's.
-pub(in crate::server) async fn handshake(
+pub(in crate::server) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ServerConfig>,
-    socket: ClientSocket,
-) -> io::Result<(TlsStream<ClientSocket>, Protocol)> {
+    socket: S,
+) -> io::Result<(TlsStream<S>, Protocol)> {
     let accepting = TlsAcceptor::from(config)
         .accept_with(socket, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
     let stream = accepting.await?;
@@ -83,6 +86,9 @@ pub(in crate::server) fn failure_label(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => "not_tls",
         Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+            "client_certificate"
+        }
         // What browsers send that do not trust the certificate.
         Some(rustls::Error::AlertReceived(_)) => "refused_by_client",
         Some(_) => "protocol",

@@ -1,4 +1,4 @@
-//! The public listener's certificate: read at the start, and again when its files change or SIGHUP comes.
+//! A listener's certificate: read at the start, and again when its files change or SIGHUP comes.
 //!
 //! There is always one that works: a bad one is logged, and the old one stays. Connections keep the one that they
 //! began with.
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::config;
+use crate::config::TlsTexts;
 use crate::lock::RwLock;
 use crate::net::tls;
 use crate::net::tls::{BadTls, Identity, IdentityPart};
@@ -37,8 +38,16 @@ pub struct Certificate {
 #[derive(Clone)]
 pub(in crate::server) struct ShownCertificate(Arc<RwLock<Arc<ServerConfig>>>);
 
+/// Which listener shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CertificateOf {
+    Public,
+    Internal,
+}
+
 /// Looks at the files again and again.
 struct CertificateWatch {
+    of: CertificateOf,
     files: Arc<config::Tls>,
     shown: ShownCertificate,
     look: Arc<Notify>,
@@ -54,19 +63,12 @@ pub enum BadCertificate {
     Unusable { path: PathBuf, why: BadTls },
 }
 
-/// The files' contents.
-#[derive(PartialEq, Eq)]
-struct Texts {
-    chain: Vec<u8>,
-    key: Vec<u8>,
-}
-
 impl Certificate {
     /// Reads the files, which have to be sound, and keeps to them until the drain: what they become later is used for
     /// new connections when it is sound.
-    pub fn keep(files: &config::Tls, drain: &Drain) -> Result<Self, BadCertificate> {
-        let texts = Texts::read(files)?;
-        let shown = ShownCertificate(Arc::new(RwLock::new(texts.build(files)?)));
+    pub fn keep(of: CertificateOf, files: &config::Tls, drain: &Drain) -> Result<Self, BadCertificate> {
+        let texts = read(files)?;
+        let shown = ShownCertificate(Arc::new(RwLock::new(of.build(&texts, files)?)));
         let (files, look) = (Arc::new(files.clone()), Arc::new(Notify::new()));
         // From here on SIGHUP does not end the process.
         let hangup = signal(SignalKind::hangup())
@@ -74,6 +76,7 @@ impl Certificate {
             .ok();
         let (drain, guard) = drain.part();
         let watch = CertificateWatch {
+            of,
             files: Arc::clone(&files),
             shown: shown.clone(),
             look: Arc::clone(&look),
@@ -105,7 +108,7 @@ impl ShownCertificate {
 }
 
 impl CertificateWatch {
-    async fn run(mut self, mut used: Texts, drain: Drain) {
+    async fn run(mut self, mut used: TlsTexts, drain: Drain) {
         // What was last found to be no good, so that it is logged once.
         let mut bad: Option<String> = None;
         loop {
@@ -117,7 +120,7 @@ impl CertificateWatch {
                 () = tokio::time::sleep(EVERY) => false,
             };
             let files = Arc::clone(&self.files);
-            let Ok(read) = tokio::task::spawn_blocking(move || Texts::read(&files)).await else { return };
+            let Ok(read) = tokio::task::spawn_blocking(move || read(&files)).await else { return };
             let renewed = match read {
                 Ok(texts) if texts == used => {
                     bad = None;
@@ -126,7 +129,7 @@ impl CertificateWatch {
                     }
                     continue;
                 }
-                Ok(texts) => texts.build(&self.files).map(|config| (texts, config)),
+                Ok(texts) => self.of.build(&texts, &self.files).map(|config| (texts, config)),
                 Err(why) => Err(why),
             };
             match renewed {
@@ -149,19 +152,27 @@ impl CertificateWatch {
     }
 }
 
-impl Texts {
-    fn read(files: &config::Tls) -> Result<Self, BadCertificate> {
-        let (chain, key) = files.texts().map_err(|(path, why)| BadCertificate::Unreadable { path, why })?;
-        Ok(Self { chain, key })
-    }
+fn read(files: &config::Tls) -> Result<TlsTexts, BadCertificate> {
+    files.texts().map_err(|(path, why)| BadCertificate::Unreadable { path, why })
+}
 
-    fn build(&self, files: &config::Tls) -> Result<Arc<ServerConfig>, BadCertificate> {
-        let built = tls::server(Identity { chain: &self.chain, key: &self.key }, &ALPN).map_err(|why| {
-            let path = if why.part() == IdentityPart::Key { &files.key } else { &files.certificate };
+impl CertificateOf {
+    fn build(self, texts: &TlsTexts, files: &config::Tls) -> Result<Arc<ServerConfig>, BadCertificate> {
+        let (name, alpn) = match self {
+            Self::Public => ("public", &ALPN[..]),
+            Self::Internal => ("internal", &[&b"http/1.1"[..]][..]),
+        };
+        let identity = Identity { chain: &texts.chain, key: &texts.key };
+        let built = tls::server(identity, texts.client_ca.as_deref(), alpn).map_err(|why| {
+            let path = match (why.part(), &files.client_ca) {
+                (IdentityPart::Key, _) => &files.key,
+                (IdentityPart::ClientAuthorities, Some(path)) => path,
+                _ => &files.certificate,
+            };
             BadCertificate::Unusable { path: path.clone(), why }
         })?;
-        if let Some(end) = config::certificate_end(&self.chain) {
-            metrics::gauge!(CERTIFICATE_EXPIRY, "certificate" => "public").set(end.as_secs_f64());
+        if let Some(end) = config::certificate_end(&texts.chain) {
+            metrics::gauge!(CERTIFICATE_EXPIRY, "certificate" => name).set(end.as_secs_f64());
         }
         Ok(built)
     }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::server::net::accept;
-use crate::server::net::accept::Protocol;
+use crate::server::net::accept::{HANDSHAKE, Protocol};
 use crate::server::net::certificate::ShownCertificate;
 use crate::server::net::client_socket::ClientSocket;
 use crate::server::net::connection::{ErrorChain, OpenConnection, count_large_head, count_unreadable};
@@ -33,9 +33,6 @@ use crate::server::respond;
 use crate::shutdown::Drain;
 use crate::telemetry;
 use crate::telemetry::Throttle;
-
-/// How long a TLS handshake may take, where `public.head_timeout` is not shorter still.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a connection that has asked for nothing lives on after the notice to stop: it may have been accepted just
 /// before.

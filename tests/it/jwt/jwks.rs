@@ -299,7 +299,7 @@ async fn keys_come_over_tls_from_servers_that_the_configured_authority_vouches_f
     let certificate = certificate.self_signed(&pair).expect("a certificate");
     let (chain, key) = (certificate.pem(), pair.serialize_pem());
     let identity = sidestream::net::tls::Identity { chain: chain.as_bytes(), key: key.as_bytes() };
-    let tls = sidestream::net::tls::server(identity, &[]).expect("TLS");
+    let tls = sidestream::net::tls::server(identity, None, &[]).expect("TLS");
     let issuer = Issuer::start(Some(TlsAcceptor::from(tls))).await;
     issuer.set(&[&signer]);
     let folder = tempfile::tempdir().expect("a folder");
