@@ -9,9 +9,10 @@ use crate::event::Name;
 use crate::future::BoxFuture;
 use crate::redis::Timing;
 use crate::redis::client::connection::RedisConnection;
+use crate::redis::client::decode::RespToken;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::error::RedisError;
-use crate::redis::client::exchange::{Exchange, Repeat, Undone, Verdict};
+use crate::redis::client::exchange::{Exchange, Repeat, Verdict};
 use crate::redis::client::outbox::Outbox;
 use crate::redis::client::outbox_config::OutboxConfig;
 use crate::redis::client::supervise::Purpose;
@@ -19,7 +20,7 @@ use crate::redis::lease::commands::{
     LeaseCommands, LeaseKeys, LeaseState, LeasedAppend, LeasedEntry, LeasedOutcome, read_append, read_take,
 };
 use crate::redis::lease::place::LeasedState;
-use crate::redis::log::entry::{EVENT, MARK, UPSTREAM, UPSTREAM_ID};
+use crate::redis::log::entry::{EVENT, MARK, PATH, POLL, QUERY, UPSTREAM, UPSTREAM_ID};
 use crate::shutdown::Drain;
 use crate::upstream::{
     KeptState, LEFT_FOR, LeaseLook, LeaseStanding, LeasesAway, SharedAppend, SharedEntry, SharedOutcome,
@@ -45,9 +46,11 @@ pub(in crate::redis) struct UpstreamLeases {
 enum LeaseRequest {
     Take { name: Name, known: Option<String> },
     Append(SharedAppend),
+    Call { path: String, query: Option<String> },
 }
 
 enum LeaseAnswer {
+    Told,
     Look(LeaseLook),
     Appended(SharedOutcome),
 }
@@ -99,8 +102,15 @@ impl StreamLeases for UpstreamLeases {
             let request = LeaseRequest::Take { name: name.clone(), known: known.map(str::to_owned) };
             match self.outbox.ask(request).await {
                 Ok(LeaseAnswer::Look(look)) => Ok(look),
-                Ok(LeaseAnswer::Appended(_)) | Err(_) => Err(LeasesAway),
+                Ok(_) | Err(_) => Err(LeasesAway),
             }
+        })
+    }
+
+    fn call<'a>(&'a self, path: &'a str, query: Option<&'a str>) -> BoxFuture<'a, Result<(), LeasesAway>> {
+        Box::pin(async move {
+            let request = LeaseRequest::Call { path: path.to_owned(), query: query.map(str::to_owned) };
+            self.outbox.ask(request).await.map(drop).map_err(|_| LeasesAway)
         })
     }
 
@@ -108,18 +118,15 @@ impl StreamLeases for UpstreamLeases {
         Box::pin(async move {
             match self.outbox.ask(LeaseRequest::Append(append)).await {
                 Ok(LeaseAnswer::Appended(outcome)) => Ok(outcome),
-                Ok(LeaseAnswer::Look(_))
-                | Err(Undone::Unreachable | Undone::Refused(_) | Undone::Unknown) => Err(LeasesAway),
+                Ok(_) | Err(_) => Err(LeasesAway),
             }
         })
     }
 }
 
-impl LeaseRequest {
-    fn name(&self) -> &Name {
-        match self {
-            Self::Take { name, .. } | Self::Append(SharedAppend { name, .. }) => name,
-        }
+impl Leasing {
+    fn keys(&self, name: &Name) -> LeaseKeys {
+        LeaseKeys::new(&self.prefix, "upstream", &self.stream, Some(name.as_str()))
     }
 }
 
@@ -134,6 +141,9 @@ impl Exchange for Leasing {
         const AROUND_ENTRY: usize = 100;
         match request {
             LeaseRequest::Take { .. } => AROUND,
+            LeaseRequest::Call { path, query } => {
+                AROUND_ENTRY + path.len() + query.as_ref().map_or(0, String::len)
+            }
             LeaseRequest::Append(append) => {
                 let entries = append.entries.iter().map(|entry| match entry {
                     SharedEntry::Event { json, theirs } => {
@@ -147,15 +157,22 @@ impl Exchange for Leasing {
     }
 
     fn write(&mut self, to: &mut Vec<u8>, request: &LeaseRequest) {
-        let name = request.name().as_str();
-        let keys = LeaseKeys::new(&self.prefix, "upstream", &self.stream, Some(name));
         match request {
-            LeaseRequest::Take { known, .. } => self.commands.write_take(to, &keys, known.as_deref()),
+            LeaseRequest::Take { name, known } => {
+                self.commands.write_take(to, &self.keys(name), known.as_deref());
+            }
             LeaseRequest::Append(append) => {
-                let entries: Vec<_> = append.entries.iter().map(|entry| leased(name, entry)).collect();
-                let SharedAppend { from, to: version, state, leaves, .. } = append;
+                let SharedAppend { name, from, to: version, state, leaves, entries, .. } = append;
+                let entries: Vec<_> = entries.iter().map(|entry| leased(name.as_str(), entry)).collect();
                 let append = LeasedAppend { from, to: version, state, leaves: *leaves, entries: &entries };
-                self.commands.write_append(to, &keys, &append);
+                self.commands.write_append(to, &self.keys(name), &append);
+            }
+            LeaseRequest::Call { path, query } => {
+                let mut fields = vec![MARK, POLL, PATH, path.as_bytes()];
+                if let Some(query) = query {
+                    fields.extend([QUERY, query.as_bytes()]);
+                }
+                self.commands.write_entry(to, &fields);
             }
         }
     }
@@ -178,6 +195,10 @@ impl Exchange for Leasing {
                     LeaseAnswer::Look(LeaseLook { standing, version: place.version, kept })
                 })
             }
+            LeaseRequest::Call { .. } => match connection.token(limit, Self::DOING).await? {
+                RespToken::Error(text) => Err(RedisError::refused(Self::DOING, &text, None)),
+                _ => Ok(LeaseAnswer::Told),
+            },
             LeaseRequest::Append(_) => read_append(connection, limit, Self::DOING).await.map(|outcome| {
                 LeaseAnswer::Appended(match outcome {
                     LeasedOutcome::Done { last, .. } => SharedOutcome::Done(last),
@@ -195,7 +216,7 @@ impl Exchange for Leasing {
     /// Either may be done twice: the second time changes nothing.
     fn repeat(request: &LeaseRequest) -> Repeat {
         match request {
-            LeaseRequest::Take { .. } => Repeat::OnFreshConnection,
+            LeaseRequest::Take { .. } | LeaseRequest::Call { .. } => Repeat::OnFreshConnection,
             LeaseRequest::Append(append) => Repeat::Until(append.until),
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::config::{LateComers, StreamSource};
-use crate::event::{EventId, Key, Name};
+use crate::event::{Event, EventId, EventName, Key, Name};
 use crate::lock::Mutex;
 use crate::log::Log;
 use crate::proxy::Proxy;
@@ -142,6 +142,29 @@ impl HeldStream {
             }
             starts
         });
+    }
+
+    /// What holds from `at` on, unless something newer is known.
+    pub(super) fn set_current(&self, text: &str, stale: Option<String>, at: EventId) {
+        let mut state = self.state();
+        if state.current.as_ref().is_none_or(|current| current.at.order() <= at.order()) {
+            state.current = Some(CurrentAnswer { text: text.into(), at });
+            state.stale = stale;
+        }
+    }
+
+    /// An event of it stands in the log, which another instance may have put there.
+    pub(super) fn heard(&self, event: &Event, at: EventId) {
+        let Some(current) = self.state().current.clone() else { return };
+        if current.at.order() >= at.order() {
+            return;
+        }
+        match event.name.as_ref().map(EventName::as_str) {
+            None => self.set_current(&event.data, None, at),
+            Some("stale") => self.set_current(&current.text, Some(event.data.to_string()), at),
+            // What it is now stands in what is kept.
+            Some(_) => self.marked.notify_one(),
+        }
     }
 
     /// Our id of the event that the application calls this.

@@ -83,21 +83,19 @@ impl Refreshes {
 pub struct PolledTarget {
     path: Vec<u8>,
     query: Option<Vec<(String, String)>>,
+    /// As they were given.
+    pub(super) said: (Box<str>, Option<Box<str>>),
 }
 
 impl PolledTarget {
     /// Both as they stand in a request. Without a query all that ask for the path are meant.
     pub fn new(path: &str, query: Option<&str>) -> Self {
-        Self { path: decoded(path), query: query.map(pairs) }
+        Self { path: decoded(path), query: query.map(pairs), said: (path.into(), query.map(Box::from)) }
     }
 
-    /// Calls for the answer of `held` if it is meant.
-    pub(super) fn call(&self, held: &HeldStream) -> bool {
-        let is_meant = self.is_of(&held.state().asks);
-        if is_meant {
-            held.called_for.notify_one();
-        }
-        is_meant
+    /// Whether the answer of `held` is meant.
+    pub(super) fn means(&self, held: &HeldStream) -> bool {
+        self.is_of(&held.state().asks)
     }
 
     fn is_of(&self, SourceRequest { request, source, .. }: &SourceRequest) -> bool {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::config::{SourceKind, StreamSource};
-use crate::event::{EventId, Key, Name};
+use crate::event::{Event, EventId, Key, Name};
 use crate::expiring::ExpiringMap;
 use crate::fanout::{CloseReason, Fanout, Selector};
 use crate::lock::Mutex;
@@ -112,9 +112,16 @@ impl Upstreams {
         let _ = self.leases.set(leases);
     }
 
-    /// The log that is shared has an event of the stream of this name, under the id `ours` or soon.
-    pub fn heard(&self, name: &Name, theirs: &str, ours: EventId) {
-        self.heard.insert(name, theirs, ours);
+    /// The log that is shared has this event of the stream of this name, under the id `ours` or soon; `theirs` is the
+    /// application's own.
+    pub fn heard(&self, name: &Name, event: &Event, theirs: Option<&str>, ours: EventId) {
+        if let Some(theirs) = theirs {
+            self.heard.insert(name, theirs, ours);
+        }
+        let held = self.held.lock().get(name).cloned();
+        if let Some(held) = held {
+            held.heard(event, ours);
+        }
     }
 
     /// Another instance may have changed how the stream of this name stands.
@@ -203,9 +210,31 @@ impl Upstreams {
 
     /// Asks at once for the answers that are meant, of those that somebody hears; for how many.
     pub fn call_for(&self, target: &PolledTarget) -> usize {
-        let called = self.held.lock().values().filter(|held| target.call(held)).count();
-        refresh::count("request", called);
-        called
+        let called = self.called_for(target);
+        let count = called.len();
+        refresh::count("request", count);
+        let at_once = move || called.iter().for_each(|held| held.called_for.notify_one());
+        let Some(leases) = self.leases.get().cloned() else {
+            at_once();
+            return count;
+        };
+        // Another instance may be the one that asks. What it is told, this one hears as well.
+        let (path, query) = target.said.clone();
+        self.drain.spawn(async move {
+            if leases.call(&path, query.as_deref()).await.is_err() {
+                at_once();
+            }
+        });
+        count
+    }
+
+    /// An instance says that answers are called for.
+    pub fn called(&self, target: &PolledTarget) {
+        self.called_for(target).iter().for_each(|held| held.called_for.notify_one());
+    }
+
+    fn called_for(&self, target: &PolledTarget) -> Vec<Arc<HeldStream>> {
+        self.held.lock().values().filter(|held| target.means(held)).cloned().collect()
     }
 
     /// Nobody joins it from now on.
@@ -290,14 +319,13 @@ impl Upstreams {
     }
 
     async fn read(&self, held: &HeldStream) -> SourceEnd {
-        let kind = held.state().asks.source.kind;
-        match kind {
-            SourceKind::Topics | SourceKind::Backend => {
-                // Nobody else can take what is this instance's own.
-                collapse::hold(Destination::Own(&self.log), held).await.unwrap_or(SourceEnd::Away)
-            }
-            SourceKind::Poll => poll::hold(self, held).await,
-        }
+        let (own, kind) = (Destination::Own(&self.log), held.state().asks.source.kind);
+        let end = match kind {
+            SourceKind::Topics | SourceKind::Backend => collapse::hold(own, held).await,
+            SourceKind::Poll => poll::hold(own, held).await,
+        };
+        // Nobody else can take what is this instance's own.
+        end.unwrap_or(SourceEnd::Away)
     }
 
     /// Ends the streams of all readers, and forgets the stream when they are gone.

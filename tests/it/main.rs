@@ -53,6 +53,7 @@
 //! | `pages.rs` | the first configuration and commands of every page, run as they stand |
 //! | `patterns.rs` | streams that ask for topics by a pattern: live, replay, grants, given topics, two instances |
 //! | `poll.rs` | answers that pages ask for again and again, asked for once: changes, patches, failures, who shares |
+//! | `poll_shared.rs` | the same with one log of several instances: one asks, another goes on |
 //! | `presence.rs` | who is online, on all instances, and the events of users that come and go |
 //! | `proxies.rs` | docs/proxies.md: its configurations, run as they stand |
 //! | `proxy.rs` | what goes on to the backend, and how its answers come back |
@@ -150,6 +151,7 @@ mod page_topics;
 mod pages;
 mod patterns;
 mod poll;
+mod poll_shared;
 mod presence;
 mod proxies;
 mod proxy;

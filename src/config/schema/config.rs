@@ -9,7 +9,6 @@ use crate::config::schema::stream::{
 use crate::config::schema::stream_choice::check_choices;
 use crate::config::schema::stream_layout::check_layouts;
 use crate::config::schema::stream_rights::inherit_until;
-use crate::config::schema::stream_source::check_log;
 use crate::config::schema::webhook::read_webhooks;
 use crate::config::schema::{
     Auth, Capture, Cors, Dashboard, Drain, Fanout, Heartbeat, Instance, Internal, Limits, Log, Outbound,
@@ -112,8 +111,6 @@ impl Config {
         inherit_until(&mut config.streams, &config.auth);
         check_meta(s, &config.streams, &config.auth);
         check_events(s, &config.streams, &own_events(&config));
-        let shared = config.redis.as_ref().is_some_and(|redis| redis.stream.is_some());
-        check_log(s, config.streams.iter().map(|stream| &stream.source), shared);
         check_capture_auth(s, &config.captures, &config.auth);
         check_choices(s, &config.streams);
         check_layouts(s, &config.streams, &config.sse);

@@ -46,8 +46,9 @@ section! {
         bridge_lease: Duration = value("5s", time(MILLIS(500)..=MINUTE));
         /// How much each instance keeps of such messages until it knows them to be in the stream; the oldest give way.
         bridge_buffer: ByteSize = value("64MiB", size(64 * KIB..=16 * GIB));
-        /// How long the right to read a stream of the application for all instances (`source = "backend"`) lasts unless
-        /// its holder renews it: another instance goes on that much after a crash.
+        /// How long the right to read a stream of the application for all instances, or to ask it for an answer
+        /// (`source` in `[[stream]]`), lasts unless its holder renews it: another instance goes on that much after a
+        /// crash.
         source_lease: Duration = value("5s", time(MILLIS(500)..=MINUTE));
     }
 }

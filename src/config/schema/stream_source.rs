@@ -125,8 +125,9 @@ impl StreamSource {
                 if shared { "; one instance reads it for all" } else { "" }
             ),
             SourceKind::Poll => format!(
-                "the application is asked every {} for each path{by} while somebody listens, and what changed is sent",
-                humantime::format_duration(self.interval)
+                "the application is asked every {} for each path{by} while somebody listens, and what changed is sent{}",
+                humantime::format_duration(self.interval),
+                if shared { "; one instance asks for all" } else { "" }
             ),
         }
     }
@@ -250,24 +251,6 @@ pub(super) fn check_source(source: &StreamSource, unknown: bool, s: &mut Section
             &["vary_by", "auth"],
             "`vary_by` names the user, but with auth = \"none\" nobody is known",
             Some("set `auth`, or name the header or the cookie that tells streams apart".to_owned()),
-        );
-    }
-}
-
-/// Complains of answers that are polled beside a log that is shared.
-pub(super) fn check_log<'s>(
-    s: &mut SectionReader<'_, '_>,
-    sources: impl Iterator<Item = &'s StreamSource>,
-    shared: bool,
-) {
-    for (at, _) in sources.enumerate().filter(|(_, source)| shared && source.kind == SourceKind::Poll) {
-        s.report(
-            &[&format!("stream[{}].source", at + 1), "redis.stream.key"],
-            "answers are polled into this instance's own log, but [redis.stream] makes it a shared one",
-            Some(
-                "leave [redis.stream] out; over [redis] channels each instance reads for its own clients"
-                    .to_owned(),
-            ),
         );
     }
 }

@@ -209,6 +209,14 @@ impl LeaseCommands {
         write_command(to, &words);
     }
 
+    /// Appends an entry that needs no lease.
+    pub(in crate::redis) fn write_entry(&self, to: &mut Vec<u8>, fields: &[&[u8]]) {
+        let Self { stream, trim, max_events, .. } = self;
+        let mut words: Vec<&[u8]> = vec![b"XADD", stream, b"MAXLEN", trim, max_events, b"*"];
+        words.extend(fields);
+        write_command(to, &words);
+    }
+
     /// Gives the lease up, if it is ours.
     pub(in crate::redis) fn write_leave(&self, to: &mut Vec<u8>, keys: &LeaseKeys) {
         write_command(to, &[b"EVAL", LEAVE, b"1", &keys.lease, &self.token]);

@@ -37,6 +37,8 @@ pub(in crate::redis) enum EntryKind {
     Upstream(Name, Event, Option<String>),
     /// How such a stream stands may have changed.
     UpstreamMark(Name),
+    /// Polled answers of this path and query are called for.
+    Poll(Bytes, Option<Bytes>),
     StreamMark(StreamMark),
     /// Not ours, for this reason.
     Foreign(BadEntry),
@@ -102,6 +104,10 @@ pub(in crate::redis) const LOST: &[u8] = b"lost";
 pub(in crate::redis) const UPSTREAM: &[u8] = b"upstream";
 /// The field with the application's own id of the event.
 pub(in crate::redis) const UPSTREAM_ID: &[u8] = b"upstream_id";
+/// The mark of polled answers that are called for, and the fields with their path and query.
+pub(in crate::redis) const POLL: &[u8] = b"poll";
+pub(in crate::redis) const PATH: &[u8] = b"path";
+pub(in crate::redis) const QUERY: &[u8] = b"query";
 /// The field that says up to where something may be missing.
 pub(in crate::redis) const AFTER: &[u8] = b"after";
 
@@ -124,7 +130,7 @@ impl RedisConnection {
         };
         let (mut event, mut topics, mut mark, mut after, mut quoted) = (None, None, None, None, None);
         let (mut taken_back, mut deleted) = (None, None);
-        let (mut upstream, mut upstream_id) = (None, None);
+        let (mut upstream, mut upstream_id, mut path, mut query) = (None, None, None, None);
         for _ in 0..fields / 2 {
             let name = self.token(limit, doing).await?;
             let value = self.token(limit, doing).await?;
@@ -139,6 +145,8 @@ impl RedisConnection {
                 DELETED => &mut deleted,
                 UPSTREAM => &mut upstream,
                 UPSTREAM_ID => &mut upstream_id,
+                PATH => &mut path,
+                QUERY => &mut query,
                 _ => continue,
             };
             // Of a field that is given twice the first counts.
@@ -157,6 +165,7 @@ impl RedisConnection {
                 let theirs = text(&upstream_id).and_then(|theirs| String::from_utf8(theirs.into()).ok());
                 EntryKind::Upstream(name.clone(), event, theirs)
             }
+            (None, None, Some(POLL)) => EntryKind::Poll(text(&path).unwrap_or_default(), text(&query)),
             (None, None, Some(UPSTREAM)) => {
                 upstream.map_or(EntryKind::Foreign(BadEntry::NoEvent), EntryKind::UpstreamMark)
             }

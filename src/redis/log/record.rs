@@ -6,7 +6,7 @@ use crate::control::{TakeBacks, TopicAssignments, TopicEnds};
 use crate::event::EventId;
 use crate::log::{CopyOutcome, RecordKind};
 use crate::redis::log::entry::{BadEntry, EntryKind, StreamMark};
-use crate::upstream::Upstreams;
+use crate::upstream::{PolledTarget, Upstreams};
 
 /// Why an entry is no place of the log.
 pub(in crate::redis) enum NoPlace {
@@ -43,10 +43,14 @@ pub(in crate::redis) fn understood(
 ) -> Result<RecordKind, NoPlace> {
     match what {
         EntryKind::Upstream(name, event, theirs) => {
-            if let Some(theirs) = theirs {
-                readers.upstreams.heard(&name, &theirs, id);
-            }
+            readers.upstreams.heard(&name, &event, theirs.as_deref(), id);
             Ok(RecordKind::Event(event))
+        }
+        EntryKind::Poll(path, query) => {
+            let path = String::from_utf8_lossy(&path);
+            let query = query.as_deref().map(String::from_utf8_lossy);
+            readers.upstreams.called(&PolledTarget::new(&path, query.as_deref()));
+            Ok(RecordKind::Nothing)
         }
         EntryKind::UpstreamMark(name) => {
             readers.upstreams.marked(&name);

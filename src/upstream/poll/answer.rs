@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::proxy::ProxyBody;
 use crate::upstream::held::{SourceEnd, SourceRequest};
+use crate::upstream::shared::state::SharedAnswer;
 use crate::upstream::sharing::{AnswerKind, judge_whole};
 
 /// What is known of the last answer.
@@ -37,6 +38,19 @@ pub(super) enum Answered {
 const WHOLE: Duration = Duration::from_secs(30);
 
 impl LastAnswer {
+    /// The one that another instance has got.
+    pub(super) fn of(answer: SharedAnswer) -> Self {
+        let value = |text: Option<String>| HeaderValue::from_str(&text?).ok();
+        Self { text: Some(answer.text.into()), etag: value(answer.etag), modified: value(answer.modified) }
+    }
+
+    /// As another instance is to know it.
+    pub(super) fn shared(&self) -> Option<SharedAnswer> {
+        let text = |value: &Option<HeaderValue>| Some(value.as_ref()?.to_str().ok()?.to_owned());
+        let (etag, modified) = (text(&self.etag), text(&self.modified));
+        Some(SharedAnswer { text: self.text.as_ref()?.to_string(), etag, modified })
+    }
+
     /// Asks the application, and keeps what it answers.
     pub(super) async fn ask(&mut self, asks: &SourceRequest) -> Answered {
         let mut request = asks.request.request("");

@@ -56,6 +56,31 @@ impl Destination<'_> {
         Ok(())
     }
 
+    /// Notes that what is read is what is known already, or begins with it: it is live from now on. The place of that.
+    pub(in crate::upstream) async fn go_live(
+        self,
+        change: impl FnOnce(&mut SharedState),
+    ) -> Result<EventId, LeaseLost> {
+        match self {
+            Self::Own(log) => Ok(log.head().id),
+            Self::Shared(holding) => {
+                let live = |state: &mut SharedState| {
+                    state.phase = SharedPhase::Live;
+                    change(state);
+                };
+                holding.append(vec![SharedEntry::Mark], live).await?.ok_or(LeaseLost)
+            }
+        }
+    }
+
+    /// What the holder before has kept.
+    pub(in crate::upstream) fn kept(self) -> Option<SharedState> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(holding) => Some(holding.state()),
+        }
+    }
+
     /// Says to all who hear the stream that something before this is missing.
     pub(in crate::upstream) async fn gap(self, held: &HeldStream) -> Result<(), LeaseLost> {
         let began = match self {

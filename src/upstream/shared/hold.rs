@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use crate::config::SourceKind;
 use crate::event::EventId;
 use crate::log::Log;
 use crate::retry::{Backoff, random_between};
@@ -17,11 +18,12 @@ use crate::telemetry;
 use crate::upstream::collapse;
 use crate::upstream::held::{HeldStream, Phase, SourceEnd};
 use crate::upstream::open::OpenGuard;
+use crate::upstream::poll;
 use crate::upstream::shared::destination::Destination;
 use crate::upstream::shared::heard::HeardIds;
 use crate::upstream::shared::holding::Holding;
 use crate::upstream::shared::leases::{LeaseLook, LeaseStanding, LeasesAway, StreamLeases};
-use crate::upstream::shared::state::{SharedPhase, SharedState};
+use crate::upstream::shared::state::{SharedAnswer, SharedPhase, SharedState};
 
 /// What instances share, as this one has it.
 pub(in crate::upstream) struct SharedParts<'a> {
@@ -135,9 +137,8 @@ async fn look(
         LeaseStanding::Ours => Ok(Looked::Lead(asked)),
         LeaseStanding::Others(left) => {
             seen.followed = true;
-            if phase == Some(SharedPhase::Live) {
-                held.state().began = seen.state.as_ref().and_then(SharedState::began);
-                held.live();
+            if let Some(state) = seen.state.as_ref().filter(|state| state.phase == SharedPhase::Live) {
+                follow(held, state);
             }
             let soon = left + random_between(LOOK.0 / 10, LOOK.0);
             Ok(Looked::Follow(soon.clamp(LOOK.0, LOOK.1)))
@@ -149,6 +150,16 @@ async fn look(
     }
 }
 
+/// Lets the readers here hear a stream that another instance reads.
+fn follow(held: &HeldStream, state: &SharedState) {
+    held.state().began = state.began();
+    if held.state().asks.source.kind == SourceKind::Poll {
+        let (Some(answer), Some(at)) = (&state.answer, state.at) else { return };
+        held.set_current(&answer.text, state.stale.clone(), at);
+    }
+    held.live();
+}
+
 /// Reads the stream for all instances; gives back how it ended, and nothing when another instance may go on.
 async fn lead(
     parts: &SharedParts<'_>,
@@ -156,9 +167,13 @@ async fn lead(
     seen: &mut SeenPlace,
     since: Instant,
 ) -> Option<SharedEnd> {
-    let state = continued(parts, held, seen);
+    let mut state = continued(parts, held, seen);
     {
         let mut of_held = held.state();
+        if let Some(current) = of_held.current.as_ref().filter(|_| state.answer.is_none()) {
+            state.answer = Some(SharedAnswer { text: current.text.to_string(), ..SharedAnswer::default() });
+        }
+        of_held.stale.clone_from(&state.stale);
         of_held.began_behind.clone_from(&state.behind);
         of_held.last_event_id.clone_from(&state.last);
         of_held.began = state.began();
@@ -169,11 +184,17 @@ async fn lead(
         info!(route, upstream, "this instance reads a stream of the application that another one has read");
     }
     let holding = Holding::new(parts.leases, &held.name, (std::mem::take(&mut seen.version), state), since);
+    let kind = held.state().asks.source.kind;
     let read = async {
         if *held.phase.borrow() == Phase::Live {
             holding.live().await?;
         }
-        collapse::hold(Destination::Shared(&holding), held).await
+        match kind {
+            SourceKind::Topics | SourceKind::Backend => {
+                collapse::hold(Destination::Shared(&holding), held).await
+            }
+            SourceKind::Poll => poll::hold(Destination::Shared(&holding), held).await,
+        }
     };
     let end = tokio::select! {
         biased;
@@ -213,6 +234,10 @@ fn continued(parts: &SharedParts<'_>, held: &HeldStream, seen: &SeenPlace) -> Sh
         _ => {}
     }
     let fresh = SharedState::default();
+    if held.state().asks.source.kind == SourceKind::Poll {
+        // The answer may be the same still.
+        return SharedState { phase: SharedPhase::Starting, ..kept.unwrap_or_default() };
+    }
     let Some(id) = held.asked_behind.as_deref() else { return fresh };
     let is_ours = parts.log.locate(id).is_ok();
     match kept {

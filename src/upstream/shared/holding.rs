@@ -137,7 +137,9 @@ impl Holding {
         loop {
             sleep(pause).await;
             let asked = Instant::now();
-            match self.leases.take(&self.name, None).await {
+            // Where nobody has gone on meanwhile it is as if it had never ended.
+            let version = self.held.lock().version.clone();
+            match self.leases.take(&self.name, Some(&version)).await {
                 Ok(look) if look.standing == LeaseStanding::Ours => {
                     self.held.lock().until = asked + length;
                     pause = length / 3;

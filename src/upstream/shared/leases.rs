@@ -28,6 +28,9 @@ pub trait StreamLeases: Send + Sync {
         known: Option<&'a str>,
     ) -> BoxFuture<'a, Result<LeaseLook, LeasesAway>>;
 
+    /// Tells all instances, this one too, that answers to this path and query are called for.
+    fn call<'a>(&'a self, path: &'a str, query: Option<&'a str>) -> BoxFuture<'a, Result<(), LeasesAway>>;
+
     /// Appends, if the lease is ours and the place is the one that is named.
     fn append(&self, append: SharedAppend) -> BoxFuture<'_, Result<SharedOutcome, LeasesAway>>;
 }

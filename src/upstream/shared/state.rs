@@ -12,11 +12,30 @@ use crate::upstream::shared::leases::KeptState;
 pub(in crate::upstream) struct SharedState {
     pub(in crate::upstream) phase: SharedPhase,
     /// Where it began, or began anew after a gap: an id of ours. None: at the entry that it is kept with.
-    began: Option<String>,
+    pub(in crate::upstream) began: Option<String>,
     /// The application's own id that it was begun behind; empty = none.
     pub(in crate::upstream) behind: String,
     /// The application's own id of the last event; empty = none.
     pub(in crate::upstream) last: String,
+    /// Of a stream that is made of answers: the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::upstream) answer: Option<SharedAnswer>,
+    /// What readers were told when it turned stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::upstream) stale: Option<String>,
+    /// The newest entry when this was kept.
+    #[serde(skip)]
+    pub(in crate::upstream) at: Option<EventId>,
+}
+
+/// An answer, and by what the application knows it again.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::upstream) struct SharedAnswer {
+    pub(in crate::upstream) text: String,
+    /// The values of `ETag` and `Last-Modified`.
+    pub(in crate::upstream) etag: Option<String>,
+    pub(in crate::upstream) modified: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -40,7 +59,7 @@ impl SharedState {
     pub(in crate::upstream) fn read(kept: &KeptState) -> Option<Self> {
         let state: Self = serde_json::from_str(&kept.text).ok()?;
         let began = state.began.or_else(|| kept.id.map(|id| id.to_string()));
-        Some(Self { began, ..state })
+        Some(Self { began, at: kept.id, ..state })
     }
 
     pub(in crate::upstream) fn write(&self) -> String {
@@ -58,6 +77,7 @@ impl SharedState {
 
     /// `last` is the newest entry that was appended.
     pub(super) fn settle(&mut self, last: Option<EventId>) {
+        self.at = last;
         if self.began.is_none() {
             self.began = last.map(|id| id.to_string());
         }
