@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Backend, Daemon, Head, Node, Peer, Stream, eventually, holds_for, request, start};
+use crate::harness::{
+    Backend, Daemon, Head, Node, Peer, Redis, Stream, eventually, holds_for, request, start,
+};
 
 fn route(more: &str) -> String {
     format!(
@@ -308,4 +310,23 @@ async fn a_publish_to_a_topic_of_the_route_makes_it_ask_at_once() {
     let now = again.data(1).await;
     daemon.publish(&json!({ "topic": "order:1", "data": 1 })).await;
     assert_ne!(again.data(1).await, now);
+}
+
+#[tokio::test]
+async fn a_publish_on_one_instance_makes_each_that_hears_it_ask() {
+    let (node, redis) = (Node::start(COUNTS).await, Redis::start().await);
+    let config = node.config(&[rarely("/status", "refresh_on = [\"status\"]\n"), redis.section()].concat());
+    let (one, two) = (start(&config).await, start(&config).await);
+    let mut streams = [events_of(&one, "/status").await, events_of(&two, "/status").await];
+    let mut first = Vec::new();
+    for stream in &mut streams {
+        first.extend(stream.data(1).await);
+    }
+    assert_eq!(first, ["/status 1", "/status 2"], "each asks for itself");
+    one.publish(&json!({ "topic": "status", "data": 1, "ephemeral": true })).await;
+    let mut next = [streams[0].data(1).await, streams[1].data(1).await].concat();
+    next.sort_unstable();
+    assert_eq!(next, ["/status 3", "/status 4"]);
+    assert_eq!(call(&two, "/status").await, json!({ "asked": 1 }), "of the instance that is asked");
+    assert_eq!(streams[1].data(1).await, ["/status 5"]);
 }
