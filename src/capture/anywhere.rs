@@ -90,7 +90,8 @@ impl Recordings {
         if here.is_some_and(is_sure) {
             return Ok(None);
         }
-        in_time(store, if here.is_some() { BRIEFLY } else { PATIENCE }, store.look(name)).await
+        let can_wait = here.is_none() && store.answers();
+        in_time(store, if can_wait { PATIENCE } else { BRIEFLY }, store.look(name)).await
     }
 
     /// Sees that a copy can be read here.

@@ -1,10 +1,12 @@
 //! `[[capture]]`: answers that stream, readers who are cut off and come back, and a backend that is asked once.
 
+mod away;
 mod changes;
 mod clients;
 mod instances;
 mod owners;
 mod requests;
+mod roaming;
 mod ways;
 
 use crate::harness::{Answer, Backend, Daemon, Head, Peer, request};

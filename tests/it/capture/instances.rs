@@ -5,20 +5,20 @@ use std::time::Duration;
 use super::ways::{TEXT, answer, read_chunks};
 use super::{END, GET, STREAMS, post};
 use crate::harness::{
-    Answer, Backend, Cluster, Daemon, Head, Peer, Redis, eventually, holds_for, request, start, within_time,
+    Answer, Backend, Cluster, Daemon, Head, Peer, Redis, eventually, holds_for, request, start,
 };
 
 /// Two daemons with one backend and one Redis.
-struct Shared {
-    redis: Redis,
-    backend: Backend,
-    a: Daemon,
-    b: Daemon,
+pub(super) struct Shared {
+    pub(super) redis: Redis,
+    pub(super) backend: Backend,
+    pub(super) a: Daemon,
+    pub(super) b: Daemon,
 }
 
 impl Shared {
     /// With one `[[capture]]` of `/chat`.
-    async fn start(keys: &str) -> Self {
+    pub(super) async fn start(keys: &str) -> Self {
         let redis = Redis::start().await;
         let section = redis.section();
         let (backend, a, b) = daemons(&[&section, &section], keys).await;
@@ -26,26 +26,26 @@ impl Shared {
     }
 
     /// A client of the first instance that has asked, and the backend's side of it.
-    async fn ask(&self, request: &str) -> (Peer, Peer, Head) {
+    pub(super) async fn ask(&self, request: &str) -> (Peer, Peer, Head) {
         let client = Peer::send_to(self.a.public, request).await;
         let (at, head) = self.backend.request().await;
         (client, at, head)
     }
 
     /// A GET of the second one.
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         request(self.b.public, "GET", path, &[], b"").await
     }
 
     /// An open reader at the second one, behind its answer's head.
-    async fn read(&self, path: &str) -> Peer {
+    pub(super) async fn read(&self, path: &str) -> Peer {
         let mut reader = Peer::send_to(self.b.public, ask_for(path)).await;
         assert_eq!(reader.head().await.status(), 200, "{path}");
         reader
     }
 }
 
-async fn daemons(sections: &[&str; 2], keys: &str) -> (Backend, Daemon, Daemon) {
+pub(super) async fn daemons(sections: &[&str; 2], keys: &str) -> (Backend, Daemon, Daemon) {
     let backend = Backend::start().await;
     let config = |section: &str| {
         backend.config(&format!("{section}[redis.stream]\n\n[[capture]]\npath = \"/chat\"\n{keys}"))
@@ -56,16 +56,16 @@ async fn daemons(sections: &[&str; 2], keys: &str) -> (Backend, Daemon, Daemon) 
 }
 
 /// A GET over a connection that ends with its answer.
-fn ask_for(path: &str) -> String {
+pub(super) fn ask_for(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
 }
 
-fn id_of(head: &Head) -> String {
+pub(super) fn id_of(head: &Head) -> String {
     head.get("sidestream-stream").expect("its id").to_owned()
 }
 
 /// Waits until Redis has the end of the answer.
-async fn is_shared(redis: &Redis, id: &str, state: &str) {
+pub(super) async fn is_shared(redis: &Redis, id: &str, state: &str) {
     let key = format!("sidestream:capture:{{sidestream:log}}:answer:{id}");
     eventually("Redis has the whole answer", async || {
         let found: Option<String> = redis.command(&["HGET", &key, "state"]).await;
@@ -75,7 +75,7 @@ async fn is_shared(redis: &Redis, id: &str, state: &str) {
 }
 
 /// Waits until Redis has so many bytes of the answer.
-async fn has_bytes(redis: &Redis, id: &str, bytes: usize) {
+pub(super) async fn has_bytes(redis: &Redis, id: &str, bytes: usize) {
     let key = format!("sidestream:capture:{{sidestream:log}}:answer:{id}");
     eventually("Redis has what there is of the answer", async || {
         let found: Option<usize> = redis.command(&["HGET", &key, "end"]).await;
@@ -236,31 +236,6 @@ async fn a_stop_through_another_instance_cancels_at_the_backend() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_instance_is_killed_ends_as_one_that_broke_off() {
-    let test = Shared::start("identity = [\"{query.of}\"]\n").await;
-    let ask = "GET /chat?of=1 HTTP/1.1\r\nhost: a\r\n\r\n";
-    let (mut client, mut at, _) = test.ask(ask).await;
-    at.send(answer(&["data: grü"])).await;
-    let id = id_of(&client.head().await);
-    client.chunks(10).await;
-    let mut other = test.read(&format!("/chat?stream={id}")).await;
-    assert_eq!(other.chunks(10).await, "data: grü");
-    test.a.signal("KILL");
-    let rest = within_time(Duration::from_secs(12), "the reader is cut off", other.rest_bytes()).await;
-    assert!(rest.is_empty(), "{rest:?}");
-    // Who comes later gets as much, and the same end.
-    let mut later = test.read(&format!("/chat?stream={id}")).await;
-    assert_eq!(read_chunks(&mut later).await, ("data: grü".as_bytes().to_vec(), false));
-    drop(at);
-    // What was under way is not any more: it is asked for anew.
-    let mut next = Peer::send_to(test.b.public, ask).await;
-    let (mut at, _) = test.backend.request().await;
-    at.send(answer(&["data: 2\n\n"]) + END).await;
-    assert_ne!(id_of(&next.head().await), id);
-    assert_eq!(next.chunks(9).await, "data: 2\n\n");
-}
-
-#[tokio::test]
 async fn an_answer_stays_with_redis_when_its_instance_stops() {
     let test = Shared::start("").await;
     let (mut client, mut at, _) = test.ask(GET).await;
@@ -352,85 +327,6 @@ async fn a_name_is_the_newest_answers_whichever_instance_began_it() {
         assert_eq!(id_of(&tab.head().await), id);
     }
     assert_eq!(test.a.metric("sidestream_captures", &[]).await, 1.0, "what is read of others is not held");
-}
-
-#[tokio::test]
-async fn an_answer_goes_on_for_its_reader_without_redis_and_is_there_again_when_redis_is() {
-    let mut test = Shared::start("").await;
-    let (mut client, mut at, _) = test.ask(GET).await;
-    at.send(answer(&["data: 1\n\n"])).await;
-    let id = id_of(&client.head().await);
-    assert_eq!(client.chunks(9).await, "data: 1\n\n");
-    has_bytes(&test.redis, &id, 9).await;
-    test.redis.kill().await;
-    for n in 0..50 {
-        let text = format!("data: {n} ü\n\n");
-        at.send_chunk(&text).await;
-        assert_eq!(client.chunks(text.len()).await, text);
-    }
-    let path = format!("/chat?stream={id}");
-    let unknown = test.get(&path).await;
-    assert_eq!((unknown.status, unknown.header("retry-after")), (503, "1"));
-    // Where it is held it is there all the same.
-    let mut own = Peer::send_to(test.a.public, ask_for(&path)).await;
-    assert_eq!(own.head().await.status(), 200);
-    // So are answers that begin now.
-    let (mut next, mut at_next, _) = test.ask(GET).await;
-    at_next.send(answer(&["data: 3\n\n"])).await;
-    let next_id = id_of(&next.head().await);
-    test.redis.start_again().await;
-    let texts: String = (0..50).map(|n| format!("data: {n} ü\n\n")).collect();
-    let whole = format!("data: 1\n\n{texts}");
-    let mut other = eventually("the other instance has it again", async || {
-        let ask = ask_for(&path);
-        let mut other = Peer::send_to(test.b.public, ask).await;
-        (other.head().await.status() == 200).then_some(other)
-    })
-    .await;
-    assert_eq!(other.chunks(whole.len()).await, whole);
-    at.send_chunk("data: last\n\n").await;
-    at.send(END).await;
-    assert_eq!(other.chunks(12).await, "data: last\n\n");
-    assert_eq!(other.chunk().await, "");
-    at_next.send(END).await;
-    is_shared(&test.redis, &next_id, "complete").await;
-    assert_eq!(test.get(&format!("/chat?stream={next_id}")).await.body, "data: 3\n\n");
-}
-
-#[tokio::test]
-async fn a_redis_that_stands_still_keeps_no_first_reader_waiting() {
-    let test = Shared::start("identity = [\"{query.of}\"]\n").await;
-    let (mut early, mut at_early, _) = test.ask(GET).await;
-    at_early.send(answer(&["data: 1\n\n"])).await;
-    let mut other = test.read(&format!("/chat?stream={}", id_of(&early.head().await))).await;
-    assert_eq!(other.chunks(9).await, "data: 1\n\n");
-    test.redis.freeze();
-    let mut slowest = Duration::ZERO;
-    for n in 0..5 {
-        let begun = std::time::Instant::now();
-        let (mut client, mut at, _) =
-            test.ask(&format!("GET /chat?of={n} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        at.send(answer(&["data: 1\n\n"])).await;
-        client.head().await;
-        client.chunks(9).await;
-        if n > 0 {
-            // The first one has found out.
-            slowest = slowest.max(begun.elapsed());
-        }
-        let text = format!("data: {}\n\n", "x".repeat(1000));
-        for _ in 0..200 {
-            at.send_chunk(&text).await;
-            assert_eq!(client.chunks(text.len()).await, text);
-        }
-        at.send(END).await;
-        assert_eq!(client.chunk().await, "");
-    }
-    // A reader elsewhere does not wait for ever.
-    assert!(other.rest_bytes().await.is_empty());
-    at_early.send_chunk("data: 2\n\n").await;
-    assert_eq!(early.chunks(18).await, "data: 1\n\ndata: 2\n\n");
-    test.redis.thaw();
-    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
 }
 
 #[tokio::test]
