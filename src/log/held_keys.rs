@@ -11,7 +11,7 @@ pub(super) const AT_ONCE: usize = if cfg!(test) { 7 } else { 2048 };
 /// Keys, for a look at many entries.
 pub(super) struct HeldKeys<'a> {
     others: HashSet<&'a Key>,
-    patterns: Vec<&'a Pattern>,
+    pub(super) patterns: Vec<&'a Pattern>,
 }
 
 impl<'a> HeldKeys<'a> {

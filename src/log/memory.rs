@@ -148,6 +148,13 @@ impl Log {
         self.keeps_sources.store(true, Ordering::Relaxed);
     }
 
+    /// From now on topics are kept in their order, for streams that hold patterns.
+    pub fn order_topics(&self) {
+        let mut state = self.lock();
+        let Store { topics, index, .. } = &mut state.store;
+        topics.begin(index.keys());
+    }
+
     pub(super) fn keeps_sources(&self) -> bool {
         self.keeps_sources.load(Ordering::Relaxed)
     }

@@ -32,6 +32,7 @@ mod store;
 mod take_back;
 mod taken;
 mod topic_edit;
+mod topic_order;
 mod waiting;
 mod watched;
 mod watching;

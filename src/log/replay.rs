@@ -1,7 +1,8 @@
 //! What the store holds for a subscriber: read forwards for a replay, counted, or read backwards for a history.
 //!
-//! A holder of topics finds its entries by the index. For one that holds patterns, too, the entries are looked through
-//! one by one, so that nothing need be kept for patterns: a part of them at a time, as the lock is held meanwhile.
+//! A holder of topics finds its entries by the index, and so does a holder of patterns that match few of the topics
+//! that are kept. Where they match many, the entries are looked through one by one: a part of them at a time, as the
+//! lock is held meanwhile.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +13,23 @@ use crate::log::entry::{Entry, Replay, Reset};
 use crate::log::held_keys::{AT_ONCE, HeldKeys};
 use crate::log::position::{Cursor, Position};
 use crate::log::store::Store;
+use crate::log::topic_order::merged;
 
 /// A part of what is counted, or looked for.
 pub(super) struct Part<T> {
     pub(super) found: T,
     /// Where to go on; None when all is looked through.
     pub(super) rest: Option<Position>,
+}
+
+/// How the entries for a holder of keys are found.
+enum Search<'a> {
+    /// In the lists of its keys.
+    Listed(&'a [Key]),
+    /// In those of its keys and of the topics that its patterns match: these are few.
+    Matched(&'a [Key], Vec<Key>),
+    /// By a look at each entry.
+    LookedThrough(HeldKeys<'a>),
 }
 
 impl Store {
@@ -43,12 +55,13 @@ impl Store {
         let change = self.members.next(keys, after).cloned();
         let through = change.as_ref().map_or(self.head, |change| change.position.prev());
         let mut replay = Replay { entries: Vec::new(), through, complete: change.is_none(), change };
-        if let Some(part) = self.part(keys, after).filter(|part| *part < through) {
+        let search = self.search(keys);
+        if let Some(part) = self.part(&search, after).filter(|part| *part < through) {
             replay.stop_at(part);
         }
         let through = replay.through;
         let mut bytes = 0;
-        for entry in self.after(wanted, after, now).take_while(|entry| entry.position <= through) {
+        for entry in self.after(&search, wanted, after, now).take_while(|entry| entry.position <= through) {
             if replay.entries.len() >= max_events || bytes >= max_bytes {
                 replay.stop_at(entry.position.prev());
                 break;
@@ -78,10 +91,11 @@ impl Store {
             let all: Vec<Key> = own.chain(given).collect();
             let change = self.members.next(keys, after);
             let through = change.map_or(self.head, |change| change.position);
-            let part = self.part(&all, after).filter(|part| *part < through);
+            let search = self.search(&all);
+            let part = self.part(&search, after).filter(|part| *part < through);
             let last = part.unwrap_or(through);
             let all = Wanted { keys: &all, ..wanted };
-            let entries = self.after(all, after, now).take_while(|entry| entry.position <= last);
+            let entries = self.after(&search, all, after, now).take_while(|entry| entry.position <= last);
             found += entries.filter(|entry| entry.counts()).take(max - found).count();
             match (change, &mut held) {
                 _ if part.is_some() || found >= max => {
@@ -105,38 +119,45 @@ impl Store {
         self.members.ended.end_of(topic).is_some_and(|end| end <= position)
     }
 
-    /// Where a look from `after` on ends that is for `keys`; None where it need not end before the head.
-    fn part(&self, keys: &[Key], after: Position) -> Option<Position> {
-        if !keys.iter().any(|key| matches!(key, Key::Pattern(_))) {
-            return None;
+    fn search<'a>(&self, keys: &'a [Key]) -> Search<'a> {
+        let Some(held) = HeldKeys::with_patterns(keys) else { return Search::Listed(keys) };
+        match self.topics.matching(&held.patterns) {
+            Some(topics) => Search::Matched(keys, topics),
+            None => Search::LookedThrough(held),
         }
+    }
+
+    /// Where a look from `after` on ends; None where it need not end before the head.
+    fn part(&self, search: &Search<'_>, after: Position) -> Option<Position> {
+        let Search::LookedThrough(_) = search else { return None };
         let from = self.entries.partition_point(|entry| entry.position <= after);
         self.entries.get(from + AT_ONCE).map(|entry| entry.position.prev())
     }
 
-    /// The entries after `after` for a holder of `keys`.
+    /// The entries after `after` for a holder of keys.
     fn after<'a>(
         &'a self,
+        search: &'a Search<'a>,
         wanted: Wanted<'a>,
         after: Position,
         now: Instant,
     ) -> impl Iterator<Item = &'a Arc<Entry>> {
         let keys = wanted.keys;
-        let (indexed, looked_through) = match HeldKeys::with_patterns(keys) {
-            None => (Some(self.indexed(keys, after)), None),
-            Some(held) => {
-                let from = self.entries.partition_point(|entry| entry.position <= after);
-                (
-                    None,
-                    Some(
-                        self.entries
-                            .range(from..)
-                            .filter(move |entry| held.hear(entry, |key| self.lists(key, entry.position))),
-                    ),
-                )
+        let (mut listed, mut matched, mut looked_through) = (None, None, None);
+        match search {
+            Search::Listed(keys) => listed = Some(self.indexed(keys, after)),
+            Search::Matched(keys, topics) => {
+                let lists = keys.iter().chain(topics).filter_map(|key| self.index.get(key));
+                matched = Some(merged(lists, after).map(|place| self.get(place)));
             }
-        };
-        let all = indexed.into_iter().flatten().chain(looked_through.into_iter().flatten());
+            Search::LookedThrough(held) => {
+                let from = self.entries.partition_point(|entry| entry.position <= after);
+                let hears = |entry: &&Arc<Entry>| held.hear(entry, |key| self.lists(key, entry.position));
+                looked_through = Some(self.entries.range(from..).filter(hears));
+            }
+        }
+        let all = listed.into_iter().flatten().chain(matched.into_iter().flatten());
+        let all = all.chain(looked_through.into_iter().flatten());
         all.filter(move |entry| entry.is_for(keys, now) && wanted.takes(entry))
     }
 
@@ -183,7 +204,8 @@ impl Store {
             }
             found < count
         };
-        if let Some(held) = HeldKeys::with_patterns(keys) {
+        let search = self.search(keys);
+        if let Search::LookedThrough(held) = &search {
             let from = self.entries.partition_point(|entry| entry.position <= until);
             let down_to = from.saturating_sub(AT_ONCE);
             let looked = self.entries.range(down_to..from).rev();
@@ -192,8 +214,10 @@ impl Store {
                 .all(|entry| take(entry));
             rest = down_to.checked_sub(1).filter(|_| !enough).map(|next| self.entries[next].position);
         } else {
+            let matched = if let Search::Matched(_, topics) = &search { &topics[..] } else { &[] };
             let mut lists: Vec<_> = keys
                 .iter()
+                .chain(matched)
                 .filter_map(|key| self.index.get(key))
                 .map(|places| places.iter().rev().copied().peekable())
                 .collect();

@@ -16,6 +16,7 @@ use crate::log::source::EventSource;
 use crate::log::state::KeyedState;
 use crate::log::taken::{Retraction, TakenIds};
 use crate::log::topic_edit::{AppliedEdit, BadEdit, EditBy, TopicEdit};
+use crate::log::topic_order::TopicOrder;
 use crate::trace::TraceContext;
 
 /// How much the store keeps. Whatever is met first trims.
@@ -44,6 +45,8 @@ pub(super) struct Store {
     pub(super) entries: VecDeque<Arc<Entry>>,
     /// The positions of each key's stored entries, oldest first.
     pub(super) index: HashMap<Key, VecDeque<Position>>,
+    /// The topics among them.
+    pub(super) topics: TopicOrder,
     /// The newest stored entry of each coalescing key and audience.
     pub(super) newest: HashMap<(Box<str>, Audience), Arc<Entry>>,
     pub(super) bytes: usize,
@@ -72,6 +75,7 @@ impl Store {
             tag,
             entries: VecDeque::new(),
             index: HashMap::new(),
+            topics: TopicOrder::default(),
             newest: HashMap::new(),
             bytes: 0,
             state: None,
@@ -89,6 +93,7 @@ impl Store {
     pub(super) fn begin_anew(&mut self, origin: EventId, why: Reset) {
         self.entries.clear();
         self.index.clear();
+        self.topics.clear();
         self.newest.clear();
         self.bytes = 0;
         self.taken = TakenIds::default();
@@ -174,6 +179,9 @@ impl Store {
             }
             for key in entry.audience.keys() {
                 let places = self.index.entry_ref(key).or_default();
+                if places.is_empty() {
+                    self.topics.add(key);
+                }
                 // The same key may be named twice in one audience.
                 if places.back() != Some(&self.head) {
                     places.push_back(self.head);
@@ -249,6 +257,7 @@ impl Store {
                 }
                 if places.is_empty() {
                     self.index.remove(key);
+                    self.topics.remove(key);
                 } else if places.capacity() > 32 && places.len() < places.capacity() / 4 {
                     places.shrink_to(places.len() * 2);
                 }

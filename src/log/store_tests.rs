@@ -254,7 +254,12 @@ fn any_schedule_replays_what_a_plain_list_would() {
         };
         let (mut store, mut clock) = store(20, usize::MAX, 60);
         let mut all: Vec<(Arc<Entry>, Vec<Key>)> = Vec::new();
-        for _ in 0..300 {
+        for step in 0..300 {
+            // From the beginning, from some time on, or never.
+            if step == seed % 3 * 150 {
+                let Store { topics, index, .. } = &mut store;
+                topics.begin(index.keys());
+            }
             clock.ms += random(8);
             let keys: Vec<Key> = (0..=random(2)).map(|_| topic(&random(4).to_string())).collect();
             let coalesce = (random(4) == 0).then(|| Box::from(random(2).to_string()));
@@ -306,6 +311,32 @@ fn any_schedule_replays_what_a_plain_list_would() {
             }
         }
     }
+}
+
+#[test]
+fn a_pattern_that_matches_few_topics_is_served_without_a_look_at_the_other_entries() {
+    let (mut store, clock) = store(1000, usize::MAX, 60);
+    let places = |store: &Store, pattern: &str| {
+        let keys = [Key::Pattern(Pattern::parse(pattern).unwrap())];
+        let replay = store.replay(&keys, Position(0), 100, usize::MAX, clock.now()).unwrap();
+        let counted = store.count(&keys, Position(0), 100, clock.now());
+        assert_eq!(counted.rest.is_none(), replay.complete, "{pattern}");
+        let places: Vec<u64> = replay.entries.iter().map(|entry| entry.position.0).collect();
+        (places, replay.complete)
+    };
+    store.topics.begin(std::iter::empty());
+    for n in 0..50 {
+        push(&mut store, &clock, &[topic(&format!("other:{n}"))], "x");
+        if n % 20 == 0 {
+            push(&mut store, &clock, &[topic(&format!("room:{}", n % 2)), topic("room:both")], "x");
+        }
+    }
+    assert_eq!(places(&store, "room:*"), (vec![2, 23, 44], true));
+    assert_eq!(places(&store, "room:b*"), (vec![2, 23, 44], true));
+    assert_eq!(places(&store, "room:7*"), (vec![], true));
+    // Too many to be looked at one by one: a part of the entries at a time.
+    assert_eq!(places(&store, "other:*"), (vec![1, 3, 4, 5, 6, 7], false));
+    assert_eq!(places(&store, "o*:77"), (vec![], false));
 }
 
 #[test]

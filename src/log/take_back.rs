@@ -335,6 +335,7 @@ impl Store {
         let outlived: Vec<_> = outlived.cloned().collect();
         let mut count = outlived.len();
         outlived.iter().for_each(|entry| self.forget_newest(entry));
+        self.topics.remove(key);
         for place in self.index.remove(key).unwrap_or_default() {
             let entry = Arc::clone(self.get(place));
             count += usize::from(entry.retracts.is_none());
@@ -384,6 +385,7 @@ impl Store {
             }
             if places.is_empty() {
                 self.index.remove(key);
+                self.topics.remove(key);
             }
         }
         self.forget_state(&entry);

@@ -108,6 +108,11 @@ impl Routes {
         self.tell_presence
     }
 
+    /// Whether a `*` in a topic stands for any text in one of them.
+    pub(super) fn have_patterns(&self) -> bool {
+        self.all.iter().any(|settled| settled.patterns)
+    }
+
     /// Whether streams of one of them need more of an event than what a log of this form has rendered.
     pub(super) fn need_sources(&self, log: EventFormat) -> bool {
         self.all.iter().any(|settled| settled.look.needs_sources(log))

@@ -94,6 +94,9 @@ impl Streams {
         if routes.need_sources(log.format()) {
             log.keep_sources();
         }
+        if routes.have_patterns() {
+            log.order_topics();
+        }
         Self {
             routes,
             meta: MetaBounds::new(settings.limits, settings.auth),
