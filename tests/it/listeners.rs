@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::harness::{
     Authority, Backend, Daemon, Finished, FrontServer, H2, KEY, Managed, Node, Peer, Shell, Stream,
-    connect_unix, eventually, request, within,
+    connect_unix, eventually, request, successors, within,
 };
 
 const GET: &str = "GET /page HTTP/1.1\r\nhost: shop.example\r\n\r\n";
@@ -217,38 +215,16 @@ async fn a_successor_takes_the_path_over_and_no_connection_is_refused() {
     let (_folder, path) = socket();
     let app = Node::start("const server = http.createServer((req, res) => res.end('page'));").await;
     let config = app.config("public.reuse_port = true\ndrain.window = \"200ms\"\n");
-    let mut daemon = daemon_at(&path, &config).await;
-    let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let asking = tokio::spawn({
-        let (path, over, answered) = (path.clone(), Arc::clone(&over), Arc::clone(&answered));
+    let asked = path.clone();
+    let ask = move || {
+        let path = asked.clone();
         async move {
-            while !over.load(Ordering::Relaxed) {
-                // A connection that is refused, or ends without an answer, ends the test here.
-                let mut client = Peer::new(connect_unix(&path));
-                client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
-                assert_eq!(client.head().await.status(), 200);
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
+            let mut client = Peer::new(connect_unix(&path));
+            client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+            assert_eq!(client.head().await.status(), 200);
         }
-    });
-    let some_more = async || {
-        let before = answered.load(Ordering::Relaxed);
-        eventually("requests are answered", async || {
-            (answered.load(Ordering::Relaxed) > before + 100).then_some(())
-        })
-        .await;
     };
-    some_more().await;
-    for _ in 0..3 {
-        let successor = daemon_at(&path, &config).await;
-        some_more().await;
-        daemon.signal("TERM");
-        assert!(daemon.ended().await.success());
-        some_more().await;
-        daemon = successor;
-    }
-    over.store(true, Ordering::Relaxed);
-    within("the last answer", asking).await.expect("nobody was refused");
+    let mut daemon = successors(async || daemon_at(&path, &config).await, 1, ask).await;
     daemon.signal("TERM");
     assert!(daemon.ended().await.success());
     assert!(!path.exists());

@@ -1,14 +1,11 @@
 //! A successor that is started at the same port, and takes over when the first one stops: `public.reuse_port`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use tokio::task::JoinSet;
 
-use crate::harness::{Daemon, Node, eventually, eventually_within, request, within_time};
+use crate::harness::{Daemon, Node, eventually_within, request, successors};
 
 /// A port that stays ours, at which nobody listens yet.
 fn port() -> (Socket, SocketAddr) {
@@ -28,41 +25,10 @@ async fn a_successor_takes_over_and_no_connection_is_refused_or_reset() {
         format!("public.backend = \"{}\"\npublic.reuse_port = true\ndrain.window = \"200ms\"\n", app.url);
     let listen = address.to_string();
     let environment = [("SIDESTREAM_PUBLIC_LISTEN", listen.as_str())];
-    let mut daemon = Daemon::start_with(&config, &environment).await;
-    let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut asking = JoinSet::new();
-    for _ in 0..8 {
-        let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
-        asking.spawn(async move {
-            while !over.load(Ordering::Relaxed) {
-                // A connection that is refused or reset ends the test here.
-                let answer = request(address, "GET", "/", &[("connection", "close")], b"").await;
-                assert_eq!((answer.status, answer.text().as_str()), (200, "page"));
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-    let some_more = async || {
-        let before = answered.load(Ordering::Relaxed);
-        eventually("requests are answered", async || {
-            (answered.load(Ordering::Relaxed) > before + 200).then_some(())
-        })
-        .await;
-    };
-    some_more().await;
-    for _ in 0..3 {
-        let successor = Daemon::start_with(&config, &environment).await;
-        some_more().await;
-        daemon.signal("TERM");
-        assert!(daemon.ended().await.success());
-        some_more().await;
-        daemon = successor;
-    }
-    over.store(true, Ordering::Relaxed);
-    within_time(Duration::from_secs(20), "the last answers", async {
-        while let Some(ended) = asking.join_next().await {
-            ended.expect("nobody was refused or reset");
-        }
+    let start = async || Daemon::start_with(&config, &environment).await;
+    successors(start, 8, move || async move {
+        let answer = request(address, "GET", "/", &[("connection", "close")], b"").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "page"));
     })
     .await;
 }

@@ -15,6 +15,7 @@ mod redis_group;
 mod session_app;
 mod shell;
 mod sse;
+mod successors;
 mod tls;
 mod token;
 mod waiting;
@@ -35,6 +36,7 @@ pub(crate) use redis_group::{Cluster, Sentinels, TlsSentinel};
 pub(crate) use session_app::SessionApp;
 pub(crate) use shell::{Finished, Shell};
 pub(crate) use sse::{Block, Stream};
+pub(crate) use successors::successors;
 pub(crate) use tls::Authority;
 pub(crate) use token::{SECRET, token, token_of};
 pub(crate) use waiting::{
