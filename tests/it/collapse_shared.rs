@@ -313,6 +313,25 @@ async fn streams_stay_while_redis_is_away_and_go_on_behind_the_last_event() {
 }
 
 #[tokio::test]
+async fn a_stream_without_ids_is_read_on_when_redis_is_back_before_the_lease_is_over() {
+    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let backend = Backend::start().await;
+    let config = config(&redis.section(), &backend.url, "").replace("\"1s\"", "\"40s\"");
+    let [one, two] = [start(&config).await, start(&config).await];
+    let (mut first, mut second, mut app) = both(&one, &two, &backend).await;
+    app.send("data: 1\n\n").await;
+    assert_eq!(second.data(1).await, ["1"]);
+    redis.kill().await;
+    app.send("data: 2\n\n").await;
+    one.logged("cannot reach Redis for streams of the application").await;
+    redis.start_again().await;
+    app.send("data: 3\n\n").await;
+    assert_eq!(first.data(3).await, ["1", "2", "3"]);
+    assert_eq!(second.data(2).await, ["2", "3"]);
+    assert!(!backend.is_asked().await);
+}
+
+#[tokio::test]
 async fn an_instance_that_lost_the_lease_in_its_sleep_appends_nothing_more() {
     let (redis, backend) = (Redis::start().await, Backend::start().await);
     let [one, two] = instances(&redis, &backend.url, "").await;
