@@ -212,6 +212,7 @@ async fn a_stop_through_another_instance_cancels_at_the_backend() {
         at.send(answer(&["data: 1\n\n"])).await;
         let id = id_of(&client.head().await);
         client.chunks(9).await;
+        has_bytes(&test.redis, &id, 9).await;
         let mut other = test.read("/chat/c/stream").await;
         assert_eq!(other.chunks(9).await, "data: 1\n\n");
         if by_operator {
