@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 use crate::harness::{
     Backend, Block, Cluster, Daemon, Head, Node, Peer, Redis, Stream, eventually, ready, repository, start,
@@ -251,8 +252,11 @@ async fn clients_of_an_instance_that_follows_wait_for_what_the_application_says_
     for (said, status) in [(no, 404), (STREAM, 200)] {
         let (redis, backend) = (Redis::start().await, Backend::start().await);
         let [one, two] = instances(&redis, &backend.url, "").await;
+        // It has the lease once the application is asked, and not before.
+        let one_reads = Notify::new();
         let app = async {
             let (mut app, _) = backend.request().await;
+            one_reads.notify_one();
             follows(&two).await;
             app.send(said).await;
             if status == 200 {
@@ -268,10 +272,7 @@ async fn clients_of_an_instance_that_follows_wait_for_what_the_application_says_
         let reads_and_follows = async {
             let first = open(&one, &[]);
             let second = async {
-                eventually("the first one reads", async || {
-                    (one.metric("sidestream_upstreams_open", &[]).await == 1.0).then_some(())
-                })
-                .await;
+                one_reads.notified().await;
                 open(&two, &[]).await
             };
             tokio::join!(first, second)
