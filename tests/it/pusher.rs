@@ -197,7 +197,7 @@ async fn channels_of_all_instances_are_told_or_none_are() {
     };
     eventually("both instances are counted", both_answer).await;
     // An instance that is there and does not answer.
-    two.signal("STOP");
+    two.freeze().await;
     let (status, said) = signed_get(&one, asked, query).await;
     assert_eq!(status, 503, "{said}");
     let (status, said) = signed_get(&one, "/apps/123456/channels/presence-room", "").await;

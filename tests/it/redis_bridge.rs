@@ -138,7 +138,7 @@ async fn a_paused_leader_that_wakes_up_appends_nothing() {
         let paused = leader(&daemons).await;
         let other = &daemons[1 - paused];
         let mut stream = listening(other, "/events?topic=a").await;
-        daemons[paused].signal("STOP");
+        daemons[paused].freeze().await;
         // Alike, so that their data does not tell them apart.
         for _ in 0..100 {
             redis.publish("chat:x", "tick").await;

@@ -270,6 +270,19 @@ impl Daemon {
         assert!(status.expect("kill(1)").success());
     }
 
+    /// Stops all its threads where they are, until it gets a CONT.
+    pub(crate) async fn freeze(&self) {
+        self.signal("STOP");
+        eventually("it stands still", async || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux");
+            let stat = |task: std::io::Result<std::fs::DirEntry>| {
+                std::fs::read_to_string(task.expect("a task").path().join("stat")).unwrap_or_default()
+            };
+            tasks.map(stat).all(|stat| stat.contains(") T ")).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         within("the daemon ends", self.child.wait()).await.expect("its status")
