@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::instances::{Shared, ask_for, daemons, has_bytes, id_of, is_shared};
+use super::instances::{Shared, ask_for, daemons, has_bytes, id_of, is_known, is_shared};
 use super::ways::{answer, read_chunks};
 use super::{END, GET};
 use crate::harness::{Peer, Redis, eventually, log_lines, request, within_time};
@@ -168,6 +168,7 @@ async fn the_rights_that_are_documented_are_enough_and_without_them_an_answer_is
         assert_eq!(client.chunks(9).await, "data: 1\n\n");
         let path = format!("/chat?stream={id}");
         if allowed {
+            is_known(&redis, &id).await;
             let mut other = Peer::send_to(b.public, ask_for(&path)).await;
             assert_eq!(other.head().await.status(), 200);
             assert_eq!(other.chunks(9).await, "data: 1\n\n");

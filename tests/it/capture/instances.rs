@@ -37,8 +37,11 @@ impl Shared {
         request(self.b.public, "GET", path, &[], b"").await
     }
 
-    /// An open reader at the second one, behind its answer's head.
+    /// An open reader at the second one, behind its answer's head. It comes when Redis knows the answer.
     pub(super) async fn read(&self, path: &str) -> Peer {
+        if let Some(id) = path.strip_prefix("/chat?stream=") {
+            is_known(&self.redis, id.split('&').next().unwrap_or(id)).await;
+        }
         let mut reader = Peer::send_to(self.b.public, ask_for(path)).await;
         assert_eq!(reader.head().await.status(), 200, "{path}");
         reader
@@ -70,6 +73,15 @@ pub(super) async fn is_shared(redis: &Redis, id: &str, state: &str) {
     eventually("Redis has the whole answer", async || {
         let found: Option<String> = redis.command(&["HGET", &key, "state"]).await;
         (found.as_deref() == Some(state)).then_some(())
+    })
+    .await;
+}
+
+/// Waits until Redis knows the answer.
+pub(super) async fn is_known(redis: &Redis, id: &str) {
+    let key = format!("sidestream:capture:{{sidestream:log}}:answer:{id}");
+    eventually("Redis knows the answer", async || {
+        redis.command::<bool>(&["EXISTS", &key]).await.then_some(())
     })
     .await;
 }
@@ -286,6 +298,7 @@ async fn an_id_opens_nothing_to_others_on_any_instance_and_no_secret_is_in_redis
     let head = client.head().await;
     assert_eq!(head.get("set-cookie"), Some("t=planted-set"));
     client.chunks(9).await;
+    has_bytes(&test.redis, &id_of(&head), 9).await;
     let by_id = format!("/chat?stream={}", id_of(&head));
     let own = [("cookie", "s=planted-cookie"), ("authorization", "Bearer planted-token")];
     for path in [by_id.as_str(), "/chat/planted-name/stream"] {
