@@ -219,6 +219,7 @@ impl Subscriber {
     }
 
     /// Writes one entry to a sink that is at the boundary of a frame: the common case, in few steps.
+    #[inline]
     pub(super) fn write_entry(
         &mut self,
         entry: Outgoing<'_>,

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::compare::{Bench, Contender, Outcome, until_gone};
-use super::steady::{SIZE, Traffic, paced_at};
+use super::steady::{Traffic, paced_at};
 use crate::figure::{Bound, Rule, Spec};
 use crate::load::{Load, Plan};
 use crate::peers::{Running, Server, Setup};
@@ -19,13 +19,7 @@ const PUBLISHED: &str = "published";
 const AT_ONCE: usize = 50;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
-    let traffic = Traffic {
-        streams: bench.size(1000, 100),
-        rate: 100.0,
-        size: SIZE,
-        warm_up: bench.seconds(2, 1),
-        time: bench.seconds(20, 2),
-    };
+    let traffic = Traffic::steady(bench, 20);
     let silent = bench.size(10_000, 500);
     let as_published = Rule {
         subject: COLLAPSED,

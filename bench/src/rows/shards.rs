@@ -1,7 +1,7 @@
 //! Two shards on two cores against one on one. The load shares a core with one of the two.
 
 use super::compare::{Bench, Contender, Outcome};
-use super::steady::{SIZE, Traffic, paced};
+use super::steady::{Traffic, paced};
 use crate::figure::{Bound, Rule, Spec};
 use crate::peers::Server;
 use crate::report::grouped;
@@ -10,13 +10,7 @@ const ONE: &str = "one shard";
 const TWO: &str = "two shards";
 
 pub(super) fn run(bench: &Bench) -> Outcome {
-    let traffic = Traffic {
-        streams: bench.size(1000, 100),
-        rate: 100.0,
-        size: SIZE,
-        warm_up: bench.seconds(2, 1),
-        time: bench.seconds(10, 2),
-    };
+    let traffic = Traffic::steady(bench, 10);
     let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
     let specs = vec![Spec {
         what: format!("two shards on two cores, {at}: CPU a delivery"),

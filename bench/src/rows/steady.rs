@@ -25,14 +25,21 @@ pub(super) struct Traffic {
     pub(super) time: Duration,
 }
 
+impl Traffic {
+    /// For so many seconds.
+    pub(super) fn steady(bench: &Bench, seconds: u64) -> Self {
+        Self {
+            streams: bench.size(1000, 100),
+            rate: 100.0,
+            size: SIZE,
+            warm_up: bench.seconds(2, 1),
+            time: bench.seconds(seconds, 2),
+        }
+    }
+}
+
 pub(super) fn run(bench: &Bench) -> Outcome {
-    let traffic = Traffic {
-        streams: bench.size(1000, 100),
-        rate: 100.0,
-        size: SIZE,
-        warm_up: bench.seconds(2, 1),
-        time: bench.seconds(10, 2),
-    };
+    let traffic = Traffic::steady(bench, 10);
     let at = format!("{} streams × {} events/s", grouped(traffic.streams as u64), traffic.rate);
     let bare = |must, aim| Rule {
         subject: "sidestream",

@@ -3,6 +3,7 @@
 //! Both wait for the client, so they run in the connection's own task, under a time limit of the caller's.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,10 +14,13 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tracing::debug;
 
 use crate::server::net::client_socket::ClientSocket;
+use crate::telemetry::TLS_FAILED;
 
 /// Which HTTP a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +70,31 @@ pub(in crate::server) async fn sniff(
     }
 }
 
-/// Performs the TLS handshake. An error is the client's or the network's.
+/// Performs the TLS handshake, which may take as long as `patience`. One that comes to nothing is counted: it is the
+/// client's doing, or the network's.
 pub(in crate::server) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    config: Arc<ServerConfig>,
+    socket: S,
+    patience: Duration,
+    peer: SocketAddr,
+) -> Option<(TlsStream<S>, Protocol)> {
+    let reason = match timeout(patience, shake(config, socket)).await {
+        Ok(Ok(shaken)) => return Some(shaken),
+        Ok(Err(error)) => {
+            let reason = failure_label(&error);
+            debug!(%peer, reason, %error, "TLS handshake failed");
+            reason
+        }
+        Err(_) => {
+            debug!(%peer, reason = "timeout", "TLS handshake failed");
+            "timeout"
+        }
+    };
+    metrics::counter!(TLS_FAILED, "reason" => reason).increment(1);
+    None
+}
+
+async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ServerConfig>,
     socket: S,
 ) -> io::Result<(TlsStream<S>, Protocol)> {
@@ -82,7 +109,7 @@ pub(in crate::server) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The metric's label of a failed handshake.
-pub(in crate::server) fn failure_label(error: &io::Error) -> &'static str {
+fn failure_label(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => "not_tls",
         Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",

@@ -164,28 +164,18 @@ impl PublicListener {
         let patience = HANDSHAKE.min(transport.http1.head_timeout);
         let shaken = tokio::select! {
             biased;
-            shaken = timeout(patience, accept::handshake(certificate.get(), socket)) => shaken,
+            shaken = accept::handshake(certificate.get(), socket, patience, peer) => shaken,
             () = self.too_late() => return,
         };
-        let reason = match shaken {
-            Ok(Ok((io, Protocol::Http1))) => {
+        match shaken {
+            Some((io, Protocol::Http1)) => {
                 // Never taken: its socket is no use without TLS.
                 let left = io.get_ref().0.left();
                 self.http1(transport, io, left, true, peer).await;
-                return;
             }
-            Ok(Ok((io, Protocol::Http2))) => return self.http2(transport, io, true, peer).await,
-            Ok(Err(error)) => {
-                let reason = accept::failure_label(&error);
-                debug!(%peer, reason, %error, "TLS handshake failed");
-                reason
-            }
-            Err(_) => {
-                debug!(%peer, reason = "timeout", "TLS handshake failed");
-                "timeout"
-            }
-        };
-        metrics::counter!(telemetry::TLS_FAILED, "reason" => reason).increment(1);
+            Some((io, Protocol::Http2)) => self.http2(transport, io, true, peer).await,
+            None => {}
+        }
     }
 
     /// Serves until the connection's end, or until a stream takes its socket.
